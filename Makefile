@@ -1,0 +1,44 @@
+.PHONY: demo test test-slow lint lock clean
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export DO_NOT_TRACK := 1
+export UV_PYTHON_DOWNLOADS := never
+
+help:
+	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
+	@echo "make test       run the tests (about 8 minutes on 2 cores)"
+	@echo "make test-slow  run the slow and the browser tests"
+	@echo "make lint       ruff and mypy"
+	@echo "make lock       resolve requirements.lock again"
+
+# The stamp is newer than its inputs once the environment matches the lock.
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/labelaudit demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m "slow or browser"
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

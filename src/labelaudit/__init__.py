@@ -1,0 +1,1 @@
+"""Automatic audits of label quality."""

@@ -1,0 +1,1 @@
+"""Datasets in memory: reading, labels, statuses, folds. Knows no storage."""

@@ -1,0 +1,1 @@
+"""Out-of-fold probabilities proved and searched for label issues."""

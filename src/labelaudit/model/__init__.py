@@ -1,0 +1,1 @@
+"""The PyTorch classifier behind the scikit-learn interface. The only room that imports torch."""

@@ -1,0 +1,1 @@
+"""Audit results as tables and as one HTML page."""

@@ -1,0 +1,146 @@
+"""A size-bounded folder of decoded inputs on the local disk, shared by all processes of a machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import platformdirs
+
+from labelaudit.errors import StorageError
+
+# Half of what is free leaves room for other jobs on the machine.
+AUTO_SHARE_OF_FREE_DISK = 0.5
+# A staging folder this old belongs to a process that was killed: no build takes a day.
+ABANDONED_AFTER_SECONDS = 24 * 3600
+
+
+class Cache:
+    """Entries are folders that appear complete or not at all, and never change afterwards.
+
+    An entry in use is held by a shared lock of its user, which ends with the user's process; only entries
+    that nobody holds are evicted, the least recently used first. Linux and macOS only (flock).
+    """
+
+    def __init__(self, root: Path | None = None, max_bytes: int | None = None) -> None:
+        self.root = root or Path(
+            os.environ.get("LABELAUDIT_CACHE_DIR") or platformdirs.user_cache_dir("labelaudit")
+        )
+        with _disk_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.root).free
+        self.max_bytes = max_bytes or int(free * AUTO_SHARE_OF_FREE_DISK) + self._used_bytes()
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A private folder to build an entry in whose key is not known yet; removed at the end."""
+        with _disk_errors(self.root):
+            folder = Path(tempfile.mkdtemp(prefix="staging-", dir=self.root))
+        try:
+            with _disk_errors(self.root):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, staged: Path, key: str) -> None:
+        """Make a staged folder the entry `key`; an entry that is there already stands."""
+        with self._lock(key, fcntl.LOCK_EX):
+            self._move_in(staged, key)
+        self._evict()
+
+    @contextlib.contextmanager
+    def entry(self, key: str, build: Callable[[Path], None]) -> Iterator[Path]:
+        """The folder of an entry, held while in use. Built first where it is missing, by one process only:
+        others wait for it."""
+        with self._lock(key, fcntl.LOCK_EX) as lock:
+            if not self._folder(key).is_dir():
+                with self.staging() as staged:
+                    build(staged)
+                    self._move_in(staged, key)
+            os.utime(self._folder(key))
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            self._evict()
+            yield self._folder(key)
+
+    def _folder(self, key: str) -> Path:
+        return self.root / f"entry-{key}"
+
+    @contextlib.contextmanager
+    def _lock(self, key: str, kind: int) -> Iterator[int]:
+        lock = os.open(self.root / f"{key}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, kind)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _move_in(self, staged: Path, key: str) -> None:
+        if self._folder(key).is_dir():
+            return
+        size = _folder_bytes(staged)
+        if size > self.max_bytes:
+            raise StorageError(
+                f"The decoded inputs take {size:,} bytes, more than the {self.max_bytes:,} that the cache in "
+                f"{self.root} may hold. Raise limits.cache, or set LABELAUDIT_CACHE_DIR to a larger disk."
+            )
+        os.rename(staged, self._folder(key))
+
+    def _entries(self) -> list[Path]:
+        """Least recently used first."""
+        found = []
+        for folder in self.root.glob("entry-*"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((folder.stat().st_mtime_ns, folder))
+        return [folder for _, folder in sorted(found)]
+
+    def _used_bytes(self) -> int:
+        return sum(_folder_bytes(folder) for folder in self._entries())
+
+    def _evict(self) -> None:
+        for staged in self.root.glob("staging-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - staged.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+                    shutil.rmtree(staged, ignore_errors=True)
+        used = self._used_bytes()
+        for folder in self._entries():
+            if used <= self.max_bytes:
+                return
+            key = folder.name.removeprefix("entry-")
+            # Another process, or an open entry of this one, holds the lock: in use, so it stays.
+            with contextlib.suppress(BlockingIOError), self._lock(key, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                size = _folder_bytes(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                used -= size
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+@contextlib.contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageError(
+                f"The disk of the cache in {root} is full. Free some space, or set LABELAUDIT_CACHE_DIR to "
+                "another disk."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StorageError(
+                f"The cache in {root} cannot be written ({error.strerror}). Set LABELAUDIT_CACHE_DIR to a "
+                "folder that this user may write."
+            ) from error
+        raise

@@ -1,0 +1,65 @@
+"""Keys below the output URL. The published part is a contract; `_work` holds what makes a rerun cheap.
+
+    dataset=<name>/latest.json
+    dataset=<name>/version=<version>/audit=<audit_id>/…       published, manifest.json last
+    dataset=<name>/_work/scans/<key>.json, .parquet           what a set of files was found to contain
+    dataset=<name>/_work/folds/<training_key>/…               committed folds
+    dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit hand on
+
+Names that begin with an underscore are skipped by Hive-style readers.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+MANIFEST = "manifest.json"
+
+
+def _part(name: str, value: str) -> str:
+    # Hive escapes partition values with percent signs; "." and ".." alone would be other folders.
+    escaped = quote(value, safe=" -_.~+@")
+    return f"{name}={escaped}"
+
+
+def dataset_folder(dataset: str) -> str:
+    return _part("dataset", dataset)
+
+
+def latest_key(dataset: str) -> str:
+    """Pointer to the newest published audit, replaced after its manifest is written."""
+    return f"{dataset_folder(dataset)}/latest.json"
+
+
+def audit_folder(dataset: str, version: str, audit_id: str) -> str:
+    return f"{dataset_folder(dataset)}/{_part('version', version)}/{_part('audit', audit_id)}"
+
+
+def scan_record_key(dataset: str, key: str) -> str:
+    """The small JSON record whose existence commits a scan."""
+    return f"{dataset_folder(dataset)}/_work/scans/{key}.json"
+
+
+def scan_data_key(dataset: str, key: str) -> str:
+    return f"{dataset_folder(dataset)}/_work/scans/{key}.parquet"
+
+
+def fold_record_key(dataset: str, training_key: str, fold: int) -> str:
+    """The small JSON record whose existence commits a fold."""
+    return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}.json"
+
+
+def fold_data_key(dataset: str, training_key: str, fold: int, sha256: str) -> str:
+    # Named by content: of two workers that train the same fold, each writes its own bytes, and the record
+    # of the first one points at the right ones.
+    return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}-{sha256[:16]}.parquet"
+
+
+def work_folder(dataset: str, version: str, audit_id: str) -> str:
+    """Where the steps of one audit hand on what is not published yet."""
+    return f"{dataset_folder(dataset)}/_work/audits/{_part('version', version)}/{audit_id}"
+
+
+def published_fold_key(fold: int) -> str:
+    """Key of one fold's probabilities, relative to the audit's folder."""
+    return f"pred_probs/fold={fold}/part.parquet"

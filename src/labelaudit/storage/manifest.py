@@ -1,0 +1,117 @@
+"""What makes an audit exist: a manifest with a checksum of every file, written last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labelaudit.errors import StorageError
+from labelaudit.storage.layout import MANIFEST
+from labelaudit.storage.store import Store
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an audit; `path` is relative to the audit's folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a published audit was made from, and the checksums of its files."""
+
+    schema_version: str
+    audit: dict[str, Any]  # dataset, version, audit_id, fingerprint, config, versions, seeds, machine, times
+    files: tuple[FileEntry, ...]
+
+    def to_json(self) -> bytes:
+        entries = [vars(entry) for entry in self.files]
+        return dump_json({"schema_version": self.schema_version, **self.audit, "files": entries})
+
+
+def sha256_hex(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of(*parts: Any) -> str:
+    """sha256 hex of JSON-able values, the same for equal values."""
+    return sha256_hex(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
+
+
+def dump_json(value: Any) -> bytes:
+    """Readable JSON with sorted keys, so that equal values give equal bytes; NaN is refused."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_json(store: Store, key: str) -> dict[str, Any]:
+    """One JSON object from storage. Raises `StorageError` when it is not one."""
+    data = store.read(key)
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise StorageError(
+            f"{store.url_of(key)} is not JSON ({error}). Remove it and run the audit again."
+        ) from error
+    if not isinstance(value, dict):
+        raise StorageError(
+            f"{store.url_of(key)} holds a {type(value).__name__} where a JSON object belongs. "
+            "Remove it and run the audit again."
+        )
+    return value
+
+
+def read_checked(store: Store, key: str, sha256: str) -> bytes:
+    """Bytes of one object whose checksum is known. Raises `StorageError` when it differs."""
+    data = store.read(key)
+    if sha256_hex(data) != sha256:
+        raise StorageError(
+            f"{store.url_of(key)} was changed after it was written: its sha256 is {sha256_hex(data)[:12]}…, "
+            f"recorded was {sha256[:12]}…. Remove it and run the audit again."
+        )
+    return data
+
+
+def publish(
+    store: Store, folder: str, files: Mapping[str, bytes], audit: dict[str, Any], schema_version: str
+) -> Manifest:
+    """Write all files of an audit into its folder and the manifest last; returns the manifest.
+
+    When the folder holds a manifest already, that audit stands and nothing is overwritten.
+    """
+    entries = []
+    for path, data in sorted(files.items()):
+        store.write(f"{folder}/{path}", data)
+        if store.size(f"{folder}/{path}") != len(data):
+            raise StorageError(
+                f"{store.url_of(f'{folder}/{path}')} is incomplete: {len(data)} bytes were written, "
+                f"{store.size(f'{folder}/{path}')} are stored. Run the audit again."
+            )
+        entries.append(FileEntry(path, len(data), sha256_hex(data)))
+    manifest = Manifest(schema_version, audit, tuple(entries))
+    store.create(f"{folder}/{MANIFEST}", manifest.to_json())
+    return manifest
+
+
+def read_manifest(store: Store, folder: str) -> Manifest | None:
+    """The manifest of a published audit, None where there is none.
+
+    Raises `StorageError` when a file that it names is missing or has another size.
+    """
+    if not store.exists(f"{folder}/{MANIFEST}"):
+        return None
+    record = read_json(store, f"{folder}/{MANIFEST}")
+    files = tuple(FileEntry(**entry) for entry in record.pop("files"))
+    for entry in files:
+        path = f"{folder}/{entry.path}"
+        if not store.exists(path) or store.size(path) != entry.bytes:
+            raise StorageError(
+                f"{store.url_of(path)} is missing or has another size than the manifest beside it says. "
+                f"Remove {store.url_of(f'{folder}/{MANIFEST}')} and run the audit again."
+            )
+    return Manifest(record.pop("schema_version"), record, files)

@@ -1,0 +1,146 @@
+"""The config: the contract's keys, clear errors, no secrets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from labelaudit.config import AuditConfig, build_config, parse_config
+from labelaudit.errors import ConfigError
+
+FULL = """
+dataset:
+  name: cifar10n
+  url: s3://datasets/cifar10n/{version}
+  version: v3
+  label: label
+  id: id
+  input: auto
+  kind: auto
+  group: null
+  ignore: [true_label]
+model: {network: auto, kwargs: {}}
+training: {epochs: auto, batch_size: auto, learning_rate: auto, precision: auto, device: auto, seed: 0}
+cross_validation: {folds: 5, repeats: 1, rare_classes: set_aside}
+detection: {filter: prune_by_noise_rate}
+workers: {kind: local, max_parallel: auto, gpus_per_fold: 1}
+report: {examples: 200}
+output: {url: s3://audits}
+storage: {options: {}}
+limits: {memory: auto, cache: auto}
+"""
+
+
+def test_the_keys_of_the_contract() -> None:
+    config = parse_config(FULL)
+    assert config.dataset.ignore == ("true_label",)
+    # What is written there are the defaults.
+    assert config.model_copy(update={"dataset": None, "output": None}) == parse_config(
+        "dataset: {url: x}"
+    ).model_copy(update={"dataset": None, "output": None})
+
+
+def test_a_config_survives_json() -> None:
+    config = parse_config(FULL, overrides=["limits.cache=2GB"])
+    assert AuditConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parse_config(FULL).training.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("training.epochs=3", "training", "epochs", 3),
+        ("training.learning_rate=1e-2", "training", "learning_rate", 0.01),
+        ("dataset.input=[a, b]", "dataset", "input", ("a", "b")),
+        ("dataset.version=7", "dataset", "version", "7"),
+        ("dataset.label=", "dataset", "label", None),
+        ("limits.memory=8GB", "limits", "memory", 8_000_000_000),
+        ("limits.memory=512 MiB", "limits", "memory", 512 * 2**20),
+    ],
+)
+def test_overrides(override: str, section: str, key: str, value: object) -> None:
+    config = parse_config("dataset: {url: x}", overrides=[override])
+    assert getattr(getattr(config, section), key) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: {url: x, lable: y}", r"dataset\.lable is not a setting; did you mean label\?"),
+        ("dataset: {url: x}\ntrainin: {}", r"trainin is not a setting; did you mean training\?"),
+        ("dataset: {url: x}\nqq: {}", r"qq is not a setting; known are dataset, model"),
+        ("dataset: {}", r"dataset\.url is required"),
+        ("model: {}", r"dataset is required"),
+        ("[]", r"must hold sections such as `dataset:`, not list"),
+        ("a: [", r"is not valid YAML"),
+        (
+            "dataset: {url: x}\ntraining: {epochs: 0}",
+            r"training\.epochs: .*greater than or equal to 1 \(given: 0\)",
+        ),
+        ("dataset: {url: x}\ntraining: {device: tpu}", r"training\.device: .*given: 'tpu'"),
+        ("dataset: {url: x}\ncross_validation: {folds: 1}", r"cross_validation\.folds: .*given: 1"),
+        ("dataset: {url: x}\ndetection: {filter: best}", r"detection\.filter: .*given: 'best'"),
+        ("dataset: {url: x}\nlimits: {memory: much}", r"limits\.memory: must be 'auto' or a size"),
+        ("dataset: {url: x, name: '..'}", r"dataset\.name: must be printable and more than dots"),
+        ("dataset: {url: x}\nworkers: {kind: moon}", r"workers\.kind: .*given: 'moon'"),
+    ],
+)
+def test_errors_name_key_value_and_rule(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(text)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config("dataset: {url: x, a: 1}\ntraining: {seed: -1}\nreport: {examples: many}")
+    assert str(caught.value).count("\n") >= 3
+
+
+@pytest.mark.parametrize(
+    "options", ["key: AKIA", "client_kwargs: {aws_secret_access_key: hunter2}", "token: t"]
+)
+def test_secrets_are_refused_and_not_repeated(options: str) -> None:
+    with pytest.raises(ConfigError, match="is a secret: set it in the environment") as caught:
+        parse_config(f"dataset: {{url: x}}\nstorage: {{options: {{{options}}}}}")
+    assert "hunter2" not in str(caught.value)
+    assert "AKIA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["training.epochs", "=3", "training.=3"])
+def test_malformed_overrides(override: str) -> None:
+    with pytest.raises(ConfigError, match="must look like training.epochs=3"):
+        parse_config("dataset: {url: x}", overrides=[override])
+
+
+def test_an_override_through_a_value() -> None:
+    with pytest.raises(ConfigError, match="url is a value, not a section"):
+        parse_config("dataset: {url: x}", overrides=["dataset.url.deep=1"])
+
+
+def test_an_override_that_is_not_yaml() -> None:
+    with pytest.raises(ConfigError, match="the value is not valid YAML"):
+        parse_config("dataset: {url: x}", overrides=["dataset.url=[1"])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: st.dictionaries(
+            st.sampled_from(["dataset", "url", "training", "epochs", "limits", "memory", "x"]),
+            inner,
+            max_size=4,
+        ),
+    )
+)
+def test_any_mapping_gives_a_config_or_a_config_error(value: object) -> None:
+    values = value if isinstance(value, dict) else {"dataset": value}
+    try:
+        assert build_config(values).dataset.url is not None
+    except ConfigError as error:
+        assert str(error)
