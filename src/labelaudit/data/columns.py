@@ -1,0 +1,314 @@
+"""Which column is what: format, kind, label, id, group and inputs of a dataset, named or guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.data.formats import Layout, find_layout
+from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
+from labelaudit.data.inputs import Inputs, Sample, choose_auto, choose_named
+from labelaudit.data.labels import check_label_type
+from labelaudit.data.source import Source
+from labelaudit.data.tables import read_sample, read_schema, read_tables
+from labelaudit.data.values import family, parses_as_numbers, to_strings
+from labelaudit.errors import DatasetError
+
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "given_label",
+    "target",
+    "targets",
+    "class",
+    "class_name",
+    "class_label",
+    "category",
+    "y",
+)
+ID_NAMES = ("id", "example_id", "sample_id", "uuid", "guid", "image_id", "key", "idx", "_id")
+KINDS = ("auto", "image", "text", "table")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How a dataset is read. `Columns(**dataclasses.asdict(columns))` rebuilds it, also from JSON."""
+
+    format: str  # parquet | csv | jsonl | image_folder
+    kind: str  # image | text | table
+    label: str | None  # None: the folder is the label
+    id: str | None  # None: the path in an image folder, else a hash of the content
+    group: str | None
+    inputs: tuple[str, ...]
+    input_types: tuple[str, ...]  # number | category, one for each input of a table
+    label_names: tuple[str, ...]  # names of the integer labels 0, 1, … (Hugging Face ClassLabel)
+    image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) where kind is not image
+    image_channels: int  # 1 or 3; 0 where kind is not image
+    guesses: tuple[str, ...]  # one sentence for each guess, for people
+
+    def __post_init__(self) -> None:
+        # JSON has lists only.
+        for name in ("inputs", "input_types", "label_names", "image_size", "guesses"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def resolve_columns(
+    source: Source,
+    *,
+    label: str | None = None,
+    id: str | None = None,
+    input: str | Sequence[str] = "auto",
+    kind: str = "auto",
+    group: str | None = None,
+    ignore: Sequence[str] = (),
+    image_size: tuple[int, int] | None = None,
+) -> Columns:
+    """Finds out how to read a dataset; what is not named is guessed from names, types and first rows.
+
+    Reads schemas and the first rows; of a CSV or JSONL table all rows, once, because only they tell
+    numbers from categories.
+
+    Args:
+        source: the dataset's files.
+        label, id, group: column names; None guesses label and id, and takes no group.
+        input: "auto", a column name, or several.
+        kind: auto | image | text | table.
+        ignore: columns that are not used for anything, nor read.
+        image_size: (height, width) to decode images to.
+
+    Raises:
+        DatasetError: files cannot be read, a named column does not exist, or nothing fits.
+    """
+    if kind not in KINDS:
+        raise DatasetError(f"kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
+    if image_size is not None and not all(1 <= side <= MAX_SIDE for side in image_size):
+        raise DatasetError(f"image_size {image_size} is out of range; each side is 1 to {MAX_SIDE} pixels")
+    layout = find_layout(source)
+    if layout.format == "image_folder":
+        named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
+        return _image_folder(source, layout, named, kind, image_size)
+    schema = read_schema(source, layout)
+    _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
+    rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
+    sample = Sample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
+    guesses: list[str] = []
+    label = label or _guess_label(sample, [id, group, input], guesses)
+    check_label_type(label, schema.field(label).type)
+    id = id or _guess_id(sample, [label, group, input], guesses)
+    _check_names(sample, [id, group])
+    chosen = _choose_inputs(sample, input, kind, {label, id, group})
+    types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
+    geometry = _geometry(source, layout, sample, chosen, image_size)
+    return Columns(
+        format=layout.format,
+        kind=chosen.kind,
+        label=label,
+        id=id,
+        group=group,
+        inputs=chosen.names,
+        input_types=types,
+        label_names=tuple(sample.features.get(label, {}).get("names") or ()),
+        image_size=geometry.size,
+        image_channels=geometry.channels,
+        guesses=(*guesses, *chosen.guesses, *geometry.guesses),
+    )
+
+
+def _image_folder(
+    source: Source, layout: Layout, named: Sequence[object], kind: str, image_size: tuple[int, int] | None
+) -> Columns:
+    if named:
+        raise DatasetError(
+            f"{source.url} is an image folder, which has no column {named[0]!r}: its folders are the labels "
+            "and its paths the ids; leave label, id, group and input out"
+        )
+    if kind not in ("auto", "image"):
+        raise DatasetError(f"{source.url} is an image folder, not of kind {kind}; leave dataset.kind out")
+    geometry = folder_geometry(source, layout, image_size)
+    return Columns(
+        format="image_folder",
+        kind="image",
+        label=None,
+        id=None,
+        group=None,
+        inputs=(),
+        input_types=(),
+        label_names=(),
+        image_size=geometry.size,
+        image_channels=geometry.channels,
+        guesses=("labels: the names of the folders", *geometry.guesses),
+    )
+
+
+def _geometry(
+    source: Source, layout: Layout, sample: Sample, chosen: Inputs, image_size: tuple[int, int] | None
+) -> Geometry:
+    if chosen.kind == "image":
+        column = sample.rows.column(chosen.names[0])
+        return table_geometry(source, layout, chosen.names[0], column, image_size)
+    if layout.images:
+        raise DatasetError(
+            f"{source.url} holds {layout.tables[0].path} and {len(layout.images)} images "
+            f"({layout.images[0].path}), but no column names the images; point dataset.url at one of them, "
+            "or name the column of image paths with dataset.input"
+        )
+    return Geometry((0, 0), 0, ())
+
+
+def _check_named(
+    schema: pa.Schema,
+    source: Source,
+    roles: Mapping[str, str | None],
+    input: str | Sequence[str],
+    ignore: Sequence[str],
+) -> None:
+    inputs = [] if input == "auto" else [input] if isinstance(input, str) else list(input)
+    named = [
+        *((role, name) for role, name in roles.items() if name is not None),
+        *(("input", n) for n in inputs),
+    ]
+    if input != "auto" and not inputs:
+        raise DatasetError("dataset.input is an empty list; name at least one column, or use auto")
+    taken: dict[str, str] = {}
+    for role, name in named:
+        if name not in schema.names:
+            close = get_close_matches(name, schema.names, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise DatasetError(
+                f"{source.url} has no column {name!r} (dataset.{role}){hint}; it has {_list(schema.names)}"
+            )
+        if name in ignore:
+            raise DatasetError(
+                f"column {name!r} is both dataset.{role} and in dataset.ignore; drop one of the two"
+            )
+        if name in taken and {role, taken[name]} != {"id", "group"}:
+            raise DatasetError(
+                f"column {name!r} is both dataset.{taken[name]} and dataset.{role}; name another one"
+            )
+        taken[name] = role
+
+
+def _guess_label(sample: Sample, others: Iterable[object], guesses: list[str]) -> str:
+    free: list[str] = [name for name in sample.rows.column_names if not _is_named(name, others)]
+    features = [name for name in free if sample.features.get(name, {}).get("_type") == "ClassLabel"]
+    by_name = sorted((name for name in free if name.lower() in LABEL_NAMES), key=_label_rank)
+    ranked = sorted(features, key=_label_rank) or by_name
+    if not ranked:
+        raise DatasetError(
+            f"no column looks like the label; name it with dataset.label (--label); columns are {_list(free)}"
+        )
+    reason = "it is a ClassLabel feature" if features else "by its name"
+    guesses.append(f"label column: {ranked[0]!r}, {reason}")
+    return ranked[0]
+
+
+def _label_rank(name: str) -> int:
+    return LABEL_NAMES.index(name.lower()) if name.lower() in LABEL_NAMES else len(LABEL_NAMES)
+
+
+def _guess_id(sample: Sample, others: Iterable[object], guesses: list[str]) -> str | None:
+    names: list[str] = sample.rows.column_names
+    for known in ID_NAMES:
+        for name in names:
+            if name.lower() == known and not _is_named(name, others) and _is_plausible_id(sample, name):
+                guesses.append(f"id column: {name!r}, by its name")
+                return name
+    guesses.append("ids: a hash of each input, because no column looks like an id")
+    return None
+
+
+def _is_plausible_id(sample: Sample, name: str) -> bool:
+    type = sample.schema.field(name).type
+    if not (family(type) == "string" or pa.types.is_integer(type)):
+        return False
+    values = to_strings(sample.rows.column(name))
+    is_measured = (
+        sample.is_untyped and parses_as_numbers(values) and pc.any(pc.match_substring(values, ".")).as_py()
+    )
+    is_full = values.null_count == 0 and not pc.any(pc.equal(values, "")).as_py()
+    return is_full and not is_measured and len(pc.unique(values)) == len(values)
+
+
+def _is_named(name: str, others: Iterable[object]) -> bool:
+    return any(name == other or (isinstance(other, list | tuple) and name in other) for other in others)
+
+
+def _check_names(sample: Sample, names: Iterable[str | None]) -> None:
+    for name in names:
+        if name is None:
+            continue
+        try:
+            to_strings(sample.rows.column(name))
+        except pa.ArrowException as error:
+            raise DatasetError(
+                f"column {name!r} cannot be an id or a group: its type is {sample.schema.field(name).type}; "
+                "use a column of strings or whole numbers"
+            ) from error
+
+
+def _choose_inputs(sample: Sample, input: str | Sequence[str], kind: str, taken: set[str | None]) -> Inputs:
+    if input != "auto":
+        return choose_named(sample, [input] if isinstance(input, str) else list(input), kind)
+    free = [name for name in sample.rows.column_names if name not in taken]
+    return choose_auto(sample._replace(rows=sample.rows.select(free)), kind)
+
+
+def _feature_types(
+    source: Source, layout: Layout, sample: Sample, chosen: Inputs, *, is_auto: bool
+) -> tuple[tuple[str, ...], Inputs]:
+    """number or category for each input of a table, over all rows; columns without a value go."""
+    if chosen.kind != "table":
+        return (), chosen
+    types: dict[str, str | None]
+    if layout.format == "parquet":
+        families = {name: family(sample.schema.field(name).type) for name in chosen.names}
+        types = {name: _FEATURE_OF_FAMILY[families[name]] for name in chosen.names}
+    else:
+        types = _scan_types(source, layout, chosen.names, sample.is_untyped)
+    empty = [name for name, type in types.items() if type is None]
+    if empty and (not is_auto or len(empty) == len(types)):
+        raise DatasetError(f"column {empty[0]!r} cannot be an input: it holds no value in any row")
+    kept = [(name, type) for name, type in types.items() if type is not None]
+    guesses = (*chosen.guesses, *(f"left out {name!r}: it holds no value" for name in empty))
+    return tuple(type for _, type in kept), Inputs("table", tuple(name for name, _ in kept), guesses)
+
+
+_FEATURE_OF_FAMILY = {"number": "number", "string": "category", "bool": "category", "null": None}
+
+
+def _scan_types(
+    source: Source, layout: Layout, names: Sequence[str], is_untyped: bool
+) -> dict[str, str | None]:
+    types: dict[str, str | None] = dict.fromkeys(names)
+    for _, _, table in read_tables(source, layout, names):
+        for name in names:
+            if types[name] == "category":
+                continue
+            column = table.column(name)
+            if is_untyped:
+                is_empty = pc.all(pc.equal(column, ""), min_count=0).as_py()
+                found = None if is_empty else "number" if parses_as_numbers(column) else "category"
+            else:
+                found = _FEATURE_OF_FAMILY[family(column.type)]
+            types[name] = found or types[name]
+    return types
+
+
+def _hugging_face_features(schema: pa.Schema) -> dict[str, Mapping[str, Any]]:
+    """Feature descriptions by column, from the schema metadata that the `datasets` library writes."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:20]))
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

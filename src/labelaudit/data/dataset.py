@@ -1,0 +1,339 @@
+"""All rows of a dataset version in canonical order, each with its status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.data.columns import Columns
+from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.readers import BatchHead
+from labelaudit.errors import DatasetError
+from labelaudit.schemas import Status
+
+ID_DIGITS = 16  # of the content digest, where there is no id column
+# More classes than this, with few rows each, are hardly classes.
+MANY_CLASSES = 1_000
+
+_SCHEMA = pa.schema(
+    [
+        ("example_id", pa.large_string()),
+        ("given_label", pa.large_string()),
+        ("status", pa.large_string()),
+        ("group", pa.large_string()),
+        ("content_digest", pa.large_string()),
+        ("file", pa.large_string()),
+        ("row", pa.int64()),
+        ("position", pa.int64()),
+        ("label", pa.int64()),
+        ("problem", pa.large_string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N rows, sorted by example id, then digest, label and group; no order of files or rows shows in it.
+
+    Attributes:
+        example_ids: (N,) object of str; unique among scored rows.
+        given_labels: (N,) object of str, None where unlabeled.
+        status: (N,) object of str, values of `schemas.Status`.
+        groups: (N,) object of str: the group column's value, else the digest of the input, so that
+            exact copies stay in one fold.
+        digests: (N,) object of str, blake2b-128 of the input in hex.
+        files: (N,) object of str, relative to the dataset's root; rows: (N,) int64, from 0 within the file.
+        positions: (N,) int64, where each row comes in reading order: row i was read as positions[i].
+        class_names: K names, sorted (whole numbers by value, else by code point).
+        labels: (N,) int64 in 0..K-1, -1 unless status is scored.
+        problems: (N,) object: why a row is unreadable, else None.
+        fingerprint: sha256 in hex over ids, given labels, groups and digests of all rows.
+    """
+
+    example_ids: np.ndarray
+    given_labels: np.ndarray
+    status: np.ndarray
+    groups: np.ndarray
+    digests: np.ndarray
+    files: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    problems: np.ndarray
+    fingerprint: str
+
+    @classmethod
+    def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
+        """Gathers the rows of all batches; their inputs are not kept.
+
+        Raises:
+            DatasetError: no rows, no labels, ids are missing, or labels cannot be classes.
+        """
+        heads = [batch.head() for batch in batches]
+        if sum(len(head.digests) for head in heads) == 0:
+            raise DatasetError("the dataset has no rows; check dataset.url")
+        given = _given_labels(heads, columns)
+        digests = _concatenate(head.digests for head in heads)
+        groups = _concatenate(_groups(head) for head in heads)
+        files, rows = _places(heads, columns)
+        ids_are_made = columns.id is None and columns.format != "image_folder"
+        if ids_are_made:
+            ids = np.array([digest[:ID_DIGITS] for digest in digests], dtype=object)
+        else:
+            ids = _concatenate(head.ids or [] for head in heads)
+            _check_ids(ids, files, rows, columns)
+        order = _order(ids, digests, given, groups)
+        if ids_are_made:
+            ids[order] = _number_copies(ids[order])
+            order = order[_order(ids[order])]
+        readable = np.concatenate([head.readable for head in heads])
+        status = _statuses(*(array[order] for array in (ids, digests, given, readable)))
+        class_names = sort_class_names(set(given) - {None})
+        return cls(
+            example_ids=ids[order],
+            given_labels=given[order],
+            status=status,
+            groups=groups[order],
+            digests=digests[order],
+            files=files[order],
+            rows=rows[order],
+            positions=order,
+            class_names=class_names,
+            labels=_encode(given[order], status, class_names),
+            problems=_problems(heads)[order],
+            fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
+        )
+
+    def all_class_counts(self) -> dict[str, int]:
+        """Rows of each class of the version, of every status, rare classes included, in class order."""
+        counts = Counter(label for label in self.given_labels if label is not None)
+        return {name: counts[name] for name in sort_class_names(counts)}
+
+    def status_counts(self) -> dict[str, int]:
+        """Rows of each status, zeros included, in the order of `schemas.Status`."""
+        return {status.value: int((self.status == status.value).sum()) for status in Status}
+
+    def to_table(self) -> pa.Table:
+        """An Arrow table with one row per example; class names and fingerprint are in its metadata."""
+        columns = [
+            self.example_ids,
+            self.given_labels,
+            self.status,
+            self.groups,
+            self.digests,
+            self.files,
+            self.rows,
+            self.positions,
+            self.labels,
+            self.problems,
+        ]
+        metadata = {"class_names": json.dumps(self.class_names), "fingerprint": self.fingerprint}
+        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata(metadata))
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Examples:
+        """Rebuilds what `to_table` wrote.
+
+        Raises:
+            DatasetError: the table is another one.
+        """
+        metadata = table.schema.metadata or {}
+        if table.column_names != _SCHEMA.names or not {b"class_names", b"fingerprint"} <= metadata.keys():
+            raise DatasetError(
+                f"this is no table of prepared examples: columns are {', '.join(table.column_names[:12])}; "
+                "prepare the dataset again"
+            )
+        array = {name: table.column(name).to_numpy() for name in table.column_names}
+        return cls(
+            example_ids=array["example_id"],
+            given_labels=array["given_label"],
+            status=array["status"],
+            groups=array["group"],
+            digests=array["content_digest"],
+            files=array["file"],
+            rows=array["row"],
+            positions=array["position"],
+            class_names=tuple(json.loads(metadata[b"class_names"])),
+            labels=array["label"],
+            problems=array["problem"],
+            fingerprint=metadata[b"fingerprint"].decode(),
+        )
+
+
+def set_aside_rare_classes(
+    examples: Examples, *, folds: int, policy: Literal["set_aside", "error"]
+) -> Examples:
+    """Gives rows of classes that cannot be in every fold the status rare_class, and drops these classes.
+
+    A class is rare when its scored rows are in fewer than `folds` groups, so that copies of one example
+    do not count twice. Classes are never filled up: made-up rows would brand real ones as mislabeled.
+
+    Returns:
+        Examples whose `class_names` and `labels` hold the trained classes alone.
+
+    Raises:
+        DatasetError: there are rare classes and the policy is "error", or fewer than two classes are left.
+    """
+    scored = examples.labels >= 0
+    pairs = pd.DataFrame(
+        {"label": examples.labels[scored], "group": examples.groups[scored]}
+    ).drop_duplicates()
+    groups_per_class = np.bincount(pairs["label"], minlength=len(examples.class_names))
+    kept = groups_per_class >= folds
+    rare = [name for name, is_kept in zip(examples.class_names, kept, strict=True) if not is_kept]
+    if rare and policy == "error":
+        raise DatasetError(
+            f"{len(rare)} classes have fewer than {folds} independent examples "
+            f"(first: {', '.join(rare[:10])}); add examples, merge classes, or set "
+            "cross_validation.rare_classes to set_aside"
+        )
+    if kept.sum() < 2:
+        raise DatasetError(_too_few_classes(examples, groups_per_class, folds))
+    status = examples.status.copy()
+    status[scored & ~kept[examples.labels]] = Status.RARE_CLASS.value
+    class_names = tuple(name for name, is_kept in zip(examples.class_names, kept, strict=True) if is_kept)
+    labels = _encode(examples.given_labels, status, class_names)
+    return replace(examples, status=status, class_names=class_names, labels=labels)
+
+
+def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
+    if columns.format == "image_folder":
+        # Folder names are names, also where they look like numbers.
+        return _concatenate(head.labels.to_pylist() for head in heads)
+    label = columns.label or ""
+    given = given_labels(
+        [LabelChunk(head.file, head.first_row, head.labels) for head in heads],
+        column=label,
+        label_names=columns.label_names,
+        is_untyped=columns.format == "csv",
+    )
+    if all(value is None for value in given):
+        raise DatasetError(
+            f"column {label!r} holds no label in any of {len(given)} rows; check dataset.label"
+        )
+    return given
+
+
+def _concatenate(parts: Iterable[Sequence[str | None]]) -> np.ndarray:
+    values = [value for part in parts for value in part]
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _groups(head: BatchHead) -> list[str]:
+    if head.groups is None:
+        return head.digests
+    return [group or digest for group, digest in zip(head.groups, head.digests, strict=True)]
+
+
+def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """File and row of each example; in an image folder the ids are the files."""
+    if columns.format == "image_folder":
+        files = _concatenate(head.ids or [] for head in heads)
+        return files, np.zeros(len(files), dtype=np.int64)
+    files = _concatenate([head.file] * len(head.digests) for head in heads)
+    rows = [np.arange(head.first_row, head.first_row + len(head.digests), dtype=np.int64) for head in heads]
+    return files, np.concatenate(rows)
+
+
+def _check_ids(ids: np.ndarray, files: np.ndarray, rows: np.ndarray, columns: Columns) -> None:
+    missing = np.flatnonzero(ids == None)  # noqa: E711, elementwise
+    if len(missing):
+        first = ", ".join(f"{files[index]} row {rows[index]}" for index in missing[:3])
+        raise DatasetError(
+            f"{len(missing)} of {len(ids)} rows have no id in column {columns.id!r} (first: {first}); "
+            f"fill it in, or put {columns.id!r} into dataset.ignore so that ids are made from the content"
+        )
+
+
+def _order(*keys: np.ndarray) -> np.ndarray:
+    """(N,) int64 positions in the order of the keys, the first one first; stable."""
+    table = pa.table({str(index): pa.array(key, pa.large_string()) for index, key in enumerate(keys)})
+    order: np.ndarray = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
+    return np.asarray(order).astype(np.int64)
+
+
+def _number_copies(ids: np.ndarray) -> np.ndarray:
+    """Sorted ids made unique: the second of a kind gets "-2", the third "-3"."""
+    copies = pd.Series(ids).groupby(ids).cumcount().to_numpy()
+    numbered = ids.copy()
+    for index in np.flatnonzero(copies):
+        numbered[index] = f"{ids[index]}-{copies[index] + 1}"
+    return numbered
+
+
+def _statuses(ids: np.ndarray, digests: np.ndarray, given: np.ndarray, readable: np.ndarray) -> np.ndarray:
+    """Status of each row in canonical order; a later rule overrules an earlier one."""
+    status = np.full(len(ids), Status.SCORED.value, dtype=object)
+    status[given == None] = Status.UNLABELED.value  # noqa: E711, elementwise
+    status[_is_duplicate(ids, digests, given)] = Status.DUPLICATE_ID.value
+    status[~readable] = Status.UNREADABLE.value
+    return status
+
+
+def _is_duplicate(ids: np.ndarray, digests: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Rows whose id is taken: all but the first of identical copies, all of conflicting ones."""
+    is_same_id = np.append(False, ids[1:] == ids[:-1]).astype(bool)
+    if not is_same_id.any():
+        return is_same_id
+    is_same = is_same_id & np.append(False, (digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).astype(
+        bool
+    )
+    number = np.cumsum(~is_same_id) - 1  # of the distinct id
+    is_conflicting = np.bincount(number[is_same_id & ~is_same], minlength=number[-1] + 1) > 0
+    is_duplicate: np.ndarray = is_same_id | is_conflicting[number]
+    return is_duplicate
+
+
+def _encode(given: np.ndarray, status: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    code_of = {name: code for code, name in enumerate(class_names)}
+    codes = np.array([code_of.get(label, -1) for label in given], dtype=np.int64)
+    codes[status != Status.SCORED.value] = -1
+    return codes
+
+
+def _problems(heads: Sequence[BatchHead]) -> np.ndarray:
+    problems = np.full(sum(len(head.digests) for head in heads), None, dtype=object)
+    start = 0
+    for head in heads:
+        for offset, problem in head.problems.items():
+            problems[start + offset] = problem
+        start += len(head.digests)
+    return problems
+
+
+def _fingerprint(kind: str, columns: Sequence[np.ndarray]) -> str:
+    """sha256 over canonical rows; each column as its lengths, then its bytes, so that no two rows mix."""
+    hasher = hashlib.sha256(f"labelaudit dataset 1 {kind} {len(columns[0])}\n".encode())
+    for column in columns:
+        values = pa.array(column, pa.large_string())
+        lengths = pc.binary_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
+        hasher.update(lengths.astype("<i8").tobytes())
+        hasher.update("".join(value for value in column if value is not None).encode())
+    return hasher.hexdigest()
+
+
+def _too_few_classes(examples: Examples, groups_per_class: np.ndarray, folds: int) -> str:
+    counts = examples.all_class_counts()
+    rows = len(examples.labels)
+    found = (
+        f"{int((groups_per_class >= folds).sum())} classes are left to train of {len(counts)} "
+        f"({rows} rows, {int((examples.labels >= 0).sum())} of them usable): a class needs at least {folds} "
+        "independent examples, and an audit two classes"
+    )
+    if len(counts) > min(MANY_CLASSES, rows / 2):
+        remedy = "so many classes are probably an id or a quantity: name another column with dataset.label"
+        return f"{found}; {remedy}"
+    return f"{found}; add examples, merge classes, or lower cross_validation.folds"

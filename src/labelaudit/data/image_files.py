@@ -1,0 +1,52 @@
+"""Image files that lie beside a table, or in one folder per class."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from labelaudit.data.source import Source, SourceFile
+
+MAX_FILE_BYTES = 64 << 20
+# Storage answers many small requests at once far sooner than one after the other.
+READ_THREADS = 16
+
+
+def image_sizes(images: Sequence[SourceFile]) -> dict[str, int]:
+    """Bytes of each image file of the dataset, by path."""
+    return {file.path: file.size for file in images}
+
+
+def find_image(sizes: Mapping[str, int], table_path: str, reference: str) -> str | None:
+    """The listed file that a table means by `reference`: beside the table, else below the root.
+
+    Only listed files are ever found, so that no reference ("../..", "/etc") leads out of the dataset.
+    """
+    reference = reference.replace("\\", "/")
+    for base in (posixpath.dirname(table_path), ""):
+        path = posixpath.normpath(posixpath.join(base, reference))
+        if path in sizes:
+            return path
+    return None
+
+
+def read_images(
+    source: Source, sizes: Mapping[str, int], paths: Sequence[str | None]
+) -> list[tuple[bytes | None, str]]:
+    """(bytes, "") for each file, or (None, why not) where there is none or it is too large.
+
+    Raises:
+        StorageError: a listed file cannot be read.
+    """
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        return list(pool.map(lambda path: _read(source, sizes, path), paths))
+
+
+def _read(source: Source, sizes: Mapping[str, int], path: str | None) -> tuple[bytes | None, str]:
+    if path is None:
+        return None, "no such image file in the dataset"
+    if sizes[path] > MAX_FILE_BYTES:
+        return None, f"{sizes[path] >> 20} MiB are more than {MAX_FILE_BYTES >> 20}"
+    with source.open(path) as handle:
+        return handle.read(MAX_FILE_BYTES), ""

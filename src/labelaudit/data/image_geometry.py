@@ -1,0 +1,90 @@
+"""The size and the channels that a dataset's images are decoded to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from labelaudit.data.formats import Layout
+from labelaudit.data.image_files import find_image, image_sizes, read_images
+from labelaudit.data.images import read_header
+from labelaudit.data.source import Source
+from labelaudit.data.values import family
+from labelaudit.errors import DatasetError
+
+SAMPLE_IMAGES = 256
+# Images that are all of one small size keep it; others are brought to this one.
+DEFAULT_SIDE = 64
+MAX_SIDE = 1024
+
+
+class Geometry(NamedTuple):
+    """(height, width), 1 (grey) or 3 (RGB) channels, and a sentence if images have to be resized."""
+
+    size: tuple[int, int]
+    channels: int
+    guesses: tuple[str, ...]
+
+
+def folder_geometry(source: Source, layout: Layout, image_size: tuple[int, int] | None) -> Geometry:
+    """Geometry for an image folder, by the headers of images from all over it.
+
+    Raises:
+        DatasetError: none of these images can be read.
+    """
+    positions = np.unique(np.linspace(0, len(layout.images) - 1, SAMPLE_IMAGES).round().astype(int))
+    paths = [layout.images[position].path for position in positions]
+    encoded = [data for data, _ in read_images(source, image_sizes(layout.images), paths)]
+    return _geometry_of(encoded, source.url, image_size)
+
+
+def table_geometry(
+    source: Source,
+    layout: Layout,
+    name: str,
+    column: pa.ChunkedArray,
+    image_size: tuple[int, int] | None,
+) -> Geometry:
+    """Geometry for a column of images or image paths, by the headers of its first values.
+
+    Raises:
+        DatasetError: none of these images can be read, or the dataset holds no image file.
+    """
+    values = column.drop_null().slice(0, SAMPLE_IMAGES).to_pylist()
+    if family(column.type) == "string":
+        values = [{"bytes": None, "path": value} for value in values]
+        if not layout.images:
+            raise DatasetError(
+                f"column {name!r} names image files, but {source.url} holds none; point dataset.url at the "
+                "folder that holds both the table and the images"
+            )
+    values = [value if isinstance(value, dict) else {"bytes": value} for value in values]
+    sizes = image_sizes(layout.images)
+    references = [value.get("path") for value in values if value["bytes"] is None]
+    paths = [find_image(sizes, layout.tables[0].path, reference) for reference in references if reference]
+    files = [data for data, _ in read_images(source, sizes, paths)]
+    return _geometry_of([*(value["bytes"] for value in values), *files], name, image_size)
+
+
+def _geometry_of(encoded: Sequence[bytes | None], place: str, image_size: tuple[int, int] | None) -> Geometry:
+    headers = [header for data in encoded if data and (header := read_header(data)) is not None]
+    if not headers:
+        raise DatasetError(
+            f"none of the first images of {place} can be read; check the files, or name another column with "
+            "dataset.input"
+        )
+    channels = 1 if all(header.is_grey for header in headers) else 3
+    if image_size is not None:
+        return Geometry((int(image_size[0]), int(image_size[1])), channels, ())
+    sizes = np.array([(header.height, header.width) for header in headers])
+    low, high = sizes.min(axis=0), sizes.max(axis=0)
+    if (low == high).all() and high.max() <= DEFAULT_SIDE:
+        return Geometry((int(high[0]), int(high[1])), channels, ())
+    sentence = (
+        f"images are brought to {DEFAULT_SIDE}x{DEFAULT_SIDE} pixels: "
+        f"they are {low[1]}x{low[0]} to {high[1]}x{high[0]}"
+    )
+    return Geometry((DEFAULT_SIDE, DEFAULT_SIDE), channels, (sentence,))

@@ -1,0 +1,134 @@
+"""Encoded images to pixel arrays of one size. Whatever the bytes are, nothing is raised."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# A header may ask for any number of pixels; a photograph has fewer than these.
+MAX_PIXELS = 64_000_000
+# Only formats that Pillow decodes by itself: others start programs or read further files.
+PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+EXIF_ORIENTATION = 0x0112
+MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+
+
+class Header(NamedTuple):
+    """What an image says about itself before it is decoded."""
+
+    height: int
+    width: int
+    is_grey: bool
+
+
+def looks_like_image(data: bytes) -> bool:
+    """Whether the first bytes are those of an image format."""
+    return data.startswith(MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
+def read_header(data: bytes | BinaryIO) -> Header | None:
+    """Size and colour of an image, after its EXIF orientation; None where it cannot be read."""
+    with quiet():
+        try:
+            with Image.open(
+                BytesIO(data) if isinstance(data, bytes) else data, formats=PILLOW_FORMATS
+            ) as image:
+                width, height = image.size
+                if _orientation(image) >= 5:
+                    width, height = height, width
+                return Header(height, width, image.mode in GREY_MODES)
+        except Exception:  # Pillow's decoders raise whatever a broken file leads them to
+            return None
+
+
+def decode_images(
+    encoded: Sequence[bytes | None], size: tuple[int, int], channels: int
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Decodes images to one size: the shorter side fits, the centre is kept.
+
+    Args:
+        encoded: n files as bytes; None or empty where there is none.
+        size: (height, width) of the result.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        Pixels, (n, height, width, channels) uint8, zeros where unreadable; and why, by position.
+    """
+    pixels = np.zeros((len(encoded), *size, channels), dtype=np.uint8)
+    problems: dict[int, str] = {}
+    with quiet():
+        for index, data in enumerate(encoded):
+            try:
+                pixels[index] = _decode(data, size, channels)
+            except Exception as error:  # as above; a broken image is a status, never an error
+                problems[index] = _reason(error)
+    return pixels, problems
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hides Pillow's warnings about broken files: they are reported as statuses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _DecodeError(Exception):
+    """The reason why bytes are not decoded, in words for people."""
+
+
+def _decode(data: bytes | None, size: tuple[int, int], channels: int) -> np.ndarray:
+    if not data:
+        raise _DecodeError("no bytes")
+    height, width = size
+    with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _DecodeError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}")
+        # JPEG can be decoded at an eighth to a half of its size; twice the target loses nothing to see.
+        longer = 2 * max(height, width)
+        image.draft(None, (longer, longer))
+        upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+        flat = _flatten(upright, "L" if channels == 1 else "RGB")
+        if flat.size != (width, height):
+            flat = ImageOps.fit(flat, (width, height), method=Image.Resampling.BILINEAR)
+        return np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
+
+
+def _flatten(image: Image.Image, mode: str) -> Image.Image:
+    """The image in 8 bits without transparency: over white where it has an alpha channel."""
+    if image.mode.startswith(("I", "F")):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        if image.mode == "F" and values.max() <= 1:
+            values *= 255
+        elif image.mode.startswith("I;16") or values.max() > 255:
+            values /= 257
+        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert(mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # broken EXIF says nothing about the pixels
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _DecodeError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
+    return f"cannot be decoded: {' '.join(str(error).split())[:120] or type(error).__name__}"

@@ -1,0 +1,208 @@
+"""What a dataset's examples are made of: its kind and its input columns, named or guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.data.formats import IMAGE_SUFFIXES
+from labelaudit.data.images import looks_like_image
+from labelaudit.data.values import family, is_binary, parses_as_numbers, to_numbers
+from labelaudit.errors import DatasetError
+
+IMAGE_NAMES = ("image", "img", "file_name", "filename", "image_path", "path", "file", "filepath", "picture")
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "content",
+    "review",
+    "comment",
+    "body",
+    "document",
+    "message",
+    "tweet",
+    "utterance",
+)
+# Fewer words are a person's name or an address rather than language.
+MIN_WORDS = 5
+MIN_SAMPLE = 20  # rows that a statistical guess needs
+ROW_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__|index|level_0")
+OTHER_LABEL = re.compile(
+    r"(^|_)(labels?|targets?|annotations?|annotators?|ground_?truth)($|_|\d)", re.IGNORECASE
+)
+
+
+class Inputs(NamedTuple):
+    """The chosen kind and input columns, and a sentence for each guess."""
+
+    kind: str
+    names: tuple[str, ...]
+    guesses: tuple[str, ...]
+
+
+class Sample(NamedTuple):
+    """First rows of the usable columns, their types over all shards, and Hugging Face features."""
+
+    rows: pa.Table
+    schema: pa.Schema
+    features: Mapping[str, Mapping[str, Any]]
+    is_untyped: bool
+
+
+def choose_named(sample: Sample, names: Sequence[str], kind: str) -> Inputs:
+    """Inputs that the user named; the kind is guessed where it is "auto".
+
+    Raises:
+        DatasetError: the columns cannot be of the asked kind.
+    """
+    if kind == "auto":
+        kind = _kind_of(sample, names)
+    if kind in ("image", "text") and len(names) != 1:
+        raise DatasetError(f"kind {kind} takes one input column, not {len(names)} ({', '.join(names)})")
+    if kind == "image" and not _is_image(sample, names[0]):
+        raise DatasetError(
+            f"column {names[0]!r} holds no images: its type is {_type(sample, names[0])}; images are bytes, "
+            "{bytes, path} or names of image files"
+        )
+    if kind == "text" and family(_type(sample, names[0])) != "string":
+        raise DatasetError(f"column {names[0]!r} holds no text: its type is {_type(sample, names[0])}")
+    for name in names if kind == "table" else ():
+        if family(_type(sample, name)) == "other":
+            raise DatasetError(
+                f"column {name!r} cannot be an input: its type is {_type(sample, name)}; "
+                "tables take numbers, strings and booleans"
+            )
+    return Inputs(kind, tuple(names), ())
+
+
+def choose_auto(sample: Sample, kind: str) -> Inputs:
+    """Inputs by the columns' types, names and first values: an image, else a text, else a table.
+
+    Raises:
+        DatasetError: no column fits.
+    """
+    names = sample.rows.column_names
+    if kind in ("auto", "image"):
+        images = [name for name in names if _is_image(sample, name)]
+        if images:
+            return _single("image", images, IMAGE_NAMES, "it holds images")
+    if kind in ("auto", "text"):
+        texts = [name for name in names if _is_language(sample, name)]
+        texts.sort(key=lambda name: -_mean_length(sample, name))
+        if texts:
+            return _single("text", texts, TEXT_NAMES, "it holds sentences")
+    if kind in ("auto", "table"):
+        left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
+        features = tuple(name for name in names if name not in left_out)
+        if features:
+            sentences = [f"left out {name!r}: {reason}" for name, reason in left_out.items()]
+            return Inputs("table", features, (_table_sentence(features), *sentences))
+    strings = [name for name in names if family(_type(sample, name)) == "string"]
+    if kind in ("auto", "text") and len(strings) == 1:
+        return _single("text", strings, (), "it is the only column of strings")
+    raise DatasetError(
+        f"no column can be the input of kind {kind}: columns are {', '.join(map(repr, names)) or 'none'} "
+        "besides label, id and ignored ones; name it with dataset.input"
+    )
+
+
+def _table_sentence(features: tuple[str, ...]) -> str:
+    shown = ", ".join(features[:5]) + (", …" if len(features) > 5 else "")
+    return f"inputs: {len(features)} columns of a table ({shown})"
+
+
+def _single(kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
+    ranked = sorted(
+        names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known)
+    )
+    chosen, others = ranked[0], ranked[1:]
+    besides = f" (not used: {', '.join(others)})" if others else ""
+    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{besides}",))
+
+
+def _kind_of(sample: Sample, names: Sequence[str]) -> str:
+    if len(names) > 1:
+        return "table"
+    if _is_image(sample, names[0]):
+        return "image"
+    is_string = family(_type(sample, names[0])) == "string"
+    is_number = sample.is_untyped and parses_as_numbers(sample.rows.column(names[0]))
+    return "text" if is_string and not is_number else "table"
+
+
+def _type(sample: Sample, name: str) -> pa.DataType:
+    return sample.schema.field(name).type
+
+
+def _is_image(sample: Sample, name: str) -> bool:
+    if sample.features.get(name, {}).get("_type") == "Image":
+        return True
+    type = _type(sample, name)
+    if pa.types.is_struct(type):
+        return "bytes" in {field.name for field in type} and is_binary(type.field("bytes").type)
+    values = sample.rows.column(name).drop_null().slice(0, 64)
+    if not len(values):
+        return False
+    if is_binary(type):
+        return sum(looks_like_image(value) for value in values.to_pylist()) * 2 >= len(values)
+    if family(type) != "string":
+        return False
+    suffixes = ["." + value.lower().rpartition(".")[2] for value in values.to_pylist() if value]
+    return sum(suffix in IMAGE_SUFFIXES for suffix in suffixes) > 0.9 * len(values)
+
+
+def _strings(sample: Sample, name: str) -> list[str]:
+    values = sample.rows.column(name).drop_null().to_pylist()
+    return [value for value in values if value.strip()]
+
+
+def _mean_length(sample: Sample, name: str) -> float:
+    values = _strings(sample, name)
+    return sum(map(len, values)) / max(len(values), 1)
+
+
+def _is_language(sample: Sample, name: str) -> bool:
+    if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
+        return False
+    values = _strings(sample, name)
+    if len(set(values)) * 2 <= len(values):
+        return False
+    if name.lower() in TEXT_NAMES:
+        return not parses_as_numbers(pa.array(values))
+    words = float(np.median([len(value.split()) for value in values]))
+    # Chinese, Japanese and Thai do not put spaces between words.
+    unspaced = float(np.median([sum(ord(letter) > 0x0E00 for letter in value) for value in values]))
+    return words >= MIN_WORDS or unspaced >= 2 * MIN_WORDS
+
+
+def _why_not_feature(sample: Sample, name: str) -> str | None:
+    type = _type(sample, name)
+    if ROW_INDEX.fullmatch(name):
+        return "it is a row index"
+    if OTHER_LABEL.search(name):
+        return "by its name it is another label"
+    if family(type) == "other":
+        return f"its type is {type}"
+    if family(type) == "null":
+        return "it holds no value"
+    values = sample.rows.column(name)
+    if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
+        return "nearly every row has a value of its own" if _is_nearly_unique(values) else None
+    if family(type) != "bool" and _counts_rows(values):
+        return "it counts the rows"
+    return None
+
+
+def _is_nearly_unique(values: pa.ChunkedArray) -> bool:
+    present = values.filter(pc.not_equal(values, ""))
+    return len(present) >= MIN_SAMPLE and len(pc.unique(present)) > 0.9 * len(present)
+
+
+def _counts_rows(values: pa.ChunkedArray) -> bool:
+    numbers = to_numbers(values).to_numpy(zero_copy_only=False)
+    return len(numbers) >= MIN_SAMPLE and bool(np.all(np.diff(numbers) == 1))

@@ -1,0 +1,204 @@
+"""Datasets as a stream of batches: ids, labels, groups, digests and inputs, in reading order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from labelaudit.data.columns import Columns
+from labelaudit.data.digests import digest_bytes, digest_rows
+from labelaudit.data.formats import Layout, find_layout
+from labelaudit.data.image_files import find_image, image_sizes, read_images
+from labelaudit.data.images import decode_images
+from labelaudit.data.source import Source
+from labelaudit.data.tables import MAX_ROWS, read_tables
+from labelaudit.data.values import family, plain, to_categories, to_numbers, to_strings
+from labelaudit.errors import DatasetError
+
+MAX_IMAGE_ROWS = 1_024
+MAX_PIXEL_BYTES = 128 << 20  # of decoded images in one batch
+
+
+@dataclass(frozen=True)
+class BatchHead:
+    """n consecutive rows of one file, without their inputs.
+
+    In an image folder each row is a file of its own: `file` is "" and the ids are the paths.
+    """
+
+    file: str
+    first_row: int
+    ids: list[str | None] | None  # None: there is no id column
+    labels: pa.Array  # as stored
+    groups: list[str | None] | None  # None: there is no group column
+    digests: list[str]  # blake2b-128 of the input alone, in hex
+    readable: np.ndarray  # (n,) bool
+    problems: dict[int, str] = field(default_factory=dict)  # why a row is not readable, by its offset
+
+    def head(self) -> BatchHead:
+        """The batch without its inputs, so that those can be freed."""
+        return BatchHead(
+            self.file,
+            self.first_row,
+            self.ids,
+            self.labels,
+            self.groups,
+            self.digests,
+            self.readable,
+            self.problems,
+        )
+
+
+@dataclass(frozen=True)
+class Batch(BatchHead):
+    """A batch with its inputs.
+
+    image: (n, height, width, channels) uint8, zeros where unreadable; text: n strings; table: the
+    input columns, float64 for numbers and large_string for categories, null where missing.
+    """
+
+    inputs: np.ndarray | list[str] | pa.Table = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    values: np.ndarray | list[str] | pa.Table
+    digests: list[str]
+    problems: dict[int, str]
+
+
+def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
+    """Streams a dataset in the order of its files and rows, in bounded memory.
+
+    Raises:
+        DatasetError: a file cannot be read, or the files are no longer what `columns` says.
+    """
+    layout = find_layout(source)
+    if layout.format != columns.format:
+        raise DatasetError(
+            f"{source.url} was {columns.format} and is now {layout.format}; "
+            "publish changed data as a new version"
+        )
+    if layout.format == "image_folder":
+        yield from _read_image_folder(source, layout, columns)
+        return
+    named = [columns.label, columns.id, columns.group, *columns.inputs]
+    wanted = list(dict.fromkeys(name for name in named if name is not None))
+    sizes = image_sizes(layout.images)
+    pieces = read_tables(source, layout, wanted, label=columns.label, max_rows=_max_rows(columns))
+    for file, first_row, table in pieces:
+        if columns.kind == "image":
+            inputs = _image_inputs(source, columns, sizes, file, table.column(columns.inputs[0]))
+        elif columns.kind == "text":
+            inputs = _text_inputs(table.column(columns.inputs[0]))
+        else:
+            inputs = _table_inputs(columns, table)
+        yield Batch(
+            file,
+            first_row,
+            None if columns.id is None else _names(table.column(columns.id)),
+            plain(table.column(columns.label)),
+            None if columns.group is None else _names(table.column(columns.group)),
+            inputs.digests,
+            _readable(table.num_rows, inputs.problems),
+            inputs.problems,
+            inputs=inputs.values,
+        )
+
+
+def _read_image_folder(source: Source, layout: Layout, columns: Columns) -> Iterator[Batch]:
+    sizes = image_sizes(layout.images)
+    step = _max_rows(columns)
+    for start in range(0, len(layout.images), step):
+        paths: list[str | None] = [file.path for file in layout.images[start : start + step]]
+        folders = [path.split("/")[0] if path and "/" in path else None for path in paths]
+        inputs = _decode(columns, read_images(source, sizes, paths), paths)
+        readable = _readable(len(paths), inputs.problems)
+        yield Batch(
+            "", start, paths, pa.array(folders, pa.string()), None, inputs.digests, readable, inputs.problems,
+            inputs=inputs.values,
+        )  # fmt: skip
+
+
+def _max_rows(columns: Columns) -> int:
+    if columns.kind != "image":
+        return MAX_ROWS
+    height, width = columns.image_size
+    return max(1, min(MAX_IMAGE_ROWS, MAX_PIXEL_BYTES // (height * width * columns.image_channels)))
+
+
+def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
+    readable = np.ones(rows, dtype=bool)
+    readable[list(problems)] = False
+    return readable
+
+
+def _names(column: pa.ChunkedArray) -> list[str | None]:
+    """Ids or groups as strings; None where null or blank."""
+    return [
+        value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()
+    ]
+
+
+def _image_inputs(
+    source: Source, columns: Columns, sizes: dict[str, int], file: str, column: pa.ChunkedArray
+) -> _Inputs:
+    values = column.to_pylist()
+    if family(column.type) == "string":
+        values = [{"bytes": None, "path": value} for value in values]
+    elif not pa.types.is_struct(column.type):
+        values = [{"bytes": value, "path": None} for value in values]
+    references = [_reference(value) for value in values]
+    if not any(references):
+        return _decode(columns, [(value and value["bytes"], "") for value in values], references)
+    paths = [find_image(sizes, file, reference) if reference else None for reference in references]
+    loaded = read_images(source, sizes, paths)
+    pairs = zip(values, references, loaded, strict=True)
+    encoded = [data if reference else (value and value["bytes"], "") for value, reference, data in pairs]
+    return _decode(columns, encoded, references)
+
+
+def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
+    """The path that has to be read: that of an image whose bytes are not in the table."""
+    path = None if value is None or value["bytes"] is not None else value.get("path")
+    return path if isinstance(path, str) and path.strip() else None
+
+
+def _decode(
+    columns: Columns, encoded: list[tuple[bytes | None, str]], references: list[str | None]
+) -> _Inputs:
+    data = [content for content, _ in encoded]
+    pixels, problems = decode_images(data, columns.image_size, columns.image_channels)
+    # Why a file was not read says more than that there are no bytes.
+    problems = {index: encoded[index][1] or problem for index, problem in problems.items()}
+    digests = [
+        digest_bytes(content if content is not None else b"\0missing\0" + (reference or "").encode())
+        for content, reference in zip(data, references, strict=True)
+    ]
+    return _Inputs(pixels, digests, problems)
+
+
+def _text_inputs(column: pa.ChunkedArray) -> _Inputs:
+    texts = [value or "" for value in to_strings(column).to_pylist()]
+    problems = {index: "empty text" for index, text in enumerate(texts) if not text.strip()}
+    return _Inputs(texts, [digest_bytes(text.encode()) for text in texts], problems)
+
+
+def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:
+    convert = {"number": to_numbers, "category": to_categories}
+    types = zip(columns.inputs, columns.input_types, strict=True)
+    try:
+        arrays = {name: convert[type](table.column(name)) for name, type in types}
+    except pa.ArrowInvalid as error:
+        raise DatasetError(
+            f"a column of numbers now holds other values ({error}); check the dataset again"
+        ) from error
+    inputs = pa.table(arrays)
+    present = np.zeros(table.num_rows, dtype=bool)
+    for name in columns.inputs:
+        present |= inputs.column(name).is_valid().to_numpy()
+    problems = {int(index): "all inputs are missing" for index in np.flatnonzero(~present)}
+    return _Inputs(inputs, digest_rows(inputs), problems)

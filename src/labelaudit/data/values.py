@@ -1,0 +1,95 @@
+"""What an Arrow column can be to an audit: numbers, categories, strings; and its values in that form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# How CSV files spell a missing number.
+MISSING_NUMBERS = pa.array(["", "na", "n/a", "nan", "null", "none", "#n/a", "?"])
+
+
+def family(type: pa.DataType) -> str:
+    """null | string | bool | number | other, seen through dictionary encoding."""
+    if pa.types.is_dictionary(type):
+        return family(type.value_type)
+    if pa.types.is_null(type):
+        return "null"
+    if pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type):
+        return "string"
+    if pa.types.is_boolean(type):
+        return "bool"
+    if pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type):
+        return "number"
+    return "other"
+
+
+def is_binary(type: pa.DataType) -> bool:
+    """Whether values are bytes."""
+    kinds = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+    )
+    return any(is_kind(type) for is_kind in kinds)
+
+
+def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One contiguous array without dictionary encoding or extension type."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+        if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks that would overflow
+            array = pa.concat_arrays(array.chunks)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def to_strings(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Values in their string form, with nulls kept: 7 and 7.0 are "7", True is "true"; NaN is null."""
+    array = plain(array)
+    if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
+        numbers = array.cast(pa.float64(), safe=False).to_pylist()
+        return pa.array([_number_string(value) for value in numbers], pa.large_string())
+    if is_binary(array.type):
+        values = array.to_pylist()
+        return pa.array([None if value is None else value.hex() for value in values], pa.large_string())
+    return array.cast(pa.large_string())
+
+
+def to_numbers(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Values as float64, null where missing; strings are parsed (CSV), -0.0 becomes 0.0.
+
+    Raises:
+        pyarrow.ArrowInvalid: a string is not a number.
+    """
+    array = plain(array)
+    if family(array.type) == "string":
+        array = pc.utf8_trim_whitespace(array)
+        missing = pc.is_in(pc.utf8_lower(array), value_set=MISSING_NUMBERS.cast(array.type))
+        array = pc.if_else(missing, pa.scalar(None, array.type), array)
+    numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return pa.array(numbers + 0.0, from_pandas=True)
+
+
+def to_categories(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Values as strings, null where missing or empty."""
+    strings = to_strings(array)
+    return pc.if_else(pc.equal(strings, ""), pa.scalar(None, strings.type), strings)
+
+
+def parses_as_numbers(array: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether every value of a string column is a number or missing."""
+    try:
+        to_numbers(array)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _number_string(value: float | None) -> str | None:
+    if value is None or np.isnan(value):
+        return None
+    return str(int(value)) if np.isfinite(value) and value == int(value) else str(value)

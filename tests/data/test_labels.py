@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import datetime
+import decimal
+
+import pyarrow as pa
+import pytest
+
+from labelaudit.data.labels import LabelChunk, check_label_type, given_labels, sort_class_names
+from labelaudit.errors import DatasetError
+
+
+def _given(*parts, **kwargs):
+    chunks, row = [], 0
+    for part in parts:
+        values = part if isinstance(part, pa.Array) else pa.array(part)
+        chunks.append(LabelChunk("a.parquet", row, values))
+        row += len(values)
+    return given_labels(chunks, column="label", **kwargs).tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["cat", "dog", None, "", "  "], ["cat", "dog", None, None, None]),
+        ([1, 0, None], ["1", "0", None]),
+        ([1.0, float("nan"), -2.0], ["1", None, "-2"]),
+        ([True, False, None], ["true", "false", None]),
+        ([None, None], [None, None]),
+        (["1.5", "007"], ["1.5", "007"]),  # strings of a typed file are names
+        ([decimal.Decimal("3.00")], ["3"]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+        (pa.array(["ä", "猫", "ä"], pa.large_string()), ["ä", "猫", "ä"]),
+    ],
+)
+def test_labels_become_strings_and_blanks_become_none(values, expected):
+    assert _given(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["3", "10", "3.0", ""], ["3", "10", "3", None]),
+        (["1.0", "2.0", "nan"], ["1", "2", None]),
+        (["1e2", "-0"], ["100", "0"]),
+        (["007", "8"], ["007", "8"]),
+        (["1", "cat"], ["1", "cat"]),
+        (["12345678901234567890", "1"], ["12345678901234567890", "1"]),
+    ],
+)
+def test_numbers_of_a_csv_file_follow_the_rule_of_numbers(values, expected):
+    assert _given(values, is_untyped=True) == expected
+
+
+def test_chunks_of_whole_numbers_and_floats_go_together():
+    assert _given([1, 2], [None, None], [3.0]) == ["1", "2", None, None, "3"]
+
+
+def test_names_of_a_class_label_replace_its_numbers():
+    assert _given([1, 0, -1, None], label_names=("cat", "dog")) == ["dog", "cat", None, None]
+
+
+def test_a_number_without_a_name_is_refused():
+    with pytest.raises(DatasetError, match=r"label 2 in column 'label' \(a.parquet, row 1\) has no name"):
+        _given([0, 2], label_names=("cat", "dog"))
+
+
+@pytest.mark.parametrize("is_untyped", [False, True])
+def test_a_fraction_is_refused_with_its_place(is_untyped):
+    parts = [["1", "2"], ["2", "3.5"]] if is_untyped else [[1.0, 2.0], [2.0, 3.5]]
+    with pytest.raises(
+        DatasetError, match=r"label 3\.5 in column 'label' \(a.parquet, row 3\) is not a whole"
+    ):
+        _given(*parts, is_untyped=is_untyped)
+
+
+def test_infinity_is_refused():
+    with pytest.raises(DatasetError, match="label inf in column 'label'"):
+        _given([1.0, float("inf")])
+
+
+def test_types_that_change_between_files_are_refused_with_both_values():
+    with pytest.raises(
+        DatasetError, match=r"of several types: 1 in a.parquet is a number, 'cat' .*row 2.* string"
+    ):
+        _given([1, 2], ["cat"])
+
+
+@pytest.mark.parametrize(
+    "values", [[[1]], [{"a": 1}], [datetime.datetime(2024, 1, 1)], [datetime.date(2024, 1, 1)], [b"x"]]
+)
+def test_types_that_are_no_classes_are_refused(values):
+    with pytest.raises(DatasetError, match="column 'label' cannot be the label: its type is"):
+        check_label_type("label", pa.array(values).type)
+
+
+def test_class_names_are_sorted_by_number_or_by_code_point():
+    assert sort_class_names(["10", "9", "-1", "9"]) == ("-1", "9", "10")
+    assert sort_class_names(["10", "9", "a"]) == ("10", "9", "a")
+    assert sort_class_names(["b", "B", "ä"]) == ("B", "b", "ä")
+    assert sort_class_names([]) == ()
