@@ -1,0 +1,215 @@
+"""What a person sees of an example: a thumbnail, an excerpt of a text, the unusual columns of a table row."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from PIL import Image
+
+from labelaudit.errors import LabelauditError
+
+# Longest side of an embedded image in pixels: sharp at the size in which cards show it.
+THUMBNAIL_SIDE = 192
+# Up to this side an image is embedded without loss and enlarged with hard pixels, as labelers saw it.
+PIXELATED_SIDE = 96
+# Bytes of one encoded thumbnail; 200 of them stay below 3 MB as data URLs.
+THUMBNAIL_BYTES = 11_000
+# Rows of a class that its typical values are taken from: their median is exact to about one percentile.
+TYPICAL_ROWS = 5_000
+# Values this far outside (in robust standard deviations) are all simply extreme.
+MOST_UNUSUAL = 99.0
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """An embedded image; height and width are those of the original, in pixels."""
+
+    data_url: str
+    height: int
+    width: int
+
+    @property
+    def is_pixelated(self) -> bool:
+        return max(self.height, self.width) <= PIXELATED_SIDE
+
+
+@dataclass(frozen=True)
+class UnusualColumn:
+    """A column of a table row whose value is unusual among the rows with the same given label."""
+
+    column: str
+    value: str
+    typical: str
+
+
+Preview = Thumbnail | str | tuple[UnusualColumn, ...]
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A flagged example with its preview: a thumbnail, an excerpt of its text or its unusual columns."""
+
+    rank: int
+    example_id: str
+    given_label: str
+    suggested_label: str
+    label_score: float
+    p_given: float
+    p_suggested: float
+    fold: int | None  # None where the probabilities came from outside
+    file: str
+    row: int
+    preview: Preview
+
+
+def gallery_items(issues: pa.Table, previews: Sequence[Preview]) -> tuple[GalleryItem, ...]:
+    """The first rows of an ISSUES table, each with its preview, in their order.
+
+    Raises LabelauditError where there are more previews than issues.
+    """
+    if len(previews) > len(issues):
+        raise LabelauditError(
+            f"gallery: {len(previews):,} previews for {len(issues):,} issues;"
+            " pass the previews of the first issues, one each."
+        )
+    names = [name for name in issues.column_names if name != "margin"]
+    records = issues.select(names).slice(0, len(previews)).to_pylist()
+    return tuple(
+        GalleryItem(**record, preview=preview) for record, preview in zip(records, previews, strict=True)
+    )
+
+
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
+    """(H, W, C) uint8 with C = 1 or 3 -> an image of at most 192 px and 11,000 bytes as a data URL.
+
+    Images of up to 96 px are kept as they are (PNG) where that fits; larger ones are shrunk (WebP).
+    Raises LabelauditError for another shape or dtype.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype != np.uint8 or not pixels.size:
+        raise LabelauditError(
+            f"thumbnail: got an array of shape {pixels.shape} and dtype {pixels.dtype};"
+            " pass (height, width, 1 or 3) of uint8."
+        )
+    height, width, channels = pixels.shape
+    image = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if channels == 1 else pixels))
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    kind, encoded = _encode(image)
+    return Thumbnail(f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}", height, width)
+
+
+def _encode(image: Image.Image) -> tuple[str, bytes]:
+    """The best encoding within THUMBNAIL_BYTES: lossless if small, else ever coarser, else ever smaller."""
+    if max(image.size) <= PIXELATED_SIDE:
+        encoded = _save(image, "PNG", optimize=True)
+        if len(encoded) <= THUMBNAIL_BYTES:
+            return "png", encoded
+    for quality in (85, 70, 50, 30):
+        encoded = _save(image, "WEBP", quality=quality, method=4)
+        if len(encoded) <= THUMBNAIL_BYTES:
+            return "webp", encoded
+    # Pure noise only: half the side has a quarter of the bytes.
+    return _encode(
+        image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.LANCZOS)
+    )
+
+
+def _save(image: Image.Image, kind: str, **options: int | bool) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def text_excerpt(text: str, limit: int = 600) -> str:
+    """The text on one line, cut between words to at most `limit` characters with an ellipsis at the end."""
+    # Only the head is looked at: a document may have megabytes.
+    flat = " ".join(text[: 4 * limit].split())
+    if len(flat) <= limit and len(text) <= 4 * limit:
+        return flat
+    head = flat[: limit - 1]
+    cut = head.rfind(" ")
+    # Languages without spaces, and single long tokens, are cut anywhere.
+    return (head[:cut] if cut > limit // 2 else head).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def unusual_columns(
+    frame: pd.DataFrame, row: int, class_rows: npt.NDArray[np.integer[Any]], count: int = 4
+) -> tuple[UnusualColumn, ...]:
+    """Columns of a table row that are the most unusual for its given label, at most `count`, worst first.
+
+    row: position in `frame`; class_rows: positions of the rows that bear the same label. Numbers are
+    measured by their robust z, the distance to the median over 1.4826 MAD (Iglewicz and Hoaglin, 1993);
+    other values, and missing ones, by how rare they are beside the most frequent value, on the same
+    scale. A value that is usual never appears, nor does a column without spread.
+    """
+    step = math.ceil(len(class_rows) / TYPICAL_ROWS) or 1
+    peers = frame.iloc[np.asarray(class_rows)[::step]]
+    found: list[tuple[float, UnusualColumn]] = []
+    for position, name in enumerate(frame.columns):
+        column, value = peers.iloc[:, position], frame.iat[row, position]
+        if _is_number(column) and not _is_missing(value):
+            score, shown, typical = _unusual_number(column, float(value))  # type: ignore[arg-type]
+        else:
+            score, shown, typical = _unusual_value(column, value)
+        if score > 0:
+            found.append((score, UnusualColumn(str(name), shown, typical)))
+    found.sort(key=lambda pair: -pair[0])
+    return tuple(column for _, column in found[:count])
+
+
+def _unusual_number(column: pd.Series[Any], value: float) -> tuple[float, str, str]:
+    """Robust z of the value, the value, and the range of the middle half of the column."""
+    numbers = column.to_numpy(np.float64, na_value=np.nan)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return 0.0, _number(value), "missing"
+    low, median, high = (float(q) for q in np.percentile(numbers, (25, 50, 75)))
+    typical = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+    deviations = np.abs(numbers - median)
+    # More than half of equal values make the MAD 0; the mean deviation (x 1.2533 for a normal) takes over.
+    spread = 1.4826 * float(np.median(deviations)) or 1.2533 * float(deviations.mean())
+    if not spread or math.isinf(value):
+        return (0.0 if value == median else MOST_UNUSUAL), _number(value), typical
+    return min(abs(value - median) / spread, MOST_UNUSUAL), _number(value), typical
+
+
+def _unusual_value(column: pd.Series[Any], value: object) -> tuple[float, str, str]:
+    """How rare a value is beside the most frequent one (0 for that one), the value, and what is usual."""
+    # As text, so that lists and other values that cannot be hashed count too; numbers count as one value.
+    kind = _presence if _is_number(column) else _shown
+    counts = column.map(kind).value_counts()
+    if not len(counts):
+        return 0.0, kind(value), "missing"
+    most = int(counts.iloc[0])
+    ratio = (int(counts.get(kind(value), 0)) or 0.5) / most
+    typical = f"{counts.index[0]} ({100 * most / len(column):.0f}\N{NO-BREAK SPACE}%)"
+    return (0.0 if ratio >= 1 else NormalDist().inv_cdf(1 - ratio / 2)), kind(value), typical
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(cast("float", value))))
+
+
+def _presence(value: object) -> str:
+    return "missing" if _is_missing(value) else "a number"
+
+
+def _shown(value: object) -> str:
+    return "missing" if _is_missing(value) else text_excerpt(str(value), 60)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,302 @@
+"""An audit as one HTML file that loads nothing: `render_page`.
+
+Every value of the dataset reaches the template as text and is escaped there (jinja2 autoescape). Scripts
+run only with the hash in the page's Content-Security-Policy: markup that slipped through would stay inert.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+
+from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
+from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
+from labelaudit.report.summary import percent, verdict
+from labelaudit.schemas import Status
+
+TEMPLATES = Path(__file__).parent / "template"
+# What the page holds of each table at most; the rest is in the Parquet files beside it.
+ISSUE_ROWS = 300
+CLASS_ROWS = 500
+PAIR_ROWS = 15
+FILE_ROWS = 200
+FOLD_ROWS = 200
+NOTES = 100
+# Of a card: characters of a text, unusual columns of a table row.
+TEXT_LENGTH = 1200
+COLUMNS = 8
+# Bytes of all cards: with the rest the page stays below 5 MB. A card has about 2,500 beside its preview.
+GALLERY_BYTES = 3_700_000
+CARD_BYTES = 2_500
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# In the words of the page.
+STATUS_MEANINGS = {
+    Status.SCORED: "judged by a model that did not see it",
+    Status.RARE_CLASS: "its class has fewer rows than folds: set aside",
+    Status.UNLABELED: "no label given",
+    Status.UNREADABLE: "its input could not be decoded",
+    Status.DUPLICATE_ID: "another row has the same id",
+}
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file beside the page: name relative to it, size, and rows (None where it is no table)."""
+
+    name: str
+    bytes: int
+    sha256: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """All that the page shows, as plain data. Tables have the schemas of `labelaudit.schemas`.
+
+    status_counts: status -> rows, over all rows; estimated_error_rate: 0..1 of the scored rows;
+    issue_count: flagged rows in all; issues: ISSUES, at least the first few hundred; gallery: the worst
+    examples with previews, may be empty; notes: sentences for people; provenance: name -> value, in the
+    order in which it is shown.
+    """
+
+    dataset: str
+    version: str
+    status_counts: Mapping[str, int]
+    estimated_error_rate: float
+    issue_count: int
+    issues: pa.Table
+    classes: pa.Table
+    confusions: pa.Table
+    folds: pa.Table
+    scores: ScoreHistogram
+    gallery: Sequence[GalleryItem] = ()
+    notes: Sequence[str] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[PublishedFile] = ()
+
+
+def render_page(content: PageContent) -> str:
+    """One HTML document, below 5 MB; the same content gives the same text, byte for byte."""
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template: Template = _environment().get_template("page.html.jinja")
+    html = template.render(
+        page=content,
+        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=Markup(f"'sha256-{digest}'"),
+        **_opening(content),
+        **_examples(content),
+        **_classes(content),
+        **_health(content),
+        notes=content.notes[:NOTES],
+        files=_files(content),
+    )
+    # Control characters and lone surrogates, which HTML or UTF-8 cannot hold.
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", html)
+
+
+def _opening(content: PageContent) -> dict[str, Any]:
+    """The verdict, the rows that are not judged, and the key figures."""
+    total, scored = sum(content.status_counts.values()), content.status_counts.get(Status.SCORED, 0)
+    missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
+    rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
+    rate = content.estimated_error_rate
+    sentence = verdict(content.status_counts, content.issue_count, rate, content.confusions)
+    figures = [
+        ("Label health", percent(1 - rate) if scored else "-", "estimated share right"),
+        ("Flagged", f"{content.issue_count:,}", f"of {scored:,} scored"),
+        ("Estimated wrong", f"{rate * scored:,.0f}" if scored else "-", f"{percent(rate)} of the scored"),
+        ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
+        ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all judged"),
+    ]
+    if len(content.folds):
+        agreement = content.folds["agreement"].to_numpy()
+        spread = f"{percent(agreement.min())} to {percent(agreement.max())} in {len(agreement)} folds"
+        figures.append(("Agreement", percent(float(agreement.mean())), spread))
+    return {
+        "verdict": sentence,
+        "missing": f"Not judged: {', '.join(missing)}." if missing else "",
+        "figures": [{"name": name, "value": value, "detail": detail} for name, value, detail in figures],
+        "scored": scored,
+    }
+
+
+def _examples(content: PageContent) -> dict[str, Any]:
+    """Gallery cards within the byte limit, the labels to filter them by, and the head of the issues."""
+    kept = _within_limit(content.gallery)
+    given = _label_counts(item.given_label for item in kept)
+    suggested = _label_counts(item.suggested_label for item in kept)
+    cards = [_card(item, given, suggested) for item in kept]
+    help_line = f"The {len(cards):,} with the lowest label score of {content.issue_count:,} flagged."
+    if len(cards) == content.issue_count or not cards:
+        help_line = f"All {content.issue_count:,} flagged, the lowest label score first."
+    if cards:
+        help_line += " Percentages are what a model that did not see the row gives each label."
+    kind = "images" if any(card["image"] for card in cards) else "texts"
+    return {
+        "gallery": cards,
+        "gallery_given": [{"name": name, "count": count} for name, count in given.items()],
+        "gallery_suggested": [{"name": name, "count": count} for name, count in suggested.items()],
+        "gallery_kind": kind,
+        "examples_help": help_line,
+        "issue_rows": content.issues.slice(0, ISSUE_ROWS).to_pylist(),
+        "issues_file": next((f"./{f.name}" for f in content.files if f.name == "issues.parquet"), None),
+    }
+
+
+def _within_limit(gallery: Sequence[GalleryItem]) -> list[GalleryItem]:
+    kept, used = [], 0
+    for item in gallery:
+        used += CARD_BYTES + _preview_bytes(item.preview)
+        if used > GALLERY_BYTES:
+            break
+        kept.append(item)
+    return kept
+
+
+def _preview_bytes(preview: Preview) -> int:
+    if isinstance(preview, Thumbnail):
+        return len(preview.data_url)
+    texts = [preview[:TEXT_LENGTH]] if isinstance(preview, str) else map(str, preview[:COLUMNS])
+    return sum(len(escape(text).encode(errors="replace")) for text in texts)
+
+
+def _label_counts(labels: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items()))
+
+
+def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, int]) -> dict[str, Any]:
+    fields = {name: getattr(item, name) for name in GalleryItem.__dataclass_fields__}
+    preview = fields.pop("preview")
+    return {
+        **fields,
+        "given_number": list(given).index(item.given_label),
+        "suggested_number": list(suggested).index(item.suggested_label),
+        "image": preview if isinstance(preview, Thumbnail) else None,
+        "text": preview[:TEXT_LENGTH] if isinstance(preview, str) else None,
+        "columns": preview[:COLUMNS] if isinstance(preview, tuple) else None,
+    }
+
+
+def _classes(content: PageContent) -> dict[str, Any]:
+    """Rows of the class table and of the pair table, the scales of their bars, and the heat map."""
+    classes = content.classes.slice(0, CLASS_ROWS).to_pylist()
+    in_gallery = {(item.given_label, item.suggested_label) for item in _within_limit(content.gallery)}
+    pairs = [
+        {**pair, "has_cards": (pair["given_label"], pair["suggested_label"]) in in_gallery}
+        for pair in content.confusions.slice(0, PAIR_ROWS).to_pylist()
+    ]
+    scored = content.classes.filter(pc.equal(content.classes["status"], str(Status.SCORED)))
+    heat = heat_map(content.confusions, sorted(scored["class_name"].to_pylist()))
+    return {
+        "classes": classes,
+        "scored_classes": len(scored),
+        "noise_scale": _scale(classes, "label_noise", "inverse_label_noise"),
+        "pairs": pairs,
+        "pair_scale": _scale(pairs, "share_of_given"),
+        "heat": heat[0] if heat else None,
+        "heat_classes": heat[1] if heat else 0,
+    }
+
+
+def _scale(rows: Sequence[Mapping[str, Any]], *names: str) -> float:
+    return max((row[name] for row in rows for name in names if row[name] is not None), default=0.0)
+
+
+def _health(content: PageContent) -> dict[str, Any]:
+    """Statuses, score distribution and folds."""
+    total = sum(content.status_counts.values())
+    shown = [(str(Status.SCORED), content.status_counts.get(Status.SCORED, 0)), *_other_statuses(content)]
+    flagged, others = sum(content.scores.flagged), sum(content.scores.others)
+    folds = content.folds.slice(0, FOLD_ROWS)
+    return {
+        "statuses": [
+            {
+                "name": _words(name),
+                "what": STATUS_MEANINGS.get(Status(name), "") if name in set(Status) else "",
+                "rows": rows,
+                "share": rows / total if total else 0.0,
+            }
+            for name, rows in shown
+        ],
+        "scores": score_chart(content.scores),
+        "scores_alt": f"Histogram of the label scores of {flagged:,} flagged and {others:,} other rows.",
+        "folds": folds.to_pylist(),
+        "repeats": len(pc.unique(folds["repeat"])),
+        "fold_chart": fold_chart(folds) if len(folds) else None,
+    }
+
+
+def _other_statuses(content: PageContent) -> list[tuple[str, int]]:
+    """Statuses that keep rows from being judged, the most frequent first."""
+    others = [(str(n), rows) for n, rows in content.status_counts.items() if rows and n != Status.SCORED]
+    return sorted(others, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _files(content: PageContent) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": file.name,
+            # "./" keeps a name with a colon from being read as a scheme.
+            "href": "./" + quote(file.name),
+            "rows": file.rows,
+            "bytes": file.bytes,
+            "sha256": file.sha256,
+        }
+        for file in content.files[:FILE_ROWS]
+    ]
+
+
+def _words(status: str) -> str:
+    return _clip(status.replace("_", " "), 60)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=lambda value: "-" if value is None else f"{value:,}",
+        decimal=lambda value: "-" if value is None else f"{value:,.{0 if value >= 10 else 1}f}",
+        percent=lambda value: "-" if value is None else percent(value),
+        score=_score,
+        size=_size,
+        clip=_clip,
+        blank=lambda value, blank="-": blank if value is None else value,
+    )
+    return environment
+
+
+def _clip(value: object, limit: int) -> str:
+    text = str(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _score(value: float | None) -> str:
+    """Three decimals; what is above 0 never reads as 0.000."""
+    if value is None:
+        return "-"
+    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
+
+
+def _size(size: int) -> str:
+    if size < 1000:
+        return f"{size} B"
+    return f"{size / 1000:,.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:,.1f} MB"

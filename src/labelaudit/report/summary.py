@@ -1,0 +1,197 @@
+"""One audit in one sentence, in one JSON-able dict, and as Markdown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.report.gallery import text_excerpt
+from labelaudit.schemas import SCHEMA_VERSION, Status
+
+# Classes and confusions in a summary: what fits on one screen.
+TOP = 10
+# Of a class name in a sentence.
+NAME_LENGTH = 60
+# Below this share of scored rows the verdict begins with what is missing.
+FEW_SCORED = 0.9
+
+
+def summarize(
+    *,
+    audit_url: str,
+    dataset: str,
+    version: str,
+    fingerprint: str,
+    status: str,
+    status_counts: Mapping[str, int],
+    issues: int,
+    estimated_error_rate: float,
+    classes: pa.Table,
+    confusions: pa.Table,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The summary for machines: plain JSON values only.
+
+    status_counts: status -> rows, over all rows of the version; issues: flagged rows;
+    estimated_error_rate: 0..1, the estimated share of wrong labels among the scored rows; classes,
+    confusions: tables of schemas CLASSES and CONFUSIONS.
+
+    Keys: schema_version, audit_url, dataset, version, fingerprint, status, verdict (one sentence),
+    examples (all rows), scored, issues, estimated_error_rate, health_score (1 - that rate), statuses
+    (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
+    of their tables), notes.
+    """
+    flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
+    counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "audit_url": audit_url,
+        "dataset": dataset,
+        "version": version,
+        "fingerprint": fingerprint,
+        "status": status,
+        "verdict": verdict(
+            status_counts=counts,
+            issues=issues,
+            estimated_error_rate=estimated_error_rate,
+            confusions=confusions,
+        ),
+        "examples": sum(counts.values()),
+        "scored": counts.get(Status.SCORED, 0),
+        "issues": int(issues),
+        "estimated_error_rate": float(estimated_error_rate),
+        "health_score": 1 - float(estimated_error_rate),
+        "statuses": counts,
+        "classes": classes.slice(0, TOP).to_pylist(),
+        "confusions": flagged_pairs.to_pylist(),
+        "notes": list(notes),
+    }
+
+
+def verdict(
+    status_counts: Mapping[str, int], issues: int, estimated_error_rate: float, confusions: pa.Table
+) -> str:
+    """What the audit found, in a sentence; rows that were not scored come first where those are many."""
+    total, scored = sum(status_counts.values()), status_counts.get(Status.SCORED, 0)
+    if not scored:
+        return f"None of the {total:,} rows could be scored."
+    start = ""
+    if scored < FEW_SCORED * total:
+        start = (
+            f"Only {scored:,} of {total:,} rows ({percent(scored / total)}) could be scored. Among these, "
+        )
+    rate = _rate(estimated_error_rate, scored)
+    if not issues:
+        though = f", though about {rate} are estimated to be wrong" if rate else ""
+        return f"{start}{_begin('no label issue found', start)} in {scored:,} labels{though}."
+    flagged = f"{issues:,} {'example is' if issues == 1 else 'examples are'} flagged"
+    if rate:
+        sentence = f"{start}{_begin('about', start)} {rate} of {scored:,} labels look wrong: {flagged}"
+    else:
+        sentence = f"{start}{flagged} of {scored:,}, though hardly any label is estimated to be wrong"
+    pair = confusions.slice(0, 1).to_pylist()
+    if not pair or not pair[0]["examples"]:
+        return f"{sentence}."
+    given, suggested = (_in_sentence(pair[0][side]) for side in ("given_label", "suggested_label"))
+    return f"{sentence}; most often {given} \N{RIGHTWARDS ARROW} {suggested}."
+
+
+def _in_sentence(name: str) -> str:
+    """Short, and without the controls that would turn the direction of what follows."""
+    return text_excerpt(re.sub("[\u202a-\u202e\u2066-\u2069]", "", name), NAME_LENGTH)
+
+
+def _begin(words: str, before: str) -> str:
+    return words if before else words[0].upper() + words[1:]
+
+
+def _rate(share: float, rows: int) -> str:
+    """An estimated share of the rows in percent, with a digit that is not 0; empty below half a row."""
+    if share * rows < 0.5:
+        return ""
+    digits = max(1, math.ceil(-math.log10(100 * share)))
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def percent(share: float) -> str:
+    """0.0912 -> '9.1 %'. A share above 0 never reads as 0 %, one below 1 never as 100 %."""
+    if 0 < share < 0.001:
+        return "<0.1\N{NO-BREAK SPACE}%"
+    if 0.999 < share < 1:
+        return ">99.9\N{NO-BREAK SPACE}%"
+    return f"{100 * share:.{0 if share in (0, 1) else 1}f}\N{NO-BREAK SPACE}%"
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """A summary as Markdown for a run's artifact: verdict, counts, worst classes, confusions, notes.
+
+    Labels, names and notes are escaped, so that they stay text inside tables too.
+    """
+    lines = [
+        f"# {escape_markdown(summary['dataset'])} {escape_markdown(summary['version'])}",
+        "",
+        f"**{escape_markdown(summary['verdict'])}**",
+        "",
+        f"Report: {escape_markdown(summary['audit_url'])}",
+        "",
+        *_table(
+            ["rows", "scored", "flagged", "estimated error rate", "label health"],
+            [
+                [
+                    f"{summary['examples']:,}",
+                    f"{summary['scored']:,}",
+                    f"{summary['issues']:,}",
+                    percent(summary["estimated_error_rate"]),
+                    percent(summary["health_score"]),
+                ]
+            ],
+        ),
+        *_section(
+            "Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary["statuses"].items()]
+        ),
+        *_section(
+            "Most frequent confusions",
+            ["given", "suggested", "flagged"],
+            [[p["given_label"], p["suggested_label"], f"{p['examples']:,}"] for p in summary["confusions"]],
+        ),
+        *_section(
+            "Classes with the most label noise",
+            ["class", "rows", "flagged", "estimated noise"],
+            [
+                [c["class_name"], f"{c['examples']:,}", f"{c['label_issues']:,}", percent(c["label_noise"])]
+                for c in summary["classes"]
+                if c["label_noise"] is not None
+            ],
+        ),
+    ]
+    if summary["notes"]:
+        lines += ["", "## Notes", "", *(f"- {escape_markdown(note)}" for note in summary["notes"])]
+    return "\n".join(lines) + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    """One line in which no character opens a link, a tag, a table cell, a list, code or emphasis."""
+    flat = " ".join(str(text).split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", flat)
+    escaped = re.sub(r"^([-=]|\d+(?=\.))", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
+    # A bare address becomes a link in most renderers; as entities its signs stay text.
+    return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["", f"## {title}", "", *_table(header, rows)] if rows else []
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    cells = [[escape_markdown(text_excerpt(cell, NAME_LENGTH)) for cell in row] for row in rows]
+    return [
+        "| " + " | ".join(header) + " |",
+        "| " + " | ".join("---" for _ in header) + " |",
+        *("| " + " | ".join(row) + " |" for row in cells),
+    ]

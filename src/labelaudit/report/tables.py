@@ -1,0 +1,244 @@
+"""Plain arrays, frames and records -> the Arrow tables of `labelaudit.schemas`, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.errors import LabelauditError
+from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, FOLDS, ISSUES, Status
+
+IntArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+Names = Sequence[str | None] | npt.NDArray[np.object_]
+
+# Rows whose margin is computed at once: bounds the copy of `pred_probs` (1,000 classes: 262 MB).
+MARGIN_ROWS = 65_536
+
+
+def examples_table(
+    *,
+    example_ids: Names,
+    given_labels: Names,
+    status: Names,
+    fold: IntArray,
+    files: Names,
+    rows: IntArray,
+    digests: Names,
+    scored_rows: IntArray,
+    labels: IntArray,
+    pred_probs: FloatArray,
+    class_names: Sequence[str],
+    predicted: IntArray,
+    label_score: FloatArray,
+    is_label_issue: BoolArray,
+) -> pa.Table:
+    """All N rows of the version with the scores of the M scored ones: EXAMPLES, ordered by example_id.
+
+    example_ids, given_labels (None where unlabeled), status, fold (-1 where not scored), files, rows
+    and digests have N rows. scored_rows: (M,) positions of the scored ones in 0..N-1, each once. In
+    their order: labels and predicted, (M,) class numbers; pred_probs, (M, K); label_score, (M,) in
+    0..1; is_label_issue, (M,). Score columns are null elsewhere.
+
+    Raises LabelauditError where lengths differ, or scored_rows are not the rows with status `scored`.
+    """
+    total, scored = len(example_ids), len(scored_rows)
+    every_row = {"given_labels": given_labels, "status": status, "fold": fold, "files": files}
+    _check_lengths("examples", total, **every_row, rows=rows, digests=digests)
+    scores = {"labels": labels, "predicted": predicted, "label_score": label_score}
+    _check_lengths("examples", scored, **scores, pred_probs=pred_probs, is_label_issue=is_label_issue)
+    if pred_probs.shape[1] != len(class_names):
+        raise LabelauditError(
+            f"examples table: {len(class_names):,} class names for {pred_probs.shape[1]:,} columns of"
+            " pred_probs; pass the name of each column."
+        )
+    is_scored = _scored_mask(scored_rows, status)
+    p_given, p_predicted, margin = _probabilities_of_interest(pred_probs, labels, predicted)
+
+    def spread(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+        """(M,) values at their rows, null elsewhere."""
+        full = np.zeros(total, dtype=values.dtype)
+        full[scored_rows] = values
+        return pa.array(full, kind, mask=~is_scored)
+
+    names = np.asarray(class_names, dtype=object)
+    columns = [
+        _strings(example_ids),
+        _strings(given_labels),
+        _strings(status),
+        pa.array(np.asarray(fold, np.int16), mask=np.asarray(fold) < 0),
+        spread(names[predicted], pa.string()),
+        spread(np.asarray(label_score, np.float64), pa.float64()),
+        spread(is_label_issue, pa.bool_()),
+        spread(p_given, pa.float32()),
+        spread(p_predicted, pa.float32()),
+        spread(margin, pa.float32()),
+        _strings(files),
+        pa.array(np.asarray(rows, np.int64)),
+        _strings(digests),
+    ]
+    return pa.table(columns, schema=EXAMPLES).sort_by("example_id")
+
+
+def issues_table(examples: pa.Table, suggested_labels: Names | None = None) -> pa.Table:
+    """Flagged rows of an EXAMPLES table, most doubtful first (ties by example_id), ranked from 1: ISSUES.
+
+    suggested_labels: the most probable other label of each flagged row, in the order of `examples`;
+    the predicted labels where left out.
+
+    Raises LabelauditError where a suggestion is the given label, or not the prediction though that differs.
+    """
+    flagged = examples.filter(pc.fill_null(examples["is_label_issue"], False))
+    predicted, given = flagged["predicted_label"], flagged["given_label"]
+    suggested = predicted if suggested_labels is None else _strings(suggested_labels)
+    _check_lengths("issues", len(flagged), suggested_labels=suggested)
+    differs = pc.not_equal(predicted, given)
+    wrong = pc.or_(pc.equal(suggested, given), pc.and_(differs, pc.not_equal(suggested, predicted)))
+    if pc.any(wrong).as_py():
+        first = flagged.filter(wrong)["example_id"][0].as_py()
+        raise LabelauditError(
+            f"issues table: {pc.sum(wrong).as_py():,} suggested labels are not the most probable other label"
+            f" (first: {first}); pass one suggestion per flagged row, in the order of the examples."
+        )
+    # The margin is p_given less the largest other probability: that is the suggested label's.
+    p_suggested = pc.if_else(
+        differs, flagged["p_predicted"], pc.subtract(flagged["p_given"], flagged["margin"])
+    )
+    flagged = flagged.append_column("suggested_label", suggested).append_column("p_suggested", p_suggested)
+    flagged = flagged.sort_by([("label_score", "ascending"), ("example_id", "ascending")])
+    flagged = flagged.append_column("rank", pa.array(np.arange(1, len(flagged) + 1)))
+    return flagged.select(ISSUES.names).cast(ISSUES)
+
+
+def classes_table(classes: pd.DataFrame, *, rare_classes: Mapping[str, int]) -> pa.Table:
+    """Rows of the scored classes in their order, then those of the rare ones, without measures: CLASSES.
+
+    classes: columns of CLASSES, one row per scored class. rare_classes: name -> rows, set aside.
+    Raises LabelauditError for a missing column, or a class that comes twice.
+    """
+    rare = [
+        {"class_name": name, "status": str(Status.RARE_CLASS), "examples": rows}
+        for name, rows in sorted(rare_classes.items())
+    ]
+    scored = _from_frame("classes", classes, CLASSES)
+    table = pa.concat_tables([scored, pa.Table.from_pylist(rare, schema=CLASSES)]).combine_chunks()
+    _check_unique("classes", table.select(["class_name"]))
+    return table
+
+
+def confusions_table(confusions: pd.DataFrame) -> pa.Table:
+    """Ordered pairs of classes in their order: CONFUSIONS. Pairs that are never confused may be left out.
+
+    Raises LabelauditError for a missing column, a pair of a class with itself, or a pair that comes twice.
+    """
+    table = _from_frame("confusions", confusions, CONFUSIONS)
+    same = table.filter(pc.equal(table["given_label"], table["suggested_label"]))
+    if len(same):
+        raise LabelauditError(
+            f"confusions table: class {same['given_label'][0].as_py()!r} is paired with itself;"
+            " pass only pairs whose labels differ."
+        )
+    _check_unique("confusions", table.select(["given_label", "suggested_label"]))
+    return table
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """What became of one fold, in the columns of FOLDS. None where the fold was not trained here."""
+
+    fold: int
+    repeat: int
+    training_examples: int | None
+    held_out_examples: int
+    agreement: float
+    mean_p_given: float
+    training_loss: float | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    device: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    seed: int | None = None
+    sha256: str | None = None
+
+
+def folds_table(folds: Iterable[FoldRow]) -> pa.Table:
+    """One row per fold, in their order: FOLDS.
+
+    Raises LabelauditError unless the folds are 0, 1, 2, ..., once each.
+    """
+    ordered = sorted(folds, key=lambda row: row.fold)
+    numbers = [row.fold for row in ordered]
+    if numbers != list(range(len(ordered))):
+        raise LabelauditError(f"folds table: got the folds {numbers}; pass each fold from 0 on exactly once.")
+    values = zip(*map(astuple, ordered), strict=True) if ordered else ([] for _ in FOLDS)
+    columns = [pa.array(list(column), field.type) for column, field in zip(values, FOLDS, strict=True)]
+    return pa.table(columns, schema=FOLDS)
+
+
+def _scored_mask(scored_rows: IntArray, status: Names) -> BoolArray:
+    has_status = np.asarray(status, dtype=object) == str(Status.SCORED)
+    is_scored = np.zeros(len(has_status), dtype=bool)
+    is_scored[scored_rows] = True
+    if is_scored.sum() != len(scored_rows) or not np.array_equal(is_scored, has_status):
+        raise LabelauditError(
+            f"examples table: {len(scored_rows):,} scores name {int(is_scored.sum()):,} rows, but"
+            f" {int(has_status.sum()):,} rows have the status 'scored'; pass each of these exactly once."
+        )
+    return is_scored
+
+
+def _probabilities_of_interest(
+    pred_probs: FloatArray, labels: IntArray, predicted: IntArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(M,) float32 each: p_given, p_predicted, and p_given less the largest other probability."""
+    each = np.arange(len(labels))
+    p_given = pred_probs[each, labels].astype(np.float32)
+    p_predicted = pred_probs[each, predicted].astype(np.float32)
+    margin = np.empty(len(labels), np.float32)
+    for start in range(0, len(labels), MARGIN_ROWS):
+        part = slice(start, start + MARGIN_ROWS)
+        others = np.array(pred_probs[part], np.float32)
+        others[np.arange(len(others)), labels[part]] = -np.inf
+        margin[part] = p_given[part] - others.max(axis=1)
+    return p_given, p_predicted, margin
+
+
+def _from_frame(table: str, frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of the schema, NaN as null: SQL engines leave nulls out of a mean, not NaNs."""
+    absent = [name for name in schema.names if name not in frame.columns]
+    if absent:
+        raise LabelauditError(
+            f"{table} table: the columns {', '.join(absent)} are missing; pass all of its schema."
+        )
+    converted = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    return converted.replace_schema_metadata(schema.metadata)
+
+
+def _strings(values: Names) -> pa.Array:
+    return pa.array(list(values), pa.string())
+
+
+def _check_lengths(table: str, length: int, **columns: Sized) -> None:
+    wrong = [f"{name} has {len(values):,}" for name, values in columns.items() if len(values) != length]
+    if wrong:
+        raise LabelauditError(
+            f"{table} table: expected {length:,} rows, but {', '.join(wrong)}; pass whole columns."
+        )
+
+
+def _check_unique(table: str, keys: pa.Table) -> None:
+    counts = keys.group_by(keys.column_names).aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts["count_all"], 1)).select(keys.column_names).to_pylist()
+    if twice:
+        raise LabelauditError(
+            f"{table} table: {' -> '.join(map(repr, twice[0].values()))} comes more than once; pass it once."
+        )

@@ -1,0 +1,126 @@
+"""Contents of report pages, made from plain arrays by the same functions as in an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labelaudit.report.charts import score_histogram
+from labelaudit.report.gallery import Preview, gallery_items, thumbnail
+from labelaudit.report.page import PageContent, PublishedFile
+from labelaudit.report.tables import (
+    FoldRow,
+    classes_table,
+    confusions_table,
+    examples_table,
+    folds_table,
+    issues_table,
+)
+
+FILES = ("examples", "issues", "classes", "confusions", "folds")
+
+
+def picture(row: int) -> Preview:
+    """A small image of its own for each row."""
+    return thumbnail(np.random.default_rng(row).integers(0, 255, (8, 8, 3), dtype=np.uint8))
+
+
+def make_content(
+    *,
+    class_names: Sequence[str] = ("cat", "dog", "eel"),
+    rows: int = 120,
+    flag_every: int = 3,
+    previews: Callable[[int], Preview] | None = picture,
+    example_id: Callable[[int], str] = "img-{:05d}".format,
+    file: str = "part-0.parquet",
+    rare_classes: dict[str, int] | None = None,
+    **changes: Any,
+) -> PageContent:
+    """Row i bears class i mod K; every `flag_every`-th one (0: none) is flagged for the next class."""
+    names = list(class_names)
+    count = len(names)
+    labels = np.arange(rows) % count
+    flagged = np.arange(rows) % flag_every == 0 if flag_every else np.zeros(rows, bool)
+    predicted = np.where(flagged, (labels + 1) % count, labels)
+    sure = 0.9 - np.arange(rows) / (4 * rows)
+    pred_probs = np.full((rows, count), 1.0)
+    pred_probs *= ((1 - sure) / (count - 1))[:, None]
+    pred_probs[np.arange(rows), predicted] = sure
+    ids = np.array([example_id(i) for i in range(rows)], object)
+    examples = examples_table(
+        example_ids=ids,
+        given_labels=np.array(names, object)[labels],
+        status=np.full(rows, "scored", object),
+        fold=np.arange(rows) % 2,
+        files=np.full(rows, file, object),
+        rows=np.arange(rows),
+        digests=np.full(rows, "0" * 32, object),
+        scored_rows=np.arange(rows),
+        labels=labels,
+        pred_probs=pred_probs.astype(np.float32),
+        class_names=names,
+        predicted=predicted,
+        label_score=pred_probs[np.arange(rows), labels],
+        is_label_issue=flagged,
+    )
+    issues = issues_table(examples)
+    row_of = {name: row for row, name in enumerate(ids)}
+    shown = issues["example_id"].to_pylist() if previews else []
+    per_pair = np.bincount(labels[flagged], minlength=count)
+    order = np.argsort(-per_pair, kind="stable")
+    rates = per_pair / np.bincount(labels, minlength=count)
+    classes = pd.DataFrame(
+        {
+            "class_name": [names[k] for k in order],
+            "status": "scored",
+            "examples": np.bincount(labels, minlength=count)[order],
+            "label_issues": per_pair[order],
+            "inverse_label_issues": np.roll(per_pair, 1)[order],
+            "label_noise": rates[order],
+            "inverse_label_noise": np.roll(rates, 1)[order],
+            "label_quality_score": 1 - rates[order],
+            "mean_label_score": np.linspace(0.3, 0.9, count),
+        }
+    )
+    pairs = [k for k in order if per_pair[k]]
+    confusions = pd.DataFrame(
+        {
+            "given_label": pd.Series([names[k] for k in pairs], dtype=object),
+            "suggested_label": pd.Series([names[(k + 1) % count] for k in pairs], dtype=object),
+            "examples": per_pair[pairs],
+            "estimated_examples": per_pair[pairs] * 1.25,
+            "share_of_given": rates[pairs],
+        }
+    )
+    defaults: dict[str, Any] = {
+        "dataset": "pets",
+        "version": "v3",
+        "status_counts": {
+            "scored": rows,
+            **({"rare_class": sum(rare_classes.values())} if rare_classes else {}),
+        },
+        "estimated_error_rate": float(flagged.mean()) * 0.9,
+        "issue_count": int(flagged.sum()),
+        "issues": issues,
+        "classes": classes_table(classes, rare_classes=rare_classes or {}),
+        "confusions": confusions_table(confusions),
+        "folds": folds_table(
+            [
+                FoldRow(
+                    0, 0, rows // 2, rows // 2, 0.6125, 0.5, 0.25, 12, 3.5, "cpu", "float32", 2, 7, "a" * 64
+                ),
+                FoldRow(
+                    1, 0, rows // 2, rows // 2, 0.7250, 0.6, None, None, None, None, None, None, None, None
+                ),
+            ]
+        ),
+        "scores": score_histogram(examples),
+        "gallery": gallery_items(issues, [previews(row_of[name]) for name in shown] if previews else []),
+        "notes": ("three rows were normalised",),
+        "provenance": {"fingerprint": "f" * 64, "seed": "0"},
+        "files": tuple(PublishedFile(f"{name}.parquet", 1234, "b" * 64, rows) for name in FILES),
+    }
+    return PageContent(**{**defaults, **changes})
