@@ -11,6 +11,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+# Small matrices gain nothing from threads, and lose much on a busy machine. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test may report usage over the network.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"

@@ -1,0 +1,200 @@
+"""The command line. Only declarations stand here; what a command does is imported when it runs.
+
+`--help` must answer at once, but torch, cleanlab and Prefect take seconds to import: this is the one place
+of the project with first-party imports inside functions.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 130 interrupted.
+Credentials come from the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."""
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+def _dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that describe a dataset on the command line, for a URL in place of a config file."""
+    options = [
+        click.option("--label", metavar="COLUMN", help="Column of the given labels."),
+        click.option("--id", "id_column", metavar="COLUMN", help="Column of stable example ids."),
+        click.option(
+            "--input", "inputs", metavar="COLUMN", multiple=True, help="Input column; may be repeated."
+        ),
+        click.option("--kind", type=click.Choice(["auto", "image", "text", "table"]), help="Kind of input."),
+        click.option("--group", metavar="COLUMN", help="Column whose examples stay in one fold."),
+        click.option(
+            "--ignore", metavar="COLUMN", multiple=True, help="Column to leave alone; may be repeated."
+        ),
+        click.option("--name", help="Name of the dataset in reports."),
+        click.option("--version", "dataset_version", help="Version of the dataset in reports."),
+        click.option("--output", metavar="URL", help="Where audits are published [labelaudit-reports]."),
+        click.option(
+            "--set",
+            "overrides",
+            metavar="A.B=VALUE",
+            multiple=True,
+            help="Override a config key, e.g. training.epochs=3; may be repeated.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(
+    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(importlib.metadata.version("labelaudit"), "--version", message="labelaudit %(version)s")
+def cli() -> None:
+    """Find wrong labels in labeled datasets.
+
+    labelaudit trains a classifier in k folds, runs confident learning over the out-of-fold probabilities,
+    and publishes a report: an HTML page for people, Parquet tables for dashboards.
+
+    \b
+      labelaudit demo                                  see it work on images with planted errors
+      labelaudit check data.parquet --label label      what is in a dataset, without training
+      labelaudit run data.parquet --label label        audit it
+      labelaudit run nightly.yaml                      the same from a config file
+    """
+    # A user's own network (`model.network: nets:build`) is found beside where the command is run.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+@cli.command()
+@click.option(
+    "--output", default="labelaudit-demo", show_default=True, metavar="FOLDER", help="Where to write."
+)
+@_json
+def demo(output: str, as_json: bool) -> None:
+    """Audit an embedded image dataset in which 6 % of the labels were replaced.
+
+    Writes scikit-learn's handwritten digits with planted label errors to a folder, runs the real flow on
+    them under Prefect's temporary server, and tells how many of the planted errors were found. Needs no
+    network and no account; takes about a minute.
+    """
+    from flows.demo import run_demo
+
+    run_demo(output, as_json)
+
+
+@cli.command()
+@click.argument("config")
+@_dataset_options
+@_json
+def run(config: str, as_json: bool, **options: Any) -> None:
+    """Audit a dataset version and publish the report.
+
+    CONFIG is a YAML file, or straight the URL of a dataset: a Parquet, CSV, TSV or JSONL file, a folder of
+    them, or a folder of images by class; local, s3:// or any other fsspec URL.
+
+    With a Prefect API configured (PREFECT_API_URL or a profile) this is a run of the flow `audit-dataset`;
+    without one, the same steps run in this process. Run the same command again after a crash: finished folds
+    are not trained again, and a finished audit is found at once.
+
+    The last line on stdout is the URL of the audit's folder.
+    """
+    from flows.run import run_command
+
+    run_command(config, options, as_json)
+
+
+@cli.command()
+@click.argument("config")
+@_dataset_options
+@_json
+def check(config: str, as_json: bool, **options: Any) -> None:
+    """Read a dataset version and say what an audit would do, without training.
+
+    Shows the columns that were found or guessed, rows by status (unlabeled, unreadable, duplicate id, rare
+    class), classes, the model, and the time and memory to expect. Publishes nothing.
+    """
+    from flows.check import check_command
+
+    check_command(config, options, as_json)
+
+
+@cli.command()
+@click.argument("file")
+@click.option("--label", metavar="COLUMN|FILE", help="Column of given labels, or a .npy file. [label]")
+@click.option("--id", "id_column", metavar="COLUMN|FILE", help="Column of example ids, or a .npy file. [id]")
+@click.option(
+    "--pred-probs",
+    metavar="COLUMN|FILE",
+    help="Column of probability lists, or a .npy file of shape (rows, classes). [pred_probs]",
+)
+@click.option("--classes", help="Class names in the order of the columns, separated by commas.")
+@click.option("--name", help="Name of the dataset in reports.")
+@click.option("--version", "dataset_version", help="Version of the dataset in reports.")
+@click.option("--output", metavar="URL", help="Where the audit is published [labelaudit-reports].")
+@click.option(
+    "--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter."
+)
+@_json
+def detect(file: str, as_json: bool, **options: Any) -> None:
+    """Find label issues in out-of-fold probabilities that you have already.
+
+    FILE is a Parquet file with ids, labels and probabilities, or a .npy file of probabilities with
+    --label labels.npy. Columns of probabilities are in the order of `class_names` in the file's metadata, of
+    --classes, or else of the sorted labels. No dataset is read and nothing is trained.
+    """
+    from flows.detect import detect_command
+
+    detect_command(file, options, as_json)
+
+
+@cli.command()
+@click.argument("config", required=False)
+@_json
+def doctor(config: str | None, as_json: bool) -> None:
+    """Say what is installed, which GPU, and whether storage and the Prefect API answer.
+
+    With CONFIG (a config file or a dataset URL) its storage is tried too: the dataset is listed, and a probe
+    is written to the output, read and removed.
+    """
+    from flows.doctor import doctor_command
+
+    doctor_command(config, as_json)
+
+
+def main() -> None:
+    """Entry point: every expected error is one message on stderr and an exit code, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); nothing is wrong here.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    from labelaudit.errors import LabelauditError
+
+    if not isinstance(error, LabelauditError):
+        raise error
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

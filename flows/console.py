@@ -1,0 +1,88 @@
+"""What people read in the terminal: progress and outcome on stderr, so that stdout stays for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from labelaudit.schemas import Status
+from labelaudit.steps.prepared import Prepared
+from labelaudit.steps.publish import load_summary
+from labelaudit.steps.references import AuditReference
+from labelaudit.workers import Slot
+
+
+def say(line: str = "") -> None:
+    """One line for people."""
+    click.echo(line, err=True)
+
+
+def describe(prepared: Prepared, slots: list[Slot]) -> list[str]:
+    """What is about to be audited, and where, in a few lines."""
+    lines = [f"guessed: {guess}" for guess in prepared.columns["guesses"]]
+    for status, rows in prepared.statuses.items():
+        if rows and status != Status.SCORED:
+            lines.append(f"set aside: {rows:,} rows, {status}")
+    place = "GPUs" if slots[0].gpu is not None else "the CPU"
+    threads = "1 thread" if slots[0].threads == 1 else f"{slots[0].threads} threads"
+    lines.append(
+        f"{prepared.dataset}, version {prepared.version}: {prepared.scored:,} of {prepared.examples:,} "
+        f"examples in {len(prepared.class_names):,} classes"
+    )
+    lines.append(
+        f"training {prepared.folds * prepared.repeats} folds on {place}, {len(slots)} at a time, "
+        f"{threads} each"
+    )
+    return lines
+
+
+class ConsoleProgress:
+    """Progress as lines: every epoch on a terminal, every tenth of a fold in a log."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folds = 0
+        self._started = time.monotonic()
+
+    def prepared(self, prepared: Prepared, slots: list[Slot]) -> None:
+        self._folds = prepared.folds * prepared.repeats
+        for line in describe(prepared, slots):
+            say(line)
+
+    def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
+        step = 1 if sys.stderr.isatty() else max(1, epochs // 4)
+        if epoch % step and epoch != epochs:
+            return
+        seconds = time.monotonic() - self._started
+        with self._lock:
+            say(f"  {seconds:5.0f} s  fold {fold + 1}/{self._folds}  epoch {epoch}/{epochs}  loss {loss:.3f}")
+
+
+def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
+    """Verdict and places of a published audit."""
+    say()
+    say(click.style(summary["verdict"], bold=True))
+    for note in summary["notes"]:
+        say(f"  note: {note}")
+    for pair in summary["confusions"][:3]:
+        say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
+    if audit.status == "already_published":
+        say("This audit was published before: nothing had to be trained.")
+    say(f"Report: {audit.report_url}")
+
+
+def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_json: bool) -> None:
+    """The outcome for people on stderr; the URL, or one JSON object, on stdout."""
+    summary = load_summary(audit, storage_options)
+    say_audit(audit, summary)
+    if as_json:
+        click.echo(json.dumps({**summary, **asdict(audit)}, ensure_ascii=False))
+    else:
+        click.echo(audit.audit_url)

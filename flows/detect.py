@@ -1,0 +1,30 @@
+"""`labelaudit detect`: audit probabilities that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.arguments import given
+from flows.console import show_audit
+from labelaudit.config import build_config
+from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
+
+
+def detect_command(file: str, options: Mapping[str, Any], as_json: bool) -> None:
+    """Check the probabilities, find label issues in them, and publish the audit."""
+    probabilities = ExternalProbabilities(
+        url=file,
+        label=options["label"] or "label",
+        id=options["id_column"],
+        pred_probs=options["pred_probs"],
+        class_names=tuple(options["classes"].split(",")) if options["classes"] else None,
+    )
+    settings = {
+        "dataset": given(url=file, name=options["name"], version=options["dataset_version"]),
+        "detection": {"filter": options["filter_by"]},
+        "output": given(url=options["output"]),
+    }
+    config = build_config(settings, source="the command line")
+    audit = audit_probabilities(config, probabilities)
+    show_audit(audit, config.storage.options, as_json)

@@ -1,0 +1,126 @@
+"""`labelaudit doctor`: is everything there that an audit needs?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import asdict, dataclass
+
+import click
+import torch
+
+from flows.arguments import config_from
+from flows.run import prefect_api_url
+from labelaudit.config import AuditConfig
+from labelaudit.errors import LabelauditError
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.store import Store, open_dataset
+from labelaudit.storage.versions import dataset_url
+
+PACKAGES = (
+    "prefect",
+    "torch",
+    "torchvision",
+    "scikit-learn",
+    "cleanlab",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "s3fs",
+)
+API_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def doctor_command(target: str | None, as_json: bool) -> None:
+    """Print each finding; exit code 1 where something that an audit needs is not there."""
+    config = None if target is None else config_from(target)
+    findings = examine(config, prefect_api_url())
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        for finding in findings:
+            mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
+            click.echo(f"{mark} {finding.name}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def examine(config: AuditConfig | None, api_url: str | None) -> list[Finding]:
+    """Installation, devices, cache and Prefect API; with a config its storage too."""
+    findings = [_packages(), _devices(), _cache(), _prefect_api(api_url)]
+    if config is not None:
+        findings += [_dataset(config), _output(config)]
+    return findings
+
+
+def _packages() -> Finding:
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("labelaudit", *PACKAGES)]
+    return Finding("packages", True, f"python {platform.python_version()}, " + ", ".join(versions))
+
+
+def _devices() -> Finding:
+    if not torch.cuda.is_available():
+        return Finding("devices", True, f"no CUDA device; {torch.get_num_threads()} CPU threads")
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return Finding("devices", True, ", ".join(f"cuda:{n} {name}" for n, name in enumerate(names)))
+
+
+def _cache() -> Finding:
+    try:
+        cache = Cache()
+    except LabelauditError as error:
+        return Finding("cache", False, str(error))
+    return Finding("cache", True, f"{cache.root}, up to {cache.max_bytes / 1e9:,.1f} GB")
+
+
+def _prefect_api(api_url: str | None) -> Finding:
+    if api_url is None:
+        return Finding("prefect", True, "no API is configured: audits run in the calling process")
+    try:
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=API_TIMEOUT_SECONDS) as answer:
+            answer.read()
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        return Finding(
+            "prefect", False, f"{api_url} does not answer ({reason}); start it or unset PREFECT_API_URL"
+        )
+    return Finding("prefect", True, f"{api_url} answers")
+
+
+def _dataset(config: AuditConfig) -> Finding:
+    try:
+        url = dataset_url(config.dataset.url, config.dataset.version)
+        files = open_dataset(url, config.storage.options).files()
+    except LabelauditError as error:
+        return Finding("dataset", False, str(error))
+    size = sum(file.size for file in files)
+    return Finding("dataset", bool(files), f"{url}: {len(files):,} files, {size / 1e6:,.1f} MB")
+
+
+def _output(config: AuditConfig) -> Finding:
+    """Write a probe, read it and remove it."""
+    key = f"_labelaudit-probe-{uuid.uuid4().hex}"
+    try:
+        store = Store(config.output.url, config.storage.options)
+        started = time.monotonic()
+        store.write(key, b"probe")
+        is_same = store.read(key) == b"probe"
+        store.remove(key)
+    except LabelauditError as error:
+        return Finding("output", False, str(error))
+    detail = f"{store.url}: written, read and removed in {time.monotonic() - started:.2f} s"
+    return Finding("output", is_same, detail)

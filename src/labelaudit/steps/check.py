@@ -1,0 +1,150 @@
+"""Read a dataset version and say what an audit would do, without training or publishing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from labelaudit.config import AuditConfig
+from labelaudit.data.columns import Columns
+from labelaudit.data.dataset import Examples
+from labelaudit.errors import DatasetError
+from labelaudit.model.fold import estimate_fold
+from labelaudit.model.recipes import Recipe
+from labelaudit.schemas import Status
+from labelaudit.steps.inputs import input_shape
+from labelaudit.steps.prepare import Scan, audited_name, memory_limit, plan, scan_dataset
+from labelaudit.storage.store import open_dataset
+from labelaudit.storage.versions import dataset_url
+
+# Rows shown for each status: enough to see a pattern.
+SHOWN_ROWS = 3
+
+
+@dataclass(frozen=True)
+class CheckedDataset:
+    """What was found, in the order in which a person reads it. The last part is empty where nothing can be
+    audited, which `problem` then says."""
+
+    dataset: str
+    version: str
+    fingerprint: str
+    files: int
+    bytes: int
+    format: str
+    kind: str
+    columns: dict[str, str]
+    guesses: tuple[str, ...]
+    examples: int
+    statuses: dict[str, int]
+    first_rows: tuple[str, ...]  # of each status but `scored`
+    classes: dict[str, int]
+    problem: str | None
+    network: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    folds: int | None = None
+    parallel: int | None = None
+    device: str | None = None
+    expected_seconds: float | None = None
+    expected_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+def check_dataset(config: AuditConfig, *, parallel: int, threads: int) -> CheckedDataset:
+    """Read and check a version; training is timed on random data of its shape for a few steps.
+
+    `parallel` folds would train at a time, with `threads` CPU threads each. Raises `DatasetError` where the
+    dataset cannot be read at all.
+    """
+    url = dataset_url(config.dataset.url, config.dataset.version)
+    scanned = scan_dataset(open_dataset(url, config.storage.options), config)
+    examples = scanned.examples
+    name = audited_name(config)
+    found = CheckedDataset(
+        dataset=name.name,
+        version=name.version or examples.fingerprint[:12],
+        fingerprint=examples.fingerprint,
+        files=scanned.files,
+        bytes=scanned.bytes,
+        format=scanned.columns.format,
+        kind=scanned.columns.kind,
+        columns=_columns(scanned.columns),
+        guesses=scanned.columns.guesses,
+        examples=len(examples.labels),
+        statuses=examples.status_counts(),
+        first_rows=_first_rows(examples),
+        classes=examples.all_class_counts(),
+        problem=None,
+    )
+    try:
+        rows, recipe = plan(scanned, config)
+    except DatasetError as error:
+        return replace(found, problem=str(error))
+    return _with_expectations(found, config, scanned, rows.examples, recipe, parallel, threads)
+
+
+def _with_expectations(
+    found: CheckedDataset,
+    config: AuditConfig,
+    scanned: Scan,
+    examples: Examples,
+    recipe: Recipe,
+    parallel: int,
+    threads: int,
+) -> CheckedDataset:
+    scored = int((examples.labels >= 0).sum())
+    folds = config.cross_validation.folds
+    estimate = estimate_fold(
+        kind=scanned.columns.kind,
+        recipe=recipe,
+        training_rows=scored - scored // folds,
+        held_out_rows=scored // folds,
+        num_classes=len(examples.class_names),
+        input_shape=input_shape(scanned.columns),
+        device=config.training.device,
+        precision=config.training.precision,
+        threads=threads,
+    )
+    total = folds * config.cross_validation.repeats
+    rounds = -(-total // parallel)
+    return replace(
+        found,
+        statuses=examples.status_counts(),
+        first_rows=_first_rows(examples),
+        network=recipe.network,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        folds=total,
+        parallel=parallel,
+        device=estimate.device,
+        expected_seconds=rounds * estimate.seconds,
+        expected_memory_bytes=parallel * estimate.memory_bytes,
+        memory_limit_bytes=memory_limit(config),
+    )
+
+
+def _columns(columns: Columns) -> dict[str, str]:
+    inputs = ", ".join(columns.inputs[:5]) + (
+        f" and {len(columns.inputs) - 5} more" * (len(columns.inputs) > 5)
+    )
+    return {
+        "label": columns.label or "the folder",
+        "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),
+        "input": inputs or "the files",
+        **({"group": columns.group} if columns.group else {}),
+    }
+
+
+def _first_rows(examples: Examples) -> tuple[str, ...]:
+    """The first rows of each status that keeps them from being scored, with the reason."""
+    lines = []
+    for status in Status:
+        if status is Status.SCORED:
+            continue
+        for row in np.flatnonzero(examples.status == status.value)[:SHOWN_ROWS]:
+            reason = f": {examples.problems[row]}" if examples.problems[row] else ""
+            place = f"{examples.files[row]} row {examples.rows[row]}"
+            lines.append(f"{status.value}: {examples.example_ids[row]} ({place}){reason}")
+    return tuple(lines)

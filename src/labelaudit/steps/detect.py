@@ -1,0 +1,118 @@
+"""Find label issues in the gathered probabilities, and lay out the tables of the audit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from labelaudit.detection.issues import LabelIssues, find_issues
+from labelaudit.report.tables import (
+    FoldRow,
+    classes_table,
+    confusions_table,
+    examples_table,
+    folds_table,
+    issues_table,
+)
+from labelaudit.schemas import Status
+from labelaudit.steps.gather import HEALTH, PRED_PROBS, read_pred_probs
+from labelaudit.steps.prepared import (
+    Prepared,
+    Rows,
+    load_file,
+    load_prepared,
+    load_rows,
+    output_store,
+    parquet_bytes,
+    store_files,
+)
+from labelaudit.steps.references import FilesReference, PreparedReference
+from labelaudit.storage.manifest import dump_json
+
+FINDINGS = "findings.json"
+
+
+def detect(reference: PreparedReference, gathered: FilesReference) -> FilesReference:
+    """Run confident learning over proved probabilities; leaves all tables of the audit and its findings."""
+    store = output_store(reference)
+    prepared = load_prepared(reference)
+    rows = load_rows(reference, prepared)
+    _, pred_probs, class_names, _ = read_pred_probs(load_file(store, gathered, PRED_PROBS))
+    health = json.loads(load_file(store, gathered, HEALTH))
+    labels = rows.examples.labels[rows.scored]
+    found = find_issues(labels, pred_probs, class_names, filter_by=prepared.config["detection"]["filter"])
+    files = audit_tables(prepared, rows, pred_probs, found, health)
+    findings = {
+        "issues": int(found.is_label_issue.sum()),
+        "estimated_error_rate": found.error_rate,
+        "notes": [*health["notes"], *found.notes],
+    }
+    return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
+
+
+def audit_tables(
+    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, health: dict[str, Any]
+) -> dict[str, bytes]:
+    """The Parquet tables of an audit by file name."""
+    examples = rows.examples
+    scored = rows.scored
+    names = np.asarray(prepared.class_names, dtype=object)
+    example_rows = examples_table(
+        example_ids=examples.example_ids,
+        given_labels=examples.given_labels,
+        status=examples.status,
+        fold=rows.fold_of[0],
+        files=examples.files,
+        rows=examples.rows,
+        digests=examples.digests,
+        scored_rows=scored,
+        labels=examples.labels[scored],
+        pred_probs=pred_probs,
+        class_names=prepared.class_names,
+        predicted=found.predicted_labels,
+        label_score=found.label_score,
+        is_label_issue=found.is_label_issue,
+    )
+    tables = {
+        "examples": example_rows,
+        "issues": issues_table(example_rows, names[found.suggested_labels[found.is_label_issue]]),
+        "classes": classes_table(found.classes, rare_classes=_rare_classes(rows)),
+        "confusions": confusions_table(found.confusions),
+        "folds": folds_table(_fold_rows(health)),
+    }
+    return {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
+
+
+def _rare_classes(rows: Rows) -> dict[str, int]:
+    """Rows by class that was set aside."""
+    is_rare = rows.examples.status == Status.RARE_CLASS
+    return dict(sorted(Counter(rows.examples.given_labels[is_rare]).items()))
+
+
+def _fold_rows(health: dict[str, Any]) -> list[FoldRow]:
+    records = {record["fold"]: record for record in health.get("records", ())}
+    rows = []
+    for fold in health["folds"]:
+        record = records.get(fold["fold"], {})
+        rows.append(
+            FoldRow(
+                fold=fold["fold"],
+                repeat=fold["repeat"],
+                training_examples=record.get("training_examples"),
+                held_out_examples=fold["examples"],
+                agreement=fold["agreement"],
+                mean_p_given=fold["mean_p_given"],
+                training_loss=record.get("training_loss"),
+                epochs=record.get("epochs"),
+                seconds=record.get("seconds"),
+                device=record.get("device"),
+                precision=record.get("precision"),
+                threads=record.get("threads"),
+                seed=record.get("seed"),
+                sha256=record.get("sha256"),
+            )
+        )
+    return rows

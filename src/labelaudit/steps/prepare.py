@@ -1,0 +1,296 @@
+"""From a config to a prepared version: checked rows with statuses, folds, and every `auto` resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+
+from labelaudit.config import AuditConfig
+from labelaudit.data.columns import Columns, resolve_columns
+from labelaudit.data.dataset import Examples, set_aside_rare_classes
+from labelaudit.data.folds import assign_folds
+from labelaudit.errors import DatasetError
+from labelaudit.model.recipes import Recipe, choose_recipe
+from labelaudit.schemas import SCHEMA_VERSION, Status
+from labelaudit.steps.inputs import cache_key, input_shape, scan
+from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, parquet_bytes, rows_bytes
+from labelaudit.steps.references import PreparedReference
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.layout import scan_data_key, scan_record_key
+from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
+from labelaudit.storage.store import DatasetFiles, Store, open_dataset
+from labelaudit.storage.versions import DatasetName, dataset_url, name_from_url
+
+_REPORTED_PACKAGES = (
+    "labelaudit",
+    "torch",
+    "torchvision",
+    "scikit-learn",
+    "cleanlab",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "prefect",
+)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a dataset was found to contain, before folds and rare classes."""
+
+    columns: Columns
+    examples: Examples
+    files: int
+    bytes: int
+
+
+def prepare(config: AuditConfig) -> PreparedReference:
+    """Read and check one dataset version, decide folds and recipe, and store both.
+
+    A version that was scanned before, from files that did not change since, is not read again.
+    Raises `DatasetError` where nothing can be audited.
+    """
+    url = dataset_url(config.dataset.url, config.dataset.version)
+    source = open_dataset(url, config.storage.options)
+    store = Store(config.output.url, config.storage.options)
+    name = audited_name(config)
+    scanned = _stored_scan(store, name.name, source, config) or _new_scan(store, name.name, source, config)
+    rows, recipe = plan(scanned, config)
+    prepared = _decide(config, name, scanned, rows, recipe)
+    record = _commit(store, prepared, rows)
+    return PreparedReference(
+        dataset_url=url,
+        output_url=store.url,
+        storage_options=config.storage.options,
+        cache_bytes=cache_bytes(config),
+        key=f"{prepared.work_folder}/{RECORD}",
+        sha256=sha256_hex(record),
+    )
+
+
+def audited_name(config: AuditConfig) -> DatasetName:
+    guessed = name_from_url(config.dataset.url)
+    return DatasetName(config.dataset.name or guessed.name, config.dataset.version or guessed.version)
+
+
+def cache_bytes(config: AuditConfig) -> int | None:
+    return None if config.limits.cache == "auto" else config.limits.cache
+
+
+def memory_limit(config: AuditConfig) -> int:
+    """Bytes that an audit may use on this machine."""
+    wanted = config.limits.memory
+    return int(psutil.virtual_memory().available) if wanted == "auto" else wanted
+
+
+def scan_dataset(source: DatasetFiles, config: AuditConfig) -> Scan:
+    """Read a version once: its inputs go into this machine's cache, its rows are returned."""
+    dataset = config.dataset
+    columns = resolve_columns(
+        source,
+        label=dataset.label,
+        id=dataset.id,
+        input=dataset.input,
+        kind=dataset.kind,
+        group=dataset.group,
+        ignore=dataset.ignore,
+        image_size=_image_size(config),
+    )
+    cache = Cache(max_bytes=cache_bytes(config))
+    with cache.staging() as folder:
+        examples = scan(source, columns, folder)
+        cache.adopt(folder, cache_key(examples.fingerprint, columns))
+    files = source.files()
+    return Scan(columns, examples, len(files), sum(file.size for file in files))
+
+
+def plan(scanned: Scan, config: AuditConfig) -> tuple[Rows, Recipe]:
+    """Folds and recipe of a scanned version. Raises `DatasetError` where fewer than two classes are left."""
+    validation = config.cross_validation
+    examples = set_aside_rare_classes(
+        scanned.examples, folds=validation.folds, policy=validation.rare_classes
+    )
+    fold_of = assign_folds(
+        examples.labels,
+        examples.groups,
+        examples.example_ids,
+        folds=validation.folds,
+        repeats=validation.repeats,
+        seed=config.training.seed,
+    )
+    recipe = choose_recipe(
+        scanned.columns.kind,
+        network=config.model.network,
+        network_kwargs={
+            # The size is a matter of decoding, not of the network.
+            name: value
+            for name, value in config.model.kwargs.items()
+            if name != "image_size"
+        },
+        epochs=config.training.epochs,
+        batch_size=config.training.batch_size,
+        learning_rate=config.training.learning_rate,
+        rows=int((examples.labels >= 0).sum()) * (validation.folds - 1) // validation.folds,
+        num_classes=len(examples.class_names),
+        input_shape=input_shape(scanned.columns),
+    )
+    return Rows(examples, fold_of), recipe
+
+
+def _image_size(config: AuditConfig) -> tuple[int, int] | None:
+    """Size that the network wants its images decoded to, None where their own size decides."""
+    wanted = config.model.kwargs.get("image_size")
+    if wanted is None and config.model.network.startswith("torchvision:"):
+        wanted = 224
+    if wanted is None:
+        return None
+    height, width = (wanted, wanted) if isinstance(wanted, int) else wanted
+    return int(height), int(width)
+
+
+def _signature(source: DatasetFiles) -> str | None:
+    """Digest of the files' names, sizes and change tokens; None where the storage has no such tokens."""
+    files = source.files()
+    if not files:
+        raise DatasetError(
+            f"{source.url} holds no files. Check the URL; names that begin with '.' or '_' do not count."
+        )
+    if any(file.token is None for file in files):
+        return None
+    return digest_of([list(file) for file in files])
+
+
+def _scan_key(config: AuditConfig, signature: str) -> str:
+    reading = config.dataset.model_dump(mode="json", exclude={"url", "name", "version"})
+    return digest_of(signature, reading, _image_size(config), SCHEMA_VERSION, package_version())[:32]
+
+
+def _stored_scan(store: Store, dataset: str, source: DatasetFiles, config: AuditConfig) -> Scan | None:
+    signature = _signature(source)
+    if signature is None:
+        return None
+    key = _scan_key(config, signature)
+    if not store.exists(scan_record_key(dataset, key)):
+        return None
+    record = read_json(store, scan_record_key(dataset, key))
+    data = read_checked(store, scan_data_key(dataset, key), record["sha256"])
+    examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
+    return Scan(Columns(**record["columns"]), examples, record["files"], record["bytes"])
+
+
+def _new_scan(store: Store, dataset: str, source: DatasetFiles, config: AuditConfig) -> Scan:
+    signature = _signature(source)
+    scanned = scan_dataset(source, config)
+    # A file that changed while it was read must not be remembered under the signature of either state.
+    if signature is not None and signature == _signature(source):
+        key = _scan_key(config, signature)
+        data = parquet_bytes(scanned.examples.to_table())
+        store.write(scan_data_key(dataset, key), data)
+        record = {
+            "columns": asdict(scanned.columns),
+            "fingerprint": scanned.examples.fingerprint,
+            "sha256": sha256_hex(data),
+            "files": scanned.files,
+            "bytes": scanned.bytes,
+        }
+        store.write(scan_record_key(dataset, key), dump_json(record))
+    return scanned
+
+
+def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe) -> Prepared:
+    examples = rows.examples
+    settings = config.model_dump(mode="json")
+    trained = {
+        "model": settings["model"],
+        "training": settings["training"],
+        "cross_validation": settings["cross_validation"],
+        "decoding": cache_key(examples.fingerprint, scanned.columns),
+        "recipe": asdict(recipe),
+        "code": network_digest(config),
+    }
+    audited = {**trained, "detection": settings["detection"], "report": settings["report"]}
+    statuses = Counter(str(status) for status in examples.status)
+    return Prepared(
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        dataset=name.name,
+        version=name.version or examples.fingerprint[:12],
+        fingerprint=examples.fingerprint,
+        audit_id=digest_of(examples.fingerprint, audited, package_version())[:12],
+        training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
+        config=settings,
+        columns=asdict(scanned.columns),
+        recipe=asdict(recipe),
+        kind=scanned.columns.kind,
+        class_names=examples.class_names,
+        folds=config.cross_validation.folds,
+        repeats=config.cross_validation.repeats,
+        examples=len(examples.labels),
+        statuses={status.value: statuses[status.value] for status in Status},
+        versions=package_versions(),
+        machine=machine(),
+        rows_sha256=sha256_hex(rows_bytes(rows)),
+    )
+
+
+def _commit(store: Store, prepared: Prepared, rows: Rows) -> bytes:
+    """Store rows and record; returns the bytes of the record that stands.
+
+    The record of an earlier, killed run stands, with its time: what follows from it has the same bytes.
+    """
+    key = f"{prepared.work_folder}/{RECORD}"
+    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
+    if not store.create(key, prepared.to_json()):
+        data = store.read(key)
+        if Prepared.from_json(data).rows_sha256 == prepared.rows_sha256:
+            return data
+        # Same content from other files: rows name their file, so this run's record replaces it.
+        store.write(key, prepared.to_json())
+    return prepared.to_json()
+
+
+def network_digest(config: AuditConfig) -> str | None:
+    """Digest of a user's own network code and of local weights, so that a change trains anew."""
+    weights = config.model.kwargs.get("weights")
+    parts: list[Any] = []
+    if isinstance(weights, str) and Path(weights).is_file():
+        with open(weights, "rb") as file:
+            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+    module, colon, _ = config.model.network.partition(":")
+    if colon and module != "torchvision":
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        if found is not None and found.origin and Path(found.origin).is_file():
+            parts.append(sha256_hex(Path(found.origin).read_bytes()))
+    return digest_of(*parts) if parts else None
+
+
+def package_versions() -> dict[str, str]:
+    found = {name: importlib.metadata.version(name) for name in _REPORTED_PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def machine() -> dict[str, str]:
+    """The machine that prepared the audit, in words."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    }
+
+
+def package_version() -> str:
+    return importlib.metadata.version("labelaudit")

@@ -1,0 +1,135 @@
+"""A prepared dataset version as the steps share it: the record, its rows, and the ways to both."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.data.dataset import Examples
+from labelaudit.schemas import Status
+from labelaudit.steps.references import FilesReference, PreparedReference
+from labelaudit.storage.layout import audit_folder, work_folder
+from labelaudit.storage.manifest import dump_json, read_checked, sha256_hex
+from labelaudit.storage.store import Store
+
+ROWS = "rows.parquet"
+RECORD = "prepared.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is decided before the first fold is trained. Written once, read by every later step."""
+
+    created_at: str  # ISO 8601, UTC: the time of the audit, wherever one is shown
+    dataset: str
+    version: str
+    fingerprint: str
+    audit_id: str
+    training_key: str
+    config: dict[str, Any]
+    columns: dict[str, Any]  # labelaudit.data.columns.Columns
+    recipe: dict[str, Any]  # labelaudit.model.recipes.Recipe
+    kind: str
+    class_names: tuple[str, ...]
+    folds: int  # per repeat
+    repeats: int
+    examples: int
+    statuses: dict[str, int]
+    versions: dict[str, str]  # of the packages that matter
+    machine: dict[str, str]
+    rows_sha256: str
+
+    @property
+    def work_folder(self) -> str:
+        return work_folder(self.dataset, self.version, self.audit_id)
+
+    @property
+    def audit_folder(self) -> str:
+        return audit_folder(self.dataset, self.version, self.audit_id)
+
+    @property
+    def scored(self) -> int:
+        return self.statuses[Status.SCORED]
+
+    def to_json(self) -> bytes:
+        return dump_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Prepared:
+        values = json.loads(data)
+        values["class_names"] = tuple(values["class_names"])
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a prepared version in canonical order, with the fold that holds each one out."""
+
+    examples: Examples
+    fold_of: np.ndarray  # (repeats, N) int16, -1 where not scored
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(M,) int64, the positions of the scored rows."""
+        return np.flatnonzero(self.examples.labels >= 0)
+
+    def held_out(self, fold: int, folds: int) -> np.ndarray:
+        """Positions that a fold holds out."""
+        return np.flatnonzero(self.fold_of[fold // folds] == fold)
+
+    def training(self, fold: int, folds: int) -> np.ndarray:
+        """Positions that the fold's model is trained on."""
+        of_repeat = self.fold_of[fold // folds]
+        return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
+
+
+def output_store(reference: PreparedReference) -> Store:
+    return Store(reference.output_url, reference.storage_options)
+
+
+def load_prepared(reference: PreparedReference) -> Prepared:
+    return Prepared.from_json(read_checked(output_store(reference), reference.key, reference.sha256))
+
+
+def rows_bytes(rows: Rows) -> bytes:
+    table = rows.examples.to_table()
+    for repeat, fold_of in enumerate(rows.fold_of):
+        table = table.append_column(f"fold_of_repeat_{repeat}", pa.array(fold_of, pa.int16()))
+    return parquet_bytes(table)
+
+
+def load_rows(reference: PreparedReference, prepared: Prepared) -> Rows:
+    data = read_checked(output_store(reference), f"{prepared.work_folder}/{ROWS}", prepared.rows_sha256)
+    table = pq.read_table(io.BytesIO(data))
+    names = [f"fold_of_repeat_{repeat}" for repeat in range(prepared.repeats)]
+    fold_of = np.stack([table[name].to_numpy() for name in names])
+    return Rows(Examples.from_table(table.drop_columns(names)), fold_of)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A Parquet file of a table; equal tables give equal bytes under one version of pyarrow."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", row_group_size=128 * 1024)
+    return sink.getvalue()
+
+
+def store_files(store: Store, folder: str, files: dict[str, bytes]) -> FilesReference:
+    """Leave files in the work folder for the next step."""
+    for name, data in files.items():
+        store.write(f"{folder}/{name}", data)
+    return FilesReference(folder, {name: sha256_hex(data) for name, data in files.items()})
+
+
+def load_file(store: Store, reference: FilesReference, name: str) -> bytes:
+    """One file that an earlier step left. Raises `StorageError` when it was changed since."""
+    return read_checked(store, f"{reference.folder}/{name}", reference.sha256[name])
+
+
+def load_table(store: Store, reference: FilesReference, name: str) -> pa.Table:
+    return pq.read_table(io.BytesIO(load_file(store, reference, name)))

@@ -1,0 +1,218 @@
+"""Publish an audit: fold probabilities, tables, page and summary, then the manifest, then the pointer."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.report.charts import score_histogram
+from labelaudit.report.gallery import Preview, gallery_items, text_excerpt, thumbnail, unusual_columns
+from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.summary import summarize
+from labelaudit.schemas import SCHEMA_VERSION
+from labelaudit.steps.detect import FINDINGS
+from labelaudit.steps.inputs import load_images, load_table_inputs, load_texts, open_inputs
+from labelaudit.steps.prepared import Prepared, Rows, load_file, load_prepared, load_rows, output_store
+from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
+from labelaudit.storage import manifest
+from labelaudit.storage.layout import latest_key, published_fold_key
+from labelaudit.storage.manifest import dump_json, read_checked, read_json, sha256_hex
+from labelaudit.storage.store import Store
+
+PAGE = "report.html"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The main figures of an audit, and what was noticed on the way."""
+
+    issues: int
+    estimated_error_rate: float
+    notes: tuple[str, ...]
+
+
+def find_published(reference: PreparedReference) -> AuditReference | None:
+    """The audit, when it is published already."""
+    return existing_audit(output_store(reference), load_prepared(reference))
+
+
+def publish(
+    reference: PreparedReference, folds: list[FoldReference], detected: FilesReference
+) -> AuditReference:
+    """Publish what the earlier steps left, with previews of the worst examples.
+
+    Raises `StorageError` when a file is not what an earlier step left.
+    """
+    store = output_store(reference)
+    prepared = load_prepared(reference)
+    files = {published_fold_key(fold.fold): _fold_bytes(store, fold) for fold in folds}
+    for name in detected.sha256:
+        if name.endswith(".parquet"):
+            files[name] = load_file(store, detected, name)
+    findings = json.loads(load_file(store, detected, FINDINGS))
+    findings["notes"] = (*prepared.columns["guesses"], *findings["notes"])
+    worst = _table(files["issues.parquet"]).slice(0, prepared.config["report"]["examples"])
+    with open_inputs(reference, prepared) as folder:
+        previews = _previews(prepared, load_rows(reference, prepared), worst, folder)
+    return publish_audit(store, prepared, files, Findings(**findings), previews)
+
+
+def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
+    """The audit, when it is published already; its pointer is mended in case a kill came before it."""
+    if manifest.read_manifest(store, prepared.audit_folder) is None:
+        return None
+    _point_to(store, prepared)
+    summary = read_json(store, f"{prepared.audit_folder}/{SUMMARY}")
+    return _audit_reference(store, prepared, summary, status="already_published")
+
+
+def publish_audit(
+    store: Store, prepared: Prepared, files: dict[str, bytes], findings: Findings, previews: Sequence[Preview]
+) -> AuditReference:
+    """Write the audit's folder, the manifest last, and point `latest.json` at it.
+
+    `files` holds the tables and fold probabilities by their names in the folder.
+    """
+    tables = {name.removesuffix(".parquet"): _table(data) for name, data in files.items() if "/" not in name}
+    summary = summarize(
+        audit_url=store.url_of(prepared.audit_folder),
+        dataset=prepared.dataset,
+        version=prepared.version,
+        fingerprint=prepared.fingerprint,
+        status="published",
+        status_counts=prepared.statuses,
+        issues=findings.issues,
+        estimated_error_rate=findings.estimated_error_rate,
+        classes=tables["classes"],
+        confusions=tables["confusions"],
+        notes=findings.notes,
+    )
+    content = PageContent(
+        dataset=prepared.dataset,
+        version=prepared.version,
+        status_counts=prepared.statuses,
+        estimated_error_rate=findings.estimated_error_rate,
+        issue_count=findings.issues,
+        issues=tables["issues"],
+        classes=tables["classes"],
+        confusions=tables["confusions"],
+        folds=tables["folds"],
+        scores=score_histogram(tables["examples"]),
+        gallery=gallery_items(tables["issues"], previews),
+        notes=findings.notes,
+        provenance=provenance(prepared),
+        files=[_published_file(name, data) for name, data in sorted(files.items())],
+    )
+    published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
+    audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
+    decided = {
+        name: getattr(prepared, name)
+        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "versions", "machine")
+    }
+    manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
+    _point_to(store, prepared)
+    return _audit_reference(store, prepared, summary, status="published")
+
+
+def load_summary(audit: AuditReference, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """`summary.json` of a published audit."""
+    return read_json(Store(audit.audit_url, storage_options), SUMMARY)
+
+
+def worst_issues(
+    audit: AuditReference, storage_options: Mapping[str, Any], *, limit: int
+) -> list[dict[str, Any]]:
+    """The first rows of `issues.parquet` of a published audit, for people."""
+    table = _table(Store(audit.audit_url, storage_options).read("issues.parquet"))
+    shown = table.select(["rank", "example_id", "given_label", "suggested_label", "label_score"])
+    return [{**row, "label_score": round(row["label_score"], 4)} for row in shown.slice(0, limit).to_pylist()]
+
+
+def provenance(prepared: Prepared) -> dict[str, str]:
+    """What the audit was made from, in words, in the order in which a page shows it."""
+    recipe = {name: value for name, value in prepared.recipe.items() if value not in (None, {}, ())}
+    return {
+        "fingerprint": prepared.fingerprint,
+        "audit id": prepared.audit_id,
+        "audited at": prepared.created_at,
+        "dataset": str(prepared.config["dataset"]["url"]),
+        **{f"model: {name}": str(value) for name, value in recipe.items()},
+        **{
+            f"config: {section}": json.dumps(prepared.config[section], ensure_ascii=False)
+            for section in ("dataset", "training", "cross_validation", "detection")
+            if section in prepared.config
+        },
+        "versions": ", ".join(f"{name} {version}" for name, version in prepared.versions.items()),
+        "prepared on": ", ".join(f"{name} {value}" for name, value in prepared.machine.items()),
+    }
+
+
+def _previews(prepared: Prepared, rows: Rows, worst: pa.Table, folder: Path) -> list[Preview]:
+    """What a person sees of the worst examples, in their order."""
+    scored = rows.scored
+    position = dict(zip(rows.examples.example_ids[scored], scored, strict=True))
+    positions = [position[example_id] for example_id in worst["example_id"].to_pylist()]
+    if prepared.kind == "image":
+        images = load_images(folder)
+        return [thumbnail(np.asarray(images.pixels[images.positions[row]])) for row in positions]
+    if prepared.kind == "text":
+        return [text_excerpt(text) for text in load_texts(folder, positions)]
+    frame = load_table_inputs(folder)
+    labels = rows.examples.labels
+    return [unusual_columns(frame, row, np.flatnonzero(labels == labels[row])) for row in positions]
+
+
+def _fold_bytes(store: Store, fold: FoldReference) -> bytes:
+    record = read_json(store, fold.key)
+    return read_checked(store, record["key"], record["sha256"])
+
+
+def _table(data: bytes) -> pa.Table:
+    return pq.read_table(io.BytesIO(data))
+
+
+def _published_file(name: str, data: bytes) -> PublishedFile:
+    return PublishedFile(
+        name, len(data), sha256_hex(data), pq.ParquetFile(io.BytesIO(data)).metadata.num_rows
+    )
+
+
+def _point_to(store: Store, prepared: Prepared) -> None:
+    """Let `latest.json` point at this audit, unless it points at a younger one."""
+    key = latest_key(prepared.dataset)
+    if store.exists(key) and read_json(store, key)["created_at"] > prepared.created_at:
+        return
+    pointer = {
+        "dataset": prepared.dataset,
+        "version": prepared.version,
+        "audit_id": prepared.audit_id,
+        "created_at": prepared.created_at,
+        "audit": prepared.audit_folder,
+    }
+    store.write(key, dump_json(pointer))
+
+
+def _audit_reference(
+    store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str
+) -> AuditReference:
+    return AuditReference(
+        audit_url=store.url_of(prepared.audit_folder),
+        dataset=prepared.dataset,
+        version=prepared.version,
+        audit_id=prepared.audit_id,
+        status=status,
+        examples=summary["examples"],
+        scored=summary["scored"],
+        issues=summary["issues"],
+        estimated_error_rate=summary["estimated_error_rate"],
+        report_url=store.url_of(f"{prepared.audit_folder}/{PAGE}"),
+    )

@@ -1,0 +1,50 @@
+"""What steps hand to each other: small, frozen, JSON-able records that point into storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PreparedReference:
+    """A prepared dataset version, and how this run reaches it."""
+
+    dataset_url: str
+    output_url: str
+    storage_options: dict[str, Any]
+    cache_bytes: int | None  # bound of the local cache; None: half of the free disk
+    key: str  # of prepared.json below output_url
+    sha256: str  # of prepared.json
+
+
+@dataclass(frozen=True)
+class FoldReference:
+    """A committed fold of a prepared version."""
+
+    fold: int  # repeat * folds + the fold within the repeat
+    key: str  # of its record below the output URL
+
+
+@dataclass(frozen=True)
+class FilesReference:
+    """Files that a step left in the work folder, with the checksum that the next step asks for."""
+
+    folder: str  # below the output URL
+    sha256: dict[str, str]  # by file name
+
+
+@dataclass(frozen=True)
+class AuditReference:
+    """A published audit, and its main figures."""
+
+    audit_url: str
+    dataset: str
+    version: str
+    audit_id: str
+    status: str  # published now, or found as `already_published`
+    examples: int
+    scored: int
+    issues: int
+    estimated_error_rate: float | None
+    report_url: str

@@ -1,0 +1,129 @@
+"""Train one fold and commit the probabilities of the rows that it holds out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from labelaudit.detection.out_of_fold import ids_digest, row_digests
+from labelaudit.model.fold import FoldFit, fit_fold
+from labelaudit.model.recipes import Recipe
+from labelaudit.schemas import pred_probs_schema
+from labelaudit.steps.inputs import model_inputs, open_inputs
+from labelaudit.steps.prepared import (
+    Prepared,
+    load_prepared,
+    load_rows,
+    output_store,
+    parquet_bytes,
+)
+from labelaudit.steps.references import FoldReference, PreparedReference
+from labelaudit.storage.layout import fold_data_key, fold_record_key
+from labelaudit.storage.manifest import dump_json, read_json, sha256_hex
+from labelaudit.storage.store import Store
+
+
+def train_fold(
+    reference: PreparedReference, fold: int, on_epoch: Callable[[int, int, float], None] | None = None
+) -> FoldReference:
+    """Train fold `fold` on all rows of other folds; returns at once when it is committed already.
+
+    The fold's seed depends on the run's seed, the repeat and the fold alone. Raises `TrainingError` when the
+    asked device is missing, or the loss is not finite.
+    """
+    store = output_store(reference)
+    prepared = load_prepared(reference)
+    key = fold_record_key(prepared.dataset, prepared.training_key, fold)
+    if is_committed(store, key):
+        return FoldReference(fold, key)
+    rows = load_rows(reference, prepared)
+    held_out = _shuffled(rows.held_out(fold, prepared.folds), rows.examples.example_ids)
+    training = rows.training(fold, prepared.folds)
+    started = time.monotonic()
+    with open_inputs(reference, prepared) as folder:
+        fit = fit_fold(
+            model_inputs(folder, prepared.kind),
+            rows.examples.labels,
+            training,
+            held_out,
+            kind=prepared.kind,
+            num_classes=len(prepared.class_names),
+            recipe=Recipe(**prepared.recipe),
+            # A worker sees the GPU of its slot alone, whatever its number among all.
+            device=prepared.config["training"]["device"].partition(":")[0],
+            precision=prepared.config["training"]["precision"],
+            seed=fold_seed(prepared, fold),
+            on_epoch=on_epoch,
+        )
+    ids = rows.examples.example_ids
+    seconds = time.monotonic() - started
+    _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
+    return FoldReference(fold, key)
+
+
+def fold_seed(prepared: Prepared, fold: int) -> int:
+    """Seed of one fold, 31 bits."""
+    text = f"{prepared.config['training']['seed']}/{fold // prepared.folds}/{fold % prepared.folds}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def is_committed(store: Store, record_key: str) -> bool:
+    """Whether a fold's record is there, and the file that it points to."""
+    if not store.exists(record_key):
+        return False
+    if store.exists(read_json(store, record_key)["key"]):
+        return True
+    # A record whose file is gone commits nothing: the fold is trained again.
+    store.remove(record_key)
+    return False
+
+
+def _shuffled(held_out: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Held-out rows in the order of their ids' hashes.
+
+    Sorted ids often sort the classes too (paths of image folders do); probabilities shifted by one row would
+    then still agree with most labels, and the integrity gate could not see the shift.
+    """
+    digests = (hashlib.blake2b(str(ids[row]).encode(), digest_size=8).digest() for row in held_out)
+    hashes = np.frombuffer(b"".join(digests), np.uint64)
+    return held_out[np.argsort(hashes, kind="stable")]
+
+
+def _commit(
+    store: Store,
+    prepared: Prepared,
+    fold: int,
+    fit: FoldFit,
+    example_ids: np.ndarray,
+    trained_on: str,
+    training_examples: int,
+    seconds: float,
+) -> None:
+    table = pa.Table.from_arrays(
+        [
+            pa.array(example_ids, pa.string()),
+            pa.FixedSizeListArray.from_arrays(fit.pred_probs.ravel(), fit.pred_probs.shape[1]),
+            pa.array(row_digests(example_ids, fit.pred_probs)),
+        ],
+        schema=pred_probs_schema(prepared.class_names),
+    )
+    data = parquet_bytes(table)
+    sha256 = sha256_hex(data)
+    data_key = fold_data_key(prepared.dataset, prepared.training_key, fold, sha256)
+    store.write(data_key, data)
+    record = {
+        **{name: value for name, value in vars(fit).items() if name != "pred_probs"},
+        "fold": fold,
+        "repeat": fold // prepared.folds,
+        "key": data_key,
+        "sha256": sha256,
+        "training_examples": training_examples,
+        "held_out_examples": len(example_ids),
+        "trained_on": trained_on,
+        "seconds": round(seconds, 3),
+    }
+    store.create(fold_record_key(prepared.dataset, prepared.training_key, fold), dump_json(record))

@@ -1,0 +1,211 @@
+"""Folds in spawned processes of this machine: one per GPU slot, or a fair share of the CPU cores each.
+
+A worker process is given references on its standard input, one fold after the other, and answers with lines
+of JSON: progress while it trains, then a result or an error. Nothing is forked and nothing is pickled. When
+the parent dies, the worker's standard input ends, and it ends too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+import labelaudit.errors as errors
+from labelaudit.errors import LabelauditError, TrainingError, WorkerDiedError
+from labelaudit.steps.references import FoldReference, PreparedReference
+
+# Called as on_epoch(fold, epoch, epochs, loss) while a fold trains.
+OnEpoch = Callable[[int, int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one fold: a GPU by its number, or the CPU."""
+
+    gpu: str | None
+    threads: int
+
+    def environment(self) -> dict[str, str]:
+        variables = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self.threads),
+            "MKL_NUM_THREADS": str(self.threads),
+            "OPENBLAS_NUM_THREADS": str(self.threads),
+        }
+        if self.gpu is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = self.gpu
+        return variables
+
+
+def plan_slots(*, folds: int, device: str, max_parallel: int | None, gpus_per_fold: float) -> list[Slot]:
+    """The places in which folds train side by side.
+
+    On GPUs, each takes `1 / gpus_per_fold` folds. On the CPU, as many folds as there are cores, with the
+    cores shared out evenly: on 2 cores, two folds of one thread each finish before two folds of two threads
+    one after the other. The threads of a fold do not depend on how many folds are left, so that a resumed
+    audit has the same bytes.
+    """
+    gpus = [] if device == "cpu" else visible_gpus()
+    if device.startswith("cuda") and not gpus:
+        raise TrainingError(
+            f"training.device is {device!r}, but no CUDA device is visible on this machine. Run the audit "
+            "where one is, or set training.device to cpu or auto."
+        )
+    cores = len(os.sched_getaffinity(0))
+    if not gpus:
+        parallel = max(1, min(folds, max_parallel or cores))
+        return [Slot(None, max(1, cores // parallel)) for _ in range(parallel)]
+    if ":" in device:
+        number = int(device.partition(":")[2])
+        if number >= len(gpus):
+            raise TrainingError(
+                f"training.device is {device!r}, but {len(gpus)} CUDA devices are visible: "
+                "the last one is cuda:" + str(len(gpus) - 1) + "."
+            )
+        gpus = [gpus[number]]
+    places = [gpu for _ in range(int(1 / gpus_per_fold)) for gpu in gpus][: max_parallel or None]
+    return [Slot(gpu, max(1, cores // len(places))) for gpu in places[:folds]]
+
+
+def visible_gpus() -> list[str]:
+    """Identifiers of the CUDA devices that this process may use, in the order of their numbers."""
+    if not shutil.which("nvidia-smi") and not os.path.exists("/dev/nvidia0"):
+        return []
+    # Asked of torch, in a process of its own: the parent never holds a CUDA context.
+    answer = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    count = int(answer.stdout or 0) if answer.returncode == 0 else 0
+    named = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
+    return named[:count] or [str(number) for number in range(count)]
+
+
+class LocalWorkers:
+    """Trains folds in worker processes, at most one per slot at a time; safe to use from several threads.
+
+    As a context manager it ends, on leaving, all workers that still run.
+    """
+
+    def __init__(self, slots: list[Slot], on_epoch: OnEpoch | None = None) -> None:
+        self.slots = slots
+        self._on_epoch = on_epoch
+        self._workers = [_Worker(slot) for slot in slots]
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+        self._is_stopped = False
+
+    def __enter__(self) -> LocalWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_stopped = True
+        for worker in self._workers:
+            worker.end()
+
+    def train(self, reference: PreparedReference, fold: int) -> FoldReference:
+        """Train one fold as soon as a slot is free.
+
+        Raises what the worker raised, or `WorkerDiedError` when it ended without an answer.
+        """
+        worker = self._free.get()
+        try:
+            if self._is_stopped:
+                raise TrainingError(f"Fold {fold} is not trained, because the audit ended before it.")
+            return self._ask(worker, reference, fold)
+        except WorkerDiedError as error:
+            if self._is_stopped:
+                raise TrainingError(f"Fold {fold} was stopped, because the audit ended before it.") from error
+            raise
+        finally:
+            self._free.put(worker)
+
+    def _ask(self, worker: _Worker, reference: PreparedReference, fold: int) -> FoldReference:
+        for answer in worker.answers({"reference": asdict(reference), "fold": fold}):
+            if "result" in answer:
+                return FoldReference(**answer["result"])
+            if "error" in answer:
+                raise _rebuilt_error(answer)
+            if self._on_epoch is not None:
+                self._on_epoch(fold, answer["epoch"], answer["epochs"], answer["loss"])
+        raise WorkerDiedError(worker.obituary(fold))
+
+
+class _Worker:
+    """The process of one slot: started for its first fold, kept for the next, replaced when it died."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._process: subprocess.Popen[str] | None = None
+        self._log: IO[str] | None = None
+        self._lock = threading.Lock()
+
+    def answers(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Ask, and yield the answers as they come; they end when the process does."""
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        for line in process.stdout:
+            yield json.loads(line)
+
+    def obituary(self, fold: int) -> str:
+        """Why the process ended, as far as its exit code and its last words tell."""
+        assert self._process is not None
+        assert self._log is not None
+        code = self._process.wait()
+        self._log.seek(0)
+        lines = self._log.read()[-4000:].strip().splitlines()
+        last = f" Its last words: {lines[-1][:300]}" if lines else ""
+        cause = f"exit code {code}"
+        if code < 0:
+            cause = f"signal {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            cause += (
+                ", often a lack of memory: lower training.batch_size or workers.max_parallel"
+            )
+        return f"The worker of fold {fold} ended without a result ({cause}).{last}"
+
+    def end(self) -> None:
+        with self._lock:
+            if self._process is None:
+                return
+            self._process.kill()
+            self._process.wait()
+
+    def _started(self) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (lives as it does)
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "labelaudit.worker_process"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._log,
+                    text=True,
+                    env=self._slot.environment(),
+                    # Ctrl-C reaches the parent alone, which then ends its workers.
+                    start_new_session=True,
+                )
+            return self._process
+
+
+def _rebuilt_error(answer: dict[str, Any]) -> LabelauditError:
+    kind = getattr(errors, answer["error"], TrainingError)
+    return kind(answer["message"])

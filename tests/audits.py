@@ -1,0 +1,140 @@
+"""Small datasets and the direct way to audit them, shared by the tests of steps and flows."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from labelaudit.audit import run_audit
+from labelaudit.config import AuditConfig, build_config
+from labelaudit.steps.prepared import Prepared
+from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
+from labelaudit.steps.train import train_fold
+from labelaudit.workers import LocalWorkers, Slot
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CLASSES = ("apple", "pear", "plum")
+
+
+def fruit(rows: int = 240, seed: int = 0) -> pd.DataFrame:
+    """Three well separated classes; every twentieth label is wrong, and `true_label` knows the right one."""
+    generator = np.random.default_rng(seed)
+    right = generator.integers(0, 3, rows)
+    given = np.where(np.arange(rows) % 20 == 7, (right + 1) % 3, right)
+    values = generator.normal(size=(rows, 4)) + 4 * np.eye(3, 4)[right]
+    frame = pd.DataFrame(values, columns=["weight", "length", "colour", "noise"])
+    frame.insert(0, "id", [f"fruit-{number:04d}" for number in range(rows)])
+    frame["label"] = [CLASSES[label] for label in given]
+    frame["true_label"] = [CLASSES[label] for label in right]
+    return frame
+
+
+def write_fruit(path: Path, frame: pd.DataFrame | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (fruit() if frame is None else frame).to_parquet(path, index=False)
+    return path
+
+
+def png(pixels: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def write_squares(folder: Path, per_class: int = 20) -> Path:
+    """An image folder: red or blue squares somewhere in an 8x8 colour image."""
+    generator = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = generator.integers(0, 60, (8, 8, 3), dtype=np.uint8)
+            row, column = generator.integers(0, 4, 2)
+            pixels[row : row + 4, column : column + 4, channel] += 180
+            (folder / name / f"{number:02d}.png").write_bytes(png(pixels))
+    return folder
+
+
+def write_reviews(path: Path, rows: int = 120) -> Path:
+    """Short texts in JSONL whose words tell the class."""
+    generator = np.random.default_rng(0)
+    words = {
+        "good": ["great", "lovely", "excellent", "fine", "happy"],
+        "bad": ["awful", "broken", "poor", "sad", "late"],
+    }
+    common = ["the", "parcel", "came", "to", "our", "house", "on", "a", "monday", "with", "some", "paper"]
+    with path.open("w") as file:
+        for number in range(rows):
+            label = ("good", "bad")[number % 2]
+            text = [*generator.choice(words[label], 3), *generator.choice(common, 6)]
+            generator.shuffle(text)
+            file.write(json.dumps({"id": f"r{number}", "text": " ".join(text), "label": label}) + "\n")
+    return path
+
+
+def settings(url: object, output: object, **sections: Any) -> AuditConfig:
+    """A quick config: few epochs, one thread, CPU."""
+    values: dict[str, Any] = {
+        "dataset": {"url": str(url), "ignore": ["true_label"], **sections.pop("dataset", {})},
+        "training": {"epochs": 10, "device": "cpu", "precision": "float32", **sections.pop("training", {})},
+        "cross_validation": {"folds": 3, **sections.pop("cross_validation", {})},
+        "output": {"url": str(output)},
+        **sections,
+    }
+    return build_config(values)
+
+
+class InProcess:
+    """Calls every step in this process, also the training of folds, and counts what was called."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.references: list[PreparedReference] = []
+
+    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.steps.append(step.__name__)
+        return step(*args, **kwargs)
+
+    def train_folds(
+        self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]
+    ) -> list[FoldReference]:
+        self.references.append(reference)
+        return [self.call(train_fold, reference, fold) for fold in folds]
+
+
+class Quiet:
+    """Progress that nobody watches; remembers the epochs."""
+
+    def __init__(self) -> None:
+        self.epochs: list[tuple[int, int, int]] = []
+
+    def prepared(self, prepared: Prepared, slots: list[Slot]) -> None:
+        pass
+
+    def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
+        self.epochs.append((fold, epoch, epochs))
+
+
+def audit(config: AuditConfig, caller: InProcess | None = None) -> AuditReference:
+    return run_audit(config, caller or InProcess(), Quiet())
+
+
+def table(audit: AuditReference, name: str) -> pa.Table:
+    """A published table of a local audit."""
+    return pq.read_table(Path(audit.audit_url) / f"{name}.parquet", partitioning=None)
+
+
+def fold_bytes(audit: AuditReference) -> dict[str, bytes]:
+    """The published probabilities by file."""
+    folder = Path(audit.audit_url) / "pred_probs"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
