@@ -44,9 +44,7 @@ def config_from(target: str, options: Mapping[str, Any] | None = None) -> AuditC
 
 
 def _config_file(target: str, options: Mapping[str, Any]) -> AuditConfig:
-    described = [
-        name for name in ("label", "id_column", "inputs", "kind", "group", "ignore") if options[name]
-    ]
+    described = [name for name in ("label", "id_column", "inputs", "kind", "group", "ignore") if options[name]]
     if described:
         names = ", ".join("--" + {"id_column": "id", "inputs": "input"}.get(name, name) for name in described)
         raise ConfigError(

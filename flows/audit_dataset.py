@@ -60,9 +60,7 @@ def train_fold(workers: LocalWorkers, reference: PreparedReference, fold: int) -
 def show(audit: AuditReference, config: AuditConfig) -> None:
     """Show a published audit as artifacts of this run."""
     options = config.storage.options
-    publish_artifacts(
-        audit, load_summary(audit, options), worst_issues(audit, options, limit=ISSUES_IN_ARTIFACT)
-    )
+    publish_artifacts(audit, load_summary(audit, options), worst_issues(audit, options, limit=ISSUES_IN_ARTIFACT))
 
 
 class _TaskCaller:
@@ -71,9 +69,7 @@ class _TaskCaller:
     def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return cast("T", _TASKS[step](*args, **kwargs))
 
-    def train_folds(
-        self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]
-    ) -> list[FoldReference]:
+    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         """As many task runs at a time as there are slots; one that fails does not stop the others, whose
         folds are then there for the next run."""
         futures: list[PrefectFuture[FoldReference]] = []

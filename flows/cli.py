@@ -26,14 +26,10 @@ def _dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--label", metavar="COLUMN", help="Column of the given labels."),
         click.option("--id", "id_column", metavar="COLUMN", help="Column of stable example ids."),
-        click.option(
-            "--input", "inputs", metavar="COLUMN", multiple=True, help="Input column; may be repeated."
-        ),
+        click.option("--input", "inputs", metavar="COLUMN", multiple=True, help="Input column; may be repeated."),
         click.option("--kind", type=click.Choice(["auto", "image", "text", "table"]), help="Kind of input."),
         click.option("--group", metavar="COLUMN", help="Column whose examples stay in one fold."),
-        click.option(
-            "--ignore", metavar="COLUMN", multiple=True, help="Column to leave alone; may be repeated."
-        ),
+        click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to leave alone; may be repeated."),
         click.option("--name", help="Name of the dataset in reports."),
         click.option("--version", "dataset_version", help="Version of the dataset in reports."),
         click.option("--output", metavar="URL", help="Where audits are published [labelaudit-reports]."),
@@ -50,9 +46,7 @@ def _dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(
-    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(importlib.metadata.version("labelaudit"), "--version", message="labelaudit %(version)s")
 def cli() -> None:
     """Find wrong labels in labeled datasets.
@@ -72,9 +66,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--output", default="labelaudit-demo", show_default=True, metavar="FOLDER", help="Where to write."
-)
+@click.option("--output", default="labelaudit-demo", show_default=True, metavar="FOLDER", help="Where to write.")
 @_json
 def demo(output: str, as_json: bool) -> None:
     """Audit an embedded image dataset in which 6 % of the labels were replaced.
@@ -137,9 +129,7 @@ def check(config: str, as_json: bool, **options: Any) -> None:
 @click.option("--name", help="Name of the dataset in reports.")
 @click.option("--version", "dataset_version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where the audit is published [labelaudit-reports].")
-@click.option(
-    "--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter."
-)
+@click.option("--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter.")
 @_json
 def detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you have already.

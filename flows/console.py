@@ -37,8 +37,7 @@ def describe(prepared: Prepared, slots: list[Slot]) -> list[str]:
         f"examples in {len(prepared.class_names):,} classes"
     )
     lines.append(
-        f"training {prepared.folds * prepared.repeats} folds on {place}, {len(slots)} at a time, "
-        f"{threads} each"
+        f"training {prepared.folds * prepared.repeats} folds on {place}, {len(slots)} at a time, {threads} each"
     )
     return lines
 

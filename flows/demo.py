@@ -42,9 +42,7 @@ def run_demo(output: str, as_json: bool) -> None:
     """Write the dataset, audit it, and tell what was found."""
     folder = Path(output).absolute()
     planted = write_digits(folder / "digits.parquet")
-    say(
-        f"Wrote {folder / 'digits.parquet'}: 1,797 images of handwritten digits, {len(planted)} wrong labels."
-    )
+    say(f"Wrote {folder / 'digits.parquet'}: 1,797 images of handwritten digits, {len(planted)} wrong labels.")
     say("Starting Prefect's temporary server and the flow audit-dataset …")
     config = {
         "dataset": {"url": str(folder / "digits.parquet"), "version": "demo"},

@@ -95,9 +95,7 @@ def _prefect_api(api_url: str | None) -> Finding:
             answer.read()
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return Finding(
-            "prefect", False, f"{api_url} does not answer ({reason}); start it or unset PREFECT_API_URL"
-        )
+        return Finding("prefect", False, f"{api_url} does not answer ({reason}); start it or unset PREFECT_API_URL")
     return Finding("prefect", True, f"{api_url} answers")
 
 

@@ -105,9 +105,7 @@ class InProcess:
         self.steps.append(step.__name__)
         return step(*args, **kwargs)
 
-    def train_folds(
-        self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]
-    ) -> list[FoldReference]:
+    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         self.references.append(reference)
         return [self.call(train_fold, reference, fold) for fold in folds]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,9 +39,9 @@ def test_the_keys_of_the_contract() -> None:
     config = parse_config(FULL)
     assert config.dataset.ignore == ("true_label",)
     # What is written there are the defaults.
-    assert config.model_copy(update={"dataset": None, "output": None}) == parse_config(
-        "dataset: {url: x}"
-    ).model_copy(update={"dataset": None, "output": None})
+    assert config.model_copy(update={"dataset": None, "output": None}) == parse_config("dataset: {url: x}").model_copy(
+        update={"dataset": None, "output": None}
+    )
 
 
 def test_a_config_survives_json() -> None:
@@ -102,9 +104,7 @@ def test_all_problems_are_told_at_once() -> None:
     assert str(caught.value).count("\n") >= 3
 
 
-@pytest.mark.parametrize(
-    "options", ["key: AKIA", "client_kwargs: {aws_secret_access_key: hunter2}", "token: t"]
-)
+@pytest.mark.parametrize("options", ["key: AKIA", "client_kwargs: {aws_secret_access_key: hunter2}", "token: t"])
 def test_secrets_are_refused_and_not_repeated(options: str) -> None:
     with pytest.raises(ConfigError, match="is a secret: set it in the environment") as caught:
         parse_config(f"dataset: {{url: x}}\nstorage: {{options: {{{options}}}}}")
@@ -114,7 +114,7 @@ def test_secrets_are_refused_and_not_repeated(options: str) -> None:
 
 @pytest.mark.parametrize("override", ["training.epochs", "=3", "training.=3"])
 def test_malformed_overrides(override: str) -> None:
-    with pytest.raises(ConfigError, match="must look like training.epochs=3"):
+    with pytest.raises(ConfigError, match=r"must look like training\.epochs=3"):
         parse_config("dataset: {url: x}", overrides=[override])
 
 
@@ -140,7 +140,5 @@ def test_an_override_that_is_not_yaml() -> None:
 )
 def test_any_mapping_gives_a_config_or_a_config_error(value: object) -> None:
     values = value if isinstance(value, dict) else {"dataset": value}
-    try:
+    with contextlib.suppress(ConfigError):
         assert build_config(values).dataset.url is not None
-    except ConfigError as error:
-        assert str(error)

@@ -32,9 +32,7 @@ class StepCaller(Protocol):
         """Run one step and wait for it."""
         ...
 
-    def train_folds(
-        self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]
-    ) -> list[FoldReference]:
+    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         """Train folds side by side, as many as the workers have slots, and wait for all."""
         ...
 
@@ -93,9 +91,7 @@ class DirectCaller:
                 time.sleep(RETRY_DELAY_SECONDS * attempt)
         return step(*args, **kwargs)
 
-    def train_folds(
-        self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]
-    ) -> list[FoldReference]:
+    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         with ThreadPoolExecutor(len(workers.slots)) as pool, workers:
             futures = [pool.submit(self.call, workers.train, reference, fold) for fold in folds]
             try:

@@ -49,9 +49,7 @@ class _Section(BaseModel):
 class DatasetConfig(_Section):
     """What is audited."""
 
-    url: str = Field(
-        description="file, folder of shards, image folder, CSV, TSV or JSONL; may hold {version}"
-    )
+    url: str = Field(description="file, folder of shards, image folder, CSV, TSV or JSONL; may hold {version}")
     name: str | None = Field(None, description="default: from the URL", min_length=1, max_length=200)
     version: str | None = Field(None, description="default: from the URL, else the start of the fingerprint")
     label: str | None = Field(None, description="column of the given labels; image folders need none")
@@ -78,9 +76,7 @@ class DatasetConfig(_Section):
 class ModelConfig(_Section):
     """What is trained."""
 
-    network: str = Field(
-        "auto", description="auto | mlp | cnn | ngrams | torchvision:resnet50 | my_package.nets:build"
-    )
+    network: str = Field("auto", description="auto | mlp | cnn | ngrams | torchvision:resnet50 | my_package.nets:build")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the network")
 
 
@@ -126,9 +122,7 @@ class WorkersConfig(_Section):
 
 
 class ReportConfig(_Section):
-    examples: Annotated[int, Field(ge=0, le=1000)] = Field(
-        200, description="worst examples shown in the page"
-    )
+    examples: Annotated[int, Field(ge=0, le=1000)] = Field(200, description="worst examples shown in the page")
 
 
 class OutputConfig(_Section):
@@ -192,9 +186,7 @@ def parse_config(text: str, *, overrides: Iterable[str] = (), source: str = "con
     return build_config(values, overrides=overrides, source=source)
 
 
-def build_config(
-    values: Mapping[str, Any], *, overrides: Iterable[str] = (), source: str = "config"
-) -> AuditConfig:
+def build_config(values: Mapping[str, Any], *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:
     """Config from nested values. Raises `ConfigError` with one line per problem."""
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     for override in overrides:
@@ -223,16 +215,12 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _raise_readable(error: ValidationError, source: str) -> NoReturn:
     lines = {_problem(item["loc"], item) for item in error.errors()}
-    raise ConfigError(
-        f"{source} cannot be used:\n" + "\n".join(f"  {line}" for line in sorted(lines))
-    ) from error
+    raise ConfigError(f"{source} cannot be used:\n" + "\n".join(f"  {line}" for line in sorted(lines))) from error
 
 
 def _problem(location: Sequence[int | str], item: Mapping[str, Any]) -> str:
     # Locations of unions end with the name of the tried member, which means nothing to a user.
-    names = [
-        str(name) for name in location if re.fullmatch(r"[a-z_]+", str(name)) and name != "function-before"
-    ]
+    names = [str(name) for name in location if re.fullmatch(r"[a-z_]+", str(name)) and name != "function-before"]
     if item["type"] == "extra_forbidden":
         known = _known_keys(names[:-1])
         close = difflib.get_close_matches(names[-1] if names else str(location[-1]), known, n=1)

@@ -115,7 +115,12 @@ class LocalWorkers:
     def __exit__(self, *_: object) -> None:
         self._is_stopped = True
         for worker in self._workers:
-            worker.end()
+            worker.kill()
+        # Each comes back from the thread that used it, which reads its last words first.
+        ended = [self._free.get() for _ in self._workers]
+        for worker in ended:
+            worker.close()
+            self._free.put(worker)
 
     def train(self, reference: PreparedReference, fold: int) -> FoldReference:
         """Train one fold as soon as a slot is free.
@@ -177,33 +182,41 @@ class _Worker:
         if code < 0:
             cause = f"signal {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
-            cause += (
-                ", often a lack of memory: lower training.batch_size or workers.max_parallel"
-            )
+            cause += ", often a lack of memory: lower training.batch_size or workers.max_parallel"
         return f"The worker of fold {fold} ended without a result ({cause}).{last}"
 
-    def end(self) -> None:
+    def kill(self) -> None:
+        """End the process from any thread."""
         with self._lock:
-            if self._process is None:
-                return
-            self._process.kill()
-            self._process.wait()
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """Forget an ended process; only where no thread waits for its answers."""
+        if self._process is None or self._log is None:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
+        self._log.close()
+        self._process = None
 
     def _started(self) -> subprocess.Popen[str]:
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (lives as it does)
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "labelaudit.worker_process"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._log,
-                    text=True,
-                    env=self._slot.environment(),
-                    # Ctrl-C reaches the parent alone, which then ends its workers.
-                    start_new_session=True,
-                )
+        if self._process is not None and self._process.poll() is None:
             return self._process
+        self.close()
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed with the process)
+        with self._lock:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "labelaudit.worker_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                env=self._slot.environment(),
+                # Ctrl-C reaches the parent alone, which then ends its workers.
+                start_new_session=True,
+            )
+        return self._process
 
 
 def _rebuilt_error(answer: dict[str, Any]) -> LabelauditError:

@@ -33,9 +33,7 @@ class FolderSource:
         if self.root.is_file():
             return [SourceFile(self.root.name, self.root.stat().st_size)]
         found = [path for path in self.root.rglob("*") if path.is_file() and path.name[0] not in "._"]
-        return sorted(
-            SourceFile(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in found
-        )
+        return sorted(SourceFile(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in found)
 
     def open(self, path: str) -> BinaryIO:
         self.opened.append(path)
@@ -74,9 +72,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., FolderSource]:
 def png() -> Callable[..., bytes]:
     """An encoded image of one colour."""
 
-    def encode(
-        colour: object = 0, *, size: tuple[int, int] = (8, 6), mode: str = "L", format: str = "PNG"
-    ) -> bytes:
+    def encode(colour: object = 0, *, size: tuple[int, int] = (8, 6), mode: str = "L", format: str = "PNG") -> bytes:
         buffer = BytesIO()
         Image.new(mode, size, colour).save(buffer, format)  # type: ignore[arg-type]
         return buffer.getvalue()

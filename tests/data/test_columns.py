@@ -48,9 +48,7 @@ def test_everything_is_guessed_and_said(make_dataset):
 
 def test_what_is_named_is_not_guessed(make_dataset):
     rows = pa.table({"no": [f"n{i}" for i in range(30)], "story": SENTENCES, "kind": LABELS, "label": LABELS})
-    columns = resolve_columns(
-        make_dataset({"a.parquet": rows}), label="kind", id="no", input="story", group="label"
-    )
+    columns = resolve_columns(make_dataset({"a.parquet": rows}), label="kind", id="no", input="story", group="label")
     assert (columns.label, columns.id, columns.inputs, columns.group) == ("kind", "no", ("story",), "label")
     assert columns.kind == "text"
     assert columns.guesses == ()
@@ -194,9 +192,7 @@ def test_types_of_a_table_come_from_all_rows(make_dataset, format):
 
 
 def test_text_without_spaces_is_text(make_dataset):
-    rows = pa.table(
-        {"q": [f"今天天气很好我们去公园散步{chr(0x4E00 + i)}" for i in range(30)], "label": LABELS}
-    )
+    rows = pa.table({"q": [f"今天天气很好我们去公园散步{chr(0x4E00 + i)}" for i in range(30)], "label": LABELS})
     assert resolve_columns(make_dataset({"a.parquet": rows})).kind == "text"
 
 
@@ -217,9 +213,7 @@ def test_the_kind_of_named_inputs(make_dataset, image_table):
 
 
 def test_ignored_columns_are_not_even_read(make_dataset):
-    broken = pa.Array.from_buffers(
-        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
-    )
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
     source = make_dataset({"a.parquet": pa.table({"bad": broken, "x": [1.0], "label": ["a"]})})
     assert resolve_columns(source, ignore=["bad", "absent"]).inputs == ("x",)
 
@@ -276,9 +270,7 @@ def test_an_image_folder_has_no_columns(make_dataset, png, arguments, message):
 
 def test_images_that_no_column_names_are_refused(make_dataset, png):
     source = make_dataset({"a.csv": _csv(x=range(30), label=LABELS), "logo.png": png()})
-    with pytest.raises(
-        DatasetError, match=r"holds a.csv and 1 images \(logo.png\), but no column names the images"
-    ):
+    with pytest.raises(DatasetError, match=r"holds a.csv and 1 images \(logo.png\), but no column names the images"):
         resolve_columns(source)
 
 

@@ -51,9 +51,7 @@ def _shown(examples):
 
 
 def test_rows_are_in_the_order_of_their_ids():
-    examples = _examples(
-        [("b", "x", "dog"), ("a", "y", "cat"), ("é", "w", "dog"), ("B", "z", "dog")], batch_size=2
-    )
+    examples = _examples([("b", "x", "dog"), ("a", "y", "cat"), ("é", "w", "dog"), ("B", "z", "dog")], batch_size=2)
     assert _shown(examples) == [
         ("B", "dog", "scored", 1), ("a", "cat", "scored", 0),
         ("b", "dog", "scored", 1), ("é", "dog", "scored", 1),
@@ -123,9 +121,7 @@ ROWS = st.lists(
 
 
 @settings(deadline=None)
-@given(
-    rows=ROWS, order=st.randoms(use_true_random=False), has_ids=st.booleans(), batch_size=st.integers(1, 12)
-)
+@given(rows=ROWS, order=st.randoms(use_true_random=False), has_ids=st.booleans(), batch_size=st.integers(1, 12))
 def test_neither_the_order_of_rows_nor_batches_change_anything(rows, order, has_ids, batch_size):
     expected = _examples(rows, has_ids=has_ids)
     shuffled = rows.copy()
@@ -144,9 +140,7 @@ def test_neither_the_order_of_rows_nor_batches_change_anything(rows, order, has_
 @given(first=ROWS, second=ROWS)
 def test_other_rows_have_another_fingerprint(first, second):
     def content(rows):
-        return sorted(
-            [(row[0], row[1], row[2] or "", row[3] or digest_bytes(row[1].encode())) for row in rows]
-        )
+        return sorted([(row[0], row[1], row[2] or "", row[3] or digest_bytes(row[1].encode())) for row in rows])
 
     same = content(first) == content(second)
     assert (_examples(first).fingerprint == _examples(second).fingerprint) == same
@@ -205,9 +199,7 @@ def test_the_table_of_examples_survives_parquet():
 
 
 def test_another_table_is_refused():
-    with pytest.raises(
-        DatasetError, match="no table of prepared examples: columns are a; prepare the dataset again"
-    ):
+    with pytest.raises(DatasetError, match="no table of prepared examples: columns are a; prepare the dataset again"):
         Examples.from_table(pa.table({"a": [1]}))
 
 
@@ -231,11 +223,7 @@ def test_a_missing_id_is_refused_with_its_place():
 
 
 def _many(**counts):
-    return [
-        (f"{name}{index}", f"{name} {index}", name)
-        for name, count in counts.items()
-        for index in range(count)
-    ]
+    return [(f"{name}{index}", f"{name} {index}", name) for name, count in counts.items() for index in range(count)]
 
 
 def test_rare_classes_are_set_aside_and_still_counted():
@@ -261,23 +249,17 @@ def test_rows_that_are_not_scored_do_not_count_for_a_class():
 
 def test_rare_classes_may_be_an_error():
     examples = _examples(_many(ant=5, bee=4, cow=6))
-    with pytest.raises(
-        DatasetError, match=r"1 classes have fewer than 5 independent examples \(first: bee\)"
-    ):
+    with pytest.raises(DatasetError, match=r"1 classes have fewer than 5 independent examples \(first: bee\)"):
         set_aside_rare_classes(examples, folds=5, policy="error")
     assert set_aside_rare_classes(examples, folds=4, policy="error").class_names == ("ant", "bee", "cow")
 
 
 def test_fewer_than_two_classes_are_refused():
-    with pytest.raises(
-        DatasetError, match=r"1 classes are left to train of 2 \(13 rows, 13 of them usable\).*lower"
-    ):
+    with pytest.raises(DatasetError, match=r"1 classes are left to train of 2 \(13 rows, 13 of them usable\).*lower"):
         set_aside_rare_classes(_examples(_many(ant=9, bee=4)), folds=5, policy="set_aside")
 
 
 def test_a_column_of_ids_as_label_is_suspected():
     rows = [(f"i{index}", f"text {index}", f"name {index}") for index in range(50)]
-    with pytest.raises(
-        DatasetError, match=r"0 classes are left to train of 50 .* probably an id or a quantity"
-    ):
+    with pytest.raises(DatasetError, match=r"0 classes are left to train of 50 .* probably an id or a quantity"):
         set_aside_rare_classes(_examples(rows), folds=5, policy="set_aside")

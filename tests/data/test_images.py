@@ -38,17 +38,10 @@ def _huge_png(width, height):
     """A valid header that promises far more pixels than the file holds."""
 
     def chunk(kind, content):
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"0"))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels():
@@ -115,9 +108,7 @@ def test_cmyk_floats_and_long_integers_are_decoded():
 
 
 def test_colour_becomes_grey_where_one_channel_is_asked():
-    assert (
-        _decode(_encode(Image.new("RGB", (4, 4), (255, 255, 255))), channels=1).tolist() == [[[255]] * 4] * 4
-    )
+    assert _decode(_encode(Image.new("RGB", (4, 4), (255, 255, 255))), channels=1).tolist() == [[[255]] * 4] * 4
 
 
 @pytest.mark.parametrize("data", [None, b"", b"<!DOCTYPE html><html></html>", b"\x00" * 100, b"GIF8"])
@@ -136,9 +127,7 @@ def test_a_truncated_file_is_unreadable():
 def test_a_decompression_bomb_is_not_decoded(width, height):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "pixels" in _problem(_huge_png(width, height)) or "format" in _problem(
-            _huge_png(width, height)
-        )
+        assert "pixels" in _problem(_huge_png(width, height)) or "format" in _problem(_huge_png(width, height))
         read_header(_huge_png(width, height))
 
 
@@ -175,8 +164,6 @@ def test_a_damaged_image_never_raises(position, value, format):
 
 def test_magic_bytes_tell_images():
     image = Image.new("RGB", (4, 4))
-    assert all(
-        looks_like_image(_encode(image, format)) for format in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
-    )
+    assert all(looks_like_image(_encode(image, format)) for format in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"))
     assert not looks_like_image(b"RIFF1234WAVE")
     assert not looks_like_image(b"")

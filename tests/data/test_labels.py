@@ -68,9 +68,7 @@ def test_a_number_without_a_name_is_refused():
 @pytest.mark.parametrize("is_untyped", [False, True])
 def test_a_fraction_is_refused_with_its_place(is_untyped):
     parts = [["1", "2"], ["2", "3.5"]] if is_untyped else [[1.0, 2.0], [2.0, 3.5]]
-    with pytest.raises(
-        DatasetError, match=r"label 3\.5 in column 'label' \(a.parquet, row 3\) is not a whole"
-    ):
+    with pytest.raises(DatasetError, match=r"label 3\.5 in column 'label' \(a.parquet, row 3\) is not a whole"):
         _given(*parts, is_untyped=is_untyped)
 
 
@@ -80,9 +78,7 @@ def test_infinity_is_refused():
 
 
 def test_types_that_change_between_files_are_refused_with_both_values():
-    with pytest.raises(
-        DatasetError, match=r"of several types: 1 in a.parquet is a number, 'cat' .*row 2.* string"
-    ):
+    with pytest.raises(DatasetError, match=r"of several types: 1 in a.parquet is a number, 'cat' .*row 2.* string"):
         _given([1, 2], ["cat"])
 
 

@@ -113,8 +113,7 @@ def test_tables_are_numbers_and_categories(make_dataset, format):
             }
         ),
         "csv": "size,w,colour,label\n1,0.5,red,a\n2,,,b\n,NA,,a\n",
-        "jsonl": '{"size": 1, "w": 0.5, "colour": "red", "label": "a"}\n'
-        '{"label": "b", "size": 2.0}\n{"label": "a"}',
+        "jsonl": '{"size": 1, "w": 0.5, "colour": "red", "label": "a"}\n{"label": "b", "size": 2.0}\n{"label": "a"}',
     }
     batch = _read_one(make_dataset({f"a.{format}": contents[format]}), input=["size", "w", "colour"])
     assert batch.inputs.to_pydict() == {
@@ -127,8 +126,7 @@ def test_tables_are_numbers_and_categories(make_dataset, format):
     assert batch.problems == {2: "all inputs are missing"}
     reference = pa.table(batch.inputs.to_pydict())
     assert (
-        batch.digests
-        == _read_one(make_dataset({"b.parquet": reference.append_column("label", [["a"] * 3])})).digests
+        batch.digests == _read_one(make_dataset({"b.parquet": reference.append_column("label", [["a"] * 3])})).digests
     )
 
 
@@ -151,9 +149,7 @@ def test_batches_are_small_where_images_are_large(make_dataset, png):
 def test_a_dataset_that_became_another_is_refused(make_dataset):
     table = make_dataset({"a.csv": "x,label\n1,a\n2,b\n"})
     columns = resolve_columns(table)
-    with pytest.raises(
-        DatasetError, match="was csv and is now parquet; publish changed data as a new version"
-    ):
+    with pytest.raises(DatasetError, match="was csv and is now parquet; publish changed data as a new version"):
         list(read_batches(make_dataset({"a.parquet": pa.table({"x": [1]})}), columns))
     with pytest.raises(DatasetError, match="a column of numbers now holds other values"):
         list(read_batches(make_dataset({"a.csv": "x,label\nred,a\n"}), columns))

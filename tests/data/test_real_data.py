@@ -33,9 +33,7 @@ def _prepare(source, **kwargs):
         ("music-genre-700", "table", 124, 700, 10),
     ],
 )
-def test_real_datasets_are_understood_without_a_word(
-    shared_data, open_source, name, kind, inputs, rows, classes
-):
+def test_real_datasets_are_understood_without_a_word(shared_data, open_source, name, kind, inputs, rows, classes):
     # true_label is left to the guesses here: none of them may fall for it.
     columns, examples = _prepare(open_source(shared_data / f"{name}.parquet"))
     assert (columns.kind, len(columns.inputs), columns.id, columns.label) == (kind, inputs, "id", "label")
@@ -71,9 +69,7 @@ def test_layout_order_and_format_change_neither_fingerprint_nor_folds(shared_dat
     for source in (original, make_dataset(shards), make_dataset({"all.csv": text.getvalue()})):
         _, examples = _prepare(source, ignore=["true_label"])
         examples = set_aside_rare_classes(examples, folds=5, policy="set_aside")
-        folds = assign_folds(
-            examples.labels, examples.groups, examples.example_ids, folds=5, repeats=2, seed=0
-        )
+        folds = assign_folds(examples.labels, examples.groups, examples.example_ids, folds=5, repeats=2, seed=0)
         results.append((examples.fingerprint, examples.example_ids.tolist(), folds.tolist()))
     assert results[0] == results[1] == results[2]
 
@@ -88,9 +84,7 @@ def _parquet_bytes():
 WHOLE = {
     "a.parquet": _parquet_bytes(),
     "a.csv": b"id,x,label\n" + b"".join(b"i%d,%d,a\n" % (index, index % 7) for index in range(20)),
-    "a.jsonl": b"".join(
-        b'{"id": "i%d", "x": %d, "label": "a"}\n' % (index, index % 7) for index in range(20)
-    ),
+    "a.jsonl": b"".join(b'{"id": "i%d", "x": %d, "label": "a"}\n' % (index, index % 7) for index in range(20)),
 }
 
 
@@ -101,9 +95,7 @@ WHOLE = {
     junk=st.binary(max_size=6),
     cut=st.integers(0, 40),
 )
-def test_damage_ends_in_examples_or_in_a_named_error(
-    make_dataset, tmp_path, open_source, name, position, junk, cut
-):
+def test_damage_ends_in_examples_or_in_a_named_error(make_dataset, tmp_path, open_source, name, position, junk, cut):
     data = bytearray(WHOLE[name])
     start = position % len(data)
     data[start : start + cut] = junk

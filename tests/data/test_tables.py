@@ -19,11 +19,7 @@ def _read(source, columns, **kwargs):
 
 
 def _values(source, column, **kwargs):
-    return [
-        value
-        for _, _, table in _read(source, [column], **kwargs)
-        for value in table.column(column).to_pylist()
-    ]
+    return [value for _, _, table in _read(source, [column], **kwargs) for value in table.column(column).to_pylist()]
 
 
 def _parquet_bytes(table, **kwargs):
@@ -97,9 +93,7 @@ def test_csv_types_do_not_depend_on_the_first_block(make_dataset, monkeypatch):
     source = make_dataset({"a.csv": text})
     pieces = _read(source, ["id", "x"])
     assert len(pieces) > 5
-    assert [row for _, row, _ in pieces] == [
-        sum(len(t) for _, _, t in pieces[:i]) for i in range(len(pieces))
-    ]
+    assert [row for _, row, _ in pieces] == [sum(len(t) for _, _, t in pieces[:i]) for i in range(len(pieces))]
     assert _values(source, "id")[7] == "007"
     assert _values(source, "x")[-1] == "3.5"
 
@@ -165,18 +159,14 @@ def test_broken_files_are_named(make_dataset, name, content, message):
 
 
 def test_damaged_pages_of_parquet_are_named(make_dataset):
-    data = bytearray(
-        _parquet_bytes(pa.table({"a": [f"text {index}" for index in range(5000)]}), compression="snappy")
-    )
+    data = bytearray(_parquet_bytes(pa.table({"a": [f"text {index}" for index in range(5000)]}), compression="snappy"))
     data[40:400] = b"\xff" * 360
     with pytest.raises(DatasetError, match=r"a.parquet cannot be read as Parquet"):
         _read(make_dataset({"a.parquet": bytes(data)}), ["a"])
 
 
 def test_strings_of_parquet_must_be_utf8(make_dataset):
-    values = pa.Array.from_buffers(
-        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
-    )
+    values = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
     with pytest.raises(DatasetError, match=r"a.parquet cannot be read as Parquet: .*UTF8"):
         _read(make_dataset({"a.parquet": pa.table({"a": values})}), ["a"])
 
@@ -233,9 +223,7 @@ def test_mixed_labels_in_json_lines_are_refused_with_their_lines(make_dataset):
         _read(source, ["a"], label="a")
 
 
-@pytest.mark.parametrize(
-    "files", [{"a.csv": "a,b\n"}, {"a.parquet": pa.table({"a": pa.array([], pa.int64())})}]
-)
+@pytest.mark.parametrize("files", [{"a.csv": "a,b\n"}, {"a.parquet": pa.table({"a": pa.array([], pa.int64())})}])
 def test_a_dataset_without_rows_is_refused(make_dataset, files):
     source = make_dataset(files)
     with pytest.raises(DatasetError, match=r"has no rows: 1 (csv|parquet) file\(s\) hold column names only"):

@@ -70,9 +70,7 @@ def test_rows_with_equal_values_have_equal_digests():
 
 def test_digests_do_not_mix_columns():
     assert digest_rows(_table(a=["ab"], b=["c"])) != digest_rows(_table(a=["a"], b=["bc"]))
-    assert digest_rows(_table(a=[""], b=["x"])) != digest_rows(
-        _table(a=pa.array([None], pa.string()), b=["x"])
-    )
+    assert digest_rows(_table(a=[""], b=["x"])) != digest_rows(_table(a=pa.array([None], pa.string()), b=["x"]))
     assert digest_rows(_table(a=[1.0])) != digest_rows(_table(b=[1.0]))
     chunked = pa.table({"a": pa.chunked_array([["x"], ["y"]])})
     assert digest_rows(chunked) == digest_rows(_table(a=["x", "y"]))

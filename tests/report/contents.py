@@ -109,12 +109,8 @@ def make_content(
         "confusions": confusions_table(confusions),
         "folds": folds_table(
             [
-                FoldRow(
-                    0, 0, rows // 2, rows // 2, 0.6125, 0.5, 0.25, 12, 3.5, "cpu", "float32", 2, 7, "a" * 64
-                ),
-                FoldRow(
-                    1, 0, rows // 2, rows // 2, 0.7250, 0.6, None, None, None, None, None, None, None, None
-                ),
+                FoldRow(0, 0, rows // 2, rows // 2, 0.6125, 0.5, 0.25, 12, 3.5, "cpu", "float32", 2, 7, "a" * 64),
+                FoldRow(1, 0, rows // 2, rows // 2, 0.7250, 0.6, None, None, None, None, None, None, None, None),
             ]
         ),
         "scores": score_histogram(examples),

@@ -66,10 +66,7 @@ def test_score_histogram_counts_every_scored_row_once() -> None:
         }
     )
     table = pa.table(
-        [
-            table[n] if n in table.column_names else pa.nulls(5, EXAMPLES.field(n).type)
-            for n in EXAMPLES.names
-        ],
+        [table[n] if n in table.column_names else pa.nulls(5, EXAMPLES.field(n).type) for n in EXAMPLES.names],
         schema=EXAMPLES,
     )
     histogram = score_histogram(table)
@@ -83,9 +80,7 @@ def test_score_chart_says_how_many() -> None:
     assert "12,345 not flagged" in shown
 
 
-@pytest.mark.parametrize(
-    "agreements", [[1.0], [0.0, 0.0], [0.5, 0.75, 0.625], list(np.linspace(0.2, 0.9, 60))]
-)
+@pytest.mark.parametrize("agreements", [[1.0], [0.0, 0.0], [0.5, 0.75, 0.625], list(np.linspace(0.2, 0.9, 60))])
 def test_fold_chart_has_a_dot_per_fold(agreements: list[float]) -> None:
     svg = fold_chart(folds_table(FoldRow(i, 0, 1, 1, a, a) for i, a in enumerate(agreements)))
     assert svg.count("<use") >= len(agreements)
@@ -114,9 +109,7 @@ def test_no_heat_map_where_nothing_is_flagged() -> None:
     assert heat_map(make_content(flag_every=0).confusions, ["cat", "dog", "eel"]) is None
 
 
-@pytest.mark.parametrize(
-    "name", ["<script>", "$\\frac{1}$", "@1@ & @0@", "汉" * 40, "\u202eback", "x" * 9_999]
-)
+@pytest.mark.parametrize("name", ["<script>", "$\\frac{1}$", "@1@ & @0@", "汉" * 40, "\u202eback", "x" * 9_999])
 def test_names_are_put_in_as_text(name: str) -> None:
     heat = heat_map(make_content(class_names=("cat", name)).confusions, ["cat", name])
     assert heat is not None

@@ -152,9 +152,7 @@ def test_no_more_columns_than_asked_and_names_that_repeat() -> None:
 def test_any_column_can_be_described(values: list[object]) -> None:
     frame = pd.DataFrame({"mixed": pd.Series(values, dtype=object)})
     for row in range(len(values)):
-        assert all(
-            isinstance(column.value, str) for column in unusual_columns(frame, row, np.arange(len(values)))
-        )
+        assert all(isinstance(column.value, str) for column in unusual_columns(frame, row, np.arange(len(values))))
 
 
 @pytest.mark.parametrize("kind", ["Int64", "Float32", "category", "datetime64[ns]", "string"])

@@ -301,9 +301,7 @@ def test_audit_without_previews_shows_the_table_of_issues() -> None:
 def test_text_and_column_previews_are_shown() -> None:
     words = Page(render_page(make_content(previews=lambda row: f"story {row}")))
     assert "story 33" in words.text
-    columns = Page(
-        render_page(make_content(previews=lambda row: (UnusualColumn("tempo", f"{row}", "9 to 12"),)))
-    )
+    columns = Page(render_page(make_content(previews=lambda row: (UnusualColumn("tempo", f"{row}", "9 to 12"),))))
     assert ["tempo", "33", "9 to 12"] in [[text for text, _ in row] for row in columns.rows("examples")]
     assert "no column stands out" in Page(render_page(make_content(previews=lambda row: ()))).text
 

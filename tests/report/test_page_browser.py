@@ -81,9 +81,7 @@ def visible_ranks(page: Page) -> list[int]:
 
 def test_colours_follow_the_scheme(page: Page) -> None:
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    light_of = (
-        "(e) => getComputedStyle(e).backgroundColor.match(/[0-9]+/g).map(Number).reduce((a, b) => a + b)"
-    )
+    light_of = "(e) => getComputedStyle(e).backgroundColor.match(/[0-9]+/g).map(Number).reduce((a, b) => a + b)"
     assert (page.locator("body").evaluate(light_of) < 150) == dark
 
 
@@ -96,9 +94,7 @@ def test_text_contrast_is_at_least_aa(page: Page) -> None:
     ]
     style = "(name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim()"
     for text, ground in pairs:
-        lighter, darker = sorted(
-            (luminance(page.evaluate(style, name)) for name in (text, ground)), reverse=True
-        )
+        lighter, darker = sorted((luminance(page.evaluate(style, name)) for name in (text, ground)), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ground)
 
 
@@ -133,9 +129,7 @@ def test_the_gallery_is_filtered_and_sorted(page: Page) -> None:
     page.get_by_role("button", name="Show all").click()
     assert visible_ranks(page) == list(range(1, 61))
     page.locator("#sort").select_option("confident")
-    sure = page.locator(".card").evaluate_all(
-        "(cards) => cards.map((card) => Number(card.dataset.confident))"
-    )
+    sure = page.locator(".card").evaluate_all("(cards) => cards.map((card) => Number(card.dataset.confident))")
     assert sure == sorted(sure, reverse=True)
 
 

@@ -43,8 +43,7 @@ def judged(content: PageContent, counts: dict[str, int], issues: int, rate: floa
             {"scored": 500},
             3,
             0.0,
-            "3 examples are flagged of 500, though hardly any label is estimated to be wrong;"
-            " most often cat → dog.",
+            "3 examples are flagged of 500, though hardly any label is estimated to be wrong; most often cat → dog.",
         ),
         (
             {"scored": 600, "unlabeled": 300, "unreadable": 100},

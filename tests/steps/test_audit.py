@@ -66,9 +66,7 @@ def test_rows_agree_between_tables(published) -> None:  # type: ignore[no-untype
     assert (merged.suggested_label == merged.predicted_label).all()
     assert (merged.given_label != merged.suggested_label).all()
     classes = table(reference, "classes").to_pandas()
-    assert (
-        classes.label_issues.sum() == len(issues) == table(reference, "confusions").to_pandas().examples.sum()
-    )
+    assert classes.label_issues.sum() == len(issues) == table(reference, "confusions").to_pandas().examples.sum()
     assert classes.examples.sum() == len(examples)
     folds = table(reference, "folds").to_pandas()
     assert folds.held_out_examples.sum() == len(examples)
@@ -80,9 +78,7 @@ def test_probabilities_are_out_of_fold(published) -> None:  # type: ignore[no-un
     held_out: list[str] = []
     examples = table(reference, "examples").to_pandas().set_index("example_id")
     for fold in range(3):
-        part = pq.read_table(
-            Path(reference.audit_url) / f"pred_probs/fold={fold}/part.parquet", partitioning=None
-        )
+        part = pq.read_table(Path(reference.audit_url) / f"pred_probs/fold={fold}/part.parquet", partitioning=None)
         assert json.loads(part.schema.metadata[b"class_names"]) == ["apple", "pear", "plum"]
         ids = part["example_id"].to_pylist()
         assert set(examples.fold[ids]) == {fold}
@@ -141,9 +137,7 @@ def test_another_filter_is_another_audit_of_the_same_folds(published) -> None:  
     reference, folder = published
     work = folder / "out" / "dataset=fruit" / "_work" / "folds"
     committed = {path: path.stat().st_mtime_ns for path in work.rglob("*")}
-    config = settings(
-        folder / "data" / "fruit.parquet", folder / "out", detection={"filter": "predicted_neq_given"}
-    )
+    config = settings(folder / "data" / "fruit.parquet", folder / "out", detection={"filter": "predicted_neq_given"})
     other = audit(config)
     assert other.audit_id != reference.audit_id
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == committed
@@ -183,9 +177,7 @@ def test_order_of_rows_and_shards_do_not_matter(published, tmp_path: Path) -> No
 
 def test_repeats_average_the_probabilities(published, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     _, folder = published
-    config = settings(
-        folder / "data" / "fruit.parquet", tmp_path, cross_validation={"folds": 3, "repeats": 2}
-    )
+    config = settings(folder / "data" / "fruit.parquet", tmp_path, cross_validation={"folds": 3, "repeats": 2})
     repeated = audit(config)
     folds = table(repeated, "folds").to_pandas()
     assert list(folds.fold) == [0, 1, 2, 3, 4, 5]
@@ -197,12 +189,7 @@ def test_repeats_average_the_probabilities(published, tmp_path: Path) -> None:  
     ]
     given = table(repeated, "examples").to_pandas().set_index("example_id")
     mean = (
-        pd.concat(
-            [
-                pd.Series(part["pred_probs"].to_pylist(), index=part["example_id"].to_pylist())
-                for part in parts
-            ]
-        )
+        pd.concat([pd.Series(part["pred_probs"].to_pylist(), index=part["example_id"].to_pylist()) for part in parts])
         .apply(lambda row: row[0])
         .groupby(level=0)
         .agg(["mean", "count"])
@@ -229,9 +216,7 @@ def test_every_row_has_a_status(tmp_path: Path) -> None:
     assert by_status["duplicate_id"] == ["fruit-0007", "fruit-0008", "fruit-0008"]
     assert len(by_status["scored"]) == 235
     unscored = examples[examples.status != Status.SCORED]
-    assert (
-        unscored[["fold", "label_score", "is_label_issue", "predicted_label", "margin"]].isna().all(axis=None)
-    )
+    assert unscored[["fold", "label_score", "is_label_issue", "predicted_label", "margin"]].isna().all(axis=None)
     classes = table(reference, "classes").to_pandas()
     assert classes.class_name.iloc[-1] == "quince"
     assert classes.status.iloc[-1] == "rare_class"

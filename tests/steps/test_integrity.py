@@ -161,9 +161,7 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("is_forged", [False, True], ids=["damaged", "forged"])
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_damaged_fold_is_a_named_error(
-    trained: Trained, tmp_path: Path, name: str, is_forged: bool
-) -> None:
+def test_a_damaged_fold_is_a_named_error(trained: Trained, tmp_path: Path, name: str, is_forged: bool) -> None:
     damage, fault, rows = FAULTS[name]
     damaged = trained.damaged(tmp_path / "out", damage, is_forged=is_forged)
     with pytest.raises(IntegrityError) as caught:
@@ -245,9 +243,7 @@ def _file_of(trained: Trained) -> Path:
         (None, r"\[rows-missing\] fold 1: all 300 rows are missing"),
     ],
 )
-def test_a_fold_whose_file_is_destroyed(
-    trained: Trained, tmp_path: Path, content: bytes | None, message: str
-) -> None:
+def test_a_fold_whose_file_is_destroyed(trained: Trained, tmp_path: Path, content: bytes | None, message: str) -> None:
     destroyed = trained.copied(tmp_path / "out")
     file = _file_of(destroyed)
     file.unlink() if content is None else file.write_bytes(content)

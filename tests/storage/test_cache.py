@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="file"):
         Cache(tmp_path / "file" / "below")
-    with pytest.raises(StorageError, match="cannot be written .*Set LABELAUDIT_CACHE_DIR"):  # noqa: SIM117
+    with pytest.raises(StorageError, match=r"cannot be written .*Set LABELAUDIT_CACHE_DIR"):  # noqa: SIM117
         with cache_module._disk_errors(tmp_path):
             raise OSError(errno.EROFS, "Read-only file system")
 

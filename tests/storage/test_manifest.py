@@ -70,9 +70,7 @@ def test_a_file_that_is_gone_or_cut_is_noticed(store: Store) -> None:
     with pytest.raises(StorageError, match="missing or has another size than the manifest"):
         read_manifest(store, "x")
     store.remove("x/a")
-    with pytest.raises(
-        StorageError, match=r"x/a is missing .* Remove .*manifest\.json and run the audit again"
-    ):
+    with pytest.raises(StorageError, match=r"x/a is missing .* Remove .*manifest\.json and run the audit again"):
         read_manifest(store, "x")
 
 
@@ -111,6 +109,4 @@ def test_json_is_deterministic_and_strict() -> None:
 
 def test_digests_tell_values_apart() -> None:
     assert digest_of(1, {"a": 2, "b": 3}) == digest_of(1, {"b": 3, "a": 2})
-    assert (
-        len({digest_of("ab", "c"), digest_of("a", "bc"), digest_of(["ab", "c"]), digest_of("ab", None)}) == 4
-    )
+    assert len({digest_of("ab", "c"), digest_of("a", "bc"), digest_of(["ab", "c"]), digest_of("ab", None)}) == 4

@@ -72,7 +72,7 @@ def test_missing_objects(store: Store) -> None:
     assert not store.exists("nothing")
     assert store.find("nothing") == []
     store.remove("nothing")
-    with pytest.raises(StorageError, match="Nothing is stored at .*nothing.*Check the URL"):
+    with pytest.raises(StorageError, match=r"Nothing is stored at .*nothing.*Check the URL"):
         store.read("nothing")
     with pytest.raises(StorageError, match="Nothing is stored at"):
         store.size("nothing")

@@ -186,13 +186,9 @@ def _check_named(
                 f"{source.url} has no column {name!r} (dataset.{role}){hint}; it has {_list(schema.names)}"
             )
         if name in ignore:
-            raise DatasetError(
-                f"column {name!r} is both dataset.{role} and in dataset.ignore; drop one of the two"
-            )
+            raise DatasetError(f"column {name!r} is both dataset.{role} and in dataset.ignore; drop one of the two")
         if name in taken and {role, taken[name]} != {"id", "group"}:
-            raise DatasetError(
-                f"column {name!r} is both dataset.{taken[name]} and dataset.{role}; name another one"
-            )
+            raise DatasetError(f"column {name!r} is both dataset.{taken[name]} and dataset.{role}; name another one")
         taken[name] = role
 
 
@@ -230,9 +226,7 @@ def _is_plausible_id(sample: Sample, name: str) -> bool:
     if not (family(type) == "string" or pa.types.is_integer(type)):
         return False
     values = to_strings(sample.rows.column(name))
-    is_measured = (
-        sample.is_untyped and parses_as_numbers(values) and pc.any(pc.match_substring(values, ".")).as_py()
-    )
+    is_measured = sample.is_untyped and parses_as_numbers(values) and pc.any(pc.match_substring(values, ".")).as_py()
     is_full = values.null_count == 0 and not pc.any(pc.equal(values, "")).as_py()
     return is_full and not is_measured and len(pc.unique(values)) >= MIN_UNIQUE_IDS * len(values)
 
@@ -284,9 +278,7 @@ def _feature_types(
 _FEATURE_OF_FAMILY = {"number": "number", "string": "category", "bool": "category", "null": None}
 
 
-def _scan_types(
-    source: Source, layout: Layout, names: Sequence[str], is_untyped: bool
-) -> dict[str, str | None]:
+def _scan_types(source: Source, layout: Layout, names: Sequence[str], is_untyped: bool) -> dict[str, str | None]:
     types: dict[str, str | None] = dict.fromkeys(names)
     for _, _, table in read_tables(source, layout, names):
         for name in names:

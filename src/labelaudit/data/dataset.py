@@ -171,9 +171,7 @@ class Examples:
         )
 
 
-def set_aside_rare_classes(
-    examples: Examples, *, folds: int, policy: Literal["set_aside", "error"]
-) -> Examples:
+def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["set_aside", "error"]) -> Examples:
     """Gives rows of classes that cannot be in every fold the status rare_class, and drops these classes.
 
     A class is rare when its scored rows are in fewer than `folds` groups, so that copies of one example
@@ -186,9 +184,7 @@ def set_aside_rare_classes(
         DatasetError: there are rare classes and the policy is "error", or fewer than two classes are left.
     """
     scored = examples.labels >= 0
-    pairs = pd.DataFrame(
-        {"label": examples.labels[scored], "group": examples.groups[scored]}
-    ).drop_duplicates()
+    pairs = pd.DataFrame({"label": examples.labels[scored], "group": examples.groups[scored]}).drop_duplicates()
     groups_per_class = np.bincount(pairs["label"], minlength=len(examples.class_names))
     kept = groups_per_class >= folds
     rare = [name for name, is_kept in zip(examples.class_names, kept, strict=True) if not is_kept]
@@ -219,9 +215,7 @@ def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
         is_untyped=columns.format == "csv",
     )
     if all(value is None for value in given):
-        raise DatasetError(
-            f"column {label!r} holds no label in any of {len(given)} rows; check dataset.label"
-        )
+        raise DatasetError(f"column {label!r} holds no label in any of {len(given)} rows; check dataset.label")
     return given
 
 
@@ -288,9 +282,7 @@ def _is_duplicate(ids: np.ndarray, digests: np.ndarray, given: np.ndarray) -> np
     is_same_id = np.append(False, ids[1:] == ids[:-1]).astype(bool)
     if not is_same_id.any():
         return is_same_id
-    is_same = is_same_id & np.append(False, (digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).astype(
-        bool
-    )
+    is_same = is_same_id & np.append(False, (digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).astype(bool)
     number = np.cumsum(~is_same_id) - 1  # of the distinct id
     is_conflicting = np.bincount(number[is_same_id & ~is_same], minlength=number[-1] + 1) > 0
     is_duplicate: np.ndarray = is_same_id | is_conflicting[number]

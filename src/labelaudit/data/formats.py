@@ -21,9 +21,7 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 SPLIT_NAMES = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 HEAD_BYTES = 512
 # First bytes of files that are often saved under a wrong name.
@@ -64,8 +62,7 @@ def find_layout(source: Source) -> Layout:
     if len(formats) > 1:
         named = ", ".join(f"{name} ({_first_of(name, tables)})" for name in sorted(formats))
         raise DatasetError(
-            f"{source.url} holds files of several formats: {named}; "
-            "point dataset.url at the file or folder to audit"
+            f"{source.url} holds files of several formats: {named}; point dataset.url at the file or folder to audit"
         )
     if tables:
         return Layout(formats.pop(), tuple(tables), images)
@@ -91,14 +88,11 @@ def check_head(source: Source, file: SourceFile, format: str) -> None:
         raise DatasetError(f"{file.path} is empty; remove it or write it again")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DatasetError(
-            f"{file.path} is a web page (HTML or XML), not {format}; "
-            "the download probably failed, fetch it again"
+            f"{file.path} is a web page (HTML or XML), not {format}; the download probably failed, fetch it again"
         )
     if format == "parquet":
         if not head.startswith(b"PAR1"):
-            raise DatasetError(
-                f"{file.path} is not a Parquet file (it lacks the magic bytes); write it again"
-            )
+            raise DatasetError(f"{file.path} is not a Parquet file (it lacks the magic bytes); write it again")
         return
     for magic, name in FOREIGN.items():
         if head.startswith(magic):

@@ -84,7 +84,6 @@ def _geometry_of(encoded: Sequence[bytes | None], place: str, image_size: tuple[
     if (low == high).all() and high.max() <= DEFAULT_SIDE:
         return Geometry((int(high[0]), int(high[1])), channels, ())
     sentence = (
-        f"images are brought to {DEFAULT_SIDE}x{DEFAULT_SIDE} pixels: "
-        f"they are {low[1]}x{low[0]} to {high[1]}x{high[0]}"
+        f"images are brought to {DEFAULT_SIDE}x{DEFAULT_SIDE} pixels: they are {low[1]}x{low[0]} to {high[1]}x{high[0]}"
     )
     return Geometry((DEFAULT_SIDE, DEFAULT_SIDE), channels, (sentence,))

@@ -37,9 +37,7 @@ def read_header(data: bytes | BinaryIO) -> Header | None:
     """Size and colour of an image, after its EXIF orientation; None where it cannot be read."""
     with quiet():
         try:
-            with Image.open(
-                BytesIO(data) if isinstance(data, bytes) else data, formats=PILLOW_FORMATS
-            ) as image:
+            with Image.open(BytesIO(data) if isinstance(data, bytes) else data, formats=PILLOW_FORMATS) as image:
                 width, height = image.size
                 if _orientation(image) >= 5:
                     width, height = height, width

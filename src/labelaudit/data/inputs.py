@@ -32,9 +32,7 @@ TEXT_NAMES = (
 MIN_WORDS = 5
 MIN_SAMPLE = 20  # rows that a statistical guess needs
 ROW_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__|index|level_0")
-OTHER_LABEL = re.compile(
-    r"(^|_)(labels?|targets?|annotations?|annotators?|ground_?truth)($|_|\d)", re.IGNORECASE
-)
+OTHER_LABEL = re.compile(r"(^|_)(labels?|targets?|annotations?|annotators?|ground_?truth)($|_|\d)", re.IGNORECASE)
 
 
 class Inputs(NamedTuple):
@@ -117,9 +115,7 @@ def _table_sentence(features: tuple[str, ...]) -> str:
 
 
 def _single(kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
-    ranked = sorted(
-        names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known)
-    )
+    ranked = sorted(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
     chosen, others = ranked[0], ranked[1:]
     besides = f" (not used: {', '.join(others)})" if others else ""
     return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{besides}",))

@@ -82,8 +82,7 @@ def _lines(handle: BinaryIO, path: str) -> Iterator[bytes]:
         yield from lines
         if len(rest) > MAX_LINE_BYTES:
             raise DatasetError(
-                f"{path}, line {number + 1} is longer than {MAX_LINE_BYTES >> 20} MiB; "
-                "write one JSON object per line"
+                f"{path}, line {number + 1} is longer than {MAX_LINE_BYTES >> 20} MiB; write one JSON object per line"
             )
     yield rest
 

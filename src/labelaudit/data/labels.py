@@ -34,8 +34,7 @@ def check_label_type(column: str, type: pa.DataType) -> None:
     """
     if family(type) == "other":
         raise DatasetError(
-            f"column {column!r} cannot be the label: its type is {type}; "
-            "labels are strings, whole numbers or booleans"
+            f"column {column!r} cannot be the label: its type is {type}; labels are strings, whole numbers or booleans"
         )
 
 
@@ -149,9 +148,7 @@ def _named(chunk: LabelChunk, column: str, label_names: Sequence[str]) -> np.nda
     return named
 
 
-def _whole_numbers(
-    labels: np.ndarray, distinct: set[str], chunks: Sequence[LabelChunk], column: str
-) -> np.ndarray:
+def _whole_numbers(labels: np.ndarray, distinct: set[str], chunks: Sequence[LabelChunk], column: str) -> np.ndarray:
     """Numbers that were written as strings, under the same rule as numbers."""
     whole: dict[str | None, str | None] = {None: None}
     for label in distinct:

@@ -7,9 +7,7 @@ import numpy as np
 from labelaudit.errors import ConfigError
 
 
-def plant_noise(
-    labels: np.ndarray, *, share: float, num_classes: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def plant_noise(labels: np.ndarray, *, share: float, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Replaces a share of the labels by another class, chosen uniformly.
 
     Args:

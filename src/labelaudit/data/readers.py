@@ -79,8 +79,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     layout = find_layout(source)
     if layout.format != columns.format:
         raise DatasetError(
-            f"{source.url} was {columns.format} and is now {layout.format}; "
-            "publish changed data as a new version"
+            f"{source.url} was {columns.format} and is now {layout.format}; publish changed data as a new version"
         )
     if layout.format == "image_folder":
         yield from _read_image_folder(source, layout, columns)
@@ -138,9 +137,7 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
 
 def _names(column: pa.ChunkedArray) -> list[str | None]:
     """Ids or groups as strings; None where null or blank."""
-    return [
-        value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()
-    ]
+    return [value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()]
 
 
 def _image_inputs(
@@ -167,9 +164,7 @@ def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
     return path if isinstance(path, str) and path.strip() else None
 
 
-def _decode(
-    columns: Columns, encoded: list[tuple[bytes | None, str]], references: list[str | None]
-) -> _Inputs:
+def _decode(columns: Columns, encoded: list[tuple[bytes | None, str]], references: list[str | None]) -> _Inputs:
     data = [content for content, _ in encoded]
     pixels, problems = decode_images(data, columns.image_size, columns.image_channels)
     # Why a file was not read says more than that there are no bytes.
@@ -193,9 +188,7 @@ def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:
     try:
         arrays = {name: convert[type](table.column(name)) for name, type in types}
     except pa.ArrowInvalid as error:
-        raise DatasetError(
-            f"a column of numbers now holds other values ({error}); check the dataset again"
-        ) from error
+        raise DatasetError(f"a column of numbers now holds other values ({error}); check the dataset again") from error
     inputs = pa.table(arrays)
     present = np.zeros(table.num_rows, dtype=bool)
     for name in columns.inputs:

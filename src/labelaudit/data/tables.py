@@ -68,9 +68,7 @@ def read_sample(source: Source, layout: Layout, columns: Sequence[str]) -> pa.Ta
     for _, _, table in read_tables(source, layout, columns, max_rows=SAMPLE_ROWS):
         if table.num_rows:
             return table
-    raise DatasetError(
-        f"{source.url} has no rows: {len(layout.tables)} {layout.format} file(s) hold column names only"
-    )
+    raise DatasetError(f"{source.url} has no rows: {len(layout.tables)} {layout.format} file(s) hold column names only")
 
 
 def _shard_schema(source: Source, layout: Layout, index: int) -> pa.Schema:
@@ -80,9 +78,7 @@ def _shard_schema(source: Source, layout: Layout, index: int) -> pa.Schema:
     schema = room.read_schema(source, file.path)
     doubled = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if doubled:
-        raise DatasetError(
-            f"{file.path} has two columns named {doubled[0]!r}; give every column a name of its own"
-        )
+        raise DatasetError(f"{file.path} has two columns named {doubled[0]!r}; give every column a name of its own")
     return schema
 
 

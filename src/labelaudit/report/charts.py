@@ -194,9 +194,7 @@ def _draw_cells(axes: Axes, counts: npt.NDArray[np.int_]) -> None:
         count = int(counts[given, suggested])
         # The square root keeps rare pairs visible beside a frequent one.
         level = min(len(HEAT) - 1, int(np.sqrt(count / most) * len(HEAT)))
-        axes.add_patch(
-            Rectangle((suggested + 0.03, given + 0.03), 0.94, 0.94, facecolor=HEAT[level], linewidth=0)
-        )
+        axes.add_patch(Rectangle((suggested + 0.03, given + 0.03), 0.94, 0.94, facecolor=HEAT[level], linewidth=0))
         if size <= COUNTED_CLASSES:
             colour = ON_HEAT if level >= 4 else INK
             axes.text(suggested + 0.5, given + 0.5, _count(count), ha="center", va="center",
@@ -250,7 +248,5 @@ def _renamed_ids(svg: str, name: str) -> str:
     """Only ids that are referred to, numbered: unique on the page, the same in every run."""
     used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     numbers = {old: f"{name}-{number}" for number, old in enumerate(used)}
-    svg = re.sub(
-        r' id="([^"]+)"', lambda match: f' id="{numbers[match[1]]}"' if match[1] in numbers else "", svg
-    )
+    svg = re.sub(r' id="([^"]+)"', lambda match: f' id="{numbers[match[1]]}"' if match[1] in numbers else "", svg)
     return re.sub(r'(href="|url\()#([^")]+)', lambda match: f"{match[1]}#{numbers[match[2]]}", svg)

@@ -84,9 +84,7 @@ def gallery_items(issues: pa.Table, previews: Sequence[Preview]) -> tuple[Galler
         )
     names = [name for name in issues.column_names if name != "margin"]
     records = issues.select(names).slice(0, len(previews)).to_pylist()
-    return tuple(
-        GalleryItem(**record, preview=preview) for record, preview in zip(records, previews, strict=True)
-    )
+    return tuple(GalleryItem(**record, preview=preview) for record, preview in zip(records, previews, strict=True))
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
@@ -118,9 +116,7 @@ def _encode(image: Image.Image) -> tuple[str, bytes]:
         if len(encoded) <= THUMBNAIL_BYTES:
             return "webp", encoded
     # Pure noise only: half the side has a quarter of the bytes.
-    return _encode(
-        image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.LANCZOS)
-    )
+    return _encode(image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.LANCZOS))
 
 
 def _save(image: Image.Image, kind: str, **options: int | bool) -> bytes:

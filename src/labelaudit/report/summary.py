@@ -73,18 +73,14 @@ def summarize(
     }
 
 
-def verdict(
-    status_counts: Mapping[str, int], issues: int, estimated_error_rate: float, confusions: pa.Table
-) -> str:
+def verdict(status_counts: Mapping[str, int], issues: int, estimated_error_rate: float, confusions: pa.Table) -> str:
     """What the audit found, in a sentence; rows that were not scored come first where those are many."""
     total, scored = sum(status_counts.values()), status_counts.get(Status.SCORED, 0)
     if not scored:
         return f"None of the {total:,} rows could be scored."
     start = ""
     if scored < FEW_SCORED * total:
-        start = (
-            f"Only {scored:,} of {total:,} rows ({percent(scored / total)}) could be scored. Among these, "
-        )
+        start = f"Only {scored:,} of {total:,} rows ({percent(scored / total)}) could be scored. Among these, "
     rate = _rate(estimated_error_rate, scored)
     if not issues:
         though = f", though about {rate} are estimated to be wrong" if rate else ""
@@ -151,9 +147,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
                 ]
             ],
         ),
-        *_section(
-            "Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary["statuses"].items()]
-        ),
+        *_section("Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary["statuses"].items()]),
         *_section(
             "Most frequent confusions",
             ["given", "suggested", "flagged"],

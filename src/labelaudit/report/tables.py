@@ -109,9 +109,7 @@ def issues_table(examples: pa.Table, suggested_labels: Names | None = None) -> p
             f" (first: {first}); pass one suggestion per flagged row, in the order of the examples."
         )
     # The margin is p_given less the largest other probability: that is the suggested label's.
-    p_suggested = pc.if_else(
-        differs, flagged["p_predicted"], pc.subtract(flagged["p_given"], flagged["margin"])
-    )
+    p_suggested = pc.if_else(differs, flagged["p_predicted"], pc.subtract(flagged["p_given"], flagged["margin"]))
     flagged = flagged.append_column("suggested_label", suggested).append_column("p_suggested", p_suggested)
     flagged = flagged.sort_by([("label_score", "ascending"), ("example_id", "ascending")])
     flagged = flagged.append_column("rank", pa.array(np.arange(1, len(flagged) + 1)))
@@ -216,9 +214,7 @@ def _from_frame(table: str, frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     """The columns of the schema, NaN as null: SQL engines leave nulls out of a mean, not NaNs."""
     absent = [name for name in schema.names if name not in frame.columns]
     if absent:
-        raise LabelauditError(
-            f"{table} table: the columns {', '.join(absent)} are missing; pass all of its schema."
-        )
+        raise LabelauditError(f"{table} table: the columns {', '.join(absent)} are missing; pass all of its schema.")
     converted = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     return converted.replace_schema_metadata(schema.metadata)
 
@@ -230,9 +226,7 @@ def _strings(values: Names) -> pa.Array:
 def _check_lengths(table: str, length: int, **columns: Sized) -> None:
     wrong = [f"{name} has {len(values):,}" for name, values in columns.items() if len(values) != length]
     if wrong:
-        raise LabelauditError(
-            f"{table} table: expected {length:,} rows, but {', '.join(wrong)}; pass whole columns."
-        )
+        raise LabelauditError(f"{table} table: expected {length:,} rows, but {', '.join(wrong)}; pass whole columns.")
 
 
 def _check_unique(table: str, keys: pa.Table) -> None:

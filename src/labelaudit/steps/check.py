@@ -126,9 +126,7 @@ def _with_expectations(
 
 
 def _columns(columns: Columns) -> dict[str, str]:
-    inputs = ", ".join(columns.inputs[:5]) + (
-        f" and {len(columns.inputs) - 5} more" * (len(columns.inputs) > 5)
-    )
+    inputs = ", ".join(columns.inputs[:5]) + (f" and {len(columns.inputs) - 5} more" * (len(columns.inputs) > 5))
     return {
         "label": columns.label or "the folder",
         "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),

@@ -60,9 +60,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     rows = _rows(loaded, probabilities)
     scored = rows.scored
     if not len(scored):
-        raise DatasetError(
-            f"No row of {probabilities.url} has a label; name the column of labels with --label."
-        )
+        raise DatasetError(f"No row of {probabilities.url} has a label; name the column of labels with --label.")
     examples = rows.examples
     pred_probs, notes = check_external(
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
@@ -72,13 +70,9 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     published = existing_audit(store, prepared)
     if published is not None:
         return published
-    found = find_issues(
-        examples.labels[scored], pred_probs, loaded.class_names, filter_by=config.detection.filter
-    )
+    found = find_issues(examples.labels[scored], pred_probs, loaded.class_names, filter_by=config.detection.filter)
     files = audit_tables(prepared, rows, pred_probs, found, {"folds": []})
-    files[published_fold_key(0)] = _pred_probs_file(
-        examples.example_ids[scored], pred_probs, loaded.class_names
-    )
+    files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)
     findings = Findings(
         issues=int(found.is_label_issue.sum()),
         estimated_error_rate=found.error_rate,
@@ -133,9 +127,7 @@ def _ids(
         return ids, ("ids: the row numbers, because no column of ids is named; they are not stable",)
     column = _column(name, probabilities.url, table, options)
     if column.null_count:
-        raise DatasetError(
-            f"{column.null_count:,} of {len(column):,} rows have no id in {name!r}; fill it in."
-        )
+        raise DatasetError(f"{column.null_count:,} of {len(column):,} rows have no id in {name!r}; fill it in.")
     return np.array([str(value) for value in column.to_pylist()], dtype=object), ()
 
 
@@ -219,9 +211,7 @@ def _pred_probs_file(example_ids: np.ndarray, pred_probs: np.ndarray, class_name
     return parquet_bytes(pa.Table.from_arrays(columns, schema=pred_probs_schema(class_names)))
 
 
-def _probabilities(
-    probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]
-) -> np.ndarray:
+def _probabilities(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray:
     """(N, K) floats."""
     if table is None:
         return _matrix(_read_npy(probabilities.url, options), probabilities.url)
@@ -229,9 +219,7 @@ def _probabilities(
     if _is_npy(name):
         return _matrix(_read_npy(name, options), name)
     column = _column(name, probabilities.url, table, options)
-    lengths = (
-        {len(row) if row is not None else 0 for row in column} if pa.types.is_nested(column.type) else {0}
-    )
+    lengths = {len(row) if row is not None else 0 for row in column} if pa.types.is_nested(column.type) else {0}
     if len(lengths) != 1 or 0 in lengths:
         raise DatasetError(
             f"{name!r} of {probabilities.url} must hold one list of K probabilities in every row, "
@@ -304,7 +292,6 @@ def _stored_class_names(table: pa.Table) -> tuple[str, ...] | None:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DatasetError(
-            "class_names in the file's metadata must be a JSON list of strings; "
-            "name the classes with --classes."
+            "class_names in the file's metadata must be a JSON list of strings; name the classes with --classes."
         )
     return tuple(names)

@@ -119,9 +119,7 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig) -> Scan:
 def plan(scanned: Scan, config: AuditConfig) -> tuple[Rows, Recipe]:
     """Folds and recipe of a scanned version. Raises `DatasetError` where fewer than two classes are left."""
     validation = config.cross_validation
-    examples = set_aside_rare_classes(
-        scanned.examples, folds=validation.folds, policy=validation.rare_classes
-    )
+    examples = set_aside_rare_classes(scanned.examples, folds=validation.folds, policy=validation.rare_classes)
     fold_of = assign_folds(
         examples.labels,
         examples.groups,

@@ -45,9 +45,7 @@ def find_published(reference: PreparedReference) -> AuditReference | None:
     return existing_audit(output_store(reference), load_prepared(reference))
 
 
-def publish(
-    reference: PreparedReference, folds: list[FoldReference], detected: FilesReference
-) -> AuditReference:
+def publish(reference: PreparedReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
     """Publish what the earlier steps left, with previews of the worst examples.
 
     Raises `StorageError` when a file is not what an earlier step left.
@@ -128,9 +126,7 @@ def load_summary(audit: AuditReference, storage_options: Mapping[str, Any]) -> d
     return read_json(Store(audit.audit_url, storage_options), SUMMARY)
 
 
-def worst_issues(
-    audit: AuditReference, storage_options: Mapping[str, Any], *, limit: int
-) -> list[dict[str, Any]]:
+def worst_issues(audit: AuditReference, storage_options: Mapping[str, Any], *, limit: int) -> list[dict[str, Any]]:
     """The first rows of `issues.parquet` of a published audit, for people."""
     table = _table(Store(audit.audit_url, storage_options).read("issues.parquet"))
     shown = table.select(["rank", "example_id", "given_label", "suggested_label", "label_score"])
@@ -181,9 +177,7 @@ def _table(data: bytes) -> pa.Table:
 
 
 def _published_file(name: str, data: bytes) -> PublishedFile:
-    return PublishedFile(
-        name, len(data), sha256_hex(data), pq.ParquetFile(io.BytesIO(data)).metadata.num_rows
-    )
+    return PublishedFile(name, len(data), sha256_hex(data), pq.ParquetFile(io.BytesIO(data)).metadata.num_rows)
 
 
 def _point_to(store: Store, prepared: Prepared) -> None:
@@ -201,9 +195,7 @@ def _point_to(store: Store, prepared: Prepared) -> None:
     store.write(key, dump_json(pointer))
 
 
-def _audit_reference(
-    store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str
-) -> AuditReference:
+def _audit_reference(store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str) -> AuditReference:
     return AuditReference(
         audit_url=store.url_of(prepared.audit_folder),
         dataset=prepared.dataset,

@@ -30,9 +30,7 @@ class Cache:
     """
 
     def __init__(self, root: Path | None = None, max_bytes: int | None = None) -> None:
-        self.root = root or Path(
-            os.environ.get("LABELAUDIT_CACHE_DIR") or platformdirs.user_cache_dir("labelaudit")
-        )
+        self.root = root or Path(os.environ.get("LABELAUDIT_CACHE_DIR") or platformdirs.user_cache_dir("labelaudit"))
         with _disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.root).free

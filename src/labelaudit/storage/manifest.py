@@ -55,9 +55,7 @@ def read_json(store: Store, key: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except ValueError as error:
-        raise StorageError(
-            f"{store.url_of(key)} is not JSON ({error}). Remove it and run the audit again."
-        ) from error
+        raise StorageError(f"{store.url_of(key)} is not JSON ({error}). Remove it and run the audit again.") from error
     if not isinstance(value, dict):
         raise StorageError(
             f"{store.url_of(key)} holds a {type(value).__name__} where a JSON object belongs. "

@@ -213,8 +213,7 @@ def _named_errors(url: str) -> Iterator[None]:
         ) from error
     except ImportError as error:
         raise StorageError(
-            f"{url} needs a package that is not installed ({_first_line(error)}). "
-            "Install it beside labelaudit."
+            f"{url} needs a package that is not installed ({_first_line(error)}). Install it beside labelaudit."
         ) from error
     except Exception as error:
         # botocore, aiohttp and each fsspec backend have families of their own without a common base.

@@ -1,0 +1,144 @@
+"""How far probabilities agree with given labels, measured against what chance alone would give.
+
+All statistics compare with the permutation null: the same labels dealt to the same rows at random. It needs
+no model of the classes, holds for imbalanced classes (where the share of correct arg-max is useless) and for
+any scale of confidence, and has a closed mean and variance (Hoeffding, "A combinatorial central limit
+theorem", 1951).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of n rows of probabilities with their given labels; K classes."""
+
+    examples: int
+    share: float  # of rows whose most probable class is the given one, 0..1
+    mean_p_given: float
+    z: float  # mean_p_given above chance, in standard deviations of the permutation null
+    z_error: float  # standard error of z over a fresh sample of rows, at least 1
+    coarseness: float  # share of the null's standard deviation that one row can make up, at most
+    distinct: float  # share of rows with a highest probability of their own; near 0: all rows are the same
+    offset: int  # rows by which the probabilities are displaced, if they are
+    offset_z: float  # z at that offset: the largest of all but 0
+    labels_are_mixed: bool  # the order of rows says nothing about the labels
+    counts: FloatArray  # (K,) rows per given class
+    mean_probs: FloatArray  # (K,) mean probability of each class
+    lead: FloatArray  # (K, K): sum over rows of class g of centred p_g - p_k
+    lead_squares: FloatArray  # (K, K): the sum of its squares
+
+    @property
+    def effect(self) -> float:
+        """z for a single row: like a correlation, comparable between folds of different size."""
+        return self.z / math.sqrt(self.examples)
+
+    @property
+    def correlation(self) -> float:
+        """Effect as a share of what perfect predictions would reach, -1..1."""
+        share = self.counts / self.examples
+        squares = float((share**2).sum())
+        variance = squares - 2 * float((share**3).sum()) + squares**2
+        return self.effect * math.sqrt(max(variance, 0.0)) / (1 - squares) if squares < 1 else 0.0
+
+
+def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
+    """Measure how far `pred_probs` agree with `labels`.
+
+    Works column by column, so that memory beyond the input stays at a few numbers per row.
+
+    Args:
+        labels: (n,) int, 0..K-1, n >= 1.
+        pred_probs: (n, K) distributions, rows in the order in which they were stored (the offset is searched
+            along it).
+    """
+    n, num_classes = pred_probs.shape
+    counts = np.bincount(labels, minlength=num_classes).astype(np.float64)
+    mean_probs = pred_probs.mean(axis=0, dtype=np.float64)
+    p_given = pred_probs[np.arange(n), labels].astype(np.float64)
+    given = p_given - mean_probs[labels]
+    expected = np.zeros(n)  # mean over the labels that a row could have been dealt
+    squares = np.zeros(n)
+    largest = 0.0
+    lead = np.zeros((num_classes, num_classes))
+    lead_squares = np.zeros((num_classes, num_classes))
+    for k in range(num_classes):
+        column = pred_probs[:, k] - mean_probs[k]
+        ahead = given - column
+        lead[:, k] = np.bincount(labels, weights=ahead, minlength=num_classes)
+        lead_squares[:, k] = np.bincount(labels, weights=ahead**2, minlength=num_classes)
+        expected += counts[k] / n * column
+        squares += counts[k] / n * column**2
+        largest = max(largest, float(np.abs(column).max()))
+    spread = math.sqrt(max((squares - expected**2).sum(), 0.0) * n / max(n - 1, 1))
+    # Below the resolution of float32 there is nothing to agree with.
+    scale = 1 / spread if spread > 1e-7 * math.sqrt(n) else 0.0
+    offset, offset_sum, are_mixed = _best_offset(labels, pred_probs, counts, mean_probs)
+    return Agreement(
+        examples=n,
+        share=float((pred_probs.argmax(axis=1) == labels).mean()),
+        mean_p_given=float(p_given.mean()),
+        z=float(given.sum() * scale),
+        z_error=max(1.0, float((given - expected).std() * math.sqrt(n) * scale)),
+        coarseness=(largest + float(np.abs(expected).max())) * scale,
+        distinct=0.0 if largest < 1e-6 else len(np.unique(pred_probs.max(axis=1))) / n,
+        offset=offset,
+        offset_z=offset_sum * scale,
+        labels_are_mixed=are_mixed,
+        counts=counts,
+        mean_probs=mean_probs,
+        lead=lead,
+        lead_squares=lead_squares,
+    )
+
+
+def chance_bound(coarseness: float, log_odds: float) -> float:
+    """z that chance passes with a probability of at most exp(-log_odds).
+
+    Bernstein's bound: the normal one for many small parts, wider where one row can make up much of z (a class
+    of two rows, say).
+    """
+    third = log_odds * coarseness / 3
+    return third + math.sqrt(third**2 + 2 * log_odds)
+
+
+def _best_offset(
+    labels: IntArray, pred_probs: FloatArray, counts: FloatArray, mean_probs: FloatArray
+) -> tuple[int, float, bool]:
+    """Offset other than 0 at which the labels fit best, the fit, and whether labels lie in a random order.
+
+    The fit at all offsets at once is the circular cross-correlation of labels and probabilities, class by
+    class. At an offset in -n/2..n/2, the row of label i lies so many rows further on.
+    """
+    n = len(labels)
+    if n < 2:
+        return 0, 0.0, False
+    cross = np.zeros(n // 2 + 1, dtype=np.complex128)
+    auto = np.zeros(n // 2 + 1)
+    for k in range(len(counts)):
+        has_label = fft.rfft((labels == k) - counts[k] / n)
+        cross += has_label.conj() * fft.rfft(pred_probs[:, k] - mean_probs[k])
+        auto += has_label.real**2 + has_label.imag**2
+    fit = fft.irfft(cross, n)
+    best = 1 + int(fit[1:].argmax())
+    are_mixed = _are_mixed(fft.irfft(auto, n), best)
+    return (best if best <= n // 2 else best - n), float(fit[best]), are_mixed
+
+
+def _are_mixed(autocorrelation: FloatArray, offset: int) -> bool:
+    """Whether labels some rows apart are as unlike as chance makes them, at any distance and at `offset`."""
+    n = len(autocorrelation)
+    # Of n values with standard deviation 1/sqrt(n) each, chance brings none beyond 6 of them.
+    unit = autocorrelation[0] / math.sqrt(n)
+    return bool(autocorrelation[1:].max() < 6 * unit and autocorrelation[offset] < 3 * unit)

@@ -1,0 +1,60 @@
+"""The gate for probabilities that come from outside, of which nobody knows the folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from labelaudit.detection.agreement import measure_agreement
+from labelaudit.detection.fold_health import check_whole
+from labelaudit.detection.rows import Place, check_distributions, check_labels
+from labelaudit.errors import Fault
+
+REMEDY = "Correct the file of probabilities and run again."
+
+
+def check_external(
+    example_ids: npt.NDArray[np.object_],
+    labels: npt.NDArray[np.int64],
+    pred_probs: npt.NDArray[np.floating[Any]],
+    class_names: Sequence[str],
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    """Prove what can be proved of probabilities without folds: row by row, and as a whole against chance.
+
+    Exchanged columns of classes with a hundred rows or so, a shift by one row, or rows of another dataset are
+    seen. That rows were seen in training can only be suspected, and becomes a note.
+
+    Args:
+        example_ids: (M,) strings.
+        labels: (M,) int64 in 0..K-1.
+        pred_probs: (M, K) of any float dtype, columns in the order of `class_names`.
+        class_names: K names.
+
+    Returns:
+        pred_probs: (M, K) float32, rows sum to 1.
+        notes: a sentence each, on rows normalised and on agreement that is too good or barely there.
+
+    Raises:
+        IntegrityError: rows-doubled, rows-missing, rows-unknown, class-order, not-finite, all-zero,
+            not-a-distribution, rows-shifted, classes-swapped or learned-nothing.
+        DatasetError: a label is out of range, or there are no two classes.
+    """
+    place = Place(None, REMEDY)
+    example_ids, labels = np.asarray(example_ids, dtype=object), np.asarray(labels)
+    check_labels(example_ids, labels, num_classes=len(class_names))
+    is_doubled = pd.Index(example_ids).duplicated()
+    if is_doubled.any():
+        count = int(is_doubled.sum())
+        raise place.fault(
+            Fault.ROWS_DOUBLED,
+            f"{count:,} rows repeat the id of another row",
+            rows=count,
+            example_ids=example_ids[is_doubled],
+        )
+    checked, note = check_distributions(example_ids, np.asarray(pred_probs), len(class_names), place)
+    notes = check_whole(measure_agreement(labels, checked), place, class_names)
+    return checked, (note, *notes) if note else notes

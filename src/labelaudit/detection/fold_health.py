@@ -1,0 +1,242 @@
+"""Judges folds by their agreement with the labels: shifted rows, swapped columns, nothing learned, rows seen.
+
+Each check compares with chance or with the other folds and stays silent in doubt: a false alarm would stop a
+healthy audit. What is too small for statistics (two tiny classes swapped in a fold of 70 rows, one row
+out of place) is found by the row digests, for folds that bear them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from labelaudit.detection.agreement import Agreement, chance_bound
+from labelaudit.detection.column_order import (
+    find_permuted,
+    find_permuted_against,
+    find_swapped_means,
+    is_standard,
+    means_are_shares,
+)
+from labelaudit.detection.rows import Place
+from labelaudit.errors import Fault, IntegrityError
+
+# Chance of a false alarm of one check over a whole audit: one in a million, as -ln.
+LOG_ODDS = 6 * math.log(10)
+# Where a fault is certain and only its name is sought, one in a thousand will do.
+LOG_ODDS_OF_NAME = 3 * math.log(10)
+# A fold that learned nothing stays below this z (99.997 % of the time) ...
+NOTHING_Z = 4.0
+# ... and lies this many standard errors below what the other folds let expect.
+BELOW_OTHERS = 6.0
+# Pooled agreement below this z is not better than chance (one-sided 1 %).
+POOLED_Z = 2.33
+# Below this it is worth a note.
+BARELY_Z = 4.0
+# No model predicts so many labels of unseen rows.
+PERFECT = 0.999
+# A model knows nearly every label that it saw in training, the wrong ones too, and so stands this many
+# standard errors above the other folds. Healthy folds stay below 3.5.
+NEARLY_ALL = 0.95
+APART_FROM_OTHERS = 4.5
+# Rows that are all the same are no chance where the other folds' rows mostly differ (a small tree's do not).
+MIN_CONSTANT_ROWS = 10
+USUALLY_DISTINCT = 0.5
+
+
+def check_folds(
+    folds: Mapping[int, Agreement], places: Mapping[int, Place], class_names: Sequence[str], *, repeats: int
+) -> tuple[str, ...]:
+    """Judge every fold against chance and against the other folds, then all of them together.
+
+    Args:
+        folds: agreement of each fold, by its number.
+        places: where each fold's rows come from, for the message.
+        class_names: K names, in the order of the columns.
+        repeats: how often every example was held out.
+
+    Returns:
+        Notes on what is odd but no fault.
+
+    Raises:
+        IntegrityError: rows-shifted, classes-swapped, learned-nothing or seen-in-training.
+    """
+    for fold, measured in folds.items():
+        others = [other for number, other in folds.items() if number != fold]
+        _check_fold(measured, others, places[fold], class_names)
+    for fold, measured in folds.items():
+        others = [other for number, other in folds.items() if number != fold]
+        _check_not_seen(measured, others, places[fold])
+    _check_pooled_order(list(folds.values()), next(iter(places.values())), class_names)
+    z = _check_pooled_z(list(folds.values()), repeats)
+    weak = [
+        f"fold {fold} agrees with the labels far less than the others (on {measured.share:.1%} of its rows)"
+        for fold, measured in folds.items()
+        if _is_weak(measured, [other for number, other in folds.items() if number != fold])
+    ]
+    return (*_notes(list(folds.values()), z, "may be among the inputs"), *weak)
+
+
+def check_whole(measured: Agreement, place: Place, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Judge probabilities that do not come in folds, against chance alone.
+
+    Returns:
+        Notes on what is odd but no fault.
+
+    Raises:
+        IntegrityError: rows-shifted, classes-swapped or learned-nothing.
+    """
+    is_weak = measured.z < POOLED_Z
+    if _is_shifted(measured, LOG_ODDS_OF_NAME if is_weak else LOG_ODDS):
+        raise _shifted(measured, place)
+    _check_pooled_order([measured], place, class_names)
+    z = _check_pooled_z([measured], 1)
+    return _notes([measured], z, "were very likely seen in training, and then few wrong labels can be found")
+
+
+def _check_fold(measured: Agreement, others: Sequence[Agreement], place: Place, class_names: Sequence[str]) -> None:
+    log_tests = math.log(len(others) + 1)
+    learned_nothing = _learned_nothing(measured, others)
+    if _is_shifted(measured, log_tests + (LOG_ODDS_OF_NAME if learned_nothing else LOG_ODDS)):
+        raise _shifted(measured, place)
+    permuted: list[int] = []
+    if not learned_nothing:
+        permuted = find_permuted_against(measured, others, log_tests + LOG_ODDS)
+    elif measured.z < -NOTHING_Z or is_standard(others):
+        permuted = find_permuted([measured], log_tests + LOG_ODDS)
+    permuted = permuted or find_swapped_means(measured, others)
+    if permuted:
+        raise _swapped(permuted, measured.examples, place, class_names)
+    if learned_nothing:
+        what = "all rows bear the same probabilities" if measured.distinct == 0 else "as if drawn at random"
+        raise place.fault(
+            Fault.LEARNED_NOTHING,
+            f"the model learned nothing ({what}): its probabilities agree with the labels on "
+            f"{measured.share:.1%} of the rows, {measured.z:.1f} standard deviations better than chance, "
+            f"where the other folds let expect {np.median([other.share for other in others]):.1%} and "
+            f"{_expected_z(measured, others):.1f}",
+            rows=measured.examples,
+        )
+
+
+def _learned_nothing(measured: Agreement, others: Sequence[Agreement]) -> bool:
+    if not others or measured.z >= NOTHING_Z:
+        return False
+    if measured.distinct == 0 and np.median([other.distinct for other in others]) > USUALLY_DISTINCT:
+        return measured.examples >= MIN_CONSTANT_ROWS
+    # Where one class has nearly all rows, z is small even in good folds: only the share of right ones falls.
+    falls_short = measured.z < POOLED_Z and _above_others(measured, others) < -APART_FROM_OTHERS
+    if falls_short and means_are_shares(others):
+        return True
+    error = float(np.median([other.z_error for other in others])) * math.sqrt(1 + 1 / len(others))
+    return _expected_z(measured, others) - measured.z > BELOW_OTHERS * error
+
+
+def _expected_z(measured: Agreement, others: Sequence[Agreement]) -> float:
+    # The median bears one more bad fold among three or more others.
+    return float(np.median([other.effect for other in others])) * math.sqrt(measured.examples)
+
+
+def _is_shifted(measured: Agreement, log_odds: float) -> bool:
+    """Whether the labels fit the rows at another offset, which rows in a random order do by chance only.
+
+    Where the order follows the labels, offset rows agree as well: only a better fit than in place counts.
+    """
+    if measured.offset_z < chance_bound(measured.coarseness, log_odds + math.log(measured.examples)):
+        return False
+    return measured.labels_are_mixed or measured.z < measured.offset_z / 2
+
+
+def _check_not_seen(measured: Agreement, others: Sequence[Agreement], place: Place) -> None:
+    if not others or np.median([other.z for other in others]) < NOTHING_Z:
+        return  # the others are no standard
+    if measured.share > NEARLY_ALL and _above_others(measured, others) > APART_FROM_OTHERS:
+        usual = np.median([other.share for other in others])
+        raise place.fault(
+            Fault.SEEN_IN_TRAINING,
+            f"{measured.share:.1%} of its predictions are the given label, where the other folds reach "
+            f"{usual:.1%}: its model was very likely trained on these rows",
+            rows=measured.examples,
+        )
+
+
+def _above_others(measured: Agreement, others: Sequence[Agreement]) -> float:
+    """Standard errors by which the share of right predictions exceeds that of the other folds.
+
+    On the arcsine scale, where the error of a share of n rows is 1/(2 sqrt(n)) for any share. The error holds
+    the rows drawn, the spread between the other folds, and a floor that is larger the fewer folds there
+    are to know that spread from.
+    """
+    scores = np.arcsin(np.sqrt([other.share for other in others]))
+    variances = [1 / (4 * fold.examples) for fold in (measured, *others)]
+    rows_drawn = variances[0] + np.mean(variances[1:]) / len(others)
+    spread = scores.var(ddof=1) * (1 + 1 / len(others)) if len(others) > 1 else 0.0
+    floor = 0.03 + 0.06 / len(others)
+    above = math.asin(math.sqrt(measured.share)) - scores.mean()
+    return float(above / math.sqrt(rows_drawn + spread + floor**2))
+
+
+def _check_pooled_order(folds: Sequence[Agreement], place: Place, class_names: Sequence[str]) -> None:
+    permuted = find_permuted(folds, LOG_ODDS)
+    if permuted:
+        rows = sum(fold.examples for fold in folds)
+        raise _swapped(permuted, rows, place._replace(fold=None), class_names)
+
+
+def _check_pooled_z(folds: Sequence[Agreement], repeats: int) -> float:
+    rows = sum(fold.examples for fold in folds)
+    # Repeats share their labels: their mean counts, not their sum.
+    z = sum(fold.z * math.sqrt(fold.examples) for fold in folds) / math.sqrt(rows * repeats)
+    if z < POOLED_Z:
+        raise IntegrityError(
+            Fault.LEARNED_NOTHING,
+            f"the probabilities of all {rows // repeats:,} rows together agree with the labels no better "
+            f"than chance ({z:.1f} standard deviations)",
+            "Check that inputs and labels belong together, and train longer or with a stronger model: such "
+            "probabilities say nothing about labels.",
+            rows=rows // repeats,
+        )
+    return z
+
+
+def _is_weak(measured: Agreement, others: Sequence[Agreement]) -> bool:
+    if not others:
+        return False
+    expected = _expected_z(measured, others)
+    return measured.z < expected / 2 and expected - measured.z > BELOW_OTHERS * measured.z_error
+
+
+def _notes(folds: Sequence[Agreement], z: float, suspicion: str) -> tuple[str, ...]:
+    rows = sum(fold.examples for fold in folds)
+    share = sum(fold.share * fold.examples for fold in folds) / rows
+    notes = []
+    if share >= PERFECT:
+        notes.append(f"{share:.2%} of the predictions are the given label: the labels {suspicion}")
+    if z < BARELY_Z:
+        notes.append(
+            f"the probabilities agree with the labels barely better than chance ({z:.1f} standard "
+            "deviations): expect little from this audit"
+        )
+    return tuple(notes)
+
+
+def _shifted(measured: Agreement, place: Place) -> IntegrityError:
+    return place.fault(
+        Fault.ROWS_SHIFTED,
+        f"probabilities are displaced against the ids: they fit the labels {measured.offset_z:.0f} standard "
+        f"deviations better than chance {abs(measured.offset):,} rows "
+        f"{'on' if measured.offset > 0 else 'back'}, and {measured.z:.0f} in place",
+        rows=measured.examples,
+    )
+
+
+def _swapped(classes: Sequence[int], rows: int, place: Place, class_names: Sequence[str]) -> IntegrityError:
+    names = ", ".join(repr(class_names[k]) for k in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return place.fault(
+        Fault.CLASSES_SWAPPED,
+        f"the columns of {len(classes)} classes ({names}) are in another order than their names: the "
+        "probabilities fit the labels far better with these columns exchanged",
+        rows=rows,
+    )

@@ -1,0 +1,257 @@
+"""Gathers the probabilities of the folds and proves that they are what they should be.
+
+Out of fold means: every example has exactly one row per repeat, predicted by a model that never saw it.
+Faults that leave a plausible table behind (a lost fold, a shifted row, a NaN row per class) become
+named errors here, before anything is computed from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from labelaudit.detection.agreement import Agreement, measure_agreement
+from labelaudit.detection.fold_health import check_folds
+from labelaudit.detection.rows import (
+    Place,
+    check_distributions,
+    check_labels,
+    find_alteration,
+    id_hashes,
+    ids_digest,
+    row_digests,
+    sum_digest,
+)
+from labelaudit.errors import DatasetError, Fault, IntegrityError
+
+__all__ = ["FoldHealth", "FoldProbabilities", "OutOfFold", "gather_folds", "ids_digest", "row_digests"]
+
+REMEDY = "Remove this fold's files and run the audit again: only this fold is trained anew."
+
+
+@dataclass(frozen=True)
+class FoldProbabilities:
+    """What one fold delivered, rows in the order in which its file stores them."""
+
+    fold: int  # global number: repeat * folds + the fold within the repeat
+    repeat: int
+    example_ids: npt.NDArray[np.object_]  # (n,) strings
+    pred_probs: npt.NDArray[np.float32]  # (n, K), columns in the order of class_names
+    class_names: tuple[str, ...]
+    row_digests: npt.NDArray[np.uint64] | None = None  # (n,) from `row_digests`, None: not bound
+    trained_on: str | None = None  # `ids_digest` of the training rows, None: not told
+
+
+@dataclass(frozen=True)
+class FoldHealth:
+    """Measures of one fold that the report shows."""
+
+    fold: int
+    repeat: int
+    examples: int
+    agreement: float  # share of rows whose predicted label is the given one, 0..1
+    mean_p_given: float
+    z: float  # agreement above chance, in standard deviations
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Proved out-of-fold probabilities of M examples."""
+
+    pred_probs: npt.NDArray[np.float32]  # (M, K), the mean over repeats, in the order of `example_ids`
+    folds: tuple[FoldHealth, ...]  # in the order of fold numbers
+    notes: tuple[str, ...]  # what was repaired or looks odd, a sentence each
+
+
+def gather_folds(
+    parts: Sequence[FoldProbabilities],
+    *,
+    example_ids: npt.NDArray[np.object_],
+    labels: npt.NDArray[np.int64],
+    fold_of: npt.NDArray[np.integer],
+    class_names: Sequence[str],
+) -> OutOfFold:
+    """Join the folds' probabilities by example id and prove that they are out of fold and in order.
+
+    Args:
+        parts: one per fold, in any order.
+        example_ids: (M,) unique strings, the scored examples.
+        labels: (M,) int64 in 0..K-1, their given labels.
+        fold_of: (R, M), the global number of the fold that holds an example out, in each of R repeats.
+        class_names: K names, in the order of the columns.
+
+    Returns:
+        pred_probs (M, K) float32 in the order of `example_ids`, measures per fold, and notes.
+
+    Raises:
+        IntegrityError: any fault that `labelaudit.errors.Fault` names.
+        DatasetError: labels or ids do not fit the classes or one another.
+    """
+    example_ids, labels, fold_of = np.asarray(example_ids, object), np.asarray(labels), np.atleast_2d(fold_of)
+    check_labels(example_ids, labels, num_classes=len(class_names))
+    by_fold = _one_part_per_fold(parts, fold_of)
+    for part in by_fold.values():
+        _check_class_names(part, tuple(class_names))
+    positions = _join(by_fold, example_ids, fold_of)
+    _check_training_rows(by_fold, example_ids, fold_of)
+    gathered = np.zeros((len(example_ids), len(class_names)), dtype=np.float32)
+    measures: dict[int, Agreement] = {}
+    notes: list[str] = []
+    alterations: list[IntegrityError] = []
+    for fold, part in by_fold.items():
+        place = Place(fold, REMEDY)
+        pred_probs, note = check_distributions(part.example_ids, part.pred_probs, len(class_names), place)
+        notes += [note] if note else []
+        alterations += _alterations(part, place)
+        measures[fold] = measure_agreement(labels[positions[fold]], pred_probs)
+        gathered[positions[fold]] += pred_probs / np.float32(len(fold_of))
+    places = {fold: Place(fold, REMEDY) for fold in by_fold}
+    notes += check_folds(measures, places, class_names, repeats=len(fold_of))
+    for alteration in alterations:  # what nothing else has a better name for
+        raise alteration
+    folds = tuple(_health(part, measures[fold]) for fold, part in by_fold.items())
+    return OutOfFold(pred_probs=gathered, folds=folds, notes=tuple(notes))
+
+
+def _alterations(part: FoldProbabilities, place: Place) -> list[IntegrityError]:
+    if part.row_digests is None:
+        return []
+    found = find_alteration(part.example_ids, part.pred_probs, part.row_digests, place)
+    if found is not None and found.fault != Fault.ROWS_ALTERED:
+        raise found
+    return [] if found is None else [found]
+
+
+def _one_part_per_fold(
+    parts: Sequence[FoldProbabilities], fold_of: npt.NDArray[np.integer]
+) -> dict[int, FoldProbabilities]:
+    repeat_of = {int(fold): repeat for repeat, row in enumerate(fold_of) for fold in np.unique(row)}
+    by_fold: dict[int, FoldProbabilities] = {}
+    for part in parts:
+        place = Place(part.fold, REMEDY)
+        if part.fold in by_fold:
+            raise place.fault(
+                Fault.ROWS_DOUBLED,
+                f"this fold was delivered twice, with {len(part.example_ids):,} rows the second time",
+                rows=len(part.example_ids),
+                example_ids=part.example_ids,
+            )
+        if repeat_of.get(part.fold) != part.repeat:
+            raise place.fault(
+                Fault.ROWS_UNKNOWN,
+                f"repeat {part.repeat} has no such fold (folds of this audit: {_ranges(repeat_of)})",
+                rows=len(part.example_ids),
+                example_ids=part.example_ids,
+            )
+        by_fold[part.fold] = part
+    for fold, repeat in repeat_of.items():
+        if fold not in by_fold:
+            raise Place(fold, REMEDY).fault(
+                Fault.ROWS_MISSING,
+                f"all {int((fold_of[repeat] == fold).sum()):,} rows of this fold are missing",
+                rows=int((fold_of[repeat] == fold).sum()),
+            )
+    return dict(sorted(by_fold.items()))
+
+
+def _ranges(folds: dict[int, int]) -> str:
+    return f"{min(folds)} to {max(folds)}" if len(folds) > 1 else str(min(folds))
+
+
+def _check_class_names(part: FoldProbabilities, class_names: tuple[str, ...]) -> None:
+    if tuple(part.class_names) == class_names:
+        return
+    pairs = [(a, b) for a, b in zip(part.class_names, class_names, strict=False) if a != b]
+    first = f"; the first that differs is {pairs[0][0]!r} for {pairs[0][1]!r}" if pairs else ""
+    raise Place(part.fold, REMEDY).fault(
+        Fault.CLASS_ORDER,
+        f"the columns are {len(part.class_names)} classes in another order or of other names than the "
+        f"{len(class_names)} of the dataset{first}",
+        rows=len(part.example_ids),
+    )
+
+
+def _join(
+    by_fold: dict[int, FoldProbabilities],
+    example_ids: npt.NDArray[np.object_],
+    fold_of: npt.NDArray[np.integer],
+) -> dict[int, npt.NDArray[np.intp]]:
+    """Positions of each fold's rows among `example_ids`; proves that they are the rows of the plan."""
+    index = pd.Index(example_ids)
+    if not index.is_unique:
+        doubled = example_ids[index.duplicated()]
+        raise DatasetError(f"{len(doubled):,} example ids are not unique (first: {doubled[0]}). Name each row once.")
+    positions = {fold: np.asarray(index.get_indexer(pd.Index(part.example_ids))) for fold, part in by_fold.items()}
+    for fold, part in by_fold.items():
+        _check_partition(part, positions, fold_of[part.repeat], Place(fold, REMEDY), example_ids)
+    return positions
+
+
+def _check_partition(
+    part: FoldProbabilities,
+    positions: dict[int, npt.NDArray[np.intp]],
+    fold_of: npt.NDArray[np.integer],
+    place: Place,
+    example_ids: npt.NDArray[np.object_],
+) -> None:
+    own = positions[part.fold]
+    is_known = own >= 0
+    is_foreign = is_known & (fold_of[own] != part.fold)
+    held_out_by = fold_of[own[is_foreign]]
+    also_there = np.zeros(len(own), bool)
+    for fold in np.unique(held_out_by):
+        also_there |= is_foreign & (fold_of[own] == fold) & np.isin(own, positions[int(fold)])
+    is_missing = fold_of == part.fold
+    is_missing[own[is_known]] = False
+    planned = int((fold_of == part.fold).sum())
+    for fault, ids, what in (
+        (Fault.ROWS_UNKNOWN, part.example_ids[~is_known], "bear ids that the dataset does not have"),
+        (Fault.ROWS_DOUBLED, part.example_ids[pd.Index(own).duplicated()], "repeat an id of this fold"),
+        (Fault.ROWS_DOUBLED, part.example_ids[also_there], f"are also rows of fold {_some(held_out_by)}"),
+        (
+            Fault.SEEN_IN_TRAINING,
+            part.example_ids[is_foreign],
+            f"are held out by fold {_some(held_out_by)}, so that this fold's model was trained on them",
+        ),
+        (Fault.ROWS_MISSING, example_ids[is_missing], f"of the {planned:,} held out have no probabilities"),
+    ):
+        if len(ids):
+            raise place.fault(fault, f"{len(ids):,} rows {what}", rows=len(ids), example_ids=ids)
+
+
+def _some(folds: npt.NDArray[np.integer]) -> str:
+    return ", ".join(str(fold) for fold in np.unique(folds)[:5])
+
+
+def _check_training_rows(
+    by_fold: dict[int, FoldProbabilities],
+    example_ids: npt.NDArray[np.object_],
+    fold_of: npt.NDArray[np.integer],
+) -> None:
+    if all(part.trained_on is None for part in by_fold.values()):
+        return
+    hashes = id_hashes(example_ids)
+    for fold, part in by_fold.items():
+        is_held_out = fold_of[part.repeat] == fold
+        if part.trained_on not in (None, sum_digest(hashes[~is_held_out])):
+            raise Place(fold, REMEDY).fault(
+                Fault.SEEN_IN_TRAINING,
+                f"its model was trained on other rows than the {int((~is_held_out).sum()):,} outside this "
+                "fold, so that held-out rows may have been among them",
+                rows=int(is_held_out.sum()),
+            )
+
+
+def _health(part: FoldProbabilities, measured: Agreement) -> FoldHealth:
+    return FoldHealth(
+        fold=part.fold,
+        repeat=part.repeat,
+        examples=measured.examples,
+        agreement=measured.share,
+        mean_p_given=measured.mean_p_given,
+        z=measured.z,
+    )

@@ -1,0 +1,95 @@
+"""Out-of-fold runs for the tests of this room to damage: simulated ones, and given probabilities in folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from labelaudit.detection.out_of_fold import (
+    FoldProbabilities,
+    OutOfFold,
+    gather_folds,
+    ids_digest,
+    row_digests,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A healthy out-of-fold run: what `gather_folds` is called with."""
+
+    parts: list[FoldProbabilities]
+    example_ids: np.ndarray
+    labels: np.ndarray
+    fold_of: np.ndarray
+    class_names: tuple[str, ...]
+
+    def gather(self) -> OutOfFold:
+        return gather_folds(
+            self.parts,
+            example_ids=self.example_ids,
+            labels=self.labels,
+            fold_of=self.fold_of,
+            class_names=self.class_names,
+        )
+
+    def with_part(self, fold: int, /, **changes: Any) -> Run:
+        """The same run with one fold's part changed."""
+        return replace(self, parts=[replace(p, **changes) if p.fold == fold else p for p in self.parts])
+
+    def with_probs(self, fold: int, change: Callable[[np.ndarray], np.ndarray]) -> Run:
+        """The same run with one fold's probabilities changed and without its digests."""
+        changed = change(self.parts[fold].pred_probs.copy())
+        return self.with_part(fold, pred_probs=np.ascontiguousarray(changed), row_digests=None)
+
+
+def split_run(
+    labels: np.ndarray,
+    pred_probs: np.ndarray,
+    folds: int,
+    *,
+    seed: int = 0,
+    fold_of: np.ndarray | None = None,
+    digests: bool = True,
+) -> Run:
+    """Deal rows to folds, stratified; rows of a part lie in a random order, as folds store them."""
+    rng = np.random.default_rng(seed)
+    class_names = tuple(f"class {k:02d}" for k in range(pred_probs.shape[1]))
+    example_ids = np.array([f"id-{i:06d}" for i in range(len(labels))], dtype=object)
+    if fold_of is None:
+        shuffled = rng.permutation(len(labels))
+        fold_of = np.empty(len(labels), dtype=np.int16)
+        fold_of[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds
+    parts = []
+    for fold in range(folds):
+        rows = rng.permutation(np.flatnonzero(fold_of == fold))
+        ids, probs = example_ids[rows], pred_probs[rows]
+        parts.append(
+            FoldProbabilities(
+                fold=fold,
+                repeat=0,
+                example_ids=ids,
+                pred_probs=probs,
+                class_names=class_names,
+                row_digests=row_digests(ids, probs) if digests else None,
+                trained_on=ids_digest(example_ids[fold_of != fold]) if digests else None,
+            )
+        )
+    return Run(parts, example_ids, labels, fold_of[None], class_names)
+
+
+def simulate_probs(labels: np.ndarray, num_classes: int, *, signal: float, seed: int = 0) -> np.ndarray:
+    """(n, K) float32 of a model that is right more often the larger `signal` (logits: signal + N(0, 1))."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(labels), num_classes))
+    logits[np.arange(len(labels)), labels] += signal
+    probs = np.exp(logits)
+    return (probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def simulate_run(rows: int = 600, num_classes: int = 4, folds: int = 4, *, signal: float = 2.0, seed: int = 0) -> Run:
+    labels = np.random.default_rng(seed).permutation(np.arange(rows) % num_classes)
+    return split_run(labels, simulate_probs(labels, num_classes, signal=signal, seed=seed), folds, seed=seed)

@@ -1,0 +1,70 @@
+"""Probabilities from outside pass the same gate, as far as it goes without folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from simulated import simulate_probs
+
+from labelaudit.detection.external import check_external
+from labelaudit.errors import DatasetError, Fault, IntegrityError
+
+NAMES = ("cat", "dog", "horse", "sheep")
+LABELS = np.random.default_rng(0).integers(0, 4, 500)
+IDS = np.array([f"id-{i:03d}" for i in range(500)], dtype=object)
+PROBS = simulate_probs(LABELS, 4, signal=1.5)
+
+
+def with_nan(probs: np.ndarray) -> np.ndarray:
+    probs = probs.copy()
+    probs[[3, 9], 2] = np.nan
+    return probs
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_healthy_rows_pass_in_any_float_type_and_order(dtype: type) -> None:
+    for order in (np.arange(500), np.argsort(LABELS, kind="stable")):
+        checked, notes = check_external(IDS[order], LABELS[order], PROBS[order].astype(dtype), NAMES)
+        assert checked.dtype == np.float32
+        np.testing.assert_allclose(checked, PROBS[order], atol=1e-3)
+        np.testing.assert_allclose(checked.sum(axis=1), 1, atol=2e-5)
+        assert len(notes) == (dtype == np.float16)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "match"),
+    [
+        (with_nan, Fault.NOT_FINITE, r"2 of 500 rows with NaN.*\(first: id-003, id-009\)"),
+        (lambda probs: probs * 0, Fault.ALL_ZERO, "500 of 500 rows of zeros"),
+        (lambda probs: np.log(probs), Fault.NOT_A_DISTRIBUTION, "negative"),
+        (lambda probs: probs[:, :3], Fault.CLASS_ORDER, "500 rows of 4 floats"),
+        (lambda probs: probs[:-1], Fault.ROWS_MISSING, r"shape \(499, 4\)"),
+        (lambda probs: np.roll(probs, -1, axis=0), Fault.ROWS_SHIFTED, "1 rows back"),
+        (lambda probs: probs[:, [0, 2, 1, 3]], Fault.CLASSES_SWAPPED, "2 classes .'dog', 'horse'."),
+        (lambda probs: probs[:, ::-1], Fault.CLASSES_SWAPPED, "4 classes"),
+        (lambda probs: probs[:, [1, 2, 3, 0]], Fault.CLASSES_SWAPPED, "4 classes"),
+        (lambda probs: probs[::-1], Fault.LEARNED_NOTHING, "no better than chance"),
+        (lambda probs: np.full_like(probs, 0.25), Fault.LEARNED_NOTHING, "no better than chance"),
+    ],
+)
+def test_faults(change: Callable[[np.ndarray], np.ndarray], fault: Fault, match: str) -> None:
+    with pytest.raises(IntegrityError, match=match) as caught:
+        check_external(IDS, LABELS, change(PROBS), NAMES)
+    assert caught.value.fault == fault
+    assert caught.value.fold is None
+
+
+def test_ids_doubled_and_labels_out_of_range() -> None:
+    with pytest.raises(IntegrityError, match=r"1 rows repeat the id of another row \(first: id-000\)") as caught:
+        check_external(np.r_[IDS[:1], IDS[:-1]], LABELS, PROBS, NAMES)
+    assert caught.value.fault == Fault.ROWS_DOUBLED
+    with pytest.raises(DatasetError, match="labels are not whole numbers from 0 to 3"):
+        check_external(IDS, LABELS + 1, PROBS, NAMES)
+
+
+def test_predictions_of_seen_rows_are_a_note() -> None:
+    _, notes = check_external(IDS, LABELS, simulate_probs(LABELS, 4, signal=20.0), NAMES)
+    assert len(notes) == 1
+    assert "very likely seen in training" in notes[0]

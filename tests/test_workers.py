@@ -1,0 +1,219 @@
+"""Worker processes: where folds train, what comes back, and what happens when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from audits import Quiet, audit, fold_bytes, settings, write_fruit
+from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.references import PreparedReference
+from labelaudit.workers import LocalWorkers, Slot, plan_slots
+
+ONE = [Slot(None, 1)]
+
+
+def _slots(monkeypatch: pytest.MonkeyPatch, *, cores: int, gpus: list[str], **arguments: object) -> list[Slot]:
+    monkeypatch.setattr("labelaudit.workers.visible_gpus", lambda: gpus)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    plan = {"folds": 5, "device": "auto", "max_parallel": None, "gpus_per_fold": 1.0, **arguments}
+    return plan_slots(**plan)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cores", "arguments", "expected"),
+    [
+        (2, {}, [Slot(None, 1)] * 2),
+        (1, {}, [Slot(None, 1)]),
+        (16, {}, [Slot(None, 3)] * 5),
+        (16, {"max_parallel": 2}, [Slot(None, 8)] * 2),
+        (2, {"max_parallel": 8}, [Slot(None, 1)] * 5),
+    ],
+)
+def test_cores_are_shared_out(monkeypatch, cores, arguments, expected) -> None:  # type: ignore[no-untyped-def]
+    assert _slots(monkeypatch, cores=cores, gpus=[], **arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpus"),
+    [
+        ({}, ["0", "1"]),
+        ({"gpus_per_fold": 0.5}, ["0", "1", "0", "1"]),
+        ({"gpus_per_fold": 0.5, "max_parallel": 3}, ["0", "1", "0"]),
+        ({"gpus_per_fold": 0.25}, ["0", "1", "0", "1", "0"]),
+        ({"device": "cuda:1"}, ["1"]),
+        ({"device": "cuda"}, ["0", "1"]),
+        ({"device": "cpu"}, [None, None, None, None]),
+    ],
+)
+def test_gpus_are_shared_out(monkeypatch, arguments, gpus) -> None:  # type: ignore[no-untyped-def]
+    slots = _slots(monkeypatch, cores=4, gpus=["0", "1"], **arguments)
+    assert [slot.gpu for slot in slots] == gpus
+
+
+def test_a_worker_sees_its_gpu_alone() -> None:
+    environment = Slot("GPU-7", 3).environment()
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-7"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert "CUDA_VISIBLE_DEVICES" not in Slot(None, 1).environment() or "CUDA_VISIBLE_DEVICES" in os.environ
+
+
+def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrainingError, match="'cuda', but no CUDA device is visible on this machine"):
+        _slots(monkeypatch, cores=2, gpus=[], device="cuda")
+    with pytest.raises(TrainingError, match="'cuda:2', but 2 CUDA devices are visible: the last one is cuda:1"):
+        _slots(monkeypatch, cores=2, gpus=["0", "1"], device="cuda:2")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet")
+
+
+def test_folds_in_processes_give_the_same_bytes_as_in_this_one(data: Path, tmp_path: Path) -> None:
+    here = audit(settings(data, tmp_path / "here"))
+    progress = Quiet()
+    there = run_audit(settings(data, tmp_path / "there"), DirectCaller(), progress)
+    assert fold_bytes(there) == fold_bytes(here)
+    assert {fold for fold, _, _ in progress.epochs} == {0, 1, 2}
+    for fold in range(3):
+        epochs = [epoch for number, epoch, _ in progress.epochs if number == fold]
+        assert epochs == list(range(1, len(epochs) + 1))
+
+
+def _reference(data: Path, output: Path, **sections: object) -> PreparedReference:
+    return prepare(settings(data, output, **sections))
+
+
+def test_errors_come_back_as_what_they_are(data: Path, tmp_path: Path) -> None:
+    reference = _reference(data, tmp_path, model={"network": "no_such_module:build"})
+    with LocalWorkers(ONE) as workers, pytest.raises(ConfigError, match="no_such_module"):
+        workers.train(reference, 0)
+
+
+NETS = """
+import os, torch
+
+def dies(num_classes, input_shape, **kwargs):
+    print("about to go", flush=True)
+    os._exit(7)
+
+def is_killed(num_classes, input_shape, **kwargs):
+    os.kill(os.getpid(), 9)
+
+def prints(num_classes, input_shape, **kwargs):
+    print("{not json", flush=True)
+    return torch.nn.Linear(input_shape[0], num_classes)
+
+def breaks(num_classes, input_shape, **kwargs):
+    class Broken(torch.nn.Linear):
+        def forward(self, x):
+            raise KeyError("missing weight")
+    return Broken(input_shape[0], num_classes)
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "users_nets.py").write_text(NETS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            "dies",
+            r"The worker of fold 1 ended without a result \(exit code 7\)\. Its last words: about to go",
+        ),
+        ("is_killed", r"ended without a result \(signal SIGKILL, often a lack of memory: lower training"),
+    ],
+)
+def test_a_worker_that_dies(data: Path, tmp_path: Path, network: str, message: str) -> None:
+    reference = _reference(data, tmp_path / "out", model={"network": f"users_nets:{network}"})
+    with LocalWorkers(ONE) as workers, pytest.raises(WorkerDiedError, match=message):
+        workers.train(reference, 1)
+
+
+@pytest.mark.usefixtures("nets")
+def test_what_user_code_prints_or_raises(data: Path, tmp_path: Path) -> None:
+    with LocalWorkers(ONE) as workers:
+        printing = _reference(data, tmp_path / "a", model={"network": "users_nets:prints"})
+        assert workers.train(printing, 0).fold == 0
+        breaking = _reference(data, tmp_path / "b", model={"network": "users_nets:breaks"})
+        with pytest.raises(TrainingError, match="missing weight"):
+            workers.train(breaking, 0)
+        # The process lives on, for the next fold.
+        assert workers.train(printing, 1).fold == 1
+
+
+def test_a_changed_user_module_is_trained_anew(data: Path, tmp_path: Path, nets: None) -> None:
+    first = _reference(data, tmp_path / "out", model={"network": "users_nets:prints"})
+    (tmp_path / "modules" / "users_nets.py").write_text(NETS + "\n# another architecture\n")
+    second = _reference(data, tmp_path / "out", model={"network": "users_nets:prints"})
+    assert first.key != second.key
+
+
+def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
+    reference = _reference(data, tmp_path, training={"epochs": 100_000})
+    failures: list[BaseException] = []
+
+    def train(workers: LocalWorkers, fold: int) -> None:
+        try:
+            workers.train(reference, fold)
+        except TrainingError as error:
+            failures.append(error)
+
+    with LocalWorkers(ONE) as workers:
+        threads = [threading.Thread(target=train, args=(workers, fold)) for fold in (0, 1)]
+        for thread in threads:
+            thread.start()
+        _wait_for(lambda: any(child.is_running() for child in psutil.Process().children()))
+        time.sleep(1)
+    for thread in threads:
+        thread.join(30)
+    assert len(failures) == 2
+    assert all("because the audit ended before it" in str(error) for error in failures)
+
+
+def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from audits import Quiet, settings\nfrom labelaudit.audit import DirectCaller, run_audit\n"
+        f"config = settings({str(data)!r}, {str(tmp_path)!r}, training={{'epochs': 100_000}})\n"
+        "run_audit(config, DirectCaller(), Quiet())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    children: list[psutil.Process] = []
+
+    def has_workers() -> bool:
+        children[:] = psutil.Process(parent.pid).children()
+        return any("worker_process" in " ".join(child.cmdline()) for child in children)
+
+    _wait_for(has_workers)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert gone
+    assert not alive
+
+
+def _wait_for(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.05)
