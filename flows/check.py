@@ -59,7 +59,7 @@ def _print(found: CheckedDataset) -> None:
     if found.expected_seconds is None or found.expected_memory_bytes is None:
         return
     line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
-    line("folds", f"{found.folds}, {found.parallel} at a time on {found.device}")
+    line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
     line("time", f"about {found.expected_seconds:,.0f} s of training")
     allowed = (found.memory_limit_bytes or 0) / 1e9
     line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")

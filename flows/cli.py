@@ -160,9 +160,8 @@ def doctor(config: str | None, as_json: bool) -> None:
 def main() -> None:
     """Entry point: every expected error is one message on stderr and an exit code, never a traceback."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Not standalone, click returns the code of an Exit instead of raising it.
+        sys.exit(cli.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.errors import DatasetError
-from labelaudit.model.fold import estimate_fold
+from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.steps.inputs import input_shape
@@ -46,7 +47,7 @@ class CheckedDataset:
     batch_size: int | None = None
     folds: int | None = None
     parallel: int | None = None
-    device: str | None = None
+    threads: int | None = None
     expected_seconds: float | None = None
     expected_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
@@ -96,11 +97,11 @@ def _with_expectations(
 ) -> CheckedDataset:
     scored = int((examples.labels >= 0).sum())
     folds = config.cross_validation.folds
-    estimate = estimate_fold(
+    seconds = estimate_seconds(
+        recipe,
         kind=scanned.columns.kind,
-        recipe=recipe,
-        training_rows=scored - scored // folds,
-        held_out_rows=scored // folds,
+        rows=scored - scored // folds,
+        held_out=scored // folds,
         num_classes=len(examples.class_names),
         input_shape=input_shape(scanned.columns),
         device=config.training.device,
@@ -118,11 +119,17 @@ def _with_expectations(
         batch_size=recipe.batch_size,
         folds=total,
         parallel=parallel,
-        device=estimate.device,
-        expected_seconds=rounds * estimate.seconds,
-        expected_memory_bytes=parallel * estimate.memory_bytes,
+        threads=threads,
+        expected_seconds=rounds * seconds,
+        expected_memory_bytes=(parallel + 1) * _peak_memory_bytes(),
         memory_limit_bytes=memory_limit(config),
     )
+
+
+def _peak_memory_bytes() -> int:
+    """The most that this process has used: it has read the dataset and trained for a few steps, as the audit
+    and each of its workers will."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _columns(columns: Columns) -> dict[str, str]:

@@ -33,6 +33,9 @@ from labelaudit.steps.references import FilesReference, PreparedReference
 from labelaudit.storage.manifest import dump_json
 
 FINDINGS = "findings.json"
+# Below this agreement the estimates of confident learning were seen to lie far above the truth: 26 % estimated
+# for 9 % real errors where a small network agrees with 65 % of CIFAR-10N's labels.
+WEAK_AGREEMENT = 0.8
 
 
 def detect(reference: PreparedReference, gathered: FilesReference) -> FilesReference:
@@ -48,9 +51,19 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
     findings = {
         "issues": int(found.is_label_issue.sum()),
         "estimated_error_rate": found.error_rate,
-        "notes": [*health["notes"], *found.notes],
+        "notes": [*health["notes"], *found.notes, *_weak_model(labels, found)],
     }
     return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
+
+
+def _weak_model(labels: np.ndarray, found: LabelIssues) -> list[str]:
+    agreement = float((found.predicted_labels == labels).mean())
+    if agreement >= WEAK_AGREEMENT:
+        return []
+    return [
+        f"The models agree with {agreement:.1%} of the labels. The weaker a model, the more right labels are flagged "
+        "and the higher the estimated error rate: read the ranking from its top."
+    ]
 
 
 def audit_tables(

@@ -1,0 +1,52 @@
+"""Random crops and flips of a batch of images, with all images of the batch at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+
+
+def crop_and_flip(images: torch.Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
+    """Shift each image by up to `padding` pixels, and mirror half of them where `flip`.
+
+    `images` (B, C, H, W) of any dtype; the result has the same shape, dtype and memory format. What is
+    shifted in repeats the border pixel, so that no artificial frame appears whatever the background. The
+    shifts come from `generator`, on the CPU, so that they are the same on every device.
+    """
+    batch, _, height, width = images.shape
+    shifts = torch.randint(-padding, padding + 1, (2, batch, 1), generator=generator)
+    rows = (torch.arange(height) + shifts[0]).clamp_(0, height - 1)
+    columns = (torch.arange(width) + shifts[1]).clamp_(0, width - 1)
+    if flip:
+        mirrored = torch.randint(0, 2, (batch, 1), generator=generator, dtype=torch.bool)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    flat = (rows[:, :, None] * width + columns[:, None, :]).to(images.device)
+    return _pick(images, flat)
+
+
+def views(images: torch.Tensor, *, padding: int, flip: bool) -> Iterator[torch.Tensor]:
+    """The images (B, C, H, W) as they are and as training may have shown them, for an averaged prediction.
+
+    Moved by half of `padding` towards each corner, and all of these mirrored where `flip`.
+    """
+    step = (padding + 1) // 2
+    shifts = [(0, 0), *itertools.product((-step, step), repeat=2)] if step else [(0, 0)]
+    height, width = images.shape[2:]
+    for down, right in shifts:
+        rows = (torch.arange(height, device=images.device) + down).clamp_(0, height - 1)
+        columns = (torch.arange(width, device=images.device) + right).clamp_(0, width - 1)
+        moved = images.index_select(2, rows).index_select(3, columns)
+        yield moved
+        if flip:
+            yield moved.flip(3)
+
+
+def _pick(images: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
+    batch, _, height, width = images.shape
+    # Channels last: one pixel is C neighbouring values, so one gather moves whole pixels.
+    pixels = images.permute(0, 2, 3, 1).reshape(batch * height * width, -1)
+    offsets = torch.arange(batch, device=images.device)[:, None, None] * (height * width)
+    picked = pixels.index_select(0, (flat + offsets).flatten())
+    return picked.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,142 @@
+"""From the name of a network in a config to a module."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from labelaudit.errors import ConfigError
+from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": SmallResNet, "mlp": MLP, "ngrams": Ngrams}
+
+
+class RawPixels(nn.Sequential):
+    """A user's module behind the change from uint8 to float32 in 0..1; it standardises as it likes."""
+
+
+def build_network(
+    name: str,
+    *,
+    num_classes: int,
+    input_shape: Sequence[int],
+    network_kwargs: dict[str, Any] | None = None,
+) -> nn.Module:
+    """The module that `name` and `network_kwargs` describe, initialised from torch's global generator.
+
+    Args:
+        name: cnn, mlp, ngrams, torchvision:<model> or <module>:<callable>.
+        input_shape: of one example: images (C, H, W), else (features,).
+
+    Raises:
+        ConfigError: the name is unknown, cannot be imported or is not callable; the arguments do not fit;
+            or what comes back is no torch.nn.Module.
+    """
+    kwargs = dict(network_kwargs or {})
+    shape = tuple(int(size) for size in input_shape)
+    prefix, colon, rest = name.partition(":")
+    if prefix == "torchvision" and colon:
+        return _torchvision_classifier(rest, num_classes, shape, kwargs)
+    factory = _NETWORKS[name] if name in _NETWORKS else _imported(name)
+    try:
+        module = factory(num_classes=num_classes, input_shape=shape, **kwargs)
+    except TypeError as error:
+        raise ConfigError(
+            f"network {name!r} cannot be called with num_classes=, input_shape= and model.kwargs {kwargs}: {error}."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"network {name!r} returned a {type(module).__name__}; it must return a torch.nn.Module.")
+    if name not in _NETWORKS and len(shape) == 3:
+        return RawPixels(Pixels([0.0] * shape[0], [1.0] * shape[0]), module)
+    return module
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    path, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(_unknown(f"network {name!r}", name, [*_NETWORKS, "torchvision:resnet18"]))
+    try:
+        factory = getattr(importlib.import_module(path), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"network {name!r} cannot be imported: {error}. Install the package where the workers run, "
+            "and name it as my_package.nets:build."
+        ) from error
+    if not callable(factory):
+        raise ConfigError(f"network {name!r} is a {type(factory).__name__}; it must be a function or a class.")
+    result: Callable[..., nn.Module] = factory
+    return result
+
+
+def _torchvision_classifier(
+    name: str, num_classes: int, input_shape: tuple[int, ...], kwargs: dict[str, Any]
+) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise ConfigError(_unknown(f"network 'torchvision:{name}'", name, known))
+    weights = kwargs.pop("weights", None)
+    path = Path(weights) if weights is not None and Path(weights).suffix in {".pt", ".pth"} else None
+    try:
+        published = None if weights is None or path else torchvision.models.get_model_weights(name)[weights]
+    except KeyError as error:
+        names = [entry.name for entry in torchvision.models.get_model_weights(name)]
+        raise ConfigError(_unknown(f"weights {weights!r} of torchvision:{name}", weights, names)) from error
+    try:
+        module = torchvision.models.get_model(name, weights=published, **kwargs)
+    except TypeError as error:
+        raise ConfigError(f"torchvision:{name} does not take model.kwargs {kwargs}: {error}.") from error
+    if path:
+        _load_weights(module, path)
+    replace_head(module, num_classes)
+    return nn.Sequential(Pixels(IMAGENET_MEAN, IMAGENET_STD, channels=3), module)
+
+
+def replace_head(module: nn.Module, num_classes: int) -> None:
+    """Put a fresh last layer with `num_classes` outputs in place of the last linear or 1x1 convolution.
+
+    Raises `ConfigError` where there is none.
+    """
+    heads = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    name, layer = heads[-1] if heads else ("", None)
+    parent = module.get_submodule(name.rpartition(".")[0])
+    child = name.rpartition(".")[2]
+    if isinstance(layer, nn.Linear):
+        setattr(parent, child, nn.Linear(layer.in_features, num_classes))
+    elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+        setattr(parent, child, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))
+    else:
+        raise ConfigError(f"{type(module).__name__} has no last linear layer to replace for {num_classes} classes.")
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        head = list(module.state_dict())[-2:]
+        # The last layer is replaced anyway, so its number of classes may differ.
+        kept = {key: value for key, value in state.items() if key not in head}
+        missing, unexpected = module.load_state_dict(kept, strict=False)
+    except Exception as error:  # torch raises what it likes about a wrong file
+        first_line = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"weights {str(path)!r} cannot be loaded ({first_line[:200]}). Give a state dict of this very "
+            "network, saved with torch.save(module.state_dict(), path)."
+        ) from error
+    if unexpected or set(missing) - set(head):
+        raise ConfigError(
+            f"weights {str(path)!r} are of another network: {len(missing)} entries are missing and "
+            f"{len(unexpected)} unknown. Save them from the network that model.network names."
+        )
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"{what} is unknown{hint} Known: {listed}."

@@ -1,0 +1,110 @@
+"""Devices, number formats and threads: what was asked for, checked; never a quiet fallback."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from labelaudit.errors import ConfigError, TrainingError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that `device` ("auto", "cpu", "cuda" or "cuda:<number>") names; "auto" takes CUDA if there.
+
+    Raises `TrainingError` where a GPU is asked for that is not there, `ConfigError` for an unknown name.
+    """
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if device == "cpu":
+        return torch.device("cpu")
+    name, _, number = device.partition(":")
+    if name != "cuda" or not (number.isdecimal() or device == "cuda"):
+        raise ConfigError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:<number>.")
+    index, count = int(number or 0), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        raise TrainingError(
+            f"device {device!r} was asked for, but torch {torch.__version__} sees {count} CUDA devices here. "
+            "Run where the GPU is (driver, CUDA_VISIBLE_DEVICES, a torch build with CUDA), "
+            "or set training.device to cpu or auto."
+        )
+    return torch.device("cuda", index)
+
+
+def resolve_precision(precision: str, device: torch.device, module: nn.Module) -> str:
+    """ "float32" or "bfloat16" (autocast) for a module on a device. Raises `ConfigError` for an unknown name.
+
+    "auto" takes bfloat16 where the hardware computes it natively and it pays: on CUDA from capability 8.0
+    on; on a CPU with avx512_bf16, amx_bf16 or Arm's bf16 for convolutions only, where it was measured faster
+    and not worse (see recipes.py). Small dense layers lose more in casts than they gain.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    convolutional = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
+    return "bfloat16" if convolutional and _cpu_has_bfloat16() else "float32"
+
+
+@functools.cache
+def _cpu_has_bfloat16() -> bool:
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:  # not Linux
+        return False
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which a module computes in `precision`; its parameters stay float32."""
+    return torch.autocast(device.type, dtype=_DTYPES[precision], enabled=precision != "float32")
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators of the CPU and of `device` start at `seed` inside, and are as before after.
+
+    Needed because module initialisation and dropout take no generator of their own.
+    """
+    indices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=indices):
+        # torch.manual_seed would also seed the devices that are not saved here.
+        torch.default_generator.manual_seed(seed)
+        for index in indices:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """cuDNN takes its deterministic algorithms inside; nothing changes on a CPU."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+        yield
+
+
+def device_facts(device: torch.device) -> dict[str, str | int]:
+    """What a report says about the machine: `device`, `name`, `threads`, `torch`; of a GPU `memory_bytes`."""
+    facts: dict[str, str | int] = {
+        "device": str(device),
+        "name": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {"name": properties.name, "memory_bytes": properties.total_memory}
+    return facts

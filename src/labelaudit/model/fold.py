@@ -1,0 +1,199 @@
+"""One fold: a network trained on some rows predicts the others. What a worker process calls."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
+
+from labelaudit.errors import TrainingError
+from labelaudit.model.build import build_network
+from labelaudit.model.classifier import TorchClassifier
+from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.recipes import Recipe
+from labelaudit.model.table import plain_columns, table_encoder
+from labelaudit.model.training import OnEpoch
+
+Inputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
+
+# Enough images for their mean and deviation; all of them would be read before the first step.
+_STATISTICS_ROWS = 10_000
+_STATISTICS_PIXELS = 2**18
+# N-grams times classes: weights of 128 MiB, and thrice as much for the optimizer.
+_MAX_WEIGHTS = 2**25
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """What a fold gave. All but `pred_probs` is JSON-able.
+
+    `pred_probs` (n, K) float32 in the order of the held-out rows; `training_loss` is that of the last epoch,
+    `losses` that of every epoch, averaged over members.
+    """
+
+    pred_probs: np.ndarray
+    training_loss: float
+    losses: list[float]
+    epochs: int
+    members: int
+    seconds: float
+    device: str
+    precision: str
+    threads: int
+    seed: int
+
+
+def fit_fold(
+    inputs: Inputs,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    held_out_rows: np.ndarray,
+    *,
+    kind: str,
+    num_classes: int,
+    recipe: Recipe,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> FoldFit:
+    """Train on `train_rows` and predict `held_out_rows`, both row numbers of `inputs` (N rows).
+
+    Args:
+        inputs: `ImageInputs`, CSR counts of `hash_texts`, or a DataFrame, by `kind`. Only read.
+        labels: (N,) int64 in 0..num_classes-1 at `train_rows`; other entries are not looked at.
+        on_epoch: called as on_epoch(epoch, epochs, loss); the epochs of all members are counted on.
+
+    Raises:
+        TrainingError: a class has no training row, the asked device is missing, the loss is not finite.
+        ConfigError: the network cannot be built.
+    """
+    started = time.monotonic()
+    targets = np.asarray(labels)[train_rows]
+    _check_classes(targets, num_classes)
+    network = partial(build_network, recipe.network, network_kwargs=network_kwargs(recipe, inputs, train_rows))
+    train, held_out, dataset = encode(kind, inputs, train_rows, held_out_rows, num_classes=num_classes, seed=seed)
+    probabilities, losses = [], []
+    for member in range(recipe.members):
+        classifier = TorchClassifier(
+            network,
+            **classifier_settings(recipe),
+            device=device,
+            precision=precision,
+            seed=_member_seed(seed, member),
+            dataset=dataset,
+            on_epoch=_counted(on_epoch, member, recipe),
+        ).fit(train, targets)
+        probabilities.append(classifier.predict_proba(held_out))
+        losses.append(classifier.losses_)
+    mean_losses = [float(loss) for loss in np.mean(losses, axis=0)]
+    return FoldFit(
+        pred_probs=_mean_distribution(probabilities),
+        training_loss=mean_losses[-1],
+        losses=mean_losses,
+        epochs=recipe.epochs,
+        members=recipe.members,
+        seconds=time.monotonic() - started,
+        device=classifier.device_,
+        precision=classifier.precision_,
+        threads=torch.get_num_threads(),
+        seed=seed,
+    )
+
+
+def encode(
+    kind: str, inputs: Any, train_rows: np.ndarray, held_out_rows: np.ndarray, *, num_classes: int, seed: int
+) -> tuple[Any, Any, Any]:
+    """X to train on, X to predict, and the dataset that both count into (None where they are the data).
+
+    Whatever is fitted (TF-IDF, imputation, quantiles, categories) is fitted on the training rows alone.
+    """
+    if kind == "image":
+        return train_rows, held_out_rows, inputs
+    if kind == "table":
+        table = plain_columns(inputs)
+        encoder = table_encoder(seed=seed, rows=len(train_rows))
+        train = encoder.fit_transform(table.iloc[train_rows]).astype(np.float32)
+        return train, encoder.transform(table.iloc[held_out_rows]).astype(np.float32), None
+    counts = inputs[train_rows]
+    kept = frequent_ngrams(counts, most=_MAX_WEIGHTS // num_classes)
+    weights = TfidfTransformer(sublinear_tf=True)
+    return weights.fit_transform(counts[:, kept]), weights.transform(inputs[held_out_rows][:, kept]), None
+
+
+def frequent_ngrams(counts: sparse.csr_matrix, *, most: int) -> np.ndarray:
+    """Columns of `counts`, ascending, that occur in two texts or more: the `most` frequent of them.
+
+    An n-gram of a single text tells nothing about the others, and nearly all are such.
+    """
+    texts = np.bincount(counts.indices, minlength=counts.shape[1])
+    common = np.flatnonzero(texts > 1)
+    return np.sort(common[np.argsort(-texts[common], kind="stable")[:most]])
+
+
+def network_kwargs(recipe: Recipe, inputs: Inputs, train_rows: np.ndarray) -> dict[str, Any]:
+    """The recipe's arguments; the network for images also gets the pixel statistics of the training rows."""
+    if recipe.network != "cnn" or not isinstance(inputs, ImageInputs):
+        return recipe.network_kwargs
+    mean, std = pixel_statistics(inputs, train_rows)
+    return {"mean": mean, "std": std, **recipe.network_kwargs}
+
+
+def pixel_statistics(images: ImageInputs, rows: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, in 0..1, of the images `rows`; of at most 10,000 of them.
+
+    From histograms of whole numbers, so that the result does not depend on the order of rows.
+    """
+    picked = np.sort(images.positions[rows])[:: -(-len(rows) // _STATISTICS_ROWS)]
+    channels = images.pixels.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    at_once = max(1, _STATISTICS_PIXELS // math.prod(images.pixels.shape[1:3]))
+    for start in range(0, len(picked), at_once):
+        pixels = images.pixels[picked[start : start + at_once]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+    values, share = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ values
+    # A channel that is the same everywhere is only shifted.
+    std = np.maximum(np.sqrt(np.maximum(share @ values**2 - mean**2, 0)), 1 / 255)
+    return mean.tolist(), std.tolist()
+
+
+def _check_classes(targets: np.ndarray, num_classes: int) -> None:
+    missing = np.setdiff1d(np.arange(num_classes), targets)
+    if len(missing):
+        raise TrainingError(
+            f"{len(missing)} of {num_classes} classes have no training row in this fold (first: class "
+            f"{missing[0]}); their probabilities would be zeros. Use fewer folds, or set such classes aside."
+        )
+
+
+def classifier_settings(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says about `TorchClassifier`."""
+    names = TorchClassifier().get_params().keys() & {field.name for field in fields(recipe)}
+    return {name: getattr(recipe, name) for name in names}
+
+
+def _member_seed(seed: int, member: int) -> int:
+    return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
+
+
+def _counted(on_epoch: OnEpoch | None, member: int, recipe: Recipe) -> OnEpoch | None:
+    if on_epoch is None:
+        return None
+    total = recipe.epochs * recipe.members
+    return lambda epoch, epochs, loss: on_epoch(member * epochs + epoch, total, loss)
+
+
+def _mean_distribution(probabilities: list[np.ndarray]) -> np.ndarray:
+    mean = np.mean(probabilities, axis=0, dtype=np.float64)
+    distribution: np.ndarray = (mean / mean.sum(axis=1, keepdims=True)).astype(np.float32)
+    return distribution

@@ -1,0 +1,73 @@
+"""Columns of a table as numbers. What is fitted is fitted inside a fold, on its training rows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
+
+# Categories of one column that get a feature of their own; the rarer ones share one.
+_MAX_CATEGORIES = 64
+# Rows that the quantiles of a column are estimated from.
+_QUANTILE_ROWS = 50_000
+
+
+def plain_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns of two types only: float64 (NaN where missing) and object strings (or None).
+
+    Booleans, nullable integers, dates and text that is all numbers become float64; infinities are missing.
+    """
+    return pd.DataFrame({name: _plain(table[name]) for name in table.columns}, index=table.index)
+
+
+def table_encoder(seed: int, rows: int) -> ColumnTransformer:
+    """Unfitted: `plain_columns` of a table -> float32 (n, features), dense, finite.
+
+    Numbers: missing ones become the median, with a column that says so; values become normal quantiles, so
+    that neither scale nor outliers matter. Strings: one-hot, rare and unknown ones together. `rows` is the
+    number of rows that it will be fitted on.
+    """
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        QuantileTransformer(
+            n_quantiles=min(rows, 1000),
+            subsample=_QUANTILE_ROWS,
+            output_distribution="normal",
+            random_state=seed,
+        ),
+    )
+    strings = make_pipeline(
+        SimpleImputer(strategy="constant", missing_values=None, fill_value="", keep_empty_features=True),
+        OneHotEncoder(
+            max_categories=_MAX_CATEGORIES,
+            handle_unknown="infrequent_if_exist",
+            sparse_output=False,
+            dtype=np.float32,
+        ),
+    )
+    return ColumnTransformer(
+        [
+            ("numbers", numbers, make_column_selector(dtype_include="number")),
+            ("strings", strings, make_column_selector(dtype_exclude="number")),
+        ],
+        sparse_threshold=0.0,
+    )
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        seconds = column.astype("int64").astype("float64")
+        return seconds.mask(column.isna())
+    if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = pd.to_numeric(column, errors="coerce")
+        if (numbers.isna() & column.notna()).any():
+            strings = [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+            return pd.Series(strings, index=column.index, dtype=object)
+        column = numbers
+    values = column.to_numpy("float64", na_value=np.nan)
+    return pd.Series(np.where(np.isfinite(values), values, np.nan), index=column.index)

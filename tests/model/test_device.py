@@ -1,0 +1,95 @@
+"""Devices, precisions, seeds: what was asked for or an error, and no trace left behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from labelaudit.errors import ConfigError, TrainingError
+from labelaudit.model.device import autocast, device_facts, repeatable, resolve_device, resolve_precision, seeded
+
+CPU = torch.device("cpu")
+CONVOLUTION, DENSE = nn.Conv2d(1, 1, 3), nn.Linear(2, 2)
+
+
+def test_auto_takes_cuda_where_it_is() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda:999", "cuda:12345"])
+def test_a_missing_gpu_is_never_replaced(name: str) -> None:
+    with pytest.raises(TrainingError, match=rf"device '{name}' was asked for, .* training.device to cpu or auto"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "tpu:0", "", "cuda1", "cpu:0"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"is unknown: use auto, cpu, cuda or cuda:<number>"):
+        resolve_device(name)
+
+
+def test_precision_that_is_given_is_taken() -> None:
+    for precision in ("float32", "bfloat16"):
+        assert resolve_precision(precision, CPU, DENSE) == precision
+    with pytest.raises(ConfigError, match=r"precision 'float16' is unknown: use one of auto, float32, bfloat16"):
+        resolve_precision("float16", CPU, DENSE)
+
+
+def test_auto_precision_keeps_dense_networks_in_float32() -> None:
+    assert resolve_precision("auto", CPU, DENSE) == "float32"
+    assert resolve_precision("auto", CPU, CONVOLUTION) in ("float32", "bfloat16")
+
+
+def test_autocast_computes_in_the_precision() -> None:
+    x = torch.ones(1, 2)
+    with autocast(CPU, "bfloat16"):
+        assert DENSE(x).dtype == torch.bfloat16
+    with autocast(CPU, "float32"):
+        assert DENSE(x).dtype == torch.float32
+
+
+def test_seeded_repeats_and_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    with seeded(7, CPU):
+        first = torch.rand(3)
+    with seeded(7, CPU):
+        again = torch.rand(3)
+    with seeded(8, CPU):
+        other = torch.rand(3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeded_restores_after_an_error() -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError), seeded(7, CPU):
+        raise KeyError
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_repeatable_changes_nothing_on_a_cpu() -> None:
+    before = torch.backends.cudnn.deterministic
+    with repeatable(CPU):
+        assert torch.backends.cudnn.deterministic == before
+
+
+def test_device_facts_are_plain_values() -> None:
+    facts = device_facts(CPU)
+    assert facts["device"] == "cpu"
+    assert facts["threads"] == torch.get_num_threads()
+    assert all(isinstance(value, str | int) for value in facts.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_seeded_repeats_on_a_gpu_and_leaves_it_alone() -> None:
+    device = resolve_device("cuda")
+    before = torch.cuda.get_rng_state(device)
+    with seeded(7, device):
+        first = torch.rand(3, device=device)
+    with seeded(7, device):
+        assert torch.equal(torch.rand(3, device=device), first)
+    assert torch.equal(torch.cuda.get_rng_state(device), before)

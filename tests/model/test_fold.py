@@ -1,0 +1,282 @@
+"""One fold of each kind on small data: what comes back, what is fitted where, what is refused."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from cleanlab.rank import get_label_quality_scores
+from scipy import sparse
+from sklearn.datasets import load_digits, load_iris
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedKFold
+
+from labelaudit.errors import TrainingError
+from labelaudit.model.fold import FoldFit, Inputs, encode, fit_fold, frequent_ngrams, pixel_statistics
+from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.recipes import Recipe, choose_recipe
+from labelaudit.model.text import hash_texts
+
+
+def digits() -> tuple[ImageInputs, np.ndarray]:
+    data = load_digits()
+    return ImageInputs((data.images * 15).astype(np.uint8)[..., None], np.arange(len(data.target))), data.target
+
+
+def texts() -> tuple[sparse.csr_matrix, np.ndarray]:
+    rng = np.random.default_rng(0)
+    words = [["goal", "match", "team"], ["market", "shares", "bank"], ["planet", "orbit", "star"]]
+    labels = rng.integers(0, 3, 90)
+    return hash_texts(" ".join(rng.choice([*words[k], "the", "a"], 8)) for k in labels), labels
+
+
+def table() -> tuple[pd.DataFrame, np.ndarray]:
+    data = load_iris(as_frame=True)
+    frame = data.data.assign(colour=np.where(data.target == 0, "blue", "red"))
+    frame.iloc[::9, 1] = np.nan
+    return frame, data.target.to_numpy()
+
+
+KINDS = {"image": digits, "text": texts, "table": table}
+
+
+def fold_of(kind: str, inputs: Inputs, labels: np.ndarray, **changes: Any) -> tuple[FoldFit, np.ndarray]:
+    train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
+    shape = inputs.shape[1:]
+    num_classes = int(labels.max()) + 1
+    recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=shape, epochs=2)
+    arguments = {"kind": kind, "num_classes": num_classes, "recipe": recipe, "device": "cpu", "seed": 3, **changes}
+    return fit_fold(inputs, labels, train, held_out, **arguments), held_out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fold_of_each_kind(kind: str) -> None:
+    inputs, labels = KINDS[kind]()
+    heard: list[tuple[int, int, float]] = []
+    fit, held_out = fold_of(kind, inputs, labels, on_epoch=lambda *state: heard.append(state))
+    assert fit.pred_probs.dtype == np.float32
+    assert fit.pred_probs.shape == (len(held_out), labels.max() + 1)
+    assert np.isfinite(fit.pred_probs).all()
+    np.testing.assert_allclose(fit.pred_probs.sum(axis=1, dtype=np.float64), 1, atol=1e-6)
+    assert (fit.pred_probs.argmax(axis=1) == labels[held_out]).mean() > 0.5
+    total = fit.epochs * fit.members
+    assert [state[:2] for state in heard] == [(n + 1, total) for n in range(total)]
+    assert fit.training_loss == fit.losses[-1]
+    assert (fit.device, fit.seed, fit.threads) == ("cpu", 3, torch.get_num_threads())
+    json.dumps({name: value for name, value in vars(fit).items() if name != "pred_probs"}, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fold_repeats_itself_bit_by_bit_and_its_seed_matters(kind: str) -> None:
+    inputs, labels = KINDS[kind]()
+    first, again, other = (fold_of(kind, inputs, labels, seed=seed)[0].pred_probs for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_of_held_out_rows_are_never_looked_at(kind: str) -> None:
+    inputs, labels = KINDS[kind]()
+    expected, held_out = fold_of(kind, inputs, labels)
+    train = np.setdiff1d(np.arange(len(labels)), held_out)
+    shape = inputs.shape[1:]
+    num_classes = int(labels.max()) + 1
+    recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=shape, epochs=2)
+    hidden = labels.copy()
+    hidden[held_out] = -1
+    fit = fit_fold(
+        inputs, hidden, train, held_out, kind=kind, num_classes=num_classes, recipe=recipe, device="cpu", seed=3
+    )
+    np.testing.assert_array_equal(fit.pred_probs, expected.pred_probs)
+
+
+def test_the_order_of_held_out_rows_is_the_order_of_the_result() -> None:
+    inputs, labels = table()
+    recipe = choose_recipe("table", rows=100, num_classes=3, input_shape=(5,), epochs=2)
+    train, held_out = np.arange(0, 150, 2), np.arange(1, 150, 2)
+    arguments: dict[str, Any] = {"kind": "table", "num_classes": 3, "recipe": recipe, "device": "cpu"}
+    straight = fit_fold(inputs, labels, train, held_out, **arguments).pred_probs
+    reverse = fit_fold(inputs, labels, train, held_out[::-1], **arguments).pred_probs
+    np.testing.assert_allclose(reverse[::-1], straight, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_fitted_on_held_out_rows(kind: str) -> None:
+    """Other held-out inputs change no prediction of the rows that stay the same."""
+    inputs, labels = KINDS[kind]()
+    _, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
+    others = held_out[5:]
+    expected = fold_of(kind, inputs, labels)[0].pred_probs[:5]
+    changed = _with_other_rows(inputs, others)
+    np.testing.assert_allclose(fold_of(kind, changed, labels)[0].pred_probs[:5], expected, atol=1e-6)
+
+
+def _with_other_rows(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    if isinstance(inputs, ImageInputs):
+        pixels = inputs.pixels.copy()
+        pixels[rows] = 255 - pixels[rows]
+        return ImageInputs(pixels, inputs.positions)
+    if isinstance(inputs, pd.DataFrame):
+        changed = inputs.copy()
+        changed.iloc[rows, 0] = 1e6
+        changed.iloc[rows, 4] = "violet"
+        return changed
+    dense = inputs.tolil()
+    dense[rows] = 7.0 * (sparse.random(len(rows), inputs.shape[1], 1e-4, random_state=0) > 0)
+    return dense.tocsr()
+
+
+def test_inputs_are_not_changed() -> None:
+    for kind, make in KINDS.items():
+        inputs, labels = make()
+        before = make()[0]
+        fold_of(kind, inputs, labels)
+        if isinstance(inputs, ImageInputs):
+            np.testing.assert_array_equal(inputs.pixels, before.pixels)
+        elif isinstance(inputs, pd.DataFrame):
+            pd.testing.assert_frame_equal(inputs, before)
+        else:
+            assert (inputs != before).nnz == 0
+
+
+def test_memory_maps_are_enough(tmp_path: Path) -> None:
+    inputs, labels = digits()
+    inputs.pixels.tofile(tmp_path / "pixels.bin")
+    mapped = np.memmap(tmp_path / "pixels.bin", np.uint8, "r", shape=inputs.pixels.shape)
+    expected = fold_of("image", inputs, labels)[0].pred_probs
+    np.testing.assert_array_equal(
+        fold_of("image", ImageInputs(mapped, inputs.positions), labels)[0].pred_probs, expected
+    )
+    counts, classes = texts()
+    for name in ("data", "indices", "indptr"):
+        np.save(tmp_path / f"{name}.npy", getattr(counts, name))
+    arrays = tuple(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr"))
+    read_only = sparse.csr_matrix(arrays, shape=counts.shape, copy=False)
+    np.testing.assert_array_equal(
+        fold_of("text", read_only, classes)[0].pred_probs, fold_of("text", counts, classes)[0].pred_probs
+    )
+
+
+def test_a_class_without_training_rows_is_an_error() -> None:
+    inputs, labels = table()
+    recipe = choose_recipe("table", rows=100, num_classes=3, input_shape=(5,))
+    with pytest.raises(TrainingError, match=r"1 of 3 classes have no training row in this fold \(first: class 2\)"):
+        fit_fold(inputs, labels, np.arange(100), np.arange(100, 150), kind="table", num_classes=3, recipe=recipe)
+
+
+def _recipe(kind: str) -> Recipe:
+    return choose_recipe(kind, rows=100, num_classes=3, input_shape=(1, 8, 8))
+
+
+def test_members_are_averaged() -> None:
+    inputs, labels = table()
+    recipe = choose_recipe("table", rows=120, num_classes=3, input_shape=(5,), epochs=2)
+    one, two = (fold_of("table", inputs, labels, recipe=replace(recipe, members=count))[0] for count in (1, 2))
+    assert len(one.losses) == len(two.losses) == 2
+    assert not np.array_equal(one.pred_probs, two.pred_probs)
+
+
+def test_pixel_statistics_are_those_of_the_training_rows() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), np.uint8)
+    images, rows = ImageInputs(pixels, np.arange(50)[::-1].copy()), np.arange(0, 50, 3)
+    mean, std = pixel_statistics(images, rows)
+    seen = pixels[images.positions[rows]].reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, seen.mean(axis=0))
+    np.testing.assert_allclose(std, seen.std(axis=0))
+    assert pixel_statistics(images, rows[::-1]) == (mean, std)
+
+
+def test_a_constant_channel_is_only_shifted() -> None:
+    mean, std = pixel_statistics(ImageInputs(np.full((2, 3, 3, 1), 51, np.uint8), np.arange(2)), np.arange(2))
+    assert mean == pytest.approx([0.2])
+    assert std == pytest.approx([1 / 255])
+
+
+def test_frequent_ngrams_by_hand() -> None:
+    counts = sparse.csr_matrix([[1, 5, 0, 1, 0], [1, 0, 0, 1, 0], [1, 0, 2, 0, 0], [0, 0, 0, 1, 0], [1, 0, 0, 0, 1]])
+    assert frequent_ngrams(counts, most=10).tolist() == [0, 3]
+    assert frequent_ngrams(counts, most=1).tolist() == [0]
+
+
+def test_inverse_frequencies_come_from_training_rows() -> None:
+    counts, _ = texts()
+    train, held_out, dataset = encode("text", counts, np.arange(60), np.arange(60, 90), num_classes=3, seed=0)
+    assert dataset is None
+    assert train.shape[0] == 60
+    assert held_out.shape == (30, train.shape[1])
+    np.testing.assert_allclose(sparse.linalg.norm(train, axis=1), 1, rtol=1e-5)
+
+
+def test_threads_and_seed_decide_not_the_process_history() -> None:
+    inputs, labels = digits()
+    first = fold_of("image", inputs, labels)[0]
+    fold_of("table", *table())
+    torch.rand(11)
+    np.testing.assert_array_equal(fold_of("image", inputs, labels)[0].pred_probs, first.pred_probs)
+    assert asdict(replace(first, seconds=0.0, pred_probs=np.empty(0)))["members"] >= 1
+
+
+def test_a_fold_of_images_copies_no_pixels() -> None:
+    pixels = np.zeros((4000, 32, 32, 3), np.uint8)
+    inputs, labels = ImageInputs(pixels, np.arange(4000)), np.arange(4000) % 2
+    recipe = replace(_recipe("image"), epochs=1, batch_size=500, network_kwargs={"widths": (2, 2)})
+    tracemalloc.start()
+    fit_fold(
+        inputs, labels, np.arange(500), np.arange(500, 600), kind="image", num_classes=2, recipe=recipe, device="cpu"
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pixels.nbytes / 2
+
+
+def average_precision(kind: str, inputs: Inputs, labels: np.ndarray, wrong: np.ndarray) -> float:
+    num_classes = int(labels.max()) + 1
+    pred_probs = np.empty((len(labels), num_classes))
+    for number, (train, held_out) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):
+        recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=inputs.shape[1:])
+        fit = fit_fold(
+            inputs,
+            labels,
+            train,
+            held_out,
+            kind=kind,
+            num_classes=num_classes,
+            recipe=recipe,
+            device="cpu",
+            seed=number,
+        )
+        pred_probs[held_out] = fit.pred_probs
+    return float(average_precision_score(wrong, -get_label_quality_scores(labels, pred_probs)))
+
+
+def real(path: Path) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    data = pq.read_table(path).to_pandas()
+    names = sorted(set(data["label"]))
+    return data, data["label"].map(names.index).to_numpy(), (data["label"] != data["true_label"]).to_numpy()
+
+
+def test_wrong_genres_of_real_songs_come_first(shared_data: Path) -> None:
+    data, labels, wrong = real(shared_data / "music-genre-700.parquet")
+    assert average_precision("table", data.filter(like="feature"), labels, wrong) > 0.66
+
+
+def test_wrong_topics_of_real_news_come_first(shared_data: Path) -> None:
+    data, labels, wrong = real(shared_data / "agnews-human-5k.parquet")
+    assert average_precision("text", hash_texts(data["text"]), labels, wrong) > 0.51
+
+
+@pytest.mark.slow
+def test_planted_errors_among_digits_come_first() -> None:
+    inputs, labels = digits()
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(labels)) < 0.06
+    noisy = np.where(wrong, (labels + rng.integers(1, 10, len(labels))) % 10, labels)
+    assert average_precision("image", inputs, noisy, wrong) > 0.98

@@ -1,0 +1,137 @@
+"""What README and docs say is run: commands, config, Python, SQL; and the lists of keys and columns are complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import duckdb
+import pandas as pd
+import pytest
+
+from audits import fruit
+from labelaudit import schemas
+from labelaudit.config import AuditConfig, parse_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Path]:
+    """A user's folder with the files that the README names, and its buckets in S3."""
+    folder = tmp_path_factory.mktemp("user")
+    fruit().to_csv(folder / "fruit.csv", index=False)
+    generator_labels = fruit()
+    pred_probs = pd.get_dummies(generator_labels.true_label).to_numpy(float) * 0.8 + 0.2 / 3
+    generator_labels[["id", "label"]].assign(pred_probs=list(pred_probs)).to_parquet(folder / "oof.parquet")
+    (folder / "audit.yaml").write_text(blocks("yaml")[0])
+    environment = {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "LABELAUDIT_CACHE_DIR": str(folder / "cache"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        client = boto3.client("s3")
+        for bucket in ("datasets", "audits"):
+            client.create_bucket(Bucket=bucket)
+        client.upload_file(str(folder / "fruit.csv"), "datasets", "fruit/v3/fruit.csv")
+        environment |= {name: os.environ[name] for name in os.environ if name not in environment}
+        yield folder
+
+
+def _shell(command: str, folder: Path) -> str:
+    done = subprocess.run(
+        ["bash", "-euc", command], cwd=folder, capture_output=True, text=True, timeout=280, env=_environment(folder)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The user's environment; the fixture that gives each test its own cache does not count here."""
+    return {**os.environ, "LABELAUDIT_CACHE_DIR": str(folder / "cache")}
+
+
+COMMANDS = [block for block in blocks("bash") if block.startswith("labelaudit")]
+
+
+def test_every_block_of_the_readme_is_tried() -> None:
+    assert [name for name, _ in BLOCKS] == ["bash"] * 4 + ["yaml", "bash", "python", "bash", "sql"]
+    assert len(COMMANDS) == 5
+    assert blocks("bash")[0] == "make demo\nmake test\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[:3]))
+def test_commands(folder: Path, command: str) -> None:
+    out = _shell(command, folder)
+    if "check" in command:
+        assert "240 scored" in out
+    else:
+        assert re.search(r"dataset=\w+/version=\w+/audit=\w+$", out.strip())
+
+
+def test_sql(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shell(COMMANDS[1], folder)
+    monkeypatch.chdir(folder)
+    rows = duckdb.sql(blocks("sql")[0]).fetchall()
+    assert [row[1] for row in rows] == [240]
+    assert 5 < rows[0][2] < 30
+
+
+def test_python(folder: Path) -> None:
+    """Without a Prefect API the flow starts Prefect's temporary server, as any flow does."""
+    script = "import os\nos.environ['PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS'] = '120'\n"
+    (folder / "audit.py").write_text(script + blocks("python")[0])
+    home = folder / "prefect"
+    out = _shell(f"PREFECT_HOME={home} {sys.executable} audit.py", folder)
+    assert "/audits/dataset=fruit/version=" in out
+
+
+def test_the_two_commands_are_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for command in blocks("bash")[0].split("\n")[:-1]:
+        assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.MULTILINE)
+
+
+def test_the_picture_is_there() -> None:
+    for path in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_every_config_key_is_explained() -> None:
+    text = (ROOT / "docs" / "config.md").read_text()
+    for section, field in AuditConfig.model_fields.items():
+        model = field.annotation
+        assert model is not None
+        for key in model.model_fields:
+            assert f"`{section}.{key}`" in text or (f"`.{key}`" in text and f"`{section}." in text), f"{section}.{key}"
+    for key in re.findall(r"^\| `(\w+)\.(\w+)`", text, re.MULTILINE):
+        assert key[1] in AuditConfig.model_fields[key[0]].annotation.model_fields  # type: ignore[union-attr]
+
+
+def test_the_config_of_the_readme_is_valid() -> None:
+    assert parse_config(blocks("yaml")[0]).cross_validation.folds == 5
+
+
+def test_every_column_is_explained() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text()
+    for name in ("examples", "issues", "classes", "confusions", "folds"):
+        section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]
+        for column in getattr(schemas, name.upper()).names:
+            assert f"`{column}`" in section, f"{name}.{column}"
