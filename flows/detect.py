@@ -8,6 +8,7 @@ from typing import Any
 from flows.arguments import given
 from flows.console import show_audit
 from labelaudit.config import build_config
+from labelaudit.errors import DatasetError, IntegrityError
 from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
 
 
@@ -26,5 +27,9 @@ def detect_command(file: str, options: Mapping[str, Any], as_json: bool) -> None
         "output": given(url=options["output"]),
     }
     config = build_config(settings, source="the command line")
-    audit = audit_probabilities(config, probabilities)
+    try:
+        audit = audit_probabilities(config, probabilities)
+    except IntegrityError as error:
+        # Here the probabilities are the input, not our own work: bad input has its own exit code.
+        raise DatasetError(str(error)) from error
     show_audit(audit, config.storage.options, as_json)

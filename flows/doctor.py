@@ -12,12 +12,12 @@ import uuid
 from dataclasses import asdict, dataclass
 
 import click
-import torch
 
 from flows.arguments import config_from
 from flows.run import prefect_api_url
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
+from labelaudit.model.device import device_facts, resolve_device
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.store import Store, open_dataset
 from labelaudit.storage.versions import dataset_url
@@ -73,10 +73,9 @@ def _packages() -> Finding:
 
 
 def _devices() -> Finding:
-    if not torch.cuda.is_available():
-        return Finding("devices", True, f"no CUDA device; {torch.get_num_threads()} CPU threads")
-    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return Finding("devices", True, ", ".join(f"cuda:{n} {name}" for n, name in enumerate(names)))
+    facts = device_facts(resolve_device("auto"))
+    memory = f", {int(facts['memory_bytes']) / 2**30:.0f} GiB" if "memory_bytes" in facts else ""
+    return Finding("device", True, f"{facts['device']} ({facts['name']}{memory}), {facts['threads']} CPU threads")
 
 
 def _cache() -> Finding:

@@ -26,7 +26,7 @@ ONE_DOOR = {
     "fsspec": ("src/labelaudit/storage/",),
     "s3fs": ("src/labelaudit/storage/",),
     "cleanlab": ("src/labelaudit/detection/issues.py",),
-    "torch": ("src/labelaudit/model/", "flows/doctor.py"),
+    "torch": ("src/labelaudit/model/",),
     "torchvision": ("src/labelaudit/model/",),
     "yaml": ("src/labelaudit/config.py",),
     "pydantic": ("src/labelaudit/config.py",),

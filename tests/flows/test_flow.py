@@ -15,7 +15,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from audits import audit, fold_bytes, settings, write_fruit
 from flows.audit_dataset import audit_dataset
-from labelaudit.errors import DatasetError, StorageError
+from labelaudit.errors import DatasetError
 from labelaudit.steps.references import AuditReference
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_dataset_fails_at_once(client: SyncPrefectClient, tmp_path: Path
     assert run.state is not None
     assert run.state.is_failed()
     assert "data.parquet" in str(run.state.message)
-    with pytest.raises(StorageError, match="Nothing is stored"):
+    with pytest.raises(DatasetError, match="Nothing is stored"):
         audit_dataset(settings(tmp_path / "none.parquet", tmp_path / "out"))
     for task in client.read_task_runs():
         if task.state is not None and task.state.is_failed():

@@ -48,11 +48,13 @@ def table() -> tuple[pd.DataFrame, np.ndarray]:
 KINDS = {"image": digits, "text": texts, "table": table}
 
 
-def fold_of(kind: str, inputs: Inputs, labels: np.ndarray, **changes: Any) -> tuple[FoldFit, np.ndarray]:
+def fold_of(
+    kind: str, inputs: Inputs, labels: np.ndarray, epochs: int = 2, **changes: Any
+) -> tuple[FoldFit, np.ndarray]:
     train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
     shape = inputs.shape[1:]
     num_classes = int(labels.max()) + 1
-    recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=shape, epochs=2)
+    recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=shape, epochs=epochs)
     arguments = {"kind": kind, "num_classes": num_classes, "recipe": recipe, "device": "cpu", "seed": 3, **changes}
     return fit_fold(inputs, labels, train, held_out, **arguments), held_out
 
@@ -61,7 +63,7 @@ def fold_of(kind: str, inputs: Inputs, labels: np.ndarray, **changes: Any) -> tu
 def test_a_fold_of_each_kind(kind: str) -> None:
     inputs, labels = KINDS[kind]()
     heard: list[tuple[int, int, float]] = []
-    fit, held_out = fold_of(kind, inputs, labels, on_epoch=lambda *state: heard.append(state))
+    fit, held_out = fold_of(kind, inputs, labels, epochs=8, on_epoch=lambda *state: heard.append(state))
     assert fit.pred_probs.dtype == np.float32
     assert fit.pred_probs.shape == (len(held_out), labels.max() + 1)
     assert np.isfinite(fit.pred_probs).all()

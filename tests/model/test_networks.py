@@ -50,7 +50,7 @@ def test_small_resnet_standardises_with_what_it_is_given() -> None:
 
 
 def test_settings_of_networks_change_them() -> None:
-    assert SmallResNet(3, (1, 8, 8), widths=(8, 16, 24)).head[-1].in_features == 24
+    assert SmallResNet(3, (1, 16, 16), widths=(8, 16, 24)).head[-1].in_features == 24
     assert len(list(MLP(3, (4,), hidden=(5, 6)).parameters())) == 6
     assert [layer.p for layer in MLP(3, (4,), dropout=0.4).modules() if isinstance(layer, torch.nn.Dropout)] == [
         0.4,
@@ -80,3 +80,8 @@ def test_ngrams_of_texts_without_any_word() -> None:
         torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0), (3, 4), is_coalesced=True, check_invariants=True
     )
     torch.testing.assert_close(network(empty), network.bias.expand(3, 2))
+
+
+@pytest.mark.parametrize(("side", "stages"), [(4, 0), (8, 1), (16, 2), (28, 2), (32, 2), (64, 2)])
+def test_no_stage_works_on_a_grid_too_small_for_it(side: int, stages: int) -> None:
+    assert len(SmallResNet(3, (1, side, side)).stages) == stages

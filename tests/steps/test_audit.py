@@ -23,7 +23,7 @@ from audits import (
     write_squares,
 )
 from labelaudit import schemas
-from labelaudit.errors import DatasetError, StorageError, TrainingError
+from labelaudit.errors import DatasetError, TrainingError
 from labelaudit.schemas import Status
 
 
@@ -282,7 +282,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_missing_dataset_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="Nothing is stored at"):
+    with pytest.raises(DatasetError, match="Nothing is stored at"):
         audit(settings(tmp_path / "none.parquet", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

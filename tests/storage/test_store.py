@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from labelaudit.errors import StorageError, StorageUnavailableError
+from labelaudit.errors import DatasetError, StorageError, StorageUnavailableError
 from labelaudit.storage.store import Store, _named_errors, clear_memory, open_dataset
 
 
@@ -133,12 +133,12 @@ def test_paths_stay_inside_the_dataset(tmp_path: Path, path: str) -> None:
 
 
 def test_a_missing_dataset(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"Nothing is stored at .*none\. Check the URL"):
+    with pytest.raises(DatasetError, match=r"Nothing is stored at .*none\. Check dataset\.url"):
         open_dataset(str(tmp_path / "none"))
 
 
 def test_a_missing_bucket(s3: str) -> None:
-    with pytest.raises(StorageError, match="Nothing is stored at s3://no-such-bucket"):
+    with pytest.raises(DatasetError, match="Nothing is stored at s3://no-such-bucket"):
         open_dataset("s3://no-such-bucket/data.parquet")
 
 

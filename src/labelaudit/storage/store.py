@@ -13,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from labelaudit.errors import StorageError, StorageUnavailableError
+from labelaudit.errors import DatasetError, LabelauditError, StorageError, StorageUnavailableError
 
 
 class StoredFile(NamedTuple):
@@ -119,11 +119,14 @@ class Store:
 def open_dataset(url: str, options: Mapping[str, Any] | None = None) -> DatasetFiles:
     """The files of a dataset: a folder, or a single file that stands for itself.
 
-    Raises `StorageError` when there is nothing at the URL.
+    Raises `DatasetError` when there is nothing at the URL.
     """
     whole = Store(url, options)
     with _named_errors(url):
-        info = whole._fs.info(whole._root)
+        try:
+            info = whole._fs.info(whole._root)
+        except FileNotFoundError as error:
+            raise DatasetError(f"Nothing is stored at {url}. Check dataset.url, and that the bucket exists.") from error
     if info["type"] != "file":
         return DatasetFiles(whole, None)
     folder, _, name = whole._root.rpartition("/")
@@ -198,7 +201,7 @@ def _named_errors(url: str) -> Iterator[None]:
     """Turn what a storage library raises into one sentence that names the URL and the remedy."""
     try:
         yield
-    except StorageError:
+    except LabelauditError:
         raise
     except (FileExistsError, KeyboardInterrupt):
         raise
