@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -93,6 +94,21 @@ def test_an_entry_in_use_is_never_evicted(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 15)
     with cache.entry("held", _write(10)) as held, cache.entry("other", _write(10)):
         assert (held / "data").exists()
+
+
+def test_several_users_hold_an_entry_at_once(tmp_path: Path) -> None:
+    with Cache(tmp_path, 10**6).entry("key", _write(10)) as first:
+        done = threading.Event()
+
+        def use() -> None:
+            with Cache(tmp_path, 10**6).entry("key", _must_not_build) as second:
+                assert second == first
+                done.set()
+
+        thread = threading.Thread(target=use, daemon=True)
+        thread.start()
+        assert done.wait(10), "a second user waits for the first"
+        thread.join(10)
 
 
 def test_an_entry_larger_than_the_cache(tmp_path: Path) -> None:

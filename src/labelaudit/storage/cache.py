@@ -57,15 +57,23 @@ class Cache:
     def entry(self, key: str, build: Callable[[Path], None]) -> Iterator[Path]:
         """The folder of an entry, held while in use. Built first where it is missing, by one process only:
         others wait for it."""
-        with self._lock(key, fcntl.LOCK_EX) as lock:
-            if not self._folder(key).is_dir():
-                with self.staging() as staged:
-                    build(staged)
-                    self._move_in(staged, key)
+        # Shared from the start where the entry is there: an exclusive lock would wait for all its users.
+        with self._lock(key, fcntl.LOCK_SH) as lock:
+            # Again where it was evicted while the lock was exchanged, which is not one atomic operation.
+            while not self._folder(key).is_dir():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._build(key, build)
+                fcntl.flock(lock, fcntl.LOCK_SH)
             os.utime(self._folder(key))
-            fcntl.flock(lock, fcntl.LOCK_SH)
             self._evict()
             yield self._folder(key)
+
+    def _build(self, key: str, build: Callable[[Path], None]) -> None:
+        # Another process may have built it while this one waited for the lock.
+        if not self._folder(key).is_dir():
+            with self.staging() as staged:
+                build(staged)
+                self._move_in(staged, key)
 
     def _folder(self, key: str) -> Path:
         return self.root / f"entry-{key}"

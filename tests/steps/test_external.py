@@ -1,0 +1,176 @@
+"""Probabilities from elsewhere: what is accepted, and what is refused with which words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from labelaudit.config import build_config
+from labelaudit.errors import DatasetError
+from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
+from labelaudit.steps.references import AuditReference
+
+ROWS = 120
+RIGHT = np.arange(ROWS) % 3
+GIVEN = np.where(np.arange(ROWS) % 15 == 0, (RIGHT + 1) % 3, RIGHT)
+NAMES = np.array(["ant", "bee", "fly"])
+PRED_PROBS = 0.05 + 0.85 * np.eye(3)[RIGHT]
+
+
+def _audit(output: Path, url: object, **where: object) -> AuditReference:
+    config = build_config({"dataset": {"url": str(url)}, "output": {"url": str(output)}})
+    return audit_probabilities(config, ExternalProbabilities(str(url), **where))  # type: ignore[arg-type]
+
+
+def _write(path: Path, metadata: dict[str, str] | None = None, **columns: object) -> Path:
+    values = {"id": [f"i{number}" for number in range(ROWS)], "label": NAMES[GIVEN], "pred_probs": list(PRED_PROBS)}
+    table = pa.table({name: value for name, value in {**values, **columns}.items() if value is not None})
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+def _issues(reference: AuditReference) -> set[str]:
+    return set(pd.read_parquet(Path(reference.audit_url) / "issues.parquet").example_id)
+
+
+WRONG = {f"i{number}" for number in range(0, ROWS, 15)}
+
+
+def test_class_names_from_metadata_and_the_same_audit_again(tmp_path: Path) -> None:
+    order = [2, 0, 1]
+    path = _write(
+        tmp_path / "p.parquet",
+        {"class_names": json.dumps(NAMES[order].tolist())},
+        pred_probs=list(PRED_PROBS[:, order]),
+    )
+    first = _audit(tmp_path / "out", path)
+    assert _issues(first) == WRONG
+    again = _audit(tmp_path / "out", path)
+    assert (again.status, again.audit_url) == ("already_published", first.audit_url)
+
+
+def test_numbers_stand_for_named_classes(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.parquet", {"class_names": json.dumps(NAMES.tolist())}, label=GIVEN)
+    reference = _audit(tmp_path / "out", path)
+    assert _issues(reference) == WRONG
+    examples = pd.read_parquet(Path(reference.audit_url) / "examples.parquet")
+    assert set(examples.given_label) == set(NAMES)
+
+
+def test_rows_without_label_and_without_ids(tmp_path: Path) -> None:
+    labels = NAMES[GIVEN].astype(object)
+    labels[5] = None
+    path = _write(tmp_path / "p.parquet", id=None, label=labels)
+    reference = _audit(tmp_path / "out", path)
+    assert (reference.examples, reference.scored) == (ROWS, ROWS - 1)
+    assert _issues(reference) == {f"row-{number:03d}" for number in range(0, ROWS, 15)}
+    notes = json.loads((Path(reference.audit_url) / "summary.json").read_text())["notes"]
+    assert any("ids: the row numbers" in note for note in notes)
+    assert any("neither --classes nor metadata names them" in note for note in notes)
+
+
+def test_dictionary_labels_and_probabilities_beside_the_table(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.parquet", label=pa.array(NAMES[GIVEN]).dictionary_encode(), pred_probs=None)
+    np.save(tmp_path / "p.npy", PRED_PROBS.astype(np.float32))
+    assert _issues(_audit(tmp_path / "out", path, pred_probs=str(tmp_path / "p.npy"))) == WRONG
+
+
+def _npy(path: Path, value: object) -> str:
+    np.save(path, np.asarray(value))
+    return str(path)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, object]]], str]] = {
+    "no label at all": (
+        lambda folder: (_write(folder / "p.parquet", label=pa.nulls(ROWS, pa.string())), {}),
+        "No row of .* has a label",
+    ),
+    "missing column": (
+        lambda folder: (_write(folder / "p.parquet"), {"label": "lable"}),
+        r"has no column 'lable'; it has id, label, pred_probs",
+    ),
+    "fewer labels than rows": (
+        lambda folder: (
+            folder / "p.npy",
+            {"label": _npy(folder / "y.npy", GIVEN[1:]), "x": _npy(folder / "p.npy", PRED_PROBS)},
+        ),
+        "There are 119 labels but 120 rows of probabilities",
+    ),
+    "fewer ids than rows": (
+        lambda folder: (_write(folder / "p.parquet"), {"id": _npy(folder / "i.npy", np.arange(9))}),
+        "There are 9 ids but 120 labels",
+    ),
+    "null ids": (
+        lambda folder: (_write(folder / "p.parquet", id=[None, *map(str, range(1, ROWS))]), {}),
+        "1 of 120 rows have no id in 'id'",
+    ),
+    "another number of classes": (
+        lambda folder: (_write(folder / "p.parquet"), {"class_names": ("ant", "bee")}),
+        "3 columns of probabilities for 2 classes",
+    ),
+    "labels beside the classes": (
+        lambda folder: (_write(folder / "p.parquet"), {"class_names": ("ant", "bee", "cat")}),
+        r"1 labels are not among the 3 classes of the probabilities \(first: fly\)",
+    ),
+    "a flat array": (
+        lambda folder: (folder / "p.npy", {"label": "y.npy", "x": _npy(folder / "p.npy", GIVEN)}),
+        r"holds an array of shape \(120,\) and dtype int64; probabilities are floats",
+    ),
+    "labels in two dimensions": (
+        lambda folder: (_write(folder / "p.parquet"), {"label": _npy(folder / "y.npy", PRED_PROBS)}),
+        r"holds an array of shape \(120, 3\); one value per row is needed",
+    ),
+    "a column of a .npy file": (
+        lambda folder: (folder / "p.npy", {"label": "label", "x": _npy(folder / "p.npy", PRED_PROBS)}),
+        "holds probabilities alone, so 'label' cannot be a column of it",
+    ),
+    "probabilities that are numbers": (
+        lambda folder: (_write(folder / "p.parquet", pred_probs=np.arange(ROWS) / ROWS), {}),
+        "must hold one list of K probabilities in every row, but its type is double",
+    ),
+    "names that are no JSON": (
+        lambda folder: (_write(folder / "p.parquet", {"class_names": "ant, bee, fly"}), {}),
+        "class_names in the file's metadata must be a JSON list of strings",
+    ),
+    "fractional labels": (
+        lambda folder: (_write(folder / "p.parquet", label=GIVEN + 0.5), {}),
+        "0.5|1.5|2.5",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_with_a_reason(tmp_path: Path, name: str) -> None:
+    make, message = REFUSED[name]
+    url, where = make(tmp_path)
+    where.pop("x", None)
+    with pytest.raises(DatasetError, match=message):
+        _audit(tmp_path / "out", url, **where)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.parquet", b"<html></html>", "cannot be read as Parquet"),
+        ("p.npy", b"<html></html>", "is not a .npy file of numbers or strings"),
+        ("p.npy", b"", "is not a .npy file of numbers or strings"),
+    ],
+)
+def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=message.replace(".", r"\.")):
+        _audit(tmp_path / "out", tmp_path / name)
+
+
+def test_a_pickle_in_a_npy_file_is_not_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DatasetError, match=r"is not a \.npy file"):
+        _audit(tmp_path / "out", tmp_path / "p.npy")
