@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.config import AuditConfig
@@ -46,6 +47,7 @@ class _Loaded:
     example_ids: np.ndarray  # (N,) object of str
     given_labels: np.ndarray  # (N,) object of str or None
     pred_probs: np.ndarray  # (N, K)
+    positions: np.ndarray  # (N,) int64, where each row was read
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -59,8 +61,6 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     loaded = _load(config, probabilities)
     rows = _rows(loaded, probabilities)
     scored = rows.scored
-    if not len(scored):
-        raise DatasetError(f"No row of {probabilities.url} has a label; name the column of labels with --label.")
     examples = rows.examples
     pred_probs, notes = check_external(
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
@@ -96,6 +96,8 @@ def _load(config: AuditConfig, probabilities: ExternalProbabilities) -> _Loaded:
             f"There are {len(given):,} labels but {len(pred_probs):,} rows of probabilities; "
             "both must be of the same examples, in the same order."
         )
+    if all(name is None for name in given):
+        raise DatasetError(f"No row of {probabilities.url} has a label; name the column of labels with --label.")
     ids, notes = _ids(probabilities, table, options, len(given))
     if len(ids) != len(given):
         raise DatasetError(
@@ -114,7 +116,9 @@ def _load(config: AuditConfig, probabilities: ExternalProbabilities) -> _Loaded:
             f"{probabilities.url} has {pred_probs.shape[1]} columns of probabilities for {len(names)} "
             f"classes ({', '.join(names[:5])}, …); name the class of each column with --classes."
         )
-    return _Loaded(ids, _as_names(given, names), pred_probs, tuple(names), notes)
+    # Canonical order, as everywhere: tables are sorted by example_id.
+    order = np.asarray(pc.sort_indices(pa.array(ids, pa.string())))
+    return _Loaded(ids[order], _as_names(given, names)[order], pred_probs[order], order, tuple(names), notes)
 
 
 def _ids(
@@ -159,8 +163,8 @@ def _rows(loaded: _Loaded, probabilities: ExternalProbabilities) -> Rows:
         groups=none,
         digests=none,
         files=np.full(count, probabilities.url.rpartition("/")[2], dtype=object),
-        rows=np.arange(count, dtype=np.int64),
-        positions=np.arange(count, dtype=np.int64),
+        rows=loaded.positions.astype(np.int64),
+        positions=loaded.positions.astype(np.int64),
         class_names=loaded.class_names,
         labels=labels,
         problems=none,

@@ -56,6 +56,17 @@ def test_class_names_from_metadata_and_the_same_audit_again(tmp_path: Path) -> N
     assert (again.status, again.audit_url) == ("already_published", first.audit_url)
 
 
+def test_rows_in_any_order(tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(ROWS)
+    ids = np.array([f"i{number}" for number in range(ROWS)])
+    path = _write(tmp_path / "p.parquet", id=ids[order], label=NAMES[GIVEN[order]], pred_probs=list(PRED_PROBS[order]))
+    reference = _audit(tmp_path / "out", path)
+    assert _issues(reference) == WRONG
+    examples = pd.read_parquet(Path(reference.audit_url) / "examples.parquet")
+    assert examples.example_id.is_monotonic_increasing
+    assert (ids[order][examples["row"]] == examples.example_id).all()
+
+
 def test_numbers_stand_for_named_classes(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.parquet", {"class_names": json.dumps(NAMES.tolist())}, label=GIVEN)
     reference = _audit(tmp_path / "out", path)
