@@ -157,6 +157,7 @@ class _Worker:
         self._slot = slot
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
+        self._is_ended = False
         self._lock = threading.Lock()
 
     def answers(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -186,8 +187,9 @@ class _Worker:
         return f"The worker of fold {fold} ended without a result ({cause}).{last}"
 
     def kill(self) -> None:
-        """End the process from any thread."""
+        """End the process from any thread; no other is started after it."""
         with self._lock:
+            self._is_ended = True
             if self._process is not None:
                 self._process.kill()
 
@@ -204,8 +206,11 @@ class _Worker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
-        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed with the process)
         with self._lock:
+            # Checked under the lock: a process started after `kill` would never be ended.
+            if self._is_ended:
+                raise TrainingError("No fold is trained any more, because the audit ended before it.")
+            self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed with the process)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "labelaudit.worker_process"],
                 stdin=subprocess.PIPE,

@@ -40,7 +40,7 @@ def test_planted_errors_are_found(published) -> None:  # type: ignore[no-untyped
     frame = fruit()
     wrong = set(frame.id[frame.label != frame.true_label])
     found = set(table(reference, "issues")["example_id"].to_pylist())
-    assert len(found & wrong) >= 0.9 * len(wrong)
+    assert len(found & wrong) >= 0.8 * len(wrong)
     assert len(found - wrong) <= 0.05 * len(frame)
     assert reference.issues == len(found)
     assert reference.examples == reference.scored == len(frame)
