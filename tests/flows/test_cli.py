@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -264,15 +265,21 @@ def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     data = write_fruit(tmp_path / "fruit.parquet")
     command = [sys.executable, "-m", "flows.cli", "run", str(data), "--output", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [*command, "--set", "training.epochs=100000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "--set", "training.epochs=100000"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, a shell has told them to ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch" in line or "training" in line:
-            break
-    time.sleep(1)
-    process.send_signal(2)
-    out, err = process.communicate(timeout=60)
+    try:
+        assert process.stderr is not None
+        assert any("training" in line for line in process.stderr)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Interrupted. Run the same command again" in err
     assert "Traceback" not in err
