@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import time
 import urllib.error
 import urllib.request
@@ -18,21 +16,11 @@ from flows.run import prefect_api_url
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
 from labelaudit.model.device import device_facts, resolve_device
+from labelaudit.steps.prepare import package_versions
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.store import Store, open_dataset
 from labelaudit.storage.versions import dataset_url
 
-PACKAGES = (
-    "prefect",
-    "torch",
-    "torchvision",
-    "scikit-learn",
-    "cleanlab",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "s3fs",
-)
 API_TIMEOUT_SECONDS = 10
 
 
@@ -68,8 +56,7 @@ def examine(config: AuditConfig | None, api_url: str | None) -> list[Finding]:
 
 
 def _packages() -> Finding:
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("labelaudit", *PACKAGES)]
-    return Finding("packages", True, f"python {platform.python_version()}, " + ", ".join(versions))
+    return Finding("packages", True, ", ".join(f"{name} {version}" for name, version in package_versions().items()))
 
 
 def _devices() -> Finding:

@@ -92,13 +92,8 @@ def _fold_probabilities(record: dict[str, Any], data: bytes) -> FoldProbabilitie
     try:
         example_ids, pred_probs, class_names, digests = read_pred_probs(data)
     except (pa.ArrowException, KeyError, ValueError) as error:
-        raise IntegrityError(
-            Fault.ROWS_ALTERED,
-            f"{record['key']} is not the Parquet file that was committed ({type(error).__name__}: {error})",
-            "Remove that file and run the audit again: only this fold is trained anew.",
-            fold=record["fold"],
-            rows=record["held_out_examples"],
-        ) from error
+        problem = f"{record['key']} is not the Parquet file that was committed ({type(error).__name__}: {error})"
+        raise _altered(record, problem) from error
     return FoldProbabilities(
         fold=record["fold"],
         repeat=record["repeat"],
@@ -112,10 +107,14 @@ def _fold_probabilities(record: dict[str, Any], data: bytes) -> FoldProbabilitie
 
 def _check_unchanged(store: Store, record: dict[str, Any], data: bytes) -> None:
     if sha256_hex(data) != record["sha256"]:
-        raise IntegrityError(
-            Fault.ROWS_ALTERED,
-            f"{store.url_of(record['key'])} does not have the checksum of its record",
-            "Remove that file and run the audit again: only this fold is trained anew.",
-            fold=record["fold"],
-            rows=record["held_out_examples"],
-        )
+        raise _altered(record, f"{store.url_of(record['key'])} does not have the checksum of its record")
+
+
+def _altered(record: dict[str, Any], problem: str) -> IntegrityError:
+    return IntegrityError(
+        Fault.ROWS_ALTERED,
+        problem,
+        "Remove that file and run the audit again: only this fold is trained anew.",
+        fold=record["fold"],
+        rows=record["held_out_examples"],
+    )

@@ -43,6 +43,7 @@ _REPORTED_PACKAGES = (
     "pandas",
     "pyarrow",
     "prefect",
+    "s3fs",
 )
 
 
