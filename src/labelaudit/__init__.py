@@ -1,1 +1,27 @@
-"""Automatic audits of label quality."""
+"""Automatic audits of label quality.
+
+`TorchClassifier` and `TorchFeatures` are offered here; they are imported when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelaudit.model.classifier import TorchClassifier
+    from labelaudit.model.features import TorchFeatures
+
+__all__ = ["TorchClassifier", "TorchFeatures"]
+
+_PLACES = {"TorchClassifier": "labelaudit.model.classifier", "TorchFeatures": "labelaudit.model.features"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'labelaudit' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

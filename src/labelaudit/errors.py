@@ -20,7 +20,7 @@ class LabelauditError(Exception):
     transient = False
 
 
-class ConfigError(LabelauditError):
+class ConfigError(LabelauditError, ValueError):
     """The config file, an override or an argument cannot be used."""
 
     exit_code = 2
@@ -44,6 +44,10 @@ class StorageUnavailableError(StorageError):
 
 class TrainingError(LabelauditError):
     """A fold could not be trained: a device is missing, the loss is not finite, the module is broken."""
+
+
+class InputError(TrainingError, ValueError):
+    """X, y or weights given to an estimator cannot be used; a ValueError, as scikit-learn raises."""
 
 
 class WorkerDiedError(TrainingError):

@@ -162,7 +162,7 @@ def test_weights_files_cannot_run_code(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_module_without_a_linear_layer_has_no_head() -> None:
-    with pytest.raises(ConfigError, match=r"Sequential has no last linear layer to replace for 4 classes"):
+    with pytest.raises(ConfigError, match=r"Sequential has no last linear layer or 1x1 convolution"):
         replace_head(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), 4)
     with pytest.raises(ConfigError, match=r"Sequential has no last linear layer"):
         replace_head(nn.Sequential(nn.ReLU()), 4)

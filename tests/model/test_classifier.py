@@ -1,294 +1,182 @@
-"""TorchClassifier as scikit-learn sees it: clones, pickles, pipelines, searches, cleanlab, bound datasets."""
+"""TorchClassifier: every parameter counts, modules are checked, callbacks and reports of epochs."""
 
 from __future__ import annotations
 
-import copy
-import pickle
+import math
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from cleanlab.classification import CleanLearning
 from scipy import sparse
-from sklearn.base import clone
-from sklearn.datasets import load_digits, make_classification
-from sklearn.model_selection import GridSearchCV, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from torch import nn
+from toys import WHOLE, Normed, RowDataset, X, Y, own, same_weights, small, weights
 
 from labelaudit.errors import ConfigError, TrainingError
-from labelaudit.model.classifier import TorchClassifier
-from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.networks import MLP, Ngrams, SmallResNet
-
-X, Y = make_classification(120, 6, n_informative=4, n_classes=3, random_state=0)
-X = X.astype(np.float32)
-SMALL = TorchClassifier(MLP, module_kwargs={"hidden": (8,)}, epochs=5, batch_size=32, device="cpu")
-
-
-def small(**changes: Any) -> TorchClassifier:
-    return clone(SMALL).set_params(**changes)
-
-
-def weights(classifier: TorchClassifier) -> list[np.ndarray]:
-    return [value.numpy() for value in classifier.module_.state_dict().values()]
-
-
-def same_weights(first: TorchClassifier, second: TorchClassifier) -> bool:
-    return all(map(np.array_equal, weights(first), weights(second)))
-
-
-def test_probabilities_are_finite_distributions_in_float32() -> None:
-    probabilities = small().fit(X, Y).predict_proba(X)
-    assert probabilities.dtype == np.float32
-    assert probabilities.shape == (120, 3)
-    assert np.isfinite(probabilities).all()
-    np.testing.assert_allclose(probabilities.sum(axis=1, dtype=np.float64), 1, atol=1e-6)
-
-
-def test_labels_of_any_type_come_back() -> None:
-    names = np.array(["ant", "bee", "cat"])[Y]
-    classifier = small(epochs=30).fit(X, names)
-    assert classifier.classes_.tolist() == ["ant", "bee", "cat"]
-    assert set(classifier.predict(X)) <= {"ant", "bee", "cat"}
-    assert classifier.score(X, names) > 0.6
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    module = partial(MLP, hidden=(8,), dropout=0.5)
-    first, again, other = (small(module=module, module_kwargs=None, seed=seed).fit(X, Y) for seed in (1, 1, 2))
-    assert same_weights(first, again)
-    np.testing.assert_array_equal(first.predict_proba(X), again.predict_proba(X))
-    assert not same_weights(first, other)
-
-
-def test_what_ran_before_in_the_process_does_not_matter() -> None:
-    first = small().fit(X, Y)
-    torch.rand(17)
-    np.random.rand(5)
-    small(seed=9).fit(X[:50], Y[:50])
-    assert same_weights(first, small().fit(X, Y))
-
-
-def test_a_second_fit_starts_afresh() -> None:
-    classifier = small().fit(X[:60], Y[:60])
-    assert same_weights(classifier.fit(X, Y), small().fit(X, Y))
-
-
-def test_global_random_state_is_left_alone() -> None:
-    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    small(module_kwargs={"hidden": (8,), "dropout": 0.5}).fit(X, Y).predict_proba(X)
-    assert torch.equal(torch.get_rng_state(), torch_before)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)
-
-
-def test_arrays_of_the_caller_are_not_changed() -> None:
-    values, labels = X.copy(), Y.copy()
-    small().fit(values, labels).predict(values)
-    np.testing.assert_array_equal(values, X)
-    np.testing.assert_array_equal(labels, Y)
+from labelaudit.model.schedules import cosine
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"module": Ngrams, "module_kwargs": None},
-        {"module_kwargs": {"hidden": (9,)}},
+        {"module": Ngrams},
+        {"module__hidden": (9,)},
+        {"module__dropout": 0.5},
         {"optimizer": "sgd"},
+        {"optimizer": "muon"},
+        {"optimizer": torch.optim.Adagrad},
+        {"optimizer__weight_decay": 1.0},
+        {"optimizer__betas": (0.5, 0.9)},
         {"learning_rate": 0.003},
-        {"weight_decay": 1.0},
+        {"learning_rate_factors": {"layers.1.*": 0.1}},
+        {"frozen": ("layers.1.weight",)},
         {"epochs": 6},
         {"batch_size": 16},
         {"schedule": "cosine"},
+        {"schedule": "triangular"},
+        {"schedule": "constant"},
+        {"schedule": math.sqrt},
+        {"class_weight": "balanced"},
+        {"class_weight": {0: 3.0}},
         {"label_smoothing": 0.3},
+        {"gradient_clip": 0.01},
         {"average_share": 0.5},
+        {"early_stopping": True},
+        {"early_stopping": True, "validation_fraction": 0.3},
         {"precision": "bfloat16"},
-        {"seed": 1},
+        {"precision": "float64"},
+        {"random_state": 1},
     ],
+    ids=repr,
 )
 def test_every_parameter_changes_the_probabilities(changes: dict[str, Any]) -> None:
     data = sparse.csr_matrix(X)
-    usual = small().fit(data, Y).predict_proba(data)
-    changed = small(**changes).fit(data, Y).predict_proba(data)
+    labels = np.minimum(Y, 1)
+    classifier = small()
+    if changes.get("module") is Ngrams:
+        classifier = own(MLP)
+    usual = classifier.fit(data, labels).predict_proba(data)
+    changed = classifier.set_params(**changes).fit(data, labels).predict_proba(data)
     assert not np.array_equal(usual, changed)
 
 
-def test_output_kinds_are_three_ways_to_say_the_same() -> None:
-    linear = partial(nn.Linear, 6, 3)
-    heads = {
-        "logits": nn.Identity,
-        "log_probabilities": lambda: nn.LogSoftmax(1),
-        "probabilities": lambda: nn.Softmax(1),
-    }
-    results = {
-        kind: small(module=lambda head=head: nn.Sequential(linear(), head()), module_kwargs=None, output_kind=kind)
-        .fit(X, Y)
-        .predict_proba(X)
-        for kind, head in heads.items()
-    }
-    np.testing.assert_allclose(results["log_probabilities"], results["logits"], atol=1e-4)
-    np.testing.assert_allclose(results["probabilities"], results["logits"], atol=1e-4)
+def test_the_validation_fraction_changes_what_is_trained_on() -> None:
+    usual, more = (small(early_stopping=True, validation_fraction=share).fit(X, Y) for share in (0.1, 0.4))
+    assert not same_weights(usual, more)
 
 
-def test_a_module_that_returns_probabilities_as_logits_is_refused() -> None:
-    module = partial(nn.Sequential, nn.Linear(6, 3), nn.Softmax(1))
-    with pytest.raises(TrainingError, match=r"output_kind is 'logits', but the network returns probabilities"):
-        small(module=module, module_kwargs=None).fit(X, Y)
+def test_a_schedule_can_be_a_function() -> None:
+    assert same_weights(small(schedule=cosine).fit(X, Y), small(schedule="cosine").fit(X, Y))
 
 
-def test_a_module_with_too_few_outputs_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes"):
-        small(module=partial(nn.Linear, 6, 2), module_kwargs=None).fit(X, Y)
+def test_a_schedule_is_asked_for_every_step_from_0_to_1() -> None:
+    asked: list[float] = []
+
+    def note(progress: float) -> float:
+        asked.append(progress)
+        return 1.0
+
+    small(schedule=note, epochs=2).fit(X, Y)
+    assert asked == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
 
 
-def test_what_is_no_module_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"module returned a dict; it must return a torch.nn.Module"):
-        small(module=dict, module_kwargs=None).fit(X, Y)
+def test_the_optimizer_can_be_a_class_with_arguments() -> None:
+    named = small(optimizer="sgd", optimizer__weight_decay=0.01, epochs=1).fit(X, Y)
+    given = small(
+        optimizer=torch.optim.SGD,
+        optimizer__weight_decay=0.01,
+        optimizer__momentum=0.9,
+        optimizer__nesterov=True,
+        optimizer__fused=True,
+        epochs=1,
+    ).fit(X, Y)
+    assert same_weights(named, given)
 
 
-def test_wrong_settings_and_devices_are_errors_of_fit_not_of_construction() -> None:
-    with pytest.raises(ConfigError, match=r"schedule 'spiral' is unknown"):
-        small(schedule="spiral").fit(X, Y)
-    with pytest.raises(TrainingError, match=r"device 'cuda:99' was asked for"):
-        small(device="cuda:99").fit(X, Y)
-
-
-def test_the_same_data_in_every_container_gives_the_same_weights() -> None:
-    reference = small().fit(X, Y)
-    columns = [f"f{n}" for n in range(6)]
-    for data in (torch.from_numpy(X), pd.DataFrame(X, columns=columns), X.tolist(), sparse.csr_matrix(X)):
-        assert same_weights(small().fit(data, Y), reference)
-
-
-def test_sparse_rows_reach_a_module_that_takes_them() -> None:
-    data = sparse.csr_matrix(np.where(X > 0.5, X, 0))
-    classifier = small(module=Ngrams, module_kwargs=None, epochs=30, learning_rate=0.1)
-    assert classifier.fit(data, Y).score(data, Y) > 0.6
-
-
-@pytest.mark.parametrize("kind", ["array", "tensor", "frame", "sparse"])
-def test_row_numbers_of_a_bound_dataset_are_as_good_as_its_rows(kind: str) -> None:
-    dataset = {"array": X, "tensor": torch.from_numpy(X), "frame": pd.DataFrame(X), "sparse": sparse.csr_matrix(X)}[
-        kind
+def test_a_small_gradient_clip_bounds_a_step_of_plain_descent() -> None:
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 1000, "schedule": "constant", "learning_rate": 1.0}
+    start = nn.Linear(6, 3)
+    moved = own(start, optimizer=torch.optim.SGD, gradient_clip=0.01, **settings).fit(X, Y).module_
+    steps = [
+        after.detach() - before.detach() for after, before in zip(moved.parameters(), start.parameters(), strict=True)
     ]
-    rows, held_out = np.arange(0, 120, 2), np.arange(1, 120, 2)
-    bound = small(dataset=dataset).fit(rows, Y[rows])
-    plain = small().fit(X[rows], Y[rows])
-    assert same_weights(bound, plain)
-    np.testing.assert_array_equal(bound.predict_proba(held_out), plain.predict_proba(X[held_out]))
-    np.testing.assert_array_equal(bound.predict_proba(held_out[:, None]), bound.predict_proba(held_out))
+    norm = math.sqrt(sum(float((step**2).sum()) for step in steps))
+    assert norm == pytest.approx(0.01, rel=1e-4)
 
 
-def images() -> tuple[ImageInputs, np.ndarray]:
+def test_an_average_of_the_weights_is_not_the_last_of_them() -> None:
+    last: list[torch.Tensor] = []
+    classifier = small(
+        average_share=0.5, callbacks=[lambda _, module: last.append(module.layers[1].weight.detach().clone())]
+    ).fit(X, Y)
+    assert not torch.equal(classifier.module_.layers[1].weight, last[-1])
+
+
+def test_parameters_stay_in_float32_under_bfloat16_and_become_float64_on_demand() -> None:
+    for precision, dtype in (("bfloat16", torch.float32), ("float64", torch.float64), ("float32", torch.float32)):
+        classifier = small(precision=precision, epochs=1).fit(X, Y)
+        assert {parameter.dtype for parameter in classifier.module_.parameters()} == {dtype}
+        assert classifier.precision_ == precision
+
+
+def test_a_compiled_module_trains_to_the_same_weights_with_the_eager_backend() -> None:
+    compiled = small(compile={"backend": "eager"}, epochs=2).fit(X, Y)
+    plain = small(epochs=2).fit(X, Y)
+    assert same_weights(compiled, plain)
+    np.testing.assert_array_equal(compiled.predict_proba(X), plain.predict_proba(X))
+
+
+def test_a_compiled_module_can_stop_early() -> None:
+    settings: dict[str, Any] = {"early_stopping": True, "epochs": 3, "module__hidden": (7,)}
+    compiled = small(compile={"backend": "eager"}, **settings).fit(X, Y)
+    assert same_weights(compiled, small(**settings).fit(X, Y))
+
+
+def test_arguments_of_compile_reach_torch() -> None:
+    with pytest.raises(Exception, match=r"no_such_backend"):
+        small(compile={"backend": "no_such_backend"}).fit(X, Y)
+
+
+@pytest.mark.slow
+def test_a_module_compiled_by_inductor_predicts_nearly_the_same() -> None:
+    compiled = small(compile=True, epochs=2).fit(X, Y)
+    np.testing.assert_allclose(compiled.predict_proba(X), small(epochs=2).fit(X, Y).predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_worker_process_reads_a_dataset_to_the_same_weights() -> None:
+    ahead = small(num_workers=1, epochs=2).fit(RowDataset(X), Y)
+    here = small(epochs=2).fit(RowDataset(X), Y)
+    assert same_weights(ahead, here)
+    np.testing.assert_array_equal(ahead.predict_proba(RowDataset(X)), here.predict_proba(RowDataset(X)))
+
+
+def digit_images() -> tuple[np.ndarray, np.ndarray]:
     digits = load_digits()
-    pixels = (digits.images * 15).astype(np.uint8)[..., None]
-    order = np.random.default_rng(0).permutation(len(pixels))
-    return ImageInputs(pixels[order], np.argsort(order)), digits.target
-
-
-def test_bound_images_are_as_good_as_an_array_of_images() -> None:
-    dataset, labels = images()
-    classifier = small(module=SmallResNet, module_kwargs={"widths": (4, 8, 8)}, epochs=2, crop_padding=1, flip=True)
-    rows = np.arange(200, 400)
-    bound = clone(classifier).set_params(dataset=dataset).fit(rows, labels[rows])
-    pixels = np.ascontiguousarray(dataset.pixels[dataset.positions[rows]].transpose(0, 3, 1, 2))
-    plain = classifier.fit(pixels, labels[rows])
-    assert same_weights(bound, plain)
-    np.testing.assert_array_equal(bound.predict_proba(rows), plain.predict_proba(pixels))
+    return (digits.images[:100, None] * 15).astype(np.uint8), digits.target[:100]
 
 
 def test_cropping_and_flipping_change_training_and_prediction() -> None:
-    dataset, labels = images()
-    classifier = small(
-        module=SmallResNet, module_kwargs={"widths": (4, 8, 8)}, epochs=1, dataset=dataset, precision="float32"
-    )
-    rows = np.arange(100)
+    images, labels = digit_images()
+    classifier = own(SmallResNet, module__widths=(4, 8), epochs=1, precision="float32")
     results = [
-        classifier.set_params(crop_padding=padding, flip=flip).fit(rows, labels[rows]).predict_proba(rows)
+        classifier.set_params(crop_padding=padding, flip=flip).fit(images, labels).predict_proba(images)
         for padding, flip in ((0, False), (1, False), (0, True))
     ]
     assert not np.array_equal(results[0], results[1])
     assert not np.array_equal(results[0], results[2])
+    views = classifier.predict_proba(images)
+    assert not np.array_equal(classifier.set_params(flip=False).predict_proba(images), views)
 
 
-def test_cross_validation_over_row_numbers_is_that_over_rows() -> None:
-    rows = np.arange(len(X))
-    bound = cross_val_predict(small(dataset=X), rows, Y, cv=3, method="predict_proba")
-    plain = cross_val_predict(small(), X, Y, cv=3, method="predict_proba")
-    np.testing.assert_array_equal(bound, plain)
-
-
-def test_clones_share_the_bound_dataset_and_nothing_that_was_learned() -> None:
-    classifier = small(dataset=X).fit(np.arange(120), Y)
-    twin = clone(classifier)
-    assert twin.dataset is X
-    assert not hasattr(twin, "module_")
-    assert {**twin.get_params(), "dataset": None} == {**classifier.get_params(), "dataset": None}
-    assert copy.copy(classifier).dataset is X
-
-
-@pytest.mark.parametrize(
-    ("numbers", "message"),
-    [
-        (np.array([0, 120]), r"X asks for rows 0 to 120 of a dataset of 120: give 0 to 119"),
-        (np.array([-1, 3]), r"X asks for rows -1 to 3"),
-        (np.array([0.0, 1.0]), r"X holds row numbers, integers of shape \(n,\); got float64 \(2,\)"),
-        (np.zeros((2, 2), int), r"got int64 \(2, 2\)"),
-    ],
-)
-def test_wrong_row_numbers_are_refused(numbers: np.ndarray, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
-        small(dataset=X).fit(numbers, Y[:2])
-
-
-def test_row_numbers_and_labels_must_be_as_many() -> None:
-    with pytest.raises(ValueError, match=r"inconsistent numbers of samples"):
-        small(dataset=X).fit(np.arange(3), Y[:2])
-
-
-def test_examples_of_another_shape_are_refused() -> None:
-    stacked = X.reshape(120, 2, 3)
-    with pytest.raises(TrainingError, match=r"X has examples of shape \(2, 1\); the fit saw \(2, 3\)"):
-        small().fit(stacked, Y).predict(stacked[:, :, :1])
-
-
-def test_pickle_keeps_what_was_learned() -> None:
-    classifier = small().fit(X, Y)
-    again = pickle.loads(pickle.dumps(classifier))
-    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
-
-
-def test_pipeline_and_grid_search() -> None:
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), small()),
-        {"torchclassifier__module_kwargs": [{"hidden": (2,)}, {"hidden": (32,)}], "torchclassifier__epochs": [20]},
-        cv=3,
-        error_score="raise",
-    )
-    search.fit(X, Y)
-    assert search.best_score_ > 0.6
-    assert search.predict_proba(X).shape == (120, 3)
-
-
-def test_clean_learning_finds_planted_errors() -> None:
-    points, labels = make_classification(300, 6, n_informative=5, n_redundant=0, class_sep=2.5, random_state=1)
-    noisy = labels.copy()
-    wrong = np.random.default_rng(0).choice(300, 15, replace=False)
-    noisy[wrong] = 1 - noisy[wrong]
-    # An array of float32: CleanLearning hands its own copies on.
-    issues = CleanLearning(small(epochs=15), cv_n_folds=3, seed=0).find_label_issues(points.astype(np.float32), noisy)
-    found = set(np.flatnonzero(issues["is_label_issue"])) & set(wrong)
-    assert len(found) >= 11
-
-
-def test_on_epoch_and_losses_agree() -> None:
-    heard: list[tuple[int, int, float]] = []
-    classifier = small(on_epoch=lambda *state: heard.append(state)).fit(X, Y)
-    assert heard == [(n + 1, 5, loss) for n, loss in enumerate(classifier.losses_)]
+def test_images_in_memory_and_in_bfloat16_are_learned() -> None:
+    images, labels = digit_images()
+    classifier = own(SmallResNet, module__widths=(8, 16), epochs=12, batch_size=16, precision="bfloat16")
+    assert classifier.fit(images, labels).score(images, labels) > 0.8
 
 
 def test_a_module_is_told_sizes_only_where_it_takes_them() -> None:
@@ -298,17 +186,139 @@ def test_a_module_is_told_sizes_only_where_it_takes_them() -> None:
     def any_size(**sizes: Any) -> nn.Module:
         return nn.Linear(sizes["input_shape"][0], sizes["num_classes"])
 
-    for module in (sized, any_size, partial(nn.Linear, 6, 3)):
-        assert small(module=module, module_kwargs=None).fit(X, Y).predict_proba(X).shape == (120, 3)
+    class Inherits(nn.Linear):
+        pass
+
+    for module in (sized, any_size, partial(nn.Linear, 6, 3), partial(Inherits, 6, 3), lambda: nn.Linear(6, 3)):
+        assert own(module).fit(X, Y).predict_proba(X).shape == (120, 3)
+
+
+def test_sizes_given_as_arguments_win() -> None:
+    def wide(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        return nn.Linear(*input_shape, num_classes)
+
+    with pytest.raises(TrainingError, match=r"returned 5 columns for 3 classes"):
+        own(wide, module__num_classes=5).fit(X, Y)
+
+
+def test_a_module_without_a_constructor_of_its_own_is_built_without_sizes() -> None:
+    class Constant(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :3]
+
+    with pytest.raises(ConfigError, match=r"no parameter of the module is left to train: freeze fewer"):
+        own(Constant).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "message"),
+    [
+        (dict, TrainingError, r"module returned a dict; it must return a torch.nn.Module"),
+        (3, ConfigError, r"module 3 is a int; give a class or function that returns a torch.nn.Module"),
+        (None, ConfigError, r"module None is a NoneType; give a class or function"),
+        (partial(nn.Linear, 6, 2), TrainingError, r"returned 2 columns for 3 classes; its last layer must have"),
+        (partial(nn.Flatten, 0), TrainingError, r"returned \(48,\) for a batch of 8; it must return \(8, K\)"),
+        (lambda: nn.LSTM(6, 3), TrainingError, r"returned tuple for a batch of 8; it must return \(8, K\)"),
+    ],
+)
+def test_wrong_modules_are_refused(module: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        own(module).fit(X, Y)
+
+
+def test_arguments_for_a_module_that_is_built_already_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"module is a Linear already, so that module__bias would be lost"):
+        own(nn.Linear(6, 3), module__bias=False).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"schedule": "spiral"}, ConfigError, r"schedule 'spiral' is unknown: use one_cycle, "),
+        ({"optimizer": "adam"}, ConfigError, r"optimizer 'adam' is unknown: use adamw, sgd, muon"),
+        ({"optimizer__speed": 3}, ConfigError, r"optimizer 'adamw' does not take \{.*'speed': 3\}: "),
+        ({"optimizer": torch.optim.LBFGS}, ConfigError, r"LBFGS"),
+        ({"output_kind": "scores"}, ConfigError, r"output_kind 'scores' is unknown: use logits or log_probabilities"),
+        ({"device": "tpu"}, ConfigError, r"device 'tpu' is unknown"),
+        ({"device": "cuda:99"}, TrainingError, r"device 'cuda:99' was asked for"),
+        ({"precision": "float16"}, ConfigError, r"precision 'float16' is unknown"),
+        ({"epochs": 0}, ConfigError, r"epochs 0 must be positive"),
+        ({"batch_size": 0}, ConfigError, r"batch_size 0 must be positive"),
+        ({"learning_rate": -1.0}, ConfigError, r"-1\.0"),
+        ({"gradient_clip": 0.0}, ConfigError, r"gradient_clip 0\.0 must be positive"),
+        ({"label_smoothing": 1.0}, ConfigError, r"label_smoothing 1\.0 must be in 0\.\.1, below 1"),
+        ({"average_share": -0.1}, ConfigError, r"average_share -0\.1 must be in 0\.\.1, below 1"),
+        (
+            {"average_share": 0.5, "early_stopping": True},
+            ConfigError,
+            r"average_share averages the weights of the last steps, and early stopping does not know",
+        ),
+        ({"early_stopping": True, "validation_fraction": 1.0}, ConfigError, r"validation_fraction 1\.0 must be"),
+        ({"frozen": ("body.*",)}, ConfigError, r"frozen: 'body\.\*' matches no parameter .* It has layers\.1\.weight"),
+        ({"learning_rate_factors": {"x": 1.0}}, ConfigError, r"learning_rate_factors: 'x' matches no parameter"),
+        ({"frozen": ("*",)}, ConfigError, r"no parameter of the module is left to train"),
+        ({"class_weight": "even"}, ConfigError, r"class_weight 'even' is unknown: use 'balanced', a dict or None"),
+        ({"class_weight": {7: 1.0}}, ConfigError, r"class_weight has 7, which is not among the classes \[0, 1, 2\]"),
+        ({"learning_rate": 1e30}, TrainingError, r"the loss is not finite \(epoch \d, batch \d, learning rate "),
+    ],
+    ids=repr,
+)
+def test_wrong_settings_are_errors_of_fit_not_of_construction(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    classifier = small(**changes)
+    with pytest.raises(error, match=message):
+        classifier.fit(X, Y)
+
+
+def test_a_wrong_patience_is_called_by_the_name_that_the_user_gave_it() -> None:
+    with pytest.raises(ConfigError, match=r"n_iter_no_change 0 must be positive"):
+        small(early_stopping=True, n_iter_no_change=0).fit(X, Y)
+
+
+def test_an_unknown_parameter_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(TypeError, match=r"TorchClassifier has no parameter 'epoch'; it has .*epochs, .*optimizer__"):
+        own(MLP, epoch=3)
+    with pytest.raises(ValueError, match=r"Invalid parameter 'epoch' for estimator TorchClassifier"):
+        small().set_params(epoch=3)
+
+
+def test_nested_arguments_are_parameters_like_any_other() -> None:
+    classifier = small(optimizer__weight_decay=0.5)
+    assert classifier.get_params()["module__hidden"] == (8,)
+    assert classifier.get_params()["optimizer__weight_decay"] == 0.5
+    assert classifier.set_params(module__hidden=(3,), epochs=1) is classifier
+    assert classifier.get_params()["module__hidden"] == (3,)
+    assert weights(classifier.fit(X, Y))["layers.1.weight"].shape == (3, 6)
+    assert "module__hidden=(3,)" in repr(classifier)
+
+
+def test_nested_arguments_of_one_classifier_are_not_those_of_another() -> None:
+    first = own(MLP)
+    first.set_params(module__hidden=(2,))
+    assert "module__hidden" not in own(MLP).get_params()
+
+
+def test_a_classifier_that_was_not_fitted_says_so() -> None:
+    for method in ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"):
+        with pytest.raises(NotFittedError, match=r"not fitted yet"):
+            getattr(small(), method)(X)
+    with pytest.raises(NotFittedError, match=r"not fitted yet"):
+        small().save("nowhere")
+
+
+def test_a_dense_network_with_normalisation_learns() -> None:
+    assert own(Normed, epochs=60, batch_size=16).fit(X, Y).score(X, Y) > 0.75
+
+
+def test_integers_of_a_table_are_numbers_for_a_dense_network() -> None:
+    assert same_weights(small().fit(WHOLE, Y), small().fit(WHOLE.astype(np.float32), Y))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_repeats_itself_and_its_pickle_predicts_on_a_cpu() -> None:
-    dataset, labels = images()
-    classifier = small(module=SmallResNet, module_kwargs=None, dataset=dataset, device="cuda", crop_padding=1)
-    rows = np.arange(400)
-    first, again = (clone(classifier).fit(rows, labels[rows]) for _ in range(2))
-    assert same_weights(first, again)
-    moved = pickle.loads(pickle.dumps(first)).set_params(device="cpu")
-    np.testing.assert_allclose(moved.predict_proba(rows), first.predict_proba(rows), atol=0.05)
+def test_a_gpu_repeats_itself() -> None:
+    images, labels = digit_images()
+    classifier = own(SmallResNet, device="cuda", crop_padding=1)
+    first = classifier.fit(images, labels).predict_proba(images)
+    np.testing.assert_array_equal(classifier.fit(images, labels).predict_proba(images), first)

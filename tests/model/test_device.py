@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from labelaudit.errors import ConfigError, TrainingError
-from labelaudit.model.device import autocast, device_facts, repeatable, resolve_device, resolve_precision, seeded
+from labelaudit.model.device import (
+    autocast,
+    device_facts,
+    input_dtype,
+    repeatable,
+    resolve_device,
+    resolve_precision,
+    seeded,
+)
 
 CPU = torch.device("cpu")
 CONVOLUTION, DENSE = nn.Conv2d(1, 1, 3), nn.Linear(2, 2)
@@ -31,7 +39,7 @@ def test_an_unknown_device_is_refused(name: str) -> None:
 
 
 def test_precision_that_is_given_is_taken() -> None:
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float64"):
         assert resolve_precision(precision, CPU, DENSE) == precision
     with pytest.raises(ConfigError, match=r"precision 'float16' is unknown: use one of auto, float32, bfloat16"):
         resolve_precision("float16", CPU, DENSE)
@@ -48,6 +56,13 @@ def test_autocast_computes_in_the_precision() -> None:
         assert DENSE(x).dtype == torch.bfloat16
     with autocast(CPU, "float32"):
         assert DENSE(x).dtype == torch.float32
+
+
+def test_only_float64_changes_the_type_of_inputs_and_parameters() -> None:
+    assert input_dtype("float64") == torch.float64
+    assert {input_dtype(precision) for precision in ("auto", "float32", "bfloat16")} == {torch.float32}
+    with autocast(CPU, "float64"):
+        assert DENSE(torch.ones(1, 2)).dtype == torch.float32
 
 
 def test_seeded_repeats_and_leaves_the_global_generator_alone() -> None:

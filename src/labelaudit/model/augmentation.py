@@ -38,9 +38,10 @@ def views(images: torch.Tensor, *, padding: int, flip: bool) -> Iterator[torch.T
         rows = (torch.arange(height, device=images.device) + down).clamp_(0, height - 1)
         columns = (torch.arange(width, device=images.device) + right).clamp_(0, width - 1)
         moved = images.index_select(2, rows).index_select(3, columns)
+        mirrored = moved.flip(3) if flip else None  # before a module may write into `moved`
         yield moved
-        if flip:
-            yield moved.flip(3)
+        if mirrored is not None:
+            yield mirrored
 
 
 def _pick(images: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:

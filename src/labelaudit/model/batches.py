@@ -1,25 +1,32 @@
-"""How a batch is taken from what an estimator is trained on: by row numbers, without a DataLoader.
+"""How batches are taken from what an estimator is trained on: by row numbers, copying nothing but the batch.
 
-Each kind of data has a class with the shape of one example and `take(rows)`, which returns a batch on the
-device. Data that fits is moved to the device once; pixels on a CPU stay in their memory map, so that folds
-trained side by side share them.
+Each kind of data has a class with the shape of one example, `take(rows)`, which returns one batch on the
+device, and `batches(chunks)`, which returns many. Arrays that fit are moved to a GPU once; on a CPU they are
+read where they are, so that folds trained side by side share them. A torch Dataset goes through a DataLoader.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from labelaudit.errors import TrainingError
+from labelaudit.errors import InputError
 from labelaudit.model.inputs import ImageInputs
 
 # Pixels are copied to a GPU while they take less than this share of its free memory: the rest is for
 # activations, and for the other folds that may train on the same card.
 _DEVICE_SHARE = 0.25
+# What torch can gather rows of; other types of NumPy are converted as a whole.
+_GATHERED = frozenset(
+    np.dtype(name) for name in ("float32", "float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
+)
 
 
 class Rows(Protocol):
@@ -32,54 +39,68 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        """The examples `rows` (B,) int64 as one batch (B, *shape) on the device."""
+        """The examples `rows` (B,) int64 (on the CPU) as one batch (B, *shape) on the device: a copy."""
+
+    def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """`take` of each chunk, in order."""
 
 
-class ArrayRows:
-    """Rows of a tensor or an array (N, ...): uint8 stays uint8, int64 stays int64, the rest is float32."""
+class InMemory:
+    """What is in memory is taken when it is asked for."""
 
-    def __init__(self, data: torch.Tensor | np.ndarray, device: torch.device) -> None:
-        values = torch.as_tensor(_readable(data))
-        kept = values if values.dtype in (torch.uint8, torch.int64) else values.to(torch.float32)
-        self._data = kept.to(device)
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        return map(self.take, chunks)
+
+
+class ArrayRows(InMemory):
+    """Rows of a tensor or an array (N, ...), handed on as `floats`, or as `integers` where they are integers."""
+
+    def __init__(
+        self, data: torch.Tensor | np.ndarray, device: torch.device, *, floats: torch.dtype, integers: torch.dtype
+    ) -> None:
+        values = data.detach() if isinstance(data, torch.Tensor) else shared_tensor(data)
+        self._data = values.to(device)
+        self._dtype = floats if _is_fractional(values.dtype) else integers
         self.shape = tuple(values.shape[1:])
 
     def __len__(self) -> int:
         return len(self._data)
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        return self._data.index_select(0, rows.to(self._data.device))
+        return self._data.index_select(0, rows.to(self._data.device)).to(self._dtype)
 
 
-class ImageRows:
+class ImageRows(InMemory):
     """Images (C, H, W) uint8 out of an array of pixels, through positions; batches are channels-last."""
 
-    def __init__(self, images: ImageInputs, device: torch.device) -> None:
-        self._images = images
+    def __init__(self, images: ImageInputs, device: torch.device, *, integers: torch.dtype) -> None:
         self._device = device
+        self._dtype = integers
         self.shape = images.shape[1:]
-        self._resident = _copy_that_fits(images.pixels, device)
+        self._pixels = _on_device_if_it_fits(images.pixels, device)
         self._positions = torch.from_numpy(np.array(images.positions, np.int64))
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        positions = self._positions[rows]
-        if self._resident is None:
-            pixels = torch.from_numpy(self._images.pixels[positions.numpy()]).to(self._device)
-        else:
-            pixels = self._resident.index_select(0, positions.to(self._device))
-        return pixels.permute(0, 3, 1, 2)
+        positions = self._positions[rows].to(self._pixels.device)
+        pixels = self._pixels.index_select(0, positions).to(self._device)
+        return pixels.permute(0, 3, 1, 2).to(self._dtype)
 
 
-class SparseRows:
-    """Rows of a CSR matrix (N, D) as float32: sparse COO batches for a module that takes them, else dense."""
+class SparseRows(InMemory):
+    """Rows of a CSR matrix (N, D) as `floats`: sparse COO batches for a module that takes them, else dense."""
 
-    def __init__(self, matrix: sparse.csr_matrix, device: torch.device, *, keep_sparse: bool) -> None:
+    def __init__(
+        self, matrix: sparse.csr_matrix, device: torch.device, *, floats: torch.dtype, keep_sparse: bool
+    ) -> None:
         self._indptr = torch.from_numpy(matrix.indptr.astype(np.int64))
         self._indices = torch.from_numpy(matrix.indices.astype(np.int64)).to(device)
-        self._values = torch.from_numpy(matrix.data.astype(np.float32)).to(device)
+        self._values = shared_tensor(matrix.data).to(device, floats)
         self._device = device
         self._keep_sparse = keep_sparse
         self.shape = (matrix.shape[1],)
@@ -102,35 +123,187 @@ class SparseRows:
         return batch if self._keep_sparse else batch.to_dense()
 
 
-def bind_rows(data: Any, device: torch.device, *, keep_sparse: bool = False) -> Rows:
-    """`data` (tensor, array, DataFrame of numbers, scipy sparse matrix or `ImageInputs`) as rows on `device`.
+class DatasetRows:
+    """Items of a map-style torch Dataset: x, or (x, ...) of which the first counts; labels are given apart.
 
-    Raises `TrainingError` for anything else.
+    `num_workers` > 0 reads ahead in so many spawned processes, which stay between epochs.
     """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        device: torch.device,
+        *,
+        floats: torch.dtype,
+        integers: torch.dtype,
+        num_workers: int = 0,
+        first: int = 0,
+    ) -> None:
+        self._inputs = _Inputs(dataset)
+        self._device = device
+        self._floats, self._integers = floats, integers
+        self._chunks = _Chunks()
+        self._loader = DataLoader(
+            self._inputs,
+            batch_sampler=self._chunks,
+            num_workers=num_workers,
+            multiprocessing_context="spawn" if num_workers else None,
+            persistent_workers=num_workers > 0,
+            pin_memory=device.type == "cuda",
+        )
+        self.shape = dataset_shape(dataset, first)
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        return next(self.batches([rows]))
+
+    def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        self._chunks.chunks = [chunk.tolist() for chunk in chunks]
+        for batch in self._loader:
+            dtype = self._floats if _is_fractional(batch.dtype) else self._integers
+            yield batch.to(self._device, dtype, non_blocking=True)
+
+
+class _Inputs(Dataset[Any]):
+    """The inputs of a dataset, without its labels."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, row: int) -> Any:
+        item = self._dataset[row]
+        value = item[0] if isinstance(item, tuple | list) else item
+        return shared_tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def dataset_shape(dataset: Dataset[Any], row: int = 0) -> tuple[int, ...]:
+    """The shape of one example of a map-style dataset."""
+    return tuple(torch.as_tensor(_Inputs(dataset)[row]).shape)
+
+
+class _Chunks:
+    """The batches of the next pass of a DataLoader."""
+
+    def __init__(self) -> None:
+        self.chunks: list[list[int]] = []
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.chunks)
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+
+def bind_rows(
+    data: Any,
+    device: torch.device,
+    module: nn.Module,
+    *,
+    floats: torch.dtype = torch.float32,
+    num_workers: int = 0,
+    first: int = 0,
+) -> Rows:
+    """`data` as rows on `device`: fractions as `floats`, integers in the type that `module` takes.
+
+    `data` is a tensor, an array, a DataFrame of numbers, a scipy sparse matrix, a map-style torch Dataset or
+    `ImageInputs`; of a Dataset, the row `first` tells the shape. Raises `InputError` for anything else.
+    """
+    check_kind(data)
+    integers = integer_dtype(module, floats)
     if isinstance(data, ImageInputs):
-        return ImageRows(data, device)
+        return ImageRows(data, device, integers=integers)
     if sparse.issparse(data):
         matrix = data.tocsr()
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
-        return SparseRows(matrix, device, keep_sparse=keep_sparse)
+        keep_sparse = bool(getattr(module, "accepts_sparse", False))
+        return SparseRows(matrix, device, floats=floats, keep_sparse=keep_sparse)
     if isinstance(data, pd.DataFrame):
-        return ArrayRows(data.to_numpy(np.float32), device)
-    if isinstance(data, torch.Tensor | np.ndarray):
-        return ArrayRows(data, device)
-    raise TrainingError(
-        f"cannot train on a {type(data).__name__}: give a tensor, an array, a DataFrame of numbers, "
-        "a scipy sparse matrix or ImageInputs."
-    )
+        return ArrayRows(data.to_numpy(), device, floats=floats, integers=integers)
+    if isinstance(data, Dataset):
+        return DatasetRows(data, device, floats=floats, integers=integers, num_workers=num_workers, first=first)
+    return ArrayRows(data, device, floats=floats, integers=integers)
 
 
-def _readable(data: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-    # torch cannot mark a tensor as read only, so it warns about arrays that are.
-    return data.copy() if isinstance(data, np.ndarray) and not data.flags.writeable else data
+def check_kind(data: Any) -> None:
+    """Raise `InputError` unless `bind_rows` takes data of this type."""
+    known = isinstance(data, ImageInputs | pd.DataFrame | torch.Tensor | np.ndarray | Dataset) or sparse.issparse(data)
+    if not known or isinstance(data, IterableDataset):
+        raise InputError(
+            f"cannot train on a {type(data).__name__}: give a tensor, an array, a DataFrame of numbers, "
+            "a scipy sparse matrix, a map-style torch Dataset or ImageInputs."
+        )
 
 
-def _copy_that_fits(pixels: np.ndarray, device: torch.device) -> torch.Tensor | None:
+def integer_dtype(module: nn.Module, floats: torch.dtype) -> torch.dtype:
+    """The type in which integers reach `module`.
+
+    It is what one of its layers declares as `integer_dtype` (`Pixels` takes uint8), int64 for a module with
+    embeddings, else `floats`.
+    """
+    for layer in module.modules():
+        declared = getattr(layer, "integer_dtype", None)
+        if isinstance(declared, torch.dtype):
+            return declared
+    embeds = any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())
+    return torch.int64 if embeds else floats
+
+
+def as_numpy(values: Any) -> Any:
+    """Tensors as arrays, or scipy matrices where they are sparse; everything else as it is."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    sparsely = is_sparse_tensor(values)
+    values = values.detach().cpu()
+    values = values.float() if values.dtype == torch.bfloat16 else values
+    if sparsely:
+        coordinates = values.to_sparse_coo().coalesce()
+        return sparse.csr_array(
+            (coordinates.values().numpy(), coordinates.indices().numpy()), shape=tuple(values.shape)
+        )
+    return values.numpy()
+
+
+def is_sparse_tensor(values: Any) -> bool:
+    return isinstance(values, torch.Tensor) and values.layout != torch.strided
+
+
+def shared_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over the memory of `array`, also where it is read only; a copy where torch cannot share it.
+
+    The tensor must not be written to.
+    """
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype not in _GATHERED:
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
+    if any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    if not array.flags.writeable:
+        # torch has no read-only tensors and warns; the same memory is shown to it as writeable.
+        array = np.asarray(_Writeable(array))
+    return torch.from_numpy(array)
+
+
+class _Writeable:
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def _is_fractional(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype == torch.bool
+
+
+def _on_device_if_it_fits(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    shared = shared_tensor(pixels)
     if device.type != "cuda" or pixels.nbytes > _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return None
-    return torch.from_numpy(np.array(pixels)).to(device)
+        return shared
+    return shared.to(device)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
 from torch import nn
 
 from labelaudit.errors import ConfigError
+from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet
+from labelaudit.model.weights import load_weights
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": SmallResNet, "mlp": MLP, "ngrams": Ngrams}
 
@@ -78,11 +78,13 @@ def _imported(name: str) -> Callable[..., nn.Module]:
 def _torchvision_classifier(
     name: str, num_classes: int, input_shape: tuple[int, ...], kwargs: dict[str, Any]
 ) -> nn.Module:
+    import torchvision  # takes seconds, and most folds do without
+
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise ConfigError(_unknown(f"network 'torchvision:{name}'", name, known))
     weights = kwargs.pop("weights", None)
-    path = Path(weights) if weights is not None and Path(weights).suffix in {".pt", ".pth"} else None
+    path = Path(weights) if weights is not None and Path(weights).suffix in {".pt", ".pth", ".safetensors"} else None
     try:
         published = None if weights is None or path else torchvision.models.get_model_weights(name)[weights]
     except KeyError as error:
@@ -93,7 +95,8 @@ def _torchvision_classifier(
     except TypeError as error:
         raise ConfigError(f"torchvision:{name} does not take model.kwargs {kwargs}: {error}.") from error
     if path:
-        _load_weights(module, path)
+        # The last layer is replaced anyway, so its number of classes may differ.
+        load_weights(module, path, but=last_layer(module)[0])
     replace_head(module, num_classes)
     return nn.Sequential(Pixels(IMAGENET_MEAN, IMAGENET_STD, channels=3), module)
 
@@ -103,36 +106,12 @@ def replace_head(module: nn.Module, num_classes: int) -> None:
 
     Raises `ConfigError` where there is none.
     """
-    heads = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    name, layer = heads[-1] if heads else ("", None)
-    parent = module.get_submodule(name.rpartition(".")[0])
-    child = name.rpartition(".")[2]
+    name, layer = last_layer(module)
+    parent, child = module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]
     if isinstance(layer, nn.Linear):
         setattr(parent, child, nn.Linear(layer.in_features, num_classes))
-    elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
-        setattr(parent, child, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))
     else:
-        raise ConfigError(f"{type(module).__name__} has no last linear layer to replace for {num_classes} classes.")
-
-
-def _load_weights(module: nn.Module, path: Path) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        head = list(module.state_dict())[-2:]
-        # The last layer is replaced anyway, so its number of classes may differ.
-        kept = {key: value for key, value in state.items() if key not in head}
-        missing, unexpected = module.load_state_dict(kept, strict=False)
-    except Exception as error:  # torch raises what it likes about a wrong file
-        first_line = str(error).partition("\n")[0]
-        raise ConfigError(
-            f"weights {str(path)!r} cannot be loaded ({first_line[:200]}). Give a state dict of this very "
-            "network, saved with torch.save(module.state_dict(), path)."
-        ) from error
-    if unexpected or set(missing) - set(head):
-        raise ConfigError(
-            f"weights {str(path)!r} are of another network: {len(missing)} entries are missing and "
-            f"{len(unexpected)} unknown. Save them from the network that model.network names."
-        )
+        setattr(parent, child, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:

@@ -3,256 +3,460 @@
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable
-from typing import Any, Self
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 from torch import nn
 
-from labelaudit.errors import TrainingError
-from labelaudit.model.batches import Rows, bind_rows
-from labelaudit.model.device import repeatable, resolve_device, resolve_precision, seeded
+from labelaudit.errors import InputError
+from labelaudit.model import saving
+from labelaudit.model.batches import Rows, as_numpy
+from labelaudit.model.device import input_dtype, repeatable, resolve_device, resolve_precision, seeded
+from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
+from labelaudit.model.layer_values import layer_values
+from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import MLP
-from labelaudit.model.training import OnEpoch, Training, check_outputs, predict, train
+from labelaudit.model.optimizers import Optimizer, freeze, make_optimizer
+from labelaudit.model.outputs import check_output_kind, check_outputs
+from labelaudit.model.schedules import Schedule, constant, resolve_schedule
+from labelaudit.model.splits import validation_split
+from labelaudit.model.targets import class_weights, encoded, row_weights
+from labelaudit.model.training import Callback, Epoch, Labeled, Training, predict, train
 
 # Rows whose outputs are looked at before the first step.
 _PROBE_ROWS = 8
-# What arrays are checked for and turned into; images keep their uint8.
-_CHECKS = {"accept_sparse": "csr", "dtype": [np.float32, np.uint8], "allow_nd": True}
 
 
-class TorchClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Trains a fresh module in every `fit`, and predicts class probabilities with it.
+class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, TorchEstimator):  # type: ignore[misc]
+    """Trains a torch module, and predicts class probabilities with it.
 
-    X is an array, a tensor or a DataFrame of numbers (n, features) or an array (n, ...); a scipy sparse
-    matrix (n, features); or, with `dataset`, the numbers (n,) of rows of that dataset, so that nothing is
-    copied per fold. The same seed, threads and machine give the same weights; torch's global random state
-    is left as it was.
+    X is an array (n, ...) of any number type, a tensor on any device, a DataFrame of numbers, a scipy sparse
+    matrix, or a map-style torch Dataset; with `dataset`, the numbers (n,) of rows of that dataset, so that
+    nothing is copied per fold. y (n,) has any label type. Data is read where it is and never changed; results
+    are NumPy arrays of their own, with columns in the order of `classes_`.
+
+    Every `fit` trains a fresh module: what `module` returns, or a copy where `module` is a torch.nn.Module. The
+    same seed, threads and machine give the same weights, whatever ran before, and torch's global random state
+    is left as it was. Arguments of the module and the optimizer are parameters with nested names:
+    `module__hidden=(64,)`, `optimizer__weight_decay=1e-3`.
 
     Args:
-        module: class or function that returns a torch.nn.Module with outputs (B, num_classes). It is called
-            with `module_kwargs`, and with `num_classes` and `input_shape` (of one example) where it takes
-            them. A module with `accepts_sparse = True` gets sparse COO batches for sparse X.
-        module_kwargs: arguments of `module`.
-        output_kind: what the module returns: "logits", "log_probabilities" or "probabilities".
-        optimizer: "adamw" or "sgd" (Nesterov momentum 0.9).
+        module: class or function that returns a torch.nn.Module with outputs (B, K), or such a module. It is
+            called with its nested arguments, and with `num_classes` and `input_shape` (of one example) where it
+            takes them. Modules get float32; integers where a layer is an embedding or has an `integer_dtype`;
+            sparse COO batches for sparse X where they have `accepts_sparse = True`.
+        output_kind: what the module returns: "logits", "log_probabilities" or "probabilities"; checked.
+        optimizer: "adamw", "sgd" (Nesterov momentum 0.9), "muon" (see `labelaudit.model.muon`) or a class of
+            torch.optim. `optimizer__weight_decay` is for weights; biases and normalisation layers do not decay.
         learning_rate: the peak of the schedule.
-        weight_decay: of weights; biases and normalisation layers do not decay.
+        learning_rate_factors: factors of the learning rate by pattern of parameter names (`fnmatch`), such as
+            {"backbone.*": 0.1}; the first that matches counts.
+        frozen: patterns of the names of parameters that stay as they are; so do the statistics of their layers.
         epochs, batch_size: batches of one epoch differ by one row at most.
-        schedule: "one_cycle", "cosine" or "constant".
+        schedule: "one_cycle", "triangular", "cosine", "constant", or a function from 0..1 (the course of the
+            training) to a share of the learning rate.
+        class_weight: None, "balanced", or a dict from label to weight.
         label_smoothing: share of the target that is spread over all classes.
+        gradient_clip: largest norm of the gradient of a step, or None.
         average_share: share of all steps over which the weights are averaged (exponentially); 0 for none.
+        early_stopping: hold out `validation_fraction` of the rows (stratified; by groups where `fit` gets them),
+            stop after `n_iter_no_change` epochs without a lower loss there, keep the weights of the best one.
         crop_padding: images are shifted by up to so many pixels in training.
         flip: half of the images are mirrored in training. Predictions are averaged over a few such views.
-        device: "auto" (CUDA if there), "cpu", "cuda" or "cuda:<number>".
-        precision: "auto", "float32" or "bfloat16" (autocast).
-        seed: of initial weights, dropout, order and augmentation.
-        dataset: array, tensor, sparse matrix, DataFrame or `ImageInputs` (N rows) that X then counts into.
-        on_epoch: called as on_epoch(epoch, epochs, mean loss) after each epoch.
+        warm_start: `fit` goes on with the weights of the fit before.
+        device: "auto" (CUDA if there), "cpu", "cuda" or "cuda:<number>"; never another one than asked for.
+        precision: "auto", "float32", "bfloat16" (autocast) or "float64".
+        compile: train through torch.compile; a dict holds its arguments.
+        num_workers: processes that read a torch Dataset ahead; 0 reads it in this one.
+        random_state: seed of initial weights, dropout, order and augmentation; None for another one each time.
+        dataset: array, tensor, sparse matrix, DataFrame, torch Dataset or `ImageInputs` (N rows) that X counts
+            into. Clones share it.
+        callbacks: functions (epoch, module) called after each `Epoch`; training ends where one returns True.
+        verbose: a line on standard error after each epoch.
 
     Attributes:
-        classes_ (K,), n_features_in_, module_ (on the CPU), device_, precision_, losses_ (one per epoch).
+        classes_ (K,); n_features_in_, feature_names_in_ as in scikit-learn; n_iter_, epochs trained in all;
+        history_, a dict for each epoch of the last fit (see `Epoch`); module_, device_, precision_,
+        input_shape_ (of one example).
     """
+
+    _nesting: ClassVar[tuple[str, ...]] = ("module", "optimizer")
+
+    n_iter_: int
+    _optimizer: Optimizer | None
 
     def __init__(
         self,
-        module: Callable[..., nn.Module] = MLP,
+        module: Callable[..., nn.Module] | nn.Module = MLP,
         *,
-        module_kwargs: dict[str, Any] | None = None,
         output_kind: str = "logits",
-        optimizer: str = "adamw",
+        optimizer: str | Callable[..., Optimizer] = "adamw",
         learning_rate: float = 1e-2,
-        weight_decay: float = 1e-4,
+        learning_rate_factors: Mapping[str, float] | None = None,
+        frozen: Sequence[str] = (),
         epochs: int = 20,
         batch_size: int = 64,
-        schedule: str = "one_cycle",
+        schedule: str | Schedule = "one_cycle",
+        class_weight: str | Mapping[Any, float] | None = None,
         label_smoothing: float = 0.0,
+        gradient_clip: float | None = None,
         average_share: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
         crop_padding: int = 0,
         flip: bool = False,
+        warm_start: bool = False,
         device: str = "auto",
         precision: str = "auto",
-        seed: int = 0,
+        compile: bool | Mapping[str, Any] = False,
+        num_workers: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
         dataset: Any = None,
-        on_epoch: OnEpoch | None = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool = False,
+        **module__and_optimizer__arguments: Any,
     ) -> None:
         self.module = module
-        self.module_kwargs = module_kwargs
         self.output_kind = output_kind
         self.optimizer = optimizer
         self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+        self.learning_rate_factors = learning_rate_factors
+        self.frozen = frozen
         self.epochs = epochs
         self.batch_size = batch_size
         self.schedule = schedule
+        self.class_weight = class_weight
         self.label_smoothing = label_smoothing
+        self.gradient_clip = gradient_clip
         self.average_share = average_share
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.crop_padding = crop_padding
         self.flip = flip
+        self.warm_start = warm_start
         self.device = device
         self.precision = precision
-        self.seed = seed
+        self.compile = compile
+        self.num_workers = num_workers
+        self.random_state = random_state
         self.dataset = dataset
-        self.on_epoch = on_epoch
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self._store_nested(module__and_optimizer__arguments)
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on X with the labels `y` (n,) of any type.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Train on X (n rows) with the labels `y` (n,) of any type.
 
-        Raises `TrainingError` (device missing, loss not finite, outputs not of `output_kind`), `ConfigError`
-        (a setting is unknown), or scikit-learn's ValueError where X or y cannot be used.
+        Args:
+            sample_weight: (n,) weights of the rows in the loss; only their ratios count.
+            groups: (n,) rows of one group stay on one side of the inner split of `early_stopping`.
+
+        Raises:
+            InputError: X, y, weights or groups cannot be used; scikit-learn's own checks raise ValueError.
+            TrainingError: the device is missing, the loss is not finite, the outputs are not of `output_kind`.
+            ConfigError: a setting is unknown or out of range.
         """
-        data, index, labels = self._training_data(X, y)
-        check_classification_targets(labels)
-        self.classes_, targets = np.unique(labels, return_inverse=True)
-        device = resolve_device(self.device)
-        with seeded(self.seed, device), repeatable(device):
-            rows, module = self._module_for(data, device)
-            self.precision_ = resolve_precision(self.precision, device, module)
-            self._probe(module, rows, index)
-            self.losses_ = train(
-                module,
-                rows,
-                index,
-                torch.from_numpy(targets.astype(np.int64)),
-                self._training(),
-                device=device,
-                generator=torch.Generator().manual_seed(self.seed),
-                on_epoch=self.on_epoch,
-            )
-        self.device_ = str(device)
-        self.module_ = module.cpu().eval()
-        return self
+        return self._adopt(self._attempt()._fit(X, y, sample_weight, groups))
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train one epoch more on X and y, at the constant `learning_rate`, with the same optimizer as before.
+
+        `classes` (K,) are all labels that may ever come; the first call needs them. Raises as `fit` does.
+        """
+        return self._adopt(self._attempt()._partial_fit(X, y, classes, sample_weight))
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
+        fresh = not (self.warm_start and hasattr(self, "module_"))
+        data, index, labels = self._labeled_input(X, y, reset=fresh)
+        classes = np.unique(labels) if fresh else self.classes_
+        labeled = Labeled(index, encoded(labels, classes), self._weights(labels, classes, sample_weight))
+        return self._train(data, labeled, classes, groups, fresh=fresh)
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
+        fresh = not hasattr(self, "module_")
+        if fresh and classes is None:
+            raise InputError("the first call of partial_fit must be given all labels that may come, as classes=.")
+        known = np.unique(as_numpy(classes)) if fresh else self.classes_
+        if not fresh and classes is not None and not np.array_equal(np.unique(as_numpy(classes)), known):
+            raise InputError(f"classes {classes} differ from those of the calls before, {known}.")
+        data, index, labels = self._labeled_input(X, y, reset=fresh)
+        labeled = Labeled(index, encoded(labels, known), self._weights(labels, known, sample_weight))
+        return self._train(data, labeled, known, None, fresh=fresh, one_more=True)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities (n, K) float32, columns in the order of `classes_`; rows sum to 1."""
+        """Class probabilities (n, K) float32 (float64 if `precision` is); rows sum to 1.
+
+        Columns are in the order of `classes_`.
+        """
+        return self._predict(X, logarithms=False)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of class probabilities (n, K), exact also where a probability rounds to 0."""
+        return self._predict(X, logarithms=True)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Log-probabilities (n, K); for two classes the log-odds (n,) of the second."""
+        logs = self._predict(X, logarithms=True)
+        odds: np.ndarray = logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
+        return odds
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class (n,) of each row."""
+        best = self._predict(X, logarithms=True).argmax(axis=1)
+        classes: np.ndarray = self.classes_[best]
+        return classes
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy on X with the labels `y` (n,)."""
+        return float(super().score(X, as_numpy(y), sample_weight))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """What goes into the last linear layer (n, features) float32: features that the module has learned.
+
+        Where that layer runs at many places of an example, such as pixels, their mean.
+
+        Raises `ConfigError` where the module has no such layer.
+        """
+        module, rows, index, device = self._ready(X)
+        with repeatable(device):
+            layer = last_layer(module)[1]
+            parts = layer_values(
+                module,
+                layer,
+                rows,
+                index,
+                side="input",
+                batch_size=self.batch_size,
+                device=device,
+                precision=self.precision_,
+            )
+            features = torch.cat(list(parts))
+        # The layer may run at many places: at each pixel, or at each word.
+        places = features.shape[1] // self._n_features_out
+        if isinstance(layer, nn.Conv2d):
+            features = features.view(len(features), -1, places).mean(2)
+        else:
+            features = features.view(len(features), places, -1).mean(1)
+        result: np.ndarray = features.numpy()
+        return result
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and everything else (JSON) into `folder`; see `labelaudit.model.saving`."""
         check_is_fitted(self)
-        data, index = self._prediction_data(X)
+        saving.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, **params: Any) -> Self:
+        """The classifier that `save` wrote; `params` replace saved ones.
+
+        Functions and classes are not saved, but for those of labelaudit and torch.optim: give yours again, as
+        `module=MyModule`. A classifier of a GPU needs `device="cpu"` where there is none.
+
+        Raises `ConfigError` where one must be given, `StorageError` where the folder holds something else.
+        """
+        loaded: Self = saving.load(cls, Path(folder), params)
+        return loaded
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = []
+        tags.non_deterministic = False
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        layer = last_layer(self.module_)[1]
+        return int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
+
+    def _labeled_input(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, torch.Tensor | None, np.ndarray]:
+        """What rows are taken from, the numbers of the rows, and their labels."""
+        if y is None:
+            # The words of scikit-learn, whose tools look for them.
+            raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        data, index = self._input(X, reset=reset)
+        labels = column_or_1d(as_numpy(y), warn=True)
+        assert_all_finite(labels, input_name="y")
+        check_consistent_length(range(row_count(data) if index is None else len(index)), labels)
+        check_classification_targets(labels)
+        return data, index, labels
+
+    def _weights(self, labels: np.ndarray, classes: np.ndarray, sample_weight: Any) -> torch.Tensor | None:
+        """Weights (n,) with mean 1, of rows and classes together; None where all are the same."""
+        if sample_weight is None and self.class_weight is None:
+            return None
+        weights = row_weights(sample_weight, len(labels))
+        if self.class_weight is not None:
+            weights = weights * class_weights(self.class_weight, classes, labels, weights)
+        if not weights.sum() > 0:
+            raise InputError("all weights are zero: nothing is left to train on.")
+        return torch.from_numpy(weights / weights.mean()).to(input_dtype(self.precision))
+
+    def _train(
+        self, data: Any, labeled: Labeled, classes: np.ndarray, groups: Any, *, fresh: bool, one_more: bool = False
+    ) -> Self:
+        check_output_kind(self.output_kind)
+        device = resolve_device(self.device)
+        trained = 0 if fresh else self.n_iter_
+        seed = self._seed(trained)
+        labeled, validation = self._inner_split(labeled, groups, seed, one_more=one_more)
+        with seeded(seed, device), repeatable(device):
+            start = self._fresh if fresh else self._continued
+            module, rows, trainable = start(data, labeled, len(classes), device)
+            optimizer = self._optimizer if one_more and not fresh else None
+            if optimizer is None:
+                optimizer = self._new_optimizer(module, trainable)
+            precision = resolve_precision(self.precision, device, module)
+            history = train(
+                self._compiled(module),
+                rows,
+                labeled,
+                self._training(len(classes), precision, one_more=one_more),
+                optimizer,
+                device=device,
+                generator=torch.Generator().manual_seed(seed),
+                validation=validation,
+                callbacks=[*self.callbacks, *([_print_epoch] if self.verbose else [])],
+            )
+        self.classes_ = classes
+        self.input_shape_ = rows.shape
+        self.precision_ = precision
+        self.device_ = str(device)
+        self.history_ = [asdict(epoch) for epoch in history]
+        self.n_iter_ = trained + len(history)
+        self.module_ = module.eval()
+        self._trainable = trainable
+        self._optimizer = optimizer if one_more else None
+        return self
+
+    def _inner_split(
+        self, labeled: Labeled, groups: Any, seed: int, *, one_more: bool
+    ) -> tuple[Labeled, Labeled | None]:
+        """The rows to train on, and those held out for early stopping."""
+        if groups is not None:
+            groups = column_or_1d(as_numpy(groups))
+            check_consistent_length(labeled.targets, groups)
+        if not self.early_stopping or one_more:
+            return labeled, None
+        sides = validation_split(labeled.targets.numpy(), self.validation_fraction, groups=groups, seed=seed)
+        training, validating = (
+            Labeled(
+                labeled.numbers(torch.from_numpy(side)),
+                labeled.targets[side],
+                None if labeled.weights is None else labeled.weights[side],
+            )
+            for side in sides
+        )
+        if validating.weights is not None and not validating.weights.any():
+            raise InputError("the rows held out for early stopping all have weight zero: give more rows a weight.")
+        return training, validating
+
+    def _fresh(
+        self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
+    ) -> tuple[nn.Module, Rows, frozenset[str]]:
+        """A new module, what it is trained on, and the parameters that it wants trained."""
+        shape = example_shape(data, labeled.index)
+        module = self._new_module(num_classes=num_classes, input_shape=shape).to(device, input_dtype(self.precision))
+        if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
+            module = module.to(memory_format=torch.channels_last)
+        rows = self._bind(data, labeled.index, device, module)
+        probe = labeled.numbers(torch.arange(min(_PROBE_ROWS, len(labeled))))
+        module.eval()
+        with torch.no_grad():
+            outputs = module(rows.take(probe))
+        check_outputs(outputs, self.output_kind, num_classes, len(probe))
+        return module, rows, frozenset(name for name, value in module.named_parameters() if value.requires_grad)
+
+    def _continued(
+        self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
+    ) -> tuple[nn.Module, Rows, frozenset[str]]:
+        """The module of the fit before, and what it is trained on now."""
+        # Copies, together, so that the optimizer goes on with the parameters of the module.
+        module, self._optimizer = copy.deepcopy((self.module_.to(device), self._optimizer))
+        rows = self._bind(data, labeled.index, device, module)
+        check_shape(rows.shape, self.input_shape_)
+        return module, rows, self._trainable
+
+    def _new_optimizer(self, module: nn.Module, trainable: frozenset[str]) -> Optimizer:
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in trainable)
+        freeze(module, self.frozen)
+        return make_optimizer(
+            module,
+            self.optimizer,
+            learning_rate=self.learning_rate,
+            options=self._nested("optimizer"),
+            factors=self.learning_rate_factors or {},
+        )
+
+    def _compiled(self, module: nn.Module) -> nn.Module:
+        if self.compile is False:
+            return module
+        options = {} if self.compile is True else dict(self.compile)
+        return torch.compile(module, **options)  # type: ignore[return-value]
+
+    def _training(self, num_classes: int, precision: str, *, one_more: bool) -> Training:
+        return Training(
+            num_classes=num_classes,
+            epochs=1 if one_more else self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=constant if one_more else resolve_schedule(self.schedule),
+            label_smoothing=self.label_smoothing,
+            gradient_clip=self.gradient_clip,
+            output_kind=self.output_kind,
+            precision=precision,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+            average_share=0.0 if one_more else self.average_share,
+            n_iter_no_change=self.n_iter_no_change if self.early_stopping and not one_more else None,
+        )
+
+    def _ready(self, X: Any) -> tuple[nn.Module, Rows, torch.Tensor, torch.device]:
+        """The trained module, rows to predict from, which of them, and where."""
+        check_is_fitted(self)
+        data, index = self._input(X, reset=False)
         device = resolve_device(self.device)
         module = self.module_.to(device)
-        rows = bind_rows(data, device, keep_sparse=_accepts_sparse(module))
-        if rows.shape != self.input_shape_:
-            raise TrainingError(f"X has examples of shape {rows.shape}; the fit saw {self.input_shape_}.")
+        rows = self._bind(data, index, device, module)
+        check_shape(rows.shape, self.input_shape_)
+        return module, rows, torch.arange(len(rows)) if index is None else index, device
+
+    def _predict(self, X: Any, *, logarithms: bool) -> np.ndarray:
+        module, rows, index, device = self._ready(X)
         with repeatable(device):
-            probabilities = predict(
+            predicted = predict(
                 module,
                 rows,
                 index,
-                batch_size=max(self.batch_size, 256),
+                batch_size=self.batch_size,
+                num_classes=len(self.classes_),
                 device=device,
                 precision=self.precision_,
                 output_kind=self.output_kind,
                 crop_padding=self.crop_padding,
                 flip=self.flip,
+                logarithms=logarithms,
             )
-        self.module_.cpu()
-        return probabilities.numpy()
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class (n,) of each row."""
-        best = self.predict_proba(X).argmax(axis=1)
-        classes: np.ndarray = self.classes_[best]
-        return classes
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.non_deterministic = False
-        return tags
-
-    def __sklearn_clone__(self) -> Self:
-        # The bound dataset is shared: it is read only, and scikit-learn would copy it for every fold.
-        bare = copy.copy(self)
-        bare.dataset = None
-        twin: Self = BaseEstimator.__sklearn_clone__(bare)
-        twin.dataset = self.dataset
-        return twin
-
-    def _training_data(self, X: Any, y: Any) -> tuple[Any, torch.Tensor, np.ndarray]:
-        """What rows are taken from, the numbers of the rows, and their labels."""
-        if self.dataset is None:
-            values, labels = validate_data(self, X, y, **_CHECKS)
-            return values, torch.arange(values.shape[0]), labels
-        index = _row_numbers(X, _length(self.dataset))
-        labels = column_or_1d(y, warn=True)
-        check_consistent_length(index, labels)
-        self.n_features_in_ = 1
-        return self.dataset, index, labels
-
-    def _prediction_data(self, X: Any) -> tuple[Any, torch.Tensor]:
-        if self.dataset is None:
-            values = validate_data(self, X, reset=False, **_CHECKS)
-            return values, torch.arange(values.shape[0])
-        return self.dataset, _row_numbers(X, _length(self.dataset))
-
-    def _module_for(self, data: Any, device: torch.device) -> tuple[Rows, nn.Module]:
-        self.input_shape_ = tuple(int(size) for size in data.shape[1:])
-        sizes = {"num_classes": len(self.classes_), "input_shape": self.input_shape_}
-        module = self.module(**_accepted(self.module, sizes), **(self.module_kwargs or {}))
-        if not isinstance(module, nn.Module):
-            raise TrainingError(f"module returned a {type(module).__name__}; it must return a torch.nn.Module.")
-        module = module.to(device)
-        if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
-            module = module.to(memory_format=torch.channels_last)
-        return bind_rows(data, device, keep_sparse=_accepts_sparse(module)), module
-
-    def _probe(self, module: nn.Module, rows: Rows, index: torch.Tensor) -> None:
-        module.eval()
-        with torch.no_grad():
-            outputs = module(rows.take(index[:_PROBE_ROWS]))
-        check_outputs(outputs, self.output_kind, len(self.classes_))
-
-    def _training(self) -> Training:
-        return Training(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            label_smoothing=self.label_smoothing,
-            output_kind=self.output_kind,
-            precision=self.precision_,
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-            average_share=self.average_share,
-        )
+        result: np.ndarray = predicted.numpy()
+        return result
 
 
-def _accepts_sparse(module: nn.Module) -> bool:
-    return bool(getattr(module, "accepts_sparse", False))
-
-
-def _accepted(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a callable names, or all of them where it takes any."""
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # built-in types have no signature
-        return {}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return arguments
-    return {name: value for name, value in arguments.items() if name in parameters}
-
-
-def _length(dataset: Any) -> int:
-    return int(dataset.shape[0]) if sparse.issparse(dataset) else len(dataset)
-
-
-def _row_numbers(X: Any, length: int) -> torch.Tensor:
-    numbers = np.asarray(X)
-    numbers = numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise TrainingError(
-            f"with a bound dataset X holds row numbers, integers of shape (n,); got {numbers.dtype} {numbers.shape}."
-        )
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= length):
-        raise TrainingError(
-            f"X asks for rows {numbers.min()} to {numbers.max()} of a dataset of {length}: give 0 to {length - 1}."
-        )
-    return torch.from_numpy(numbers.astype(np.int64))
+def _print_epoch(epoch: Epoch, module: nn.Module) -> None:
+    checked = (
+        ""
+        if epoch.validation_loss is None
+        else f", validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.3f}"
+    )
+    sys.stderr.write(f"epoch {epoch.epoch}/{epoch.epochs}: loss {epoch.loss:.4f}{checked} ({epoch.seconds:.2f} s)\n")

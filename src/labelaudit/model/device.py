@@ -7,14 +7,16 @@ import functools
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from labelaudit.errors import ConfigError, TrainingError
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = ("auto", "float32", "bfloat16", "float64")
+_DTYPES = {"bfloat16": torch.bfloat16}
+_AS_IT_IS: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 def resolve_device(device: str) -> torch.device:
@@ -40,20 +42,28 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device, module: nn.Module) -> str:
-    """ "float32" or "bfloat16" (autocast) for a module on a device. Raises `ConfigError` for an unknown name.
+    """ "float32", "bfloat16" (autocast) or "float64" for a module on a device.
 
     "auto" takes bfloat16 where the hardware computes it natively and it pays: on CUDA from capability 8.0
     on; on a CPU with avx512_bf16, amx_bf16 or Arm's bf16 for convolutions only, where it was measured faster
     and not worse (see recipes.py). Small dense layers lose more in casts than they gain.
+
+    Raises `ConfigError` for an unknown name.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}.")
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
     convolutional = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
-    return "bfloat16" if convolutional and _cpu_has_bfloat16() else "float32"
+    pays = convolutional or device.type == "cuda"
+    return "bfloat16" if pays and computes_bfloat16(device) else "float32"
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16, and does not only convert from and to it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return _cpu_has_bfloat16()
 
 
 @functools.cache
@@ -65,9 +75,16 @@ def _cpu_has_bfloat16() -> bool:
     return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Context in which a module computes in `precision`; its parameters stay float32."""
-    return torch.autocast(device.type, dtype=_DTYPES[precision], enabled=precision != "float32")
+def input_dtype(precision: str) -> torch.dtype:
+    """The type of inputs and parameters; bfloat16 comes in by autocast."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Context in which a module computes in `precision`; its parameters keep their type."""
+    if precision not in _DTYPES:
+        return _AS_IT_IS  # entering torch.autocast takes as long as a small layer
+    return torch.autocast(device.type, dtype=_DTYPES[precision])
 
 
 @contextlib.contextmanager

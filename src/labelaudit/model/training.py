@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,107 +16,180 @@ from torch.nn import functional
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.augmentation import crop_and_flip, views
 from labelaudit.model.batches import Rows
-from labelaudit.model.device import autocast
+from labelaudit.model.device import autocast, input_dtype
+from labelaudit.model.optimizers import Optimizer, forget_gradients, set_learning_rate, start_training
+from labelaudit.model.outputs import check_output_kind, check_outputs, log_scores
+from labelaudit.model.schedules import Schedule, one_cycle
 
-OUTPUT_KINDS = ("logits", "log_probabilities", "probabilities")
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("one_cycle", "cosine", "constant")
+# Predicting keeps no gradients, so that more rows fit than in training: batches of about so many numbers.
+_PREDICTED_NUMBERS = 2**19
+_PREDICTED_ROWS = 2048
 
-# Share of the steps in which one_cycle warms up, and the share of the peak rate that it starts from.
-_WARM_UP, _START = 0.25, 0.04
-# How far a row of probabilities may be from summing to 1: bfloat16 softmax is within half of it.
-_SUM_TOLERANCE = 0.02
 
-OnEpoch = Callable[[int, int, float], None]
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training rows: `epoch` counts from 1 to at most `epochs`.
+
+    `loss` is the mean over rows; `learning_rate` that of the last step. `validation_loss` and
+    `validation_accuracy` are those of the rows held out for early stopping, None where there are none.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+# Called after each epoch with the module as it is then; True ends the training.
+Callback = Callable[[Epoch, nn.Module], bool | None]
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Rows `index` (n,) int64 (None: all, in order), their classes `targets` (n,) int64 and `weights` (n,)
+    (None: 1 each)."""
+
+    index: torch.Tensor | None
+    targets: torch.Tensor
+    weights: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def numbers(self, picked: torch.Tensor) -> torch.Tensor:
+        """Row numbers of the examples `picked`."""
+        return picked if self.index is None else self.index.index_select(0, picked)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples on the device: inputs (B, ...), targets (B,) int64, weights (B,) or None."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor | None
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a module is trained. `crop_padding` is in pixels; `average_share` is the share of all steps over
-    which weights are averaged, 0 for none."""
+    """How a module with `num_classes` outputs is trained.
 
+    `crop_padding` is in pixels; `average_share` is the share of all steps over which weights are averaged, 0 for
+    none; `n_iter_no_change` the number of epochs without a lower validation loss after which training
+    ends.
+    """
+
+    num_classes: int
     epochs: int
     batch_size: int
     learning_rate: float
-    weight_decay: float = 0.0
-    optimizer: str = "adamw"
-    schedule: str = "one_cycle"
+    schedule: Schedule = one_cycle
     label_smoothing: float = 0.0
+    gradient_clip: float | None = None
     output_kind: str = "logits"
     precision: str = "float32"
     crop_padding: int = 0
     flip: bool = False
     average_share: float = 0.0
+    n_iter_no_change: int | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("output_kind", OUTPUT_KINDS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} {getattr(self, name)!r} is unknown: use {' or '.join(choices)}.")
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+        check_output_kind(self.output_kind)
+        for name in ("epochs", "batch_size", "learning_rate", "gradient_clip", "n_iter_no_change"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} {value} must be positive.")
+        for name in ("label_smoothing", "average_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} must be in 0..1, below 1.")
+        if self.average_share and self.n_iter_no_change is not None:
             raise ConfigError(
-                f"epochs {self.epochs}, batch_size {self.batch_size} and learning_rate "
-                f"{self.learning_rate} must be positive."
+                "average_share averages the weights of the last steps, and early stopping does not know which "
+                "these are: use one of the two."
             )
+
+    def rate(self, progress: float) -> float:
+        """The learning rate at `progress` in 0..1 of all steps."""
+        return self.learning_rate * self.schedule(progress)
 
 
 def train(
     module: nn.Module,
     rows: Rows,
-    index: torch.Tensor,
-    targets: torch.Tensor,
+    labeled: Labeled,
     training: Training,
+    optimizer: Optimizer,
     *,
     device: torch.device,
     generator: torch.Generator,
-    on_epoch: OnEpoch | None = None,
-) -> list[float]:
-    """Train `module`, in place, on the examples `index` (n,) of `rows` with the classes `targets` (n,) int64.
+    validation: Labeled | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> list[Epoch]:
+    """Train `module`, in place, on the examples `labeled` of `rows`; returns what each epoch gave.
 
-    Order and augmentation come from `generator` (a CPU generator). Returns the mean loss of each epoch.
+    Order and augmentation come from `generator` (a CPU generator). With `validation` the
+    weights are in the end those of the epoch with the lowest validation loss.
+
     Raises `TrainingError` when the loss is not finite, or the outputs are not of `output_kind`.
     """
-    optimizer = make_optimizer(module, training)
-    per_epoch = math.ceil(len(index) / training.batch_size)
+    per_epoch = math.ceil(len(labeled) / training.batch_size)
     average = _weight_average(module, training, training.epochs * per_epoch)
-    losses: list[float] = []
-    for epoch in range(training.epochs):
-        module.train()
-        step_losses = []
-        for step, batch in enumerate(_batches(len(index), training.batch_size, generator)):
-            progress = (epoch * per_epoch + step) / (training.epochs * per_epoch)
-            set_learning_rate(optimizer, training.learning_rate * schedule_factor(training.schedule, progress))
-            inputs = _augmented(rows.take(index[batch]), training, generator)
-            step_losses.append(train_step(module, optimizer, inputs, targets[batch].to(device), training))
+    best = _BestWeights(module)
+    history: list[Epoch] = []
+    for number in range(training.epochs):
+        started = time.perf_counter()
+        start_training(module)
+        losses = []
+        for step, batch in enumerate(_batches(rows, labeled, per_epoch, training, device, generator)):
+            rate = training.rate((number + step / per_epoch) / training.epochs)
+            set_learning_rate(optimizer, rate)
+            losses.append(train_step(module, optimizer, batch, training, check=number == step == 0))
             if average is not None:
                 average.update()
-        losses.append(_mean_loss(torch.stack(step_losses), epoch, training))
-        if on_epoch is not None:
-            on_epoch(epoch + 1, training.epochs, losses[-1])
+        loss = _mean_loss(torch.stack(losses), number, rate)
+        checked = (None, None) if validation is None else _validate(module, rows, validation, training, device)
+        seconds = time.perf_counter() - started
+        history.append(Epoch(number + 1, training.epochs, loss, rate, seconds, *checked))
+        waited = best.note(checked[0], number)
+        told_to_stop = [callback(history[-1], module) for callback in callbacks]
+        if any(told_to_stop) or (training.n_iter_no_change is not None and waited >= training.n_iter_no_change):
+            break
+    best.restore()
     if average is not None:
         average.copy_to_module()
-    return losses
+    return history
 
 
 def train_step(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    training: Training,
+    module: nn.Module, optimizer: Optimizer, batch: Batch, training: Training, *, check: bool = False
 ) -> torch.Tensor:
-    """One step of the optimizer on one batch; returns its loss, detached and still on the device."""
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(targets.device, training.precision):
-        outputs = module(inputs)
-    scores = log_scores(outputs, training.output_kind, len(targets))
-    loss = functional.cross_entropy(scores, targets, label_smoothing=training.label_smoothing)
+    """One step of the optimizer; returns the mean loss of the batch, detached and still on the device.
+
+    With `check` the outputs are looked at, which makes the CPU wait for a GPU.
+    """
+    forget_gradients(optimizer)
+    with autocast(batch.targets.device, training.precision):
+        outputs = module(batch.inputs)
+    if check:
+        check_outputs(outputs, training.output_kind, training.num_classes, len(batch.targets))
+    loss = weighted_loss(log_scores(outputs, training.output_kind, len(batch.targets)), batch, training)
     loss.backward()  # type: ignore[no-untyped-call]
+    if training.gradient_clip is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
     optimizer.step()
     return loss.detach()
+
+
+def weighted_loss(scores: torch.Tensor, batch: Batch, training: Training) -> torch.Tensor:
+    """Mean cross-entropy of scores (B, K); of rows times their weights where there are any."""
+    smoothing = training.label_smoothing
+    if batch.weights is None:
+        return functional.cross_entropy(scores, batch.targets, label_smoothing=smoothing)
+    losses = functional.cross_entropy(scores, batch.targets, label_smoothing=smoothing, reduction="none")
+    return (losses * batch.weights).mean()
 
 
 @torch.inference_mode()
@@ -123,105 +199,41 @@ def predict(
     index: torch.Tensor,
     *,
     batch_size: int,
+    num_classes: int,
     device: torch.device,
     precision: str,
     output_kind: str,
     crop_padding: int = 0,
     flip: bool = False,
+    logarithms: bool = False,
 ) -> torch.Tensor:
-    """Class probabilities (n, K) float32, on the CPU, of the examples `index` (n,) of `rows`.
+    """Class probabilities (n, K), on the CPU, of the examples `index` (n,) of `rows`: float32, or float64 where
+    `precision` is.
 
-    With `crop_padding` or `flip`, log-probabilities are averaged over the `views` of each image.
+    With `crop_padding` or `flip`, log-probabilities are averaged over the `views` of each image; with
+    `logarithms` they are what is returned. Raises `TrainingError` where the outputs are not of `output_kind`.
     """
     module.eval()
-    parts = []
-    for batch in torch.split(index, batch_size):
-        inputs = rows.take(batch)
+    result = torch.empty(len(index), num_classes, dtype=input_dtype(precision))
+    chunks = torch.split(index, predicted_batch(rows.shape, batch_size))
+    done = 0
+    for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
         shown = views(inputs, padding=crop_padding, flip=flip) if crop_padding or flip else [inputs]
         with autocast(device, precision):
             outputs = [module(view) for view in shown]
-        logs = [log_scores(output, output_kind, len(batch)).double().log_softmax(1) for output in outputs]
-        parts.append(torch.stack(logs).mean(0).softmax(1).cpu())
-    return torch.cat(parts).float()
+        if not done:
+            check_outputs(outputs[0], output_kind, num_classes, len(chunk))
+        # In float64, so that rows sum to 1 to the last digit of float32 whatever the network computed in.
+        logs = [log_scores(output, output_kind, len(chunk)).double().log_softmax(1) for output in outputs]
+        mean = logs[0] if len(logs) == 1 else torch.stack(logs).mean(0).log_softmax(1)
+        result[done : done + len(chunk)] = mean if logarithms else mean.exp()
+        done += len(chunk)
+    return result
 
 
-def log_scores(outputs: torch.Tensor, output_kind: str, batch: int) -> torch.Tensor:
-    """Outputs of a module as log-probabilities up to a constant per row, (B, K) float32.
-
-    Raises `TrainingError` when the outputs are visibly not of `output_kind`.
-    """
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != batch:
-        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise TrainingError(f"the network returned {got} for a batch of {batch}; it must return ({batch}, K).")
-    scores = outputs.float()
-    if output_kind == "probabilities":
-        return scores.clamp_min(1e-12).log()
-    return scores
-
-
-def check_outputs(outputs: torch.Tensor, output_kind: str, num_classes: int) -> None:
-    """Refuse outputs (B, K) that are not what `output_kind` says, before any step is made with them.
-
-    Raises `TrainingError`. A softmax taken twice would train, and quietly give flat probabilities.
-    """
-    scores = log_scores(outputs, output_kind, len(outputs)) if output_kind == "logits" else outputs.float()
-    if outputs.shape[1] != num_classes:
-        raise TrainingError(
-            f"the network returned {outputs.shape[1]} columns for {num_classes} classes; "
-            "its last layer must have num_classes outputs."
-        )
-    if num_classes == 1 or not bool(scores.isfinite().all()):
-        return  # one column says nothing; what is not finite is reported with its epoch and batch
-    looks = _looks_like(scores)
-    wanted = {"logits": looks != "probabilities"}.get(output_kind, looks == output_kind)
-    if not wanted:
-        raise TrainingError(
-            f"output_kind is {output_kind!r}, but the network returns {looks} "
-            f"(its first row sums to {float(scores[0].sum()):.3g}). Set output_kind={looks!r}, "
-            "or change its last layer."
-        )
-
-
-def _looks_like(scores: torch.Tensor) -> str:
-    def sums_to_one(values: torch.Tensor) -> bool:
-        return bool(((values.sum(1) - 1).abs() < _SUM_TOLERANCE).all())
-
-    if bool((scores >= 0).all()) and sums_to_one(scores):
-        return "probabilities"
-    if bool((scores <= 0).all()) and sums_to_one(scores.exp()):
-        return "log_probabilities"
-    return "logits"
-
-
-def schedule_factor(schedule: str, progress: float) -> float:
-    """Share of the learning rate at `progress` in 0..1 of all steps.
-
-    one_cycle warms up linearly and then falls along a cosine (Smith & Topin, "Super-Convergence", 2018).
-    """
-    if schedule == "constant":
-        return 1.0
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    if progress < _WARM_UP:
-        return _START + (1 - _START) * progress / _WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-
-
-def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weights decay, biases and normalisation do not."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=training.learning_rate)
+def predicted_batch(shape: tuple[int, ...], batch_size: int) -> int:
+    """Rows to predict at once: more than in training where an example of `shape` is small."""
+    return max(batch_size, min(_PREDICTED_ROWS, _PREDICTED_NUMBERS // max(1, math.prod(shape))))
 
 
 class WeightAverage:
@@ -238,8 +250,7 @@ class WeightAverage:
         self._steps += 1
         # The first steps are averaged evenly, so that the initial weights are soon forgotten.
         share = max(1 - self._decay, 1 / (self._steps + 1))
-        for mean, live in zip(self._mean, self._live, strict=True):
-            mean.lerp_(live, share)
+        torch._foreach_lerp_(self._mean, self._live, share)
 
     @torch.no_grad()
     def copy_to_module(self) -> None:
@@ -247,30 +258,71 @@ class WeightAverage:
             live.copy_(mean)
 
 
+class _BestWeights:
+    """The weights of the epoch with the lowest validation loss."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._loss = math.inf
+        self._epoch = 0
+        self._state: dict[str, Any] | None = None
+
+    def note(self, loss: float | None, epoch: int) -> int:
+        """Remember this epoch if it is the best yet; returns how many epochs have passed since the best."""
+        if loss is not None and loss < self._loss:
+            self._loss, self._epoch = loss, epoch
+            self._state = copy.deepcopy(self._module.state_dict())
+        return epoch - self._epoch
+
+    def restore(self) -> None:
+        if self._state is not None:
+            self._module.load_state_dict(self._state)
+
+
 def _weight_average(module: nn.Module, training: Training, steps: int) -> WeightAverage | None:
     averaged = training.average_share * steps
     return WeightAverage(module, 1 - 1 / averaged) if averaged > 1 else None
 
 
-def _batches(rows: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """All rows once, in random order, in batches whose sizes differ by one at most: none is tiny."""
-    order = torch.randperm(rows, generator=generator)
-    yield from torch.tensor_split(order, math.ceil(rows / batch_size))
+def _batches(
+    rows: Rows, labeled: Labeled, count: int, training: Training, device: torch.device, generator: torch.Generator
+) -> Iterator[Batch]:
+    """All rows once, in random order, in `count` batches whose sizes differ by one at most: none is tiny."""
+    picks = torch.randperm(len(labeled), generator=generator).tensor_split(count)
+    for picked, inputs in zip(picks, rows.batches(map(labeled.numbers, picks)), strict=True):
+        if training.crop_padding or training.flip:
+            inputs = crop_and_flip(inputs, padding=training.crop_padding, flip=training.flip, generator=generator)
+        weights = None if labeled.weights is None else labeled.weights.index_select(0, picked).to(device)
+        yield Batch(inputs, labeled.targets.index_select(0, picked).to(device), weights)
 
 
-def _augmented(inputs: torch.Tensor, training: Training, generator: torch.Generator) -> torch.Tensor:
-    if not training.crop_padding and not training.flip:
-        return inputs
-    return crop_and_flip(inputs, padding=training.crop_padding, flip=training.flip, generator=generator)
+def _validate(
+    module: nn.Module, rows: Rows, validation: Labeled, training: Training, device: torch.device
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of rows that are not trained on, weighted as training rows are."""
+    logs = predict(
+        module,
+        rows,
+        validation.numbers(torch.arange(len(validation))),
+        batch_size=training.batch_size,
+        num_classes=training.num_classes,
+        device=device,
+        precision=training.precision,
+        output_kind=training.output_kind,
+        logarithms=True,
+    )
+    weights = torch.ones(len(logs)) if validation.weights is None else validation.weights
+    losses = functional.nll_loss(logs, validation.targets, reduction="none")
+    right = (logs.argmax(1) == validation.targets).float()
+    return float((losses * weights).sum() / weights.sum()), float((right * weights).sum() / weights.sum())
 
 
-def _mean_loss(step_losses: torch.Tensor, epoch: int, training: Training) -> float:
+def _mean_loss(step_losses: torch.Tensor, number: int, rate: float) -> float:
     # Looked at once per epoch: a look at every step would make the CPU wait for the GPU.
     wrong = (~step_losses.isfinite()).nonzero()
     if len(wrong):
         raise TrainingError(
-            f"the loss is not finite (epoch {epoch + 1}, batch {int(wrong[0]) + 1}, learning rate "
-            f"{training.learning_rate:g}). Set a lower training.learning_rate, or look for extreme values "
-            "in the inputs."
+            f"the loss is not finite (epoch {number + 1}, batch {int(wrong[0]) + 1}, learning rate {rate:g}). "
+            "Set a lower training.learning_rate, or look for extreme values in the inputs."
         )
     return float(step_losses.mean())

@@ -1,0 +1,174 @@
+"""Classifiers on disk: weights as safetensors, everything else as JSON. Nothing is ever unpickled.
+
+A folder holds `weights.safetensors` and `classifier.json`. The JSON is written last and has the sha256 of the
+weights, so that halves of two classifiers are never taken for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from labelaudit.errors import ConfigError, StorageError
+from labelaudit.model import networks, schedules
+from labelaudit.model.device import input_dtype, resolve_device, seeded
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "weights.safetensors", "classifier.json"
+# Not saved: the data, and what belongs to the process that trained.
+_LEFT_OUT = ("dataset", "callbacks")
+# Where a saved name may be looked up: code is never imported because a file says so.
+_NAMESPACES: dict[str, Any] = {
+    networks.__name__: networks,
+    schedules.__name__: schedules,
+    "torch.optim": torch.optim,
+}
+_ENTRIES = {
+    *("format", "params", "classes", "input_shape", "precision", "device", "n_iter", "history", "trainable"),
+    *("n_features_in", "feature_names_in", "weights_sha256"),
+}
+
+
+def save(classifier: Any, folder: Path) -> None:
+    """Write a fitted `TorchClassifier` into `folder`, which is made where it is missing.
+
+    The state of the optimizer is not written: `partial_fit` starts with a new one after loading.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / WEIGHTS, lambda path: safetensors.torch.save_model(classifier.module_, str(path)))
+    description = {
+        "format": FORMAT,
+        "torch": torch.__version__,
+        "params": {
+            name: _plain(value)
+            for name, value in classifier.get_params(deep=False).items()
+            if name not in _LEFT_OUT and not isinstance(value, np.random.RandomState)
+        },
+        "classes": {"dtype": str(classifier.classes_.dtype), "values": classifier.classes_.tolist()},
+        "input_shape": list(classifier.input_shape_),
+        "precision": classifier.precision_,
+        "device": classifier.device_,
+        "n_iter": classifier.n_iter_,
+        "history": classifier.history_,
+        "trainable": sorted(classifier._trainable),
+        "n_features_in": getattr(classifier, "n_features_in_", None),
+        "feature_names_in": getattr(classifier, "feature_names_in_", np.array(None)).tolist(),
+        "weights_sha256": _sha256(folder / WEIGHTS),
+    }
+    text = json.dumps(description, indent=1)
+    _replace(folder / DESCRIPTION, lambda path: path.write_text(text))
+
+
+def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> Any:
+    """The classifier in `folder`; see `TorchClassifier.load`."""
+    description = _description(folder)
+    classifier = kind(**{**_restored(description["params"], params), **params})
+    resolve_device(classifier.device)  # a missing GPU is named here, and not when the first batch comes
+    values = np.array(description["classes"]["values"], dtype=description["classes"]["dtype"])
+    shape = tuple(description["input_shape"])
+    with seeded(0, torch.device("cpu")):
+        module = classifier._new_module(num_classes=len(values), input_shape=shape)
+    module = module.to(input_dtype(classifier.precision))
+    if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
+        module = module.to(memory_format=torch.channels_last)
+    try:
+        safetensors.torch.load_model(module, str(folder / WEIGHTS))
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+        raise StorageError(
+            f"{folder / WEIGHTS} does not fit the module {type(module).__name__}: {str(error)[:300]}"
+        ) from error
+    classifier.classes_ = values
+    classifier.input_shape_ = shape
+    classifier.precision_ = description["precision"]
+    classifier.device_ = description["device"]
+    classifier.n_iter_ = description["n_iter"]
+    classifier.history_ = description["history"]
+    classifier._trainable = frozenset(description["trainable"])
+    classifier._optimizer = None
+    if description["n_features_in"] is not None:
+        classifier.n_features_in_ = description["n_features_in"]
+    if description["feature_names_in"] is not None:
+        classifier.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
+    classifier.module_ = module.eval()
+    check_is_fitted(classifier)
+    return classifier
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        found = _sha256(folder / WEIGHTS)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{folder} holds no saved classifier: {error}.") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise StorageError(f"{folder / DESCRIPTION} is not of format {FORMAT}, the one that this version reads.")
+    missing = sorted(_ENTRIES - description.keys())
+    if missing or not {"dtype", "values"} <= dict(description["classes"]).keys():
+        raise StorageError(f"{folder / DESCRIPTION} lacks {', '.join(missing) or 'dtype or values of classes'}.")
+    if found != description["weights_sha256"]:
+        raise StorageError(f"{folder / WEIGHTS} is not the file that {DESCRIPTION} was written for: save again.")
+    return description
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON: containers of plain values as they are, functions and classes by name."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        # Pairs: keys may be labels of any type.
+        return {"mapping": [[_plain(key), _plain(item)] for key, item in value.items()]}
+    if hasattr(value, "__qualname__"):
+        return {"object": f"{value.__module__}:{value.__qualname__}"}
+    return {"object": f"an instance of {type(value).__module__}:{type(value).__qualname__}"}
+
+
+def _restored(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _object(name, value) for name, value in saved.items() if name not in given}
+
+
+def _object(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_object(name, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "mapping" in value:
+        return {_object(name, key): _object(name, item) for key, item in value["mapping"]}
+    place, _, attribute = value["object"].partition(":")
+    # Classes of torch.optim live in modules of their own below it.
+    known = _NAMESPACES.get("torch.optim" if place.startswith("torch.optim.") else place)
+    found = getattr(known, attribute, None)
+    if not callable(found) or found.__module__ != place:
+        raise ConfigError(
+            f"the classifier was saved with {name} = {value['object']}, which is not saved: give it again, "
+            f"as load(folder, {name}=...)."
+        )
+    return found
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside `path`, then take its place: readers see the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,217 @@
+"""Labels of any type come back; weights of rows and of classes count as rows that are repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from toys import X, Y, same_weights, small, weights
+
+from labelaudit.errors import InputError
+from labelaudit.model.classifier import TorchClassifier
+
+NAMES = np.array(["ant", "bee", "cat"])
+# Each maps 0, 1, 2 to labels that sort in the same order.
+LABELS: dict[str, tuple[Callable[[np.ndarray], Any], list[Any]]] = {
+    "str": (lambda y: NAMES[y], ["ant", "bee", "cat"]),
+    "object": (lambda y: NAMES[y].astype(object), ["ant", "bee", "cat"]),
+    "list of str": (lambda y: NAMES[y].tolist(), ["ant", "bee", "cat"]),
+    "negative": (lambda y: y - 2, [-2, -1, 0]),
+    "far apart": (lambda y: y * 10**12, [0, 10**12, 2 * 10**12]),
+    "int8": (lambda y: y.astype(np.int8), [0, 1, 2]),
+    "uint8": (lambda y: y.astype(np.uint8), [0, 1, 2]),
+    "big-endian": (lambda y: y.astype(">i4"), [0, 1, 2]),
+    "whole floats": (lambda y: y.astype(float), [0.0, 1.0, 2.0]),
+    "Series": (lambda y: pd.Series(NAMES[y], index=range(1000, 1120)), ["ant", "bee", "cat"]),
+    "Categorical": (lambda y: pd.Categorical(NAMES[y], categories=["cat", "bee", "ant"]), ["ant", "bee", "cat"]),
+    "Series of categories": (lambda y: pd.Series(pd.Categorical(NAMES[y])), ["ant", "bee", "cat"]),
+    "tensor": (torch.tensor, [0, 1, 2]),
+    "tensor int8": (lambda y: torch.tensor(y).to(torch.int8), [0, 1, 2]),
+    "tensor of floats": (lambda y: torch.tensor(y).float(), [0.0, 1.0, 2.0]),
+    "tensor with gradients": (lambda y: torch.tensor(y).float().requires_grad_(), [0.0, 1.0, 2.0]),
+    "not writeable": (lambda y: np.broadcast_to(y, y.shape), [0, 1, 2]),
+    "reversed view": (lambda y: y[::-1].copy()[::-1], [0, 1, 2]),
+}
+
+
+@pytest.fixture(scope="module")
+def reference() -> TorchClassifier:
+    return small().fit(X, Y)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_of_any_type_come_back(name: str, reference: TorchClassifier) -> None:
+    convert, classes = LABELS[name]
+    labels = convert(Y)
+    classifier = small().fit(X, labels)
+    assert classifier.classes_.tolist() == classes
+    assert same_weights(classifier, reference)
+    predicted = classifier.predict(X)
+    assert predicted.tolist() == [classes[code] for code in reference.predict(X)]
+    assert predicted.dtype == classifier.classes_.dtype
+    assert classifier.score(X, labels) == reference.score(X, Y)
+
+
+def test_truth_values_are_labels() -> None:
+    for labels in (Y > 0, torch.tensor(Y > 0), pd.Series(Y > 0)):
+        classifier = small().fit(X, labels)
+        assert classifier.classes_.tolist() == [False, True]
+        assert classifier.predict(X).dtype == bool
+    assert same_weights(classifier, small().fit(X, (Y > 0).astype(int)))
+
+
+def test_a_single_class_is_predicted_for_certain() -> None:
+    classifier = small().fit(X, np.full(120, "only"))
+    assert classifier.predict(X).tolist() == ["only"] * 120
+    np.testing.assert_array_equal(classifier.predict_proba(X), np.ones((120, 1)))
+
+
+def test_a_column_of_labels_is_taken_with_scikit_learns_warning(reference: TorchClassifier) -> None:
+    with pytest.warns(DataConversionWarning, match=r"A column-vector y was passed"):
+        classifier = small().fit(X, Y[:, None])
+    assert same_weights(classifier, reference)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"TorchClassifier requires y to be passed, but the target y is None"),
+        (np.stack([Y, Y], axis=1), r"y should be a 1d array, got an array of shape \(120, 2\)"),
+        (torch.zeros(120, 3), r"y should be a 1d array, got an array of shape \(120, 3\)"),
+        (X[:, 0], r"Unknown label type: continuous"),
+        (np.where(np.arange(120) == 3, np.nan, Y), r"Input y contains NaN"),
+        (np.where(np.arange(120) == 3, np.inf, Y), r"Input y contains infinity"),
+        (Y[:-1], r"inconsistent numbers of samples: \[120, 119\]"),
+    ],
+)
+def test_wrong_labels_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small().fit(X, labels)
+    with pytest.raises(ValueError, match=message):
+        small().partial_fit(X, labels, classes=[0, 1, 2])
+
+
+def test_missing_names_among_labels_are_refused() -> None:
+    missing = np.where(np.arange(120) == 3, None, NAMES[Y].astype(object))
+    with pytest.raises((TypeError, ValueError), match=r"NoneType|NaN|unknown"):
+        small().fit(X, missing)
+
+
+def whole_batch(**changes: Any) -> TorchClassifier:
+    """All rows are one batch, and rounding is far below the tolerance."""
+    return small(batch_size=10_000, precision="float64", **changes)
+
+
+def assert_close(first: TorchClassifier, second: TorchClassifier) -> None:
+    ours, theirs = weights(first), weights(second)
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-9, rtol=1e-7)
+
+
+@given(counts=st.lists(st.integers(0, 3), min_size=20, max_size=20).filter(lambda counts: len(set(counts)) > 1))
+@settings(deadline=None, max_examples=15)
+def test_whole_weights_are_repeated_rows(counts: list[int]) -> None:
+    rows = np.arange(20)[np.argsort(Y[:20], kind="stable")]
+    # A row of each class is always there, so that both fits know the same classes.
+    kept = [np.flatnonzero(Y[rows] == label)[0] for label in range(3)]
+    repeats = np.array(counts)
+    repeats[kept] += 1
+    repeated = np.repeat(rows, repeats)
+    weighted = whole_batch().fit(X[rows], Y[rows], sample_weight=repeats)
+    assert_close(weighted, whole_batch().fit(X[repeated], Y[repeated]))
+
+
+def test_weights_count_in_early_stopping_and_in_its_validation_loss() -> None:
+    marks = np.where(Y == 0, 1.0, 5.0)
+    plain = small(early_stopping=True).fit(X, Y)
+    weighted = small(early_stopping=True).fit(X, Y, sample_weight=marks)
+    assert plain.history_[0]["validation_loss"] != weighted.history_[0]["validation_loss"]
+
+
+def test_only_ratios_of_weights_count() -> None:
+    marks = np.random.default_rng(0).random(120)
+    assert same_weights(small().fit(X, Y, sample_weight=marks), small().fit(X, Y, sample_weight=marks * 4))
+
+
+def test_weights_change_what_is_learned_and_equal_ones_do_not(reference: TorchClassifier) -> None:
+    assert not same_weights(small().fit(X, Y, sample_weight=Y + 1.0), reference)
+    assert_close(whole_batch().fit(X, Y, sample_weight=np.full(120, 0.3)), whole_batch().fit(X, Y))
+
+
+def test_weights_come_in_any_container() -> None:
+    marks = np.arange(1.0, 121)
+    expected = small().fit(X, Y, sample_weight=marks)
+    for given_marks in (marks.tolist(), pd.Series(marks), torch.tensor(marks), marks.astype(np.int64)):
+        assert same_weights(small().fit(X, Y, sample_weight=given_marks), expected)
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        (np.ones(119), r"Sample weights have shape \(119,\); they must be 1D, one for each of 120 rows"),
+        (np.ones((120, 1)), r"Sample weights have shape \(120, 1\); they must be 1D"),
+        (2.0, r"Sample weights have shape \(\); they must be 1D"),
+        (np.where(np.arange(120) == 5, -1.0, 1.0), r"Sample weights must be finite and not negative"),
+        (np.where(np.arange(120) == 5, np.nan, 1.0), r"Sample weights must be finite and not negative"),
+        (np.where(np.arange(120) == 5, np.inf, 1.0), r"Sample weights must be finite and not negative"),
+        (np.zeros(120), r"all weights are zero: nothing is left to train on"),
+    ],
+)
+def test_wrong_weights_are_refused(marks: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small().fit(X, Y, sample_weight=marks)
+    with pytest.raises(InputError, match=message):
+        small().partial_fit(X, Y, classes=[0, 1, 2], sample_weight=marks)
+
+
+UNEVEN = np.r_[np.flatnonzero(Y == 0)[:5], np.flatnonzero(Y > 0)]
+
+
+def test_balanced_classes_are_those_of_scikit_learn() -> None:
+    data, labels = X[UNEVEN], NAMES[Y[UNEVEN]]
+    balanced = whole_batch(class_weight="balanced").fit(data, labels)
+    marks = compute_sample_weight("balanced", labels)
+    assert_close(balanced, whole_batch().fit(data, labels, sample_weight=marks))
+    classes = np.unique(labels)
+    by_class = compute_class_weight("balanced", classes=classes, y=labels)
+    given_weights = dict(zip(classes.tolist(), by_class.tolist(), strict=True))
+    assert_close(balanced, whole_batch(class_weight=given_weights).fit(data, labels))
+    assert not same_weights(balanced, whole_batch().fit(data, labels))
+
+
+def test_class_weights_left_out_are_1_and_multiply_those_of_rows() -> None:
+    marks = np.linspace(1, 3, 120)
+    by_class = whole_batch(class_weight={"bee": 2.5}).fit(X, NAMES[Y], sample_weight=marks)
+    assert_close(by_class, whole_batch().fit(X, NAMES[Y], sample_weight=marks * np.where(Y == 1, 2.5, 1)))
+
+
+def test_balancing_counts_rows_by_their_weights() -> None:
+    repeats = np.arange(120) % 3 + 1
+    rows = np.repeat(np.arange(120), repeats)
+    weighted = whole_batch(class_weight="balanced").fit(X, Y, sample_weight=repeats)
+    assert_close(weighted, whole_batch(class_weight="balanced").fit(X[rows], Y[rows]))
+
+
+def test_class_weights_of_truth_values_and_numbers() -> None:
+    flags = Y > 0
+    expected = small(class_weight={1: 3.0}).fit(X, flags.astype(int))
+    assert same_weights(small(class_weight={True: 3.0}).fit(X, flags), expected)
+    assert same_weights(small(class_weight={np.int64(1): 3.0}).fit(X, flags.astype(int)), expected)
+
+
+def test_classes_without_rows_keep_balanced_weights_finite() -> None:
+    classifier = small(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2, 3])
+    assert np.isfinite(classifier.predict_proba(X)).all()
+
+
+def test_class_weights_of_zero_for_all_rows_are_refused() -> None:
+    with pytest.raises(InputError, match=r"all weights are zero"):
+        small(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, Y)
