@@ -53,8 +53,8 @@ def plan_slots(*, folds: int, device: str, max_parallel: int | None, gpus_per_fo
 
     On GPUs, each takes `1 / gpus_per_fold` folds. On the CPU, as many folds as there are cores, with the
     cores shared out evenly: on 2 cores, two folds of one thread each finish before two folds of two threads
-    one after the other. The threads of a fold do not depend on how many folds are left, so that a resumed
-    audit has the same bytes.
+    one after the other (docs/image-training.md). The threads of a fold do not depend on how many folds are
+    left, so that a resumed audit has the same bytes.
     """
     gpus = [] if device == "cpu" else visible_gpus()
     if device.startswith("cuda") and not gpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,20 +14,26 @@ import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfTransformer
+from torch import nn
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.build import build_network
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.recipes import Recipe
 from labelaudit.model.table import plain_columns, table_encoder
-from labelaudit.model.training import OnEpoch
+from labelaudit.model.training import Callback, Epoch
+from labelaudit.model.whitening import whitening_filters
 
+# Called as on_epoch(epoch, epochs, mean loss) after each epoch.
+OnEpoch = Callable[[int, int, float], None]
 Inputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
 
 # Enough images for their mean and deviation; all of them would be read before the first step.
 _STATISTICS_ROWS = 10_000
 _STATISTICS_PIXELS = 2**18
+_WHITENED_ROWS = 500
 # N-grams times classes: weights of 128 MiB, and thrice as much for the optimizer.
 _MAX_WEIGHTS = 2**25
 
@@ -88,12 +95,12 @@ def fit_fold(
             **classifier_settings(recipe),
             device=device,
             precision=precision,
-            seed=_member_seed(seed, member),
+            random_state=_member_seed(seed, member),
             dataset=dataset,
-            on_epoch=_counted(on_epoch, member, recipe),
+            callbacks=[] if on_epoch is None else [_counted(on_epoch, member, recipe)],
         ).fit(train, targets)
         probabilities.append(classifier.predict_proba(held_out))
-        losses.append(classifier.losses_)
+        losses.append([epoch["loss"] for epoch in classifier.history_])
     mean_losses = [float(loss) for loss in np.mean(losses, axis=0)]
     return FoldFit(
         pred_probs=_mean_distribution(probabilities),
@@ -140,11 +147,15 @@ def frequent_ngrams(counts: sparse.csr_matrix, *, most: int) -> np.ndarray:
 
 
 def network_kwargs(recipe: Recipe, inputs: Inputs, train_rows: np.ndarray) -> dict[str, Any]:
-    """The recipe's arguments; the network for images also gets the pixel statistics of the training rows."""
+    """The recipe's arguments; the network for images also gets what is known of the pixels of the training rows."""
     if recipe.network != "cnn" or not isinstance(inputs, ImageInputs):
         return recipe.network_kwargs
     mean, std = pixel_statistics(inputs, train_rows)
-    return {"mean": mean, "std": std, **recipe.network_kwargs}
+    size, _ = stem_size(inputs.shape[1:])
+    picked = np.sort(inputs.positions[train_rows])[:: -(-len(train_rows) // _WHITENED_ROWS)]
+    pixels = torch.from_numpy(inputs.pixels[picked]).permute(0, 3, 1, 2)
+    filters = whitening_filters(Pixels(mean, std)(pixels), count=STEM_FILTERS, size=size)
+    return {"mean": mean, "std": std, "stem_filters": filters, **recipe.network_kwargs}
 
 
 def pixel_statistics(images: ImageInputs, rows: np.ndarray) -> tuple[list[float], list[float]]:
@@ -179,18 +190,21 @@ def _check_classes(targets: np.ndarray, num_classes: int) -> None:
 def classifier_settings(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says about `TorchClassifier`."""
     names = TorchClassifier().get_params().keys() & {field.name for field in fields(recipe)}
-    return {name: getattr(recipe, name) for name in names}
+    options = {f"optimizer__{name}": value for name, value in recipe.optimizer_kwargs.items()}
+    return {**{name: getattr(recipe, name) for name in names}, **options}
 
 
 def _member_seed(seed: int, member: int) -> int:
     return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
 
 
-def _counted(on_epoch: OnEpoch | None, member: int, recipe: Recipe) -> OnEpoch | None:
-    if on_epoch is None:
-        return None
+def _counted(on_epoch: OnEpoch, member: int, recipe: Recipe) -> Callback:
     total = recipe.epochs * recipe.members
-    return lambda epoch, epochs, loss: on_epoch(member * epochs + epoch, total, loss)
+
+    def count(epoch: Epoch, module: nn.Module) -> None:
+        on_epoch(member * epoch.epochs + epoch.epoch, total, epoch.loss)
+
+    return count
 
 
 def _mean_distribution(probabilities: list[np.ndarray]) -> np.ndarray:

@@ -11,12 +11,18 @@ from torch.nn import functional
 # torchvision's pretrained weights expect these (ImageNet, RGB, 0..1).
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+STEM_FILTERS = 64
+# Sides of the grid that the first stage gets at most, and that no stage halves.
+_LARGEST_GRID, _SMALLEST_GRID = 16, 4
+
 
 class Pixels(nn.Module):
     """Pixels (B, C, H, W), uint8 or float in 0..1, to float32 in 0..1, standardised per channel.
 
     `mean` and `std` are in 0..1, one per channel; `channels` > C repeats a grey channel.
     """
+
+    integer_dtype = torch.uint8
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, channels: int | None = None) -> None:
         super().__init__()
@@ -42,11 +48,11 @@ def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """x + f(x), with two convolutions."""
+    """x + f(x), with one convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv_block(width, width), conv_block(width, width))
+        self.body = conv_block(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         residual: torch.Tensor = self.body(x)
@@ -56,10 +62,16 @@ class Residual(nn.Module):
 class SmallResNet(nn.Module):
     """A small residual network for small images, trained from scratch.
 
-    The stem halves the image until its sides are at most 16 pixels, so that the cost hardly depends on the
-    size of the images. Each stage halves the grid, convolves once and adds a residual block; there are as
-    many as `widths` after the first has, but none on a grid of 4 or less. The largest value of each filter
-    decides (AP .474; .452 with the mean).
+    The first convolution has fixed filters where `stem_filters` are given (see `whitening_filters`); it and further
+    ones halve the image until its sides are at most 16 pixels, so that the cost hardly depends on the size of the
+    images. Each stage halves the grid, convolves once and adds a residual; there is one for each of `widths`, but
+    none on a grid of 4 or less. docs/image-training.md says what each part is worth.
+
+    Args:
+        mean, std: of the pixels, per channel, in 0..1.
+        stem_filters: (filters, C, size, size) with the size that `stem_size` gives, for standardised images;
+            None learns 64 filters.
+        widths: filters of each stage.
     """
 
     def __init__(
@@ -69,22 +81,29 @@ class SmallResNet(nn.Module):
         *,
         mean: Sequence[float] = (),
         std: Sequence[float] = (),
-        widths: Sequence[int] = (32, 64, 128),
+        stem_filters: torch.Tensor | None = None,
+        widths: Sequence[int] = (64, 128),
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, breadth = input_shape
         self.pixels = Pixels(mean or [0.5] * channels, std or [0.25] * channels)
-        side = max(height, breadth)
-        stem, filters = [], channels
-        while side > 16:
-            stem.append(conv_block(filters, widths[0], stride=2))
-            filters, side = widths[0], (side + 1) // 2
-        self.stem = nn.Sequential(*(stem or [conv_block(channels, widths[0])]))
-        stages, filters = [], widths[0]
-        for width in widths[1:]:
-            if side > 4:
-                # Pooled first: the same AP as pooled last at half the time.
+        size, stride = stem_size(input_shape)
+        filters = STEM_FILTERS if stem_filters is None else len(stem_filters)
+        self.stem = nn.Conv2d(channels, filters, size, stride=stride, padding=1)
+        if stem_filters is not None:
+            self.stem.weight = nn.Parameter(stem_filters.clone(), requires_grad=False)
+            nn.init.zeros_(self.stem.bias)  # type: ignore[arg-type]
+        side = -(-max(height, breadth) // stride)
+        reductions = []
+        while side > _LARGEST_GRID:
+            reductions.append(conv_block(filters, filters, stride=2))
+            side = (side + 1) // 2
+        self.reductions = nn.Sequential(*reductions)
+        stages = []
+        for width in widths:
+            if side > _SMALLEST_GRID:
+                # Pooled first: as good as pooled last, at half the time.
                 stages.append(
                     nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), conv_block(filters, width), Residual(width))
                 )
@@ -93,9 +112,15 @@ class SmallResNet(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(filters, num_classes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        grid = self.stages(self.stem(self.pixels(images)))
-        logits: torch.Tensor = self.head(grid.amax((2, 3)))
+        responses = functional.relu(self.stem(self.pixels(images)), inplace=True)
+        grid = self.stages(self.reductions(responses))
+        logits: torch.Tensor = self.head(grid.mean((2, 3)))
         return logits
+
+
+def stem_size(input_shape: Sequence[int]) -> tuple[int, int]:
+    """Size and stride of the first filters of `SmallResNet` for images (C, H, W): small images are not halved."""
+    return (4, 2) if max(input_shape[1:]) > _LARGEST_GRID else (3, 1)
 
 
 class MLP(nn.Module):
