@@ -1,4 +1,4 @@
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow bench lint lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -11,6 +11,7 @@ help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
 	@echo "make test       run the tests (about 8 minutes on 2 cores)"
 	@echo "make test-slow  run the slow and the browser tests"
+	@echo "make bench      time the classifier against a bare loop and skorch (about 10 minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       resolve requirements.lock again"
 
@@ -30,6 +31,9 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m "slow or browser"
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/estimator.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

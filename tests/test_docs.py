@@ -17,6 +17,7 @@ import pytest
 from audits import fruit
 from labelaudit import schemas
 from labelaudit.config import AuditConfig, parse_config
+from labelaudit.model.classifier import TorchClassifier
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -72,7 +73,7 @@ COMMANDS = [block for block in blocks("bash") if block.startswith("labelaudit")]
 
 
 def test_every_block_of_the_readme_is_tried() -> None:
-    assert [name for name, _ in BLOCKS] == ["bash"] * 4 + ["yaml", "bash", "python", "bash", "sql"]
+    assert [name for name, _ in BLOCKS] == ["bash"] * 4 + ["yaml", "bash", "python", "bash", "python", "sql"]
     assert len(COMMANDS) == 5
     assert blocks("bash")[0] == "make demo\nmake test\n"
 
@@ -101,6 +102,32 @@ def test_python(folder: Path) -> None:
     home = folder / "prefect"
     out = _shell(f"PREFECT_HOME={home} {sys.executable} audit.py", folder)
     assert "/audits/dataset=fruit/version=" in out
+
+
+def test_the_guide_to_the_estimator(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "estimator.md").read_text()
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    names: dict[str, object] = {"__name__": "guide"}
+    exec(compile(code, "docs/estimator.md", "exec"), names)
+    assert float(capsys.readouterr().out.splitlines()[-1]) > 0.9
+
+
+def test_the_guide_names_every_parameter_of_training() -> None:
+    text = (ROOT / "docs" / "estimator.md").read_text()
+    for name in TorchClassifier().get_params():
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_classifier_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks("python")[1], "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "'torchclassifier__module__hidden': (" in out
+    assert float(out.split()[-1]) > 0.9
+
+
+def test_every_seed_has_its_row() -> None:
+    linked = set(re.findall(r"\]\((tests/seeds/\w+\.py)\)", README))
+    assert linked == {f"tests/seeds/{path.name}" for path in (ROOT / "tests" / "seeds").glob("test_*.py")}
 
 
 def test_the_two_commands_are_targets() -> None:
