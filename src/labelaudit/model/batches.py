@@ -1,8 +1,8 @@
 """How batches are taken from what an estimator is trained on: by row numbers, copying nothing but the batch.
 
 Each kind of data has a class with the shape of one example, `take(rows)`, which returns one batch on the
-device, and `batches(chunks)`, which returns many. Arrays that fit are moved to a GPU once; on a CPU they are
-read where they are, so that folds trained side by side share them. A torch Dataset goes through a DataLoader.
+device, and `batches(chunks)`, which returns many. What fits is moved to a GPU as a whole; on a CPU it is read
+where it is, so that folds trained side by side share it. A torch Dataset goes through a DataLoader.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from labelaudit.errors import InputError
 from labelaudit.model.inputs import ImageInputs
 
-# Pixels are copied to a GPU while they take less than this share of its free memory: the rest is for
+# Data is copied to a GPU as a whole while it takes less than this share of its free memory: the rest is for
 # activations, and for the other folds that may train on the same card.
 _DEVICE_SHARE = 0.25
 # What torch can gather rows of; other types of NumPy are converted as a whole.
@@ -62,15 +62,18 @@ class ArrayRows(InMemory):
         self, data: torch.Tensor | np.ndarray, device: torch.device, *, floats: torch.dtype, integers: torch.dtype
     ) -> None:
         values = data.detach() if isinstance(data, torch.Tensor) else shared_tensor(data)
-        self._data = values.to(device)
+        self._data = _on_device_if_it_fits(values, device)
+        self._device = device
         self._dtype = floats if _is_fractional(values.dtype) else integers
+        if self._dtype == torch.uint8 and values.dtype != torch.uint8:
+            _check_bytes(values)
         self.shape = tuple(values.shape[1:])
 
     def __len__(self) -> int:
         return len(self._data)
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        return self._data.index_select(0, rows.to(self._data.device)).to(self._dtype)
+        return self._data.index_select(0, rows.to(self._data.device)).to(self._device, self._dtype)
 
 
 class ImageRows(InMemory):
@@ -80,7 +83,7 @@ class ImageRows(InMemory):
         self._device = device
         self._dtype = integers
         self.shape = images.shape[1:]
-        self._pixels = _on_device_if_it_fits(images.pixels, device)
+        self._pixels = _on_device_if_it_fits(shared_tensor(images.pixels), device)
         self._positions = torch.from_numpy(np.array(images.positions, np.int64))
 
     def __len__(self) -> int:
@@ -99,9 +102,9 @@ class SparseRows(InMemory):
         self, matrix: sparse.csr_matrix, device: torch.device, *, floats: torch.dtype, keep_sparse: bool
     ) -> None:
         self._indptr = torch.from_numpy(matrix.indptr.astype(np.int64))
-        self._indices = torch.from_numpy(matrix.indices.astype(np.int64)).to(device)
-        self._values = shared_tensor(matrix.data).to(device, floats)
-        self._device = device
+        self._indices = _on_device_if_it_fits(torch.from_numpy(matrix.indices.astype(np.int64)), device)
+        self._values = _on_device_if_it_fits(shared_tensor(matrix.data), device)
+        self._device, self._floats = device, floats
         self._keep_sparse = keep_sparse
         self.shape = (matrix.shape[1],)
 
@@ -112,10 +115,12 @@ class SparseRows(InMemory):
         starts, lengths = self._indptr[rows], self._indptr[rows + 1] - self._indptr[rows]
         ends = lengths.cumsum(0)
         row_of = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-        picked = (torch.arange(len(row_of)) - (ends - lengths)[row_of] + starts[row_of]).to(self._device)
+        picked = torch.arange(len(row_of)) - (ends - lengths)[row_of] + starts[row_of]
+        columns = self._indices[picked.to(self._indices.device)].to(self._device)
+        values = self._values[picked.to(self._values.device)].to(self._device, self._floats)
         batch = torch.sparse_coo_tensor(
-            torch.stack([row_of.to(self._device), self._indices[picked]]),
-            self._values[picked],
+            torch.stack([row_of.to(self._device), columns]),
+            values,
             (len(rows), *self.shape),
             is_coalesced=True,
             check_invariants=False,
@@ -143,15 +148,17 @@ class DatasetRows:
         self._device = device
         self._floats, self._integers = floats, integers
         self._chunks = _Chunks()
+        tried = torch.as_tensor(self._inputs[first])
         self._loader = DataLoader(
             self._inputs,
             batch_sampler=self._chunks,
             num_workers=num_workers,
             multiprocessing_context="spawn" if num_workers else None,
             persistent_workers=num_workers > 0,
-            pin_memory=device.type == "cuda",
+            pin_memory=device.type == "cuda" and tried.device.type == "cpu",
+            generator=torch.Generator().manual_seed(0),  # else it draws from the global one
         )
-        self.shape = dataset_shape(dataset, first)
+        self.shape = tuple(tried.shape)
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -302,8 +309,15 @@ def _is_fractional(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype == torch.bool
 
 
-def _on_device_if_it_fits(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
-    shared = shared_tensor(pixels)
-    if device.type != "cuda" or pixels.nbytes > _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return shared
-    return shared.to(device)
+def _on_device_if_it_fits(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if device.type == "cuda" and values.nbytes > _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return values
+    return values.to(device)
+
+
+def _check_bytes(values: torch.Tensor) -> None:
+    if values.numel() and (int(values.amin()) < 0 or int(values.amax()) > 255):
+        raise InputError(
+            f"X has integers from {int(values.amin())} to {int(values.amax())}, and the module takes uint8, 0 to 255: "
+            "scale them, or give fractions in 0..1."
+        )

@@ -45,9 +45,10 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
     are NumPy arrays of their own, with columns in the order of `classes_`.
 
     Every `fit` trains a fresh module: what `module` returns, or a copy where `module` is a torch.nn.Module. The
-    same seed, threads and machine give the same weights, whatever ran before, and torch's global random state
-    is left as it was. Arguments of the module and the optimizer are parameters with nested names:
-    `module__hidden=(64,)`, `optimizer__weight_decay=1e-3`.
+    same seed, threads and machine give the same weights, whatever ran before (on a GPU: where torch's kernels
+    repeat themselves, as those of cuDNN do), and torch's global random state is left as it was. Arguments of the
+    module and the optimizer are parameters with nested names: `module__hidden=(64,)`,
+    `optimizer__weight_decay=1e-3`.
 
     Args:
         module: class or function that returns a torch.nn.Module with outputs (B, K), or such a module. It is
@@ -56,7 +57,8 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             sparse COO batches for sparse X where they have `accepts_sparse = True`.
         output_kind: what the module returns: "logits", "log_probabilities" or "probabilities"; checked.
         optimizer: "adamw", "sgd" (Nesterov momentum 0.9), "muon" (see `labelaudit.model.muon`) or a class of
-            torch.optim. `optimizer__weight_decay` is for weights; biases and normalisation layers do not decay.
+            torch.optim. Weight decay is for weights; biases and normalisation layers do not decay, with "muon"
+            neither do the last layer and embeddings.
         learning_rate: the peak of the schedule.
         learning_rate_factors: factors of the learning rate by pattern of parameter names (`fnmatch`), such as
             {"backbone.*": 0.1}; the first that matches counts.
@@ -228,8 +230,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
         Raises `ConfigError` where the module has no such layer.
         """
-        module, rows, index, device = self._ready(X)
-        with repeatable(device):
+        device = resolve_device(self.device)
+        with seeded(0, device):
+            module, rows, index = self._ready(X, device)
             layer = last_layer(module)[1]
             parts = layer_values(
                 module,
@@ -315,8 +318,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             start = self._fresh if fresh else self._continued
             module, rows, trainable = start(data, labeled, len(classes), device)
             optimizer = self._optimizer if one_more and not fresh else None
-            if optimizer is None:
-                optimizer = self._new_optimizer(module, trainable)
+            optimizer = optimizer or self._new_optimizer(module, trainable)
             precision = resolve_precision(self.precision, device, module)
             history = train(
                 self._compiled(module),
@@ -370,7 +372,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         module = self._new_module(num_classes=num_classes, input_shape=shape).to(device, input_dtype(self.precision))
         if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
             module = module.to(memory_format=torch.channels_last)
-        rows = self._bind(data, labeled.index, device, module)
+        rows = self._bind(data, labeled.index, device, module, self.precision)
         probe = labeled.numbers(torch.arange(min(_PROBE_ROWS, len(labeled))))
         module.eval()
         with torch.no_grad():
@@ -382,9 +384,12 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
     ) -> tuple[nn.Module, Rows, frozenset[str]]:
         """The module of the fit before, and what it is trained on now."""
+        # An optimizer of another device, or type of numbers, cannot go on.
+        same = (str(device), input_dtype(self.precision)) == (self.device_, input_dtype(self.precision_))
         # Copies, together, so that the optimizer goes on with the parameters of the module.
-        module, self._optimizer = copy.deepcopy((self.module_.to(device), self._optimizer))
-        rows = self._bind(data, labeled.index, device, module)
+        module, self._optimizer = copy.deepcopy((self.module_, self._optimizer if same else None))
+        module = module.to(device, input_dtype(self.precision))
+        rows = self._bind(data, labeled.index, device, module, self.precision)
         check_shape(rows.shape, self.input_shape_)
         return module, rows, self._trainable
 
@@ -423,19 +428,20 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             n_iter_no_change=self.n_iter_no_change if self.early_stopping and not one_more else None,
         )
 
-    def _ready(self, X: Any) -> tuple[nn.Module, Rows, torch.Tensor, torch.device]:
-        """The trained module, rows to predict from, which of them, and where."""
+    def _ready(self, X: Any, device: torch.device) -> tuple[nn.Module, Rows, torch.Tensor]:
+        """The trained module, rows to predict from, and which of them."""
         check_is_fitted(self)
         data, index = self._input(X, reset=False)
-        device = resolve_device(self.device)
         module = self.module_.to(device)
-        rows = self._bind(data, index, device, module)
+        rows = self._bind(data, index, device, module, self.precision_)
         check_shape(rows.shape, self.input_shape_)
-        return module, rows, torch.arange(len(rows)) if index is None else index, device
+        return module, rows, torch.arange(len(rows)) if index is None else index
 
     def _predict(self, X: Any, *, logarithms: bool) -> np.ndarray:
-        module, rows, index, device = self._ready(X)
-        with repeatable(device):
+        device = resolve_device(self.device)
+        # A Dataset may draw random numbers.
+        with seeded(0, device), repeatable(device):
+            module, rows, index = self._ready(X, device)
             predicted = predict(
                 module,
                 rows,

@@ -73,7 +73,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_clone__(self) -> Self:
         # The bound dataset is shared: it is only read, and scikit-learn would copy it for every fold.
-        bare = copy.copy(self)
+        bare = self._attempt()
         bare.dataset = None
         twin: Self = BaseEstimator.__sklearn_clone__(bare)
         twin.dataset = self.dataset
@@ -86,6 +86,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         return twin
 
     def _adopt(self, attempt: Self) -> Self:
+        self.__dict__.clear()
         self.__dict__.update(attempt.__dict__)
         return self
 
@@ -98,13 +99,18 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Pickles hold tensors of the CPU, so that they open on machines without a GPU.
         state: dict[str, Any] = dict(super().__getstate__())
-        if "module_" in state and any(tensor.device.type != "cpu" for tensor in state["module_"].parameters()):
-            state["module_"] = copy.deepcopy(state["module_"]).cpu()
-            state["_optimizer"] = None  # its momentum would lie on the GPU: partial_fit begins a new one
+        for name in ("module", "module_"):
+            if isinstance(state.get(name), nn.Module) and not _is_on_cpu(state[name]):
+                state[name] = copy.deepcopy(state[name]).cpu()
+        if state.get("_optimizer") is not None and state["device_"] != "cpu":
+            state["_optimizer"] = None  # its momentum lies on the GPU: partial_fit begins a new one
         return state
 
     def _input(self, X: Any, *, reset: bool) -> tuple[Any, torch.Tensor | None]:
         """What rows are taken from, and which rows of it X names (None: all)."""
+        if reset and (self.dataset is not None or isinstance(X, Dataset)):
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
         if self.dataset is not None:
             data = as_numpy(self.dataset) if is_sparse_tensor(self.dataset) else self.dataset
             check_kind(data)
@@ -137,12 +143,14 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
             raise TrainingError(f"module returned a {type(module).__name__}; it must return a torch.nn.Module.")
         return module
 
-    def _bind(self, data: Any, index: torch.Tensor | None, device: torch.device, module: nn.Module) -> Rows:
+    def _bind(
+        self, data: Any, index: torch.Tensor | None, device: torch.device, module: nn.Module, precision: str
+    ) -> Rows:
         return bind_rows(
             data,
             device,
             module,
-            floats=input_dtype(self.precision),
+            floats=input_dtype(precision),
             num_workers=self.num_workers,
             first=first_row(index),
         )
@@ -154,6 +162,10 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         else:
             drawn = int(check_random_state(self.random_state).randint(2**31))
         return int(np.random.SeedSequence([drawn, position]).generate_state(1)[0])
+
+
+def _is_on_cpu(module: nn.Module) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers()))
 
 
 def row_count(data: Any) -> int:

@@ -13,8 +13,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from labelaudit.model.device import input_dtype, repeatable, resolve_device, resolve_precision, seeded
-from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape
+from labelaudit.model.device import input_dtype, resolve_device, resolve_precision, seeded
+from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.layer_values import layer_values
 from labelaudit.model.layers import named_layer
 from labelaudit.model.weights import load_weights
@@ -104,23 +104,22 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         data, index = self._input(X, reset=False)
         check_shape(example_shape(data, index), self.input_shape_)
         device = resolve_device(self.device)
-        numbers = torch.arange(data.shape[0] if hasattr(data, "shape") else len(data)) if index is None else index
+        numbers = torch.arange(row_count(data)) if index is None else index
         for values in self._values(data, numbers, device):
             yield values.numpy()
 
     def _values(self, data: Any, index: torch.Tensor, device: torch.device) -> Iterator[torch.Tensor]:
         module = self.module_.to(device)
-        with repeatable(device):
-            yield from layer_values(
-                module,
-                named_layer(module, self.layer or ""),
-                self._bind(data, index, device, module),
-                index,
-                side="output",
-                batch_size=self.batch_size,
-                device=device,
-                precision=self.precision_,
-            )
+        yield from layer_values(
+            module,
+            named_layer(module, self.layer or ""),
+            self._bind(data, index, device, module, self.precision_),
+            index,
+            side="output",
+            batch_size=self.batch_size,
+            device=device,
+            precision=self.precision_,
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,7 +9,7 @@ from torch import nn
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.batches import Rows
-from labelaudit.model.device import autocast
+from labelaudit.model.device import autocast, repeatable
 from labelaudit.model.training import predicted_batch
 
 
@@ -46,7 +46,7 @@ def layer_values(
     try:
         chunks = torch.split(index, predicted_batch(rows.shape, batch_size))
         for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
-            with autocast(device, precision):
+            with repeatable(device), autocast(device, precision):
                 module(inputs)
             yield _features(caught, type(layer).__name__, len(chunk))
             caught.clear()

@@ -43,7 +43,8 @@ def make_optimizer(
 ) -> Optimizer:
     """An optimizer of the parameters of `module` that need gradients.
 
-    Weights decay; biases and normalisation (one dimension or none) do not. Each parameter group has a
+    Weights decay; biases and normalisation (one dimension or none) do not, and with "muon" neither do the last
+    layer and embeddings. Each parameter group has a
     `factor` of the learning rate.
 
     Args:
@@ -59,7 +60,7 @@ def make_optimizer(
     check_patterns("learning_rate_factors", factors, module)
     build, defaults = _resolve(optimizer)
     settings = {**defaults, **options}
-    decay = settings.get("weight_decay")
+    decay = settings.get("weight_decay", _default(build, "weight_decay"))
     beside = _beside_hidden(module) if build is Muon else frozenset()
     tells_weights = build is Muon or bool(decay)  # else one group, which is faster than two
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -82,6 +83,11 @@ def make_optimizer(
     if any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in required):
         raise ConfigError(f"optimizer {optimizer!r} computes the loss itself, several times a step: use another one.")
     return built
+
+
+def _default(build: Callable[..., Optimizer], argument: str) -> Any:
+    parameter = inspect.signature(build).parameters.get(argument)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
 def _group(
@@ -127,11 +133,12 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def start_training(module: nn.Module) -> None:
-    """Training mode, but not for layers all of whose parameters are frozen: their statistics are frozen too."""
+    """Training mode, but not for layers with statistics all of whose parameters are frozen: so are these."""
     module.train()
     for layer in module.modules():
         own = list(layer.parameters(recurse=False))
-        if own and not any(parameter.requires_grad for parameter in own):
+        keeps_statistics = next(layer.buffers(recurse=False), None) is not None
+        if own and keeps_statistics and not any(parameter.requires_grad for parameter in own):
             layer.eval()
 
 

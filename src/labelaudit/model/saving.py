@@ -21,7 +21,7 @@ from torch import nn
 
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model import networks, schedules
-from labelaudit.model.device import input_dtype, resolve_device, seeded
+from labelaudit.model.device import input_dtype, resolve_device, resolve_precision, seeded
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "classifier.json"
@@ -73,12 +73,15 @@ def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> A
     """The classifier in `folder`; see `TorchClassifier.load`."""
     description = _description(folder)
     classifier = kind(**{**_restored(description["params"], params), **params})
-    resolve_device(classifier.device)  # a missing GPU is named here, and not when the first batch comes
+    device = resolve_device(classifier.device)  # a missing GPU is named here, and not when the first batch comes
     values = np.array(description["classes"]["values"], dtype=description["classes"]["dtype"])
     shape = tuple(description["input_shape"])
     with seeded(0, torch.device("cpu")):
         module = classifier._new_module(num_classes=len(values), input_shape=shape)
-    module = module.to(input_dtype(classifier.precision))
+    precision = description["precision"]
+    if "precision" in params:
+        precision = resolve_precision(classifier.precision, device, module)
+    module = module.to(input_dtype(precision))
     if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
         module = module.to(memory_format=torch.channels_last)
     try:
@@ -89,7 +92,7 @@ def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> A
         ) from error
     classifier.classes_ = values
     classifier.input_shape_ = shape
-    classifier.precision_ = description["precision"]
+    classifier.precision_ = precision
     classifier.device_ = description["device"]
     classifier.n_iter_ = description["n_iter"]
     classifier.history_ = description["history"]

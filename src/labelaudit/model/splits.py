@@ -41,8 +41,11 @@ def _split_rows(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.nda
             "give more rows, another validation_fraction, or set early_stopping=False."
         )
     splitter = StratifiedShuffleSplit(1, test_size=held_out, random_state=seed)
-    _, validating = next(splitter.split(split, codes[split]))
-    return _sides(len(targets), split[validating])
+    training, validating = next(splitter.split(split, codes[split]))
+    # Where most rows are held out, a small class may be held out as a whole: it gets one row back.
+    lost = np.setdiff1d(codes[split], codes[split[training]])
+    back = [np.flatnonzero(codes[split[validating]] == code)[0] for code in lost]
+    return _sides(len(targets), split[np.delete(validating, back)])
 
 
 def _split_groups(targets: np.ndarray, fraction: float, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

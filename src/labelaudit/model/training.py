@@ -157,6 +157,7 @@ def train(
         told_to_stop = [callback(history[-1], module) for callback in callbacks]
         if any(told_to_stop) or (training.n_iter_no_change is not None and waited >= training.n_iter_no_change):
             break
+    forget_gradients(optimizer)
     best.restore()
     if average is not None:
         average.copy_to_module()
