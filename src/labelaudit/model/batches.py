@@ -7,6 +7,7 @@ where it is, so that folds trained side by side share it. A torch Dataset goes t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -45,11 +46,11 @@ class Rows(Protocol):
         """`take` of each chunk, in order."""
 
 
-class InMemory:
+class InMemory(ABC):
     """What is in memory is taken when it is asked for."""
 
-    def take(self, rows: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def take(self, rows: torch.Tensor) -> torch.Tensor: ...
 
     def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         return map(self.take, chunks)
