@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from labelaudit.errors import ConfigError
 from labelaudit.model.muon import Muon, orthogonalise
 from labelaudit.model.optimizers import make_optimizer
 
@@ -66,6 +67,11 @@ def test_weight_decay_is_decoupled() -> None:
     plain, _ = step(hidden=True)
     decayed, _ = step(hidden=True, weight_decay=0.1)
     torch.testing.assert_close(plain.data - decayed.data, 0.05 * torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+
+
+def test_a_negative_weight_decay_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"optimizer 'muon' does not take .*weight_decay -0\.1 must not be negative"):
+        make_optimizer(nn.Linear(2, 2), "muon", learning_rate=0.1, options={"weight_decay": -0.1}, factors={})
 
 
 def test_parameters_without_a_gradient_stay() -> None:

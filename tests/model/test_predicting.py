@@ -7,25 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from toys import CPU
+from toys import CPU, POINTS, array_rows, linear
 
 from labelaudit.errors import TrainingError
-from labelaudit.model.batches import ArrayRows
 from labelaudit.model.training import predict, predicted_batch
-
-POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.2, 0.9], [0.8, 0.1], [0.1, 1.0], [1.0, 0.2]])
-
-
-def linear() -> nn.Linear:
-    layer = nn.Linear(2, 2)
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(2))
-        layer.bias.zero_()
-    return layer
-
-
-def array_rows(values: torch.Tensor) -> ArrayRows:
-    return ArrayRows(values, CPU, floats=torch.float32, integers=torch.float32)
 
 
 def predicted(module: nn.Module, data: torch.Tensor, index: torch.Tensor, **changes: Any) -> torch.Tensor:

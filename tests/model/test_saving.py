@@ -292,7 +292,7 @@ def test_another_format_is_refused(text: str, tmp_path: Path) -> None:
 def test_a_description_without_an_entry_is_refused(missing: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     edit(tmp_path, lambda description: description.pop(missing))
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match=rf"lacks {missing}"):
         TorchClassifier.load(tmp_path)
 
 

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
-from toys import CPU
+from toys import CPU, POINTS, array_rows, linear
 
 from labelaudit.errors import ConfigError, TrainingError
-from labelaudit.model.batches import ArrayRows
 from labelaudit.model.optimizers import make_optimizer
 from labelaudit.model.schedules import constant, cosine
 from labelaudit.model.training import (
@@ -30,22 +29,9 @@ from labelaudit.model.training import (
     weighted_loss,
 )
 
-POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.2, 0.9], [0.8, 0.1], [0.1, 1.0], [1.0, 0.2]])
 CLASSES = torch.tensor([0, 1, 0, 1, 0, 1])
 PLAIN = Training(num_classes=2, epochs=5, batch_size=2, learning_rate=0.1)
 ALL = Labeled(None, CLASSES)
-
-
-def array_rows(values: torch.Tensor) -> ArrayRows:
-    return ArrayRows(values, CPU, floats=torch.float32, integers=torch.float32)
-
-
-def linear() -> nn.Linear:
-    layer = nn.Linear(2, 2)
-    with torch.no_grad():
-        layer.weight.copy_(torch.eye(2))
-        layer.bias.zero_()
-    return layer
 
 
 def sgd(module: nn.Module) -> Any:

@@ -11,6 +11,7 @@ from sklearn.datasets import make_classification
 from torch import nn
 from torch.utils.data import Dataset
 
+from labelaudit.model.batches import ArrayRows
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.networks import MLP
 
@@ -113,3 +114,19 @@ class InPlace(nn.Module):
         doubled = x.mul_(2) if self.in_place else x * 2
         logits: torch.Tensor = self.head(doubled)
         return logits
+
+
+POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.2, 0.9], [0.8, 0.1], [0.1, 1.0], [1.0, 0.2]])
+
+
+def array_rows(values: torch.Tensor) -> ArrayRows:
+    return ArrayRows(values, CPU, floats=torch.float32, integers=torch.float32)
+
+
+def linear() -> nn.Linear:
+    """It returns what it is given, until it is trained."""
+    layer = nn.Linear(2, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(2))
+        layer.bias.zero_()
+    return layer
