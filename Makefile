@@ -42,7 +42,7 @@ lint: $(VENV)/installed
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --group dev pyproject.toml -o requirements.lock
+		--no-annotate --no-header --group dev --extra ray --extra kubernetes pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
