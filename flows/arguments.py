@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from labelaudit.config import AuditConfig, build_config, parse_config
 from labelaudit.errors import ConfigError
 from labelaudit.storage.store import Store
 
+CONFIGS_VARIABLE = "LABELAUDIT_CONFIGS"
 CONFIG_SUFFIXES = (".yaml", ".yml")
 _NO_OPTIONS: dict[str, Any] = {
     **dict.fromkeys(("name", "dataset_version", "label", "id_column", "kind", "group", "output")),
@@ -77,3 +79,34 @@ def _read_text(target: str) -> str:
 
 def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def referenced_config(reference: str) -> AuditConfig:
+    """The config that a deployed run names: a file below LABELAUDIT_CONFIGS, or anywhere where that is not set.
+
+    Where the variable is set, whoever may start runs or post events chooses among the files there, and cannot
+    bring a config, which may name code, of their own. Raises `ConfigError`.
+    """
+    return config_from(config_url(reference))
+
+
+def config_url(reference: str) -> str:
+    """Path or URL of the config that a name stands for."""
+    root = os.environ.get(CONFIGS_VARIABLE)
+    file = reference if Path(reference).suffix.lower() in CONFIG_SUFFIXES else f"{reference}.yaml"
+    if not root:
+        return file
+    if "://" in file or file.startswith("/") or ".." in file.split("/"):
+        raise ConfigError(
+            f"The config {reference!r} is not below {CONFIGS_VARIABLE} ({root}), which deployed runs are held to. "
+            "Name a file there, such as fruit.yaml."
+        )
+    return f"{root.rstrip('/')}/{file}"
+
+
+def known_configs() -> list[str]:
+    """Names of the config files below LABELAUDIT_CONFIGS, sorted. Raises `ConfigError` where it is not set."""
+    root = os.environ.get(CONFIGS_VARIABLE)
+    if not root:
+        raise ConfigError(f"{CONFIGS_VARIABLE} is not set. Set it to the folder or URL of the dataset configs.")
+    return [name for name in Store(root).children() if Path(name).suffix.lower() in CONFIG_SUFFIXES]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from typing import Any, cast
 from uuid import UUID
@@ -21,41 +20,51 @@ from flows.console import describe
 from labelaudit.report.summary import markdown
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import AuditReference
-from labelaudit.workers import Slot
 
 # Each update is a request to the server; a person does not see more.
 SECONDS_BETWEEN_UPDATES = 2.0
 
 
-class RunProgress:
-    """Progress of an audit as log lines and one progress artifact per fold."""
+class FoldProgress:
+    """Progress of one fold as a progress artifact of the run that trains it."""
 
-    def __init__(self) -> None:
-        self._artifacts: dict[int, UUID] = {}
-        self._updated: dict[int, float] = {}
-        self._lock = threading.Lock()
+    def __init__(self, fold: int) -> None:
+        self._fold = fold
+        self._artifact: UUID | None = None
+        self._updated = 0.0
 
-    def prepared(self, prepared: Prepared, slots: list[Slot]) -> None:
-        for line in describe(prepared, slots):
-            get_run_logger().info("%s", line)
-
-    def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
-        """Called in the thread of the fold's task run, so that the artifact belongs to that run."""
-        with self._lock:
-            artifact = self._artifacts.get(fold)
-            now = time.monotonic()
-            if artifact and epoch < epochs and now - self._updated[fold] < SECONDS_BETWEEN_UPDATES:
-                return
-            self._updated[fold] = now
+    def epoch(self, epoch: int, epochs: int, loss: float) -> None:
+        """Called in the thread of the fold's run, so that the artifact belongs to that run."""
+        now = time.monotonic()
+        if self._artifact and epoch < epochs and now - self._updated < SECONDS_BETWEEN_UPDATES:
+            return
+        self._updated = now
         description = f"epoch {epoch} of {epochs}, loss {loss:.3f}"
         percent = 100.0 * epoch / epochs
         if epoch == epochs:
-            get_run_logger().info("fold %d: %s", fold, description)
-        if artifact is None:
-            created = create_progress_artifact(percent, key=f"fold-{fold}", description=description)
-            self._artifacts[fold] = cast("UUID", created)
+            get_run_logger().info("fold %d: %s", self._fold, description)
+        if self._artifact is None:
+            created = create_progress_artifact(percent, key=f"fold-{self._fold}", description=description)
+            self._artifact = cast("UUID", created)
         else:
-            update_progress_artifact(artifact, percent, description=description)
+            update_progress_artifact(self._artifact, percent, description=description)
+
+
+class RunProgress:
+    """Progress of an audit as log lines, and that of its folds."""
+
+    def __init__(self) -> None:
+        self._folds: dict[int, FoldProgress] = {}
+
+    def prepared(self, prepared: Prepared) -> None:
+        for line in describe(prepared):
+            get_run_logger().info("%s", line)
+
+    def training(self, place: str) -> None:
+        get_run_logger().info("folds train %s", place)
+
+    def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
+        self._folds.setdefault(fold, FoldProgress(fold)).epoch(epoch, epochs, loss)
 
 
 def publish_artifacts(audit: AuditReference, summary: dict[str, Any], issues: list[dict[str, Any]]) -> None:

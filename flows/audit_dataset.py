@@ -5,58 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
 
-from prefect import Task, flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import PrefectFuture, as_completed, wait
+from prefect import Flow, Task, flow, task
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run as current_run
 
+from flows.arguments import referenced_config
 from flows.artifacts import RunProgress, publish_artifacts
-from labelaudit.audit import run_audit
+from flows.fold_runs import cancel_folds, train_on_work_pool
+from flows.ray_folds import train_on_ray
+from flows.steps import TASK_OPTIONS, side_by_side
+from flows.turns import dataset_turn
+from labelaudit.audit import local_slots, run_audit
 from labelaudit.config import AuditConfig
-from labelaudit.errors import LabelauditError
+from labelaudit.errors import WorkerDiedError
 from labelaudit.steps.detect import detect
+from labelaudit.steps.discover import latest_version, with_version
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import load_prepared
 from labelaudit.steps.publish import find_published, load_summary, publish, worst_issues
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
-from labelaudit.workers import LocalWorkers
+from labelaudit.workers import LocalWorkers, describe_slots
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Artifacts live in the server's database: the Parquet holds the rest.
 ISSUES_IN_ARTIFACT = 100
-
-
-def _may_pass(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Retry what another try may change: storage that did not answer, a worker that died."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, LabelauditError) and error.transient
-
-
-# Resume is our own (committed folds, checked against the data), so no result of a task is kept.
-_OPTIONS: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [2, 10],
-    "retry_condition_fn": _may_pass,
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-}
+# A run whose process dies is started again by an automation, which knows no end by itself.
+MOST_RUNS = 3
 
 _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
-    step: task(name=step.__name__.replace("_", "-"), **_OPTIONS)(step)
-    for step in (prepare, find_published, gather, detect, publish)
+    step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
+    for step in (latest_version, prepare, find_published, gather, detect, publish)
 }
 
 
-@task(name="train-fold", task_run_name="train-fold-{fold}", **_OPTIONS)
+@task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
 def train_fold(workers: LocalWorkers, reference: PreparedReference, fold: int) -> FoldReference:
     """Train one fold in a worker process of this machine."""
     return workers.train(reference, fold)
 
 
-@task(name="show", **{**_OPTIONS, "retries": 0})
+@task(name="show", **{**TASK_OPTIONS, "retries": 0})
 def show(audit: AuditReference, config: AuditConfig) -> None:
     """Show a published audit as artifacts of this run."""
     options = config.storage.options
@@ -64,33 +58,65 @@ def show(audit: AuditReference, config: AuditConfig) -> None:
 
 
 class _TaskCaller:
-    """Calls steps as tasks of the running flow."""
+    """Calls steps as tasks of the running flow, and trains folds where the config says."""
+
+    def __init__(self, audit_run: UUID) -> None:
+        self.progress = RunProgress()
+        self._audit_run = audit_run
 
     def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return cast("T", _TASKS[step](*args, **kwargs))
 
-    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
-        """As many task runs at a time as there are slots; one that fails does not stop the others, whose
-        folds are then there for the next run."""
-        futures: list[PrefectFuture[FoldReference]] = []
-        running: list[PrefectFuture[FoldReference]] = []
-        with workers:
-            for fold in folds:
-                if len(running) == len(workers.slots):
-                    running.remove(next(iter(as_completed(running))))
-                running.append(train_fold.submit(workers, reference, fold))
-                futures.append(running[-1])
-            wait(futures)
-            return [future.result() for future in futures]
+    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+        if config.workers.kind == "ray":
+            self.progress.training(f"on Ray at {config.workers.address or 'this machine'}")
+            return train_on_ray(reference, folds, config.workers)
+        if config.workers.kind == "work-pool":
+            self.progress.training(f"in runs of {config.workers.deployment}")
+            prepared = load_prepared(reference)
+            return train_on_work_pool(reference, prepared, folds, config.workers, self._audit_run)
+        return self._train_locally(config, reference, folds)
+
+    def _train_locally(
+        self, config: AuditConfig, reference: PreparedReference, folds: list[int]
+    ) -> list[FoldReference]:
+        slots = local_slots(config)
+        self.progress.training(describe_slots(slots))
+        with LocalWorkers(slots, self.progress.epoch) as workers:
+            return side_by_side(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))
 
 
-@flow(name="audit-dataset", flow_run_name="audit {config.dataset.url}", validate_parameters=True)
-def audit_dataset(config: AuditConfig) -> dict[str, Any]:
+def _run_name() -> str:
+    config, version = current_run.parameters["config"], current_run.parameters.get("version")
+    named = config if isinstance(config, str) else config.dataset.url
+    return f"audit {named}" + (f" {version}" if version else "")
+
+
+def _cancel_folds(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Folds on a work pool are runs of their own, which a cancelled audit must not leave behind."""
+    cancel_folds(flow_run.id)
+
+
+@flow(name="audit-dataset", flow_run_name=_run_name, on_cancellation=[_cancel_folds], validate_parameters=True)
+def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict[str, Any]:
     """Audit the labels of one dataset version and publish the report.
 
-    `config` is what the YAML file holds. Returns the audit's URL and main figures. An audit that is published
-    already is found, not made again; a killed one goes on where it stopped.
+    `config` is what the YAML file holds, or the name of a YAML file: a path or URL, or a name below
+    LABELAUDIT_CONFIGS where that is set. `version` takes the place of `dataset.version`. Returns the
+    audit's URL and main figures. An audit that is published already is found, not made again; a killed one
+    goes on where it stopped. One audit of a dataset runs at a time; others wait.
     """
-    audit = run_audit(config, _TaskCaller(), RunProgress())
-    show(audit, config)
+    if current_run.run_count > MOST_RUNS:
+        raise WorkerDiedError(
+            f"This audit was started {MOST_RUNS} times, and its process died each time, often for lack of memory. "
+            "Look at the worker's log, then start a new run: finished folds are kept."
+        )
+    settings = referenced_config(config) if isinstance(config, str) else config
+    if version is not None:
+        settings = with_version(settings, version)
+    audit_run = UUID(current_run.id)
+    with dataset_turn(settings, audit_run):
+        audit = run_audit(settings, _TaskCaller(audit_run))
+    show(audit, settings)
+    get_run_logger().info("report: %s", audit.report_url)
     return asdict(audit)

@@ -21,8 +21,7 @@ MANY_CLASSES = 40
 def check_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
     """Print what was found; raises where nothing can be audited."""
     config = config_from(target, options)
-    validation = config.cross_validation
-    slots = local_slots(config, validation.folds * validation.repeats)
+    slots = local_slots(config)
     found = check_dataset(config, parallel=len(slots), threads=slots[0].threads)
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False))

@@ -16,7 +16,6 @@ from labelaudit.schemas import Status
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.publish import load_summary
 from labelaudit.steps.references import AuditReference
-from labelaudit.workers import Slot
 
 
 def say(line: str = "") -> None:
@@ -24,20 +23,15 @@ def say(line: str = "") -> None:
     click.echo(line, err=True)
 
 
-def describe(prepared: Prepared, slots: list[Slot]) -> list[str]:
-    """What is about to be audited, and where, in a few lines."""
+def describe(prepared: Prepared) -> list[str]:
+    """What is about to be audited, in a few lines."""
     lines = [f"guessed: {guess}" for guess in prepared.columns["guesses"]]
     for status, rows in prepared.statuses.items():
         if rows and status != Status.SCORED:
             lines.append(f"set aside: {rows:,} rows, {status}")
-    place = "GPUs" if slots[0].gpu is not None else "the CPU"
-    threads = "1 thread" if slots[0].threads == 1 else f"{slots[0].threads} threads"
     lines.append(
         f"{prepared.dataset}, version {prepared.version}: {prepared.scored:,} of {prepared.examples:,} "
         f"examples in {len(prepared.class_names):,} classes"
-    )
-    lines.append(
-        f"training {prepared.folds * prepared.repeats} folds on {place}, {len(slots)} at a time, {threads} each"
     )
     return lines
 
@@ -50,10 +44,13 @@ class ConsoleProgress:
         self._folds = 0
         self._started = time.monotonic()
 
-    def prepared(self, prepared: Prepared, slots: list[Slot]) -> None:
+    def prepared(self, prepared: Prepared) -> None:
         self._folds = prepared.folds * prepared.repeats
-        for line in describe(prepared, slots):
+        for line in describe(prepared):
             say(line)
+
+    def training(self, place: str) -> None:
+        say(f"training {self._folds} folds {place}")
 
     def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
         step = 1 if sys.stderr.isatty() else max(1, epochs // 4)

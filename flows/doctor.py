@@ -16,10 +16,10 @@ from flows.run import prefect_api_url
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
 from labelaudit.model.device import device_facts, resolve_device
-from labelaudit.steps.prepare import package_versions
+from labelaudit.steps.discover import latest_version
+from labelaudit.steps.prepare import open_source, package_versions
 from labelaudit.storage.cache import Cache
-from labelaudit.storage.store import Store, open_dataset
-from labelaudit.storage.versions import dataset_url
+from labelaudit.storage.store import Store
 
 API_TIMEOUT_SECONDS = 10
 
@@ -87,12 +87,12 @@ def _prefect_api(api_url: str | None) -> Finding:
 
 def _dataset(config: AuditConfig) -> Finding:
     try:
-        url = dataset_url(config.dataset.url, config.dataset.version)
-        files = open_dataset(url, config.storage.options).files()
+        source = open_source(latest_version(config))
+        files = source.files()
     except LabelauditError as error:
         return Finding("dataset", False, str(error))
     size = sum(file.size for file in files)
-    return Finding("dataset", bool(files), f"{url}: {len(files):,} files, {size / 1e6:,.1f} MB")
+    return Finding("dataset", bool(files), f"{source.url}: {len(files):,} files, {size / 1e6:,.1f} MB")
 
 
 def _output(config: AuditConfig) -> Finding:

@@ -18,7 +18,7 @@ def run_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
     config = config_from(target, options)
     if prefect_api_url() is None:
         say("No Prefect API is configured (PREFECT_API_URL): the audit runs in this process.")
-        audit = run_audit(config, DirectCaller(), ConsoleProgress())
+        audit = run_audit(config, DirectCaller(ConsoleProgress()))
     else:
         say(f"This is a run of the flow audit-dataset at {prefect_api_url()}.")
         # Prefect takes seconds to import, which a run without it need not pay.

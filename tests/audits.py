@@ -19,7 +19,6 @@ from labelaudit.config import AuditConfig, build_config
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.steps.train import train_fold
-from labelaudit.workers import LocalWorkers, Slot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,6 +97,7 @@ class InProcess:
     """Calls every step in this process, also the training of folds, and counts what was called."""
 
     def __init__(self) -> None:
+        self.progress = Quiet()
         self.steps: list[str] = []
         self.references: list[PreparedReference] = []
 
@@ -105,7 +105,7 @@ class InProcess:
         self.steps.append(step.__name__)
         return step(*args, **kwargs)
 
-    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         self.references.append(reference)
         return [self.call(train_fold, reference, fold) for fold in folds]
 
@@ -116,7 +116,10 @@ class Quiet:
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int, int]] = []
 
-    def prepared(self, prepared: Prepared, slots: list[Slot]) -> None:
+    def prepared(self, prepared: Prepared) -> None:
+        pass
+
+    def training(self, place: str) -> None:
         pass
 
     def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
@@ -124,7 +127,7 @@ class Quiet:
 
 
 def audit(config: AuditConfig, caller: InProcess | None = None) -> AuditReference:
-    return run_audit(config, caller or InProcess(), Quiet())
+    return run_audit(config, caller or InProcess())
 
 
 def table(audit: AuditReference, name: str) -> pa.Table:

@@ -76,7 +76,7 @@ def test_overrides(override: str, section: str, key: str, value: object) -> None
     [
         ("dataset: {url: x, lable: y}", r"dataset\.lable is not a setting; did you mean label\?"),
         ("dataset: {url: x}\ntrainin: {}", r"trainin is not a setting; did you mean training\?"),
-        ("dataset: {url: x}\nqq: {}", r"qq is not a setting; known are dataset, model"),
+        ("dataset: {url: x}\nqq: {}", r"qq is not a setting; known are dataset, versions, model"),
         ("dataset: {}", r"dataset\.url is required"),
         ("model: {}", r"dataset is required"),
         ("[]", r"must hold sections such as `dataset:`, not list"),

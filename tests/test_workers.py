@@ -83,7 +83,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_folds_in_processes_give_the_same_bytes_as_in_this_one(data: Path, tmp_path: Path) -> None:
     here = audit(settings(data, tmp_path / "here"))
     progress = Quiet()
-    there = run_audit(settings(data, tmp_path / "there"), DirectCaller(), progress)
+    there = run_audit(settings(data, tmp_path / "there"), DirectCaller(progress))
     assert fold_bytes(there) == fold_bytes(here)
     assert {fold for fold, _, _ in progress.epochs} == {0, 1, 2}
     for fold in range(3):
@@ -195,7 +195,7 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from audits import Quiet, settings\nfrom labelaudit.audit import DirectCaller, run_audit\n"
         f"config = settings({str(data)!r}, {str(tmp_path)!r}, training={{'epochs': 100_000}})\n"
-        "run_audit(config, DirectCaller(), Quiet())\n"
+        "run_audit(config, DirectCaller(Quiet()))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
     children: list[psutil.Process] = []

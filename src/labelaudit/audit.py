@@ -7,15 +7,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Protocol, TypeVar
 
-from labelaudit.config import AuditConfig
-from labelaudit.errors import LabelauditError
+from labelaudit.config import AuditConfig, WorkersConfig
+from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.steps.detect import detect
+from labelaudit.steps.discover import LATEST, latest_version
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import prepare
 from labelaudit.steps.prepared import Prepared, load_prepared
 from labelaudit.steps.publish import find_published, publish
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
-from labelaudit.workers import LocalWorkers, Slot, plan_slots
+from labelaudit.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,23 +26,15 @@ ATTEMPTS = 3
 RETRY_DELAY_SECONDS = 2.0
 
 
-class StepCaller(Protocol):
-    """The way in which steps are called: directly, or as tasks of a flow."""
-
-    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run one step and wait for it."""
-        ...
-
-    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
-        """Train folds side by side, as many as the workers have slots, and wait for all."""
-        ...
-
-
 class Progress(Protocol):
     """Is told how an audit goes on; methods are called from several threads while folds train."""
 
-    def prepared(self, prepared: Prepared, slots: list[Slot]) -> None:
-        """The dataset is read and checked, and folds are about to be trained."""
+    def prepared(self, prepared: Prepared) -> None:
+        """The dataset is read and checked."""
+        ...
+
+    def training(self, place: str) -> None:
+        """Folds are about to be trained; where, in words."""
         ...
 
     def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
@@ -49,37 +42,71 @@ class Progress(Protocol):
         ...
 
 
-def run_audit(config: AuditConfig, caller: StepCaller, progress: Progress) -> AuditReference:
+class StepCaller(Protocol):
+    """The way in which steps are called: directly, or as tasks of a flow."""
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told how the audit goes on."""
+        ...
+
+    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one step and wait for it."""
+        ...
+
+    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+        """Train folds side by side where `config.workers` says, and wait for all."""
+        ...
+
+
+def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     """Audit one dataset version; returns at once when the same audit is published already.
 
     Raises the errors of the steps; nothing is visible to readers unless everything succeeded.
     """
+    if config.dataset.version == LATEST:
+        config = caller.call(latest_version, config)
     reference = caller.call(prepare, config)
     published = caller.call(find_published, reference)
     if published is not None:
         return published
-    folds = config.cross_validation.folds * config.cross_validation.repeats
-    slots = local_slots(config, folds)
-    progress.prepared(load_prepared(reference), slots)
-    trained = caller.train_folds(LocalWorkers(slots, progress.epoch), reference, list(range(folds)))
+    caller.progress.prepared(load_prepared(reference))
+    trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
     return caller.call(publish, reference, trained, detected)
 
 
-def local_slots(config: AuditConfig, folds: int) -> list[Slot]:
+def total_folds(config: AuditConfig) -> int:
+    """Folds of all repeats."""
+    return config.cross_validation.folds * config.cross_validation.repeats
+
+
+def local_slots(config: AuditConfig) -> list[Slot]:
     """Where the folds of an audit train on this machine."""
-    wanted = config.workers.max_parallel
+    workers = config.workers
     return plan_slots(
-        folds=folds,
+        folds=total_folds(config),
         device=config.training.device,
-        max_parallel=None if wanted == "auto" else wanted,
-        gpus_per_fold=config.workers.gpus_per_fold,
+        max_parallel=None if workers.max_parallel == "auto" else workers.max_parallel,
+        gpus_per_fold=workers.gpus_per_fold,
+        threads=None if workers.threads == "auto" else workers.threads,
     )
 
 
+def remote_threads(workers: WorkersConfig, folds: int) -> int:
+    """CPU threads of a fold that trains on another machine: as many as it would have here, side by side with
+    all others, so that the same audit has the same bytes wherever its folds train."""
+    if workers.threads != "auto":
+        return workers.threads
+    return fair_threads(folds, None if workers.max_parallel == "auto" else workers.max_parallel)
+
+
 class DirectCaller:
-    """Calls steps in this process, folds in worker processes; what may pass is tried again."""
+    """Calls steps in this process, folds in worker processes of this machine; what may pass is tried again."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
 
     def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(1, ATTEMPTS):
@@ -91,8 +118,16 @@ class DirectCaller:
                 time.sleep(RETRY_DELAY_SECONDS * attempt)
         return step(*args, **kwargs)
 
-    def train_folds(self, workers: LocalWorkers, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
-        with ThreadPoolExecutor(len(workers.slots)) as pool, workers:
+    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+        if config.workers.kind != "local":
+            raise ConfigError(
+                f"workers.kind is {config.workers.kind}, whose folds are runs of Prefect, but no Prefect API is "
+                "configured. Set PREFECT_API_URL, or workers.kind to local."
+            )
+        slots = local_slots(config)
+        self.progress.training(describe_slots(slots))
+        workers = LocalWorkers(slots, self.progress.epoch)
+        with ThreadPoolExecutor(len(slots)) as pool, workers:
             futures = [pool.submit(self.call, workers.train, reference, fold) for fold in folds]
             try:
                 return [future.result() for future in futures]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from labelaudit.errors import ConfigError
 
@@ -49,9 +49,11 @@ class _Section(BaseModel):
 class DatasetConfig(_Section):
     """What is audited."""
 
-    url: str = Field(description="file, folder of shards, image folder, CSV, TSV or JSONL; may hold {version}")
+    url: str = Field(description="file, folder of shards, image folder, CSV, TSV or JSONL; may hold {name}, {version}")
     name: str | None = Field(None, description="default: from the URL", min_length=1, max_length=200)
-    version: str | None = Field(None, description="default: from the URL, else the start of the fingerprint")
+    version: str | None = Field(
+        None, description="default: from the URL, else the start of the fingerprint; latest: the newest complete one"
+    )
     label: str | None = Field(None, description="column of the given labels; image folders need none")
     id: str | None = Field(None, description="column of ids that are stable across versions")
     input: str | tuple[str, ...] = Field("auto", description="auto, one column or a list of columns")
@@ -113,12 +115,47 @@ class DetectionConfig(_Section):
     ] = "prune_by_noise_rate"
 
 
+class VersionsConfig(_Section):
+    """When a version is complete: by a file that is written last, or because nothing changes any more."""
+
+    marker: str | None = Field(None, description="name of a file that completes a version", pattern=r"^[^/]+$")
+    quiet_minutes: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="instead: a version is complete when no file of it changed for so long"
+    )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.marker is not None and self.quiet_minutes is not None:
+            raise ValueError("set either marker or quiet_minutes: a version is complete by one rule")
+        return self
+
+
 class WorkersConfig(_Section):
     """Where folds are trained."""
 
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "ray", "work-pool"] = "local"
     max_parallel: PositiveInt | Auto = "auto"
-    gpus_per_fold: Annotated[float, Field(gt=0, le=1)] = 1
+    threads: PositiveInt | Auto = Field("auto", description="CPU threads of a fold; auto: a fair share of the cores")
+    gpus_per_fold: Annotated[float, Field(ge=0)] = Field(1, description="a fraction, or a whole number")
+    address: str | None = Field(None, description="of a Ray cluster; default: Ray on this machine")
+    deployment: str = Field(
+        "train-fold/gpu", description="started once per fold on a work pool", pattern="^[^/]+/[^/]+$"
+    )
+
+    @field_validator("gpus_per_fold")
+    @classmethod
+    def _fraction_or_whole(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("must be a fraction up to 1, or a whole number")
+        return value
+
+    @model_validator(mode="after")
+    def _settings_of_the_kind(self) -> Self:
+        for name, kind in (("address", "ray"), ("deployment", "work-pool")):
+            is_given = getattr(self, name) != type(self).model_fields[name].default
+            if is_given and self.kind != kind:
+                raise ValueError(f"{name} is for kind: {kind}, and kind is {self.kind}")
+        return self
 
 
 class ReportConfig(_Section):
@@ -158,6 +195,7 @@ class AuditConfig(_Section):
     """One audit. Only `dataset.url` has no default."""
 
     dataset: DatasetConfig
+    versions: VersionsConfig = VersionsConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     cross_validation: CrossValidationConfig = CrossValidationConfig()

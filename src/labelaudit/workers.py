@@ -31,7 +31,7 @@ OnEpoch = Callable[[int, int, int, float], None]
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one fold: a GPU by its number, or the CPU."""
+    """A place for one fold: GPUs by their numbers ("0" or "0,1"), or the CPU (None)."""
 
     gpu: str | None
     threads: int
@@ -48,15 +48,30 @@ class Slot:
         return variables
 
 
-def plan_slots(*, folds: int, device: str, max_parallel: int | None, gpus_per_fold: float) -> list[Slot]:
+def describe_slots(slots: list[Slot]) -> str:
+    """Where folds train, in words."""
+    place = "GPUs" if slots[0].gpu is not None else "the CPU"
+    threads = "1 thread" if slots[0].threads == 1 else f"{slots[0].threads} threads"
+    return f"on {place}, {len(slots)} at a time, {threads} each"
+
+
+def fair_threads(folds: int, max_parallel: int | None) -> int:
+    """CPU threads of one fold where all of them share the cores of this machine evenly."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, cores // max(1, min(folds, max_parallel or cores)))
+
+
+def plan_slots(
+    *, folds: int, device: str, max_parallel: int | None, gpus_per_fold: float, threads: int | None = None
+) -> list[Slot]:
     """The places in which folds train side by side.
 
-    On GPUs, each takes `1 / gpus_per_fold` folds. On the CPU, as many folds as there are cores, with the
-    cores shared out evenly: on 2 cores, two folds of one thread each finish before two folds of two threads
-    one after the other (docs/image-training.md). The threads of a fold do not depend on how many folds are
-    left, so that a resumed audit has the same bytes.
+    A GPU takes `1 / gpus_per_fold` folds, or a fold takes so many GPUs. On the CPU, as many folds as there
+    are cores, with the cores shared out evenly: on 2 cores, two folds of one thread each finish before two
+    folds of two threads one after the other (docs/image-training.md). The threads of a fold do not depend on
+    how many folds are left, so that a resumed audit has the same bytes.
     """
-    gpus = [] if device == "cpu" else visible_gpus()
+    gpus = [] if device == "cpu" or not gpus_per_fold else visible_gpus()
     if device.startswith("cuda") and not gpus:
         raise TrainingError(
             f"training.device is {device!r}, but no CUDA device is visible on this machine. Run the audit "
@@ -65,7 +80,7 @@ def plan_slots(*, folds: int, device: str, max_parallel: int | None, gpus_per_fo
     cores = len(os.sched_getaffinity(0))
     if not gpus:
         parallel = max(1, min(folds, max_parallel or cores))
-        return [Slot(None, max(1, cores // parallel)) for _ in range(parallel)]
+        return [Slot(None, threads or fair_threads(folds, max_parallel)) for _ in range(parallel)]
     if ":" in device:
         number = int(device.partition(":")[2])
         if number >= len(gpus):
@@ -74,8 +89,22 @@ def plan_slots(*, folds: int, device: str, max_parallel: int | None, gpus_per_fo
                 "the last one is cuda:" + str(len(gpus) - 1) + "."
             )
         gpus = [gpus[number]]
-    places = [gpu for _ in range(int(1 / gpus_per_fold)) for gpu in gpus][: max_parallel or None]
-    return [Slot(gpu, max(1, cores // len(places))) for gpu in places[:folds]]
+    places = _share_out(gpus, gpus_per_fold)[: max_parallel or None]
+    return [Slot(gpu, threads or max(1, cores // len(places))) for gpu in places[:folds]]
+
+
+def _share_out(gpus: list[str], gpus_per_fold: float) -> list[str]:
+    """Which GPUs each fold sees, one entry per fold that fits; neighbours take different GPUs."""
+    if gpus_per_fold <= 1:
+        # Half a fold fits nowhere; the tolerance is for 1 / 0.1 and its like.
+        return [gpu for _ in range(int(1 / gpus_per_fold + 1e-9)) for gpu in gpus]
+    together = int(gpus_per_fold)
+    if together > len(gpus):
+        raise TrainingError(
+            f"workers.gpus_per_fold is {together}, but {len(gpus)} CUDA devices are visible on this machine. "
+            "Lower it, or run the audit where more are."
+        )
+    return [",".join(gpus[first : first + together]) for first in range(0, len(gpus) - together + 1, together)]
 
 
 def visible_gpus() -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
 import torch
 from torch import nn
 
@@ -112,6 +113,21 @@ def repeatable(device: torch.device) -> Iterator[None]:
     tf32 = torch.backends.cudnn.allow_tf32
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
         yield
+
+
+@contextlib.contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """At most `count` CPU threads inside, of torch and of the linear algebra below numpy; None leaves them."""
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    with threadpoolctl.threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def device_facts(device: torch.device) -> dict[str, str | int]:

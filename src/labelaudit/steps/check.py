@@ -14,10 +14,9 @@ from labelaudit.errors import DatasetError
 from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
+from labelaudit.steps.discover import latest_version
 from labelaudit.steps.inputs import input_shape
-from labelaudit.steps.prepare import Scan, audited_name, memory_limit, plan, scan_dataset
-from labelaudit.storage.store import open_dataset
-from labelaudit.storage.versions import dataset_url
+from labelaudit.steps.prepare import Scan, audited_name, memory_limit, open_source, plan, scan_dataset
 
 # Rows shown for each status: enough to see a pattern.
 SHOWN_ROWS = 3
@@ -59,8 +58,8 @@ def check_dataset(config: AuditConfig, *, parallel: int, threads: int) -> Checke
     `parallel` folds would train at a time, with `threads` CPU threads each. Raises `DatasetError` where the
     dataset cannot be read at all.
     """
-    url = dataset_url(config.dataset.url, config.dataset.version)
-    scanned = scan_dataset(open_dataset(url, config.storage.options), config)
+    config = latest_version(config)
+    scanned = scan_dataset(open_source(config), config)
     examples = scanned.examples
     name = audited_name(config)
     found = CheckedDataset(

@@ -120,7 +120,7 @@ def open_inputs(reference: PreparedReference, prepared: Prepared) -> Iterator[Pa
     columns = Columns(**prepared.columns)
 
     def build(folder: Path) -> None:
-        source = open_dataset(reference.dataset_url, reference.storage_options)
+        source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
         if scan(source, columns, folder).fingerprint != prepared.fingerprint:
             raise DatasetError(
                 f"{source.url} has changed since this audit began: it is not the version with fingerprint "

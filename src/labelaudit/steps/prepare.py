@@ -31,7 +31,7 @@ from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import DatasetFiles, Store, open_dataset
-from labelaudit.storage.versions import DatasetName, dataset_url, name_from_url
+from labelaudit.storage.versions import DatasetName, dataset_url, name_from_url, signature_of, version_state
 
 _REPORTED_PACKAGES = (
     "labelaudit",
@@ -63,22 +63,41 @@ def prepare(config: AuditConfig) -> PreparedReference:
     A version that was scanned before, from files that did not change since, is not read again.
     Raises `DatasetError` where nothing can be audited.
     """
-    url = dataset_url(config.dataset.url, config.dataset.version)
-    source = open_dataset(url, config.storage.options)
+    source = open_source(config)
     store = Store(config.output.url, config.storage.options)
     name = audited_name(config)
-    scanned = _stored_scan(store, name.name, source, config) or _new_scan(store, name.name, source, config)
+    signature = _signature(source)
+    scanned = _stored_scan(store, name.name, signature, config)
+    if scanned is None:
+        scanned = scan_dataset(source, config)
+        # A file that changed while it was read must not be remembered under the signature of either state.
+        signature = signature if signature == _signature(source) else None
+        _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
     prepared = _decide(config, name, scanned, rows, recipe)
     record = _commit(store, prepared, rows)
     return PreparedReference(
-        dataset_url=url,
+        dataset_url=source.url,
         output_url=store.url,
         storage_options=config.storage.options,
         cache_bytes=cache_bytes(config),
         key=f"{prepared.work_folder}/{RECORD}",
         sha256=sha256_hex(record),
+        marker=config.versions.marker,
+        state=None if signature is None else version_state(version_in_url(config), signature),
     )
+
+
+def open_source(config: AuditConfig) -> DatasetFiles:
+    """The files of the config's dataset version. Raises `DatasetError` when there is nothing."""
+    dataset = config.dataset
+    url = dataset_url(dataset.url, dataset.name, dataset.version)
+    return open_dataset(url, config.storage.options, marker=config.versions.marker)
+
+
+def version_in_url(config: AuditConfig) -> str | None:
+    """The version, where the URL holds it; None where the content at the URL is the version."""
+    return config.dataset.version if "{version}" in config.dataset.url else None
 
 
 def audited_name(config: AuditConfig) -> DatasetName:
@@ -166,9 +185,7 @@ def _signature(source: DatasetFiles) -> str | None:
         raise DatasetError(
             f"{source.url} holds no files. Check the URL; names that begin with '.' or '_' do not count."
         )
-    if any(file.token is None for file in files):
-        return None
-    return digest_of([list(file) for file in files])
+    return signature_of(files)
 
 
 def _scan_key(config: AuditConfig, signature: str) -> str:
@@ -176,8 +193,7 @@ def _scan_key(config: AuditConfig, signature: str) -> str:
     return digest_of(signature, reading, _image_size(config), SCHEMA_VERSION, package_version())[:32]
 
 
-def _stored_scan(store: Store, dataset: str, source: DatasetFiles, config: AuditConfig) -> Scan | None:
-    signature = _signature(source)
+def _stored_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig) -> Scan | None:
     if signature is None:
         return None
     key = _scan_key(config, signature)
@@ -189,23 +205,20 @@ def _stored_scan(store: Store, dataset: str, source: DatasetFiles, config: Audit
     return Scan(Columns(**record["columns"]), examples, record["files"], record["bytes"])
 
 
-def _new_scan(store: Store, dataset: str, source: DatasetFiles, config: AuditConfig) -> Scan:
-    signature = _signature(source)
-    scanned = scan_dataset(source, config)
-    # A file that changed while it was read must not be remembered under the signature of either state.
-    if signature is not None and signature == _signature(source):
-        key = _scan_key(config, signature)
-        data = parquet_bytes(scanned.examples.to_table())
-        store.write(scan_data_key(dataset, key), data)
-        record = {
-            "columns": asdict(scanned.columns),
-            "fingerprint": scanned.examples.fingerprint,
-            "sha256": sha256_hex(data),
-            "files": scanned.files,
-            "bytes": scanned.bytes,
-        }
-        store.write(scan_record_key(dataset, key), dump_json(record))
-    return scanned
+def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
+    if signature is None:
+        return
+    key = _scan_key(config, signature)
+    data = parquet_bytes(scanned.examples.to_table())
+    store.write(scan_data_key(dataset, key), data)
+    record = {
+        "columns": asdict(scanned.columns),
+        "fingerprint": scanned.examples.fingerprint,
+        "sha256": sha256_hex(data),
+        "files": scanned.files,
+        "bytes": scanned.bytes,
+    }
+    store.write(scan_record_key(dataset, key), dump_json(record))
 
 
 def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe) -> Prepared:

@@ -23,7 +23,7 @@ from labelaudit.steps.inputs import load_images, load_table_inputs, load_texts, 
 from labelaudit.steps.prepared import Prepared, Rows, load_file, load_prepared, load_rows, output_store
 from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
 from labelaudit.storage import manifest
-from labelaudit.storage.layout import latest_key, published_fold_key
+from labelaudit.storage.layout import MANIFEST, audited_key, latest_key, published_fold_key
 from labelaudit.storage.manifest import dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import Store
 
@@ -42,7 +42,18 @@ class Findings:
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
     """The audit, when it is published already."""
-    return existing_audit(output_store(reference), load_prepared(reference))
+    store = output_store(reference)
+    prepared = load_prepared(reference)
+    found = existing_audit(store, prepared)
+    if found is not None:
+        _remember(store, reference, prepared)
+    return found
+
+
+def is_published(reference: PreparedReference) -> bool:
+    """Whether the audit is complete: its manifest, written last, is there."""
+    prepared = load_prepared(reference)
+    return output_store(reference).exists(f"{prepared.audit_folder}/{MANIFEST}")
 
 
 def publish(reference: PreparedReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
@@ -61,7 +72,9 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
     worst = _table(files["issues.parquet"]).slice(0, prepared.config["report"]["examples"])
     with open_inputs(reference, prepared) as folder:
         previews = _previews(prepared, load_rows(reference, prepared), worst, folder)
-    return publish_audit(store, prepared, files, Findings(**findings), previews)
+    audit = publish_audit(store, prepared, files, Findings(**findings), previews)
+    _remember(store, reference, prepared)
+    return audit
 
 
 def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
@@ -193,6 +206,13 @@ def _point_to(store: Store, prepared: Prepared) -> None:
         "audit": prepared.audit_folder,
     }
     store.write(key, dump_json(pointer))
+
+
+def _remember(store: Store, reference: PreparedReference, prepared: Prepared) -> None:
+    """Note that these files of the version are audited, so that a sweep need not read them to know."""
+    if reference.state is not None:
+        record = {"audit": prepared.audit_folder, "version": prepared.version, "dataset_url": reference.dataset_url}
+        store.write(audited_key(prepared.dataset, reference.state), dump_json(record))
 
 
 def _audit_reference(store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str) -> AuditReference:

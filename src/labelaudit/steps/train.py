@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from labelaudit.detection.out_of_fold import ids_digest, row_digests
+from labelaudit.model.device import limited_threads
 from labelaudit.model.fold import FoldFit, fit_fold
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import pred_probs_schema
@@ -28,10 +29,15 @@ from labelaudit.storage.store import Store
 
 
 def train_fold(
-    reference: PreparedReference, fold: int, on_epoch: Callable[[int, int, float], None] | None = None
+    reference: PreparedReference,
+    fold: int,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+    *,
+    threads: int | None = None,
 ) -> FoldReference:
     """Train fold `fold` on all rows of other folds; returns at once when it is committed already.
 
+    `threads` bounds the CPU threads, None leaves them as the process was started.
     The fold's seed depends on the run's seed, the repeat and the fold alone. Raises `TrainingError` when the
     asked device is missing, or the loss is not finite.
     """
@@ -44,7 +50,7 @@ def train_fold(
     held_out = _shuffled(rows.held_out(fold, prepared.folds), rows.examples.example_ids)
     training = rows.training(fold, prepared.folds)
     started = time.monotonic()
-    with open_inputs(reference, prepared) as folder:
+    with open_inputs(reference, prepared) as folder, limited_threads(threads):
         fit = fit_fold(
             model_inputs(folder, prepared.kind),
             rows.examples.labels,

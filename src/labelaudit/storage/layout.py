@@ -2,6 +2,8 @@
 
     dataset=<name>/latest.json
     dataset=<name>/version=<version>/audit=<audit_id>/…       published, manifest.json last
+    dataset=<name>/_audited/<state>.json                      which audit a state of a version has
+    dataset=<name>/_announced/<state>.json                    that a state of a version was announced
     dataset=<name>/_work/scans/<key>.json, .parquet           what a set of files was found to contain
     dataset=<name>/_work/folds/<training_key>/…               committed folds
     dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit hand on
@@ -29,6 +31,16 @@ def dataset_folder(dataset: str) -> str:
 def latest_key(dataset: str) -> str:
     """Pointer to the newest published audit, replaced after its manifest is written."""
     return f"{dataset_folder(dataset)}/latest.json"
+
+
+def audited_key(dataset: str, state: str) -> str:
+    """Record of the published audit of one state of a version."""
+    return f"{dataset_folder(dataset)}/_audited/{state}.json"
+
+
+def announced_key(dataset: str, state: str) -> str:
+    """Record of the event that announced one state of a version."""
+    return f"{dataset_folder(dataset)}/_announced/{state}.json"
 
 
 def audit_folder(dataset: str, version: str, audit_id: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -22,6 +23,7 @@ class StoredFile(NamedTuple):
     path: str  # relative to the store's URL
     size: int  # bytes
     token: str | None  # changes when the content does (ETag, else modification time); None where unknown
+    modified: float | None  # seconds since 1970; None where unknown
 
 
 class Store:
@@ -106,19 +108,25 @@ class Store:
         with _named_errors(self.url_of(prefix)):
             found = self._fs.find(self._path(prefix), detail=True)
         base = len(self._root) + 1
-        return sorted(
-            StoredFile(path[base:], int(info["size"] or 0), _token(info))
-            for path, info in found.items()
-            if info["type"] == "file"
-        )
+        return sorted(_stored_file(path[base:], info) for path, info in found.items() if info["type"] == "file")
+
+    def children(self) -> list[str]:
+        """Names of the folders and objects directly below this URL, sorted; empty when there are none."""
+        with _named_errors(self.url):
+            try:
+                found = self._fs.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted({name for path in found if (name := path.rstrip("/").rpartition("/")[2])})
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
 
 
-def open_dataset(url: str, options: Mapping[str, Any] | None = None) -> DatasetFiles:
+def open_dataset(url: str, options: Mapping[str, Any] | None = None, *, marker: str | None = None) -> DatasetFiles:
     """The files of a dataset: a folder, or a single file that stands for itself.
 
+    `marker` names a file of the folder that says that a version is complete, and is no data.
     Raises `DatasetError` when there is nothing at the URL.
     """
     whole = Store(url, options)
@@ -128,25 +136,35 @@ def open_dataset(url: str, options: Mapping[str, Any] | None = None) -> DatasetF
         except FileNotFoundError as error:
             raise DatasetError(f"Nothing is stored at {url}. Check dataset.url, and that the bucket exists.") from error
     if info["type"] != "file":
-        return DatasetFiles(whole, None)
+        return DatasetFiles(whole, None, marker)
     folder, _, name = whole._root.rpartition("/")
     parent = Store(folder if whole.is_local else whole._fs.unstrip_protocol(folder), options)
-    return DatasetFiles(parent, StoredFile(name, int(info["size"] or 0), _token(info)))
+    return DatasetFiles(parent, _stored_file(name, info), None)
 
 
 class DatasetFiles:
     """Read-only view of a dataset's files; hidden names and those that begin with `_` are left out."""
 
-    def __init__(self, store: Store, single: StoredFile | None) -> None:
+    def __init__(self, store: Store, single: StoredFile | None, marker: str | None) -> None:
         self._store = store
         self._single = single
+        self._marker = marker
         self.url = store.url if single is None else store.url_of(single.path)
+
+    @property
+    def is_single_file(self) -> bool:
+        return self._single is not None
 
     def files(self) -> list[StoredFile]:
         """Files sorted by path, relative to the dataset's URL (a single file is its own name)."""
         if self._single is not None:
             return [self._single]
-        return [file for file in self._store.find() if not _is_hidden(file.path)]
+        found = self._store.find()
+        return [file for file in found if not _is_hidden(file.path) and file.path != self._marker]
+
+    def file(self, name: str) -> StoredFile | None:
+        """A file directly in the dataset's folder, also one that is no data; None where it is missing."""
+        return next((file for file in self._store.find(name) if file.path == name), None)
 
     def open(self, path: str) -> BinaryIO:
         """A seekable binary file. Paths that leave the dataset's folder are refused."""
@@ -229,6 +247,18 @@ def _named_errors(url: str) -> Iterator[None]:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300].rstrip(".")
+
+
+def _stored_file(path: str, info: Mapping[str, Any]) -> StoredFile:
+    return StoredFile(path, int(info["size"] or 0), _token(info), _modified(info))
+
+
+def _modified(info: Mapping[str, Any]) -> float | None:
+    for name in ("LastModified", "mtime", "modified", "created"):
+        value = info.get(name)
+        if value is not None:
+            return float(value.timestamp() if isinstance(value, datetime) else value)
+    return None
 
 
 def _token(info: Mapping[str, Any]) -> str | None:

@@ -1,11 +1,14 @@
-"""How a dataset and its version are called when nobody says: by their URL."""
+"""Datasets and versions by their URLs: how they are called, where they lie, and what state they are in."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from labelaudit.errors import ConfigError
+from labelaudit.storage.manifest import digest_of
+from labelaudit.storage.store import StoredFile
 
 # v3, 7, 1.2.0, 2026-11-20, 20261120T0300, version=3, v2-rc1
 _VERSION = re.compile(r"(version=.+|v?\d+([._T:-]?[0-9a-z]+)*)", re.IGNORECASE)
@@ -17,16 +20,29 @@ class DatasetName(NamedTuple):
     version: str | None  # None: nothing in the URL looks like one
 
 
-def dataset_url(template: str, version: str | None) -> str:
-    """The URL of one version; `{version}` in the template is replaced."""
-    if "{version}" not in template:
-        return template
-    if version is None:
-        raise ConfigError(
-            f"dataset.url {template!r} holds {{version}}, but dataset.version is not set. "
-            "Set it, for example with --version v3."
-        )
-    return template.replace("{version}", version)
+def dataset_url(template: str, name: str | None, version: str | None) -> str:
+    """The URL of one version; `{name}` and `{version}` in the template are replaced."""
+    for placeholder, value in (("name", name), ("version", version)):
+        if "{" + placeholder + "}" not in template:
+            continue
+        if value is None:
+            raise ConfigError(
+                f"dataset.url {template!r} holds {{{placeholder}}}, but dataset.{placeholder} is not set. "
+                f"Set it, for example with --{placeholder} {'v3' if placeholder == 'version' else 'fruit'}."
+            )
+        if "/" in value or value in (".", ".."):
+            raise ConfigError(
+                f"dataset.{placeholder} {value!r} is a path, and {{{placeholder}}} in dataset.url stands for one "
+                "segment. Write the other folders into dataset.url."
+            )
+        template = template.replace("{" + placeholder + "}", value)
+    return template
+
+
+def natural_order(version: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that counts: v2 before v10, 2026-01-05 before 2026-01-10."""
+    parts = re.findall(r"\d+|\D+", version)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
 def name_from_url(template: str) -> DatasetName:
@@ -49,3 +65,38 @@ def name_from_url(template: str) -> DatasetName:
     if "{version}" in before:
         return DatasetName(segments[-3] if len(segments) > 2 else last, None)
     return DatasetName(last.replace("{version}", "").strip("-_.") or before, None)
+
+
+class VersionedTemplate(NamedTuple):
+    """A template around its `{version}`: the folder whose children are versions, and how a child is named."""
+
+    parent: str
+    child: re.Pattern[str]
+
+    @classmethod
+    def parse(cls, template: str) -> VersionedTemplate:
+        """Parts of a template that holds `{version}`."""
+        parent, _, rest = template.partition("{version}")
+        folder, slash, prefix = parent.rpartition("/")
+        suffix = rest.partition("/")[0].replace("{version}", "")
+        child = re.compile(f"{re.escape(prefix)}(?P<version>.+?){re.escape(suffix)}")
+        return cls(folder + slash if folder.endswith(":/") else folder or ".", child)
+
+    def version_of(self, name: str) -> str | None:
+        """The version that a child of the parent folder is, None where it is none."""
+        if name.startswith((".", "_")):
+            return None
+        match = self.child.fullmatch(name)
+        return match["version"] if match else None
+
+
+def signature_of(files: Sequence[StoredFile]) -> str | None:
+    """Digest of the files' names, sizes and change tokens; None where the storage has no such tokens."""
+    if any(file.token is None for file in files):
+        return None
+    return digest_of([[file.path, file.size, file.token] for file in files])
+
+
+def version_state(version: str | None, signature: str) -> str:
+    """Name of one state of a version: another one where its files are other files, 32 hex digits."""
+    return digest_of(version, signature)[:32]
