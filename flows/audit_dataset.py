@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar, cast
@@ -12,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run as current_run
 
-from flows.arguments import referenced_config
+from flows.arguments import CONFIGS_VARIABLE, referenced_config
 from flows.artifacts import RunProgress, publish_artifacts
 from flows.fold_runs import cancel_folds, train_on_work_pool
 from flows.ray_folds import train_on_ray
@@ -20,7 +21,7 @@ from flows.steps import TASK_OPTIONS, side_by_side
 from flows.turns import dataset_turn
 from labelaudit.audit import local_slots, run_audit
 from labelaudit.config import AuditConfig
-from labelaudit.errors import WorkerDiedError
+from labelaudit.errors import ConfigError, WorkerDiedError
 from labelaudit.steps.detect import detect
 from labelaudit.steps.discover import latest_version, with_version
 from labelaudit.steps.gather import gather
@@ -86,6 +87,17 @@ class _TaskCaller:
             return side_by_side(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))
 
 
+def _settings(config: AuditConfig | str) -> AuditConfig:
+    if isinstance(config, str):
+        return referenced_config(config)
+    if current_run.deployment_id is not None and os.environ.get(CONFIGS_VARIABLE):
+        raise ConfigError(
+            f"This deployment takes the name of a config below {CONFIGS_VARIABLE}, not a whole config, which "
+            "may name code. Put the config there and pass its name."
+        )
+    return config
+
+
 def _run_name() -> str:
     config, version = current_run.parameters["config"], current_run.parameters.get("version")
     named = config if isinstance(config, str) else config.dataset.url
@@ -111,7 +123,7 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
             f"This audit was started {MOST_RUNS} times, and its process died each time, often for lack of memory. "
             "Look at the worker's log, then start a new run: finished folds are kept."
         )
-    settings = referenced_config(config) if isinstance(config, str) else config
+    settings = _settings(config)
     if version is not None:
         settings = with_version(settings, version)
     audit_run = UUID(current_run.id)

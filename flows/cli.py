@@ -143,6 +143,41 @@ def detect(file: str, as_json: bool, **options: Any) -> None:
     detect_command(file, options, as_json)
 
 
+@cli.command("publish-version")
+@click.argument("config")
+@click.argument("source", type=click.Path(exists=True))
+@click.option("--version", "dataset_version", metavar="NAME", help="Name of the new version.")
+@click.option("--name", help="Name of the dataset, where the config leaves it open.")
+@click.option("--set", "overrides", metavar="A.B=VALUE", multiple=True, help="Override a config key.")
+@_json
+def publish_version(config: str, source: str, as_json: bool, **options: Any) -> None:
+    """Upload a local dataset as a new version, and announce it.
+
+    CONFIG is the dataset's YAML file, whose `dataset.url` holds {version}; SOURCE a file or folder of this
+    machine. The files go first and the marker that makes the version complete last, so that nobody reads a
+    part of it. With a Prefect API configured, the event `labelaudit.dataset.published` then starts the
+    audit; the same command again starts no second one.
+    """
+    from flows.publish_version import publish_version_command
+
+    publish_version_command(config, source, options, as_json)
+
+
+@cli.command("apply-automations")
+@click.argument("file", default="deployments/automations.yaml", metavar="[FILE]")
+@click.option("--alerts", metavar="TYPE/NAME", help="Notification block, such as slack-webhook/labelaudit.")
+@_json
+def apply_automations(file: str, alerts: str | None, as_json: bool) -> None:
+    """Create the automations of FILE on the Prefect server, or bring them up to date.
+
+    FILE is deployments/automations.yaml where none is given. Automations are known by their names: applied
+    twice, they are there once. Those that notify somebody need --alerts.
+    """
+    from flows.automations import apply_automations_command
+
+    apply_automations_command(file, alerts, as_json)
+
+
 @cli.command()
 @click.argument("config", required=False)
 @_json

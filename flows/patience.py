@@ -20,20 +20,21 @@ LONGEST_WAIT_SECONDS = 15
 
 def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the server; while it does not answer, again and again for ten minutes, then raise what it raised."""
-    return _retrying(call)(*args, **kwargs)
+    return patient(call)(*args, **kwargs)
+
+
+def patient(call: Callable[P, T], seconds: float = PATIENCE_SECONDS) -> Callable[P, T]:
+    """The call, repeated for so many seconds while the server does not answer."""
+    return retry(
+        retry=retry_if_exception(_is_away),
+        wait=wait_random_exponential(max=LONGEST_WAIT_SECONDS),
+        stop=stop_after_delay(seconds),
+        before_sleep=before_sleep_log(logging.getLogger("prefect.labelaudit"), logging.WARNING),
+        reraise=True,
+    )(call)
 
 
 def _is_away(error: BaseException) -> bool:
     if isinstance(error, PrefectHTTPStatusError):
         return error.response.status_code >= 500
     return isinstance(error, httpx.TransportError)
-
-
-def _retrying(call: Callable[P, T]) -> Callable[P, T]:
-    return retry(
-        retry=retry_if_exception(_is_away),
-        wait=wait_random_exponential(max=LONGEST_WAIT_SECONDS),
-        stop=stop_after_delay(PATIENCE_SECONDS),
-        before_sleep=before_sleep_log(logging.getLogger("prefect.labelaudit"), logging.WARNING),
-        reraise=True,
-    )(call)

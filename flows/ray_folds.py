@@ -34,7 +34,7 @@ def train_fold_on_ray(reference: PreparedReference, fold: int, workers: WorkersC
     return train_here(reference, fold, workers)
 
 
-@flow(name="train-folds-on-ray", flow_run_name="{folds} folds on Ray")
+@flow(name="train-folds-on-ray", flow_run_name="folds on Ray")
 def train_folds_on_ray(reference: PreparedReference, folds: list[int], workers: WorkersConfig) -> list[FoldReference]:
     """All folds as tasks of one run, which asks Ray for GPUs and never for CPUs: the GPUs are what is short."""
     from prefect_ray.context import remote_options

@@ -212,16 +212,21 @@ def parse_config(text: str, *, overrides: Iterable[str] = (), source: str = "con
 
     Raises `ConfigError` with one line per problem.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    values = parse_yaml(text, source)
     if not isinstance(values, dict):
         raise ConfigError(
             f"{source} must hold sections such as `dataset:`, not {type(values).__name__}. "
             "The smallest config is `dataset: {url: data.parquet}`."
         )
     return build_config(values, overrides=overrides, source=source)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Plain values of a YAML text. Raises `ConfigError` where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def build_config(values: Mapping[str, Any], *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:

@@ -42,6 +42,10 @@ class StorageUnavailableError(StorageError):
     transient = True
 
 
+class AnnouncementError(LabelauditError):
+    """A dataset version is stored, but no Prefect API took the event that announces it."""
+
+
 class TrainingError(LabelauditError):
     """A fold could not be trained: a device is missing, the loss is not finite, the module is broken."""
 

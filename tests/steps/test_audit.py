@@ -13,6 +13,7 @@ import pytest
 
 from audits import (
     InProcess,
+    Quiet,
     audit,
     fold_bytes,
     fruit,
@@ -23,6 +24,7 @@ from audits import (
     write_squares,
 )
 from labelaudit import schemas
+from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.errors import DatasetError, TrainingError
 from labelaudit.schemas import Status
 
@@ -290,7 +292,7 @@ def test_a_missing_dataset_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_missing_gpu_is_an_error(tmp_path: Path) -> None:
     path = write_fruit(tmp_path / "fruit.parquet")
     with pytest.raises(TrainingError, match="no CUDA device is visible"):
-        audit(settings(path, tmp_path / "out", training={"device": "cuda"}))
+        run_audit(settings(path, tmp_path / "out", training={"device": "cuda"}), DirectCaller(Quiet()))
 
 
 def test_hostile_labels_stay_text(tmp_path: Path) -> None:

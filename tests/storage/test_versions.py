@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labelaudit.errors import ConfigError
 from labelaudit.storage.layout import audit_folder, dataset_folder
-from labelaudit.storage.versions import dataset_url, name_from_url
+from labelaudit.storage.versions import VersionedTemplate, dataset_url, name_from_url, natural_order
 
 
 @pytest.mark.parametrize(
@@ -31,10 +33,47 @@ def test_name_from_url(url: str, name: str, version: str | None) -> None:
 
 
 def test_the_version_goes_into_the_url() -> None:
-    assert dataset_url("s3://b/{version}/x", "v1") == "s3://b/v1/x"
-    assert dataset_url("s3://b/x", "v1") == "s3://b/x"
+    assert dataset_url("s3://b/{version}/x", None, "v1") == "s3://b/v1/x"
+    assert dataset_url("s3://b/{name}/{version}/{version}.csv", "cats", "v1") == "s3://b/cats/v1/v1.csv"
+    assert dataset_url("s3://b/x", None, "v1") == "s3://b/x"
     with pytest.raises(ConfigError, match=r"holds \{version\}, but dataset\.version is not set"):
-        dataset_url("s3://b/{version}/x", None)
+        dataset_url("s3://b/{version}/x", None, None)
+    with pytest.raises(ConfigError, match=r"holds \{name\}, but dataset\.name is not set\. .*--name fruit"):
+        dataset_url("s3://b/{name}/x", None, None)
+    for path in ("a/b", "..", "."):
+        with pytest.raises(ConfigError, match=r"is a path, and \{version\} in dataset\.url stands for one segment"):
+            dataset_url("s3://b/{version}/x", None, path)
+
+
+@pytest.mark.parametrize(
+    ("template", "parent", "child", "version"),
+    [
+        ("s3://b/cats/{version}/", "s3://b/cats", "v3", "v3"),
+        ("s3://b/cats/version={version}/data", "s3://b/cats", "version=3", "3"),
+        ("s3://b/cats-{version}.csv", "s3://b", "cats-2026.csv", "2026"),
+        ("s3://b/cats-{version}.csv", "s3://b", "dogs-2026.csv", None),
+        ("s3://b/cats/{version}/", "s3://b/cats", "_tmp", None),
+        ("{version}/x.csv", ".", "v1", "v1"),
+        ("/{version}/x.csv", "/", "v1", "v1"),
+        ("s3://{version}/x.csv", "s3://", "v1", "v1"),
+        ("/data/{version}-{version}.csv", "/data", "v1-v1.csv", "v1"),
+        ("/data/{version}-{version}.csv", "/data", "v1-v2.csv", None),
+    ],
+)
+def test_templates(template: str, parent: str, child: str, version: str | None) -> None:
+    parsed = VersionedTemplate.parse(template)
+    assert parsed.parent == parent
+    assert parsed.version_of(child) == version
+
+
+@given(st.lists(st.from_regex(r"[a-z]{0,2}[0-9]{1,3}([.-][0-9]{1,3})?", fullmatch=True), max_size=6))
+def test_natural_order_is_an_order(names: list[str]) -> None:
+    assert sorted(sorted(names, reverse=True), key=natural_order) == sorted(sorted(names), key=natural_order)
+
+
+def test_natural_order_counts() -> None:
+    names = ["v10", "v9", "2026-01-10", "2026-01-9", "a"]
+    assert sorted(names, key=natural_order) == ["a", "v9", "v10", "2026-01-9", "2026-01-10"]
 
 
 def test_names_cannot_leave_their_folder() -> None:

@@ -64,7 +64,7 @@ def latest_version(config: AuditConfig) -> AuditConfig:
     if "{version}" not in config.dataset.url:
         return with_version(config, None)
     for version in reversed(_names(config)):
-        found = _look_at(with_version(config, version))
+        found = look_at_version(with_version(config, version))
         if found is not None and found.incomplete is None:
             return with_version(config, version)
     raise DatasetError(
@@ -98,12 +98,12 @@ def with_version(config: AuditConfig, version: str | None) -> AuditConfig:
 
 def _versions(config: AuditConfig) -> Iterator[FoundVersion]:
     if "{version}" not in config.dataset.url:
-        found = _look_at(with_version(config, None))
+        found = look_at_version(with_version(config, None))
         if found is not None:
             yield found
         return
     for version in _names(config):
-        found = _look_at(with_version(config, version))
+        found = look_at_version(with_version(config, version))
         if found is not None:
             yield found
 
@@ -122,7 +122,7 @@ def _names(config: AuditConfig) -> list[str]:
     return sorted(found, key=natural_order)
 
 
-def _look_at(config: AuditConfig) -> FoundVersion | None:
+def look_at_version(config: AuditConfig) -> FoundVersion | None:
     """The version that a config names, None where nothing is there."""
     try:
         source = open_source(config)
@@ -145,6 +145,11 @@ def _look_at(config: AuditConfig) -> FoundVersion | None:
         state=version_state(version, signature),
         incomplete=_missing(config, source),
     )
+
+
+def marker_of(config: AuditConfig, *, is_single_file: bool) -> str | None:
+    """Name of the file that completes a version, None where versions are complete without."""
+    return _rule(config, is_single_file)[0]
 
 
 def _missing(config: AuditConfig, source: DatasetFiles) -> str | None:

@@ -160,7 +160,7 @@ class DatasetFiles:
         if self._single is not None:
             return [self._single]
         found = self._store.find()
-        return [file for file in found if not _is_hidden(file.path) and file.path != self._marker]
+        return [file for file in found if not is_hidden(file.path) and file.path != self._marker]
 
     def file(self, name: str) -> StoredFile | None:
         """A file directly in the dataset's folder, also one that is no data; None where it is missing."""
@@ -268,7 +268,7 @@ def _token(info: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _is_hidden(path: str) -> bool:
+def is_hidden(path: str) -> bool:
     return any(part.startswith((".", "_")) for part in path.split("/"))
 
 

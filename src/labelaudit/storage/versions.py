@@ -39,10 +39,11 @@ def dataset_url(template: str, name: str | None, version: str | None) -> str:
     return template
 
 
-def natural_order(version: str) -> tuple[tuple[int, str], ...]:
+def natural_order(version: str) -> tuple[tuple[tuple[int, str], ...], str]:
     """Sort key that counts: v2 before v10, 2026-01-05 before 2026-01-10."""
     parts = re.findall(r"\d+|\D+", version)
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
+    # The text itself at the end: 1 and 01 count the same.
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts), version
 
 
 def name_from_url(template: str) -> DatasetName:
@@ -67,6 +68,11 @@ def name_from_url(template: str) -> DatasetName:
     return DatasetName(last.replace("{version}", "").strip("-_.") or before, None)
 
 
+def is_file_url(url: str) -> bool:
+    """Whether a URL names a file of data rather than a folder, as far as its suffix tells."""
+    return bool(_SUFFIXES.search(url))
+
+
 class VersionedTemplate(NamedTuple):
     """A template around its `{version}`: the folder whose children are versions, and how a child is named."""
 
@@ -78,9 +84,10 @@ class VersionedTemplate(NamedTuple):
         """Parts of a template that holds `{version}`."""
         parent, _, rest = template.partition("{version}")
         folder, slash, prefix = parent.rpartition("/")
-        suffix = rest.partition("/")[0].replace("{version}", "")
-        child = re.compile(f"{re.escape(prefix)}(?P<version>.+?){re.escape(suffix)}")
-        return cls(folder + slash if folder.endswith(":/") else folder or ".", child)
+        # Where it stands twice in a name, both are the same version.
+        suffix = re.escape(rest.partition("/")[0]).replace(re.escape("{version}"), "(?P=version)")
+        child = re.compile(f"{re.escape(prefix)}(?P<version>.+?){suffix}")
+        return cls(folder + slash if folder.endswith(":/") else folder or slash or ".", child)
 
     def version_of(self, name: str) -> str | None:
         """The version that a child of the parent folder is, None where it is none."""

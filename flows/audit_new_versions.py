@@ -1,0 +1,108 @@
+"""The sweep: which versions have no published audit yet? Each is announced, and the announcement starts its audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.logging import get_run_logger
+
+from flows.arguments import known_configs, referenced_config
+from flows.events import event_id, post_event, published_event
+from flows.steps import TASK_OPTIONS
+from labelaudit.config import AuditConfig
+from labelaudit.errors import AnnouncementError, DatasetError
+from labelaudit.steps.discover import (
+    Announcement,
+    FoundVersion,
+    announcement_of,
+    find_versions,
+    note_announcement,
+    unaudited,
+)
+
+# A version whose audit does not appear is announced again, but not for ever: then a person has to look.
+MOST_ANNOUNCEMENTS = 3
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a sweep did about one version that has no published audit."""
+
+    config: str
+    dataset: str
+    version: str
+    status: str
+    url: str
+
+
+@task(name="look-at-dataset", task_run_name="look-at-{name}", **TASK_OPTIONS)
+def look_at_dataset(name: str, again_after_hours: float) -> list[Sighting]:
+    """Announce the versions of one config that have no audit."""
+    config = referenced_config(name)
+    versions = find_versions(config)
+    waiting = [_sighting(name, found, found.incomplete) for found in versions if found.incomplete is not None]
+    return waiting + [_announce(name, config, found, again_after_hours) for found in unaudited(config, versions)]
+
+
+@flow(name="audit-new-versions", flow_run_name="sweep", validate_parameters=True)
+def audit_new_versions(configs: list[str] | None = None, again_after_hours: float = 24.0) -> list[dict[str, Any]]:
+    """Announce every complete dataset version without a published audit, once.
+
+    `configs` names YAML files as the parameter of `audit-dataset` does; all below LABELAUDIT_CONFIGS where it
+    is not given. The event `labelaudit.dataset.published` starts the deployment `audit-dataset/on-publish`.
+    A version whose audit has not appeared after `again_after_hours` is announced again, three times in all. One
+    dataset that cannot be read does not keep the others from being looked at. Returns what was seen of the
+    versions without an audit.
+    """
+    sightings: list[Sighting] = []
+    problems: list[str] = []
+    for name in known_configs() if configs is None else configs:
+        state = look_at_dataset(name, again_after_hours, return_state=True)
+        found = state.result(raise_on_failure=False)
+        if isinstance(found, Exception):
+            problems.append(f"{name}: {found}")
+        else:
+            sightings += found
+    rows = [vars(sighting) for sighting in sightings]
+    if rows:
+        create_table_artifact(rows, key="labelaudit-new-versions", description="versions without a published audit")
+    for problem in problems:
+        get_run_logger().error("%s", problem)
+    if problems:
+        raise DatasetError(f"{len(problems)} configs could not be looked at. {' '.join(problems)}")
+    return rows
+
+
+def announce(name: str, config: AuditConfig, found: FoundVersion, number: int = 1) -> None:
+    """Post the event of a version and remember that it was taken. Raises `AnnouncementError`."""
+    post_event(published_event(found, name, number))
+    note_announcement(config, found, event_id(found, number), number)
+
+
+def _announce(name: str, config: AuditConfig, found: FoundVersion, again_after_hours: float) -> Sighting:
+    earlier = announcement_of(config, found)
+    if earlier is not None and (reason := _reason_to_wait(earlier, again_after_hours)):
+        return _sighting(name, found, reason)
+    number = earlier.number + 1 if earlier else 1
+    try:
+        announce(name, config, found, number)
+    except AnnouncementError as error:
+        get_run_logger().warning("%s", error)
+        return _sighting(name, found, "could not be announced")
+    get_run_logger().info("announced %s (%s)", found.name, found.url)
+    return _sighting(name, found, "announced" if number == 1 else f"announced again ({number})")
+
+
+def _reason_to_wait(earlier: Announcement, again_after_hours: float) -> str | None:
+    if earlier.number >= MOST_ANNOUNCEMENTS:
+        return f"announced {earlier.number} times without an audit: look at its runs"
+    if earlier.age_seconds() < 3600 * again_after_hours:
+        return f"announced at {earlier.at}"
+    return None
+
+
+def _sighting(name: str, found: FoundVersion, status: str) -> Sighting:
+    return Sighting(name, found.dataset, found.version or found.state[:12], status, found.url)

@@ -1,0 +1,252 @@
+"""A whole installation on loopback, in processes of its own: S3, a Prefect server on PostgreSQL, workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.objects import FlowRun
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+# A fold's process imports torch and Prefect, on a machine that runs everything else too.
+PATIENCE_SECONDS = 300.0
+
+# A user's network that trains as long as its test needs.
+SLOW_NETS = """
+import time, torch
+
+class Slow(torch.nn.Linear):
+    seconds = 0.0
+    def forward(self, x):
+        time.sleep(self.seconds)
+        return super().forward(x)
+
+def build(num_classes, input_shape, seconds=0.0):
+    network = Slow(input_shape[0], num_classes)
+    network.seconds = seconds
+    return network
+"""
+
+
+class Cluster:
+    """Servers and workers, each a process that is ended by its id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.configs = folder / "configs"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._exit = contextlib.ExitStack()
+        self._api_port, s3_port = _free_port(), _free_port()
+        self.api_url = f"http://127.0.0.1:{self._api_port}/api"
+        for name in ("configs", "modules", "client"):
+            (folder / name).mkdir(parents=True)
+        (folder / "modules" / "slow_nets.py").write_text(SLOW_NETS)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LABELAUDIT_"))},
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "modules"),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_HOME": str(folder / "client"),
+            # The shortest that Prefect allows: a silent run is found in 90 s, not in 9 minutes.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "LABELAUDIT_CONFIGS": str(self.configs),
+            "LABELAUDIT_CACHE_DIR": str(folder / "client" / "cache"),
+            "DO_NOT_TRACK": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        self._database = self._start_database()
+        self._start("s3", [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(s3_port)])
+        self.start_server()
+        self.client = self._exit.enter_context(SyncPrefectClient(self.api_url))
+        wait_for(lambda: _answers(self.environment["AWS_ENDPOINT_URL"]))
+        self.s3 = boto3.client(
+            "s3",
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+            region_name="us-east-1",
+        )
+        for bucket in ("datasets", "audits"):
+            self.s3.create_bucket(Bucket=bucket)
+
+    def start_server(self) -> None:
+        """Start the Prefect server, or start it again after `stop_server`."""
+        command = ["server", "start", "--host", "127.0.0.1", "--port", str(self._api_port)]
+        extra = {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # Leases in memory are forgotten at a restart.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_HOME": str(self.folder / "server"),
+        }
+        self._server = self._start("server", [str(BIN / "prefect"), *command], extra)
+        wait_for(lambda: _answers(f"{self.api_url}/health"))
+
+    def stop_server(self) -> None:
+        self._server.terminate()
+        self._server.wait(60)
+
+    def start_worker(self, pool: str, name: str) -> subprocess.Popen[bytes]:
+        """A worker with its own home, scratch, cache and working directory."""
+        place = self.folder / name
+        for part in ("home", "tmp", "work"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        extra = {
+            "HOME": str(place / "home"),
+            "TMPDIR": str(place / "tmp"),
+            "PREFECT_HOME": str(place / "prefect"),
+            "LABELAUDIT_CACHE_DIR": str(place / "cache"),
+        }
+        command = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--name", name]
+        return self._start(name, command, extra, cwd=place / "work")
+
+    def call(self, *command: str) -> str:
+        """Run a command as a user would; its standard output."""
+        done = subprocess.run(
+            [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def deploy(self) -> None:
+        self.call(str(ROOT / "deployments" / "deploy"))
+
+    def runs(self, *tags: str, flow: str | None = None) -> list[FlowRun]:
+        """Runs that have begun, oldest first."""
+        of_flow = None if flow is None else FlowFilter(name=FlowFilterName(any_=[flow]))
+        of_run = FlowRunFilter(tags=FlowRunFilterTags(all_=list(tags))) if tags else None
+        found = self.client.read_flow_runs(flow_filter=of_flow, flow_run_filter=of_run, limit=200)
+        begun = [run for run in found if run.start_time]
+        return sorted(begun, key=lambda run: run.start_time or run.created)  # type: ignore[arg-type, return-value]
+
+    def audits(self) -> list[FlowRun]:
+        return self.runs("labelaudit-audit")
+
+    def folds(self) -> list[FlowRun]:
+        return self.runs(flow="train-fold")
+
+    def cancel(self, run: FlowRun) -> None:
+        self.call("prefect", "--no-prompt", "flow-run", "cancel", str(run.id))
+
+    def process_of(self, run: FlowRun) -> psutil.Process | None:
+        """The process in which a run goes on, wherever its worker started it."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id) and process.is_running():
+                    return process
+        return None
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, str]:
+        """Keys of a bucket with their ETags."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
+
+    def json(self, key: str) -> Any:
+        return json.loads(self.s3.get_object(Bucket="audits", Key=key)["Body"].read())
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def close(self) -> None:
+        self._exit.close()
+        for process in reversed(self._processes):
+            kill_tree(process.pid)
+            process.wait(30)
+
+    def _start_database(self) -> str:
+        """PostgreSQL where it is installed; on SQLite the automations of a Prefect server are not dependable."""
+        tools = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        assert tools, "the tests of a whole installation need PostgreSQL: apt-get install postgresql"
+        place, port = self.folder / "postgres", _free_port()
+        place.mkdir()
+        user = _database_user(place)
+        run: dict[str, Any] = {"user": user, "cwd": "/", "check": True, "stdout": subprocess.DEVNULL}
+        subprocess.run([tools[-1] / "initdb", "-D", place / "data", "-U", "prefect", "-A", "trust"], **run)
+        options = ["-p", str(port), "-k", str(place), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        self._start("postgres", [str(tools[-1] / "postgres"), "-D", str(place / "data"), *options], user=user, cwd="/")
+        connect = ["-h", "127.0.0.1", "-p", str(port), "-U", "prefect"]
+        ready = [tools[-1] / "pg_isready", *connect]
+        wait_for(lambda: subprocess.run(ready, check=False, stdout=subprocess.DEVNULL).returncode == 0)
+        subprocess.run([tools[-1] / "createdb", *connect, "prefect"], **run)
+        return f"postgresql+asyncpg://prefect@127.0.0.1:{port}/prefect"
+
+    def _start(
+        self, name: str, command: list[str], extra: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, env={**self.environment, **(extra or {})}, stdout=log, stderr=subprocess.STDOUT, **options
+            )
+        self._processes.append(process)
+        return process
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process and all that it started, as a machine that loses power does."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:
+    """Wait until the condition holds; returns what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s {what}"
+        time.sleep(1)
+    return value
+
+
+def _database_user(place: Path) -> str | None:
+    """PostgreSQL does not run as root."""
+    if os.getuid() != 0:
+        return None
+    shutil.chown(place, "postgres", "postgres")
+    # Its user must be able to reach its folder.
+    for parent in place.parents:
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return pwd.getpwnam("postgres").pw_name
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status < 500)
+    except OSError:
+        return False
