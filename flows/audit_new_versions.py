@@ -59,7 +59,8 @@ def audit_new_versions(configs: list[str] | None = None, again_after_hours: floa
     """
     sightings: list[Sighting] = []
     problems: list[str] = []
-    for name in known_configs() if configs is None else configs:
+    names = known_configs() if configs is None else configs
+    for name in names:
         state = look_at_dataset(name, again_after_hours, return_state=True)
         found = state.result(raise_on_failure=False)
         if isinstance(found, Exception):
@@ -72,7 +73,7 @@ def audit_new_versions(configs: list[str] | None = None, again_after_hours: floa
     for problem in problems:
         get_run_logger().error("%s", problem)
     if problems:
-        raise DatasetError(f"{len(problems)} configs could not be looked at. {' '.join(problems)}")
+        raise DatasetError(f"{len(problems)} of {len(names)} configs could not be looked at. {' '.join(problems)}")
     return rows
 
 

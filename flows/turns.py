@@ -43,18 +43,22 @@ def dataset_turn(config: AuditConfig, audit_run: UUID) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _slot(client: SyncPrefectClient, name: str) -> Iterator[None]:
+    was_orphaned = False
     with contextlib.ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(_concurrency(name))
                 break
             except TimeoutError:
-                if _is_held(client, name):
+                is_orphaned = not _is_held(client, name)
+                if not is_orphaned:
                     get_run_logger().info("waiting for another audit of the same dataset (%s)", name)
-                else:
+                elif was_orphaned:
                     # A server that keeps leases in memory forgets them at a restart, and their slots stay taken.
+                    # Seen twice, because the holder may have ended just now.
                     get_run_logger().warning("no run holds %s any more: its slot is freed", name)
                     _free(client, name)
+                was_orphaned = is_orphaned
         yield
 
 

@@ -1,0 +1,27 @@
+"""One temporary Prefect server for all tests of flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[SyncPrefectClient]:
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        # The heartbeat thread would cost each flow run a second.
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        get_client(sync_client=True) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def client(_server: SyncPrefectClient) -> SyncPrefectClient:
+    """Client of a real, temporary Prefect server, under which flows run."""
+    return _server

@@ -1,0 +1,76 @@
+"""Automations from a file: created, brought up to date, never doubled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient
+
+from flows.automations import apply_automations
+from labelaudit.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[2] / "deployments" / "automations.yaml"
+
+
+def _outcomes(client: SyncPrefectClient, file: Path, alerts: str | None = None) -> dict[str, str]:
+    return {one.name.removeprefix("labelaudit: "): one.outcome for one in apply_automations(client, str(file), alerts)}
+
+
+def test_the_shipped_automations_twice(client: SyncPrefectClient) -> None:
+    assert _outcomes(client, SHIPPED) == {
+        "no heartbeats -> crashed": "created",
+        "crashed audit -> try again": "created",
+        "run failed -> alert": "left out",
+        "gate failed -> alert": "left out",
+        "action failed -> alert": "left out",
+    }
+    assert len(client.read_automations()) == 2
+    CustomWebhookNotificationBlock(name="ops", url="http://127.0.0.1:9/hook").save("ops")
+    outcomes = _outcomes(client, SHIPPED, "custom-webhook/ops")
+    assert sorted(outcomes.values()) == ["created"] * 3 + ["updated"] * 2
+    assert set(_outcomes(client, SHIPPED, "custom-webhook/ops").values()) == {"updated"}
+    assert len({automation.name for automation in client.read_automations()}) == len(client.read_automations()) == 5
+
+
+def test_a_change_is_applied(client: SyncPrefectClient, tmp_path: Path) -> None:
+    automation = yaml.safe_load(SHIPPED.read_text())["automations"][0]
+    file = tmp_path / "one.yaml"
+    for seconds in (600, 700):
+        automation["trigger"]["within"] = seconds
+        file.write_text(yaml.safe_dump({"automations": [{**automation, "name": "mine"}]}))
+        apply_automations(client, str(file), None)
+    (found,) = client.read_automations_by_name("mine")
+    assert found.trigger.within.total_seconds() == 700  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must hold `automations:`, a list of automations with a name each"),
+        ("automations: [{trigger: {}}]", "must hold `automations:`"),
+        ("a: [", "is not valid YAML"),
+        (
+            "automations: [{name: x, trigger: {type: event, posture: Sideways}, actions: []}]",
+            "'x' is not valid: trigger",
+        ),
+    ],
+)
+def test_a_file_that_is_not_valid(client: SyncPrefectClient, tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "automations.yaml"
+    file.write_text(text)
+    before = client.read_automations()
+    with pytest.raises(ConfigError, match=message):
+        apply_automations(client, str(file), None)
+    assert client.read_automations() == before
+
+
+def test_what_is_not_there(client: SyncPrefectClient, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"The automations .*none\.yaml cannot be read: No such file"):
+        apply_automations(client, str(tmp_path / "none.yaml"), None)
+    with pytest.raises(ConfigError, match="no block slack-webhook/nobody"):
+        apply_automations(client, str(SHIPPED), "slack-webhook/nobody")
+    with pytest.raises(ConfigError, match="'nobody' must look like slack-webhook/labelaudit"):
+        apply_automations(client, str(SHIPPED), "nobody")

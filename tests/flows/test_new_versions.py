@@ -1,0 +1,150 @@
+"""The sweep and its announcements: once per version, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+
+from audits import settings, write_fruit
+from flows import events
+from flows.audit_dataset import audit_dataset
+from flows.audit_new_versions import MOST_ANNOUNCEMENTS, audit_new_versions
+from labelaudit.errors import ConfigError, DatasetError
+from labelaudit.steps.discover import find_versions
+from labelaudit.storage.store import Store
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    monkeypatch.setenv("LABELAUDIT_CONFIGS", str(folder))
+    return folder
+
+
+def _dataset(configs: Path, name: str, *versions: str) -> None:
+    base = configs.parent
+    url = str(base / name / "{version}")
+    config = settings(url, base / "audits", dataset={"name": name}).model_dump(mode="json")
+    (configs / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    for version in versions:
+        write_fruit(base / name / version / "fruit.parquet")
+        (base / name / version / "_SUCCESS").touch()
+
+
+def _statuses(rows: list[dict[str, str]]) -> list[tuple[str, str, str]]:
+    return [(row["dataset"], row["version"], row["status"]) for row in rows]
+
+
+def _events(client: SyncPrefectClient, name: str) -> list[dict[str, object]]:
+    """Payloads of the announcements of a dataset that the server has; they are stored a moment later."""
+    wanted = EventFilter(
+        event=EventNameFilter(name=[events.PUBLISHED]),
+        resource=EventResourceFilter(id=[f"labelaudit.dataset.{name}"]),
+    )
+    deadline = time.monotonic() + 20
+    while not (found := client.read_events(filter=wanted, limit=50).events):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return [event.payload for event in found]
+
+
+def test_a_version_is_announced_once(client: SyncPrefectClient, configs: Path) -> None:
+    _dataset(configs, "pears", "v1", "v2")
+    _dataset(configs, "plums")
+    (configs.parent / "pears" / "v3").mkdir()
+    write_fruit(configs.parent / "pears" / "v3" / "fruit.parquet")
+    first = _statuses(audit_new_versions())
+    assert first == [("pears", "v3", "has no _SUCCESS"), ("pears", "v1", "announced"), ("pears", "v2", "announced")]
+    for _ in range(2):
+        again = _statuses(audit_new_versions(["pears"]))
+        assert [status.partition(" at ")[0] for _, _, status in again] == ["has no _SUCCESS", "announced", "announced"]
+    payloads = sorted(_events(client, "pears"), key=lambda payload: str(payload["version"]))
+    assert payloads == [
+        {"config": "pears.yaml", "dataset": "pears", "version": version, "url": f"{configs.parent}/pears/{version}"}
+        for version in ("v1", "v2")
+    ]
+    # The payload is what the deployed flow takes.
+    audit = audit_dataset(payloads[0]["config"], payloads[0]["version"])  # type: ignore[arg-type]
+    assert (audit["dataset"], audit["version"], audit["status"]) == ("pears", "v1", "published")
+    assert [version for _, version, _ in _statuses(audit_new_versions())] == ["v3", "v2"]
+
+
+def test_events_lost_while_the_server_was_down(
+    client: SyncPrefectClient, configs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _dataset(configs, "figs", "v1")
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.1)
+    with monkeypatch.context() as patch:
+        # Nobody listens there, as while a server is down.
+        patch.setattr(events, "get_client", lambda sync_client: SyncPrefectClient("http://127.0.0.1:9/api"))
+        assert _statuses(audit_new_versions()) == [("figs", "v1", "could not be announced")]
+    assert _statuses(audit_new_versions()) == [("figs", "v1", "announced")]
+    assert len(_events(client, "figs")) == 1
+
+
+def test_a_version_without_an_audit_is_announced_again_but_not_for_ever(
+    client: SyncPrefectClient, configs: Path
+) -> None:
+    _dataset(configs, "limes", "v1")
+    seen = [_statuses(audit_new_versions(again_after_hours=0))[0][2] for _ in range(4)]
+    assert seen == [
+        "announced",
+        "announced again (2)",
+        "announced again (3)",
+        "announced 3 times without an audit: look at its runs",
+    ]
+    assert MOST_ANNOUNCEMENTS == 3
+    store = Store(str(configs.parent / "audits"))
+    (record,) = store.find("dataset=limes/_announced")
+    assert json.loads(store.read(record.path))["number"] == 3
+
+
+def test_an_announcement_waits_its_hours(client: SyncPrefectClient, configs: Path) -> None:
+    _dataset(configs, "dates", "v1")
+    audit_new_versions(again_after_hours=1)
+    store = Store(str(configs.parent / "audits"))
+    (record,) = store.find("dataset=dates/_announced")
+    noted = json.loads(store.read(record.path))
+    assert audit_new_versions(again_after_hours=1)[0]["status"] == f"announced at {noted['at']}"
+    earlier = datetime.now(UTC) - timedelta(minutes=61)
+    store.write(record.path, json.dumps({**noted, "at": earlier.isoformat()}).encode())
+    assert audit_new_versions(again_after_hours=1)[0]["status"] == "announced again (2)"
+
+
+def test_one_bad_config_does_not_hide_the_others(client: SyncPrefectClient, configs: Path) -> None:
+    (configs / "bad.yaml").write_text("dataset: {url: 3, lable: x}")
+    _dataset(configs, "kiwis", "v1")
+    with pytest.raises(
+        DatasetError, match=r"1 of 2 configs could not be looked at\. bad\.yaml: (?s:.*)lable is not a setting"
+    ):
+        audit_new_versions()
+    assert len(_events(client, "kiwis")) == 1
+
+
+def test_the_id_of_an_announcement_depends_on_the_content_alone(configs: Path) -> None:
+    _dataset(configs, "nuts", "v1", "v2")
+    config = settings(str(configs.parent / "nuts" / "{version}"), configs.parent / "audits", dataset={"name": "nuts"})
+    first, second = find_versions(config)
+    assert events.event_id(first, 1) == events.event_id(find_versions(config)[0], 1)
+    assert len({events.event_id(found, number) for found in (first, second) for number in (1, 2)}) == 4
+
+
+def test_runs_are_held_to_the_configs_folder(
+    client: SyncPrefectClient, configs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("../other", "/etc/config.yaml", "s3://elsewhere/config.yaml"):
+        with pytest.raises(ConfigError, match="is not below LABELAUDIT_CONFIGS"):
+            audit_dataset(name)
+    with pytest.raises(ConfigError, match=r"apples\.yaml cannot be read"):
+        audit_dataset("apples")
+    monkeypatch.delenv("LABELAUDIT_CONFIGS")
+    with pytest.raises(ConfigError, match="LABELAUDIT_CONFIGS is not set"):
+        audit_new_versions()

@@ -1,0 +1,87 @@
+"""One audit of a dataset at a time, and no slot that stays taken for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.runtime import flow_run as current_run
+
+from audits import settings
+from flows import turns
+from flows.turns import dataset_turn
+from labelaudit.config import AuditConfig
+
+
+def _config(folder: Path, name: str) -> AuditConfig:
+    return settings(folder / "data.csv", folder / "audits", dataset={"name": name})
+
+
+@flow(name="takes-a-turn", validate_parameters=False)
+def take_turn(config: AuditConfig, log: list[str], wait: Callable[[], object]) -> None:
+    with dataset_turn(config, UUID(current_run.id)):
+        log.append("in")
+        wait()
+        log.append("out")
+
+
+def _side_by_side(wait: Callable[[], object], *configs: AuditConfig) -> list[str]:
+    log: list[str] = []
+    threads = [threading.Thread(target=take_turn, args=(config, log, wait)) for config in configs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return log
+
+
+def test_two_runs_of_one_dataset_take_turns(client: SyncPrefectClient, tmp_path: Path) -> None:
+    config = _config(tmp_path, "a / b")
+    assert _side_by_side(lambda: time.sleep(1), config, config) == ["in", "out", "in", "out"]
+
+
+def test_other_datasets_and_outputs_do_not_wait(client: SyncPrefectClient, tmp_path: Path) -> None:
+    one = _config(tmp_path, "same")
+    # Each goes on when the other one is inside too.
+    meeting = threading.Barrier(2, timeout=60)
+    log = _side_by_side(meeting.wait, one, _config(tmp_path / "elsewhere", "same"))
+    assert log == ["in", "in", "out", "out"]
+
+
+def test_a_slot_that_nobody_holds_is_freed(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a restart of a server that keeps its leases in memory."""
+    config = _config(tmp_path, "leaked")
+    name = turns._limit_name(config)
+    client.upsert_global_concurrency_limit_by_name(name, 1)
+    client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=1))
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 2.0)
+    log: list[str] = []
+    take_turn(config, log, lambda: None)
+    assert log == ["in", "out"]
+    assert "its slot is freed" in caplog.text
+
+
+def test_a_held_slot_is_not_freed(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 1.0)
+    config = _config(tmp_path, "held")
+    log: list[str] = []
+    first = threading.Thread(target=take_turn, args=(config, log, lambda: time.sleep(6)))
+    first.start()
+    while not log:
+        time.sleep(0.1)
+    take_turn(config, log, lambda: None)
+    first.join(60)
+    assert log == ["in", "out", "in", "out"]
+    assert "waiting for another audit of the same dataset" in caplog.text
+    assert "is freed" not in caplog.text
