@@ -119,6 +119,7 @@ class WorkersConfig(_Section):
     kind: Literal["local"] = "local"
     max_parallel: PositiveInt | Auto = "auto"
     gpus_per_fold: Annotated[float, Field(gt=0, le=1)] = 1
+    checkpoint_minutes: Annotated[float, Field(ge=0)] | None = Field(10, description="0: every epoch; null: never")
 
 
 class ReportConfig(_Section):

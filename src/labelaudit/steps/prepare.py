@@ -78,6 +78,7 @@ def prepare(config: AuditConfig) -> PreparedReference:
         cache_bytes=cache_bytes(config),
         key=f"{prepared.work_folder}/{RECORD}",
         sha256=sha256_hex(record),
+        checkpoint_minutes=config.workers.checkpoint_minutes,
     )
 
 

@@ -16,6 +16,7 @@ class PreparedReference:
     cache_bytes: int | None  # bound of the local cache; None: half of the free disk
     key: str  # of prepared.json below output_url
     sha256: str  # of prepared.json
+    checkpoint_minutes: float | None  # between checkpoints of a fold; None: never
 
 
 @dataclass(frozen=True)
