@@ -20,6 +20,7 @@ from toys import Normed, Tied, X, Y, own, same_weights, small, weights
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
+from labelaudit.model.packing import pack
 from labelaudit.model.progress import Epoch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8)).astype(np.float32) / 255
@@ -315,10 +316,12 @@ def test_a_damaged_checkpoint_is_ignored(damage: Callable[[bytes], bytes]) -> No
     assert place == {}
 
 
-def test_the_checkpoint_of_another_training_under_this_name_is_ignored() -> None:
+@pytest.mark.parametrize("content", [None, {"state": {}}, [1, 2]])
+def test_something_else_under_this_name_is_ignored(content: Any) -> None:
     name = next(iter(killed(small(), 3, X, Y)))
-    place = {name: next(iter(killed(small(random_state=7), 3, X, Y).values()))}
-    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored.* It is the checkpoint of another training"):
+    other = next(iter(killed(small(random_state=7), 3, X, Y).values()))
+    place = {name: pack(content) if content else other}
+    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored, .* It is not that of this training"):
         found, _ = resumed(small(), place, X, Y)
     assert same_weights(found, small().fit(X, Y))
 
@@ -330,6 +333,9 @@ class Full(dict[str, bytes]):
         self.error = error
 
     def __setitem__(self, name: str, data: bytes) -> None:
+        raise self.error
+
+    def __delitem__(self, name: str) -> None:
         raise self.error
 
 
@@ -377,7 +383,7 @@ def test_time_decides_when_a_checkpoint_is_written(monkeypatch: pytest.MonkeyPat
 def test_finished_trainings_are_kept_where_several_belong_together() -> None:
     """A killed cross-validation trains no fold twice."""
     place: dict[str, bytes] = {}
-    keeping = Checkpoints(place, 0, keep_finished=True)
+    keeping = Checkpoints(place, 0, finished="keep")
 
     class Third(Watch):
         def __call__(self, epoch: Epoch, module: nn.Module) -> None:
@@ -404,7 +410,7 @@ def test_finished_trainings_are_kept_where_several_belong_together() -> None:
 )
 def test_a_training_that_is_kept_is_not_repeated(changes: dict[str, Any]) -> None:
     place: dict[str, bytes] = {}
-    expected = small(**changes, checkpoint=Checkpoints(place, 0, keep_finished=True)).fit(X, Y)
+    expected = small(**changes, checkpoint=Checkpoints(place, 0, finished="keep")).fit(X, Y)
     found, heard = resumed(small(**changes), place, X, Y)
     assert heard == []
     assert_same(found, expected, X)
@@ -414,7 +420,7 @@ def test_what_ended_before_the_time_is_written_with_the_next(monkeypatch: pytest
     clock = [0.0]
     monkeypatch.setattr("labelaudit.model.checkpoints.time.monotonic", lambda: clock[0])
     place: dict[str, bytes] = {}
-    keeping = Checkpoints(place, 10, keep_finished=True)
+    keeping = Checkpoints(place, 10, finished="keep")
     small(checkpoint=keeping).fit(X, Y)
     assert place == {}
     clock[0] = 600.0
@@ -433,7 +439,7 @@ def test_clones_share_place_and_clock() -> None:
 
 def test_partial_fit_keeps_nothing() -> None:
     place: dict[str, bytes] = {}
-    keeping = Checkpoints(place, 0, keep_finished=True)
+    keeping = Checkpoints(place, 0, finished="keep")
     found = small(checkpoint=keeping).partial_fit(X, Y, classes=[0, 1, 2])
     assert place == {}
     assert same_weights(found, small().partial_fit(X, Y, classes=[0, 1, 2]))
@@ -457,6 +463,19 @@ def test_a_saved_classifier_has_no_checkpoint(tmp_path: Path) -> None:
 def test_a_training_without_a_seed_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"with random_state=None no training is like the one before.* give a number"):
         small(checkpoint=Checkpoints({}), random_state=None).fit(X, Y)
+
+
+def test_what_was_written_last_is_left_where_that_is_asked_for() -> None:
+    place: dict[str, bytes] = {}
+    small(checkpoint=Checkpoints(place, 0, finished="leave")).fit(X, Y)
+    found, heard = resumed(small(), place, X, Y)
+    assert heard == [5]
+    assert same_weights(found, small().fit(X, Y))
+
+
+def test_unknown_ends_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"finished 'burn' is unknown: use one of remove, leave, keep"):
+        Checkpoints({}, finished="burn")
 
 
 @pytest.mark.parametrize("minutes", [-1, float("nan")])

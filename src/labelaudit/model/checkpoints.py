@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Iterator, MutableMapping
@@ -13,6 +14,7 @@ from labelaudit.model.packing import pack, unpack
 from labelaudit.model.progress import Progress
 from labelaudit.model.saving import replace_file
 
+_FINISHED = ("remove", "leave", "keep")
 _SUFFIX = ".checkpoint"
 
 
@@ -26,22 +28,25 @@ class Checkpoints:
     Args:
         place: a folder, or a mapping from names to bytes, such as `fsspec.get_mapper(url)`.
         minutes: least time between two writes; 0 writes after every epoch.
-        keep_finished: trainings that ended are kept too, so that none is repeated where several belong together;
-            emptying the place is then up to you. Else a checkpoint is removed when its training ends.
+        finished: what becomes of a training that has ended: "remove" its checkpoint, "leave" it as it was written
+            last, or "keep" its end too, so that none is repeated where several belong together. With "leave" and
+            "keep" the place is yours to empty.
 
-    Raises `ConfigError` for negative minutes, and where the folder is a file.
+    Raises `ConfigError` for negative minutes, an unknown `finished`, and where the folder is a file.
     """
 
     def __init__(
-        self, place: str | Path | MutableMapping[str, bytes], minutes: float = 10.0, *, keep_finished: bool = False
+        self, place: str | Path | MutableMapping[str, bytes], minutes: float = 10.0, *, finished: str = "remove"
     ) -> None:
         if not minutes >= 0:
             raise ConfigError(f"minutes {minutes} between checkpoints must not be negative; 0 is after every epoch.")
+        if finished not in _FINISHED:
+            raise ConfigError(f"finished {finished!r} is unknown: use one of {', '.join(_FINISHED)}.")
         if isinstance(place, str | Path) and Path(place).is_file():
             raise ConfigError(f"checkpoints are kept in a folder, and {place} is a file: give another place.")
         self._place = _Folder(Path(place)) if isinstance(place, str | Path) else place
         self._minutes = minutes
-        self._keep_finished = keep_finished
+        self._finished = finished
         self._written = time.monotonic()
         # What is not written yet, such as trainings that ended since the last write.
         self._waiting: dict[str, bytes] = {}
@@ -53,16 +58,19 @@ class Checkpoints:
             return
         try:
             kept = unpack(data, progress.device)
-            if kept["name"] != name:
-                raise StorageError(f"It is the checkpoint of another training, {kept['name']}.")
+            if not isinstance(kept, dict) or kept.get("name") != name:
+                raise StorageError("It is not that of this training.")
             progress.restore(kept["state"])
         except StorageError as error:
             warnings.warn(f"The checkpoint {name} is ignored, and its training starts anew. {error}", stacklevel=2)
 
     def after_epoch(self, name: str, progress: Progress) -> None:
-        """Write the state of a training where it is time to; that of one that has ended is removed, or kept."""
-        if progress.has_ended and not self._keep_finished:
-            self._place.pop(name, None)
+        """Write the state of a training where it is time to, or do with one that has ended what was asked for."""
+        if progress.has_ended and self._finished != "keep":
+            if self._finished == "remove":
+                # What cannot be removed does no harm.
+                with contextlib.suppress(KeyError, OSError, StorageError):
+                    del self._place[name]
             return
         is_due = time.monotonic() - self._written >= 60 * self._minutes
         if progress.has_ended or is_due:

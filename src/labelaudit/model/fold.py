@@ -81,7 +81,7 @@ def fit_fold(
         inputs: `ImageInputs`, CSR counts of `hash_texts`, or a DataFrame, by `kind`. Only read.
         labels: (N,) int64 in 0..num_classes-1 at `train_rows`; other entries are not looked at.
         on_epoch: called as on_epoch(epoch, epochs, loss); the epochs of all members are counted on.
-        checkpoints: where an unfinished fold is taken up; of members too where it keeps finished trainings.
+        checkpoints: from where an unfinished fold goes on; members that ended are repeated unless it keeps them.
 
     Raises:
         TrainingError: a class has no training row, the asked device is missing, the loss is not finite.

@@ -64,7 +64,7 @@ def train_fold(
             precision=prepared.config["training"]["precision"],
             seed=fold_seed(prepared, fold),
             on_epoch=on_epoch,
-            checkpoints=_checkpoints(reference, unfinished),
+            checkpoints=_checkpoints(reference, prepared, unfinished),
         )
     ids = rows.examples.example_ids
     seconds = time.monotonic() - started
@@ -90,10 +90,12 @@ def is_committed(store: Store, record_key: str) -> bool:
     return False
 
 
-def _checkpoints(reference: PreparedReference, unfinished: StoredFolder) -> Checkpoints | None:
+def _checkpoints(reference: PreparedReference, prepared: Prepared, unfinished: StoredFolder) -> Checkpoints | None:
     if reference.checkpoint_minutes is None:
         return None
-    return Checkpoints(unfinished, reference.checkpoint_minutes, keep_finished=True)
+    # After the last member little is left to do, and packing its end would take longer.
+    finished = "keep" if prepared.recipe["members"] > 1 else "leave"
+    return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
 
 
 def _forget(unfinished: StoredFolder) -> None:
