@@ -1,6 +1,6 @@
 """Automatic audits of label quality.
 
-`TorchClassifier` and `TorchFeatures` are offered here; they are imported when they are first asked for.
+`TorchClassifier`, `TorchFeatures` and `Checkpoints` are offered here; they are imported when they are first asked for.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelaudit.model.checkpoints import Checkpoints
     from labelaudit.model.classifier import TorchClassifier
     from labelaudit.model.features import TorchFeatures
 
-__all__ = ["TorchClassifier", "TorchFeatures"]
+__all__ = ["Checkpoints", "TorchClassifier", "TorchFeatures"]
 
-_PLACES = {"TorchClassifier": "labelaudit.model.classifier", "TorchFeatures": "labelaudit.model.features"}
+_PLACES = {
+    "Checkpoints": "labelaudit.model.checkpoints",
+    "TorchClassifier": "labelaudit.model.classifier",
+    "TorchFeatures": "labelaudit.model.features",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -141,6 +141,7 @@ class WorkersConfig(_Section):
     deployment: str = Field(
         "train-fold/gpu", description="started once per fold on a work pool", pattern="^[^/]+/[^/]+$"
     )
+    checkpoint_minutes: Annotated[float, Field(ge=0)] | None = Field(10, description="0: every epoch; null: never")
 
     @field_validator("gpus_per_fold")
     @classmethod

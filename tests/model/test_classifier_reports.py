@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 from toys import X, Y, small
 
-from labelaudit.model.training import Epoch
+from labelaudit.model.progress import Epoch
 
 
 def test_callbacks_see_each_epoch_and_the_module() -> None:

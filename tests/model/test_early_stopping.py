@@ -14,7 +14,7 @@ from torch import nn
 from toys import RowDataset, X, Y, own, same_weights, small
 
 from labelaudit.errors import InputError
-from labelaudit.model.training import Epoch
+from labelaudit.model.progress import Epoch
 
 
 def test_training_stops_and_the_best_weights_come_back() -> None:

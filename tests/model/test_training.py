@@ -17,13 +17,12 @@ from toys import CPU, POINTS, array_rows, linear
 
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.optimizers import make_optimizer
+from labelaudit.model.progress import Epoch, WeightAverage
 from labelaudit.model.schedules import constant, cosine
 from labelaudit.model.training import (
     Batch,
-    Epoch,
     Labeled,
     Training,
-    WeightAverage,
     train,
     train_step,
     weighted_loss,

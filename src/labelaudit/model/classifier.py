@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +16,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 from torch import nn
 
-from labelaudit.errors import InputError
+from labelaudit.errors import ConfigError, InputError
 from labelaudit.model import saving
 from labelaudit.model.batches import Rows, as_numpy
+from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import input_dtype, repeatable, resolve_device, resolve_precision, seeded
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.layer_values import layer_values
@@ -30,7 +30,7 @@ from labelaudit.model.outputs import check_output_kind, check_outputs
 from labelaudit.model.schedules import Schedule, constant, resolve_schedule
 from labelaudit.model.splits import validation_split
 from labelaudit.model.targets import class_weights, encoded, row_weights
-from labelaudit.model.training import Callback, Epoch, Labeled, Training, predict, train
+from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
 
 # Rows whose outputs are looked at before the first step.
 _PROBE_ROWS = 8
@@ -82,6 +82,8 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         random_state: seed of initial weights, dropout, order and augmentation; None for another one each time.
         dataset: array, tensor, sparse matrix, DataFrame, torch Dataset or `ImageInputs` (N rows) that X counts
             into. Clones share it.
+        checkpoint: a folder, or `Checkpoints`, that keeps the state of `fit` every 10 minutes: the same `fit`, after
+            it was killed, goes on from there.
         callbacks: functions (epoch, module) called after each `Epoch`; training ends where one returns True.
         verbose: a line on standard error after each epoch.
 
@@ -124,6 +126,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = 0,
         dataset: Any = None,
+        checkpoint: Checkpoints | str | Path | None = None,
         callbacks: Sequence[Callback] = (),
         verbose: bool = False,
         **module__and_optimizer__arguments: Any,
@@ -153,6 +156,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         self.num_workers = num_workers
         self.random_state = random_state
         self.dataset = dataset
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.verbose = verbose
         self._store_nested(module__and_optimizer__arguments)
@@ -329,7 +333,8 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
                 device=device,
                 generator=torch.Generator().manual_seed(seed),
                 validation=validation,
-                callbacks=[*self.callbacks, *([_print_epoch] if self.verbose else [])],
+                callbacks=[*self.callbacks, *([print_epoch] if self.verbose else [])],
+                checkpoints=None if one_more else self._checkpoints(),
             )
         self.classes_ = classes
         self.input_shape_ = rows.shape
@@ -405,6 +410,14 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             factors=self.learning_rate_factors or {},
         )
 
+    def _checkpoints(self) -> Checkpoints | None:
+        if self.checkpoint is not None and self.random_state is None:
+            raise ConfigError(
+                "with random_state=None no training is like the one before, and none could go on from a checkpoint: "
+                "give a number, or leave checkpoint out."
+            )
+        return Checkpoints(self.checkpoint) if isinstance(self.checkpoint, str | Path) else self.checkpoint
+
     def _compiled(self, module: nn.Module) -> nn.Module:
         if self.compile is False:
             return module
@@ -457,12 +470,3 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             )
         result: np.ndarray = predicted.numpy()
         return result
-
-
-def _print_epoch(epoch: Epoch, module: nn.Module) -> None:
-    checked = (
-        ""
-        if epoch.validation_loss is None
-        else f", validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.3f}"
-    )
-    sys.stderr.write(f"epoch {epoch.epoch}/{epoch.epochs}: loss {epoch.loss:.4f}{checked} ({epoch.seconds:.2f} s)\n")

@@ -18,12 +18,14 @@ from torch import nn
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.build import build_network
+from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
+from labelaudit.model.progress import Epoch
 from labelaudit.model.recipes import Recipe
 from labelaudit.model.table import plain_columns, table_encoder
-from labelaudit.model.training import Callback, Epoch
+from labelaudit.model.training import Callback
 from labelaudit.model.whitening import whitening_filters
 
 # Called as on_epoch(epoch, epochs, mean loss) after each epoch.
@@ -71,6 +73,7 @@ def fit_fold(
     precision: str = "auto",
     seed: int = 0,
     on_epoch: OnEpoch | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FoldFit:
     """Train on `train_rows` and predict `held_out_rows`, both row numbers of `inputs` (N rows).
 
@@ -78,6 +81,7 @@ def fit_fold(
         inputs: `ImageInputs`, CSR counts of `hash_texts`, or a DataFrame, by `kind`. Only read.
         labels: (N,) int64 in 0..num_classes-1 at `train_rows`; other entries are not looked at.
         on_epoch: called as on_epoch(epoch, epochs, loss); the epochs of all members are counted on.
+        checkpoints: from where an unfinished fold goes on; members that ended are repeated unless it keeps them.
 
     Raises:
         TrainingError: a class has no training row, the asked device is missing, the loss is not finite.
@@ -97,6 +101,7 @@ def fit_fold(
             precision=precision,
             random_state=_member_seed(seed, member),
             dataset=dataset,
+            checkpoint=checkpoints,
             callbacks=[] if on_epoch is None else [_counted(on_epoch, member, recipe)],
         ).fit(train, targets)
         probabilities.append(classifier.predict_proba(held_out))

@@ -22,8 +22,8 @@ _EPSILON = 1e-7
 class Muon:
     """Steps of orthogonalised momentum for hidden weights, and of Nesterov momentum for all else.
 
-    Used as an optimizer of torch.optim is, through `param_groups` and `step()`. A group says with `hidden` which of
-    the two it gets, and has its own `lr` and `weight_decay` (decoupled).
+    Used as an optimizer of torch.optim is, through `param_groups`, `step()` and its state dict. A group says with
+    `hidden` which of the two it gets, and has its own `lr` and `weight_decay` (decoupled).
 
     Args:
         groups: dicts with `params` and `hidden`; what they have beside is kept.
@@ -57,6 +57,17 @@ class Muon:
         self._velocities = [
             [torch.zeros_like(parameter) for parameter in group["params"]] for group in self.param_groups
         ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Momentum, and the settings of the groups without their parameters."""
+        groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
+        return {"velocities": self._velocities, "groups": groups, "iterations": self._iterations}
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the momentum of a `state_dict`; the settings stay as they are."""
+        for live, kept in zip(self._velocities, state_dict["velocities"], strict=True):
+            torch._foreach_copy_(live, kept)
 
     @torch.no_grad()
     def step(self) -> None:

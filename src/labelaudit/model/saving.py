@@ -26,7 +26,7 @@ from labelaudit.model.device import input_dtype, resolve_device, resolve_precisi
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "classifier.json"
 # Not saved: the data, and what belongs to the process that trained.
-_LEFT_OUT = ("dataset", "callbacks")
+_LEFT_OUT = ("dataset", "callbacks", "checkpoint")
 # Where a saved name may be looked up: code is never imported because a file says so.
 _NAMESPACES: dict[str, Any] = {
     networks.__name__: networks,
@@ -45,7 +45,7 @@ def save(classifier: Any, folder: Path) -> None:
     The state of the optimizer is not written: `partial_fit` starts with a new one after loading.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, lambda path: safetensors.torch.save_model(classifier.module_, str(path)))
+    replace_file(folder / WEIGHTS, lambda path: safetensors.torch.save_model(classifier.module_, str(path)))
     description = {
         "format": FORMAT,
         "torch": torch.__version__,
@@ -66,7 +66,7 @@ def save(classifier: Any, folder: Path) -> None:
         "weights_sha256": _sha256(folder / WEIGHTS),
     }
     text = json.dumps(description, indent=1)
-    _replace(folder / DESCRIPTION, lambda path: path.write_text(text))
+    replace_file(folder / DESCRIPTION, lambda path: path.write_text(text))
 
 
 def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> Any:
@@ -162,7 +162,7 @@ def _object(name: str, value: Any) -> Any:
     return found
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then take its place: readers see the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,32 +14,20 @@ from torch.nn import functional
 
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.augmentation import crop_and_flip, views
-from labelaudit.model.batches import Rows
-from labelaudit.model.device import autocast, input_dtype
+from labelaudit.model.batches import Rows, is_sparse_tensor
+from labelaudit.model.checkpoints import Checkpoints
+from labelaudit.model.device import autocast, input_dtype, seeded
 from labelaudit.model.optimizers import Optimizer, forget_gradients, set_learning_rate, start_training
 from labelaudit.model.outputs import check_output_kind, check_outputs, log_scores
+from labelaudit.model.packing import tree_digest
+from labelaudit.model.progress import Epoch, Progress, WeightAverage
 from labelaudit.model.schedules import Schedule, one_cycle
 
 # Predicting keeps no gradients, so that more rows fit than in training: batches of about so many numbers.
 _PREDICTED_NUMBERS = 2**19
 _PREDICTED_ROWS = 2048
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training rows: `epoch` counts from 1 to at most `epochs`.
-
-    `loss` is the mean over rows; `learning_rate` that of the last step. `validation_loss` and
-    `validation_accuracy` are those of the rows held out for early stopping, None where there are none.
-    """
-
-    epoch: int
-    epochs: int
-    loss: float
-    learning_rate: float
-    seconds: float
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
+# By which a checkpoint knows the data again: other preprocessing changes nearly every row.
+_SAMPLED_ROWS = 64
 
 
 # Called after each epoch with the module as it is then; True ends the training.
@@ -127,19 +114,24 @@ def train(
     generator: torch.Generator,
     validation: Labeled | None = None,
     callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> list[Epoch]:
     """Train `module`, in place, on the examples `labeled` of `rows`; returns what each epoch gave.
 
     Order and augmentation come from `generator` (a CPU generator). With `validation` the
-    weights are in the end those of the epoch with the lowest validation loss.
+    weights are in the end those of the epoch with the lowest validation loss. With `checkpoints` a training that
+    was left unfinished goes on; callbacks hear of the epochs that are trained now.
 
-    Raises `TrainingError` when the loss is not finite, or the outputs are not of `output_kind`.
+    Raises `TrainingError` when the loss is not finite, or the outputs are not of `output_kind`; `ConfigError` where
+    a checkpoint cannot hold the state.
     """
     per_epoch = math.ceil(len(labeled) / training.batch_size)
     average = _weight_average(module, training, training.epochs * per_epoch)
-    best = _BestWeights(module)
-    history: list[Epoch] = []
-    for number in range(training.epochs):
+    progress = Progress(module, optimizer, generator=generator, device=device, average=average)
+    name = "" if checkpoints is None else _identity(progress, rows, labeled, validation, training)
+    if checkpoints is not None:
+        checkpoints.resume(name, progress)
+    for number in progress.remaining(training.epochs):
         started = time.perf_counter()
         start_training(module)
         losses = []
@@ -152,16 +144,21 @@ def train(
         loss = _mean_loss(torch.stack(losses), number, rate)
         checked = (None, None) if validation is None else _validate(module, rows, validation, training, device)
         seconds = time.perf_counter() - started
-        history.append(Epoch(number + 1, training.epochs, loss, rate, seconds, *checked))
-        waited = best.note(checked[0], number)
-        told_to_stop = [callback(history[-1], module) for callback in callbacks]
-        if any(told_to_stop) or (training.n_iter_no_change is not None and waited >= training.n_iter_no_change):
+        epoch = Epoch(number + 1, training.epochs, loss, rate, seconds, *checked)
+        progress.history.append(epoch)
+        waited = progress.best.note(epoch.validation_loss, number)
+        told_to_stop = [callback(epoch, module) for callback in callbacks]
+        lost_patience = training.n_iter_no_change is not None and waited >= training.n_iter_no_change
+        progress.has_ended = any(told_to_stop) or lost_patience or epoch.epoch == epoch.epochs
+        if checkpoints is not None:
+            checkpoints.after_epoch(name, progress)
+        if progress.has_ended:
             break
     forget_gradients(optimizer)
-    best.restore()
+    progress.best.copy_to_module()
     if average is not None:
         average.copy_to_module()
-    return history
+    return progress.history
 
 
 def train_step(
@@ -237,47 +234,22 @@ def predicted_batch(shape: tuple[int, ...], batch_size: int) -> int:
     return max(batch_size, min(_PREDICTED_ROWS, _PREDICTED_NUMBERS // max(1, math.prod(shape))))
 
 
-class WeightAverage:
-    """Exponential moving average of a module's weights and buffers; the first steps count evenly."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self._live = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-        self._mean = [t.detach().clone() for t in self._live]
-        self._decay = decay
-        self._steps = 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        self._steps += 1
-        # The first steps are averaged evenly, so that the initial weights are soon forgotten.
-        share = max(1 - self._decay, 1 / (self._steps + 1))
-        torch._foreach_lerp_(self._mean, self._live, share)
-
-    @torch.no_grad()
-    def copy_to_module(self) -> None:
-        for mean, live in zip(self._mean, self._live, strict=True):
-            live.copy_(mean)
-
-
-class _BestWeights:
-    """The weights of the epoch with the lowest validation loss."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._loss = math.inf
-        self._epoch = 0
-        self._state: dict[str, Any] | None = None
-
-    def note(self, loss: float | None, epoch: int) -> int:
-        """Remember this epoch if it is the best yet; returns how many epochs have passed since the best."""
-        if loss is not None and loss < self._loss:
-            self._loss, self._epoch = loss, epoch
-            self._state = copy.deepcopy(self._module.state_dict())
-        return epoch - self._epoch
-
-    def restore(self) -> None:
-        if self._state is not None:
-            self._module.load_state_dict(self._state)
+def _identity(progress: Progress, rows: Rows, labeled: Labeled, validation: Labeled | None, training: Training) -> str:
+    """Digest of all that a training begins with; of the rows, of a sample."""
+    picked = torch.linspace(0, len(labeled) - 1, min(_SAMPLED_ROWS, training.batch_size)).long()
+    with seeded(0, progress.device):  # a Dataset may draw random numbers
+        sample = rows.take(labeled.numbers(picked))
+    if is_sparse_tensor(sample):
+        sample = torch.cat([sample.indices(), sample.values()[None]])
+    begin = {
+        "torch": torch.__version__,
+        "settings": {**vars(training), "schedule": [training.schedule(step / 16) for step in range(17)]},
+        "optimizer": f"{type(progress.optimizer).__module__}.{type(progress.optimizer).__qualname__}",
+        "state": progress.state(),
+        "rows": (len(rows), rows.shape, sample),
+        "labeled": [None if part is None else vars(part) for part in (labeled, validation)],
+    }
+    return tree_digest(begin)[:32]
 
 
 def _weight_average(module: nn.Module, training: Training, steps: int) -> WeightAverage | None:
@@ -327,3 +299,13 @@ def _mean_loss(step_losses: torch.Tensor, number: int, rate: float) -> float:
             "Set a lower training.learning_rate, or look for extreme values in the inputs."
         )
     return float(step_losses.mean())
+
+
+def print_epoch(epoch: Epoch, module: nn.Module) -> None:
+    """A line on standard error."""
+    checked = (
+        ""
+        if epoch.validation_loss is None
+        else f", validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.3f}"
+    )
+    sys.stderr.write(f"epoch {epoch.epoch}/{epoch.epochs}: loss {epoch.loss:.4f}{checked} ({epoch.seconds:.2f} s)\n")

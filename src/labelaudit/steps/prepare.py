@@ -85,6 +85,7 @@ def prepare(config: AuditConfig) -> PreparedReference:
         sha256=sha256_hex(record),
         marker=config.versions.marker,
         state=None if signature is None else version_state(version_in_url(config), signature),
+        checkpoint_minutes=config.workers.checkpoint_minutes,
     )
 
 

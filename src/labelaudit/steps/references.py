@@ -16,8 +16,9 @@ class PreparedReference:
     cache_bytes: int | None  # bound of the local cache; None: half of the free disk
     key: str  # of prepared.json below output_url
     sha256: str  # of prepared.json
-    marker: str | None = None  # file of the dataset's folder that is no data
-    state: str | None = None  # of the version's files; None where they changed while they were read
+    checkpoint_minutes: float | None  # between checkpoints of a fold; None: never
+    marker: str | None  # file of the dataset's folder that is no data
+    state: str | None  # of the version's files; None where they changed while they were read
 
 
 @dataclass(frozen=True)

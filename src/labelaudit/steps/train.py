@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from labelaudit.detection.out_of_fold import ids_digest, row_digests
+from labelaudit.errors import StorageError
+from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
 from labelaudit.model.fold import FoldFit, fit_fold
 from labelaudit.model.recipes import Recipe
@@ -23,7 +26,8 @@ from labelaudit.steps.prepared import (
     parquet_bytes,
 )
 from labelaudit.steps.references import FoldReference, PreparedReference
-from labelaudit.storage.layout import fold_data_key, fold_record_key
+from labelaudit.storage.folder import StoredFolder
+from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_record_key
 from labelaudit.storage.manifest import dump_json, read_json, sha256_hex
 from labelaudit.storage.store import Store
 
@@ -44,7 +48,9 @@ def train_fold(
     store = output_store(reference)
     prepared = load_prepared(reference)
     key = fold_record_key(prepared.dataset, prepared.training_key, fold)
+    unfinished = StoredFolder(store, fold_checkpoints_folder(prepared.dataset, prepared.training_key, fold))
     if is_committed(store, key):
+        _forget(unfinished)
         return FoldReference(fold, key)
     rows = load_rows(reference, prepared)
     held_out = _shuffled(rows.held_out(fold, prepared.folds), rows.examples.example_ids)
@@ -64,10 +70,12 @@ def train_fold(
             precision=prepared.config["training"]["precision"],
             seed=fold_seed(prepared, fold),
             on_epoch=on_epoch,
+            checkpoints=_checkpoints(reference, prepared, unfinished),
         )
     ids = rows.examples.example_ids
     seconds = time.monotonic() - started
     _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
+    _forget(unfinished)
     return FoldReference(fold, key)
 
 
@@ -86,6 +94,20 @@ def is_committed(store: Store, record_key: str) -> bool:
     # A record whose file is gone commits nothing: the fold is trained again.
     store.remove(record_key)
     return False
+
+
+def _checkpoints(reference: PreparedReference, prepared: Prepared, unfinished: StoredFolder) -> Checkpoints | None:
+    if reference.checkpoint_minutes is None:
+        return None
+    # After the last member little is left to do, and packing its end would take longer.
+    finished = "keep" if prepared.recipe["members"] > 1 else "leave"
+    return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
+
+
+def _forget(unfinished: StoredFolder) -> None:
+    # What is left behind, such as where listing or removing is not allowed, does no harm.
+    with contextlib.suppress(StorageError):
+        unfinished.clear()
 
 
 def _shuffled(held_out: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@
     dataset=<name>/_audited/<state>.json                      which audit a state of a version has
     dataset=<name>/_announced/<state>.json                    that a state of a version was announced
     dataset=<name>/_work/scans/<key>.json, .parquet           what a set of files was found to contain
-    dataset=<name>/_work/folds/<training_key>/…               committed folds
+    dataset=<name>/_work/folds/<training_key>/…               committed folds, checkpoints of unfinished ones
     dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit hand on
 
 Names that begin with an underscore are skipped by Hive-style readers.
@@ -65,6 +65,11 @@ def fold_data_key(dataset: str, training_key: str, fold: int, sha256: str) -> st
     # Named by content: of two workers that train the same fold, each writes its own bytes, and the record
     # of the first one points at the right ones.
     return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}-{sha256[:16]}.parquet"
+
+
+def fold_checkpoints_folder(dataset: str, training_key: str, fold: int) -> str:
+    """What a fold that was killed goes on from; removed when the fold is committed."""
+    return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}.checkpoints"
 
 
 def work_folder(dataset: str, version: str, audit_id: str) -> str:

@@ -1,0 +1,187 @@
+"""All that changes while a module trains, so that a training can be left after an epoch and taken up again."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from labelaudit.errors import StorageError
+from labelaudit.model.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training rows: `epoch` counts from 1 to at most `epochs`.
+
+    `loss` is the mean over rows; `learning_rate` that of the last step. `validation_loss` and
+    `validation_accuracy` are those of the rows held out for early stopping, None where there are none.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+class WeightAverage:
+    """Exponential moving average of a module's weights and buffers; the first steps count evenly."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._live = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        self._mean = [t.detach().clone() for t in self._live]
+        self._decay = decay
+        self._steps = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self._steps += 1
+        # The first steps are averaged evenly, so that the initial weights are soon forgotten.
+        share = max(1 - self._decay, 1 / (self._steps + 1))
+        torch._foreach_lerp_(self._mean, self._live, share)
+
+    @torch.no_grad()
+    def copy_to_module(self) -> None:
+        for mean, live in zip(self._mean, self._live, strict=True):
+            live.copy_(mean)
+
+    def state(self) -> dict[str, Any]:
+        return {"mean": self._mean, "steps": self._steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        torch._foreach_copy_(self._mean, state["mean"])
+        self._steps = state["steps"]
+
+
+class BestWeights:
+    """The weights of the epoch with the lowest validation loss."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._loss = math.inf
+        self._epoch = 0
+        self._weights: dict[str, Any] | None = None
+
+    def note(self, loss: float | None, epoch: int) -> int:
+        """Remember this epoch if it is the best yet; returns how many epochs have passed since the best."""
+        if loss is not None and loss < self._loss:
+            self._loss, self._epoch = loss, epoch
+            self._weights = copy.deepcopy(self._module.state_dict())
+        return epoch - self._epoch
+
+    def copy_to_module(self) -> None:
+        if self._weights is not None:
+            self._module.load_state_dict(self._weights)
+
+    def state(self) -> dict[str, Any]:
+        return {"loss": self._loss, "epoch": self._epoch, "weights": self._weights}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._loss, self._epoch = state["loss"], state["epoch"]
+        if state["weights"] is not None:
+            # Into a copy of the module's own, which knows more than the tensors: versions of layers.
+            self._weights = copy.deepcopy(self._module.state_dict())
+            self._weights.update(state["weights"])
+
+
+class Progress:
+    """Module, optimizer, averages, epochs, order and random numbers of one training.
+
+    `state` is a tree for `packing.pack`; `restore` takes it into a training that began in the same way. The random
+    numbers are those of `generator` and torch's global ones, of the CPU and of `device`. What a module keeps outside
+    of parameters, buffers and its extra state is not among them.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        *,
+        generator: torch.Generator,
+        device: torch.device,
+        average: WeightAverage | None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.device = device
+        self.average = average
+        self.best = BestWeights(module)
+        self.history: list[Epoch] = []
+        self.has_ended = False
+        self._module = module
+        self._generator = generator
+
+    def remaining(self, epochs: int) -> range:
+        """Numbers, from 0, of the epochs that are left."""
+        return range(epochs if self.has_ended else len(self.history), epochs)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "tensors": _tensors(self._module),
+            "extra": {name: layer.get_extra_state() for name, layer in _with_extra_state(self._module)},
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state(),
+            "best": self.best.state(),
+            "history": [asdict(epoch) for epoch in self.history],
+            "has_ended": self.has_ended,
+            "order": self._generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_of_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raises `StorageError`, and changes nothing, where the module has other parameters or buffers."""
+        _check_shapes(state["tensors"], _tensors(self._module))
+        with torch.no_grad():
+            for name, tensor in _tensors(self._module).items():
+                tensor.copy_(state["tensors"][name])
+        for name, layer in _with_extra_state(self._module):
+            layer.set_extra_state(state["extra"][name])
+        _load_optimizer(self.optimizer, state["optimizer"])
+        if self.average is not None:
+            self.average.restore(state["average"])
+        self.best.restore(state["best"])
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.has_ended = state["has_ended"]
+        self._generator.set_state(state["order"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_of_device"], self.device)
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers, also those that `state_dict` leaves out; tied ones once."""
+    return dict([*module.named_parameters(), *module.named_buffers()])
+
+
+def _load_optimizer(optimizer: Optimizer, kept: dict[str, Any]) -> None:
+    optimizer.load_state_dict(kept)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return
+    # torch gives all numbers the type and device of the parameter, and so rounds some otherwise than they were.
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, values in kept["state"].items():
+        if number in range(len(parameters)):
+            optimizer.state[parameters[number]] = values
+
+
+def _check_shapes(kept: Mapping[str, torch.Tensor], live: Mapping[str, torch.Tensor]) -> None:
+    shapes, expected = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (kept, live))
+    for name in shapes.keys() | expected.keys():
+        if shapes.get(name) != expected.get(name):
+            raise StorageError(
+                f"The module's {name} has shape {shapes.get(name)} there and {expected.get(name)} here: modules that "
+                "change their parameters or buffers cannot go on."
+            )
+
+
+def _with_extra_state(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    plain = nn.Module.get_extra_state
+    return [(name, layer) for name, layer in module.named_modules() if type(layer).get_extra_state is not plain]

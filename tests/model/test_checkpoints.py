@@ -1,0 +1,492 @@
+"""A fit that is killed and called again: it goes on where it was, and ends with the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_predict
+from torch import nn
+from torch.utils.data import Dataset
+from toys import Normed, Tied, X, Y, own, same_weights, small, weights
+
+from labelaudit.errors import ConfigError, StorageError
+from labelaudit.model.checkpoints import Checkpoints
+from labelaudit.model.classifier import TorchClassifier
+from labelaudit.model.packing import pack
+from labelaudit.model.progress import Epoch
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8)).astype(np.float32) / 255
+CLASSES = np.arange(60) % 3
+ROW_WEIGHTS = np.random.default_rng(1).random(120)
+
+
+class Killed(BaseException):
+    pass
+
+
+class Watch:
+    """Hears of epochs, and ends the process, as far as a test can, when epoch `last` is over."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.heard: list[int] = []
+        self.last = last
+
+    def __call__(self, epoch: Epoch, module: nn.Module) -> None:
+        self.heard.append(epoch.epoch)
+        if epoch.epoch == self.last:
+            raise Killed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Watch:
+        return self
+
+
+class Convolutional(nn.Module):
+    """Weights that lie channels last, statistics, dropout."""
+
+    def __init__(self, num_classes: int, input_shape: tuple[int, ...], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(input_shape[0], 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU())
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(dropout), nn.Linear(20, num_classes)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.body(x))
+        return logits
+
+
+def killed(classifier: TorchClassifier, last: int, *data: Any, place: Any = None, **fit: Any) -> Any:
+    """The place where a fit left its checkpoint when it was killed after epoch `last`."""
+    place = {} if place is None else place
+    with pytest.raises(Killed):
+        clone(classifier).set_params(checkpoint=Checkpoints(place, 0), callbacks=[Watch(last)]).fit(*data, **fit)
+    return place
+
+
+def resumed(classifier: TorchClassifier, place: Any, *data: Any, **fit: Any) -> tuple[TorchClassifier, list[int]]:
+    """A fit that finds what is in `place`, and the epochs that it trained itself."""
+    watch = Watch()
+    again = clone(classifier).set_params(checkpoint=Checkpoints(place, 0), callbacks=[watch])
+    return again.fit(*data, **fit), watch.heard
+
+
+def assert_same(found: TorchClassifier, expected: TorchClassifier, data: Any) -> None:
+    assert same_weights(found, expected)
+    np.testing.assert_array_equal(found.predict_proba(data), expected.predict_proba(data))
+    assert found.n_iter_ == expected.n_iter_
+    timeless = [[{**epoch, "seconds": 0} for epoch in classifier.history_] for classifier in (found, expected)]
+    assert timeless[0] == timeless[1]
+
+
+OPTIMIZERS = [
+    *("adamw", "sgd", "muon", torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop, torch.optim.ASGD),
+    *(torch.optim.Adagrad, torch.optim.Rprop),
+]
+SETTINGS = st.fixed_dictionaries(
+    {
+        "optimizer": st.sampled_from(OPTIMIZERS),
+        "precision": st.sampled_from(["float32", "bfloat16", "float64"]),
+        "schedule": st.sampled_from(["one_cycle", "triangular", "constant"]),
+        "class_weight": st.sampled_from([None, "balanced"]),
+        "gradient_clip": st.sampled_from([None, 0.1]),
+        "random_state": st.integers(0, 3),
+        "module__dropout": st.sampled_from([0.0, 0.4]),
+    }
+)
+ENDS = st.sampled_from(
+    [
+        {},
+        {"average_share": 0.6},
+        {"early_stopping": True, "n_iter_no_change": 2, "validation_fraction": 0.2},
+        {"early_stopping": True, "n_iter_no_change": 20, "validation_fraction": 0.2, "learning_rate": 0.3},
+    ]
+)
+
+
+def check(classifier: TorchClassifier, last: int, data: Any, labels: Any, **fit: Any) -> None:
+    expected = clone(classifier).fit(data, labels, **fit)
+    last = min(last, expected.n_iter_)
+    place = killed(classifier, last, data, labels, **fit)
+    # What epoch `last` learned is lost: the process ended before it could be written.
+    assert len(place) == (1 if last > 1 else 0)
+    found, heard = resumed(classifier, place, data, labels, **fit)
+    assert heard == list(range(last, expected.n_iter_ + 1))
+    assert_same(found, expected, data)
+    assert place == {}
+
+
+@settings(deadline=None, max_examples=40)
+@given(SETTINGS, ENDS, st.integers(1, 6), st.booleans())
+def test_rows_end_with_the_same_bits(changes: Any, end: Any, last: int, weighted: bool) -> None:
+    classifier = small(**{"epochs": 6, "learning_rate": 0.02, **changes, **end})
+    check(classifier, last, X, Y, sample_weight=ROW_WEIGHTS if weighted else None)
+
+
+@settings(deadline=None, max_examples=25)
+@given(SETTINGS, ENDS, st.integers(1, 6), st.booleans())
+def test_images_end_with_the_same_bits(changes: Any, end: Any, last: int, augmented: bool) -> None:
+    views = {"crop_padding": 1, "flip": True} if augmented else {}
+    classifier = own(Convolutional, **{"epochs": 6, "learning_rate": 0.02, **changes, **views, **end})
+    check(classifier, last, IMAGES, CLASSES)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_goes_on_too(optimizer: str, precision: str) -> None:
+    """cuDNN repeats itself under `repeatable`, and dropout draws from the generator of the device."""
+    settings = {"optimizer": optimizer, "precision": precision, "module__dropout": 0.4, "average_share": 0.5}
+    classifier = own(Convolutional, epochs=6, device="cuda", crop_padding=1, flip=True, **settings)
+    check(classifier, 4, IMAGES, CLASSES)
+
+
+@pytest.mark.parametrize("module", [Tied, Normed])
+@pytest.mark.parametrize("changes", [{}, {"compile": {"backend": "eager"}}, {"frozen": ["head.*"]}])
+def test_other_modules_go_on(module: Any, changes: dict[str, Any]) -> None:
+    check(own(module, early_stopping=True, n_iter_no_change=9, **changes), 3, X, Y)
+
+
+def test_a_warm_start_goes_on() -> None:
+    first = small(warm_start=True).fit(X, Y)
+    expected = first.__deepcopy__({}).fit(X, Y)
+    place: dict[str, bytes] = {}
+    second = first.__deepcopy__({}).set_params(checkpoint=Checkpoints(place, 0), callbacks=[Watch(4)])
+    with pytest.raises(Killed):
+        second.fit(X, Y)
+    watch = Watch()
+    third = first.__deepcopy__({}).set_params(checkpoint=Checkpoints(place, 0), callbacks=[watch]).fit(X, Y)
+    assert watch.heard == [4, 5]
+    assert third.n_iter_ == 10
+    assert_same(third, expected, X)
+
+
+class Noisy(Dataset[Any]):
+    """Rows with noise from torch's global generator."""
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return torch.from_numpy(X[row]) + torch.rand(6)
+
+
+def test_random_numbers_of_a_dataset_go_on() -> None:
+    expected = small().fit(Noisy(), Y)
+    found, heard = resumed(small(), killed(small(), 3, Noisy(), Y), Noisy(), Y)
+    assert heard == [3, 4, 5]
+    assert same_weights(found, expected)
+
+
+def test_a_checkpoint_changes_no_result() -> None:
+    for data in (X, Noisy()):
+        expected = small(module__dropout=0.5).fit(data, Y)
+        found = small(module__dropout=0.5, checkpoint=Checkpoints({}, 0)).fit(data, Y)
+        assert same_weights(found, expected)
+
+
+class Counting(nn.Module):
+    """A layer with a state of its own, which torch calls extra state."""
+
+    def __init__(self, num_classes: int, input_shape: tuple[int, ...], kept: Any = torch.tensor) -> None:
+        super().__init__()
+        self.head = nn.Linear(input_shape[0], num_classes)
+        self.steps, self.kept = 0, kept
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += self.training
+        scores: torch.Tensor = self.head(x) * (1 + self.steps)
+        return scores
+
+    def get_extra_state(self) -> Any:
+        return self.kept(self.steps)
+
+    def set_extra_state(self, state: Any) -> None:
+        self.steps = int(state)
+
+
+@pytest.mark.parametrize("changes", [{}, {"early_stopping": True, "n_iter_no_change": 2}])
+def test_the_extra_state_of_layers_goes_on(changes: dict[str, Any]) -> None:
+    check(own(Counting, **changes), 3, X, Y)
+
+
+class Opaque:
+    def __init__(self, steps: int) -> None:
+        pass
+
+
+def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step() -> None:
+    watch = Watch()
+    classifier = own(Counting, module__kept=Opaque, callbacks=[watch])
+    with pytest.raises(ConfigError, match=r"a Opaque cannot be kept in a checkpoint, .* train without a checkpoint"):
+        clone(classifier).set_params(checkpoint=Checkpoints({})).fit(X, Y)
+    assert watch.heard == []
+    classifier.fit(X, Y)
+
+
+class Growing(nn.Module):
+    """Appends to a buffer at every step."""
+
+    def __init__(self, num_classes: int, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.head = nn.Linear(input_shape[0], num_classes)
+        self.register_buffer("seen", torch.zeros(1))
+        self.seen: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen = torch.cat([self.seen, torch.ones(1)])
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+def test_a_module_that_changes_its_shape_starts_anew() -> None:
+    expected = own(Growing).fit(X, Y)
+    place = killed(own(Growing), 3, X, Y)
+    with pytest.warns(UserWarning, match=r"The module's seen has shape .*\[9\].* there and .*\[1\].* here"):
+        found, heard = resumed(own(Growing), place, X, Y)
+    assert heard == [1, 2, 3, 4, 5]
+    assert same_weights(found, expected)
+
+
+LATER = X.copy()
+LATER[:, 2] *= 1.001
+CHANGES: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+    ({}, (LATER, Y)),
+    ({}, (X, np.roll(Y, 1))),
+    ({}, (X[:-1], Y[:-1])),
+    ({}, (X, Y, ROW_WEIGHTS)),
+    ({"random_state": 1}, (X, Y)),
+    ({"epochs": 6}, (X, Y)),
+    ({"batch_size": 31}, (X, Y)),
+    ({"learning_rate": 0.011}, (X, Y)),
+    ({"learning_rate_factors": {"layers.1.*": 0.5}}, (X, Y)),
+    ({"frozen": ["layers.1.weight"]}, (X, Y)),
+    ({"optimizer": torch.optim.Adam}, (X, Y)),
+    ({"optimizer__weight_decay": 0.5}, (X, Y)),
+    ({"schedule": "cosine"}, (X, Y)),
+    ({"label_smoothing": 0.1}, (X, Y)),
+    ({"gradient_clip": 1.0}, (X, Y)),
+    ({"average_share": 0.5}, (X, Y)),
+    ({"early_stopping": True}, (X, Y)),
+    ({"class_weight": {0: 2.0, 1: 1.0, 2: 1.0}}, (X, Y)),
+    ({"precision": "bfloat16"}, (X, Y)),
+    ({"module__hidden": (9,)}, (X, Y)),
+]
+
+
+@pytest.mark.parametrize(("changes", "data"), CHANGES, ids=lambda value: str(value)[:40])
+def test_another_training_starts_anew(changes: dict[str, Any], data: tuple[Any, ...]) -> None:
+    place = killed(small(), 3, X, Y)
+    found, heard = resumed(small(**changes), dict(place), *data)
+    assert heard[0] == 1
+    assert same_weights(found, small(**changes).fit(*data))
+    assert resumed(small(), place, X, Y)[1] == [3, 4, 5]
+
+
+def test_other_first_weights_are_another_training() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(6, 3), nn.Linear(6, 3)
+    place = killed(own(first), 3, X, Y)
+    assert resumed(own(second), dict(place), X, Y)[1] == [1, 2, 3, 4, 5]
+    assert resumed(own(first), dict(place), X, Y)[1] == [3, 4, 5]
+
+
+def test_what_changes_nothing_goes_on() -> None:
+    assert resumed(small(verbose=True), killed(small(), 3, X, Y), X, Y)[1] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-9] + b"?" + data[-8:]]
+)
+def test_a_damaged_checkpoint_is_ignored(damage: Callable[[bytes], bytes]) -> None:
+    place = {name: damage(data) for name, data in killed(small(), 3, X, Y).items()}
+    with pytest.warns(UserWarning, match=r"is ignored, and its training starts anew\. .* their checksum differs"):
+        found, heard = resumed(small(), place, X, Y)
+    assert heard == [1, 2, 3, 4, 5]
+    assert same_weights(found, small().fit(X, Y))
+    assert place == {}
+
+
+@pytest.mark.parametrize("content", [None, {"state": {}}, [1, 2]])
+def test_something_else_under_this_name_is_ignored(content: Any) -> None:
+    name = next(iter(killed(small(), 3, X, Y)))
+    other = next(iter(killed(small(random_state=7), 3, X, Y).values()))
+    place = {name: pack(content) if content else other}
+    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored, .* It is not that of this training"):
+        found, _ = resumed(small(), place, X, Y)
+    assert same_weights(found, small().fit(X, Y))
+
+
+class Full(dict[str, bytes]):
+    """A disk without room."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __setitem__(self, name: str, data: bytes) -> None:
+        raise self.error
+
+    def __delitem__(self, name: str) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), StorageError("Access was refused")])
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(error: Exception) -> None:
+    with pytest.warns(UserWarning, match=r"could not be written, and the training goes on: .*(No space|refused)"):
+        found = small(checkpoint=Checkpoints(Full(error), 0)).fit(X, Y)
+    assert same_weights(found, small().fit(X, Y))
+
+
+def test_a_folder_holds_the_checkpoint_until_fit_is_done(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there yet"
+    killed(small(), 4, X, Y, place=folder)
+    (file,) = folder.iterdir()
+    assert file.suffix == ".checkpoint"
+    _, heard = resumed(small(), str(folder), X, Y)
+    assert heard == [4, 5]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_path_is_enough(tmp_path: Path) -> None:
+    """Every 10 minutes: this fit is too short for one, but goes on from one that is there."""
+    small(checkpoint=tmp_path / "folder").fit(X, Y)
+    assert not (tmp_path / "folder").exists()
+    killed(small(), 3, X, Y, place=tmp_path)
+    watch = Watch()
+    small(checkpoint=str(tmp_path), callbacks=[watch]).fit(X, Y)
+    assert watch.heard == [3, 4, 5]
+
+
+def test_time_decides_when_a_checkpoint_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 10_000, 60))  # each look at the clock is a minute later
+    monkeypatch.setattr("labelaudit.model.checkpoints.time.monotonic", lambda: float(next(now)))
+    written: list[int] = []
+
+    class Place(dict[str, bytes]):
+        def __setitem__(self, name: str, data: bytes) -> None:
+            written.append(watch.heard[-1])
+
+    watch = Watch()
+    small(epochs=12, checkpoint=Checkpoints(Place(), 3), callbacks=[watch]).fit(X, Y)
+    assert written == [3, 6, 9]
+
+
+def test_finished_trainings_are_kept_where_several_belong_together() -> None:
+    """A killed cross-validation trains no fold twice."""
+    place: dict[str, bytes] = {}
+    keeping = Checkpoints(place, 0, finished="keep")
+
+    class Third(Watch):
+        def __call__(self, epoch: Epoch, module: nn.Module) -> None:
+            super().__call__(epoch, module)
+            if self.heard.count(3) == 3:
+                raise Killed
+
+    classifier = small(early_stopping=True, n_iter_no_change=9)
+    expected = cross_val_predict(classifier, X, Y, cv=4, method="predict_proba")
+    with pytest.raises(Killed):
+        cross_val_predict(clone(classifier).set_params(checkpoint=keeping, callbacks=[Third()]), X, Y, cv=4)
+    assert len(place) == 3
+    watch = Watch()
+    again = clone(classifier).set_params(checkpoint=keeping, callbacks=[watch])
+    found = cross_val_predict(again, X, Y, cv=4, method="predict_proba")
+    assert watch.heard == [3, 4, 5, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(found, expected)
+    assert len(place) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"average_share": 0.5}, {"early_stopping": True, "n_iter_no_change": 1, "learning_rate": 0.5, "epochs": 40}],
+)
+def test_a_training_that_is_kept_is_not_repeated(changes: dict[str, Any]) -> None:
+    place: dict[str, bytes] = {}
+    expected = small(**changes, checkpoint=Checkpoints(place, 0, finished="keep")).fit(X, Y)
+    found, heard = resumed(small(**changes), place, X, Y)
+    assert heard == []
+    assert_same(found, expected, X)
+
+
+def test_what_ended_before_the_time_is_written_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("labelaudit.model.checkpoints.time.monotonic", lambda: clock[0])
+    place: dict[str, bytes] = {}
+    keeping = Checkpoints(place, 10, finished="keep")
+    small(checkpoint=keeping).fit(X, Y)
+    assert place == {}
+    clock[0] = 600.0
+    with pytest.raises(Killed):
+        small(random_state=1, checkpoint=keeping, callbacks=[Watch(2)]).fit(X, Y)
+    assert len(place) == 2
+    assert resumed(small(), place, X, Y)[1] == []
+    assert resumed(small(random_state=1), place, X, Y)[1] == [2, 3, 4, 5]
+
+
+def test_clones_share_place_and_clock() -> None:
+    checkpoints = Checkpoints({})
+    assert clone(small(checkpoint=checkpoints)).checkpoint is checkpoints
+    assert small(checkpoint=checkpoints).__deepcopy__({}).checkpoint is checkpoints
+
+
+def test_partial_fit_keeps_nothing() -> None:
+    place: dict[str, bytes] = {}
+    keeping = Checkpoints(place, 0, finished="keep")
+    found = small(checkpoint=keeping).partial_fit(X, Y, classes=[0, 1, 2])
+    assert place == {}
+    assert same_weights(found, small().partial_fit(X, Y, classes=[0, 1, 2]))
+
+
+def test_a_killed_fit_leaves_the_estimator_as_it_was() -> None:
+    classifier = small().fit(X, Y)
+    before = weights(classifier)
+    classifier.set_params(checkpoint=Checkpoints({}, 0), callbacks=[Watch(3)])
+    with pytest.raises(Killed):
+        classifier.fit(X, Y)
+    after = weights(classifier)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_saved_classifier_has_no_checkpoint(tmp_path: Path) -> None:
+    small(checkpoint=Checkpoints(tmp_path / "kept")).fit(X, Y).save(tmp_path / "saved")
+    assert TorchClassifier.load(tmp_path / "saved").checkpoint is None
+
+
+def test_a_training_without_a_seed_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"with random_state=None no training is like the one before.* give a number"):
+        small(checkpoint=Checkpoints({}), random_state=None).fit(X, Y)
+
+
+def test_what_was_written_last_is_left_where_that_is_asked_for() -> None:
+    place: dict[str, bytes] = {}
+    small(checkpoint=Checkpoints(place, 0, finished="leave")).fit(X, Y)
+    found, heard = resumed(small(), place, X, Y)
+    assert heard == [5]
+    assert same_weights(found, small().fit(X, Y))
+
+
+def test_unknown_ends_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"finished 'burn' is unknown: use one of remove, leave, keep"):
+        Checkpoints({}, finished="burn")
+
+
+@pytest.mark.parametrize("minutes", [-1, float("nan")])
+def test_negative_minutes_are_refused(minutes: float) -> None:
+    with pytest.raises(ConfigError, match=r"minutes .* between checkpoints must not be negative; 0 is after every"):
+        Checkpoints({}, minutes)
+
+
+def test_a_file_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(
+        ConfigError, match=r"checkpoints are kept in a folder, and .*file is a file: give another place"
+    ):
+        small(checkpoint=tmp_path / "file").fit(X, Y)

@@ -1,0 +1,263 @@
+"""Folds that are killed in the middle: they go on after their last checkpoint, and commit the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from audits import settings, write_fruit, write_reviews
+from labelaudit.config import build_config
+from labelaudit.errors import ConfigError, StorageUnavailableError, WorkerDiedError
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import load_prepared, output_store
+from labelaudit.steps.references import PreparedReference
+from labelaudit.steps.train import train_fold
+from labelaudit.storage.folder import StoredFolder
+from labelaudit.storage.layout import fold_checkpoints_folder
+from labelaudit.storage.manifest import read_json
+from labelaudit.storage.store import Store
+from labelaudit.workers import LocalWorkers, Slot
+
+EPOCHS, MEMBERS = 12, 3  # of the recipe for tables
+OnEpoch = Callable[[int, int, float], None]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet")
+
+
+def reference_to(data: Path, output: object, minutes: float | None = 0, **training: Any) -> PreparedReference:
+    workers = {"checkpoint_minutes": minutes}
+    return prepare(settings(data, output, workers=workers, training={"epochs": EPOCHS, **training}))
+
+
+def unfinished(reference: PreparedReference, fold: int = 0) -> StoredFolder:
+    prepared = load_prepared(reference)
+    folder = fold_checkpoints_folder(prepared.dataset, prepared.training_key, fold)
+    return StoredFolder(output_store(reference), folder)
+
+
+def committed(reference: PreparedReference, key: str) -> tuple[bytes, list[float]]:
+    """The Parquet file of a fold, and its losses."""
+    store = output_store(reference)
+    record = read_json(store, key)
+    return store.read(record["key"]), record["losses"]
+
+
+def killed_at(last: int) -> OnEpoch:
+    def on_epoch(epoch: int, epochs: int, loss: float) -> None:
+        if epoch == last:
+            raise Killed
+
+    return on_epoch
+
+
+def train(reference: PreparedReference) -> tuple[str, list[int]]:
+    """The key of the record of fold 0, and the epochs that were trained for it."""
+    heard: list[int] = []
+    key = train_fold(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).key
+    return key, heard
+
+
+def leave(reference: PreparedReference, last: int) -> None:
+    """Train fold 0 until its epoch `last`, the members' epochs counted on."""
+    with pytest.raises(Killed):
+        train_fold(reference, 0, killed_at(last))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[float]]:
+    reference = reference_to(data, tmp_path_factory.mktemp("undisturbed"), None)
+    key, heard = train(reference)
+    assert heard == list(range(1, EPOCHS * MEMBERS + 1))
+    return committed(reference, key)
+
+
+# In the middle of the first member, of the second, and at the first epoch of the last one.
+@pytest.mark.parametrize(
+    "last",
+    [pytest.param(5, marks=pytest.mark.slow), EPOCHS + 5, pytest.param(2 * EPOCHS + 1, marks=pytest.mark.slow)],
+)
+def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
+    data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int
+) -> None:
+    reference = reference_to(data, tmp_path / "out")
+    heard: list[int] = []
+
+    def on_epoch(fold: int, epoch: int, epochs: int, loss: float) -> None:
+        heard.append(epoch)
+        if epoch == last and len(heard) == last:
+            for worker in psutil.Process().children():
+                worker.kill()
+
+    with LocalWorkers([Slot(None, 1)], on_epoch) as workers:
+        with pytest.raises(WorkerDiedError, match="signal SIGKILL"):
+            workers.train(reference, 0)
+        # The worker may have trained on while it was being killed.
+        first = len(heard)
+        done = workers.train(reference, 0)
+    again = heard[first:]
+    assert last <= again[0] <= first + 1
+    assert again == list(range(again[0], EPOCHS * MEMBERS + 1))
+    assert committed(reference, done.key) == undisturbed
+    assert list(unfinished(reference)) == []
+
+
+@pytest.mark.parametrize("last", [1, 2, EPOCHS, EPOCHS + 1, EPOCHS + 5, EPOCHS * MEMBERS])
+def test_a_fold_goes_on_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, list[float]], last: int) -> None:
+    reference = reference_to(data, s3)
+    leave(reference, last)
+    # One for each member that ended or had a first epoch.
+    assert len(unfinished(reference)) == (last - 1) // EPOCHS + ((last - 1) % EPOCHS > 0)
+    key, heard = train(reference)
+    assert heard == list(range(last, EPOCHS * MEMBERS + 1))
+    assert committed(reference, key) == undisturbed
+    assert len(unfinished(reference)) == 0
+
+
+def test_a_fold_of_one_member_goes_on(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.jsonl")
+    expected = committed(alone := reference_to(reviews, tmp_path / "alone"), train(alone)[0])
+    reference = reference_to(reviews, tmp_path / "out")
+    leave(reference, EPOCHS)
+    key, heard = train(reference)
+    assert heard == [EPOCHS]
+    assert committed(reference, key) == expected
+    assert list(unfinished(reference)) == []
+
+
+def test_short_folds_write_no_checkpoint(data: Path, tmp_path: Path) -> None:
+    reference = prepare(settings(data, tmp_path))
+    assert reference.checkpoint_minutes == 10
+    leave(reference, 9)
+    assert not list(tmp_path.rglob("*checkpoint*"))
+
+
+def test_null_is_never(data: Path, tmp_path: Path) -> None:
+    reference = reference_to(data, tmp_path, None)
+    leave(reference, 9)
+    assert not list(tmp_path.rglob("*checkpoint*"))
+    assert train(reference)[1][0] == 1
+
+
+def test_minutes_change_no_key(data: Path, tmp_path: Path) -> None:
+    always, never = (reference_to(data, tmp_path, minutes) for minutes in (0, None))
+    assert replace(always, checkpoint_minutes=None) == never
+
+
+def change_each(place: StoredFolder, change: Callable[[bytes], bytes]) -> None:
+    for name in place:
+        place[name] = change(place[name])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:-4] + b"\0\0\0\1"],
+    ids=["cut", "empty", "changed"],
+)
+def test_damaged_checkpoints_are_not_trusted(
+    data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], change: Callable[[bytes], bytes]
+) -> None:
+    reference = reference_to(data, tmp_path)
+    leave(reference, EPOCHS + 3)
+    change_each(unfinished(reference), change)
+    with pytest.warns(UserWarning, match="is ignored, and its training starts anew"):
+        key, heard = train(reference)
+    assert heard[0] == 1
+    assert committed(reference, key) == undisturbed
+
+
+def test_checkpoints_of_another_fold_are_not_trusted(
+    data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]
+) -> None:
+    reference = reference_to(data, tmp_path)
+    leave(reference, 5)
+    with pytest.raises(Killed):
+        train_fold(reference, 1, killed_at(5))
+    (foreign,) = unfinished(reference, 1).values()
+    change_each(unfinished(reference), lambda _: foreign)
+    with pytest.warns(UserWarning, match="is ignored, .* It is not that of this training"):
+        key, heard = train(reference)
+    assert heard[0] == 1
+    assert committed(reference, key) == undisturbed
+
+
+def test_another_seed_has_its_own_checkpoints(data: Path, tmp_path: Path) -> None:
+    leave(reference_to(data, tmp_path), 5)
+    assert train(reference_to(data, tmp_path, seed=1))[1][0] == 1
+
+
+def test_what_a_worker_left_after_its_commit_is_removed(data: Path, tmp_path: Path) -> None:
+    reference = reference_to(data, tmp_path)
+    leave(reference, 5)
+    left = dict(unfinished(reference))
+    train(reference)
+    unfinished(reference).update(left)
+    assert train(reference)[1] == []
+    assert list(unfinished(reference)) == []
+
+
+def test_two_workers_at_one_fold_do_no_harm(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]) -> None:
+    """The second begins while the first one trains, takes up its checkpoint, and commits before it."""
+    reference = reference_to(data, tmp_path)
+    heard: list[int] = []
+
+    def second(epoch: int, epochs: int, loss: float) -> None:
+        if epoch == 7:
+            heard.extend(train(reference)[1])
+
+    key = train_fold(reference, 0, second).key
+    assert heard == list(range(7, EPOCHS * MEMBERS + 1))
+    assert committed(reference, key) == undisturbed
+    assert list(unfinished(reference)) == []
+
+
+class Silent(Store):
+    """A store that does not answer."""
+
+    def read(self, key: str) -> bytes:
+        raise StorageUnavailableError("The storage did not answer.")
+
+
+def test_a_storage_that_does_not_answer_is_no_missing_checkpoint(tmp_path: Path) -> None:
+    place = StoredFolder(Silent(str(tmp_path)), "folder")
+    with pytest.raises(StorageUnavailableError, match="did not answer"):
+        place.get("name")
+
+
+def test_a_stored_folder_is_a_mapping(s3: str, tmp_path: Path) -> None:
+    for url in (s3, str(tmp_path)):
+        place = StoredFolder(Store(url), "a/folder")
+        assert dict(place) == {}
+        assert "one" not in place
+        place["two"] = b"2"
+        place["one"] = b"1"
+        Store(url).write("a/folderless", b"another")
+        assert dict(place) == {"one": b"1", "two": b"2"}
+        assert place.pop("two") == b"2"
+        assert len(place) == 1
+        place.clear()
+        assert dict(place) == {}
+        assert Store(url).read("a/folderless") == b"another"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 10), (0, 0), (0.5, 0.5), ("null", None)])
+def test_the_setting(given: Any, expected: float | None) -> None:
+    workers = {} if given is None else {"checkpoint_minutes": None if given == "null" else given}
+    config = build_config({"dataset": {"url": "data"}, "workers": workers})
+    assert config.workers.checkpoint_minutes == expected
+
+
+def test_negative_minutes_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"workers\.checkpoint_minutes: Input should be greater than or equal to 0"):
+        build_config({"dataset": {"url": "data"}, "workers": {"checkpoint_minutes": -1}})
