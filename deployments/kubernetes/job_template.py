@@ -1,6 +1,6 @@
 """Print the base job template of a Kubernetes work pool: prefect-kubernetes' default and the changes below.
 
-    python deployments/kubernetes/job_template.py --image registry.example/labelaudit:0.1.0 --namespace labelaudit --gpus 1
+    python deployments/kubernetes/job_template.py --image registry.example/labelaudit:0.1.0 --gpus 1
 
 `deploy-job.yaml` gives it to the two work pools. `job-template.json` is its output without options, for those who
 paste it into the UI or into Terraform.
