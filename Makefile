@@ -13,7 +13,7 @@ help:
 	@echo "make test-slow  run the slow and the browser tests"
 	@echo "make bench      time the classifier against a bare loop and skorch (about 10 minutes)"
 	@echo "make lint       ruff and mypy"
-	@echo "make lock       resolve requirements.lock again"
+	@echo "make lock       resolve requirements.lock and the locks of the image again"
 
 # The stamp is newer than its inputs once the environment matches the lock.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -40,9 +40,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header
+
+# The image gets the very versions that were tested: its locks are held to the first one.
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --group dev --extra ray --extra kubernetes pyproject.toml -o requirements.lock
+	$(COMPILE) --group dev --extra ray --extra kubernetes pyproject.toml -o requirements.lock
+	$(COMPILE) --extra ray --extra kubernetes -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(COMPILE) --group image -o docker/build.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
