@@ -119,7 +119,7 @@ def test_mounted_files_are_there() -> None:
 
 
 def test_the_config_of_the_demo_is_valid() -> None:
-    config = parse_config((DOCKER / "datasets" / "digits.yaml").read_text())
+    config = parse_config((DOCKER.parent / "deployments" / "datasets" / "digits.yaml").read_text())
     assert config.dataset.name == "digits"
     made = (DOCKER / "first-run").read_text().split("create_buckets.py")[1].splitlines()[0].replace('"', "").split()
     assert {url.split("/")[2] for url in (config.dataset.url, config.output.url)} == set(made)

@@ -266,9 +266,9 @@ def _commit(store: Store, prepared: Prepared, rows: Rows) -> bytes:
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
     if not store.create(key, prepared.to_json()):
         data = store.read(key)
-        if Prepared.from_json(data).rows_sha256 == prepared.rows_sha256:
+        if Prepared.from_json(data).decisions() == prepared.decisions():
             return data
-        # Same content from other files: rows name their file, so this run's record replaces it.
+        # Same content from other files (rows name their file), or a record that somebody changed.
         store.write(key, prepared.to_json())
     return prepared.to_json()
 

@@ -57,6 +57,13 @@ class Prepared:
     def scored(self) -> int:
         return self.statuses[Status.SCORED]
 
+    def decisions(self) -> dict[str, Any]:
+        """All that the audit's bytes depend on: the record without when, where and how it is run."""
+        told = {"created_at", "versions", "machine", "config"}
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in told}
+        deciding = ("dataset", "model", "training", "cross_validation", "detection", "report")
+        return {**kept, "config": {section: self.config.get(section) for section in deciding}}
+
     def to_json(self) -> bytes:
         return dump_json(asdict(self))
 
