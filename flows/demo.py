@@ -65,10 +65,10 @@ def run_demo(output: str, as_json: bool) -> None:
         click.echo(audit.audit_url)
 
 
-def write_digits(path: Path) -> set[str]:
+def write_digits(path: Path, seed: int = NOISE_SEED) -> set[str]:
     """Write scikit-learn's digits as PNG images with planted label errors; returns the ids of the errors."""
     digits = load_digits()
-    labels, is_flipped = plant_noise(digits.target, share=NOISE_SHARE, num_classes=10, seed=NOISE_SEED)
+    labels, is_flipped = plant_noise(digits.target, share=NOISE_SHARE, num_classes=10, seed=seed)
     ids = np.array([f"digit-{number:04d}" for number in range(len(labels))])
     table = pa.table(
         {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import shutil
@@ -19,9 +18,11 @@ from typing import Any
 
 import boto3
 import psutil
+from playwright.sync_api import sync_playwright
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun
+from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFilter
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -121,11 +122,11 @@ class Cluster:
         command = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--name", name]
         return self._start(name, command, extra, cwd=place / "work")
 
-    def call(self, *command: str) -> str:
-        """Run a command as a user would; its standard output."""
+    def call(self, *command: str, without: str = "") -> str:
+        """Run a command as a user would, without one variable of the environment; its standard output."""
         done = subprocess.run(
             [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
-            env=self.environment,
+            env={name: value for name, value in self.environment.items() if name != without},
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -168,8 +169,30 @@ class Cluster:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
 
-    def json(self, key: str) -> Any:
-        return json.loads(self.s3.get_object(Bucket="audits", Key=key)["Body"].read())
+    def read(self, key: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket="audits", Key=key)["Body"].read()
+        return body
+
+    def worker_of(self, run: FlowRun) -> str:
+        """Name of the worker that took a run."""
+        wanted = EventFilter(
+            event=EventNameFilter(prefix=["prefect.worker."]),
+            related=EventRelatedFilter(id=[f"prefect.flow-run.{run.id}"]),
+        )
+        found = self.client.read_events(filter=wanted, limit=1).events
+        return str(found[0].resource.name) if found else ""
+
+    def look(self, folder: Path) -> None:
+        """Pictures of the server's pages, for people."""
+        audit = self.audits()[-1]
+        pages = {"runs": "/runs", "audit": f"/runs/flow-run/{audit.id}", "deployments": "/deployments"}
+        for name, page in pages.items():
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+                view = browser.new_page(viewport={"width": 1400, "height": 1000})
+                view.goto(self.api_url.removesuffix("/api") + page, wait_until="networkidle")
+                view.screenshot(path=folder / f"{name}.png")
+                browser.close()
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
