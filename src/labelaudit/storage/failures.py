@@ -108,12 +108,13 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later."""
     if isinstance(error, LabelauditError):
         return error.transient
-    if answer := answer_of(error):
-        return answer.status in _PASSING_STATUSES or answer.code in _PASSING_CODES
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return False
-    if isinstance(error, _PASSING_ERRORS):
+    # First: aiohttp says of a body that was cut that its cause is a status of 400.
+    if isinstance(error, _PASSING_ERRORS) and not isinstance(error, aiohttp.ClientResponseError):
         return True
+    if answer := answer_of(error):
+        return answer.status in _PASSING_STATUSES or answer.code in _PASSING_CODES
     if isinstance(error, OSError):
         return error.errno in _PASSING_ERRNOS
     return isinstance(error, Exception) and not isinstance(error, _LASTING_ERRORS)

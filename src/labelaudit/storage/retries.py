@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 def retrying(place: str) -> Retrying:
     """Calls a function until it succeeds, fails for good, or the bounds are reached.
 
-    `place` is what messages name. After the call, `statistics["attempt_number"]` counts the tries. Raises what
-    the function raised where that is permanent, else `StorageUnavailableError` in the end.
+    `place` is what messages name. Raises what the function raised where that is permanent, else
+    `StorageUnavailableError` in the end.
     """
     place = without_secrets(place)
     return Retrying(

@@ -96,20 +96,18 @@ class Store:
     def create(self, key: str, data: bytes) -> bool:
         """Write one object atomically unless there is one, which then stays as it is, and False is returned.
 
-        Of many writers at once one wins, and each learns whether it did. In a store that ignores conditions
-        on writes this takes `SETTLE_SECONDS`, and holds as long as no writer needs longer than that.
+        Of many writers at once one wins, and each learns whether its bytes are the ones that stand. In a store
+        that ignores conditions on writes this takes `SETTLE_SECONDS`, and holds as long as no writer needs longer.
         """
         if not self.honours_conditions():
             return self._create_and_settle(key, data)
         if self.exists(key):
             return False
-        attempts = retrying(self.url_of(key))
         try:
-            with named_errors(self.url_of(key), "written"):
-                attempts(self._create, self._path(key), data)
+            self._call("written", key, self._create, self._path(key), data)
         except FileExistsError:
-            # An earlier try may have stored it although its answer was lost.
-            return attempts.statistics["attempt_number"] > 1 and self.read(key) == data
+            # It may be ours: the answer to an earlier try was lost. HTTP clients, too, send again by themselves.
+            return self.read(key) == data
         return True
 
     def honours_conditions(self) -> bool:
