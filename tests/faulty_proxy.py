@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 
@@ -30,13 +31,21 @@ class Trouble(StrEnum):
     CUT_UPLOAD = "the second half of the upload is lost on its way"
 
 
-# Called with method and path of each request; the trouble that it meets, if any.
-Plan = Callable[[str, str], Trouble | None]
+class Refusal(NamedTuple):
+    """An answer of the proxy itself."""
+
+    status: int
+    code: str
+    message: str = "Please reduce your request rate."
+
+
+# Called with method and path of each request; what it meets, if anything.
+Plan = Callable[[str, str], Trouble | Refusal | None]
 
 _REFUSALS = {
-    Trouble.SLOW_DOWN: (503, "SlowDown"),
-    Trouble.INTERNAL_ERROR: (500, "InternalError"),
-    Trouble.TOO_MANY: (429, "TooManyRequests"),
+    Trouble.SLOW_DOWN: Refusal(503, "SlowDown"),
+    Trouble.INTERNAL_ERROR: Refusal(500, "InternalError"),
+    Trouble.TOO_MANY: Refusal(429, "TooManyRequests"),
 }
 NETWORK_TROUBLES = tuple(Trouble)[:7]
 
@@ -79,7 +88,7 @@ class FaultyProxy:
         self.plan = plan
         self.late_seconds = late_seconds
         self.drops_conditions = False  # as servers do that know no conditional writes
-        self.met: Counter[Trouble] = Counter()
+        self.met: Counter[Trouble | Refusal] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.target = urlsplit(target).netloc
         self.lock = threading.Lock()
@@ -96,7 +105,7 @@ class FaultyProxy:
         self.server.server_close()
         self._thread.join()
 
-    def next_trouble(self, method: str, path: str) -> Trouble | None:
+    def next_trouble(self, method: str, path: str) -> Trouble | Refusal | None:
         with self.lock:
             self.requests.append((method, path))
             trouble = self.plan(method, path)
@@ -122,8 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         trouble = self.proxy.next_trouble(self.command, self.path)
-        if trouble in _REFUSALS:
-            self._refuse(*_REFUSALS[trouble])
+        refusal = trouble if isinstance(trouble, Refusal) else _REFUSALS.get(trouble) if trouble else None
+        if refusal is not None:
+            self._refuse(refusal)
             return
         if trouble is Trouble.RESET_BEFORE:
             self._reset()
@@ -173,9 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self._reset()
 
-    def _refuse(self, status: int, code: str) -> None:
-        body = f"<Error><Code>{code}</Code><Message>Please reduce your request rate.</Message></Error>".encode()
-        self.send_response_only(status)
+    def _refuse(self, refusal: Refusal) -> None:
+        body = f"<Error><Code>{refusal.code}</Code><Message>{refusal.message}</Message></Error>".encode()
+        self.send_response_only(refusal.status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -75,8 +75,8 @@ _BY_CODE = {
     "RequestTimeTooSkewed": _CLOCK,
 }
 _S3_ACTIONS = {
-    "read": "s3:GetObject",
-    "written": "s3:PutObject",
+    "read": "s3:GetObject, and s3:ListBucket to learn that something is missing",
+    "written": "s3:PutObject and s3:AbortMultipartUpload",
     "removed": "s3:DeleteObject",
     "listed": "s3:ListBucket",
 }

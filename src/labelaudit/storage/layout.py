@@ -5,7 +5,7 @@
     dataset=<name>/_work/scans/<key>.json, .parquet           what a set of files was found to contain
     dataset=<name>/_work/folds/<training_key>/…               committed folds
     dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit hand on
-    _work/conditional-writes                                  empty; tells whether the store honours conditions
+    _work/conditional-writes                                  empty: tells whether the store honours conditions
 
 Names that begin with an underscore are skipped by Hive-style readers.
 """

@@ -170,8 +170,11 @@ class Store:
             return None
 
     def _remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._fs.rm_file(path)
+        except FileNotFoundError as error:
+            if is_missing_bucket(error):
+                raise
 
     def _create(self, path: str, data: bytes) -> None:
         if self.is_local:
