@@ -9,10 +9,10 @@ from typing import Any
 from labelaudit.errors import StorageUnavailableError
 
 
-class LazyFile(io.RawIOBase):
-    """Reads an fsspec file block by block; each read goes through `call`, which may repeat it.
+class LazyFile(io.BufferedIOBase):
+    """An open fsspec file, which is fetched as it is read; each read goes through `call`, which may repeat it.
 
-    `call` takes a function and its arguments, and names what fails in the end.
+    `call` takes a function and its arguments, and names what fails in the end. `place` is what messages name.
     """
 
     def __init__(self, file: Any, place: str, call: Callable[..., bytes]) -> None:
@@ -33,10 +33,11 @@ class LazyFile(io.RawIOBase):
     def tell(self) -> int:
         return int(self._file.tell())
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._call(self._read, self._file.tell(), len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def read(self, size: int | None = -1) -> bytes:
+        return self._call(self._read, self.tell(), -1 if size is None else size)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(size)
 
     def close(self) -> None:
         self._file.close()
@@ -47,10 +48,12 @@ class LazyFile(io.RawIOBase):
         if self._file.tell() != position:
             self._file.seek(position)
         data: bytes = self._file.read(size)
-        # Else a body that was cut would look like the end of the file.
-        if self._size is not None and len(data) < min(size, self._size - position):
-            raise StorageUnavailableError(
-                f"Reading {self._place} ended after {position + len(data):,} of {self._size:,} bytes. "
-                "Run the audit again."
-            )
+        if self._size is not None:
+            left = max(0, self._size - position)
+            # Else a body that was cut would look like the end of the file.
+            if len(data) < (left if size < 0 else min(size, left)):
+                raise StorageUnavailableError(
+                    f"Reading {self._place} ended after {position + len(data):,} of {self._size:,} bytes. "
+                    "Run the audit again."
+                )
         return data

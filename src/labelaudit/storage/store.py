@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import logging
 import os
 import time
@@ -74,8 +73,7 @@ class Store:
         file = self._call("read", key, self._fs.open, self._path(key), "rb")
         if self.is_local:
             return cast("BinaryIO", file)
-        lazy = LazyFile(file, self.url_of(key), functools.partial(self._call, "read", key))
-        return cast("BinaryIO", io.BufferedReader(lazy))
+        return cast("BinaryIO", LazyFile(file, self.url_of(key), functools.partial(self._call, "read", key)))
 
     def exists(self, key: str) -> bool:
         return self._call("read", key, self._look, self._path(key)) is not None
