@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
+from audits import settings, write_fruit
 from faulty_proxy import FaultyProxy, Refusal
+from flows.doctor import examine
 from labelaudit.storage import store as store_module
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.store import Store, clear_memory
@@ -58,7 +62,7 @@ def test_a_refusal_without_the_name_of_the_condition(s3: str, proxy: FaultyProxy
     assert Store(f"{s3}/x").honours_conditions()
 
 
-def test_local_disk_and_memory_are_not_probed(tmp_path, proxy: FaultyProxy) -> None:  # type: ignore[no-untyped-def]
+def test_local_disk_and_memory_are_not_probed(tmp_path: Path, proxy: FaultyProxy) -> None:
     for store in (Store(str(tmp_path)), Store("memory://x")):
         assert store.honours_conditions()
         assert store.find() == []
@@ -107,3 +111,15 @@ def test_all_writers_agree_on_what_stands(s3: str, ignoring: FaultyProxy, seed: 
     assert seen[winner] == b"%d" % winner
     # Else this was no race.
     assert sum(method == "PUT" for method, _ in ignoring.requests) > 1
+
+
+@pytest.mark.parametrize(
+    ("drops", "told"), [(False, "conditional writes are honoured"), (True, r"conditional writes are IGNORED, .* 2 s")]
+)
+def test_doctor_tells(s3: str, proxy: FaultyProxy, tmp_path: Path, drops: bool, told: str) -> None:
+    proxy.drops_conditions = drops
+    findings = examine(settings(write_fruit(tmp_path / "fruit.parquet"), f"{s3}/out"), None)
+    output = next(finding for finding in findings if finding.name == "output")
+    assert output.ok
+    assert re.search(told, output.detail)
+    assert [file.path for file in Store(f"{s3}/out").find()] == [CONDITIONS_PROBE]

@@ -25,7 +25,7 @@ from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.schemas import SCHEMA_VERSION, Status
 from labelaudit.steps.inputs import cache_key, input_shape, scan
-from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, parquet_bytes, rows_bytes
+from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.steps.references import PreparedReference
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
@@ -70,7 +70,8 @@ def prepare(config: AuditConfig) -> PreparedReference:
     scanned = _stored_scan(store, name.name, source, config) or _new_scan(store, name.name, source, config)
     rows, recipe = plan(scanned, config)
     prepared = _decide(config, name, scanned, rows, recipe)
-    record = _commit(store, prepared, rows)
+    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
+    record = commit_record(store, prepared)
     return PreparedReference(
         dataset_url=url,
         output_url=store.url,
@@ -241,22 +242,6 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
     )
-
-
-def _commit(store: Store, prepared: Prepared, rows: Rows) -> bytes:
-    """Store rows and record; returns the bytes of the record that stands.
-
-    The record of an earlier, killed run stands, with its time: what follows from it has the same bytes.
-    """
-    key = f"{prepared.work_folder}/{RECORD}"
-    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
-    if not store.create(key, prepared.to_json()):
-        data = store.read(key)
-        if Prepared.from_json(data).rows_sha256 == prepared.rows_sha256:
-            return data
-        # Same content from other files: rows name their file, so this run's record replaces it.
-        store.write(key, prepared.to_json())
-    return prepared.to_json()
 
 
 def network_digest(config: AuditConfig) -> str | None:
