@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 from pathlib import Path
 
 import aiohttp
 import pytest
+import requests
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from faulty_proxy import FaultyProxy, Refusal
@@ -111,6 +113,8 @@ def test_a_full_disk_that_holds_the_audits(small_disk: Path) -> None:
         (NoCredentialsError(), False),
         (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), True),
         (aiohttp.ClientConnectionError("CERTIFICATE_VERIFY_FAILED"), False),
+        (requests.exceptions.ReadTimeout(), True),
+        (http.client.IncompleteRead(b""), True),
         (OSError(errno.EPIPE, "pipe"), True),
         (OSError(errno.ENOSPC, "full"), False),
         (StorageUnavailableError("x"), True),

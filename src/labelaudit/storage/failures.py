@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import http.client
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-
-import aiohttp
-from botocore import exceptions as boto
 
 from labelaudit.errors import LabelauditError, StorageError
 
@@ -29,21 +25,25 @@ _PASSING_ERRNOS = frozenset(
         errno.ENETDOWN, errno.ENETUNREACH, errno.EPIPE, errno.ETIMEDOUT,
     }
 )  # fmt: skip
-_PASSING_ERRORS = (
-    ConnectionError,
-    TimeoutError,
-    EOFError,
-    aiohttp.ClientError,
-    http.client.HTTPException,
-    boto.ConnectionError,
-    boto.CredentialRetrievalError,
-    boto.HTTPClientError,
-    boto.IncompleteReadError,
+# Base classes by name: importing their packages takes half a second, which local disks need not pay.
+_PASSING_ERRORS = frozenset(
+    {
+        "aiohttp.ClientError", "builtins.ConnectionError", "builtins.EOFError", "builtins.TimeoutError",
+        "botocore.ConnectionError", "botocore.CredentialRetrievalError", "botocore.HTTPClientError",
+        "botocore.IncompleteReadError", "http.HTTPException", "requests.ChunkedEncodingError",
+        "requests.ConnectionError", "requests.Timeout",
+    }
+)  # fmt: skip
+_ANSWERS = frozenset({"aiohttp.ClientResponseError"})
+_NO_CREDENTIALS = frozenset(
+    {"botocore.NoCredentialsError", "botocore.PartialCredentialsError", "botocore.ProfileNotFound"}
 )
 # Errors of use. Whatever is in no list comes from a backend that has a family of its own, and may pass.
-_LASTING_ERRORS = (
-    ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError,
-    boto.BotoCoreError,
+_LASTING_ERRORS = frozenset(
+    {
+        "botocore.BotoCoreError", "builtins.ArithmeticError", "builtins.AttributeError", "builtins.ImportError",
+        "builtins.LookupError", "builtins.NotImplementedError", "builtins.TypeError", "builtins.ValueError",
+    }
 )  # fmt: skip
 
 _ENVIRONMENT = "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -111,13 +111,13 @@ def is_transient(error: BaseException) -> bool:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return False
     # First: aiohttp says of a body that was cut that its cause is a status of 400.
-    if isinstance(error, _PASSING_ERRORS) and not isinstance(error, aiohttp.ClientResponseError):
+    if _is_any(error, _PASSING_ERRORS) and not _is_any(error, _ANSWERS):
         return True
     if answer := answer_of(error):
         return answer.status in _PASSING_STATUSES or answer.code in _PASSING_CODES
     if isinstance(error, OSError):
         return error.errno in _PASSING_ERRNOS
-    return isinstance(error, Exception) and not isinstance(error, _LASTING_ERRORS)
+    return isinstance(error, Exception) and not _is_any(error, _LASTING_ERRORS)
 
 
 def is_missing_bucket(error: BaseException) -> bool:
@@ -165,7 +165,7 @@ def _sentence(error: Exception, url: str, action: str) -> str:
         return _BY_CODE[answer.code].format(url=url, code=answer.code)
     if isinstance(error, FileNotFoundError):
         return f"Nothing is stored at {url}. Check the URL, and that the bucket or folder exists."
-    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.ProfileNotFound):
+    if _is_any(error, _NO_CREDENTIALS):
         return (
             f"No credentials were found for {url} ({first_line(error)}). Set {_ENVIRONMENT}, in the environment of "
             "this process, or give its machine a role."
@@ -184,6 +184,11 @@ def _sentence(error: Exception, url: str, action: str) -> str:
         f"{url} cannot be {action}: {type(error).__name__}: {first_line(error)}. Check the URL, the endpoint and "
         "storage.options."
     )
+
+
+def _is_any(error: BaseException, names: frozenset[str]) -> bool:
+    """Whether one of the error's base classes is named `package.Class` in `names`."""
+    return any(f"{base.__module__.partition('.')[0]}.{base.__name__}" in names for base in type(error).__mro__)
 
 
 def _number(value: Any) -> int | None:
