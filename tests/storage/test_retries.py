@@ -77,7 +77,7 @@ def test_a_lost_race_is_no_success(s3: str, s3_server: str, proxy: FaultyProxy) 
 
 
 def test_a_file_is_read_through_troubles(s3: str, proxy: FaultyProxy) -> None:
-    """Every third request fails while pyarrow reads a file in pieces, with the same rows in the end."""
+    """Every fourth request fails while pyarrow reads a file in pieces, with the same rows in the end."""
     table = pa.table({"number": list(range(50_000)), "text": [f"row {number}" for number in range(50_000)]})
     sink = io.BytesIO()
     pq.write_table(table, sink, row_group_size=1000)
@@ -85,13 +85,13 @@ def test_a_file_is_read_through_troubles(s3: str, proxy: FaultyProxy) -> None:
     options = {"default_block_size": 5_000}
     Store(f"{s3}/data").write("rows.parquet", sink.getvalue())
     source = open_dataset(f"{s3}/data", options)
-    proxy.plan = at_random(0.33, seed=1, troubles=[trouble for trouble in NETWORK_TROUBLES if trouble != Trouble.LATE])
+    proxy.plan = at_random(0.25, seed=1, troubles=[trouble for trouble in NETWORK_TROUBLES if trouble != Trouble.LATE])
     with source.open("rows.parquet") as file:
         groups = pq.ParquetFile(file)
         found = pa.concat_tables(groups.read_row_group(group) for group in range(groups.num_row_groups))
     assert found.equals(table)
-    assert sum(proxy.met.values()) > 10
-    assert len(set(proxy.met)) == len(NETWORK_TROUBLES) - 1
+    assert sum(proxy.met.values()) >= 5
+    assert len(proxy.met) >= 4
 
 
 def test_a_short_read_is_not_the_end_of_the_file() -> None:
