@@ -19,7 +19,7 @@ from labelaudit.model.device import device_facts, resolve_device
 from labelaudit.steps.discover import latest_version
 from labelaudit.steps.prepare import open_source, package_versions
 from labelaudit.storage.cache import Cache
-from labelaudit.storage.store import Store
+from labelaudit.storage.store import SETTLE_SECONDS, Store
 
 API_TIMEOUT_SECONDS = 10
 
@@ -96,15 +96,21 @@ def _dataset(config: AuditConfig) -> Finding:
 
 
 def _output(config: AuditConfig) -> Finding:
-    """Write a probe, read it and remove it."""
-    key = f"_labelaudit-probe-{uuid.uuid4().hex}"
+    """Write a probe, read it and remove it; ask whether conditional writes are honoured."""
+    key = f"_work/doctor-{uuid.uuid4().hex}"
     try:
         store = Store(config.output.url, config.storage.options)
         started = time.monotonic()
         store.write(key, b"probe")
         is_same = store.read(key) == b"probe"
         store.remove(key)
+        seconds = time.monotonic() - started
+        honours = store.honours_conditions()
     except LabelauditError as error:
         return Finding("output", False, str(error))
-    detail = f"{store.url}: written, read and removed in {time.monotonic() - started:.2f} s"
-    return Finding("output", is_same, detail)
+    conditions = (
+        "conditional writes are honoured"
+        if honours
+        else f"conditional writes are IGNORED, so that each record is settled by waiting {SETTLE_SECONDS:g} s"
+    )
+    return Finding("output", is_same, f"{store.url}: written, read and removed in {seconds:.2f} s; {conditions}")

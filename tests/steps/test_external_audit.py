@@ -56,6 +56,17 @@ def test_class_names_from_metadata_and_the_same_audit_again(tmp_path: Path) -> N
     assert (again.status, again.audit_url) == ("already_published", first.audit_url)
 
 
+def test_the_record_of_a_killed_or_simultaneous_run_stands(tmp_path: Path) -> None:
+    path = _write(tmp_path / "p.parquet")
+    folder = Path(_audit(tmp_path / "out", path).audit_url)
+    (record,) = (tmp_path / "out").rglob("prepared.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "created_at": "2026-01-01T00:00:00+00:00"}))
+    (folder / "manifest.json").unlink()
+    _audit(tmp_path / "out", path)
+    assert json.loads((folder / "manifest.json").read_text())["created_at"] == "2026-01-01T00:00:00+00:00"
+    assert "2026-01-01T00:00:00" in (folder / "report.html").read_text()
+
+
 def test_rows_in_any_order(tmp_path: Path) -> None:
     order = np.random.default_rng(0).permutation(ROWS)
     ids = np.array([f"i{number}" for number in range(ROWS)])

@@ -124,6 +124,24 @@ def test_a_full_disk(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    cache = Cache(small_disk / "cache", 10**9)
+    with cache.entry("small", _write(1000)):
+        pass
+    with pytest.raises(StorageError, match=r"The disk of the cache in .* is full\. Free some space"):  # noqa: SIM117
+        with cache.entry("big", _write(2**20)):
+            pass
+    # Nothing half-built is left, and what was there still is.
+    assert sorted(path.name for path in cache.root.glob("*-*")) == ["entry-small"]
+    with cache.entry("small", _must_not_build):
+        pass
+
+
+def test_a_quota_that_is_used_up(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"The disk of the cache in .* is full"), Cache(tmp_path, 10).staging():
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="file"):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from faulty_proxy import FaultyProxy, Trouble
 from labelaudit.errors import StorageError
 from labelaudit.storage.manifest import (
     digest_of,
@@ -74,13 +75,11 @@ def test_a_file_that_is_gone_or_cut_is_noticed(store: Store) -> None:
         read_manifest(store, "x")
 
 
-def test_an_incomplete_write_is_noticed(store: Store) -> None:
-    class Cutting(Store):
-        def write(self, key: str, data: bytes) -> None:
-            super().write(key, data[:-1])
-
-    with pytest.raises(StorageError, match="is incomplete: 3 bytes were written, 2 are stored"):
-        publish(Cutting(store.url), "x", {"a": b"123"}, {}, "1")
+def test_no_manifest_where_a_file_does_not_arrive_whole(s3: str, proxy: FaultyProxy) -> None:
+    store = Store(f"{s3}/audits")
+    proxy.plan = lambda method, path: Trouble.CUT_UPLOAD if method == "PUT" and path.endswith("/a") else None
+    with pytest.raises(StorageError, match="x/a is incomplete: 3 bytes were written, 1 are stored"):
+        publish(store, "x", {"a": b"123"}, {}, "1")
     assert not store.exists("x/manifest.json")
 
 

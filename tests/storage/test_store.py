@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from labelaudit.errors import DatasetError, StorageError, StorageUnavailableError
-from labelaudit.storage.store import Store, _named_errors, clear_memory, open_dataset
+from labelaudit.errors import DatasetError, StorageError
+from labelaudit.storage.store import Store, clear_memory, open_dataset
 
 
 @pytest.fixture(params=["memory", "local", "s3"])
@@ -138,15 +138,8 @@ def test_a_missing_dataset(tmp_path: Path) -> None:
 
 
 def test_a_missing_bucket(s3: str) -> None:
-    with pytest.raises(DatasetError, match="Nothing is stored at s3://no-such-bucket"):
+    with pytest.raises(DatasetError, match=r"The bucket of s3://no-such-bucket\S* does not exist \(NoSuchBucket\)"):
         open_dataset("s3://no-such-bucket/data.parquet")
-
-
-def test_an_endpoint_that_does_not_answer(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    options = {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 1}}
-    with pytest.raises(StorageUnavailableError, match=r"The storage behind .* failed: .*Check the endpoint"):
-        Store("s3://bucket/x", options).read("key")
 
 
 def test_access_refused(tmp_path: Path) -> None:
@@ -187,9 +180,3 @@ def test_a_killed_writer_leaves_the_old_bytes(tmp_path: Path) -> None:
         value = store.read("key")
         assert len(value) == 3_000_000
         assert len(set(value)) == 1
-
-
-def test_wrong_credentials() -> None:
-    with pytest.raises(StorageError, match=r"Access to s3://b/k was refused \(Forbidden\)\. Check the cred"):  # noqa: SIM117
-        with _named_errors("s3://b/k"):
-            raise PermissionError("Forbidden")

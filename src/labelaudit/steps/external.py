@@ -23,7 +23,7 @@ from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status, pred_probs_schema
 from labelaudit.steps.detect import audit_tables
 from labelaudit.steps.prepare import audited_name, machine, package_version, package_versions
-from labelaudit.steps.prepared import Prepared, Rows, parquet_bytes
+from labelaudit.steps.prepared import Prepared, Rows, commit_record, parquet_bytes
 from labelaudit.steps.publish import Findings, existing_audit, publish_audit
 from labelaudit.steps.references import AuditReference
 from labelaudit.storage.layout import published_fold_key
@@ -70,6 +70,8 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     published = existing_audit(store, prepared)
     if published is not None:
         return published
+    # Of two runs at once, both write the files of the one whose record stands.
+    prepared = Prepared.from_json(commit_record(store, prepared))
     found = find_issues(examples.labels[scored], pred_probs, loaded.class_names, filter_by=config.detection.filter)
     files = audit_tables(prepared, rows, pred_probs, found, {"folds": []})
     files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)

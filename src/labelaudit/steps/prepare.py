@@ -25,7 +25,7 @@ from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.schemas import SCHEMA_VERSION, Status
 from labelaudit.steps.inputs import cache_key, input_shape, scan
-from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, parquet_bytes, rows_bytes
+from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.steps.references import PreparedReference
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
@@ -75,7 +75,8 @@ def prepare(config: AuditConfig) -> PreparedReference:
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
     prepared = _decide(config, name, scanned, rows, recipe)
-    record = _commit(store, prepared, rows)
+    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
+    record = commit_record(store, prepared)
     return PreparedReference(
         dataset_url=source.url,
         output_url=store.url,
@@ -255,22 +256,6 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
     )
-
-
-def _commit(store: Store, prepared: Prepared, rows: Rows) -> bytes:
-    """Store rows and record; returns the bytes of the record that stands.
-
-    The record of an earlier, killed run stands, with its time: what follows from it has the same bytes.
-    """
-    key = f"{prepared.work_folder}/{RECORD}"
-    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
-    if not store.create(key, prepared.to_json()):
-        data = store.read(key)
-        if Prepared.from_json(data).decisions() == prepared.decisions():
-            return data
-        # Same content from other files (rows name their file), or a record that somebody changed.
-        store.write(key, prepared.to_json())
-    return prepared.to_json()
 
 
 def network_digest(config: AuditConfig) -> str | None:

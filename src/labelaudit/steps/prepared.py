@@ -96,6 +96,21 @@ class Rows:
         return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
 
 
+def commit_record(store: Store, prepared: Prepared) -> bytes:
+    """Store the record; returns the bytes of the one that stands.
+
+    The record of an earlier or simultaneous run stands, with its time: what follows from it has the same bytes.
+    """
+    key = f"{prepared.work_folder}/{RECORD}"
+    if not store.create(key, prepared.to_json()):
+        data = store.read(key)
+        if Prepared.from_json(data).decisions() == prepared.decisions():
+            return data
+        # Same content from other files (rows name their file), or a record that somebody changed.
+        store.write(key, prepared.to_json())
+    return prepared.to_json()
+
+
 def output_store(reference: PreparedReference) -> Store:
     return Store(reference.output_url, reference.storage_options)
 

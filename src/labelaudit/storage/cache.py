@@ -139,7 +139,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
                 f"The disk of the cache in {root} is full. Free some space, or set LABELAUDIT_CACHE_DIR to "
                 "another disk."

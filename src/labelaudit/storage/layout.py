@@ -7,6 +7,7 @@
     dataset=<name>/_work/scans/<key>.json, .parquet           what a set of files was found to contain
     dataset=<name>/_work/folds/<training_key>/…               committed folds, checkpoints of unfinished ones
     dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit hand on
+    _work/conditional-writes                                  empty: tells whether the store honours conditions
 
 Names that begin with an underscore are skipped by Hive-style readers.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 MANIFEST = "manifest.json"
+CONDITIONS_PROBE = "_work/conditional-writes"
 
 
 def _part(name: str, value: str) -> str:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
-import uuid
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from labelaudit.errors import DatasetError, LabelauditError, StorageError, StorageUnavailableError
+from labelaudit.errors import DatasetError, StorageError
+from labelaudit.storage.failures import is_missing_bucket, named_errors, says_no_reason, without_secrets
+from labelaudit.storage.filesystems import open_filesystem
+from labelaudit.storage.layout import CONDITIONS_PROBE
+from labelaudit.storage.lazy_file import LazyFile
+from labelaudit.storage.retries import retrying
+from labelaudit.storage.uploads import complete_file, upload, upload_new
+
+# In a store without conditional writes: longer than a writer takes from looking whether a key is there until
+# its small object is stored. Who reads after it sees the last of those who wrote at once.
+SETTLE_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+# By filesystem and root, for the life of the process.
+_honours_conditions: dict[tuple[int, str], bool] = {}
 
 
 class StoredFile(NamedTuple):
@@ -30,15 +45,16 @@ class Store:
     """Objects below one URL (`s3://…`, a local path, `memory://…`, any other fsspec URL).
 
     Reads go by exact keys, and listings are never taken from a cache. A write replaces the whole object at
-    once: a reader sees the old bytes or the new ones, also when the writer is killed.
+    once: a reader sees the old bytes or the new ones, also when the writer is killed. What may pass (an answer
+    of 429, 500 or 503, a timeout, a lost connection, a body that was cut) is tried again, within bounds.
 
     Every failure of the storage is a `StorageError` that names the URL.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self.options = dict(options or {})
-        with _named_errors(url):
-            self._fs, root = _filesystem(url, self.options)
+        with named_errors(url):
+            self._fs, root = open_filesystem(url, self.options)
         self._root = root.rstrip("/")
         self.url = self._root if self.is_local else self._fs.unstrip_protocol(self._root)
 
@@ -52,75 +68,153 @@ class Store:
 
     def read(self, key: str) -> bytes:
         """Bytes of one object."""
-        with _named_errors(self.url_of(key)):
-            return cast("bytes", self._fs.cat_file(self._path(key)))
+        return cast("bytes", self._call("read", key, self._fs.cat_file, self._path(key)))
 
     def open(self, key: str) -> BinaryIO:
-        """A seekable binary file of one object, read in blocks."""
-        with _named_errors(self.url_of(key)):
-            return cast("BinaryIO", self._fs.open(self._path(key), "rb"))
+        """A seekable binary file of one object, read in blocks when they are needed."""
+        file = self._call("read", key, self._fs.open, self._path(key), "rb")
+        if self.is_local:
+            return cast("BinaryIO", file)
+        return cast("BinaryIO", LazyFile(file, self.url_of(key), functools.partial(self._call, "read", key)))
 
     def exists(self, key: str) -> bool:
-        with _named_errors(self.url_of(key)):
-            return bool(self._fs.exists(self._path(key)))
+        return self._call("read", key, self._look, self._path(key)) is not None
 
     def size(self, key: str) -> int:
         """Bytes of one object, asked from the storage."""
-        with _named_errors(self.url_of(key)):
-            return int(self._fs.info(self._path(key))["size"])
+        return int(self._call("read", key, self._fs.info, self._path(key))["size"])
 
     def write(self, key: str, data: bytes) -> None:
-        """Write or replace one object atomically."""
+        """Write or replace one object atomically. Size and checksum of what is stored are checked."""
         path = self._path(key)
-        with _named_errors(self.url_of(key)):
-            if self.is_local:
-                with _complete_file(path, data) as complete:
-                    os.replace(complete, path)
-            else:
-                self._fs.pipe_file(path, data)
+        if not self.is_local:
+            self._call("written", key, upload, self._fs, path, data)
+            return
+        with named_errors(self.url_of(key), "written"), complete_file(path, data) as complete:
+            os.replace(complete, path)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write one object atomically unless it exists; False when it does, which leaves it as it is.
+        """Write one object atomically unless there is one, which then stays as it is, and False is returned.
 
-        A store that ignores conditional writes may let the later of two simultaneous writers win.
+        Of many writers at once one wins, and each learns whether its bytes are the ones that stand. In a store
+        that ignores conditions on writes this takes `SETTLE_SECONDS`, and holds as long as no writer needs longer.
         """
-        path = self._path(key)
-        with _named_errors(self.url_of(key)):
-            if self._fs.exists(path):
-                return False
-            try:
-                if self.is_local:
-                    with _complete_file(path, data) as complete:
-                        os.link(complete, path)
-                else:
-                    self._fs.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
+        if not self.honours_conditions():
+            return self._create_and_settle(key, data)
+        if self.exists(key):
+            return False
+        try:
+            self._call("written", key, self._create, self._path(key), data)
+        except FileExistsError:
+            # It may be ours: the answer to an earlier try was lost. HTTP clients, too, send again by themselves.
+            return self.read(key) == data
         return True
+
+    def honours_conditions(self) -> bool:
+        """Whether the store refuses a write on the condition that nothing is there, where something is.
+
+        Many S3 servers ignore the condition without a word. A probe tells, once per process and store.
+        """
+        if isinstance(self._fs, LocalFileSystem | MemoryFileSystem):
+            return True
+        known = (hash(self._fs), self._root)
+        if known not in _honours_conditions:
+            _honours_conditions[known] = self._probe_conditions()
+            if not _honours_conditions[known]:
+                message = "%s ignores conditional writes: each record waits %g s for those written at the same time"
+                _log.warning(message, without_secrets(self.url), SETTLE_SECONDS)
+        return _honours_conditions[known]
 
     def remove(self, key: str) -> None:
         """Remove one object; a missing one is no error."""
-        with _named_errors(self.url_of(key)), contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._path(key))
+        self._call("removed", key, self._remove, self._path(key))
 
     def find(self, prefix: str = "") -> list[StoredFile]:
         """All objects below a prefix, sorted by path; empty when there are none."""
-        with _named_errors(self.url_of(prefix)):
-            found = self._fs.find(self._path(prefix), detail=True)
+        found = self._call("listed", prefix, functools.partial(self._fs.find, detail=True), self._path(prefix))
         base = len(self._root) + 1
         return sorted(_stored_file(path[base:], info) for path, info in found.items() if info["type"] == "file")
 
     def children(self) -> list[str]:
         """Names of the folders and objects directly below this URL, sorted; empty when there are none."""
-        with _named_errors(self.url):
-            try:
-                found = self._fs.ls(self._root, detail=False)
-            except FileNotFoundError:
-                return []
+        found = self._call("listed", "", self._list, self._root)
         return sorted({name for path in found if (name := path.rstrip("/").rpartition("/")[2])})
+
+    def look(self) -> Mapping[str, Any] | None:
+        """What fsspec knows of the URL itself, None where nothing is there."""
+        return cast("Mapping[str, Any] | None", self._call("read", "", self._look, self._root))
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
+
+    def _call(self, action: str, key: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Every request goes through here: tried again where that may help, and named where it fails."""
+        with named_errors(self.url_of(key), action):
+            try:
+                return retrying(self.url_of(key))(function, *args)
+            except OSError as error:
+                if says_no_reason(error):
+                    self._ask_why()
+                raise
+
+    def _ask_why(self) -> None:
+        """Raise what the server says of a request whose answer has a body."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.cat_file(self._path("_"), start=0, end=1)
+
+    def _look(self, path: str) -> Mapping[str, Any] | None:
+        try:
+            return cast("Mapping[str, Any]", self._fs.info(path))
+        except FileNotFoundError as error:
+            if is_missing_bucket(error):
+                raise
+            return None
+
+    def _list(self, path: str) -> list[str]:
+        try:
+            return cast("list[str]", self._fs.ls(path, detail=False))
+        except FileNotFoundError as error:
+            if is_missing_bucket(error):
+                raise
+            return []
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._fs.rm_file(path)
+        except FileNotFoundError as error:
+            if is_missing_bucket(error):
+                raise
+
+    def _create(self, path: str, data: bytes) -> None:
+        if self.is_local:
+            with complete_file(path, data) as complete:
+                os.link(complete, path)
+        else:
+            upload_new(self._fs, path, data)
+
+    def _create_and_settle(self, key: str, data: bytes) -> bool:
+        """Of those who write at once the last one wins, which all see who look again after a while."""
+        was_there = self.exists(key)
+        if not was_there:
+            self._call("written", key, self._write_unless_there, self._path(key), data)
+        # Also where it was there: it may have been written just now, and another write be under way.
+        time.sleep(SETTLE_SECONDS)
+        return not was_there and self.read(key) == data
+
+    def _write_unless_there(self, path: str, data: bytes) -> None:
+        # Looked anew in every try: the wait between two tries is longer than others have for their write.
+        if self._look(path) is None:
+            upload(self._fs, path, data)
+
+    def _probe_conditions(self) -> bool:
+        for _ in range(2):
+            try:
+                self._call("written", CONDITIONS_PROBE, upload_new, self._fs, self._path(CONDITIONS_PROBE), b"")
+            except FileExistsError:
+                return True
+            except NotImplementedError:
+                return False
+        return False
 
 
 def open_dataset(url: str, options: Mapping[str, Any] | None = None, *, marker: str | None = None) -> DatasetFiles:
@@ -130,11 +224,14 @@ def open_dataset(url: str, options: Mapping[str, Any] | None = None, *, marker: 
     Raises `DatasetError` when there is nothing at the URL.
     """
     whole = Store(url, options)
-    with _named_errors(url):
-        try:
-            info = whole._fs.info(whole._root)
-        except FileNotFoundError as error:
-            raise DatasetError(f"Nothing is stored at {url}. Check dataset.url, and that the bucket exists.") from error
+    try:
+        info = whole.look()
+    except StorageError as error:
+        if is_missing_bucket(error):
+            raise DatasetError(f"{error}") from error
+        raise
+    if info is None:
+        raise DatasetError(f"Nothing is stored at {url}. Check dataset.url.")
     if info["type"] != "file":
         return DatasetFiles(whole, None, marker)
     folder, _, name = whole._root.rpartition("/")
@@ -174,79 +271,6 @@ class DatasetFiles:
                 f"{path!r} leaves the dataset at {self.url}; paths must be relative to the dataset's folder."
             )
         return self._store.open(path)
-
-
-def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    protocol, _ = fsspec.core.split_protocol(url)
-    if protocol is None or protocol in ("file", "local"):
-        local = Path(fsspec.core.strip_protocol(url) if protocol else url).expanduser().absolute()
-        return LocalFileSystem(), os.path.normpath(local)
-    extra: dict[str, Any] = {"use_listings_cache": False}
-    if protocol in ("s3", "s3a"):
-        extra["config_kwargs"] = _s3_config(options.get("config_kwargs", {}))
-    fs, path = fsspec.core.url_to_fs(url, **{**options, **extra})
-    return fs, str(path)
-
-
-def _s3_config(given: Mapping[str, Any]) -> dict[str, Any]:
-    # Many S3-compatible servers do not return the newer default checksums for ranges; our own sha256 in
-    # every manifest covers what they would. The standard AWS variables and the user's options win.
-    config: dict[str, Any] = {}
-    for name in ("request_checksum_calculation", "response_checksum_validation"):
-        if f"AWS_{name.upper()}" not in os.environ:
-            config[name] = "when_required"
-    return {**config, **given}
-
-
-@contextlib.contextmanager
-def _complete_file(path: str, data: bytes) -> Iterator[str]:
-    """A complete, flushed file beside `path`, to be moved or linked into place; never left behind."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    complete = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}"
-    try:
-        with open(complete, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield complete
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(complete)
-
-
-@contextlib.contextmanager
-def _named_errors(url: str) -> Iterator[None]:
-    """Turn what a storage library raises into one sentence that names the URL and the remedy."""
-    try:
-        yield
-    except LabelauditError:
-        raise
-    except (FileExistsError, KeyboardInterrupt):
-        raise
-    except FileNotFoundError as error:
-        raise StorageError(
-            f"Nothing is stored at {url}. Check the URL, and that the bucket or folder exists."
-        ) from error
-    except PermissionError as error:
-        raise StorageError(
-            f"Access to {url} was refused ({_first_line(error)}). Check the credentials in the environment "
-            "and the permissions of this user."
-        ) from error
-    except ImportError as error:
-        raise StorageError(
-            f"{url} needs a package that is not installed ({_first_line(error)}). Install it beside labelaudit."
-        ) from error
-    except Exception as error:
-        # botocore, aiohttp and each fsspec backend have families of their own without a common base.
-        raise StorageUnavailableError(
-            f"The storage behind {url} failed: {type(error).__name__}: {_first_line(error)}. "
-            "Check the endpoint, the network and the credentials in the environment."
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300].rstrip(".")
 
 
 def _stored_file(path: str, info: Mapping[str, Any]) -> StoredFile:
