@@ -11,7 +11,6 @@ import click
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
 
 from flows.console import say
 from flows.patience import patiently
@@ -82,10 +81,9 @@ def _automation(file: str, values: dict[str, Any], block: str | None) -> Automat
         text = text.replace(ALERTS, block)
     try:
         return AutomationCore.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{file}: automation {values['name']!r} is not valid: {place}: {first['msg']}.") from error
+    except ValueError as error:
+        problem = " ".join(str(error).split())[:500]
+        raise ConfigError(f"{file}: automation {values['name']!r} is not valid: {problem}") from error
 
 
 def _apply(client: SyncPrefectClient, automation: AutomationCore) -> str:

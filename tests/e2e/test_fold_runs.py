@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from cluster import Cluster, kill_tree, wait_for
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from audits import fruit, write_fruit
+from cluster import Cluster, kill_tree, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from cluster import ROOT, Cluster, kill_tree, wait_for
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
 
+from cluster import ROOT, Cluster, kill_tree, wait_for
 from flows.demo import count_found, write_digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
