@@ -108,7 +108,7 @@ class Cluster:
         self._server.terminate()
         self._server.wait(60)
 
-    def start_worker(self, pool: str, name: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, pool: str, name: str, *options: str) -> subprocess.Popen[bytes]:
         """A worker with its own home, scratch, cache and working directory."""
         place = self.folder / name
         for part in ("home", "tmp", "work"):
@@ -119,7 +119,7 @@ class Cluster:
             "PREFECT_HOME": str(place / "prefect"),
             "LABELAUDIT_CACHE_DIR": str(place / "cache"),
         }
-        command = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--name", name]
+        command = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--name", name, *options]
         return self._start(name, command, extra, cwd=place / "work")
 
     def call(self, *command: str, without: str = "") -> str:

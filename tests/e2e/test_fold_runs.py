@@ -21,7 +21,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.deploy()
         cluster.start_worker("labelaudit-cpu", "cpu-1")
         for name in ("gpu-1", "gpu-2"):
-            cluster.start_worker("labelaudit-gpu", name)
+            cluster.start_worker("labelaudit-gpu", name, "--limit", "1")
         yield cluster
     finally:
         cluster.close()
@@ -101,7 +101,7 @@ def test_a_lost_machine_costs_its_fold_alone(cluster: Cluster) -> None:
     crashed = [run for run in folds if run.state and run.state.is_crashed()]
     assert [run.id for run in crashed] == [running[0].id]
     assert sorted(run.parameters["fold"] for run in folds) == sorted([0, 1, 2, running[0].parameters["fold"]])
-    cluster.start_worker("labelaudit-gpu", "gpu-3")
+    cluster.start_worker("labelaudit-gpu", "gpu-3", "--limit", "1")
 
 
 def test_a_fold_of_a_published_audit_ends_at_once(cluster: Cluster) -> None:

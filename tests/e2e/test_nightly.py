@@ -82,7 +82,8 @@ def test_a_night(cluster: Cluster) -> None:
     lap("two deployments of everything")
 
     cluster.start_worker("labelaudit-cpu", "cpu-1")
-    workers = {name: cluster.start_worker("labelaudit-gpu", name) for name in ("gpu-1", "gpu-2")}
+    # A machine with one GPU takes one fold at a time.
+    workers = {name: cluster.start_worker("labelaudit-gpu", name, "--limit", "1") for name in ("gpu-1", "gpu-2")}
 
     # Version 1: the event starts the audit, whose folds run on both workers.
     data = cluster.folder / "digits.parquet"
