@@ -14,6 +14,7 @@ import click
 from flows.arguments import CONFIGS_VARIABLE, config_from, config_url
 from flows.console import say
 from flows.run import prefect_api_url
+from labelaudit.steps.discover import announcement_of
 from labelaudit.steps.upload import upload_version
 
 
@@ -24,18 +25,22 @@ def publish_version_command(target: str, source: str, options: Mapping[str, Any]
     version = uploaded.version
     did = "Uploaded" if uploaded.is_new else "Found, already complete,"
     say(f"{did} {version.name}: {uploaded.files:,} files, {uploaded.bytes / 1e6:,.1f} MB, at {version.url}")
+    is_announced = announcement_of(config, version) is not None
     api = prefect_api_url()
-    if api is None:
+    if is_announced:
+        say("It was announced before.")
+    elif api is None:
         say("No Prefect API is configured (PREFECT_API_URL): the next sweep of the flow audit-new-versions finds it.")
     else:
         # Prefect takes seconds to import.
         from flows.audit_new_versions import announce
 
         announce(_as_runs_name_it(target), config, version)
+        is_announced = True
         say(f"Announced to {api}: the deployments that are triggered by new versions audit it.")
     if as_json:
         facts = {**asdict(version), "files": uploaded.files, "bytes": uploaded.bytes, "is_new": uploaded.is_new}
-        click.echo(json.dumps({**facts, "announced": api is not None}))
+        click.echo(json.dumps({**facts, "announced": is_announced}))
     else:
         click.echo(version.url)
 

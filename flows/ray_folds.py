@@ -37,7 +37,16 @@ def train_fold_on_ray(reference: PreparedReference, fold: int, workers: WorkersC
 @flow(name="train-folds-on-ray", flow_run_name="folds on Ray")
 def train_folds_on_ray(reference: PreparedReference, folds: list[int], workers: WorkersConfig) -> list[FoldReference]:
     """All folds as tasks of one run, which asks Ray for GPUs and never for CPUs: the GPUs are what is short."""
+    import ray
     from prefect_ray.context import remote_options
+
+    # A cluster that grows may have none yet; on one machine a fold would wait for ever.
+    gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
+    if workers.address is None and gpus < workers.gpus_per_fold:
+        raise ConfigError(
+            f"workers.gpus_per_fold is {workers.gpus_per_fold:g}, but Ray on this machine has {gpus:g} GPUs. "
+            "Set workers.address to the cluster that has them, or workers.gpus_per_fold to 0 to train on CPUs."
+        )
 
     def submit(fold: int) -> PrefectFuture[FoldReference]:
         return train_fold_on_ray.submit(reference, fold, workers)

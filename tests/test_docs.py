@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import boto3
 import duckdb
 import pandas as pd
 import pytest
+import yaml
 
 from audits import fruit
 from labelaudit import schemas
@@ -73,8 +75,8 @@ COMMANDS = [block for block in blocks("bash") if block.startswith("labelaudit")]
 
 
 def test_every_block_of_the_readme_is_tried() -> None:
-    assert [name for name, _ in BLOCKS] == ["bash"] * 4 + ["yaml", "bash", "python", "bash", "python", "sql"]
-    assert len(COMMANDS) == 5
+    assert [name for name, _ in BLOCKS] == ["bash"] * 4 + ["yaml", "bash", "python", "bash", "bash", "python", "sql"]
+    assert len(COMMANDS) == 6
     assert blocks("bash")[0] == "make demo\nmake test\n"
 
 
@@ -83,6 +85,8 @@ def test_commands(folder: Path, command: str) -> None:
     out = _shell(command, folder)
     if "check" in command:
         assert "240 scored" in out
+    elif "publish-version" in command:
+        assert out == "s3://datasets/fruit/v4\n"
     else:
         assert re.search(r"dataset=\w+/version=\w+/audit=\w+$", out.strip())
 
@@ -128,6 +132,28 @@ def test_the_classifier_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_seed_has_its_row() -> None:
     linked = set(re.findall(r"\]\((tests/seeds/\w+\.py)\)", README))
     assert linked == {f"tests/seeds/{path.name}" for path in (ROOT / "tests" / "seeds").glob("test_*.py")}
+
+
+def test_the_guide_to_operations() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    config = parse_config(re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0])
+    assert config.workers.kind == "work-pool"
+    deployed = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    for deployment in deployed:
+        assert re.search(rf"/{deployment['name'].removesuffix('digits')}", text), deployment["name"]
+    automations = yaml.safe_load((ROOT / "deployments" / "automations.yaml").read_text())["automations"]
+    for automation in automations:
+        assert f"| {automation['name'].removeprefix('labelaudit: ')} |" in text
+    (event,) = json.loads(re.findall(r"-d '(\[.*?\])'", text, re.DOTALL)[0])
+    trigger = next(one["triggers"][0] for one in deployed if "triggers" in one)
+    assert [event["event"]] == trigger["expect"]
+    assert set(event["payload"]) == set(trigger["parameters"])
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_the_two_commands_are_targets() -> None:
