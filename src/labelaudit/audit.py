@@ -7,11 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Protocol, TypeVar
 
+from labelaudit.budget import fitting_slots
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
 from labelaudit.steps.detect import detect
 from labelaudit.steps.gather import gather
-from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepare import memory_limit, prepare
 from labelaudit.steps.prepared import Prepared, load_prepared
 from labelaudit.steps.publish import find_published, publish
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
@@ -59,7 +60,7 @@ def run_audit(config: AuditConfig, caller: StepCaller, progress: Progress) -> Au
     if published is not None:
         return published
     folds = config.cross_validation.folds * config.cross_validation.repeats
-    slots = local_slots(config, folds)
+    slots = fitting_slots(local_slots(config, folds), reference, memory_limit(config))
     progress.prepared(load_prepared(reference), slots)
     trained = caller.train_folds(LocalWorkers(slots, progress.epoch), reference, list(range(folds)))
     gathered = caller.call(gather, reference, trained)

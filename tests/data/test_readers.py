@@ -140,7 +140,7 @@ def test_a_batch_can_drop_its_inputs(make_dataset):
 def test_batches_are_small_where_images_are_large(make_dataset, png):
     rows = pa.table({"image": [png(index) for index in range(20)], "label": ["a", "b"] * 10})
     source = make_dataset({"a.parquet": rows})
-    columns = replace(resolve_columns(source), image_size=(4096, 4096))
+    columns = replace(resolve_columns(source), image_size=(2048, 2048))
     batches = list(read_batches(source, columns))
     assert [batch.first_row for batch in batches] == [0, 8, 16]
     assert all(isinstance(batch.inputs, np.ndarray) for batch in batches)
