@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 
 # Anonymous pages, shared memory, and what of both was swapped out. Pages of mapped files (the decoded
 # inputs, libraries) are not in it: the kernel drops them when it needs the room.
@@ -31,6 +34,15 @@ def peak_bytes() -> int:
     """The most that this process has held so far, about: its peak less the mapped files of now."""
     fields = _status(os.getpid())
     return fields["VmHWM"] - fields["RssFile"] if fields else held_bytes()
+
+
+def release() -> None:
+    """Give back to the system what freed objects have left with the allocators of this process."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
 
 
 def _status(pid: int) -> dict[str, int]:
