@@ -43,18 +43,17 @@ def fitting_slots(slots: list[Slot], reference: PreparedReference, limit: int | 
     """
     if limit is None:
         return slots
-    need = _recorded(reference, slots[0], limit)
+    cores = len(os.sched_getaffinity(0))
+    need = _recorded(reference, replace(slots[0], threads=cores, lean=True), limit)
     if need is None:
         return slots[:1]
-    fitting = (limit - need.audit) // need.fold
+    fitting = min(len(slots), (limit - need.audit) // need.fold)
     if fitting < 1:
         raise _too_small(limit, f"this process holds {_mib(need.audit)} and one fold needs {_mib(need.fold)}")
     if need.closing > limit:
         raise _too_small(limit, f"gathering and publishing the probabilities need {_mib(need.closing)}")
-    if fitting >= len(slots):
-        return slots
-    threads = max(1, len(os.sched_getaffinity(0)) // fitting)
-    return [replace(slot, threads=threads) for slot in slots[:fitting]]
+    shared = cores // fitting if fitting < len(slots) else slots[0].threads
+    return [replace(slot, threads=max(1, shared), lean=True) for slot in slots[:fitting]]
 
 
 def _recorded(reference: PreparedReference, slot: Slot, limit: int) -> Need | None:

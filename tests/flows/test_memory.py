@@ -21,9 +21,9 @@ from PIL import Image
 from labelaudit.memory import held_bytes
 
 MIB = 2**20
-LIMIT = 1_000 * MIB
+LIMIT = 950 * MIB
 SIDE = 1024
-IMAGES = 3_400
+IMAGES = 3_200
 SHARDS = 8
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
