@@ -21,9 +21,9 @@ from PIL import Image
 from labelaudit.memory import held_bytes
 
 MIB = 2**20
-LIMIT = 950 * MIB
+LIMIT = 860 * MIB
 SIDE = 1024
-IMAGES = 3_200
+IMAGES = 2_880
 SHARDS = 8
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
@@ -46,7 +46,7 @@ def build(num_classes, input_shape):
 CONFIG = """
 dataset: {{url: {folder}/images, label: label, id: id}}
 model: {{network: "sampled_network:build", kwargs: {{image_size: {side}}}}}
-training: {{epochs: 1, batch_size: 4, learning_rate: 0.01, device: cpu}}
+training: {{epochs: 1, batch_size: 2, learning_rate: 0.01, device: cpu}}
 cross_validation: {{folds: 2}}
 output: {{url: {folder}/audits}}
 limits: {{memory: {limit}, cache: 20GB}}
@@ -121,8 +121,8 @@ def test_images_ten_times_as_large_as_the_budget(folder: Path) -> None:
     log = (folder / "log.txt").read_text()
     assert code == 0, log
     assert "1 at a time" in log
-    assert 200 * MIB < peak <= LIMIT, f"{peak / MIB:,.0f} MiB were held\n{log}"
-    (published,) = (folder / "audits").rglob("issues.parquet")
-    found = set(pq.read_table(published.as_posix(), partitioning=None)["example_id"].to_pylist())
+    assert 400 * MIB < peak <= LIMIT, f"{peak / MIB:,.0f} MiB were held\n{log}"
+    published = f"{log.splitlines()[-1]}/issues.parquet"
+    found = set(pq.read_table(published, partitioning=None)["example_id"].to_pylist())
     assert len(found & wrong) >= 0.95 * len(wrong)
     assert len(found - wrong) <= 0.02 * IMAGES
