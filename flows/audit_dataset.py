@@ -19,7 +19,7 @@ from flows.fold_runs import cancel_folds, train_on_work_pool
 from flows.ray_folds import train_on_ray
 from flows.steps import TASK_OPTIONS, side_by_side
 from flows.turns import dataset_turn
-from labelaudit.audit import local_slots, run_audit
+from labelaudit.audit import run_audit, slots_within_memory
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, WorkerDiedError
 from labelaudit.steps.detect import detect
@@ -81,7 +81,7 @@ class _TaskCaller:
     def _train_locally(
         self, config: AuditConfig, reference: PreparedReference, folds: list[int]
     ) -> list[FoldReference]:
-        slots = local_slots(config)
+        slots = slots_within_memory(config, reference)
         self.progress.training(describe_slots(slots))
         with LocalWorkers(slots, self.progress.epoch) as workers:
             return side_by_side(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))

@@ -15,10 +15,11 @@ ROOMS = {"data", "model", "detection", "report", "storage"}
 LAYERS = [
     {"flows"},
     {"labelaudit.audit"},
-    {"labelaudit.workers", "labelaudit.worker_process"},
+    {"labelaudit.budget"},
+    {"labelaudit.workers", "labelaudit.worker_process", "labelaudit.rehearsal"},
     {"labelaudit.steps"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
-    {"labelaudit.schemas", "labelaudit.errors"},
+    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
 ]
 ONE_DOOR = {
     "prefect": ("flows/",),

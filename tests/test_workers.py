@@ -68,6 +68,11 @@ def test_a_worker_sees_its_gpu_alone() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in Slot(None, 1).environment() or "CUDA_VISIBLE_DEVICES" in os.environ
 
 
+def test_a_lean_worker_gives_freed_blocks_back() -> None:
+    assert Slot(None, 1, lean=True).environment()["MALLOC_MMAP_THRESHOLD_"] == "1048576"
+    assert "MALLOC_MMAP_THRESHOLD_" not in Slot(None, 1).environment()
+
+
 def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TrainingError, match="'cuda', but no CUDA device is visible on this machine"):
         _slots(monkeypatch, cores=2, gpus=[], device="cuda")

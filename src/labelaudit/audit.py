@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
+from labelaudit.budget import fitting_slots
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.steps.detect import detect
 from labelaudit.steps.discover import LATEST, latest_version
 from labelaudit.steps.gather import gather
-from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepare import memory_limit, prepare
 from labelaudit.steps.prepared import Prepared, load_prepared
 from labelaudit.steps.publish import find_published, publish
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
@@ -102,6 +104,13 @@ def remote_threads(workers: WorkersConfig, folds: int) -> int:
     return fair_threads(folds, None if workers.max_parallel == "auto" else workers.max_parallel)
 
 
+def slots_within_memory(config: AuditConfig, reference: PreparedReference) -> list[Slot]:
+    """As many of the local slots as fit into `limits.memory`. Raises `ConfigError` where not one does."""
+    slots = fitting_slots(local_slots(config), reference, memory_limit(config))
+    threads = config.workers.threads
+    return slots if threads == "auto" else [replace(slot, threads=threads) for slot in slots]
+
+
 class DirectCaller:
     """Calls steps in this process, folds in worker processes of this machine; what may pass is tried again."""
 
@@ -124,7 +133,7 @@ class DirectCaller:
                 f"workers.kind is {config.workers.kind}, whose folds are runs of Prefect, but no Prefect API is "
                 "configured. Set PREFECT_API_URL, or workers.kind to local."
             )
-        slots = local_slots(config)
+        slots = slots_within_memory(config, reference)
         self.progress.training(describe_slots(slots))
         workers = LocalWorkers(slots, self.progress.epoch)
         with ThreadPoolExecutor(len(slots)) as pool, workers:

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from labelaudit.errors import LabelauditError, TrainingError
+from labelaudit.memory import release
 from labelaudit.steps.references import PreparedReference
 from labelaudit.steps.train import train_fold
 
@@ -33,6 +34,8 @@ def main() -> None:
 
     while True:
         answer(**_train(json.loads(requests.get()), answer))
+        # What the fold leaves behind would add to what the next one takes.
+        release()
 
 
 def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def _encode(image, format="PNG", **kwargs):
 
 
 def _decode(data, size=(4, 4), channels=3):
-    pixels, problems = decode_images([data], size, channels)
+    pixels, problems = decode_images([data], 1, size, channels)
     assert problems == {}
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, *size, channels)
@@ -29,7 +29,7 @@ def _decode(data, size=(4, 4), channels=3):
 
 
 def _problem(data, size=(4, 4)):
-    pixels, problems = decode_images([data], size, 3)
+    pixels, problems = decode_images([data], 1, size, 3)
     assert not pixels.any()
     return problems[0]
 
@@ -145,7 +145,7 @@ def test_formats_that_start_other_programs_are_not_opened():
     st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\x00", b"BM"]),
 )
 def test_no_bytes_make_decoding_raise(tail, magic):
-    pixels, problems = decode_images([magic + tail], (4, 4), 3)
+    pixels, problems = decode_images([magic + tail], 1, (4, 4), 3)
     assert problems.keys() == {0} or pixels.shape == (1, 4, 4, 3)
     read_header(magic + tail)
 
@@ -159,7 +159,7 @@ def test_no_bytes_make_decoding_raise(tail, magic):
 def test_a_damaged_image_never_raises(position, value, format):
     data = bytearray(_encode(Image.linear_gradient("L").resize((16, 16)).convert("RGB"), format))
     data[position % len(data)] = value
-    decode_images([bytes(data)], (4, 4), 3)
+    decode_images([bytes(data)], 1, (4, 4), 3)
 
 
 def test_magic_bytes_tell_images():

@@ -90,6 +90,17 @@ def test_an_image_file_may_not_be_too_large(make_dataset, png, monkeypatch):
     assert batch.problems == {1: "3 MiB are more than 1"}
 
 
+def test_image_files_are_read_as_they_are_taken(make_dataset, png, monkeypatch):
+    source = make_dataset({f"{name}/{number}.png": png(number) for name in ("cat", "dog") for number in range(3)})
+    sizes = image_files.image_sizes(source.files())
+    monkeypatch.setattr(image_files, "MAX_BYTES_AT_ONCE", 2 * max(sizes.values()))
+    read = image_files.read_images(source, sizes, [*sizes, None])
+    assert next(read) == (png(0), "")
+    assert len(source.opened) == 2
+    assert [data for data, _ in read] == [*map(png, (1, 2, 0, 1, 2)), None]
+    assert sorted(source.opened) == sorted(sizes)
+
+
 def test_texts(make_dataset):
     rows = pa.table(
         {"text": ["hello there, how are you", None, "  "], "label": ["a", "b", "a"], "who": ["x", None, ""]}
@@ -140,7 +151,7 @@ def test_a_batch_can_drop_its_inputs(make_dataset):
 def test_batches_are_small_where_images_are_large(make_dataset, png):
     rows = pa.table({"image": [png(index) for index in range(20)], "label": ["a", "b"] * 10})
     source = make_dataset({"a.parquet": rows})
-    columns = replace(resolve_columns(source), image_size=(4096, 4096))
+    columns = replace(resolve_columns(source), image_size=(2048, 2048))
     batches = list(read_batches(source, columns))
     assert [batch.first_row for batch in batches] == [0, 8, 16]
     assert all(isinstance(batch.inputs, np.ndarray) for batch in batches)

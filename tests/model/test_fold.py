@@ -20,7 +20,16 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
 from labelaudit.errors import TrainingError
-from labelaudit.model.fold import FoldFit, Inputs, encode, fit_fold, frequent_ngrams, pixel_statistics
+from labelaudit.model.fold import (
+    FoldFit,
+    Inputs,
+    encode,
+    fit_fold,
+    frequent_ngrams,
+    network_kwargs,
+    pixel_statistics,
+    rehearse_fold,
+)
 from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.text import hash_texts
@@ -98,6 +107,37 @@ def test_labels_of_held_out_rows_are_never_looked_at(kind: str) -> None:
         inputs, hidden, train, held_out, kind=kind, num_classes=num_classes, recipe=recipe, device="cpu", seed=3
     )
     np.testing.assert_array_equal(fit.pred_probs, expected.pred_probs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rehearsal_gives_what_a_fold_gives_but_random(kind: str) -> None:
+    inputs, labels = KINDS[kind]()
+    train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
+    recipe = choose_recipe(kind, rows=len(train), num_classes=labels.max() + 1, input_shape=inputs.shape[1:])
+    arguments: dict[str, Any] = {"kind": kind, "num_classes": labels.max() + 1, "recipe": recipe, "device": "cpu"}
+    drawn = rehearse_fold(inputs, labels, train, held_out, **arguments)
+    fit = fit_fold(inputs, labels, train, held_out, **{**arguments, "recipe": replace(recipe, epochs=1)})
+    assert (drawn.shape, drawn.dtype) == (fit.pred_probs.shape, fit.pred_probs.dtype)
+    np.testing.assert_allclose(drawn.sum(axis=1), 1, atol=1e-6)
+    with pytest.raises(TrainingError, match=r"1 of (4|11) classes have no training row"):
+        rehearse_fold(inputs, labels, train, held_out, **{**arguments, "num_classes": labels.max() + 2})
+
+
+@pytest.mark.parametrize(("side", "images"), [(16, 50), (64, 13), (200, 4)])
+def test_fewer_of_large_images_are_whitened(monkeypatch: pytest.MonkeyPatch, side: int, images: int) -> None:
+    """At most 50 images here, and as many pixels as 13 of 64x64 have; four are the fewest."""
+    seen: list[int] = []
+
+    def filters(shown: torch.Tensor, *, count: int, size: int) -> torch.Tensor:
+        seen.append(len(shown))
+        return torch.zeros(count, shown.shape[1], size, size)
+
+    monkeypatch.setattr("labelaudit.model.fold.whitening_filters", filters)
+    monkeypatch.setattr("labelaudit.model.fold._WHITENED_ROWS", 50)
+    monkeypatch.setattr("labelaudit.model.fold._WHITENED_PIXELS", 13 * 64 * 64)
+    recipe = choose_recipe("image", rows=100, num_classes=2, input_shape=(1, side, side))
+    network_kwargs(recipe, ImageInputs(np.zeros((200, side, side, 1), np.uint8), np.arange(200)), np.arange(200))
+    assert seen == [images]
 
 
 def test_the_order_of_held_out_rows_is_the_order_of_the_result() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelaudit.model.networks import MLP, Ngrams, Pixels, SmallResNet, stem_size
+from labelaudit.model.networks import MLP, Ngrams, Pixels, SmallResNet, UnitPixels, stem_size
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -15,6 +15,15 @@ def test_pixels_are_standardised_per_channel(dtype: torch.dtype) -> None:
     before = pixels.clone()
     out = Pixels([0.0, 0.1, 0.5], [1.0, 0.2, 0.25])(pixels)
     torch.testing.assert_close(out.flatten(), torch.tensor([0.0, 0.5, 2.0]))
+    assert torch.equal(pixels, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_unit_pixels_are_those_that_are_standardised_by_nothing(dtype: torch.dtype) -> None:
+    pixels = torch.arange(256).view(4, 1, 8, 8).to(dtype) / (1 if dtype == torch.uint8 else 255)
+    pixels = pixels.to(dtype)
+    before = pixels.clone()
+    assert torch.equal(UnitPixels()(pixels), Pixels([0.0], [1.0])(pixels))
     assert torch.equal(pixels, before)
 
 

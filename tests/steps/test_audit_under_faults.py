@@ -148,7 +148,7 @@ def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy,
         bucket.put(f"squares/{path.relative_to(tmp_path / 'squares')}", path.read_bytes())
 
     def run(output: str) -> AuditReference:
-        return run_audit(_config(bucket, "squares", output), DirectCaller(), Quiet())
+        return run_audit(_config(bucket, "squares", output), DirectCaller(Quiet()))
 
     run("undisturbed")
     proxy.plan = at_random(0.18, seed=5)

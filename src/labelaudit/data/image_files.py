@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from labelaudit.data.source import Source, SourceFile
@@ -11,6 +11,7 @@ from labelaudit.data.source import Source, SourceFile
 MAX_FILE_BYTES = 64 << 20
 # Storage answers many small requests at once far sooner than one after the other.
 READ_THREADS = 16
+MAX_BYTES_AT_ONCE = 32 << 20  # of files that were read and not taken yet
 
 
 def image_sizes(images: Sequence[SourceFile]) -> dict[str, int]:
@@ -33,14 +34,30 @@ def find_image(sizes: Mapping[str, int], table_path: str, reference: str) -> str
 
 def read_images(
     source: Source, sizes: Mapping[str, int], paths: Sequence[str | None]
-) -> list[tuple[bytes | None, str]]:
-    """(bytes, "") for each file, or (None, why not) where there is none or it is too large.
+) -> Iterator[tuple[bytes | None, str]]:
+    """(bytes, "") for each file, or (None, why not) where there is none or it is too large; read as they are taken.
 
     Raises:
         StorageError: a listed file cannot be read.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(lambda path: _read(source, sizes, path), paths))
+        for portion in _portions(sizes, paths):
+            yield from pool.map(lambda path: _read(source, sizes, path), portion)
+
+
+def _portions(sizes: Mapping[str, int], paths: Sequence[str | None]) -> Iterator[list[str | None]]:
+    """The paths in order, in runs of files that fit into memory together."""
+    portion: list[str | None] = []
+    size = 0
+    for path in paths:
+        added = 0 if path is None else min(sizes[path], MAX_FILE_BYTES)
+        if portion and size + added > MAX_BYTES_AT_ONCE:
+            yield portion
+            portion, size = [], 0
+        portion.append(path)
+        size += added
+    if portion:
+        yield portion
 
 
 def _read(source: Source, sizes: Mapping[str, int], path: str | None) -> tuple[bytes | None, str]:

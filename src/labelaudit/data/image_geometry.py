@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ def folder_geometry(source: Source, layout: Layout, image_size: tuple[int, int] 
     """
     positions = np.unique(np.linspace(0, len(layout.images) - 1, SAMPLE_IMAGES).round().astype(int))
     paths = [layout.images[position].path for position in positions]
-    encoded = [data for data, _ in read_images(source, image_sizes(layout.images), paths)]
+    encoded = (data for data, _ in read_images(source, image_sizes(layout.images), paths))
     return _geometry_of(encoded, source.url, image_size)
 
 
@@ -65,11 +66,11 @@ def table_geometry(
     sizes = image_sizes(layout.images)
     references = [value.get("path") for value in values if value["bytes"] is None]
     paths = [find_image(sizes, layout.tables[0].path, reference) for reference in references if reference]
-    files = [data for data, _ in read_images(source, sizes, paths)]
-    return _geometry_of([*(value["bytes"] for value in values), *files], name, image_size)
+    files = (data for data, _ in read_images(source, sizes, paths))
+    return _geometry_of(chain((value["bytes"] for value in values), files), name, image_size)
 
 
-def _geometry_of(encoded: Sequence[bytes | None], place: str, image_size: tuple[int, int] | None) -> Geometry:
+def _geometry_of(encoded: Iterable[bytes | None], place: str, image_size: tuple[int, int] | None) -> Geometry:
     headers = [header for data in encoded if data and (header := read_header(data)) is not None]
     if not headers:
         raise DatasetError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
@@ -47,22 +47,22 @@ def read_header(data: bytes | BinaryIO) -> Header | None:
 
 
 def decode_images(
-    encoded: Sequence[bytes | None], size: tuple[int, int], channels: int
+    encoded: Iterable[bytes | None], count: int, size: tuple[int, int], channels: int
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decodes images to one size: the shorter side fits, the centre is kept.
 
     Args:
-        encoded: n files as bytes; None or empty where there is none.
+        encoded: `count` files as bytes, of which one at a time is held; None or empty where there is none.
         size: (height, width) of the result.
         channels: 1 (grey) or 3 (RGB).
 
     Returns:
-        Pixels, (n, height, width, channels) uint8, zeros where unreadable; and why, by position.
+        Pixels, (count, height, width, channels) uint8, zeros where unreadable; and why, by position.
     """
-    pixels = np.zeros((len(encoded), *size, channels), dtype=np.uint8)
+    pixels = np.zeros((count, *size, channels), dtype=np.uint8)
     problems: dict[int, str] = {}
-    with quiet():
-        for index, data in enumerate(encoded):
+    for index, data in enumerate(encoded):
+        with quiet():
             try:
                 pixels[index] = _decode(data, size, channels)
             except Exception as error:  # as above; a broken image is a status, never an error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from labelaudit.data.values import family, plain, to_categories, to_numbers, to_
 from labelaudit.errors import DatasetError
 
 MAX_IMAGE_ROWS = 1_024
-MAX_PIXEL_BYTES = 128 << 20  # of decoded images in one batch
+MAX_PIXEL_BYTES = 32 << 20  # of decoded images in one batch
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,11 @@ def _image_inputs(
         values = [{"bytes": value, "path": None} for value in values]
     references = [_reference(value) for value in values]
     if not any(references):
-        return _decode(columns, [(value and value["bytes"], "") for value in values], references)
+        return _decode(columns, ((value and value["bytes"], "") for value in values), references)
     paths = [find_image(sizes, file, reference) if reference else None for reference in references]
     loaded = read_images(source, sizes, paths)
     pairs = zip(values, references, loaded, strict=True)
-    encoded = [data if reference else (value and value["bytes"], "") for value, reference, data in pairs]
+    encoded = (data if reference else (value and value["bytes"], "") for value, reference, data in pairs)
     return _decode(columns, encoded, references)
 
 
@@ -164,16 +164,26 @@ def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
     return path if isinstance(path, str) and path.strip() else None
 
 
-def _decode(columns: Columns, encoded: list[tuple[bytes | None, str]], references: list[str | None]) -> _Inputs:
-    data = [content for content, _ in encoded]
-    pixels, problems = decode_images(data, columns.image_size, columns.image_channels)
+def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], references: list[str | None]) -> _Inputs:
+    """Pixels, digests and problems in one pass, so that encoded files need not be held together."""
+    digests: list[str] = []
+    unread: dict[int, str] = {}
+
+    def contents() -> Iterator[bytes | None]:
+        for index, ((content, reason), reference) in enumerate(zip(encoded, references, strict=True)):
+            digests.append(digest_bytes(_digested(content, reference)))
+            if reason:
+                unread[index] = reason
+            yield content
+
+    pixels, problems = decode_images(contents(), len(references), columns.image_size, columns.image_channels)
     # Why a file was not read says more than that there are no bytes.
-    problems = {index: encoded[index][1] or problem for index, problem in problems.items()}
-    digests = [
-        digest_bytes(content if content is not None else b"\0missing\0" + (reference or "").encode())
-        for content, reference in zip(data, references, strict=True)
-    ]
-    return _Inputs(pixels, digests, problems)
+    return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()})
+
+
+def _digested(content: bytes | None, reference: str | None) -> bytes:
+    """What stands for an image in its digest: its bytes, or its path where it has none."""
+    return content if content is not None else b"\0missing\0" + (reference or "").encode()
 
 
 def _text_inputs(column: pa.ChunkedArray) -> _Inputs:

@@ -12,7 +12,7 @@ from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
-MAX_BYTES = 64 << 20  # of encoded values in one piece of the stream
+MAX_BYTES = 32 << 20  # of encoded values in one piece of the stream
 SAMPLE_ROWS = 1_000
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from labelaudit.errors import ConfigError
 from labelaudit.model.layers import last_layer
-from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet
+from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet, UnitPixels
 from labelaudit.model.weights import load_weights
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": SmallResNet, "mlp": MLP, "ngrams": Ngrams}
@@ -54,7 +54,7 @@ def build_network(
     if not isinstance(module, nn.Module):
         raise ConfigError(f"network {name!r} returned a {type(module).__name__}; it must return a torch.nn.Module.")
     if name not in _NETWORKS and len(shape) == 3:
-        return RawPixels(Pixels([0.0] * shape[0], [1.0] * shape[0]), module)
+        return RawPixels(UnitPixels(), module)
     return module
 
 

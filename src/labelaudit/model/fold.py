@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -25,7 +25,7 @@ from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.progress import Epoch
 from labelaudit.model.recipes import Recipe
 from labelaudit.model.table import plain_columns, table_encoder
-from labelaudit.model.training import Callback
+from labelaudit.model.training import Callback, predicted_batch
 from labelaudit.model.whitening import whitening_filters
 
 # Called as on_epoch(epoch, epochs, mean loss) after each epoch.
@@ -36,6 +36,9 @@ Inputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
 _STATISTICS_ROWS = 10_000
 _STATISTICS_PIXELS = 2**18
 _WHITENED_ROWS = 500
+_WHITENED_PIXELS = 500 * 64 * 64
+# The second step holds what the optimizer keeps from the first; a third is like all others.
+_REHEARSED_STEPS = 3
 # N-grams times classes: weights of 128 MiB, and thrice as much for the optimizer.
 _MAX_WEIGHTS = 2**25
 
@@ -121,6 +124,40 @@ def fit_fold(
     )
 
 
+def rehearse_fold(
+    inputs: Inputs,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    held_out_rows: np.ndarray,
+    *,
+    kind: str,
+    num_classes: int,
+    recipe: Recipe,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+) -> np.ndarray:
+    """What `fit_fold` does, but for most of its steps: it takes the same memory and little time.
+
+    Returns probabilities (n, K) of the shape and type that the fold would give, drawn at random.
+    """
+    targets = np.asarray(labels)[train_rows]
+    _check_classes(targets, num_classes)
+    network = partial(build_network, recipe.network, network_kwargs=network_kwargs(recipe, inputs, train_rows))
+    train, held_out, dataset = encode(kind, inputs, train_rows, held_out_rows, num_classes=num_classes, seed=seed)
+    # All classes, so that the network has its real size.
+    few = np.union1d(np.unique(targets, return_index=True)[1], np.arange(_REHEARSED_STEPS * recipe.batch_size))
+    few = few[few < len(targets)]
+    # So few steps are averaged over only where the share is large.
+    short = replace(recipe, epochs=1, average_share=0.9 if recipe.average_share else 0.0)
+    classifier = TorchClassifier(
+        network, **classifier_settings(short), device=device, precision=precision, random_state=seed, dataset=dataset
+    ).fit(train[few], targets[few])
+    classifier.predict_proba(held_out[: predicted_batch(inputs.shape[1:], recipe.batch_size)])
+    drawn = np.random.default_rng(seed).random((len(held_out_rows), num_classes), np.float32)
+    return _mean_distribution([drawn.copy() for _ in range(recipe.members)])
+
+
 def encode(
     kind: str, inputs: Any, train_rows: np.ndarray, held_out_rows: np.ndarray, *, num_classes: int, seed: int
 ) -> tuple[Any, Any, Any]:
@@ -157,7 +194,9 @@ def network_kwargs(recipe: Recipe, inputs: Inputs, train_rows: np.ndarray) -> di
         return recipe.network_kwargs
     mean, std = pixel_statistics(inputs, train_rows)
     size, _ = stem_size(inputs.shape[1:])
-    picked = np.sort(inputs.positions[train_rows])[:: -(-len(train_rows) // _WHITENED_ROWS)]
+    # Large images have more patches each: fewer are enough, and more would not fit into memory.
+    wanted = max(4, min(_WHITENED_ROWS, _WHITENED_PIXELS // math.prod(inputs.pixels.shape[1:3])))
+    picked = np.sort(inputs.positions[train_rows])[:: -(-len(train_rows) // wanted)]
     pixels = torch.from_numpy(inputs.pixels[picked]).permute(0, 3, 1, 2)
     filters = whitening_filters(Pixels(mean, std)(pixels), count=STEM_FILTERS, size=size)
     return {"mean": mean, "std": std, "stem_filters": filters, **recipe.network_kwargs}

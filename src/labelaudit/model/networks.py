@@ -36,7 +36,16 @@ class Pixels(nn.Module):
         scaled = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
         if self._channels is not None and scaled.shape[1] == 1:
             scaled = scaled.expand(-1, self._channels, -1, -1)
-        return (scaled - self.mean) / self.std
+        return (scaled - self.mean).div_(self.std)
+
+
+class UnitPixels(nn.Module):
+    """Pixels (B, C, H, W), uint8 or float in 0..1, to float32 in 0..1."""
+
+    integer_dtype = torch.uint8
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
 
 
 def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.errors import DatasetError
+from labelaudit.memory import peak_bytes
 from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
@@ -120,15 +121,10 @@ def _with_expectations(
         parallel=parallel,
         threads=threads,
         expected_seconds=rounds * seconds,
-        expected_memory_bytes=(parallel + 1) * _peak_memory_bytes(),
-        memory_limit_bytes=memory_limit(config),
+        # This process has read the dataset and trained for a few steps, as the audit and each of its workers will.
+        expected_memory_bytes=(parallel + 1) * peak_bytes(),
+        memory_limit_bytes=memory_limit(config) or int(psutil.virtual_memory().available),
     )
-
-
-def _peak_memory_bytes() -> int:
-    """The most that this process has used: it has read the dataset and trained for a few steps, as the audit
-    and each of its workers will."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _columns(columns: Columns) -> dict[str, str]:

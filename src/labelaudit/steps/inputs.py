@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,97 +17,62 @@ from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.readers import BatchHead, read_batches
 from labelaudit.errors import DatasetError
+from labelaudit.memory import held_bytes
 from labelaudit.model.inputs import ImageInputs
-from labelaudit.model.text import HASHED_FEATURES, HASHING, hash_texts
+from labelaudit.model.text import HASHED_FEATURES, HASHING
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import PreparedReference
+from labelaudit.steps.writers import WRITERS
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.store import DatasetFiles, open_dataset
 
+# Changes when the same files are decoded to other inputs: every audit then trains anew.
+DECODING = 1
 # Changes when the files of a cache entry change their meaning.
-CACHE_FORMAT = 1
+LAYOUT = 2
+# What putting rows into canonical order takes on top of the rows themselves; 250 were measured.
+SORTING_BYTES_PER_ROW = 300
 
 
-class _Writer(Protocol):
-    """Takes the inputs of a version in reading order, and leaves them in the folder of a cache entry."""
+def scan(source: DatasetFiles, columns: Columns, folder: Path, *, memory_limit: int | None = None) -> Examples:
+    """Read a version once: its inputs go to `folder`, its rows are returned in canonical order.
 
-    def append(self, inputs: Any) -> None: ...
+    Raises `DatasetError` where so many rows cannot be held within `memory_limit` bytes.
+    """
+    with contextlib.closing(WRITERS[columns.kind](folder, columns)) as writer:
 
-    def finish(self, positions: np.ndarray) -> None:
-        """`positions` (N,) int64 maps the canonical order to the reading order."""
+        def heads() -> Iterator[BatchHead]:
+            rows = 0
+            for batch in read_batches(source, columns):
+                writer.append(batch.inputs)
+                rows += len(batch.digests)
+                _check_memory(rows, memory_limit)
+                yield batch.head()
 
-
-class _ImageWriter:
-    def __init__(self, folder: Path, columns: Columns) -> None:
-        self._folder = folder
-        self._shape = (*columns.image_size, columns.image_channels)
-        self._file: BinaryIO = open(folder / "pixels.bin", "wb")  # noqa: SIM115 (closed by finish)
-
-    def append(self, inputs: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(inputs).data)
-
-    def finish(self, positions: np.ndarray) -> None:
-        self._file.close()
-        np.save(self._folder / "positions.npy", positions)
-        (self._folder / "shape.json").write_text(json.dumps([len(positions), *self._shape]))
-
-
-class _TextWriter:
-    def __init__(self, folder: Path, columns: Columns) -> None:
-        self._folder = folder
-        self._texts: list[str] = []
-
-    def append(self, inputs: list[str]) -> None:
-        self._texts += inputs
-
-    def finish(self, positions: np.ndarray) -> None:
-        texts = [self._texts[position] for position in positions]
-        _write_arrow(self._folder / "texts.arrow", pa.table({"text": pa.array(texts, pa.large_string())}))
-        counts = hash_texts(texts)
-        for name in ("data", "indices", "indptr"):
-            np.save(self._folder / f"{name}.npy", getattr(counts, name))
-        (self._folder / "shape.json").write_text(json.dumps(counts.shape))
-
-
-class _TableWriter:
-    def __init__(self, folder: Path, columns: Columns) -> None:
-        self._folder = folder
-        self._tables: list[pa.Table] = []
-
-    def append(self, inputs: pa.Table) -> None:
-        self._tables.append(inputs)
-
-    def finish(self, positions: np.ndarray) -> None:
-        table = pa.concat_tables(self._tables, promote_options="permissive")
-        _write_arrow(self._folder / "table.arrow", table.take(pa.array(positions)))
-
-
-_WRITERS: dict[str, Callable[[Path, Columns], _Writer]] = {
-    "image": _ImageWriter,
-    "text": _TextWriter,
-    "table": _TableWriter,
-}
-
-
-def scan(source: DatasetFiles, columns: Columns, folder: Path) -> Examples:
-    """Read a version once: its inputs go to `folder`, its rows are returned in canonical order."""
-    writer = _WRITERS[columns.kind](folder, columns)
-
-    def heads() -> Iterator[BatchHead]:
-        for batch in read_batches(source, columns):
-            writer.append(batch.inputs)
-            yield batch.head()
-
-    examples = Examples.from_batches(heads(), columns)
-    writer.finish(examples.positions)
+        examples = Examples.from_batches(heads(), columns)
+        writer.finish(examples.positions)
     return examples
 
 
-def cache_key(fingerprint: str, columns: Columns) -> str:
-    """Key of the cache entry: the content of the version and how it is decoded."""
+def _check_memory(rows: int, limit: int | None) -> None:
+    needed = held_bytes() + rows * SORTING_BYTES_PER_ROW
+    if limit is not None and needed > limit:
+        raise DatasetError(
+            f"The ids, labels and digests of the first {rows:,} rows need {needed >> 20:,} MiB, more than the "
+            f"{limit >> 20:,} MiB of limits.memory. Raise it, or audit the dataset in parts."
+        )
+
+
+def decoding_key(fingerprint: str, columns: Columns) -> str:
+    """Digest of the content of a version and how it is decoded."""
     decoded = {**asdict(columns), "guesses": (), "label": None, "id": None, "group": None}
-    return digest_of(CACHE_FORMAT, HASHING, fingerprint, decoded)[:32]
+    return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
+
+
+def cache_key(fingerprint: str, columns: Columns) -> str:
+    """Key of the cache entry of a decoded version."""
+    return f"{decoding_key(fingerprint, columns)}-{LAYOUT}"
 
 
 @contextlib.contextmanager
@@ -149,18 +113,17 @@ def load_images(folder: Path) -> ImageInputs:
 
 
 def load_texts(folder: Path, rows: Iterable[int]) -> list[str]:
-    texts = _read_arrow(folder / "texts.arrow").take(pa.array(list(rows), pa.int64()))["text"]
-    return [str(text) for text in texts]
+    """The texts of some rows of the canonical order."""
+    texts = _read_arrow(folder / "texts.arrow")["text"]
+    positions = np.load(folder / "positions.npy", mmap_mode="r")
+    # One by one: `take` would first join all texts in memory.
+    return [str(texts[int(positions[row])]) for row in rows]
 
 
 def load_table_inputs(folder: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = _read_arrow(folder / "table.arrow").to_pandas()
-    return frame
-
-
-def _write_arrow(path: Path, table: pa.Table) -> None:
-    with pa.ipc.new_file(path, table.schema) as file:
-        file.write_table(table)
+    """All rows in canonical order."""
+    frame: pd.DataFrame = _read_arrow(folder / "table.arrow").to_pandas().take(np.load(folder / "positions.npy"))
+    return frame.set_axis(pd.RangeIndex(len(frame)), axis="index")
 
 
 def _read_arrow(path: Path) -> pa.Table:

@@ -24,7 +24,7 @@ from labelaudit.data.folds import assign_folds
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.schemas import SCHEMA_VERSION, Status
-from labelaudit.steps.inputs import cache_key, input_shape, scan
+from labelaudit.steps.inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.steps.references import PreparedReference
 from labelaudit.storage.cache import Cache
@@ -111,10 +111,9 @@ def cache_bytes(config: AuditConfig) -> int | None:
     return None if config.limits.cache == "auto" else config.limits.cache
 
 
-def memory_limit(config: AuditConfig) -> int:
-    """Bytes that an audit may use on this machine."""
-    wanted = config.limits.memory
-    return int(psutil.virtual_memory().available) if wanted == "auto" else wanted
+def memory_limit(config: AuditConfig) -> int | None:
+    """Bytes that the processes of an audit may hold on this machine; None: nothing is bounded."""
+    return None if config.limits.memory == "auto" else config.limits.memory
 
 
 def scan_dataset(source: DatasetFiles, config: AuditConfig) -> Scan:
@@ -132,7 +131,7 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig) -> Scan:
     )
     cache = Cache(max_bytes=cache_bytes(config))
     with cache.staging() as folder:
-        examples = scan(source, columns, folder)
+        examples = scan(source, columns, folder, memory_limit=memory_limit(config))
         cache.adopt(folder, cache_key(examples.fingerprint, columns))
     files = source.files()
     return Scan(columns, examples, len(files), sum(file.size for file in files))
@@ -230,7 +229,7 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         "model": settings["model"],
         "training": settings["training"],
         "cross_validation": settings["cross_validation"],
-        "decoding": cache_key(examples.fingerprint, scanned.columns),
+        "decoding": decoding_key(examples.fingerprint, scanned.columns),
         "recipe": asdict(recipe),
         "code": network_digest(config),
     }

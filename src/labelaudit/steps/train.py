@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from labelaudit.detection.out_of_fold import ids_digest, row_digests
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
-from labelaudit.model.fold import FoldFit, fit_fold
+from labelaudit.model.fold import FoldFit, fit_fold, rehearse_fold
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import pred_probs_schema
 from labelaudit.steps.inputs import model_inputs, open_inputs
@@ -56,27 +57,45 @@ def train_fold(
     held_out = _shuffled(rows.held_out(fold, prepared.folds), rows.examples.example_ids)
     training = rows.training(fold, prepared.folds)
     started = time.monotonic()
+    checkpoints = _checkpoints(reference, prepared, unfinished)
     with open_inputs(reference, prepared) as folder, limited_threads(threads):
-        fit = fit_fold(
-            model_inputs(folder, prepared.kind),
-            rows.examples.labels,
-            training,
-            held_out,
-            kind=prepared.kind,
-            num_classes=len(prepared.class_names),
-            recipe=Recipe(**prepared.recipe),
-            # A worker sees the GPU of its slot alone, whatever its number among all.
-            device=prepared.config["training"]["device"].partition(":")[0],
-            precision=prepared.config["training"]["precision"],
-            seed=fold_seed(prepared, fold),
-            on_epoch=on_epoch,
-            checkpoints=_checkpoints(reference, prepared, unfinished),
-        )
+        inputs = model_inputs(folder, prepared.kind)
+        settings = {**_fold_settings(prepared, fold), "on_epoch": on_epoch, "checkpoints": checkpoints}
+        fit = fit_fold(inputs, rows.examples.labels, training, held_out, **settings)
     ids = rows.examples.example_ids
     seconds = time.monotonic() - started
     _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
     _forget(unfinished)
     return FoldReference(fold, key)
+
+
+def rehearse_training(reference: PreparedReference) -> None:
+    """Do what `train_fold` does for the first fold, but for most of the training steps, and commit nothing.
+
+    It is run to see how much memory a fold takes; the others are as large.
+    """
+    prepared = load_prepared(reference)
+    rows = load_rows(reference, prepared)
+    ids = rows.examples.example_ids
+    held_out = _shuffled(rows.held_out(0, prepared.folds), ids)
+    training = rows.training(0, prepared.folds)
+    with open_inputs(reference, prepared) as folder:
+        inputs = model_inputs(folder, prepared.kind)
+        drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **_fold_settings(prepared, 0))
+    ids_digest(ids[training])
+    parquet_bytes(_pred_probs_table(prepared, ids[held_out], drawn))
+
+
+def _fold_settings(prepared: Prepared, fold: int) -> dict[str, Any]:
+    return {
+        "kind": prepared.kind,
+        "num_classes": len(prepared.class_names),
+        "recipe": Recipe(**prepared.recipe),
+        # A worker sees the GPU of its slot alone, whatever its number among all.
+        "device": prepared.config["training"]["device"].partition(":")[0],
+        "precision": prepared.config["training"]["precision"],
+        "seed": fold_seed(prepared, fold),
+    }
 
 
 def fold_seed(prepared: Prepared, fold: int) -> int:
@@ -131,15 +150,7 @@ def _commit(
     training_examples: int,
     seconds: float,
 ) -> None:
-    table = pa.Table.from_arrays(
-        [
-            pa.array(example_ids, pa.string()),
-            pa.FixedSizeListArray.from_arrays(fit.pred_probs.ravel(), fit.pred_probs.shape[1]),
-            pa.array(row_digests(example_ids, fit.pred_probs)),
-        ],
-        schema=pred_probs_schema(prepared.class_names),
-    )
-    data = parquet_bytes(table)
+    data = parquet_bytes(_pred_probs_table(prepared, example_ids, fit.pred_probs))
     sha256 = sha256_hex(data)
     data_key = fold_data_key(prepared.dataset, prepared.training_key, fold, sha256)
     store.write(data_key, data)
@@ -155,3 +166,14 @@ def _commit(
         "seconds": round(seconds, 3),
     }
     store.create(fold_record_key(prepared.dataset, prepared.training_key, fold), dump_json(record))
+
+
+def _pred_probs_table(prepared: Prepared, example_ids: np.ndarray, pred_probs: np.ndarray) -> pa.Table:
+    return pa.Table.from_arrays(
+        [
+            pa.array(example_ids, pa.string()),
+            pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
+            pa.array(row_digests(example_ids, pred_probs)),
+        ],
+        schema=pred_probs_schema(prepared.class_names),
+    )

@@ -1,0 +1,15 @@
+"""The body of a process that rehearses a fold, for its memory to be measured.
+
+Started by `labelaudit.budget` as `python -m labelaudit.rehearsal`, with a reference as JSON on standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from labelaudit.steps.references import PreparedReference
+from labelaudit.steps.train import rehearse_training
+
+if __name__ == "__main__":
+    rehearse_training(PreparedReference(**json.load(sys.stdin)))

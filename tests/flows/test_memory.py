@@ -1,0 +1,128 @@
+"""`limits.memory` for real: the command line audits ten times as many bytes of images as it may hold."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from labelaudit.memory import held_bytes
+
+MIB = 2**20
+LIMIT = 860 * MIB
+SIDE = 1024
+IMAGES = 2_880
+SHARDS = 8
+COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
+
+# Looks at every 64th pixel, so that the time goes into moving images, not into computing.
+NETWORK = """
+from torch import nn
+
+class Sampled(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.linear = nn.Linear(3 * 16 * 16, num_classes)
+
+    def forward(self, images):
+        return self.linear(images[:, :, ::64, ::64].flatten(1))
+
+def build(num_classes, input_shape):
+    return Sampled(num_classes)
+"""
+
+CONFIG = """
+dataset: {{url: {folder}/images, label: label, id: id}}
+model: {{network: "sampled_network:build", kwargs: {{image_size: {side}}}}}
+training: {{epochs: 1, batch_size: 2, learning_rate: 0.01, device: cpu}}
+cross_validation: {{folds: 2}}
+output: {{url: {folder}/audits}}
+limits: {{memory: {limit}, cache: 20GB}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose content does not outlive the test: pytest would keep these gigabytes."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def _write_images(folder: Path, count: int) -> set[str]:
+    """Shards of large JPEGs of one colour each; returns the ids of those with a wrong label."""
+    generator = np.random.default_rng(0)
+    names = list(COLOURS)
+    wrong = set()
+    folder.mkdir()
+    for shard in range(SHARDS):
+        rows = []
+        for number in range(shard, count, SHARDS):
+            right, given = number % 3, number % 3
+            if number % 20 == 7:
+                given = (right + 1) % 3
+                wrong.add(f"image-{number:05d}")
+            colour = np.array(COLOURS[names[right]]) + generator.integers(-30, 31, 3)
+            sink = io.BytesIO()
+            # The comment makes each file another one: copies would have to be in one fold.
+            Image.new("RGB", (SIDE, SIDE), tuple(colour.tolist())).save(sink, "JPEG", comment=str(number).encode())
+            rows.append({"id": f"image-{number:05d}", "image": sink.getvalue(), "label": names[given]})
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"shard-{shard}.parquet")
+    return wrong
+
+
+def _watched(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, int]:
+    """Exit code of a command, and the most bytes that it and its children held together."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        family = psutil.Process(process.pid)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _held_together(family))
+            time.sleep(0.02)
+    return process.returncode, peak
+
+
+def _held_together(parent: psutil.Process) -> int:
+    try:
+        return held_bytes(parent.pid) + sum(held_bytes(child.pid) for child in parent.children(recursive=True))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_images_ten_times_as_large_as_the_budget(folder: Path) -> None:
+    assert IMAGES * SIDE * SIDE * 3 >= 10 * LIMIT
+    if shutil.disk_usage(folder).free < 20e9:
+        pytest.skip("needs 20 GB of free disk for the decoded images")
+    wrong = _write_images(folder / "images", IMAGES)
+    (folder / "sampled_network.py").write_text(NETWORK)
+    (folder / "audit.yaml").write_text(CONFIG.format(folder=folder, side=SIDE, limit=LIMIT))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([*sys.path, str(folder)]),
+        "LABELAUDIT_CACHE_DIR": str(folder / "cache"),
+        "HOME": str(folder),
+    }
+    command = [sys.executable, "-m", "flows.cli", "run", str(folder / "audit.yaml")]
+    code, peak = _watched(command, environment, folder / "log.txt")
+    log = (folder / "log.txt").read_text()
+    assert code == 0, log
+    assert "1 at a time" in log
+    assert 400 * MIB < peak <= LIMIT, f"{peak / MIB:,.0f} MiB were held\n{log}"
+    published = f"{log.splitlines()[-1]}/issues.parquet"
+    found = set(pq.read_table(published, partitioning=None)["example_id"].to_pylist())
+    assert len(found & wrong) >= 0.95 * len(wrong)
+    assert len(found - wrong) <= 0.02 * IMAGES
