@@ -35,7 +35,7 @@ ONE_DOOR = {
     "matplotlib": ("src/labelaudit/report/",),
 }
 # Declared there: commands import what they need when they run, because `--help` must answer at once.
-LATE_IMPORTS = {"flows/cli.py", "flows/run.py", "flows/demo.py"}
+LATE_IMPORTS = {"flows/cli.py", "flows/run.py", "flows/demo.py", "flows/publish_version.py"}
 
 
 def _name(path: Path) -> str:
