@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect import Flow, Task, flow, task
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
+from prefect.runtime import deployment
 from prefect.runtime import flow_run as current_run
 
 from flows.arguments import CONFIGS_VARIABLE, referenced_config
@@ -90,7 +91,7 @@ class _TaskCaller:
 def _settings(config: AuditConfig | str) -> AuditConfig:
     if isinstance(config, str):
         return referenced_config(config)
-    if current_run.deployment_id is not None and os.environ.get(CONFIGS_VARIABLE):
+    if deployment.id is not None and os.environ.get(CONFIGS_VARIABLE):
         raise ConfigError(
             f"This deployment takes the name of a config below {CONFIGS_VARIABLE}, not a whole config, which "
             "may name code. Put the config there and pass its name."

@@ -91,6 +91,12 @@ def test_overrides(override: str, section: str, key: str, value: object) -> None
         ("dataset: {url: x}\nlimits: {memory: much}", r"limits\.memory: must be 'auto' or a size"),
         ("dataset: {url: x, name: '..'}", r"dataset\.name: must be printable and more than dots"),
         ("dataset: {url: x}\nworkers: {kind: moon}", r"workers\.kind: .*given: 'moon'"),
+        ("dataset: {url: x}\nworkers: {gpus_per_fold: 1.5}", r"gpus_per_fold: must be a fraction up to 1, or a whole"),
+        ("dataset: {url: x}\nworkers: {address: a}", r"workers: address is for kind: ray, and kind is local"),
+        ("dataset: {url: x}\nworkers: {deployment: a/b}", r"workers: deployment is for kind: work-pool, and kind is"),
+        ("dataset: {url: x}\nworkers: {kind: work-pool, deployment: a}", r"workers\.deployment: .*given: 'a'"),
+        ("dataset: {url: x}\nversions: {marker: a, quiet_minutes: 1}", r"versions: set either marker or quiet_minutes"),
+        ("dataset: {url: x}\nversions: {marker: a/b}", r"versions\.marker: .*given: 'a/b'"),
     ],
 )
 def test_errors_name_key_value_and_rule(text: str, message: str) -> None:

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from audits import Quiet, audit, fold_bytes, settings, write_fruit
-from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.audit import DirectCaller, remote_threads, run_audit
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
 from labelaudit.steps.prepare import prepare
 from labelaudit.steps.references import PreparedReference
-from labelaudit.workers import LocalWorkers, Slot, plan_slots
+from labelaudit.workers import LocalWorkers, Slot, describe_slots, plan_slots
 
 ONE = [Slot(None, 1)]
 
@@ -54,6 +54,11 @@ def test_cores_are_shared_out(monkeypatch, cores, arguments, expected) -> None: 
         ({"device": "cuda:1"}, ["1"]),
         ({"device": "cuda"}, ["0", "1"]),
         ({"device": "cpu"}, [None, None, None, None]),
+        ({"gpus_per_fold": 0}, [None, None, None, None]),
+        ({"gpus_per_fold": 2.0}, ["0,1"]),
+        ({"gpus_per_fold": 1 / 3}, ["0", "1", "0", "1", "0"]),
+        ({"gpus_per_fold": 0.6}, ["0", "1"]),
+        ({"gpus_per_fold": 0.1, "folds": 20}, ["0", "1"] * 10),
     ],
 )
 def test_gpus_are_shared_out(monkeypatch, arguments, gpus) -> None:  # type: ignore[no-untyped-def]
@@ -78,6 +83,25 @@ def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         _slots(monkeypatch, cores=2, gpus=[], device="cuda")
     with pytest.raises(TrainingError, match="'cuda:2', but 2 CUDA devices are visible: the last one is cuda:1"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], device="cuda:2")
+    with pytest.raises(TrainingError, match=r"workers\.gpus_per_fold is 3, but 2 CUDA devices are visible"):
+        _slots(monkeypatch, cores=2, gpus=["0", "1"], gpus_per_fold=3.0)
+    assert [slot.gpu for slot in _slots(monkeypatch, cores=2, gpus=list("01234"), gpus_per_fold=2.0)] == ["0,1", "2,3"]
+
+
+def test_threads_are_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {slot.threads for slot in _slots(monkeypatch, cores=2, gpus=[], threads=7)} == {7}
+    assert {slot.threads for slot in _slots(monkeypatch, cores=8, gpus=["0"], threads=3)} == {3}
+    for folds in (3, 5):
+        for parallel in (None, 1, 2):
+            here = _slots(monkeypatch, cores=4, gpus=[], folds=folds, max_parallel=parallel)
+            config = settings("x", "y", workers={"max_parallel": parallel or "auto"})
+            assert remote_threads(config.workers, folds) == here[0].threads
+    assert remote_threads(settings("x", "y", workers={"threads": 5}).workers, 3) == 5
+
+
+def test_places_in_words() -> None:
+    assert describe_slots([Slot(None, 1)] * 2) == "on the CPU, 2 at a time, 1 thread each"
+    assert describe_slots([Slot("0", 4)]) == "on GPUs, 1 at a time, 4 threads each"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +122,13 @@ def test_folds_in_processes_give_the_same_bytes_as_in_this_one(data: Path, tmp_p
 
 def _reference(data: Path, output: Path, **sections: object) -> PreparedReference:
     return prepare(settings(data, output, **sections))
+
+
+@pytest.mark.parametrize("kind", ["ray", "work-pool"])
+def test_without_prefect_folds_train_here(data: Path, tmp_path: Path, kind: str) -> None:
+    config = settings(data, tmp_path, workers={"kind": kind})
+    with pytest.raises(ConfigError, match=f"workers.kind is {kind}, whose folds are runs of Prefect"):
+        run_audit(config, DirectCaller(Quiet()))
 
 
 def test_errors_come_back_as_what_they_are(data: Path, tmp_path: Path) -> None:
@@ -198,7 +229,7 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from audits import Quiet, settings\nfrom labelaudit.audit import DirectCaller, run_audit\n"
+        "from audits import Quiet, settings\nfrom labelaudit.audit import DirectCaller, remote_threads, run_audit\n"
         f"config = settings({str(data)!r}, {str(tmp_path)!r}, training={{'epochs': 100_000}})\n"
         "run_audit(config, DirectCaller(Quiet()))\n"
     )

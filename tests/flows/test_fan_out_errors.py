@@ -1,0 +1,96 @@
+"""Folds outside the audit's process: what is refused, and with which words."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+
+from audits import settings, write_fruit
+from flows import audit_dataset as flow_module
+from flows import events
+from flows.audit_dataset import audit_dataset
+from flows.automations import apply_automations_command
+from flows.fold_runs import train_on_work_pool
+from flows.train_fold import train_fold
+from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
+from labelaudit.steps.discover import FoundVersion
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import load_prepared
+
+
+def test_an_unknown_deployment(client: SyncPrefectClient, tmp_path: Path) -> None:
+    data = write_fruit(tmp_path / "fruit.parquet")
+    config = settings(data, tmp_path / "out", workers={"kind": "work-pool", "deployment": "train-fold/nowhere"})
+    with pytest.raises(ConfigError, match=r"workers\.deployment is train-fold/nowhere, which this Prefect server"):
+        audit_dataset(config)
+
+
+def test_a_run_that_somebody_deletes(client: SyncPrefectClient, tmp_path: Path) -> None:
+    data = write_fruit(tmp_path / "fruit.parquet")
+    config = settings(data, tmp_path / "out", workers={"kind": "work-pool", "deployment": "train-fold/unserved"})
+    flow_id = client.create_flow(train_fold)
+    # Nobody serves it: its runs stay scheduled.
+    client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
+    reference = prepare(config)
+    prepared = load_prepared(reference)
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"labelaudit-training:{prepared.training_key}"]))
+
+    def delete() -> None:
+        while not (runs := client.read_flow_runs(flow_run_filter=wanted)):
+            time.sleep(0.2)
+        client.delete_flow_run(runs[0].id)
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    with pytest.raises(WorkerDiedError, match="The run of fold 0 was deleted from the Prefect server"):
+        train_on_work_pool(reference, prepared, [0], config.workers, uuid4())
+    thread.join()
+
+
+def test_ray_that_is_not_installed(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_ray", None)
+    data = write_fruit(tmp_path / "fruit.parquet")
+    with pytest.raises(ConfigError, match=r"prefect-ray is not installed\. Install labelaudit\[ray\]"):
+        audit_dataset(settings(data, tmp_path / "out", workers={"kind": "ray"}))
+
+
+def test_an_audit_whose_process_dies_again_and_again_ends(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in the fourth run of a flow run: one more than are allowed.
+    monkeypatch.setattr(flow_module, "MOST_RUNS", 0)
+    with pytest.raises(WorkerDiedError, match=r"This audit was started 0 times, and its process died each time"):
+        audit_dataset(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out"))
+
+
+def test_a_deployed_run_takes_no_config_of_its_own(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path))
+    config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")
+    # Prefect's own way to say in a test that a run is a deployment's.
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
+    with pytest.raises(ConfigError, match="takes the name of a config below LABELAUDIT_CONFIGS, not a whole config"):
+        audit_dataset(config)
+
+
+def test_an_announcement_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(events, "get_client", lambda sync_client: SyncPrefectClient("http://127.0.0.1:9/api"))
+    event = events.published_event(FoundVersion("figs", "v1", "s3://figs/v1", "0" * 32, None), "figs", 1)
+    with pytest.raises(AnnouncementError, match=r"did not take the event of s3://figs/v1 \(ConnectError.*new-versions"):
+        events.post_event(event)
+
+
+def test_automations_need_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "none.toml"))
+    with pytest.raises(ConfigError, match=r"No Prefect API is configured\. Set PREFECT_API_URL"):
+        apply_automations_command("deployments/automations.yaml", None, as_json=False)
