@@ -24,12 +24,12 @@ FOLDS = 4
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("night"))
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    night = Cluster(tmp_path_factory.mktemp("night"))
     try:
-        yield cluster
+        yield night
     finally:
-        cluster.close()
+        night.close()
 
 
 def _config(cluster: Cluster) -> None:
@@ -49,6 +49,12 @@ def _published(cluster: Cluster, version: str) -> str | None:
     return manifests[0].removesuffix("/manifest.json") if manifests else None
 
 
+def _scheduled(cluster: Cluster, deployment: str) -> list[FlowRun]:
+    found = cluster.client.read_deployment_by_name(deployment)
+    runs = cluster.client.read_flow_runs(limit=200)
+    return [run for run in runs if run.deployment_id == found.id and run.state and run.state.is_scheduled()]
+
+
 def _audit_of(cluster: Cluster, version: str) -> FlowRun | None:
     return next((run for run in cluster.audits() if version in run.name), None)
 
@@ -63,7 +69,8 @@ def _fold_bytes(cluster: Cluster, folder: str) -> dict[str, str]:
     return {key.removeprefix(folder): tag for key, tag in cluster.objects("audits", f"{folder}/pred_probs").items()}
 
 
-def test_a_night(cluster: Cluster) -> None:
+def test_a_night(night: Cluster) -> None:
+    cluster = night
     seconds: dict[str, float] = {}
     started = time.monotonic()
 
@@ -79,6 +86,8 @@ def test_a_night(cluster: Cluster) -> None:
     cluster.deploy()
     deployments = {d.name for d in cluster.client.read_deployments()}
     assert deployments == {"nightly-digits", "on-publish", "sweep", "gpu"}
+    # A cron schedule makes runs: with other versions of SQLAlchemy it never did.
+    wait_for(lambda: _scheduled(cluster, "audit-dataset/nightly-digits"), seconds=60, what="for scheduled runs")
     lap("two deployments of everything")
 
     cluster.start_worker("labelaudit-cpu", "cpu-1")

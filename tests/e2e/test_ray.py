@@ -133,7 +133,7 @@ def test_two_folds_on_one_gpu(ray_cluster: Any, place: Path) -> None:
 def test_a_node_is_lost_in_the_middle_of_its_folds(
     ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _config(place, "lost", ray_cluster.address, kwargs={"seconds": 0.4})
+    config = _config(place, "lost", ray_cluster.address, kwargs={"seconds": 0.2})
     results: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: results.append(audit_dataset(config)))
     thread.start()

@@ -27,6 +27,8 @@ from labelaudit import schemas
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.errors import DatasetError, TrainingError
 from labelaudit.schemas import Status
+from labelaudit.steps.prepare import prepare
+from labelaudit.storage.manifest import dump_json
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +308,20 @@ def test_hostile_labels_stay_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<img src=x" not in page
     assert hostile in set(table(reference, "examples")["given_label"].to_pylist())
+
+
+def test_the_record_of_a_killed_run_stands(tmp_path: Path) -> None:
+    """Its time is that of the audit; what was decided is decided anew from the config."""
+    path = write_fruit(tmp_path / "fruit.parquet")
+    reference = prepare(settings(path, tmp_path / "out"))
+    record = tmp_path / "out" / reference.key
+    first = json.loads(record.read_bytes())
+    earlier = {**first, "created_at": "2020-01-01T00:00:00+00:00", "machine": {"cores": "1"}}
+    record.write_bytes(dump_json(earlier))
+    assert prepare(settings(path, tmp_path / "out", workers={"max_parallel": 1})).sha256 != reference.sha256
+    assert json.loads(record.read_bytes()) == earlier
+    # Somebody who may write there has the audit call another function.
+    foreign = {**earlier, "recipe": {**first["recipe"], "network": "os:system"}}
+    record.write_bytes(dump_json(foreign))
+    assert prepare(settings(path, tmp_path / "out")).sha256 == hashlib.sha256(record.read_bytes()).hexdigest()
+    assert json.loads(record.read_bytes())["recipe"] == first["recipe"]

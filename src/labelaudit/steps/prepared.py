@@ -59,10 +59,12 @@ class Prepared:
 
     def decisions(self) -> dict[str, Any]:
         """All that the audit's bytes depend on: the record without when, where and how it is run."""
-        told = {"created_at", "versions", "machine", "config"}
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in told}
+        # As JSON has it: what was read from a record holds lists where a fresh one holds tuples.
+        values: dict[str, Any] = json.loads(self.to_json())
+        for name in ("created_at", "versions", "machine"):
+            del values[name]
         deciding = ("dataset", "model", "training", "cross_validation", "detection", "report")
-        return {**kept, "config": {section: self.config.get(section) for section in deciding}}
+        return {**values, "config": {section: values["config"].get(section) for section in deciding}}
 
     def to_json(self) -> bytes:
         return dump_json(asdict(self))

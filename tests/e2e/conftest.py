@@ -1,0 +1,27 @@
+"""One installation for the tests of folds and of automations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster import ROOT, Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Deployed, with a worker for audits and two machines with a GPU each, as far as Prefect knows."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.deploy()
+        # A silent run is found after three heartbeats of 30 s, the shortest that Prefect allows.
+        quick = (ROOT / "deployments" / "automations.yaml").read_text().replace("540", "90")
+        (cluster.folder / "automations.yaml").write_text(quick)
+        cluster.call("labelaudit", "apply-automations", str(cluster.folder / "automations.yaml"))
+        cluster.start_worker("labelaudit-cpu", "cpu-1")
+        for name in ("gpu-1", "gpu-2"):
+            cluster.start_worker("labelaudit-gpu", name, "--limit", "1")
+        yield cluster
+    finally:
+        cluster.close()

@@ -1,0 +1,58 @@
+"""Audits of small datasets in a whole installation, whose folds train as long as a test needs."""
+
+from __future__ import annotations
+
+import yaml
+from prefect.client.schemas.objects import FlowRun
+
+from audits import fruit, write_fruit
+from cluster import Cluster, wait_for
+
+FOLDS = 3
+
+
+def write_config(cluster: Cluster, name: str, seconds: float, **sections: object) -> None:
+    """A config whose folds sleep for `seconds` in every batch."""
+    config = {
+        "dataset": {"name": name, "url": f"s3://datasets/{name}/{{version}}/", "ignore": ["true_label"]},
+        "model": {"network": "slow_nets:build", "kwargs": {"seconds": seconds}},
+        "training": {"epochs": 10, "learning_rate": 0.05, "batch_size": 32},
+        "cross_validation": {"folds": FOLDS},
+        "workers": {"kind": "work-pool"},
+        "output": {"url": "s3://audits"},
+        **sections,
+    }
+    (cluster.configs / f"{name}.yaml").write_text(yaml.safe_dump(config))
+
+
+def publish(cluster: Cluster, name: str, seconds: float, **sections: object) -> None:
+    """Publish version v1 of a dataset, whose event starts its audit."""
+    write_config(cluster, name, seconds, **sections)
+    data = write_fruit(cluster.folder / name / "fruit.parquet", fruit(rows=240))
+    cluster.call("labelaudit", "publish-version", name, str(data), "--version", "v1")
+
+
+def audits_of(cluster: Cluster, name: str) -> list[FlowRun]:
+    return [run for run in cluster.audits() if run.name.startswith(f"audit {name} ")]
+
+
+def audit_of(cluster: Cluster, name: str) -> FlowRun:
+    """The last audit of a dataset, when it has begun."""
+    run: FlowRun = wait_for(lambda: audits_of(cluster, name), what=f"for the audit of {name}")[-1]
+    return run
+
+
+def folds_of(cluster: Cluster, audit: FlowRun) -> list[FlowRun]:
+    return cluster.runs(f"labelaudit-audit-run:{audit.id}")
+
+
+def ended(cluster: Cluster, name: str) -> FlowRun:
+    """The last audit of a dataset, when it is over."""
+
+    def is_over() -> FlowRun | None:
+        run = audit_of(cluster, name)
+        return run if run.state is not None and run.state.is_final() else None
+
+    run = wait_for(is_over, what=f"for the end of the audit of {name}")
+    assert isinstance(run, FlowRun)
+    return run
