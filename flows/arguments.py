@@ -87,7 +87,13 @@ def referenced_config(reference: str) -> AuditConfig:
     Where the variable is set, whoever may start runs or post events chooses among the files there, and cannot
     bring a config, which may name code, of their own. Raises `ConfigError`.
     """
-    return config_from(config_url(reference))
+    url = config_url(reference)
+    if "://" not in url and not Path(url).is_file():
+        raise ConfigError(
+            f"There is no config {url}. Put the dataset's YAML file there, or set {CONFIGS_VARIABLE} in the "
+            "environment of the worker to the folder or URL that has it."
+        )
+    return config_from(url)
 
 
 def config_url(reference: str) -> str:
