@@ -3,15 +3,16 @@
     python benchmarks/growth.py                                    all cases, as a Markdown table
     python benchmarks/growth.py table-10k images-5k --plot growth.png
 
-Each case is written to a temporary folder and audited there in a process of its own, as the command line does
-it: 2 folds in worker processes, 1 epoch of training that a table needs at most a few of. Seconds are those of
-the steps; the start of the process is not in them. Memory is the most that the process, and its workers, held of
-what is not a page of a mapped file (`limits.memory` counts the same), looked at 50 times a second.
+Each case is written to a temporary folder and audited there in a process of its own, as the command line does it:
+2 folds in worker processes, 1 epoch for each network. Seconds are those of the steps; "train" has the start of the
+workers in it (mostly imports), the start of the audit's own process is in none. Memory is the most that the process
+and its workers held, without pages of mapped files, as `limits.memory` counts it; looked at 50 times a second.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import io
 import json
 import os
@@ -31,7 +32,6 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from PIL import Image
 
 from labelaudit.audit import DirectCaller, run_audit
@@ -232,7 +232,7 @@ def main() -> None:
     memory = psutil.virtual_memory().total / 2**30
     say(
         f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"torch {torch.__version__}; load before: {os.getloadavg()[0]:.1f}\n"
+        f"torch {importlib.metadata.version('torch')}; load before: {os.getloadavg()[0]:.1f}\n"
     )
     say(f"| case | {' | '.join(COLUMNS)} |")
     say(f"|---|{'---:|' * len(COLUMNS)}")
