@@ -37,6 +37,7 @@ from labelaudit.config import WorkersConfig
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import FoldReference, PreparedReference
+from labelaudit.steps.train import missing_folds
 from labelaudit.storage.layout import fold_record_key
 
 ATTEMPTS = 3
@@ -53,7 +54,7 @@ _MANY = 200
 def train_on_work_pool(
     reference: PreparedReference, prepared: Prepared, folds: list[int], workers: WorkersConfig, audit_run: UUID
 ) -> list[FoldReference]:
-    """Train each fold in a run of `workers.deployment`, and wait for all.
+    """Train each fold that is not committed yet in a run of `workers.deployment`, and wait for all.
 
     A run that failed or crashed, or whose heartbeats stopped, is followed by another one, `ATTEMPTS` in all.
     Raises `TrainingError` in the end where folds are still missing; those that were trained are kept.
@@ -61,7 +62,7 @@ def train_on_work_pool(
     with get_client(sync_client=True) as client:
         runs = _FoldRuns(client, reference, prepared, workers, audit_run)
         with _cancelled_together(client, audit_run):
-            runs.train(folds)
+            runs.train(missing_folds(reference, prepared, folds))
     return [FoldReference(fold, fold_record_key(prepared.dataset, prepared.training_key, fold)) for fold in folds]
 
 

@@ -98,6 +98,13 @@ def _fold_settings(prepared: Prepared, fold: int) -> dict[str, Any]:
     }
 
 
+def missing_folds(reference: PreparedReference, prepared: Prepared, folds: list[int]) -> list[int]:
+    """Those of the folds that are not committed yet."""
+    store = output_store(reference)
+    keys = {fold: fold_record_key(prepared.dataset, prepared.training_key, fold) for fold in folds}
+    return [fold for fold in folds if not is_committed(store, keys[fold])]
+
+
 def fold_seed(prepared: Prepared, fold: int) -> int:
     """Seed of one fold, 31 bits."""
     text = f"{prepared.config['training']['seed']}/{fold // prepared.folds}/{fold % prepared.folds}"
