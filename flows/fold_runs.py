@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,12 +24,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
-from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Crashed
 
+from flows.heartbeats import is_silent
 from flows.patience import patiently
 from flows.train_fold import REFUSED
 from labelaudit.config import WorkersConfig
@@ -43,9 +41,6 @@ from labelaudit.storage.layout import fold_record_key
 ATTEMPTS = 3
 BACKOFF_SECONDS = (5.0, 30.0)
 POLL_SECONDS = 2.0
-# Three heartbeats in a row must be missing: one may be lost when the server restarts.
-MISSED_HEARTBEATS = 3
-DEFAULT_HEARTBEAT_SECONDS = 180
 _LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
 # More than the folds and tries that a config can ask for.
 _MANY = 200
@@ -148,7 +143,7 @@ class _FoldRuns:
         runs = {run.id: run for run in found}
         for fold, run_id in list(self._running.items()):
             run = runs.get(run_id)
-            if run is not None and _is_silent(self._client, run):
+            if run is not None and is_silent(self._client, run):
                 silent: State[Any] = Crashed(message="Its heartbeats have stopped.")
                 patiently(self._client.set_flow_run_state, run.id, silent, force=True)
             elif run is None or (run.state is not None and run.state.is_final()):
@@ -183,22 +178,6 @@ def _cancelled_together(client: SyncPrefectClient, audit_run: UUID) -> Iterator[
     except BaseException:
         cancel_folds(audit_run)
         raise
-
-
-def _is_silent(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether a running run has missed its heartbeats: its machine or its process is gone."""
-    if run.state is None or not run.state.is_running():
-        return False
-    seconds = get_current_settings().flows.heartbeat_frequency or DEFAULT_HEARTBEAT_SECONDS
-    since = datetime.now(UTC) - timedelta(seconds=MISSED_HEARTBEATS * seconds)
-    if run.state.timestamp > since:
-        return False
-    wanted = EventFilter(
-        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
-        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-        occurred=EventOccurredFilter(since=since),
-    )
-    return patiently(client.read_events, filter=wanted, limit=1).total == 0
 
 
 def _live_runs(client: SyncPrefectClient, tags: list[str]) -> list[FlowRun]:

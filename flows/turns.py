@@ -12,7 +12,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
+from prefect.settings import get_current_settings
 
+from flows.heartbeats import is_silent
 from flows.patience import patiently
 from labelaudit.config import AuditConfig
 from labelaudit.steps.prepare import audited_name
@@ -28,9 +30,13 @@ WAIT_SECONDS = 120.0
 def dataset_turn(config: AuditConfig, audit_run: UUID) -> Iterator[None]:
     """Hold the dataset of `config` for this run; waits while another run holds it.
 
-    A concurrency limit of Prefect, named by dataset and output, of one slot. Two audits at once would do no
-    harm, but each would train the same folds.
+    A concurrency limit of Prefect, named by dataset and output, of one slot, whose lease ends a minute after
+    its holder is killed. Two audits at once would do no harm, but each would train the same folds.
     """
+    if get_current_settings().api.url is None:
+        # Prefect's temporary server is this process's own: nobody else could hold anything.
+        yield
+        return
     name = _limit_name(config)
     with get_client(sync_client=True) as client:
         patiently(client.upsert_global_concurrency_limit_by_name, name, 1)
@@ -78,7 +84,9 @@ def _is_held(client: SyncPrefectClient, name: str) -> bool:
         tags=FlowRunFilterTags(all_=[name]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])),
     )
-    return bool(patiently(client.read_flow_runs, flow_run_filter=wanted, limit=1))
+    holders = patiently(client.read_flow_runs, flow_run_filter=wanted)
+    # A killed run stays Running for ever, where no automation looks after it.
+    return any(not is_silent(client, run) for run in holders)
 
 
 def _mark(client: SyncPrefectClient, audit_run: UUID, name: str, *, is_holder: bool) -> None:

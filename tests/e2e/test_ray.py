@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from audits import audit, fold_bytes, fruit, settings, write_fruit
 from cluster import wait_for
+from flows import turns
 from flows.audit_dataset import audit_dataset
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError
@@ -152,7 +153,12 @@ def test_a_node_is_lost_in_the_middle_of_its_folds(
     ray_cluster.wait_for_nodes()
 
 
-def test_the_driver_is_killed_and_the_audit_run_again(ray_cluster: Any, place: Path) -> None:
+def test_the_driver_is_killed_and_the_audit_run_again(
+    ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The temporary server of tests ends no leases, so that the killed run is known by its silence alone.
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 10.0)
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     # Two at a time, so that some folds are done when the driver is killed, and some are not begun.
     config = _config(place, "driver", ray_cluster.address, kwargs={"seconds": 0.1}, workers={"max_parallel": 1})
     file = place / "driver.yaml"
@@ -163,7 +169,8 @@ def test_the_driver_is_killed_and_the_audit_run_again(ray_cluster: Any, place: P
     driver.kill()
     driver.wait()
     committed = {path.name: path.read_bytes() for path in (place / "driver").rglob("fold=*.json")}
-    result = audit_dataset(config)
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
+        result = audit_dataset(config)
     assert result["status"] == "published"
     after = {path.name: path.read_bytes() for path in (place / "driver").rglob("fold=*.json")}
     assert len(after) == FOLDS

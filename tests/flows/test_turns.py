@@ -13,9 +13,10 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.runtime import flow_run as current_run
+from prefect.states import Pending, Running
 
 from audits import settings
-from flows import turns
+from flows import heartbeats, turns
 from flows.turns import dataset_turn
 from labelaudit.config import AuditConfig
 
@@ -85,3 +86,23 @@ def test_a_held_slot_is_not_freed(
     assert log == ["in", "out", "in", "out"]
     assert "waiting for another audit of the same dataset" in caplog.text
     assert "is freed" not in caplog.text
+
+
+def test_a_killed_holder_is_known_by_its_silence(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run whose process was killed stays Running; nothing but its heartbeats tells."""
+    config = _config(tmp_path, "silent")
+    name = turns._limit_name(config)
+    client.upsert_global_concurrency_limit_by_name(name, 1)
+    client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=1))
+    killed = client.create_flow_run(take_turn, tags=[name])
+    client.set_flow_run_state(killed.id, Pending())
+    client.set_flow_run_state(killed.id, Running())
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 1.0)
+    # Two seconds without a sign are silence here.
+    monkeypatch.setattr(heartbeats, "DEFAULT_HEARTBEAT_SECONDS", 2 / 3)
+    log: list[str] = []
+    take_turn(config, log, lambda: None)
+    assert log == ["in", "out"]
+    assert "its slot is freed" in caplog.text
