@@ -22,7 +22,6 @@ from cluster import wait_for
 from flows import turns
 from flows.audit_dataset import audit_dataset
 from labelaudit.config import AuditConfig
-from labelaudit.errors import ConfigError
 from labelaudit.steps.references import AuditReference
 
 pytestmark = [
@@ -175,18 +174,3 @@ def test_the_driver_is_killed_and_the_audit_run_again(
     after = {path.name: path.read_bytes() for path in (place / "driver").rglob("fold=*.json")}
     assert len(after) == FOLDS
     assert {name: after[name] for name in committed} == committed
-
-
-def test_a_local_ray_without_the_gpus_is_refused(place: Path, client: SyncPrefectClient) -> None:
-    config = _config(place, "none", None)
-    with pytest.raises(ConfigError, match=r"workers\.gpus_per_fold is 1, but Ray on this machine has 0 GPUs"):
-        audit_dataset(config)
-
-
-def test_ray_on_this_machine(place: Path, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{place / 'modules'}:{os.environ.get('PYTHONPATH', '')}")
-    monkeypatch.syspath_prepend(str(place / "modules"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    config = _config(place, "local-ray", None, workers={"gpus_per_fold": 0})
-    reference = AuditReference(**audit_dataset(config))
-    assert fold_bytes(reference) == fold_bytes(_same_audit_here(config, place, monkeypatch))

@@ -1,0 +1,41 @@
+"""Ray on this machine alone, where no cluster runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.testing.utilities import prefect_test_harness
+
+from audits import audit, fold_bytes, settings, write_fruit
+from flows.audit_dataset import audit_dataset
+from labelaudit.errors import ConfigError
+from labelaudit.steps.references import AuditReference
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    # Ray leaves sockets and files to the end of the process.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[SyncPrefectClient]:
+    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
+        yield client
+
+
+def test_without_the_gpus_it_is_refused(client: SyncPrefectClient, tmp_path: Path) -> None:
+    config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", workers={"kind": "ray"})
+    with pytest.raises(ConfigError, match=r"workers\.gpus_per_fold is 1, but Ray on this machine has 0 GPUs"):
+        audit_dataset(config)
+
+
+def test_on_cpus(client: SyncPrefectClient, tmp_path: Path) -> None:
+    data = write_fruit(tmp_path / "fruit.parquet")
+    workers = {"kind": "ray", "gpus_per_fold": 0}
+    reference = AuditReference(**audit_dataset(settings(data, tmp_path / "ray", workers=workers)))
+    assert fold_bytes(reference) == fold_bytes(audit(settings(data, tmp_path / "here")))
