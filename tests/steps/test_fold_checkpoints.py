@@ -84,10 +84,8 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[b
 
 
 # In the middle of the first member, of the second, and at the first epoch of the last one.
-@pytest.mark.parametrize(
-    "last",
-    [pytest.param(5, marks=pytest.mark.slow), EPOCHS + 5, pytest.param(2 * EPOCHS + 1, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("last", [5, EPOCHS + 5, 2 * EPOCHS + 1])
 def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
     data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int
 ) -> None:
