@@ -183,16 +183,20 @@ class Cluster:
         found = self.client.read_events(filter=wanted, limit=1).events
         return str(found[0].resource.name) if found else ""
 
-    def look(self, folder: Path) -> None:
-        """Pictures of the server's pages, for people."""
+    def look(self) -> None:
+        """Pictures of the server's pages for people, into the folder LABELAUDIT_PICTURES where that is set."""
+        folder = os.environ.get("LABELAUDIT_PICTURES")
+        if not folder:
+            return
         audit = self.audits()[-1]
         pages = {"runs": "/runs", "audit": f"/runs/flow-run/{audit.id}", "deployments": "/deployments"}
         for name, page in pages.items():
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
                 view = browser.new_page(viewport={"width": 1400, "height": 1000})
-                view.goto(self.api_url.removesuffix("/api") + page, wait_until="networkidle")
-                view.screenshot(path=folder / f"{name}.png")
+                view.goto(self.api_url.removesuffix("/api") + page, wait_until="load")
+                view.wait_for_timeout(6000)
+                view.screenshot(path=Path(folder) / f"{name}.png")
                 browser.close()
 
     def log(self, name: str) -> str:

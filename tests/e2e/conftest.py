@@ -23,5 +23,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for name in ("gpu-1", "gpu-2"):
             cluster.start_worker("labelaudit-gpu", name, "--limit", "1")
         yield cluster
+        cluster.look()
     finally:
         cluster.close()
