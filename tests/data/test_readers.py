@@ -96,7 +96,7 @@ def test_image_files_are_read_as_they_are_taken(make_dataset, png, monkeypatch):
     monkeypatch.setattr(image_files, "MAX_BYTES_AT_ONCE", 2 * max(sizes.values()))
     read = image_files.read_images(source, sizes, [*sizes, None])
     assert next(read) == (png(0), "")
-    assert len(source.opened) == 2
+    assert set(source.opened) <= set(list(sizes)[:2])
     assert [data for data, _ in read] == [*map(png, (1, 2, 0, 1, 2)), None]
     assert sorted(source.opened) == sorted(sizes)
 
