@@ -84,6 +84,7 @@ class _FoldRuns:
         self._client = client
         self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
         self._deployment = workers.deployment
+        self._audited = f"{prepared.dataset} {prepared.version}"
         self._at_once = None if workers.max_parallel == "auto" else workers.max_parallel
         # By what they train, so that another run of the same audit finds them too.
         self._tags = [f"labelaudit-training:{prepared.training_key}", _audit_tag(audit_run)]
@@ -124,7 +125,7 @@ class _FoldRuns:
                 run_deployment,
                 self._deployment,
                 parameters={**self._parameters, "fold": fold},
-                flow_run_name=f"fold {fold}" + (f", try {self._attempts[fold]}" * (self._attempts[fold] > 1)),
+                flow_run_name=self._name(fold),
                 tags=self._tags,
                 timeout=0,
                 idempotency_key=f"{self._starter}-{fold}-{self._attempts[fold]}",
@@ -135,6 +136,10 @@ class _FoldRuns:
                 "(prefect deploy --all), or set workers.deployment."
             ) from error
         self._running[fold] = run.id
+
+    def _name(self, fold: int) -> str:
+        attempt = self._attempts[fold]
+        return f"fold {fold} of {self._audited}" + (f", try {attempt}" if attempt > 1 else "")
 
     def _ended(self) -> Iterator[tuple[int, FlowRun]]:
         """Folds whose runs are over, with these; those that gave no sign of life are made to be."""
