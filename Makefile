@@ -45,8 +45,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 # The image gets the very versions that were tested: its locks are held to the first one.
 lock:
-	$(COMPILE) --group dev --extra ray --extra kubernetes pyproject.toml -o requirements.lock
-	$(COMPILE) --extra ray --extra kubernetes -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(COMPILE) --group dev --extra ray --extra kubernetes --extra dashboard pyproject.toml -o requirements.lock
+	$(COMPILE) --extra ray --extra kubernetes --extra dashboard -c requirements.lock pyproject.toml -o docker/requirements.lock
 	$(COMPILE) --group image -o docker/build.lock
 
 clean:

@@ -42,6 +42,12 @@ class StorageUnavailableError(StorageError):
     transient = True
 
 
+class ReviewError(LabelauditError, ValueError):
+    """A verdict, or a file of verdicts, cannot be used."""
+
+    exit_code = 2
+
+
 class AnnouncementError(LabelauditError):
     """A dataset version is stored, but no Prefect API took the event that announces it."""
 
@@ -58,6 +64,12 @@ class WorkerDiedError(TrainingError):
     """The process that trained a fold ended without a result."""
 
     transient = True
+
+
+class GateFailedError(LabelauditError):
+    """The labels of a version are worse than the config's gate allows; its audit is published."""
+
+    exit_code = 3
 
 
 class Fault(StrEnum):

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 class Status(StrEnum):
@@ -22,6 +22,34 @@ class Status(StrEnum):
     UNLABELED = "unlabeled"
     UNREADABLE = "unreadable"
     DUPLICATE_ID = "duplicate_id"
+
+
+class Decision(StrEnum):
+    """What a person decided about the label of an example."""
+
+    WRONG = "wrong"  # and which label is right
+    FINE = "fine"
+    AMBIGUOUS = "ambiguous"
+
+
+class IssueChange(StrEnum):
+    """What became of a flag since the audit before. Every row that is or was flagged has exactly one."""
+
+    NEW = "new"  # flagged now; the row, its label or its content is new, or it was not scored before
+    FIXED = "fixed"  # not flagged any more under its new label
+    GONE = "gone"  # the flagged row was removed, its content replaced, or it is not scored any more
+    DISMISSED = "dismissed"  # a person judged it fine
+    PERSISTENT = "persistent"  # flagged before and now
+    FLAPPING = "flapping"  # flagged in one of both, with the same content and label
+
+
+class DataChange(StrEnum):
+    """What became of a row of the dataset since the version before."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    RELABELED = "relabeled"  # the same content under another label, or none
+    REPLACED = "replaced"  # other content, whatever its label
 
 
 def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
@@ -43,6 +71,8 @@ EXAMPLES = _schema(
     ("file", pa.string()),  # where the row was read, relative to the dataset's URL
     ("row", pa.int64()),  # its position in that file, from 0
     ("content_digest", pa.string()),  # of the input alone, without id and label
+    ("verdict", pa.string()),  # of a person, on this content and label: wrong, fine or ambiguous
+    ("right_label", pa.string()),  # according to a verdict of `wrong`
 )
 
 # Flagged rows, most doubtful first.
@@ -58,6 +88,8 @@ ISSUES = _schema(
     ("fold", pa.int16()),
     ("file", pa.string()),
     ("row", pa.int64()),
+    ("verdict", pa.string()),  # wrong or ambiguous; what was judged fine is not flagged
+    ("right_label", pa.string()),
 )
 
 # One row per class of the version, the most troubled first; rare classes last, with null measures.
@@ -98,6 +130,66 @@ FOLDS = _schema(
     ("threads", pa.int16()),
     ("seed", pa.int64()),
     ("sha256", pa.string()),  # of the fold's Parquet file
+)
+
+# Rows that changed since the predecessor, in the dataset or in what was found; in the order of example_id.
+# `_before` is the predecessor's; null where the row is in one of both only.
+CHANGES = _schema(
+    ("example_id", pa.string()),
+    ("issue_change", pa.string()),  # null where it was flagged neither before nor now
+    ("data_change", pa.string()),  # null where content and label are the same
+    ("given_label_before", pa.string()),
+    ("given_label", pa.string()),
+    ("status_before", pa.string()),
+    ("status", pa.string()),
+    ("label_score_before", pa.float64()),
+    ("label_score", pa.float64()),
+    ("is_label_issue_before", pa.bool_()),
+    ("is_label_issue", pa.bool_()),
+    ("verdict", pa.string()),
+)
+
+# One row per class of either audit, in class order.
+CLASS_CHANGES = _schema(
+    ("class_name", pa.string()),
+    ("examples_before", pa.int64()),
+    ("examples", pa.int64()),
+    ("label_issues_before", pa.int64()),
+    ("label_issues", pa.int64()),
+    ("label_noise_before", pa.float64()),
+    ("label_noise", pa.float64()),
+)
+
+# Of a dataset: the newest audit of each version, in the order in which versions were first audited; one row for
+# all classes together (class_name null), then one per class.
+TREND = _schema(
+    ("position", pa.int64()),  # of the version, from 1
+    ("version", pa.string()),
+    ("audit_id", pa.string()),
+    ("created_at", pa.timestamp("us", "UTC")),
+    ("class_name", pa.string()),
+    ("examples", pa.int64()),
+    ("scored", pa.int64()),
+    ("label_issues", pa.int64()),
+    ("error_rate", pa.float64()),  # estimated share of wrong labels; of a class its label_noise
+    ("gate", pa.string()),  # passed, warned, failed, or null where the config sets no limits
+)
+
+# One row per canary, in the order of example_id: a trusted row that got another label in a copy of the labels.
+CANARIES = _schema(
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("planted_label", pa.string()),
+    ("flip", pa.string()),  # random, or likely: the class that the models confuse it with most
+    ("label_score", pa.float64()),  # of the planted label
+    ("is_caught", pa.bool_()),
+)
+
+# What a person needs to see of a row, so that readers need not reach the dataset.
+PREVIEWS = _schema(
+    ("example_id", pa.string()),
+    ("media_type", pa.string()),  # image/png, image/jpeg, text/plain, or application/json: a table row's values
+    ("data", pa.binary()),
 )
 
 

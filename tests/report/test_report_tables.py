@@ -129,6 +129,8 @@ def test_issues_of_four_rows() -> None:
         "fold": 0,
         "file": "x.csv",
         "row": 10,
+        "verdict": None,
+        "right_label": None,
     }
     assert table["example_id"].to_pylist() == ["d", "a"]
 
@@ -237,4 +239,4 @@ def test_a_fold_that_is_lost_or_doubled(numbers: list[int]) -> None:
 
 def test_tables_are_written_and_read_with_their_version(tmp_path: Any) -> None:
     pq.write_table(examples_table(**ROWS), tmp_path / "examples.parquet")
-    assert pq.read_schema(tmp_path / "examples.parquet").metadata[b"schema_version"] == b"1"
+    assert pq.read_schema(tmp_path / "examples.parquet").metadata[b"schema_version"] == b"2"

@@ -82,7 +82,7 @@ def gallery_items(issues: pa.Table, previews: Sequence[Preview]) -> tuple[Galler
             f"gallery: {len(previews):,} previews for {len(issues):,} issues;"
             " pass the previews of the first issues, one each."
         )
-    names = [name for name in issues.column_names if name != "margin"]
+    names = [name for name in GalleryItem.__dataclass_fields__ if name != "preview"]
     records = issues.select(names).slice(0, len(previews)).to_pylist()
     return tuple(GalleryItem(**record, preview=preview) for record, preview in zip(records, previews, strict=True))
 

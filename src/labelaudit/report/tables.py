@@ -40,18 +40,30 @@ def examples_table(
     predicted: IntArray,
     label_score: FloatArray,
     is_label_issue: BoolArray,
+    verdicts: Names | None = None,
+    right_labels: Names | None = None,
 ) -> pa.Table:
     """All N rows of the version with the scores of the M scored ones: EXAMPLES, ordered by example_id.
 
     example_ids, given_labels (None where unlabeled), status, fold (-1 where not scored), files, rows
     and digests have N rows. scored_rows: (M,) positions of the scored ones in 0..N-1, each once. In
     their order: labels and predicted, (M,) class numbers; pred_probs, (M, K); label_score, (M,) in
-    0..1; is_label_issue, (M,). Score columns are null elsewhere.
+    0..1; is_label_issue, (M,). Score columns are null elsewhere. verdicts and right_labels, those of people, have
+    N rows; none where left out.
 
     Raises LabelauditError where lengths differ, or scored_rows are not the rows with status `scored`.
     """
     total, scored = len(example_ids), len(scored_rows)
-    every_row = {"given_labels": given_labels, "status": status, "fold": fold, "files": files}
+    verdicts = [None] * total if verdicts is None else verdicts
+    right_labels = [None] * total if right_labels is None else right_labels
+    every_row = {
+        "verdicts": verdicts,
+        "right_labels": right_labels,
+        "given_labels": given_labels,
+        "status": status,
+        "fold": fold,
+        "files": files,
+    }
     _check_lengths("examples", total, **every_row, rows=rows, digests=digests)
     scores = {"labels": labels, "predicted": predicted, "label_score": label_score}
     _check_lengths("examples", scored, **scores, pred_probs=pred_probs, is_label_issue=is_label_issue)
@@ -84,6 +96,8 @@ def examples_table(
         _strings(files),
         pa.array(np.asarray(rows, np.int64)),
         _strings(digests),
+        _strings(verdicts),
+        _strings(right_labels),
     ]
     return pa.table(columns, schema=EXAMPLES).sort_by("example_id")
 

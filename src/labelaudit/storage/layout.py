@@ -2,6 +2,10 @@
 
     dataset=<name>/latest.json
     dataset=<name>/version=<version>/audit=<audit_id>/…       published, manifest.json last
+    dataset=<name>/index.html, trend.parquet                  all audits, made anew by each publish
+    dataset=<name>/_audits/version=<version>/<audit_id>.json  the main figures of each published audit
+    dataset=<name>/_verdicts/<name>.json                      what people decided, append-only
+    dataset=<name>/_samples/<name>.json                       random samples that people judge, append-only
     dataset=<name>/_audited/<state>.json                      which audit a state of a version has
     dataset=<name>/_announced/<state>.json                    that a state of a version was announced
     dataset=<name>/_work/scans/<key>.json, .parquet           what a set of files was found to contain
@@ -14,7 +18,7 @@ Names that begin with an underscore are skipped by Hive-style readers.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MANIFEST = "manifest.json"
 CONDITIONS_PROBE = "_work/conditional-writes"
@@ -33,6 +37,40 @@ def dataset_folder(dataset: str) -> str:
 def latest_key(dataset: str) -> str:
     """Pointer to the newest published audit, replaced after its manifest is written."""
     return f"{dataset_folder(dataset)}/latest.json"
+
+
+def dataset_page_key(dataset: str) -> str:
+    """The static page of a dataset."""
+    return f"{dataset_folder(dataset)}/index.html"
+
+
+def trend_key(dataset: str) -> str:
+    return f"{dataset_folder(dataset)}/trend.parquet"
+
+
+def audit_records_folder(dataset: str) -> str:
+    """One small record per published audit: who wants to know all audits reads these."""
+    return f"{dataset_folder(dataset)}/_audits"
+
+
+def audit_record_key(dataset: str, version: str, audit_id: str) -> str:
+    return f"{audit_records_folder(dataset)}/{_part('version', version)}/{audit_id}.json"
+
+
+def verdicts_folder(dataset: str) -> str:
+    """What people decided; every decision is an object of its own, so that reviewers never meet."""
+    return f"{dataset_folder(dataset)}/_verdicts"
+
+
+def samples_folder(dataset: str) -> str:
+    """Random samples of rows that people judge, for an interval of the error rate."""
+    return f"{dataset_folder(dataset)}/_samples"
+
+
+def dataset_of(folder: str) -> str | None:
+    """The dataset whose folder has this name; None where it is none."""
+    name, equals, value = folder.partition("=")
+    return unquote(value) if equals and name == "dataset" else None
 
 
 def audited_key(dataset: str, state: str) -> str:

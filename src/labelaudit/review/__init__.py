@@ -1,0 +1,1 @@
+"""What people decide about labels, and what follows from it: in memory, no storage."""
