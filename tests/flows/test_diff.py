@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -160,6 +162,13 @@ def test_labels_obey_no_terminal(run: Command, tmp_path: Path) -> None:
     assert "fly\N{REPLACEMENT CHARACTER}[2J" in out
     assert "\x1b" not in out
     assert "\u202e" not in out
+
+
+def test_the_query_of_the_docs(run: Command, audits: list[AuditReference]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text()
+    (query,) = re.findall(r"^```sql\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    rows = duckdb.sql(query.replace("audits/dataset=fruit/version=v4", "out/dataset=insects/version=v2")).fetchall()
+    assert {row[0] for row in rows} == {"i041", "i052"}
 
 
 def test_audits_in_s3(run: Command, s3: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from contents import make_content
 
-from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, counted, report_of
+from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, report_of
 from labelaudit.report.page import render_page
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, ISSUES
 
@@ -67,7 +67,10 @@ def test_sentences() -> None:
     assert changes_in_words(loud)[-1] == "Held by the gate in between, and so no measure: v3, v4."
     many = changes(held_versions=[f"h{number}" for number in range(12)])
     assert changes_in_words(many)[-1].endswith("h9 and 2 more.")
-    assert counted({"new": 0}, "flagged rows") == "no flagged rows changed"
+    sorted_as_in_json = changes(issues=dict(sorted(changes()["issues"].items())))
+    assert changes_in_words(sorted_as_in_json) == changes_in_words(changes())
+    still = changes(issues=dict.fromkeys(changes()["issues"], 0), data=dict.fromkeys(changes()["data"], 0))
+    assert changes_in_words(still)[:2] == ["Since v2: nothing is or was flagged.", "Data: the same, row by row."]
 
 
 def test_nothing_to_compare_with() -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 from probabilities import audit_insects, insects
@@ -179,7 +180,13 @@ def test_probabilities_have_a_predecessor_too(tmp_path: Path) -> None:
     changes = _summary(second)["changes"]
     assert changes["issues"] == {"new": 2, "fixed": 2, "gone": 0, "dismissed": 0, "persistent": 2, "flapping": 0}
     assert changes["data"]["relabeled"] == 4
-    assert any("made elsewhere" in note for note in _summary(second)["notes"])
+    assert changes["notes"] == []
+    other = insects(wrong=(0, 10, 41, 52))
+    other.at[70, "pred_probs"] = np.array([0.9, 0.05, 0.05])
+    third = _summary(audit_insects(tmp_path, "v3", other))
+    assert third["changes"]["issues"]["flapping"] == 1
+    assert not any(third["changes"]["data"].values())
+    assert any("made elsewhere" in note for note in third["notes"])
 
 
 DAMAGES = {
