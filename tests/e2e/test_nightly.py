@@ -84,7 +84,7 @@ def test_a_night(night: Cluster) -> None:
     deployments = {d.name for d in cluster.client.read_deployments()}
     assert deployments == {"nightly-digits", "on-publish", "sweep", "gpu"}
     # A cron schedule makes runs: with other versions of SQLAlchemy it never did.
-    wait_for(lambda: _scheduled(cluster, "audit-dataset/nightly-digits"), seconds=60, what="for scheduled runs")
+    wait_for(lambda: _scheduled(cluster, "audit-dataset/nightly-digits"), seconds=150, what="for scheduled runs")
     lap("two deployments of everything")
 
     cluster.start_worker("labelaudit-cpu", "cpu-1")
