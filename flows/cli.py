@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 EPILOG = """\b
-Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 130 interrupted.
+Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 3 the gate failed
+(the audit is published), 130 interrupted.
 Credentials come from the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."""
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -130,6 +131,13 @@ def check(config: str, as_json: bool, **options: Any) -> None:
 @click.option("--version", "dataset_version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where the audit is published [labelaudit-reports].")
 @click.option("--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="A.B=VALUE",
+    multiple=True,
+    help="Set a config key of gate, report or storage, e.g. gate.max_flagged_share=0.1; may be repeated.",
+)
 @_json
 def detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you have already.

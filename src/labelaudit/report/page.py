@@ -68,7 +68,7 @@ class PageContent:
     status_counts: status -> rows, over all rows; estimated_error_rate: 0..1 of the scored rows;
     issue_count: flagged rows in all; issues: ISSUES, at least the first few hundred; gallery: the worst
     examples with previews, may be empty; notes: sentences for people; provenance: name -> value, in the
-    order in which it is shown.
+    order in which it is shown; canaries, gate: those of the summary.
     """
 
     dataset: str
@@ -85,6 +85,8 @@ class PageContent:
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[PublishedFile] = ()
+    canaries: Mapping[str, Any] | None = None
+    gate: Mapping[str, Any] | None = None
 
 
 def render_page(content: PageContent) -> str:

@@ -18,6 +18,7 @@ from labelaudit.report.tables import (
     issues_table,
 )
 from labelaudit.schemas import Status
+from labelaudit.steps.gate import with_gate
 from labelaudit.steps.gather import HEALTH, PRED_PROBS, read_pred_probs
 from labelaudit.steps.prepared import (
     Prepared,
@@ -53,6 +54,7 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
         "estimated_error_rate": found.error_rate,
         "notes": [*health["notes"], *found.notes, *_weak_model(labels, found)],
     }
+    files, findings = with_gate(prepared, rows, pred_probs, found, files, findings)
     return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
 
 

@@ -240,7 +240,7 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         dataset=name.name,
         version=name.version or examples.fingerprint[:12],
         fingerprint=examples.fingerprint,
-        audit_id=digest_of(examples.fingerprint, audited, package_version())[:12],
+        audit_id=digest_of(examples.fingerprint, audited, package_version(), *gate_parts(config))[:12],
         training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
         config=settings,
         columns=asdict(scanned.columns),
@@ -255,6 +255,12 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
     )
+
+
+def gate_parts(config: AuditConfig) -> list[dict[str, Any]]:
+    """What the gate adds to the id of an audit: other limits are another verdict, none leave the id as it is."""
+    limits = config.gate.limits()
+    return [{"gate": limits}] if limits else []
 
 
 def network_digest(config: AuditConfig) -> str | None:

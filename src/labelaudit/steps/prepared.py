@@ -63,7 +63,7 @@ class Prepared:
         values: dict[str, Any] = json.loads(self.to_json())
         for name in ("created_at", "versions", "machine"):
             del values[name]
-        deciding = ("dataset", "model", "training", "cross_validation", "detection", "report")
+        deciding = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
         return {**values, "config": {section: values["config"].get(section) for section in deciding}}
 
     def to_json(self) -> bytes:

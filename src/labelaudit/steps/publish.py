@@ -37,7 +37,9 @@ class Findings:
 
     issues: int
     estimated_error_rate: float
-    notes: tuple[str, ...]
+    notes: Sequence[str]
+    canaries: dict[str, Any] | None = None
+    gate: dict[str, Any] | None = None
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -106,6 +108,8 @@ def publish_audit(
         classes=tables["classes"],
         confusions=tables["confusions"],
         notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
     )
     content = PageContent(
         dataset=prepared.dataset,
@@ -120,6 +124,8 @@ def publish_audit(
         scores=score_histogram(tables["examples"]),
         gallery=gallery_items(tables["issues"], previews),
         notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
     )
@@ -157,7 +163,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         **{f"model: {name}": str(value) for name, value in recipe.items()},
         **{
             f"config: {section}": json.dumps(prepared.config[section], ensure_ascii=False)
-            for section in ("dataset", "training", "cross_validation", "detection")
+            for section in ("dataset", "training", "cross_validation", "detection", "gate")
             if section in prepared.config
         },
         "versions": ", ".join(f"{name} {version}" for name, version in prepared.versions.items()),
