@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -44,7 +45,7 @@ def with_gate(
         examples.labels[scored],
         pred_probs,
         found,
-        is_doubted=np.isin(examples.example_ids[scored], _judged_wrong(files["examples.parquet"])),
+        is_doubted=pd.Index(examples.example_ids[scored]).isin(_judged_wrong(files["examples.parquet"])),
         filter_by=prepared.config["detection"]["filter"],
         seed=CANARY_SEED,
     )
