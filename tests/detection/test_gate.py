@@ -119,8 +119,8 @@ def test_limits_by_class() -> None:
 @pytest.mark.parametrize(
     ("limits", "unknown", "why"),
     [
-        ({"max_new_issues": 0}, "new_issues", "there is no audit before to compare with"),
-        ({"max_new_issues_share": 0.0}, "new_issues", "there is no audit before to compare with"),
+        ({"max_new_issues": 0}, "new_issues", "no audit before was compared with"),
+        ({"max_new_issues_share": 0.0}, "new_issues", "no audit before was compared with"),
         ({"max_measured_error_rate": 0.0}, "measured_error_rate", "nobody judged a random sample of this version"),
         ({"min_canary_recall": 1.0}, "canary_recall", "too few rows can be trusted to plant errors"),
     ],

@@ -108,8 +108,8 @@ def plant_canaries(
     chosen = _within_bounds(labels[trusted], planted, flips, room, wanted)
     if any((flips[chosen] == flip).sum() < FEWEST for flip in wanted):
         return _none(
-            f"canaries: fewer than {FEWEST} rows of a kind can be trusted without touching more than a tenth of a class; "
-            "what share of planted errors is caught is not known"
+            f"canaries: fewer than {FEWEST} rows of a kind can be trusted without touching more than a tenth of a "
+            "class; what share of planted errors is caught is not known"
         )
     return _run(trusted[chosen], planted[chosen], flips[chosen], labels, pred_probs, filter_by)
 
@@ -157,7 +157,7 @@ def _random_labels(
     classes = np.flatnonzero(room)
     own = np.searchsorted(classes, labels)
     other = (draws % np.uint64(max(1, len(classes) - 1))).astype(np.int64)
-    shifted: npt.NDArray[np.int64] = classes[(other + (other >= own)) % max(1, len(classes))]
+    shifted: npt.NDArray[np.int64] = classes[other + (other >= own)]
     return shifted
 
 
@@ -180,7 +180,8 @@ def _within_bounds(
 ) -> npt.NDArray[np.int64]:
     """Positions of the first rows of each kind that leave every class within its bounds."""
     is_within = (_rank_among_equals(labels) < room[labels]) & (_rank_among_equals(planted) < room[planted])
-    return np.concatenate([np.flatnonzero(is_within & (flips == flip))[:number] for flip, number in wanted.items()])
+    chosen = [np.flatnonzero(is_within & (flips == flip))[:number] for flip, number in wanted.items()]
+    return np.concatenate(chosen).astype(np.int64)
 
 
 def _rank_among_equals(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -138,7 +138,7 @@ def _of_class(rule: str, class_name: str, limit: float, measures: Measures) -> R
 def _new_issues(limits: Limits, measures: Measures) -> list[Rule]:
     rules = []
     new = measures.new_issues
-    unknown = "there is no audit before to compare with"
+    unknown = "no audit before was compared with"
     if limits.max_new_issues is not None:
         name, most = "max_new_issues", limits.max_new_issues
         if new is None:

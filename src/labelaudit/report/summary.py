@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import SCHEMA_VERSION, Status
 
@@ -36,6 +37,7 @@ def summarize(
     notes: Sequence[str],
     canaries: Mapping[str, Any] | None = None,
     gate: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary for machines: plain JSON values only.
 
@@ -47,7 +49,8 @@ def summarize(
     examples (all rows), scored, issues, estimated_error_rate, health_score (1 - that rate), statuses
     (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
     of their tables), notes, canaries (what share of planted errors was caught; None where none could be
-    planted), gate (verdict, sentence, rules; None where the config sets no limits).
+    planted), gate (verdict, sentence, rules; None where the config sets no limits), changes (since the
+    audit before; None without one).
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
@@ -75,6 +78,7 @@ def summarize(
         "notes": list(notes),
         "canaries": canaries,
         "gate": gate,
+        "changes": None if changes is None else dict(changes),
     }
 
 
@@ -153,6 +157,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
             ],
         ),
         *_gate(summary.get("gate")),
+        *_bullets("Since the audit before", changes_in_words(summary["changes"]) if summary.get("changes") else []),
         *_section("Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary["statuses"].items()]),
         *_section(
             "Most frequent confusions",
@@ -169,9 +174,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
             ],
         ),
     ]
-    if summary["notes"]:
-        lines += ["", "## Notes", "", *(f"- {escape_markdown(note)}" for note in summary["notes"])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_bullets("Notes", summary["notes"])]) + "\n"
 
 
 def _gate(gate: Mapping[str, Any] | None) -> list[str]:
@@ -192,6 +195,10 @@ def escape_markdown(text: str) -> str:
     escaped = re.sub(r"^([-=]|\d+(?=\.))", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
     # A bare address becomes a link in most renderers; as entities its signs stay text.
     return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+def _bullets(title: str, sentences: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {escape_markdown(sentence)}" for sentence in sentences)] if sentences else []
 
 
 def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:

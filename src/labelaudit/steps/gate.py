@@ -125,7 +125,8 @@ def _verdict(prepared: Prepared, scored: int, classes: bytes, findings: Mapping[
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=canaries["recall"] if canaries else None,
         ),
-        has_predecessor=bool(changes),
+        # Also where its files could not be read any more, so that nothing was compared.
+        has_predecessor=prepared.predecessor is not None,
     )
     return asdict(gate) if gate else None
 
