@@ -186,8 +186,7 @@ def _within_bounds(
 
 def _rank_among_equals(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """How many equal values come before each."""
-    ranks: npt.NDArray[np.int64] = pd.Series(values).groupby(values).cumcount().to_numpy(np.int64)
-    return ranks
+    return np.asarray(pd.Series(values).groupby(values).cumcount(), dtype=np.int64)
 
 
 def _run(
