@@ -127,7 +127,7 @@ def test_a_flow_run_ends_as_gate_failed(client: SyncPrefectClient, tmp_path: Pat
     artifacts = client.read_artifacts(
         artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
     )
-    text = next(str(artifact.data) for artifact in artifacts if artifact.type == "markdown")
+    text = "".join(str(artifact.data) for artifact in artifacts if artifact.type == "markdown")
     assert "## Gate: failed" in text
 
     # Found as published, it fails again, and the event is the same one.
