@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 EPILOG = """\b
-Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 130 interrupted.
+Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 3 the gate failed
+(the audit is published), 130 interrupted.
 Credentials come from the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."""
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -130,6 +131,13 @@ def check(config: str, as_json: bool, **options: Any) -> None:
 @click.option("--version", "dataset_version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where the audit is published [labelaudit-reports].")
 @click.option("--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="A.B=VALUE",
+    multiple=True,
+    help="Set a config key of gate, report or storage, e.g. gate.max_flagged_share=0.1; may be repeated.",
+)
 @_json
 def detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you have already.
@@ -141,6 +149,34 @@ def detect(file: str, as_json: bool, **options: Any) -> None:
     from flows.detect import detect_command
 
     detect_command(file, options, as_json)
+
+
+@cli.command()
+@click.argument("before", metavar="A")
+@click.argument("now", metavar="B")
+@click.option(
+    "--dataset", metavar="URL|CONFIG", help="A and B are versions of this dataset: …/dataset=NAME, or a config."
+)
+@click.option("--output", metavar="FILE", help="Write all rows that changed to a Parquet file.")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=0), help="New issues that are listed.")
+@_json
+def diff(before: str, now: str, as_json: bool, **options: Any) -> None:
+    """Say what changed from audit A to audit B of a dataset.
+
+    By stable example ids: flagged rows that are new, fixed, gone, dismissed, persistent or flapping; rows that were
+    added, removed, relabeled or replaced; and whether anything but the data changed (config, packages).
+
+    \b
+      labelaudit diff audits/dataset=fruit/version=v2/audit=0a1b… audits/dataset=fruit/version=v3/audit=2c3d…
+      labelaudit diff audits/dataset=fruit/version=v2 audits/dataset=fruit/version=v3
+      labelaudit diff v2 v3 --dataset audits/dataset=fruit
+      labelaudit diff v2 v3 --dataset audit.yaml
+
+    Of a version the newest audit counts. Nothing is trained or published.
+    """
+    from flows.diff import diff_command
+
+    diff_command(before, now, options, as_json)
 
 
 @cli.command("publish-version")

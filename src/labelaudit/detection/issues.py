@@ -64,16 +64,11 @@ def find_issues(
     Raises:
         ConfigError: unknown filter.
     """
-    if filter_by not in FILTERS:
-        raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        is_label_issue = filter.find_label_issues(labels, pred_probs, filter_by=filter_by, n_jobs=1)
+        is_label_issue = flag_issues(labels, pred_probs, filter_by=filter_by)
         joint = count.estimate_joint(labels, pred_probs)
         health_score = float(dataset.overall_label_health_score(labels, pred_probs, verbose=False))
-    # cleanlab leaves a copy of all probabilities in its module; it would live as long as the process.
-    vars(filter).pop("pred_probs_by_class", None)
-    vars(filter).pop("prune_count_matrix_cols", None)
     label_score = rank.get_self_confidence_for_each_label(labels, pred_probs).astype(np.float64)
     flagged = np.flatnonzero(is_label_issue)
     suggested = np.full(len(labels), -1, dtype=np.int64)
@@ -90,6 +85,19 @@ def find_issues(
         health_score=health_score,
         notes=_notes(caught, labels, class_names),
     )
+
+
+def flag_issues(
+    labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], *, filter_by: str
+) -> npt.NDArray[np.bool_]:
+    """(M,) bool: the flags of `find_issues` alone, with cleanlab's warnings. Raises `ConfigError`: unknown filter."""
+    if filter_by not in FILTERS:
+        raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
+    flags: npt.NDArray[np.bool_] = filter.find_label_issues(labels, pred_probs, filter_by=filter_by, n_jobs=1)
+    # cleanlab leaves a copy of all probabilities in its module; it would live as long as the process.
+    vars(filter).pop("pred_probs_by_class", None)
+    vars(filter).pop("prune_count_matrix_cols", None)
+    return flags
 
 
 def _most_probable_other(labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
