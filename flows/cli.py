@@ -143,6 +143,34 @@ def detect(file: str, as_json: bool, **options: Any) -> None:
     detect_command(file, options, as_json)
 
 
+@cli.command()
+@click.argument("before", metavar="A")
+@click.argument("now", metavar="B")
+@click.option(
+    "--dataset", metavar="URL|CONFIG", help="A and B are versions of this dataset: …/dataset=NAME, or a config."
+)
+@click.option("--output", metavar="FILE", help="Write all rows that changed to a Parquet file.")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=0), help="New issues that are listed.")
+@_json
+def diff(before: str, now: str, as_json: bool, **options: Any) -> None:
+    """Say what changed from audit A to audit B of a dataset.
+
+    By stable example ids: flagged rows that are new, fixed, gone, dismissed, persistent or flapping; rows that were
+    added, removed, relabeled or replaced; and whether anything but the data changed (config, packages).
+
+    \b
+      labelaudit diff audits/dataset=fruit/version=v2/audit=0a1b… audits/dataset=fruit/version=v3/audit=2c3d…
+      labelaudit diff audits/dataset=fruit/version=v2 audits/dataset=fruit/version=v3
+      labelaudit diff v2 v3 --dataset audits/dataset=fruit
+      labelaudit diff v2 v3 --dataset audit.yaml
+
+    Of a version the newest audit counts. Nothing is trained or published.
+    """
+    from flows.diff import diff_command
+
+    diff_command(before, now, options, as_json)
+
+
 @cli.command("publish-version")
 @click.argument("config")
 @click.argument("source", type=click.Path(exists=True))

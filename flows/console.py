@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from labelaudit.report.changes import counted
 from labelaudit.schemas import Status
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.publish import load_summary
@@ -67,6 +68,9 @@ def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
     say(click.style(summary["verdict"], bold=True))
     for note in summary["notes"]:
         say(f"  note: {note}")
+    if summary.get("changes"):
+        version, issues = summary["changes"]["predecessor"]["version"], summary["changes"]["issues"]
+        say(f"  since {version}: {counted(issues, 'flagged rows')}")
     for pair in summary["confusions"][:3]:
         say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
     if audit.status == "already_published":

@@ -18,6 +18,7 @@ from labelaudit.report.tables import (
     issues_table,
 )
 from labelaudit.schemas import Status
+from labelaudit.steps.compare import compare_with_predecessor
 from labelaudit.steps.gather import HEALTH, PRED_PROBS, read_pred_probs
 from labelaudit.steps.prepared import (
     Prepared,
@@ -48,12 +49,14 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
     labels = rows.examples.labels[rows.scored]
     found = find_issues(labels, pred_probs, class_names, filter_by=prepared.config["detection"]["filter"])
     files = audit_tables(prepared, rows, pred_probs, found, health)
+    compared = compare_with_predecessor(store, prepared, files)
     findings = {
         "issues": int(found.is_label_issue.sum()),
         "estimated_error_rate": found.error_rate,
-        "notes": [*health["notes"], *found.notes, *_weak_model(labels, found)],
+        "notes": [*compared.notes, *health["notes"], *found.notes, *_weak_model(labels, found)],
+        "changes": compared.changes,
     }
-    return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
+    return store_files(store, prepared.work_folder, {**files, **compared.files, FINDINGS: dump_json(findings)})
 
 
 def _weak_model(labels: np.ndarray, found: LabelIssues) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from labelaudit.detection.issues import find_issues
 from labelaudit.detection.out_of_fold import row_digests
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status, pred_probs_schema
+from labelaudit.steps.compare import compare_with_predecessor, find_predecessor
 from labelaudit.steps.detect import audit_tables
 from labelaudit.steps.prepare import audited_name, machine, package_version, package_versions
 from labelaudit.steps.prepared import Prepared, Rows, commit_record, parquet_bytes
@@ -70,15 +71,19 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     published = existing_audit(store, prepared)
     if published is not None:
         return published
+    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
     # Of two runs at once, both write the files of the one whose record stands.
     prepared = Prepared.from_json(commit_record(store, prepared))
     found = find_issues(examples.labels[scored], pred_probs, loaded.class_names, filter_by=config.detection.filter)
     files = audit_tables(prepared, rows, pred_probs, found, {"folds": []})
+    compared = compare_with_predecessor(store, prepared, files)
+    files |= compared.files
     files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)
     findings = Findings(
         issues=int(found.is_label_issue.sum()),
         estimated_error_rate=found.error_rate,
-        notes=(*loaded.notes, *notes, *found.notes),
+        notes=(*compared.notes, *loaded.notes, *notes, *found.notes),
+        changes=compared.changes,
     )
     return publish_audit(store, prepared, files, findings, previews=())
 
@@ -205,6 +210,8 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows) -> Prepared:
         versions=package_versions(),
         machine=machine(),
         rows_sha256="",
+        code=None,
+        predecessor=None,
     )
 
 

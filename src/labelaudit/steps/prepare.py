@@ -9,7 +9,7 @@ import io
 import os
 import platform
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from labelaudit.data.folds import assign_folds
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.schemas import SCHEMA_VERSION, Status
+from labelaudit.steps.compare import find_predecessor
 from labelaudit.steps.inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.steps.references import PreparedReference
@@ -75,6 +76,7 @@ def prepare(config: AuditConfig) -> PreparedReference:
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
     prepared = _decide(config, name, scanned, rows, recipe)
+    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
     record = commit_record(store, prepared)
     return PreparedReference(
@@ -254,6 +256,8 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         versions=package_versions(),
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
+        code=trained["code"],
+        predecessor=None,
     )
 
 

@@ -44,6 +44,8 @@ class Prepared:
     versions: dict[str, str]  # of the packages that matter
     machine: dict[str, str]
     rows_sha256: str
+    code: str | None  # digest of a user's own network and local weights
+    predecessor: dict[str, Any] | None  # labelaudit.steps.compare.Predecessor
 
     @property
     def work_folder(self) -> str:
@@ -58,10 +60,10 @@ class Prepared:
         return self.statuses[Status.SCORED]
 
     def decisions(self) -> dict[str, Any]:
-        """All that the audit's bytes depend on: the record without when, where and how it is run."""
+        """All that the audit's findings depend on: the record without when, after what, where and how it is run."""
         # As JSON has it: what was read from a record holds lists where a fresh one holds tuples.
         values: dict[str, Any] = json.loads(self.to_json())
-        for name in ("created_at", "versions", "machine"):
+        for name in ("created_at", "versions", "machine", "predecessor"):
             del values[name]
         deciding = ("dataset", "model", "training", "cross_validation", "detection", "report")
         return {**values, "config": {section: values["config"].get(section) for section in deciding}}

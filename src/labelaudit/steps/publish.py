@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.report.changes import changes_content
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items, text_excerpt, thumbnail, unusual_columns
 from labelaudit.report.page import PageContent, PublishedFile, render_page
@@ -22,8 +23,9 @@ from labelaudit.steps.detect import FINDINGS
 from labelaudit.steps.inputs import load_images, load_table_inputs, load_texts, open_inputs
 from labelaudit.steps.prepared import Prepared, Rows, load_file, load_prepared, load_rows, output_store
 from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
+from labelaudit.steps.site import rebuild_site, record_audit
 from labelaudit.storage import manifest
-from labelaudit.storage.layout import MANIFEST, audited_key, latest_key, published_fold_key
+from labelaudit.storage.layout import MANIFEST, audit_record_key, audited_key, latest_key, published_fold_key
 from labelaudit.storage.manifest import dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import Store
 
@@ -38,6 +40,7 @@ class Findings:
     issues: int
     estimated_error_rate: float
     notes: tuple[str, ...]
+    changes: dict[str, Any] | None = None  # labelaudit.steps.compare; None without a predecessor
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -78,11 +81,16 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
 
 
 def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
-    """The audit, when it is published already; its pointer is mended in case a kill came before it."""
-    if manifest.read_manifest(store, prepared.audit_folder) is None:
+    """The audit, when it is published already; what comes after its manifest is mended in case a kill came before."""
+    found = manifest.read_manifest(store, prepared.audit_folder)
+    if found is None:
         return None
     _point_to(store, prepared)
     summary = read_json(store, f"{prepared.audit_folder}/{SUMMARY}")
+    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
+        classes = _table(store.read(f"{prepared.audit_folder}/classes.parquet"))
+        record_audit(store, prepared.audit_folder, found.audit, summary, classes)
+    rebuild_site(store, prepared.dataset)
     return _audit_reference(store, prepared, summary, status="already_published")
 
 
@@ -106,6 +114,7 @@ def publish_audit(
         classes=tables["classes"],
         confusions=tables["confusions"],
         notes=findings.notes,
+        changes=findings.changes,
     )
     content = PageContent(
         dataset=prepared.dataset,
@@ -122,15 +131,18 @@ def publish_audit(
         notes=findings.notes,
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
+        changes=changes_content(findings.changes, tables),
     )
     published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
     audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
     decided = {
         name: getattr(prepared, name)
-        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "versions", "machine")
+        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
     }
     manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
     _point_to(store, prepared)
+    record_audit(store, prepared.audit_folder, {**audit, **decided}, summary, tables["classes"])
+    rebuild_site(store, prepared.dataset)
     return _audit_reference(store, prepared, summary, status="published")
 
 
