@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -24,8 +24,8 @@ ROWS = 200
 VERSIONS = ("2026-01-05", "20260106", "candidate/7 %")
 
 
-def audit(folder: Path, output: Path, version: str, wrong: int) -> None:
-    """Audit ROWS rows with certain probabilities, of which the first labels are wrong."""
+def audit(folder: Path, output: Path, version: str, wrong: int) -> int:
+    """Audit ROWS rows with certain probabilities, of which the first labels are wrong; how many are flagged."""
     right = np.arange(ROWS) % 2
     given = right.copy()
     given[:wrong] = 1 - given[:wrong]
@@ -35,21 +35,28 @@ def audit(folder: Path, output: Path, version: str, wrong: int) -> None:
     frame.assign(pred_probs=list(pred_probs)).to_parquet(folder / "oof.parquet")
     dataset = {"url": str(folder / "oof.parquet"), "name": "fruit", "version": version}
     config = build_config({"dataset": dataset, "output": {"url": str(output)}})
-    audit_probabilities(config, ExternalProbabilities(dataset["url"], "label", "id", "pred_probs"))
+    return audit_probabilities(config, ExternalProbabilities(dataset["url"], "label", "id", "pred_probs")).issues
+
+
+class Published(NamedTuple):
+    output: Path
+    flagged: list[int]  # of each version
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("dashboards")
-    for version, wrong in zip(VERSIONS, (30, 20, 10), strict=True):
-        audit(folder, folder / "audits", version, wrong)
+    wrong = (30, 20, 10)
+    flagged = [audit(folder, folder / "audits", version, w) for version, w in zip(VERSIONS, wrong, strict=True)]
     # The same version once more, which replaces the audit before; and one that is being published.
-    audit(folder, folder / "audits", VERSIONS[1], 24)
+    flagged[1] = audit(folder, folder / "audits", VERSIONS[1], 24)
     unfinished = next((folder / "audits").glob("dataset=*/version=*/audit=*"))
     copy = unfinished.parent / "audit=0123456789ab"
     copy.mkdir()
     (copy / "issues.parquet").write_bytes((unfinished / "issues.parquet").read_bytes())
-    return folder / "audits"
+    assert len(set(flagged)) == len(flagged)
+    assert min(flagged) > 0
+    return Published(folder / "audits", flagged)
 
 
 def statements(file: str, **urls: str) -> str:
@@ -60,26 +67,25 @@ def statements(file: str, **urls: str) -> str:
 
 
 @pytest.fixture
-def sql(output: Path) -> duckdb.DuckDBPyConnection:
+def sql(published: Published) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    connection.execute(statements("duckdb.sql", audits=str(output)))
+    connection.execute(statements("duckdb.sql", audits=str(published.output)))
     return connection
 
 
-def test_views_show_the_newest_audit_of_each_version(sql: duckdb.DuckDBPyConnection) -> None:
+def test_views_show_the_newest_audit_of_each_version(sql: duckdb.DuckDBPyConnection, published: Published) -> None:
     versions = sql.sql("SELECT version, position, label_issues, is_newest FROM labelaudit_versions ORDER BY position")
-    assert versions.fetchall() == [
-        (VERSIONS[0], 1, 30, False),
-        (VERSIONS[1], 2, 24, False),
-        (VERSIONS[2], 3, 10, True),
-    ]
-    issues = sql.sql("SELECT version, count(*), min(rank) FROM labelaudit_issues GROUP BY ALL ORDER BY 2 DESC")
-    assert issues.fetchall() == [(VERSIONS[0], 30, 1), (VERSIONS[1], 24, 1), (VERSIONS[2], 10, 1)]
+    numbered = enumerate(zip(VERSIONS, published.flagged, strict=True), start=1)
+    assert versions.fetchall() == [(version, place, count, place == 3) for place, (version, count) in numbered]
+    issues = sql.sql("SELECT version, count(*), min(rank) FROM labelaudit_issues GROUP BY ALL")
+    assert {version: count for version, count, first in issues.fetchall() if first == 1} == dict(
+        zip(VERSIONS, published.flagged, strict=True)
+    )
     examples = sql.sql("SELECT count(*), count(DISTINCT version) FROM labelaudit_examples").fetchall()
     assert examples == [(3 * ROWS, 3)]
     classes = sql.sql("SELECT class_name, sum(label_issues) FROM labelaudit_classes GROUP BY ALL ORDER BY 1").fetchall()
     assert [name for name, _ in classes] == list(CLASSES)
-    assert sum(count for _, count in classes) == 64
+    assert sum(count for _, count in classes) == sum(published.flagged)
 
 
 def as_grafana_asks(query: str) -> str:
@@ -93,10 +99,10 @@ def test_every_panel_of_grafana_shows_something(sql: duckdb.DuckDBPyConnection, 
     for target in panel["targets"]:
         query = as_grafana_asks(target["rawSql"])
         assert "$" not in query
-        found = sql.sql(query).df()
+        found = sql.sql(query).to_arrow_table()
         assert len(found) > 0
         if target["format"] == 0:
-            assert list(found.columns) == ["time", "metric", "value"]
+            assert found.column_names == ["time", "metric", "value"]
             assert len(found) == len(VERSIONS)
 
 
