@@ -194,7 +194,7 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows) -> Prepared:
     settings = config.model_dump(mode="json")
     decided = [fingerprint, settings["detection"], settings["report"], package_version(), *gate_parts(config)]
     return Prepared(
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=name.version or fingerprint[:12],
         fingerprint=fingerprint,

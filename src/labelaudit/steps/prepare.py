@@ -238,7 +238,7 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
     audited = {**trained, "detection": settings["detection"], "report": settings["report"]}
     statuses = Counter(str(status) for status in examples.status)
     return Prepared(
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=name.version or examples.fingerprint[:12],
         fingerprint=examples.fingerprint,
