@@ -85,6 +85,7 @@ class PageContent:
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[PublishedFile] = ()
+    review: Mapping[str, Any] | None = None  # labelaudit.report.reviewed.review_section
 
 
 def render_page(content: PageContent) -> str:

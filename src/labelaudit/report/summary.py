@@ -34,6 +34,7 @@ def summarize(
     classes: pa.Table,
     confusions: pa.Table,
     notes: Sequence[str],
+    review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary for machines: plain JSON values only.
 
@@ -44,7 +45,7 @@ def summarize(
     Keys: schema_version, audit_url, dataset, version, fingerprint, status, verdict (one sentence),
     examples (all rows), scored, issues, estimated_error_rate, health_score (1 - that rate), statuses
     (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
-    of their tables), notes.
+    of their tables), notes, review (`labelaudit.review.known.Known.findings`).
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
@@ -70,6 +71,7 @@ def summarize(
         "classes": classes.slice(0, TOP).to_pylist(),
         "confusions": flagged_pairs.to_pylist(),
         "notes": list(notes),
+        "review": review,
     }
 
 

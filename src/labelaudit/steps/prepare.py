@@ -23,8 +23,10 @@ from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
+from labelaudit.review.known import Known
 from labelaudit.schemas import SCHEMA_VERSION, Status
 from labelaudit.steps.inputs import cache_key, decoding_key, input_shape, scan
+from labelaudit.steps.known import known_sha256, read_known, store_known
 from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.steps.references import PreparedReference
 from labelaudit.storage.cache import Cache
@@ -74,8 +76,10 @@ def prepare(config: AuditConfig) -> PreparedReference:
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
-    prepared = _decide(config, name, scanned, rows, recipe)
+    known = read_known(store, name.name)
+    prepared = _decide(config, name, scanned, rows, recipe, known)
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
+    store_known(store, prepared, known)
     record = commit_record(store, prepared)
     return PreparedReference(
         dataset_url=source.url,
@@ -222,7 +226,9 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     store.write(scan_record_key(dataset, key), dump_json(record))
 
 
-def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe) -> Prepared:
+def _decide(
+    config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe, known: Known
+) -> Prepared:
     examples = rows.examples
     settings = config.model_dump(mode="json")
     trained = {
@@ -235,12 +241,15 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
     }
     audited = {**trained, "detection": settings["detection"], "report": settings["report"]}
     statuses = Counter(str(status) for status in examples.status)
+    # The key of training does not depend on it: an audit after a review trains nothing.
+    review = known_sha256(known)
+    reviewed = () if review is None else (review,)
     return Prepared(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         dataset=name.name,
         version=name.version or examples.fingerprint[:12],
         fingerprint=examples.fingerprint,
-        audit_id=digest_of(examples.fingerprint, audited, package_version())[:12],
+        audit_id=digest_of(examples.fingerprint, audited, package_version(), *reviewed)[:12],
         training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
         config=settings,
         columns=asdict(scanned.columns),
@@ -254,6 +263,7 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         versions=package_versions(),
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
+        review_sha256=review,
     )
 
 

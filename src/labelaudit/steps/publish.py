@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items, text_excerpt, thumbnail, unusual_columns
 from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
@@ -38,6 +39,7 @@ class Findings:
     issues: int
     estimated_error_rate: float
     notes: tuple[str, ...]
+    review: dict[str, Any] | None = None
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -106,6 +108,7 @@ def publish_audit(
         classes=tables["classes"],
         confusions=tables["confusions"],
         notes=findings.notes,
+        review=findings.review,
     )
     content = PageContent(
         dataset=prepared.dataset,
@@ -122,6 +125,7 @@ def publish_audit(
         notes=findings.notes,
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
+        review=review_section(findings.review, tables["examples"]),
     )
     published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
     audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
