@@ -23,6 +23,7 @@ class Judgement(NamedTuple):
     right_label: str | None = None  # with `wrong` alone
     place: str = ""  # where it stands in a file, such as "line 7"
     given_label: str | None = None  # as the person saw it, where known: must be the audit's
+    problem: str | None = None  # what is wrong with how it is written
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _says(verdict: Verdict | None) -> tuple[Decision | None, str | None]:
 
 
 def _problem(judgement: Judgement, rows: Mapping[str, AuditedRow], class_names: Collection[str]) -> str | None:
+    if judgement.problem:
+        return judgement.problem
     row = rows.get(judgement.example_id)
     if row is None:
         return f"{judgement.example_id!r} is no scored row of this audit"

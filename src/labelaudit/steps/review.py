@@ -65,7 +65,7 @@ def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: in
         (FLAGGED, flagged, table["was_flagged"]),
         (UNFLAGGED, unflagged, pc.invert(table["was_flagged"])),
     ):
-        strata.append(draw(name, _judged(table.filter(mask)), count, seed))
+        strata.append(draw(name, judged_rows(table.filter(mask)), count, seed))
     sample = Sample(now(), audit.version, audit.audit_id, audit.fingerprint, seed, tuple(strata))
     store_sample(audit.store, audit.dataset, sample)
     return sample
@@ -83,7 +83,7 @@ def status(audit: PublishedAudit) -> dict[str, Any]:
     rows = audit.table("examples", ["example_id", "content_digest", "given_label"])
     marks = known.marks(*(rows[name].to_pylist() for name in ("example_id", "content_digest", "given_label")))
     table = scored_table(audit)
-    judged = [known.decisions.get(row) for row in _judged(table.filter(table["was_flagged"]))]
+    judged = [known.decisions.get(row) for row in judged_rows(table.filter(table["was_flagged"]))]
     dismissed = sum(decided is not None and decided.verdict == Decision.FINE for decided in judged)
     differing = disagreements(verdicts)
     return {
@@ -116,7 +116,7 @@ def audited_rows(audit: PublishedAudit, example_ids: Sequence[str]) -> dict[str,
     table = scored_table(audit)
     table = table.filter(pc.is_in(table["example_id"], pa.array(example_ids, pa.string())))
     flags = table["was_flagged"].to_pylist()
-    return {row.example_id: AuditedRow(row, flag) for row, flag in zip(_judged(table), flags, strict=True)}
+    return {row.example_id: AuditedRow(row, flag) for row, flag in zip(judged_rows(table), flags, strict=True)}
 
 
 def class_names(audit: PublishedAudit) -> list[str]:
@@ -129,7 +129,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _judged(table: pa.Table) -> list[Judged]:
+def judged_rows(table: pa.Table) -> list[Judged]:
+    """What verdicts are about, of each row of a table with these columns."""
     columns = (table[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
     return [Judged(*row) for row in zip(*columns, strict=True)]
 
