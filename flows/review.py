@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from flows.console import say
 from labelaudit.errors import ReviewError
 from labelaudit.report.summary import percent
 from labelaudit.steps.published import PublishedAudit, open_audit
@@ -26,8 +25,8 @@ def sample_command(target: str, options: Mapping[str, Any], as_json: bool) -> No
     _write(output, sample_file(audit, sample, output.name, options["format"]))
     strata = {stratum.name: {"rows": stratum.rows, "sampled": len(stratum.sampled)} for stratum in sample.strata}
     for name, stratum in strata.items():
-        say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
-    say("Judge from the top: the rows before the first gap are what the error rate is measured on.")
+        _say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
+    _say("Judge from the top: the rows before the first gap are what the error rate is measured on.")
     _finish({"output": str(output), "seed": sample.seed, **strata}, audit, as_json, str(output))
 
 
@@ -49,7 +48,7 @@ def import_command(target: str, file: str, options: Mapping[str, Any], as_json: 
         raise ReviewError(f"{file} cannot be read: {error.strerror}.") from error
     judgements = read_filled(data, Path(file).name, options["format"])
     stored = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
-    say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
+    _say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
     _finish({"read": len(judgements), "stored": stored}, audit, as_json, str(stored))
 
 
@@ -58,7 +57,7 @@ def status_command(target: str, as_json: bool) -> None:
     audit = open_audit(target)
     facts = status(audit)
     for line in _status_lines(facts):
-        say(line)
+        _say(line)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
 
@@ -116,6 +115,11 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise ReviewError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _say(line: str) -> None:
+    # flows.console has the same, but imports training and detection, which take seconds.
+    click.echo(line, err=True)
 
 
 def _finish(facts: Mapping[str, Any], audit: PublishedAudit, as_json: bool, line: str) -> None:
