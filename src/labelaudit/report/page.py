@@ -86,6 +86,7 @@ class PageContent:
     canaries: Mapping[str, Any] | None = None
     gate: Mapping[str, Any] | None = None
     changes: ChangesContent | None = None
+    review: Mapping[str, Any] | None = None  # labelaudit.report.reviewed.review_section
 
 
 def render_page(content: PageContent) -> str:

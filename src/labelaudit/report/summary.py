@@ -38,6 +38,7 @@ def summarize(
     canaries: Mapping[str, Any] | None = None,
     gate: Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
+    review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary for machines: plain JSON values only.
 
@@ -50,7 +51,7 @@ def summarize(
     (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
     of their tables), notes, canaries (what share of planted errors was caught; None where none could be
     planted), gate (verdict, sentence, rules; None where the config sets no limits), changes (since the
-    audit before; None without one).
+    audit before; None without one), review (`labelaudit.review.known.Known.findings`).
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
@@ -79,6 +80,7 @@ def summarize(
         "canaries": canaries,
         "gate": gate,
         "changes": None if changes is None else dict(changes),
+        "review": review,
     }
 
 

@@ -17,6 +17,7 @@ from labelaudit.report.changes import changes_content
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items, text_excerpt, thumbnail, unusual_columns
 from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
@@ -43,6 +44,7 @@ class Findings:
     changes: dict[str, Any] | None = None  # labelaudit.steps.compare; None without a predecessor
     canaries: dict[str, Any] | None = None  # labelaudit.steps.gate, and so the gate
     gate: dict[str, Any] | None = None
+    review: dict[str, Any] | None = None  # labelaudit.review.known.Known.findings
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -119,6 +121,7 @@ def publish_audit(
         canaries=findings.canaries,
         gate=findings.gate,
         changes=findings.changes,
+        review=findings.review,
     )
     content = PageContent(
         dataset=prepared.dataset,
@@ -138,6 +141,7 @@ def publish_audit(
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
         changes=changes_content(findings.changes, tables),
+        review=review_section(findings.review, tables["examples"]),
     )
     published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
     audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
