@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from labelaudit.report.changes import counted
+from labelaudit.report.changes import counted_issues
 from labelaudit.schemas import Status
 from labelaudit.steps.gate import broken_rules, gate_failure
 from labelaudit.steps.prepared import Prepared
@@ -76,8 +76,7 @@ def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
     for note in summary["notes"]:
         say(f"  note: {note}")
     if summary.get("changes"):
-        version, issues = summary["changes"]["predecessor"]["version"], summary["changes"]["issues"]
-        say(f"  since {version}: {counted(issues, 'flagged rows')}")
+        say(f"  since {summary['changes']['predecessor']['version']}: {counted_issues(summary['changes'])}")
     for pair in summary["confusions"][:3]:
         say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
     if audit.status == "already_published":

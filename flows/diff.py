@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import click
 
@@ -75,4 +76,4 @@ def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, 
 
 def _plain(text: str) -> str:
     """Text of a dataset without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if category(sign).startswith("C") else sign for sign in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
@@ -67,8 +68,8 @@ def changes_in_words(changes: Mapping[str, Any]) -> list[str]:
     """Sentences about `changes` of a summary; that not only the data changed comes first."""
     version = changes["predecessor"]["version"]
     sentences = [changes["warning"]] if changes["warning"] else []
-    sentences.append(f"Since {_name(version)}: {counted(changes['issues'], 'flagged rows')}.")
-    sentences.append(f"Data: {counted(changes['data'], 'rows')}.")
+    sentences.append(f"Since {_name(version)}: {counted_issues(changes)}.")
+    sentences.append(f"Data: {counted_data(changes)}.")
     pairs = changes["relabeled"][:PAIRS_IN_WORDS]
     if pairs:
         sentences.append(f"Most relabeled: {', '.join(map(_pair, pairs))}.")
@@ -77,10 +78,14 @@ def changes_in_words(changes: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def counted(counts: Mapping[str, int], what: str) -> str:
-    """`12 new, 88 fixed`; `no flagged rows changed` where all is zero."""
-    shown = [f"{rows:,} {name}" for name, rows in counts.items() if rows]
-    return ", ".join(shown) if shown else f"no {what} changed"
+def counted_issues(changes: Mapping[str, Any]) -> str:
+    """`12 new, 88 fixed`, or that nothing is or was flagged."""
+    return _counted(changes["issues"], IssueChange) or "nothing is or was flagged"
+
+
+def counted_data(changes: Mapping[str, Any]) -> str:
+    """`50 removed, 160 relabeled`, or that the data is the same."""
+    return _counted(changes["data"], DataChange) or "the same, row by row"
 
 
 def held_in_words(changes: Mapping[str, Any]) -> str:
@@ -122,6 +127,10 @@ def report_of(audit_url: str) -> str:
     """Address of another audit's page of the same dataset, relative to this audit's."""
     folders = "/".join(audit_url.split("/")[-2:])
     return f"../../{quote(folders, safe='/=')}/report.html"
+
+
+def _counted(counts: Mapping[str, int], kind: type[StrEnum]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in kind if counts[name])
 
 
 def _count_row(name: str, counts: Mapping[str, int], meaning: str) -> dict[str, Any]:

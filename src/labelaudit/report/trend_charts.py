@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from labelaudit.report.charts import GIVEN, INK, MUTED, PANEL, POINTS_PER_INCH, STYLE, SUGGESTED, inline_svg, shortened
 from labelaudit.report.trend import AuditEntry
 
-WIDTH, HEIGHT = 860, 300
+WIDTH, HEIGHT = 580, 230
 # More versions than this: a line without dots.
 DOTS = 60
 # Versions named under the picture, and characters of a name.
-NAMES, NAME_COLUMNS = 9, 12
+NAMES, NAME_COLUMNS = 7, 12
 FAILED = "failed"
 # A line in a table cell, in units of its own; of its dots half of one stays inside.
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_MARGIN = 120, 26, 3
@@ -32,16 +32,17 @@ def trend_chart(entries: Sequence[AuditEntry]) -> Markup:
     places = np.arange(len(entries))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / POINTS_PER_INCH, HEIGHT / POINTS_PER_INCH))
-        axes = figure.add_axes((0.06, 0.17, 0.92, 0.70))
+        axes = figure.add_axes((0.075, 0.11, 0.91, 0.74))
         scored = np.array([max(entry.scored, 1) for entry in entries])
         series = [
-            ("flagged", np.array([entry.issues for entry in entries]) / scored, SUGGESTED, 1.4),
-            ("estimated wrong", np.array([entry.error_rate for entry in entries]), GIVEN, 2.2),
+            ("estimated wrong", np.array([entry.error_rate for entry in entries]), GIVEN, "-"),
+            # On top and with gaps: both lines are often close.
+            ("flagged", np.array([entry.issues for entry in entries]) / scored, SUGGESTED, "--"),
         ]
         top = max(0.001, max(float(values.max()) for _, values, _, _ in series)) * 1.15
         held = np.array([entry.gate == FAILED for entry in entries])
-        for _, values, colour, width in series:
-            _draw_line(axes, places, values, held, colour, width)
+        for _, values, colour, style in series:
+            _draw_line(axes, places, values, held, colour, style)
         for number, entry in enumerate(entries):
             if number and entry.changed_settings:
                 axes.axvline(number - 0.5, color=MUTED, linewidth=1, linestyle=(0, (1, 3)))
@@ -52,7 +53,7 @@ def trend_chart(entries: Sequence[AuditEntry]) -> Markup:
         axes.set_yticks(ticks, [f"{100 * tick:.3g}\N{NO-BREAK SPACE}%" for tick in ticks])
         named = np.unique(np.linspace(0, len(entries) - 1, min(NAMES, len(entries))).round().astype(int))
         axes.set_xticks(named, [f"@{number}@" for number in range(len(named))])
-        _draw_legend(axes, [(name, colour) for name, _, colour, _ in reversed(series)])
+        _draw_legend(axes, [(name, colour) for name, _, colour, _ in series])
         return inline_svg(figure, "trend", [shortened(entries[number].version, NAME_COLUMNS) for number in named])
 
 
@@ -85,17 +86,17 @@ def _draw_line(
     values: npt.NDArray[np.float64],
     held: npt.NDArray[np.bool_],
     colour: str,
-    width: float,
+    style: str,
 ) -> None:
-    axes.plot(places, values, color=colour, linewidth=width)
+    axes.plot(places, values, style, color=colour, linewidth=1.8)
     if len(places) <= DOTS:
-        axes.plot(places[~held], values[~held], "o", color=colour, markersize=6, clip_on=False)
-    axes.plot(places[held], values[held], "o", markerfacecolor=PANEL, markeredgecolor=colour, markersize=6.5,
+        axes.plot(places[~held], values[~held], "o", color=colour, markersize=5, clip_on=False)
+    axes.plot(places[held], values[held], "o", markerfacecolor=PANEL, markeredgecolor=colour, markersize=6,
               clip_on=False)  # fmt: skip
 
 
 def _draw_legend(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     for number, (name, colour) in enumerate(names):
-        left = 0.0 if number == 0 else 0.2
+        left = 0.005 + 0.25 * number
         axes.plot([left], [1.09], "o", color=colour, markersize=6, transform=axes.transAxes, clip_on=False)
-        axes.text(left + 0.014, 1.09, name, transform=axes.transAxes, color=INK, va="center", clip_on=False)
+        axes.text(left + 0.02, 1.09, name, transform=axes.transAxes, color=INK, va="center", clip_on=False)

@@ -156,7 +156,7 @@ def describe_changes(
         "relabeled": [pair._asdict() for pair in relabeled_pairs(result.changes)[:TOP_PAIRS]],
         "changed_settings": as_records(changed),
         "warning": _warning(changed, before.audit["version"], result),
-        "notes": [*result.notes, *_made_elsewhere(before, changed)],
+        "notes": [*result.notes, *_made_elsewhere(before, changed, result)],
     }
 
 
@@ -170,9 +170,10 @@ def prepared_values(prepared: Prepared) -> dict[str, Any]:
     return {name: getattr(prepared, name) for name in ("config", "columns", "recipe", "versions", "code")}
 
 
-def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting]) -> list[str]:
+def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:
+    """Why rows may flap between audits of probabilities, as far as it is known."""
     both = deciding(before.audit)["kind"] == PROBABILITIES and all(setting.setting != "kind" for setting in changed)
-    return [MADE_ELSEWHERE] if both else []
+    return [MADE_ELSEWHERE] if both and result.issues[IssueChange.FLAPPING] else []
 
 
 def _warning(changed: list[ChangedSetting], version: str, result: Comparison) -> str | None:

@@ -73,7 +73,7 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
         if name.endswith(".parquet"):
             files[name] = load_file(store, detected, name)
     findings = json.loads(load_file(store, detected, FINDINGS))
-    findings["notes"] = (*prepared.columns["guesses"], *findings["notes"])
+    findings["notes"] = (*findings["notes"], *prepared.columns["guesses"])
     worst = _table(files["issues.parquet"]).slice(0, prepared.config["report"]["examples"])
     with open_inputs(reference, prepared) as folder:
         previews = _previews(prepared, load_rows(reference, prepared), worst, folder)

@@ -15,7 +15,7 @@ from labelaudit.storage.layout import audit_records_folder, dataset_folder, data
 from labelaudit.storage.store import Store
 
 # Each round sees all records that were written before it; whoever writes one later makes the page anew.
-MOST_ROUNDS = 5
+MOST_ROUNDS = 20
 RECORDED_CLASS_COLUMNS = ["class_name", "status", "examples", "label_issues", "label_noise"]
 
 
