@@ -38,7 +38,8 @@ def _worse(frame: pd.DataFrame) -> pd.DataFrame:
 def _config(folder: Path, version: str, frame: pd.DataFrame) -> AuditConfig:
     data = write_fruit(folder / f"{version}.parquet", frame)
     named = {"name": "fruit", "version": version}
-    return settings(data, folder / "out", dataset=named, gate=LIMITS, cross_validation={"folds": 2})
+    quick = {"cross_validation": {"folds": 2}, "workers": {"max_parallel": 1}}
+    return settings(data, folder / "out", dataset=named, gate=LIMITS, **quick)
 
 
 @pytest.fixture
