@@ -23,6 +23,7 @@ from flows.audit_dataset import audit_dataset
 from flows.cli import main
 from labelaudit.config import AuditConfig
 from labelaudit.errors import GateFailedError
+from labelaudit.steps.discover import find_versions, unaudited
 
 LIMITS = {"max_flagged_share": 0.1, "max_new_issues": 5}
 
@@ -37,7 +38,8 @@ def _worse(frame: pd.DataFrame) -> pd.DataFrame:
 def _config(folder: Path, version: str, frame: pd.DataFrame) -> AuditConfig:
     data = write_fruit(folder / f"{version}.parquet", frame)
     named = {"name": "fruit", "version": version}
-    return settings(data, folder / "out", dataset=named, gate=LIMITS, cross_validation={"folds": 2})
+    quick = {"cross_validation": {"folds": 2}, "workers": {"max_parallel": 1}}
+    return settings(data, folder / "out", dataset=named, gate=LIMITS, **quick)
 
 
 @pytest.fixture
@@ -133,6 +135,7 @@ def test_a_flow_run_ends_as_gate_failed(client: SyncPrefectClient, tmp_path: Pat
     # Found as published, it fails again, and the event is the same one.
     with pytest.raises(GateFailedError):
         audit_dataset(config)
+    assert unaudited(config, find_versions(config)) == [], "a held version is not announced again"
     for _ in range(100):
         if found := _gate_events(client, "v2"):
             break
@@ -150,6 +153,24 @@ def test_a_flow_run_ends_as_gate_failed(client: SyncPrefectClient, tmp_path: Pat
     names = {event.event for event in client.read_events(filter=ended, limit=50).events}
     assert "prefect.flow-run.GateFailed" in names
     assert "prefect.flow-run.Failed" not in names, "the alert of runs that failed stays silent"
+
+
+def test_exit_code_3_of_a_flow_run(
+    client: SyncPrefectClient,
+    command: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    audit(_config(tmp_path, "v1", fruit()))
+    config = _config(tmp_path, "v2", _worse(fruit()))
+    published = audit(config)
+    (tmp_path / "audit.yaml").write_text(config.model_dump_json())
+    monkeypatch.setenv("PREFECT_API_URL", str(client.api_url))
+    code, out, err = command("run", tmp_path / "audit.yaml")
+    assert code == 3
+    assert "This is a run of the flow audit-dataset at" in err
+    assert out == f"{published.audit_url}\n"
+    assert "error: fruit version v2: The gate failed" in err
 
 
 def test_a_server_that_takes_no_event_changes_nothing(
