@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from labelaudit.review.measures import error_rate, measure, precision, progress
+from labelaudit.review.measures import JUDGED_START, error_rate, measure, precision, progress
 from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum
 from labelaudit.review.verdicts import Judged, Verdict, newest
 from labelaudit.schemas import Decision
@@ -48,13 +49,25 @@ def test_ambiguous_rows_count_apart() -> None:
     assert found["with_ambiguous"]["high"] >= found["high"]
 
 
-def test_what_is_judged_behind_a_gap_does_not_count() -> None:
-    found = error_rate(make_sample(), judged(F, None, W, F, W))
-    assert found is not None
-    assert [stratum["judged"] for stratum in found["strata"]] == [1, 2]
-    assert found["estimate"] == 0.9 / 2
+def test_a_small_sample_counts_when_all_of_it_is_judged() -> None:
+    assert error_rate(make_sample(), judged(F, None, W, F, W)) is None
     assert error_rate(make_sample(), judged(W, W, W, None, W)) is None
-    assert [stratum["judged"] for stratum in progress(make_sample(), judged(W, W, W, None, W))] == [3, 0]
+    assert [stratum["judged"] for stratum in progress(make_sample(), judged(F, None, W, F, W))] == [1, 2]
+
+
+def test_of_a_large_sample_a_long_start_counts_and_nothing_behind_a_gap() -> None:
+    rows = tuple(Judged(f"i{number}", "c0", "bee") for number in range(50))
+    sample = Sample("2026-01-01", "v1", "a1", "f", 0, (SampledStratum(FLAGGED, 60, rows),))
+
+    def rate(count: int) -> dict[str, Any] | None:
+        # What was judged behind the gap, all wrong, was perhaps chosen.
+        behind = [make_verdict(row.example_id, W) for row in rows[count + 1 :]]
+        return error_rate(sample, newest([*(make_verdict(row.example_id, F) for row in rows[:count]), *behind]))
+
+    assert rate(JUDGED_START - 1) is None
+    found = rate(JUDGED_START)
+    assert found is not None
+    assert (found["estimate"], found["strata"][0]["judged"]) == (0, JUDGED_START)
 
 
 def test_precision_is_of_flags_alone() -> None:

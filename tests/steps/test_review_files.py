@@ -65,17 +65,20 @@ def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
 
 
 def test_a_sample_out_and_verdicts_in(audit: PublishedAudit) -> None:
-    sample = draw_sample(audit, flagged=8, unflagged=30, seed=0)
+    sample = draw_sample(audit, flagged=8, unflagged=60, seed=0)
     data = sample_file(audit, sample, "sample.csv")
     rows = rows_of(data)
     # Nothing that tells flagged rows from others.
     assert list(rows[0]) == ["example_id", "given_label", "verdict", "right_label", "file", "row"]
     assert [row["example_id"] for row in rows] == [row.example_id for row in sample.shuffled()]
-    judge(audit, read_filled(filled(as_csv(rows[:20])), "sample.csv"), reviewer="ann")
+    # Judged from the top until all that is flagged has been seen.
+    end = max(position for position, row in enumerate(rows) if row["example_id"] in WRONG) + 1
+    assert 28 <= end < 68
+    judge(audit, read_filled(filled(as_csv(rows[:end])), "sample.csv"), reviewer="ann")
     found = status(audit)
-    assert sum(stratum["judged"] for stratum in found["sample"]["strata"]) == 20
+    assert sum(stratum["judged"] for stratum in found["sample"]["strata"]) == end
     assert found["error_rate"]["low"] <= 8 / 120 <= found["error_rate"]["high"]
-    assert rows_of(sample_file(audit, sample, "sample.csv")) == rows[20:]
+    assert rows_of(sample_file(audit, sample, "sample.csv")) == rows[end:]
 
 
 def test_verdicts_of_the_whole_dataset(audit: PublishedAudit) -> None:

@@ -26,7 +26,11 @@ def review_section(review: Mapping[str, Any] | None, examples: pa.Table) -> dict
     shown = ["example_id", "given_label", "right_label", "label_score", "file", "row"]
     return {
         "figures": [*_counts(review), *_precision(review["precision"]), *_error_rate(review["error_rate"])],
-        "sentences": [*_about_precision(review["precision"]), *_about_error_rate(review["error_rate"])],
+        "sentences": [
+            *_about_precision(review["precision"]),
+            *_about_error_rate(review["error_rate"]),
+            "The estimates at the top and of the classes are the detector's and take no account of verdicts.",
+        ],
         "known_wrong": wrong.select(shown).slice(0, KNOWN_WRONG_ROWS).to_pylist(),
         "known_wrong_count": len(wrong),
     }
@@ -61,8 +65,8 @@ def _about_precision(precision: Mapping[str, Any] | None) -> list[str]:
         return []
     text = (
         f"Measured precision: of {precision['wrong'] + precision['fine']:,} flagged rows judged wrong or fine so far, "
-        f"{precision['wrong']:,} were wrong ({precision['ambiguous']:,} ambiguous ones left out). It rests on all that "
-        "people chose to look at, often the worst first, so it may be too high for the rest."
+        f"{precision['wrong']:,} were wrong ({precision['ambiguous']:,} ambiguous ones left out). It rests on every "
+        "flag that was judged, and people often begin with the worst: for the rest it may be too high."
     )
     random = precision["random"]
     if random is not None:
@@ -83,7 +87,7 @@ def _about_error_rate(rate: Mapping[str, Any] | None) -> list[str]:
         text += f" With the ambiguous ones it is {percent(wide['estimate'])} ({_limits(wide)})."
     if not rate["same_version"]:
         text += f" The sample was drawn from version {rate['version']}, whose rows or labels were not the same as here."
-    return [text, "The estimated error rate at the top is the detector's and takes no account of verdicts."]
+    return [text]
 
 
 def _limits(interval: Mapping[str, Any]) -> str:

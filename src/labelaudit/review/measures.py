@@ -11,11 +11,16 @@ from labelaudit.review.sampling import FLAGGED, Sample, SampledStratum
 from labelaudit.review.verdicts import Judged, Verdict
 from labelaudit.schemas import Decision
 
+# Of a sample that is not judged to its end, so many rows must be. Rows that were judged for another reason, such as
+# the worst flags, may by chance stand at the beginning of the random order, where nobody has begun with the sample;
+# the start then ends at the first row that nobody cared for, and is no random one. So long it hardly gets by chance.
+JUDGED_START = 20
+
 
 def measure(verdicts: Mapping[Judged, Verdict], samples: Iterable[Sample]) -> dict[str, Any]:
     """`precision` and `error_rate` of all that was judged so far; None where nothing was.
 
-    verdicts: those of `newest`. Of the samples the newest counts in which each stratum has a start that was judged.
+    verdicts: those of `newest`. Of the samples the newest counts of which enough is judged.
     """
     measured, rate = None, None
     for sample in sorted(samples, key=_age, reverse=True):
@@ -37,13 +42,14 @@ def precision(verdicts: Iterable[Verdict]) -> dict[str, Any] | None:
 
 
 def error_rate(sample: Sample, verdicts: Mapping[Judged, Verdict]) -> dict[str, Any] | None:
-    """Share of wrong labels among the scored rows of the sampled audit; None while a stratum has no verdict.
+    """Share of wrong labels among the scored rows of the sampled audit; None while too few are judged.
 
+    Of each stratum all that was drawn must be judged, or a start of at least `JUDGED_START` rows.
     `estimate`, `low` and `high` count the verdicts of `wrong` alone; `with_ambiguous` the ambiguous ones too.
     """
     judged = [_counts(stratum.judged(verdicts)) for stratum in sample.strata]
     strict = _interval(sample.strata, judged, "wrong")
-    if strict is None:
+    if strict is None or not all(map(_is_enough, sample.strata, judged)):
         return None
     wide = _interval(sample.strata, judged, "wrong", "ambiguous")
     return {
@@ -78,6 +84,10 @@ def _precisions(verdicts: Mapping[Judged, Verdict], sample: Sample | None) -> di
     counts = _counts(verdict for stratum in flagged for verdict in stratum.judged(verdicts))
     interval = wilson(counts["wrong"], counts["wrong"] + counts["fine"])
     return {**reviewed, "random": None if interval is None else {**interval._asdict(), **counts}}
+
+
+def _is_enough(stratum: SampledStratum, counts: dict[str, int]) -> bool:
+    return sum(counts.values()) >= min(len(stratum.sampled), JUDGED_START)
 
 
 def _interval(strata: Sequence[SampledStratum], judged: Sequence[dict[str, int]], *what: str) -> Interval | None:
