@@ -65,7 +65,8 @@ class PageContent:
     status_counts: status -> rows, over all rows; estimated_error_rate: 0..1 of the scored rows;
     issue_count: flagged rows in all; issues: ISSUES, at least the first few hundred; gallery: the worst
     examples with previews, may be empty; notes: sentences for people; provenance: name -> value, in the
-    order in which it is shown; changes: since the audit before, None without one.
+    order in which it is shown; canaries, gate: those of the summary; changes: since the audit before, None
+    without one.
     """
 
     dataset: str
@@ -82,7 +83,10 @@ class PageContent:
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[PublishedFile] = ()
+    canaries: Mapping[str, Any] | None = None
+    gate: Mapping[str, Any] | None = None
     changes: ChangesContent | None = None
+    review: Mapping[str, Any] | None = None  # labelaudit.report.reviewed.review_section
 
 
 def render_page(content: PageContent) -> str:

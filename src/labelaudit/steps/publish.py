@@ -17,6 +17,7 @@ from labelaudit.report.changes import changes_content
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items, text_excerpt, thumbnail, unusual_columns
 from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
@@ -39,8 +40,11 @@ class Findings:
 
     issues: int
     estimated_error_rate: float
-    notes: tuple[str, ...]
+    notes: Sequence[str]
     changes: dict[str, Any] | None = None  # labelaudit.steps.compare; None without a predecessor
+    canaries: dict[str, Any] | None = None  # labelaudit.steps.gate, and so the gate
+    gate: dict[str, Any] | None = None
+    review: dict[str, Any] | None = None  # labelaudit.review.known.Known.findings
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -115,7 +119,10 @@ def publish_audit(
         classes=tables["classes"],
         confusions=tables["confusions"],
         notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
         changes=findings.changes,
+        review=findings.review,
     )
     content = PageContent(
         dataset=prepared.dataset,
@@ -130,9 +137,12 @@ def publish_audit(
         scores=score_histogram(tables["examples"]),
         gallery=gallery_items(tables["issues"], previews),
         notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
         changes=changes_content(findings.changes, tables),
+        review=review_section(findings.review, tables["examples"]),
     )
     published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
     audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
@@ -170,7 +180,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         **{f"model: {name}": str(value) for name, value in recipe.items()},
         **{
             f"config: {section}": json.dumps(prepared.config[section], ensure_ascii=False)
-            for section in ("dataset", "training", "cross_validation", "detection")
+            for section in ("dataset", "training", "cross_validation", "detection", "gate")
             if section in prepared.config
         },
         "versions": ", ".join(f"{name} {version}" for name, version in prepared.versions.items()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.steps.history import AuditRecord, newest_of_versions, read_history
-from labelaudit.storage.layout import MANIFEST, dataset_of
+from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
 from labelaudit.storage.manifest import read_checked, read_json
 from labelaudit.storage.store import Store
 
 # What people copy from a browser or a log in place of the folder.
-FILES_OF_PEOPLE = ("report.html", "summary.json", MANIFEST)
+FILES_OF_PEOPLE = ("report.html", "index.html", "summary.json", MANIFEST)
 SHOWN_VERSIONS = 10
 
 
@@ -27,8 +27,8 @@ SHOWN_VERSIONS = 10
 class PublishedAudit:
     """An audit in storage. `audit` holds what its manifest says: dataset, version, audit_id, config, versions, …"""
 
-    store: Store
-    folder: str  # below the store's URL; empty where that is the audit's own
+    store: Store  # at the output URL
+    folder: str  # below it; empty where the audit lies apart from a dataset, and the store is at its own folder
     audit: dict[str, Any]
     sha256: dict[str, str]  # by file name
 
@@ -36,15 +36,34 @@ class PublishedAudit:
     def url(self) -> str:
         return self.store.url_of(self.folder)
 
-    def table(self, name: str, schema: pa.Schema) -> pa.Table:
-        """One of its tables, by file name. Raises `StorageError` as `read` does, and for a table of another schema."""
-        table = pq.read_table(io.BytesIO(self.read(name)))
-        if not table.schema.equals(schema):
+    @property
+    def dataset(self) -> str:
+        return str(self.audit["dataset"])
+
+    @property
+    def version(self) -> str:
+        return str(self.audit["version"])
+
+    @property
+    def audit_id(self) -> str:
+        return str(self.audit["audit_id"])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.audit["fingerprint"])
+
+    def table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+        """One of its tables by file name, all columns or some.
+
+        Raises `StorageError` as `read` does, and for a table of another schema.
+        """
+        file = pq.ParquetFile(io.BytesIO(self.read(name)))
+        if not file.schema_arrow.equals(schema):
             raise StorageError(
                 f"{self.store.url_of(_key(self.folder, name))} has the columns of another version of labelaudit "
-                f"({', '.join(table.column_names[:20])}). Audit that version of the dataset again."
+                f"({', '.join(file.schema_arrow.names[:20])}). Audit that version of the dataset again."
             )
-        return table
+        return file.read(columns)
 
     def summary(self) -> dict[str, Any]:
         """Its `summary.json`. Raises `StorageError` as `read` does."""
@@ -78,35 +97,45 @@ def find_audit(
 ) -> PublishedAudit:
     """The audit that a person means.
 
-    `target` is the URL of an audit's folder (or of a file in it), or the URL of a version's folder, whose newest
-    audit is meant; with `dataset_url`, the folder of a dataset below the output URL, it is the name of a version.
-    Raises `ConfigError` where no audit is published there.
+    `target` is the URL of an audit's folder (or of a file in it), of a version's folder, whose newest audit is
+    meant, or of a dataset's folder, whose latest audit is; with `dataset_url`, the folder of a dataset below the
+    output URL, it is the name of a version. Raises `ConfigError` where no audit is published there.
     """
     if dataset_url is not None:
         return _newest_audit(dataset_url, target, options)
     url = target.rstrip("/")
     for name in FILES_OF_PEOPLE:
         url = url.removesuffix(f"/{name}")
-    found = open_audit(Store(url, options), "")
-    if found is not None:
-        return found
     folder, _, last = url.rpartition("/")
     if last.startswith("version="):
         return _newest_audit(folder, unquote(last.removeprefix("version=")), options)
+    found = _latest_audit(url, options) if dataset_of(last) is not None else _audit_at(url, options)
+    if found is not None:
+        return found
     raise ConfigError(
-        f"No audit is published at {url}: it has no {MANIFEST}. Name the folder of an audit "
-        "(…/dataset=NAME/version=VERSION/audit=ID), that of a version, or versions with --dataset."
+        f"No audit is published at {url}. Name the folder of an audit "
+        "(…/dataset=NAME/version=VERSION/audit=ID), that of a version or dataset, or versions with --dataset."
     )
 
 
+def _audit_at(url: str, options: Mapping[str, Any] | None) -> PublishedAudit | None:
+    *root, dataset, version, audit = ["", "", *url.split("/")]
+    if dataset_of(dataset) is not None and version.startswith("version=") and audit.startswith("audit="):
+        return open_audit(_store("/".join(root[2:]), url, options), f"{dataset}/{version}/{audit}")
+    return open_audit(Store(url, options), "")
+
+
+def _latest_audit(dataset_url: str, options: Mapping[str, Any] | None) -> PublishedAudit | None:
+    output, dataset = _output_and_dataset(dataset_url)
+    store = _store(output, dataset_url, options)
+    if not store.exists(latest_key(dataset)):
+        return None
+    return open_audit(store, read_json(store, latest_key(dataset))["audit"])
+
+
 def _newest_audit(dataset_url: str, version: str, options: Mapping[str, Any] | None) -> PublishedAudit:
-    output, _, name = dataset_url.rstrip("/").rpartition("/")
-    dataset = dataset_of(name)
-    if dataset is None:
-        raise ConfigError(
-            f"{dataset_url} is not the folder of a dataset: its last part must be dataset=NAME, as below output.url."
-        )
-    store = Store(output or ".", options)
+    output, dataset = _output_and_dataset(dataset_url)
+    store = _store(output, dataset_url, options)
     newest: dict[str, AuditRecord] = {
         record.version: record for record in newest_of_versions(read_history(store, dataset))
     }
@@ -120,6 +149,21 @@ def _newest_audit(dataset_url: str, version: str, options: Mapping[str, Any] | N
             "Audit that version again."
         )
     return found
+
+
+def _output_and_dataset(dataset_url: str) -> tuple[str, str]:
+    output, _, name = dataset_url.rstrip("/").rpartition("/")
+    dataset = dataset_of(name)
+    if dataset is None:
+        raise ConfigError(
+            f"{dataset_url} is not the folder of a dataset: its last part must be dataset=NAME, as below output.url."
+        )
+    return output, dataset
+
+
+def _store(output: str, url: str, options: Mapping[str, Any] | None) -> Store:
+    """At the output URL that was cut from the start of `url`."""
+    return Store(output or ("/" if url.startswith("/") else "."), options)
 
 
 def _key(folder: str, name: str) -> str:

@@ -47,9 +47,9 @@ def rebuild_site(store: Store, dataset: str) -> None:
     """
     for _ in range(MOST_ROUNDS):
         listed = _listed(store, dataset)
-        history = read_history(store, dataset)
-        _write_if_changed(store, dataset_page_key(dataset), render_site(dataset, _entries(history)).encode())
-        _write_if_changed(store, trend_key(dataset), parquet_bytes(trend_table(_entries(newest_of_versions(history)))))
+        entries = _entries(read_history(store, dataset))
+        _write_if_changed(store, dataset_page_key(dataset), render_site(dataset, entries).encode())
+        _write_if_changed(store, trend_key(dataset), parquet_bytes(trend_table(entries)))
         if _listed(store, dataset) == listed:
             return
 
