@@ -23,7 +23,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run `labelaudit diff` in the folder that holds `out`; returns exit code, stdout and stderr."""
+    """Run `labelaudit diff` where the audits lie in `out`; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object) -> tuple[int, str, str]:
@@ -37,11 +37,29 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return command
 
 
-@pytest.fixture
-def audits(tmp_path: Path) -> list[AuditReference]:
+def _two_audits(folder: Path) -> list[AuditReference]:
     """v1 with four wrong labels; v2 with two of them fixed, and two others wrong."""
-    first = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20, 30)))
-    return [first, audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 41, 52)))]
+    first = audit_insects(folder, "v1", insects(wrong=(0, 10, 20, 30)))
+    return [first, audit_insects(folder, "v2", insects(wrong=(0, 10, 41, 52)))]
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[AuditReference]]:
+    folder = tmp_path_factory.mktemp("audits")
+    return folder, _two_audits(folder)
+
+
+@pytest.fixture
+def audits(made_once: tuple[Path, list[AuditReference]], tmp_path: Path) -> list[AuditReference]:
+    """Two audits that tests leave as they are."""
+    (tmp_path / "out").symlink_to(made_once[0] / "out")
+    return made_once[1]
+
+
+@pytest.fixture
+def own_audits(tmp_path: Path) -> list[AuditReference]:
+    """Two audits that a test may change."""
+    return _two_audits(tmp_path)
 
 
 def test_for_people(run: Command, audits: list[AuditReference]) -> None:
@@ -82,7 +100,7 @@ def test_ways_to_name_an_audit(run: Command, audits: list[AuditReference], named
     assert json.loads(out)["issues"]["new"] == 2
 
 
-def test_the_newest_audit_of_a_version_counts(run: Command, tmp_path: Path, audits: list[AuditReference]) -> None:
+def test_the_newest_audit_of_a_version_counts(run: Command, tmp_path: Path, own_audits: list[AuditReference]) -> None:
     frame = insects(wrong=(0, 10, 41, 52))
     audit_insects(tmp_path, "v2", frame, filter_by="predicted_neq_given")
     for record in (tmp_path / "out" / "dataset=insects" / "_audits" / "version=v2").glob("*.json"):
@@ -134,19 +152,19 @@ def test_what_cannot_be_compared(
     assert message in err
 
 
-def test_an_audit_that_was_removed(run: Command, audits: list[AuditReference]) -> None:
-    (Path(audits[0].audit_url) / "manifest.json").unlink()
+def test_an_audit_that_was_removed(run: Command, own_audits: list[AuditReference]) -> None:
+    (Path(own_audits[0].audit_url) / "manifest.json").unlink()
     code, _, err = run("v1", "v2", "--dataset", "out/dataset=insects")
     assert code == 1
     assert "is not at" in err
     assert "any more" in err
 
 
-def test_two_datasets_are_refused(run: Command, tmp_path: Path, audits: list[AuditReference]) -> None:
-    other = Path(audits[1].audit_url)
+def test_two_datasets_are_refused(run: Command, tmp_path: Path, own_audits: list[AuditReference]) -> None:
+    other = Path(own_audits[1].audit_url)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps({**manifest, "dataset": "birds"}))
-    code, _, err = run(*(audit.audit_url for audit in audits))
+    code, _, err = run(*(audit.audit_url for audit in own_audits))
     assert code == 2
     assert "ids of different datasets have nothing to do with each other" in err
 

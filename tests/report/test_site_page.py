@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -127,12 +126,10 @@ def test_hostile_names_stay_text() -> None:
     assert "./version=javascript%3Ax%252F%253Cb%253E%2B/audit=1/report.html" in links
 
 
-def test_a_thousand_versions_are_fast_and_small() -> None:
+def test_a_thousand_versions_stay_readable() -> None:
     entries = [entry(number, 0.05 + number % 7 / 1000) for number in range(1, 1001)]
-    started = time.perf_counter()
     html = render_site("pets", entries)
     table = trend_table(entries)
-    assert time.perf_counter() - started < 10
     assert len(html) < 1_500_000
     assert len(table) == 4000
     assert html.count("report.html") == 1001
