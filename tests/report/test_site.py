@@ -54,6 +54,11 @@ def test_whether_labels_get_better(rates: list[float], sentence: str) -> None:
     assert direction(entries).replace("\N{NO-BREAK SPACE}", " ") == sentence
 
 
+def test_a_trend_across_other_settings_is_no_proof() -> None:
+    entries = [entry(1, 0.05), entry(2, 0.04, changed_settings=("training.epochs 5 → 9",))]
+    assert direction(entries).endswith("of v1; but not only the data changed.")
+
+
 def test_versions_without_a_score_say_nothing() -> None:
     assert direction([entry(1, scored=0)]) == ""
     assert "Nothing could be judged yet." in render_site("pets", [entry(1, scored=0)])

@@ -65,6 +65,9 @@ def direction(entries: Sequence[AuditEntry]) -> str:
     sentence += f", {_compared(known[-2], now)}"
     if len(known) > 2:
         sentence += f" and {_compared(known[0], now)}, the first version"
+    # What is compared begins with the first version where there are more than two.
+    if any(entry.changed_settings for entry in known[1:]):
+        sentence += "; but not only the data changed"
     return f"{sentence}."
 
 

@@ -32,7 +32,7 @@ def trend_chart(entries: Sequence[AuditEntry]) -> Markup:
     places = np.arange(len(entries))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / POINTS_PER_INCH, HEIGHT / POINTS_PER_INCH))
-        axes = figure.add_axes((0.075, 0.11, 0.91, 0.74))
+        axes = figure.add_axes((0.075, 0.11, 0.875, 0.74))
         scored = np.array([max(entry.scored, 1) for entry in entries])
         series = [
             ("estimated wrong", np.array([entry.error_rate for entry in entries]), GIVEN, "-"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
     found = manifest.read_manifest(store, prepared.audit_folder)
     if found is None:
         return None
-    _point_to(store, prepared)
+    # Its own time: an old audit that is found again is no younger for that.
+    _point_to(store, replace(prepared, created_at=found.audit["created_at"]))
     summary = read_json(store, f"{prepared.audit_folder}/{SUMMARY}")
     if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
         classes = _table(store.read(f"{prepared.audit_folder}/classes.parquet"))

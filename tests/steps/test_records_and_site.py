@@ -72,6 +72,17 @@ def test_what_a_kill_left_out_is_mended(tmp_path: Path) -> None:
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == complete
 
 
+def test_an_old_audit_that_is_found_again_is_not_the_latest(tmp_path: Path) -> None:
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    latest = tmp_path / "out" / "dataset=insects" / "latest.json"
+    newer = {**json.loads(latest.read_text()), "version": "v2", "created_at": "2000-01-01T00:00:00+00:00"}
+    (manifest,) = latest.parent.rglob("manifest.json")
+    manifest.write_text(manifest.read_text().replace('"created_at": "20', '"created_at": "19'))
+    latest.write_text(json.dumps(newer))
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    assert json.loads(latest.read_text())["version"] == "v2"
+
+
 def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
     folder = tmp_path / "out" / "dataset=insects"
