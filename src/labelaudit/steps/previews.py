@@ -12,15 +12,20 @@ import pyarrow.compute as pc
 
 from labelaudit.report import gallery
 from labelaudit.report.gallery import Peers, text_excerpt, thumbnail
-from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview
+from labelaudit.report.previews import (
+    SAMPLE_SEED,
+    SAMPLED_ROWS,
+    Preview,
+    image_preview,
+    previews_file,
+    table_preview,
+    text_preview,
+)
 from labelaudit.review.sampling import review_order
 from labelaudit.steps.inputs import load_images, load_table_inputs, load_texts
 from labelaudit.steps.prepared import Prepared, Rows
 
 PREVIEWS_FILE = "previews.parquet"
-# Of the flagged and of the other scored rows: the first ones that a random sample with seed 0 holds.
-SAMPLED_ROWS = 200
-SAMPLE_SEED = 0
 # Of all previews together, which are held in memory while they are made. What comes later has none.
 PREVIEW_BYTES = 256 * 2**20
 # Unusual columns in a card of the page.
