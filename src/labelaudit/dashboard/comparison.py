@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -115,7 +116,6 @@ def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
     frame["difference"] = frame["label_issues_after"].fillna(0) - frame["label_issues_before"].fillna(0)
     frame = frame.sort_values("difference", key=abs, ascending=False, kind="stable")
     frame["class_name"] = frame["class_name"].map(look.option)
-    number, share = (lambda name: st.column_config.NumberColumn(name, format="localized")), "percent"
     st.dataframe(
         frame,
         hide_index=True,
@@ -131,12 +131,16 @@ def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
         ],
         column_config={
             "class_name": "class",
-            "examples_before": number("rows before"),
-            "examples_after": number("rows after"),
-            "label_issues_before": number("flagged before"),
-            "label_issues_after": number("flagged after"),
-            "difference": number("difference"),
-            "label_noise_before": st.column_config.NumberColumn("noise before", format=share),
-            "label_noise_after": st.column_config.NumberColumn("noise after", format=share),
+            "examples_before": _count("rows before"),
+            "examples_after": _count("rows after"),
+            "label_issues_before": _count("flagged before"),
+            "label_issues_after": _count("flagged after"),
+            "difference": _count("difference"),
+            "label_noise_before": st.column_config.NumberColumn("noise before", format="percent"),
+            "label_noise_after": st.column_config.NumberColumn("noise after", format="percent"),
         },
     )
+
+
+def _count(name: str) -> Any:
+    return st.column_config.NumberColumn(name, format="localized")

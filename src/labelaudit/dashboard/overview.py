@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -125,4 +126,4 @@ def _show_trend(versions: list[AuditRecord]) -> None:
 
 def _names(names: list[str]) -> str:
     """A Vega expression for the label of each place: a list of JSON strings, in which nothing is code."""
-    return f"{pd.Series(names).to_json(orient='values')}[datum.value]"
+    return f"{json.dumps(names)}[datum.value]"

@@ -17,7 +17,6 @@ from labelaudit.review.sampling import review_order
 from labelaudit.schemas import Decision, Status
 
 PAGE = 30
-ANY = "any"
 
 
 def show() -> None:
@@ -42,22 +41,22 @@ def _filters(now: Chosen, tables: AuditTables) -> Filters:
     with st.sidebar:
         shown = _select("Show", [*Shown, *(s for s in Status if s != Status.SCORED)], "show", words=_status_words)
         judged = _select("Decided", [*Judgement, *Decision], "decided")
-        given = _select("Given label", [ANY, *names], "given")
-        suggested = _select("Suggested label", [ANY, *names], "suggested")
+        given = _pick("Given label", names, "given")
+        suggested = _pick("Suggested label", names, "suggested")
         lowest, highest = st.slider(
             "Label score", 0.0, 1.0, (0.0, 1.0), 0.01, key="score", bind="query-params", persist_state="session"
         )
-        fold = _select("Fold", [ANY, *map(str, _folds(tables, now.audit.folder))], "fold")
+        fold = _pick("Fold", _folds(tables, now.audit.folder), "fold")
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
         has_changes = "changes.parquet" in session.library().files(now.audit)
         new_only = has_changes and st.toggle("New only", key="new", bind="query-params", persist_state="session")
     return Filters(
         shown=shown,
-        given_label=None if given == ANY else given,
-        suggested_label=None if suggested == ANY else suggested,
+        given_label=given,
+        suggested_label=suggested,
         lowest=lowest,
         highest=highest,
-        fold=None if fold == ANY else int(fold),
+        fold=fold,
         judgement=judged,
         id_contains=contains or "",
         new_only=bool(new_only),
@@ -68,6 +67,21 @@ def _filters(now: Chosen, tables: AuditTables) -> Filters:
 def _select(label: str, options: list[Any], key: str, words: Any = look.option) -> Any:
     return st.selectbox(
         label, options, format_func=words, key=key, bind="query-params", persist_state="session", on_change=_to_start
+    )
+
+
+def _pick(label: str, options: list[Any], key: str) -> Any:
+    """One of the options, or None for any."""
+    return st.selectbox(
+        label,
+        options,
+        index=None,
+        placeholder="any",
+        format_func=look.option,
+        key=key,
+        bind="query-params",
+        persist_state="session",
+        on_change=_to_start,
     )
 
 
@@ -103,8 +117,8 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
     count = tables.count(filters, verdicts)
     pages = max(1, -(-count // PAGE))
     number = min(max(1, int(st.session_state.get("page_number", 1))), pages)
-    title, open_first, before, place, after = st.columns([6, 3, 1, 1.6, 1], vertical_alignment="center")
-    with title:
+    page = tables.page(filters, verdicts, offset=(number - 1) * PAGE, limit=PAGE)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         look.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi></p>'
             '<div class="head"><h2 style="margin:0">{count} {what}</h2></div>',
@@ -113,37 +127,14 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
             count=f"{count:,}",
             what="example" if count == 1 else "examples",
         )
-    page = tables.page(filters, verdicts, offset=(number - 1) * PAGE, limit=PAGE)
-    if page and open_first.button(
-        "Look at them one by one", shortcut="Enter", type="primary", width="stretch", key="start"
-    ):
-        undecided = tables.page(replace(filters, judgement=Judgement.UNDECIDED), verdicts, limit=1)
-        is_free = filters.judgement == Judgement.ANY and undecided
-        session.open_example((undecided if is_free else page)[0].example_id)
-        st.rerun()
-    before.button(
-        "",
-        icon=":material/chevron_left:",
-        disabled=number == 1,
-        shortcut="Left",
-        key="back",
-        help="Page before",
-        on_click=_turn,
-        args=(number - 1,),
-        width="stretch",
-    )
-    place.markdown(f"{number:,} of {pages:,}", text_alignment="center")
-    after.button(
-        "",
-        icon=":material/chevron_right:",
-        disabled=number == pages,
-        shortcut="Right",
-        key="onward",
-        help="Next page",
-        on_click=_turn,
-        args=(number + 1,),
-        width="stretch",
-    )
+        if page and st.button("One by one", shortcut="Enter", type="primary", key="start"):
+            undecided = tables.page(replace(filters, judgement=Judgement.UNDECIDED), verdicts, limit=1)
+            is_free = filters.judgement == Judgement.ANY and undecided
+            session.open_example((undecided if is_free else page)[0].example_id)
+            st.rerun()
+        st.button("Back", disabled=number == 1, shortcut="Left", key="back", on_click=_turn, args=(number - 1,))
+        st.text(f"{number:,} of {pages:,}")
+        st.button("More", disabled=number == pages, shortcut="Right", key="more", on_click=_turn, args=(number + 1,))
     if message := st.session_state.pop("message", None):
         st.success(message)
     if page:
