@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from dashboards import publish_small
 from labelaudit.dashboard import decisions
 from labelaudit.dashboard.decisions import Decisions, as_columns, judged, undoing, verdict_on
 from labelaudit.dashboard.queries import Row
-from labelaudit.errors import ReviewError
+from labelaudit.errors import ReviewError, StorageError
 from labelaudit.review.verdicts import newest
 from labelaudit.schemas import Decision
 from labelaudit.steps.history import AuditRecord
@@ -71,6 +72,14 @@ def test_read_only_stores_nothing(store: Store, audit: AuditRecord) -> None:
     with pytest.raises(ReviewError, match="The decision on 'a' was not stored: this dashboard is read-only"):
         desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
     assert read_verdicts(store, "pets") == []
+
+
+def test_a_storage_that_cannot_be_written(tmp_path: Path, audit: AuditRecord) -> None:
+    (tmp_path / "dataset=pets").mkdir()
+    (tmp_path / "dataset=pets" / "_verdicts").write_bytes(b"")
+    desk = Decisions(Store(str(tmp_path)), "pets", read_only=False)
+    with pytest.raises(StorageError, match=r"The decision on 'a' was not stored: .*_verdicts.* then try again"):
+        desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
 
 
 def test_a_row_without_a_label_is_not_judged(audit: AuditRecord) -> None:

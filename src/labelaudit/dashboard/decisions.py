@@ -51,7 +51,12 @@ class Decisions:
                 f"The decision on {verdict.example_id!r} was not stored: this dashboard is read-only. "
                 "Start it without --read-only to decide."
             )
-        key = append_verdicts(self._store, self._dataset, [verdict])
+        try:
+            key = append_verdicts(self._store, self._dataset, [verdict])
+        except OSError as error:
+            raise StorageError(
+                f"The decision on {verdict.example_id!r} was not stored: {error}. Mend the storage, then try again."
+            ) from error
         with self._lock:
             self._batches[key] = [verdict]
             self._settle()
