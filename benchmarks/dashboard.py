@@ -55,6 +55,7 @@ def examples(rows: int, seed: int) -> pa.Table:
         "predicted_label": names[predicted],
         "label_score": score,
         "is_label_issue": flagged,
+        "is_dismissed": np.zeros(rows, bool),
         "p_given": score.astype(np.float32),
         "p_predicted": np.where(flagged, 1 - score, score).astype(np.float32),
         "margin": np.where(flagged, 2 * score - 1, 0.5).astype(np.float32),

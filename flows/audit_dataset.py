@@ -13,18 +13,21 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from prefect.runtime import flow_run as current_run
+from prefect.states import Failed
 
 from flows.arguments import CONFIGS_VARIABLE, referenced_config
 from flows.artifacts import RunProgress, publish_artifacts
+from flows.events import gate_event, post_gate_event
 from flows.fold_runs import cancel_folds, train_on_work_pool
 from flows.ray_folds import train_on_ray
 from flows.steps import TASK_OPTIONS, side_by_side
 from flows.turns import dataset_turn
 from labelaudit.audit import run_audit, slots_within_memory
 from labelaudit.config import AuditConfig
-from labelaudit.errors import ConfigError, WorkerDiedError
+from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.steps.detect import detect
 from labelaudit.steps.discover import latest_version, with_version
+from labelaudit.steps.gate import gate_failure
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import prepare
 from labelaudit.steps.prepared import load_prepared
@@ -39,6 +42,8 @@ T = TypeVar("T")
 ISSUES_IN_ARTIFACT = 100
 # A run whose process dies is started again by an automation, which knows no end by itself.
 MOST_RUNS = 3
+# The name of the failed state of a run whose audit is published.
+GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
@@ -117,7 +122,8 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     `config` is what the YAML file holds, or the name of a YAML file: a path or URL, or a name below
     LABELAUDIT_CONFIGS where that is set. `version` takes the place of `dataset.version`. Returns the
     audit's URL and main figures. An audit that is published already is found, not made again; a killed one
-    goes on where it stopped. One audit of a dataset runs at a time; others wait.
+    goes on where it stopped. One audit of a dataset runs at a time; others wait. Where the gate of the config
+    fails, the audit is published and shown, then the run ends in a Failed state named GateFailed.
     """
     if current_run.run_count > MOST_RUNS:
         raise WorkerDiedError(
@@ -132,4 +138,19 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
         audit = run_audit(settings, _TaskCaller(audit_run))
     show(audit, settings)
     get_run_logger().info("report: %s", audit.report_url)
-    return asdict(audit)
+    summary = load_summary(audit, settings.storage.options)
+    failure = gate_failure(audit, summary)
+    if failure is None:
+        return asdict(audit)
+    _tell(audit, summary)
+    # Prefect takes a state in place of a result; whoever called the flow gets the error.
+    return cast("dict[str, Any]", Failed(name=GATE_FAILED, message=str(failure), data=failure))
+
+
+def _tell(audit: AuditReference, summary: dict[str, Any]) -> None:
+    """Post the event of a failed gate."""
+    try:
+        post_gate_event(gate_event(audit, summary["gate"]))
+    except AnnouncementError as error:
+        # The state of the run tells of the gate already.
+        get_run_logger().warning("%s", error)

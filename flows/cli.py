@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 EPILOG = """\b
-Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 130 interrupted.
+Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 3 the gate failed
+(the audit is published), 130 interrupted.
 Credentials come from the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."""
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -130,6 +131,13 @@ def check(config: str, as_json: bool, **options: Any) -> None:
 @click.option("--version", "dataset_version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where the audit is published [labelaudit-reports].")
 @click.option("--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="A.B=VALUE",
+    multiple=True,
+    help="Set a config key of gate, report or storage, e.g. gate.max_flagged_share=0.1; may be repeated.",
+)
 @_json
 def detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you have already.
@@ -141,6 +149,34 @@ def detect(file: str, as_json: bool, **options: Any) -> None:
     from flows.detect import detect_command
 
     detect_command(file, options, as_json)
+
+
+@cli.command()
+@click.argument("before", metavar="A")
+@click.argument("now", metavar="B")
+@click.option(
+    "--dataset", metavar="URL|CONFIG", help="A and B are versions of this dataset: …/dataset=NAME, or a config."
+)
+@click.option("--output", metavar="FILE", help="Write all rows that changed to a Parquet file.")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=0), help="New issues that are listed.")
+@_json
+def diff(before: str, now: str, as_json: bool, **options: Any) -> None:
+    """Say what changed from audit A to audit B of a dataset.
+
+    By stable example ids: flagged rows that are new, fixed, gone, dismissed, persistent or flapping; rows that were
+    added, removed, relabeled or replaced; and whether anything but the data changed (config, packages).
+
+    \b
+      labelaudit diff audits/dataset=fruit/version=v2/audit=0a1b… audits/dataset=fruit/version=v3/audit=2c3d…
+      labelaudit diff audits/dataset=fruit/version=v2 audits/dataset=fruit/version=v3
+      labelaudit diff v2 v3 --dataset audits/dataset=fruit
+      labelaudit diff v2 v3 --dataset audit.yaml
+
+    Of a version the newest audit counts. Nothing is trained or published.
+    """
+    from flows.diff import diff_command
+
+    diff_command(before, now, options, as_json)
 
 
 @cli.command()
@@ -182,6 +218,91 @@ def publish_version(config: str, source: str, as_json: bool, **options: Any) -> 
     from flows.publish_version import publish_version_command
 
     publish_version_command(config, source, options, as_json)
+
+
+@cli.group()
+def review() -> None:
+    """Judge labels, and keep what people decided.
+
+    AUDIT is the folder of an audit, as `run` prints it (…/dataset=<name>/version=<version>/audit=<id>), or that of
+    a dataset (…/dataset=<name>), which stands for its latest audit.
+    """
+
+
+_output_file = click.option("--output", required=True, metavar="FILE", help="File of this machine to write.")
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace the file where it is there.")
+_tasks_format = click.option(
+    "--format", type=click.Choice(["csv", "label-studio"]), help="Kind of file [by suffix: .csv or .json]."
+)
+
+
+@review.command("sample")
+@click.argument("audit")
+@click.option("--flagged", type=click.IntRange(1), default=100, show_default=True, help="Flagged rows to draw.")
+@click.option("--unflagged", type=click.IntRange(1), default=100, show_default=True, help="Other rows to draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="A larger sample holds those of the same seed.")
+@_output_file
+@_tasks_format
+@_overwrite
+@_json
+def review_sample(audit: str, as_json: bool, **options: Any) -> None:
+    """Draw rows at random to judge, for an interval of the share of wrong labels.
+
+    Flagged and other rows are drawn apart and written mixed: nothing in the file tells them apart. Rows that
+    were judged before count and are left out of the file.
+    """
+    from flows.review import sample_command
+
+    sample_command(audit, options, as_json)
+
+
+@review.command("export")
+@click.argument("audit")
+@click.option(
+    "--what",
+    type=click.Choice(["issues", "verdicts", "corrected", "interface"]),
+    default="issues",
+    show_default=True,
+    help="Flagged rows that nobody judged; verdicts; right labels of wrong ones; interface of a Label Studio project.",
+)
+@_output_file
+@click.option(
+    "--format", type=click.Choice(["csv", "parquet", "label-studio", "xml"]), help="Kind of file [by suffix]."
+)
+@_overwrite
+@_json
+def review_export(audit: str, as_json: bool, **options: Any) -> None:
+    """Write rows to judge, verdicts, or corrected labels to a file. The dataset itself is never touched."""
+    from flows.review import export_command
+
+    export_command(audit, options, as_json)
+
+
+@review.command("import")
+@click.argument("audit")
+@click.argument("file")
+@click.option("--reviewer", required=True, metavar="NAME", help="Who decided.")
+@click.option("--allow-new-classes", is_flag=True, help="Right labels need not be classes of the audit.")
+@_tasks_format
+@_json
+def review_import(audit: str, file: str, as_json: bool, **options: Any) -> None:
+    """Store the verdicts of a filled CSV file or of a Label Studio export: all of them, or none.
+
+    AUDIT is the one that the file was made from. The same file again changes nothing.
+    """
+    from flows.review import import_command
+
+    import_command(audit, file, options, as_json)
+
+
+@review.command("status")
+@click.argument("audit")
+@_json
+def review_status(audit: str, as_json: bool) -> None:
+    """Tell how far a review has come, and what it measured."""
+    from flows.review import status_command
+
+    status_command(audit, as_json)
 
 
 @cli.command("apply-automations")

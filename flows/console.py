@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from labelaudit.report.changes import counted_issues
 from labelaudit.schemas import Status
+from labelaudit.steps.gate import broken_rules, gate_failure
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.publish import load_summary
 from labelaudit.steps.references import AuditReference
@@ -65,8 +67,16 @@ def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
     """Verdict and places of a published audit."""
     say()
     say(click.style(summary["verdict"], bold=True))
+    gate = summary.get("gate")
+    # A gate that failed is the error at the end.
+    if gate and gate_failure(audit, summary) is None:
+        say(gate["sentence"])
+        for rule in broken_rules(gate):
+            say(f"  {rule['rule']}: {rule['sentence']}")
     for note in summary["notes"]:
         say(f"  note: {note}")
+    if summary.get("changes"):
+        say(f"  since {summary['changes']['predecessor']['version']}: {counted_issues(summary['changes'])}")
     for pair in summary["confusions"][:3]:
         say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
     if audit.status == "already_published":
@@ -75,10 +85,15 @@ def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
 
 
 def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_json: bool) -> None:
-    """The outcome for people on stderr; the URL, or one JSON object, on stdout."""
+    """The outcome for people on stderr; the URL, or one JSON object, on stdout.
+
+    Raises `GateFailedError` after all is said, where the audit's gate failed.
+    """
     summary = load_summary(audit, storage_options)
     say_audit(audit, summary)
     if as_json:
         click.echo(json.dumps({**summary, **asdict(audit)}, ensure_ascii=False))
     else:
         click.echo(audit.audit_url)
+    if (failure := gate_failure(audit, summary)) is not None:
+        raise failure

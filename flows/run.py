@@ -10,11 +10,12 @@ from typing import Any
 from flows.arguments import config_from
 from flows.console import ConsoleProgress, say, show_audit
 from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.errors import GateFailedError
 from labelaudit.steps.references import AuditReference
 
 
 def run_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """A flow run where a Prefect API is configured, else a call in this process."""
+    """A flow run where a Prefect API is configured, else a call in this process. Raises `GateFailedError`."""
     config = config_from(target, options)
     if prefect_api_url() is None:
         say("No Prefect API is configured (PREFECT_API_URL): the audit runs in this process.")
@@ -24,7 +25,11 @@ def run_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
         # Prefect takes seconds to import, which a run without it need not pay.
         from flows.audit_dataset import audit_dataset
 
-        audit = AuditReference(**audit_dataset(config))
+        try:
+            audit = AuditReference(**audit_dataset(config))
+        except GateFailedError as failure:
+            # Published all the same, and shown before it is raised again.
+            audit = AuditReference(**failure.audit)
     show_audit(audit, config.storage.options, as_json)
 
 

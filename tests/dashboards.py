@@ -102,6 +102,7 @@ def small_examples(rows: int, class_names: Sequence[str] = CLASS_NAMES) -> pa.Ta
             "predicted_label": names[predicted],
             "label_score": score,
             "is_label_issue": flagged,
+            "is_dismissed": False,
             "p_given": score,
             "p_predicted": np.where(flagged, 1 - score, score),
             "margin": np.where(flagged, 2 * score - 1, score),
@@ -111,9 +112,9 @@ def small_examples(rows: int, class_names: Sequence[str] = CLASS_NAMES) -> pa.Ta
             "verdict": None,
             "right_label": None,
         }
-    ).astype({"fold": "Int16", "is_label_issue": "boolean"})
+    ).astype({"fold": "Int16", "is_label_issue": "boolean", "is_dismissed": "boolean"})
     measured = ["given_label", "fold", "predicted_label", "label_score", "is_label_issue", "p_given", "p_predicted"]
-    frame.loc[rows - 1, [*measured, "margin"]] = None
+    frame.loc[rows - 1, [*measured, "is_dismissed", "margin"]] = None
     frame.loc[rows - 1, "status"] = Status.UNLABELED.value
     frame = frame.reindex(columns=EXAMPLES.names)
     return pa.Table.from_pandas(frame, schema=EXAMPLES, preserve_index=False).replace_schema_metadata(EXAMPLES.metadata)

@@ -184,7 +184,17 @@ def test_the_config_of_the_readme_is_valid() -> None:
 
 def test_every_column_is_explained() -> None:
     text = (ROOT / "docs" / "tables.md").read_text()
-    for name in ("examples", "issues", "classes", "confusions", "folds"):
+    for name in (
+        "examples",
+        "issues",
+        "classes",
+        "confusions",
+        "folds",
+        "changes",
+        "class_changes",
+        "trend",
+        "canaries",
+    ):
         section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]
         for column in getattr(schemas, name.upper()).names:
             assert f"`{column}`" in section, f"{name}.{column}"

@@ -39,6 +39,7 @@ def _bytes(value: Any) -> Any:
 
 Auto = Literal["auto"]
 PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[Annotated[int, Field(ge=2**20)] | Auto, BeforeValidator(_bytes)]
 
 
@@ -159,6 +160,35 @@ class WorkersConfig(_Section):
         return self
 
 
+class GateConfig(_Section):
+    """Limits that a version must keep; after its audit is published, a broken one fails the run. None: no limit."""
+
+    max_flagged_share: Share | None = Field(None, description="flagged rows by scored rows")
+    max_class_flagged_share: Share | Annotated[dict[str, Share], Field(min_length=1)] | None = Field(
+        None, description="the same of each class: one number for all, or a number by class name"
+    )
+    max_new_issues: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="newly flagged since the version before"
+    )
+    max_new_issues_share: Share | None = Field(None, description="the same by scored rows")
+    max_measured_error_rate: Share | None = Field(None, description="of a random sample that people judged")
+    min_canary_recall: Share | None = Field(None, description="share of planted errors that must be caught")
+
+    @field_validator("max_class_flagged_share", mode="before")
+    @classmethod
+    def _class_names(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if any(not isinstance(name, (str, int)) or isinstance(name, bool) for name in value):
+            raise ValueError("class names must be text: put quotes around those that YAML reads as something else")
+        # YAML reads the class `3:` as a number.
+        return {str(name): share for name, share in value.items()}
+
+    def limits(self) -> dict[str, Any]:
+        """The limits that are set, by name."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
 class ReportConfig(_Section):
     examples: Annotated[int, Field(ge=0, le=1000)] = Field(200, description="worst examples shown in the page")
     previews: Annotated[int, Field(ge=0, le=20_000)] = Field(
@@ -204,6 +234,7 @@ class AuditConfig(_Section):
     training: TrainingConfig = TrainingConfig()
     cross_validation: CrossValidationConfig = CrossValidationConfig()
     detection: DetectionConfig = DetectionConfig()
+    gate: GateConfig = GateConfig()
     workers: WorkersConfig = WorkersConfig()
     report: ReportConfig = ReportConfig()
     output: OutputConfig = OutputConfig()

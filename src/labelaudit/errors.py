@@ -6,8 +6,9 @@ strings, so that an error survives the way out of a worker process unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 
 class LabelauditError(Exception):
@@ -49,7 +50,7 @@ class ReviewError(LabelauditError, ValueError):
 
 
 class AnnouncementError(LabelauditError):
-    """A dataset version is stored, but no Prefect API took the event that announces it."""
+    """No Prefect API took an event; what it tells of is stored."""
 
 
 class TrainingError(LabelauditError):
@@ -67,9 +68,20 @@ class WorkerDiedError(TrainingError):
 
 
 class GateFailedError(LabelauditError):
-    """The labels of a version are worse than the config's gate allows; its audit is published."""
+    """The labels of a version are worse than the config's gate allows; its audit is published.
+
+    `audit` holds the fields of its `steps.references.AuditReference`.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, audit: Mapping[str, Any]) -> None:
+        # All arguments go to Exception, so that pickling rebuilds the same error.
+        super().__init__(message, audit)
+        self.audit = dict(audit)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Fault(StrEnum):

@@ -73,6 +73,7 @@ EXAMPLES = _schema(
     ("content_digest", pa.string()),  # of the input alone, without id and label
     ("verdict", pa.string()),  # of a person, on this content and label: wrong, fine or ambiguous
     ("right_label", pa.string()),  # according to a verdict of `wrong`
+    ("is_dismissed", pa.bool_()),  # flagged by the detector, but judged fine: is_label_issue is false
 )
 
 # Flagged rows, most doubtful first.

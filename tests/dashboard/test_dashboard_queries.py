@@ -175,9 +175,16 @@ def test_what_an_audit_shows_besides_its_rows(tmp_path: Path) -> None:
 def test_a_row_that_the_detector_flagged_but_a_person_dismissed(tmp_path: Path) -> None:
     examples = small_examples(8)
     dismissed = pa.array([at == 1 for at in range(8)])
-    tables = tables_of(tmp_path, examples.append_column("is_dismissed", dismissed), issues_table(examples))
+    at = EXAMPLES.get_field_index("is_dismissed")
+    tables = tables_of(tmp_path, examples.set_column(at, "is_dismissed", dismissed), issues_table(examples))
     found = {row.example_id: row.was_flagged for row in tables.page(Filters(shown=Shown.ALL))}
     assert [name for name, flagged in found.items() if flagged] == ["example-000", "example-004", "example-001"]
+
+
+def test_an_audit_from_before_anything_could_be_dismissed(tmp_path: Path) -> None:
+    examples = small_examples(8)
+    tables = tables_of(tmp_path, examples.drop_columns("is_dismissed"), issues_table(examples))
+    assert [row.was_flagged for row in tables.page(Filters())] == [True, True]
 
 
 def test_two_audits_row_by_row(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class LabelIssues:
 
     label_score: npt.NDArray[np.float64]  # (M,) 0..1, the probability of the given label; low: doubtful
     is_label_issue: npt.NDArray[np.bool_]  # (M,)
+    is_dismissed: npt.NDArray[np.bool_]  # (M,) would be flagged, had not a person judged the label fine
     predicted_labels: npt.NDArray[np.int64]  # (M,) the most probable class
     suggested_labels: npt.NDArray[np.int64]  # (M,) for flagged rows the most probable other class, else -1
     ranking: npt.NDArray[np.int64]  # positions of the flagged rows, most doubtful first
@@ -52,6 +53,7 @@ def find_issues(
     class_names: Sequence[str],
     *,
     filter_by: str = "prune_by_noise_rate",
+    is_fine: npt.NDArray[np.bool_] | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
 
@@ -60,20 +62,19 @@ def find_issues(
         pred_probs: (M, K) float32 that passed `gather_folds` or `check_external`.
         class_names: K names.
         filter_by: one of `FILTERS`, cleanlab's names.
+        is_fine: (M,) bool, rows whose label a person confirmed: they are not flagged and count in no table of
+            flags. The estimates (noise, error rate) are of the probabilities alone and stay as they are.
 
     Raises:
         ConfigError: unknown filter.
     """
-    if filter_by not in FILTERS:
-        raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        is_label_issue = filter.find_label_issues(labels, pred_probs, filter_by=filter_by, n_jobs=1)
+        is_label_issue = flag_issues(labels, pred_probs, filter_by=filter_by)
         joint = count.estimate_joint(labels, pred_probs)
         health_score = float(dataset.overall_label_health_score(labels, pred_probs, verbose=False))
-    # cleanlab leaves a copy of all probabilities in its module; it would live as long as the process.
-    vars(filter).pop("pred_probs_by_class", None)
-    vars(filter).pop("prune_count_matrix_cols", None)
+    is_dismissed = np.zeros(len(labels), dtype=bool) if is_fine is None else is_label_issue & is_fine
+    is_label_issue = is_label_issue & ~is_dismissed
     label_score = rank.get_self_confidence_for_each_label(labels, pred_probs).astype(np.float64)
     flagged = np.flatnonzero(is_label_issue)
     suggested = np.full(len(labels), -1, dtype=np.int64)
@@ -81,6 +82,7 @@ def find_issues(
     return LabelIssues(
         label_score=label_score,
         is_label_issue=is_label_issue,
+        is_dismissed=is_dismissed,
         predicted_labels=pred_probs.argmax(axis=1).astype(np.int64),
         suggested_labels=suggested,
         ranking=flagged[np.argsort(label_score[flagged], kind="stable")],
@@ -90,6 +92,19 @@ def find_issues(
         health_score=health_score,
         notes=_notes(caught, labels, class_names),
     )
+
+
+def flag_issues(
+    labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], *, filter_by: str
+) -> npt.NDArray[np.bool_]:
+    """(M,) bool: the flags of `find_issues` alone, with cleanlab's warnings. Raises `ConfigError`: unknown filter."""
+    if filter_by not in FILTERS:
+        raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
+    flags: npt.NDArray[np.bool_] = filter.find_label_issues(labels, pred_probs, filter_by=filter_by, n_jobs=1)
+    # cleanlab leaves a copy of all probabilities in its module; it would live as long as the process.
+    vars(filter).pop("pred_probs_by_class", None)
+    vars(filter).pop("prune_count_matrix_cols", None)
+    return flags
 
 
 def _most_probable_other(labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

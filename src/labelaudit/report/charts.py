@@ -115,7 +115,7 @@ def score_chart(histogram: ScoreHistogram) -> Markup:
             if colour == GIVEN:
                 axes.tick_params(labelbottom=False)
         axes.set_xlabel("label score (0 doubtful, 1 trusted)", labelpad=3)
-        return _svg(figure, "score")
+        return inline_svg(figure, "score")
 
 
 def fold_chart(folds: pa.Table) -> Markup:
@@ -137,7 +137,7 @@ def fold_chart(folds: pa.Table) -> Markup:
         axes.set_yticks(ticks, [f"{100 * value:.1f}" for value in ticks])
         axes.set_xticks(numbers[:: max(1, len(numbers) // 10)])
         axes.set_xlabel("fold", labelpad=3)
-        return _svg(figure, "folds")
+        return inline_svg(figure, "folds")
 
 
 def heat_map(confusions: pa.Table, class_names: Sequence[str]) -> tuple[Markup, int] | None:
@@ -155,7 +155,7 @@ def heat_map(confusions: pa.Table, class_names: Sequence[str]) -> tuple[Markup, 
     for pair in flagged:
         if pair["given_label"] in place and pair["suggested_label"] in place:
             counts[place[pair["given_label"]], place[pair["suggested_label"]]] = pair["examples"]
-    marks = [_clip(name, 16) for name in shown]
+    marks = [shortened(name, 16) for name in shown]
     with mpl.rc_context(STYLE):
         # In points: cells are square, margins have room for the longest name (6 points a character).
         longest = 6 * max(map(_columns, marks)) + 8
@@ -165,7 +165,7 @@ def heat_map(confusions: pa.Table, class_names: Sequence[str]) -> tuple[Markup, 
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
         axes = figure.add_axes((left / width, 0.0, cells / width, cells / height))
         _draw_cells(axes, counts)
-        return _svg(figure, "heat", marks), len(shown)
+        return inline_svg(figure, "heat", marks), len(shown)
 
 
 def _busiest_classes(flagged: Sequence[dict[str, object]], class_names: Sequence[str]) -> list[str]:
@@ -209,7 +209,7 @@ def _count(value: int) -> str:
     return f"{value:,}" if value < 10_000 else f"{value / 1000:,.0f}k"
 
 
-def _clip(text: str, width: int) -> str:
+def shortened(text: str, width: int) -> str:
     """The text within `width` columns; what is too long loses its middle: names often differ at the end."""
     flat = " ".join(text[:1000].split())
     if _columns(flat) <= width:
@@ -225,7 +225,7 @@ def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _svg(figure: Figure, name: str, marks: Sequence[str] = ()) -> Markup:
+def inline_svg(figure: Figure, name: str, marks: Sequence[str] = ()) -> Markup:
     """The figure as an SVG element for inline use, in the page's colours and with the marks put in."""
     canvas: Any = FigureCanvasSVG(figure)
     buffer = io.StringIO()

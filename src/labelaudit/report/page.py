@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
+from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
 from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
+from labelaudit.report.html import clip, render, template_file
 from labelaudit.report.summary import percent, verdict
 from labelaudit.schemas import Status
 
-TEMPLATES = Path(__file__).parent / "template"
 # What the page holds of each table at most; the rest is in the Parquet files beside it.
 ISSUE_ROWS = 300
 CLASS_ROWS = 500
@@ -40,7 +38,6 @@ COLUMNS = 8
 # Bytes of all cards: with the rest the page stays below 5 MB. A card has about 2,500 beside its preview.
 GALLERY_BYTES = 3_700_000
 CARD_BYTES = 2_500
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 # In the words of the page.
 STATUS_MEANINGS = {
     Status.SCORED: "judged by a model that did not see it",
@@ -68,7 +65,8 @@ class PageContent:
     status_counts: status -> rows, over all rows; estimated_error_rate: 0..1 of the scored rows;
     issue_count: flagged rows in all; issues: ISSUES, at least the first few hundred; gallery: the worst
     examples with previews, may be empty; notes: sentences for people; provenance: name -> value, in the
-    order in which it is shown.
+    order in which it is shown; canaries, gate: those of the summary; changes: since the audit before, None
+    without one.
     """
 
     dataset: str
@@ -85,17 +83,21 @@ class PageContent:
     notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[PublishedFile] = ()
+    canaries: Mapping[str, Any] | None = None
+    gate: Mapping[str, Any] | None = None
+    changes: ChangesContent | None = None
+    review: Mapping[str, Any] | None = None  # labelaudit.report.reviewed.review_section
 
 
 def render_page(content: PageContent) -> str:
     """One HTML document, below 5 MB; the same content gives the same text, byte for byte."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template: Template = _environment().get_template("page.html.jinja")
-    html = template.render(
+    return render(
+        "page.html.jinja",
         page=content,
-        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
+        css=template_file("page.css"),
+        script=script,
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
         **_examples(content),
@@ -103,9 +105,8 @@ def render_page(content: PageContent) -> str:
         **_health(content),
         notes=content.notes[:NOTES],
         files=_files(content),
+        **changes_context(content.changes),
     )
-    # Control characters and lone surrogates, which HTML or UTF-8 cannot hold.
-    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", html)
 
 
 def _opening(content: PageContent) -> dict[str, Any]:
@@ -261,42 +262,4 @@ def _files(content: PageContent) -> list[dict[str, Any]]:
 
 
 def _words(status: str) -> str:
-    return _clip(status.replace("_", " "), 60)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=lambda value: "-" if value is None else f"{value:,}",
-        decimal=lambda value: "-" if value is None else f"{value:,.{0 if value >= 10 else 1}f}",
-        percent=lambda value: "-" if value is None else percent(value),
-        score=_score,
-        size=_size,
-        clip=_clip,
-        blank=lambda value, blank="-": blank if value is None else value,
-    )
-    return environment
-
-
-def _clip(value: object, limit: int) -> str:
-    text = str(value)
-    return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _score(value: float | None) -> str:
-    """Three decimals; what is above 0 never reads as 0.000."""
-    if value is None:
-        return "-"
-    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
-
-
-def _size(size: int) -> str:
-    if size < 1000:
-        return f"{size} B"
-    return f"{size / 1000:,.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:,.1f} MB"
+    return clip(status.replace("_", " "), 60)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import SCHEMA_VERSION, Status
 
@@ -34,6 +35,10 @@ def summarize(
     classes: pa.Table,
     confusions: pa.Table,
     notes: Sequence[str],
+    canaries: Mapping[str, Any] | None = None,
+    gate: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary for machines: plain JSON values only.
 
@@ -44,7 +49,9 @@ def summarize(
     Keys: schema_version, audit_url, dataset, version, fingerprint, status, verdict (one sentence),
     examples (all rows), scored, issues, estimated_error_rate, health_score (1 - that rate), statuses
     (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
-    of their tables), notes.
+    of their tables), notes, canaries (what share of planted errors was caught; None where none could be
+    planted), gate (verdict, sentence, rules; None where the config sets no limits), changes (since the
+    audit before; None without one), review (`labelaudit.review.known.Known.findings`).
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
@@ -70,6 +77,10 @@ def summarize(
         "classes": classes.slice(0, TOP).to_pylist(),
         "confusions": flagged_pairs.to_pylist(),
         "notes": list(notes),
+        "canaries": canaries,
+        "gate": gate,
+        "changes": None if changes is None else dict(changes),
+        "review": review,
     }
 
 
@@ -147,6 +158,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
                 ]
             ],
         ),
+        *_gate(summary.get("gate")),
+        *_bullets("Since the audit before", changes_in_words(summary["changes"]) if summary.get("changes") else []),
         *_section("Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary["statuses"].items()]),
         *_section(
             "Most frequent confusions",
@@ -163,9 +176,17 @@ def markdown(summary: Mapping[str, Any]) -> str:
             ],
         ),
     ]
-    if summary["notes"]:
-        lines += ["", "## Notes", "", *(f"- {escape_markdown(note)}" for note in summary["notes"])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_bullets("Notes", summary["notes"])]) + "\n"
+
+
+def _gate(gate: Mapping[str, Any] | None) -> list[str]:
+    if gate is None:
+        return []
+    rules = [[rule["outcome"], rule["rule"], rule["sentence"]] for rule in gate["rules"]]
+    items = [
+        f"- **{outcome}** {escape_markdown(rule)}: {escape_markdown(sentence)}" for outcome, rule, sentence in rules
+    ]
+    return ["", f"## Gate: {gate['verdict']}", "", escape_markdown(gate["sentence"]), "", *items]
 
 
 def escape_markdown(text: str) -> str:
@@ -176,6 +197,10 @@ def escape_markdown(text: str) -> str:
     escaped = re.sub(r"^([-=]|\d+(?=\.))", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
     # A bare address becomes a link in most renderers; as entities its signs stay text.
     return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+def _bullets(title: str, sentences: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {escape_markdown(sentence)}" for sentence in sentences)] if sentences else []
 
 
 def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:

@@ -40,6 +40,7 @@ def examples_table(
     predicted: IntArray,
     label_score: FloatArray,
     is_label_issue: BoolArray,
+    is_dismissed: BoolArray | None = None,
     verdicts: Names | None = None,
     right_labels: Names | None = None,
 ) -> pa.Table:
@@ -48,14 +49,15 @@ def examples_table(
     example_ids, given_labels (None where unlabeled), status, fold (-1 where not scored), files, rows
     and digests have N rows. scored_rows: (M,) positions of the scored ones in 0..N-1, each once. In
     their order: labels and predicted, (M,) class numbers; pred_probs, (M, K); label_score, (M,) in
-    0..1; is_label_issue, (M,). Score columns are null elsewhere. verdicts and right_labels, those of people, have
-    N rows; none where left out.
+    0..1; is_label_issue and is_dismissed, (M,). Score columns are null elsewhere. verdicts and right_labels, those
+    of people, have N rows. None is dismissed, and none judged, where these are left out.
 
     Raises LabelauditError where lengths differ, or scored_rows are not the rows with status `scored`.
     """
     total, scored = len(example_ids), len(scored_rows)
     verdicts = [None] * total if verdicts is None else verdicts
     right_labels = [None] * total if right_labels is None else right_labels
+    is_dismissed = np.zeros(scored, dtype=bool) if is_dismissed is None else is_dismissed
     every_row = {
         "verdicts": verdicts,
         "right_labels": right_labels,
@@ -66,7 +68,8 @@ def examples_table(
     }
     _check_lengths("examples", total, **every_row, rows=rows, digests=digests)
     scores = {"labels": labels, "predicted": predicted, "label_score": label_score}
-    _check_lengths("examples", scored, **scores, pred_probs=pred_probs, is_label_issue=is_label_issue)
+    flags = {"is_label_issue": is_label_issue, "is_dismissed": is_dismissed}
+    _check_lengths("examples", scored, **scores, pred_probs=pred_probs, **flags)
     if pred_probs.shape[1] != len(class_names):
         raise LabelauditError(
             f"examples table: {len(class_names):,} class names for {pred_probs.shape[1]:,} columns of"
@@ -98,6 +101,7 @@ def examples_table(
         _strings(digests),
         _strings(verdicts),
         _strings(right_labels),
+        spread(is_dismissed, pa.bool_()),
     ]
     return pa.table(columns, schema=EXAMPLES).sort_by("example_id")
 

@@ -17,8 +17,12 @@ from labelaudit.report.tables import (
     folds_table,
     issues_table,
 )
+from labelaudit.review.known import Marks
 from labelaudit.schemas import Status
+from labelaudit.steps.compare import compare_with_predecessor
+from labelaudit.steps.gate import with_gate
 from labelaudit.steps.gather import HEALTH, PRED_PROBS, read_pred_probs
+from labelaudit.steps.known import load_known
 from labelaudit.steps.prepared import (
     Prepared,
     Rows,
@@ -46,13 +50,25 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
     _, pred_probs, class_names, _ = read_pred_probs(load_file(store, gathered, PRED_PROBS))
     health = json.loads(load_file(store, gathered, HEALTH))
     labels = rows.examples.labels[rows.scored]
-    found = find_issues(labels, pred_probs, class_names, filter_by=prepared.config["detection"]["filter"])
-    files = audit_tables(prepared, rows, pred_probs, found, health)
+    known = load_known(store, prepared)
+    marks = known.marks(rows.examples.example_ids, rows.examples.digests, rows.examples.given_labels)
+    found = find_issues(
+        labels,
+        pred_probs,
+        class_names,
+        filter_by=prepared.config["detection"]["filter"],
+        is_fine=marks.is_fine[rows.scored],
+    )
+    files = audit_tables(prepared, rows, pred_probs, found, health, marks)
+    compared = compare_with_predecessor(store, prepared, files)
     findings = {
         "issues": int(found.is_label_issue.sum()),
         "estimated_error_rate": found.error_rate,
-        "notes": [*health["notes"], *found.notes, *_weak_model(labels, found)],
+        "notes": [*compared.notes, *health["notes"], *found.notes, *_weak_model(labels, found)],
+        "changes": compared.changes,
+        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum()), fingerprint=prepared.fingerprint),
     }
+    files, findings = with_gate(prepared, rows, pred_probs, found, {**files, **compared.files}, findings)
     return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
 
 
@@ -67,7 +83,7 @@ def _weak_model(labels: np.ndarray, found: LabelIssues) -> list[str]:
 
 
 def audit_tables(
-    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, health: dict[str, Any]
+    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, health: dict[str, Any], marks: Marks
 ) -> dict[str, bytes]:
     """The Parquet tables of an audit by file name."""
     examples = rows.examples
@@ -88,6 +104,9 @@ def audit_tables(
         predicted=found.predicted_labels,
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
+        is_dismissed=found.is_dismissed,
+        verdicts=marks.verdicts,
+        right_labels=marks.right_labels,
     )
     tables = {
         "examples": example_rows,

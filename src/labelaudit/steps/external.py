@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +20,13 @@ from labelaudit.detection.external import check_external
 from labelaudit.detection.issues import find_issues
 from labelaudit.detection.out_of_fold import row_digests
 from labelaudit.errors import DatasetError
+from labelaudit.review.known import Known
 from labelaudit.schemas import Status, pred_probs_schema
+from labelaudit.steps.compare import compare_with_predecessor, find_predecessor
 from labelaudit.steps.detect import audit_tables
-from labelaudit.steps.prepare import audited_name, machine, package_version, package_versions
+from labelaudit.steps.gate import with_gate
+from labelaudit.steps.known import known_sha256, read_known, store_known
+from labelaudit.steps.prepare import audited_name, gate_parts, machine, package_version, package_versions, review_parts
 from labelaudit.steps.prepared import Prepared, Rows, commit_record, parquet_bytes
 from labelaudit.steps.publish import Findings, existing_audit, publish_audit
 from labelaudit.steps.references import AuditReference
@@ -66,21 +70,36 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
     )
     store = Store(config.output.url, config.storage.options)
-    prepared = _prepared(config, loaded, rows)
+    known = read_known(store, audited_name(config).name)
+    prepared = _prepared(config, loaded, rows, known)
     published = existing_audit(store, prepared)
     if published is not None:
         return published
+    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
+    store_known(store, prepared, known)
     # Of two runs at once, both write the files of the one whose record stands.
     prepared = Prepared.from_json(commit_record(store, prepared))
-    found = find_issues(examples.labels[scored], pred_probs, loaded.class_names, filter_by=config.detection.filter)
-    files = audit_tables(prepared, rows, pred_probs, found, {"folds": []})
-    files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)
-    findings = Findings(
-        issues=int(found.is_label_issue.sum()),
-        estimated_error_rate=found.error_rate,
-        notes=(*loaded.notes, *notes, *found.notes),
+    marks = known.marks(examples.example_ids, examples.digests, examples.given_labels)
+    found = find_issues(
+        examples.labels[scored],
+        pred_probs,
+        loaded.class_names,
+        filter_by=config.detection.filter,
+        is_fine=marks.is_fine[scored],
     )
-    return publish_audit(store, prepared, files, findings, previews=())
+    files = audit_tables(prepared, rows, pred_probs, found, {"folds": []}, marks)
+    compared = compare_with_predecessor(store, prepared, files)
+    files |= compared.files
+    files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)
+    findings: dict[str, Any] = {
+        "issues": int(found.is_label_issue.sum()),
+        "estimated_error_rate": found.error_rate,
+        "notes": [*compared.notes, *loaded.notes, *notes, *found.notes],
+        "changes": compared.changes,
+        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum()), fingerprint=prepared.fingerprint),
+    }
+    files, findings = with_gate(prepared, rows, pred_probs, found, files, findings)
+    return publish_audit(store, prepared, files, Findings(**findings), previews=())
 
 
 def _load(config: AuditConfig, probabilities: ExternalProbabilities) -> _Loaded:
@@ -181,19 +200,21 @@ def _fingerprint(loaded: _Loaded) -> str:
     return digest_of(ids_and_labels, list(loaded.class_names), probabilities)
 
 
-def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows) -> Prepared:
+def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) -> Prepared:
     name = audited_name(config)
     fingerprint = rows.examples.fingerprint
     settings = config.model_dump(mode="json")
+    review = known_sha256(known)
     decided = [fingerprint, settings["detection"], settings["report"], package_version()]
+    decided += [*gate_parts(config), *review_parts(review)]
     return Prepared(
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=name.version or fingerprint[:12],
         fingerprint=fingerprint,
         audit_id=digest_of(*decided)[:12],
         training_key="",
-        config={part: settings[part] for part in ("dataset", "detection", "report", "output")},
+        config={part: settings[part] for part in ("dataset", "detection", "gate", "report", "output")},
         columns={"guesses": []},
         recipe={},
         kind="probabilities",
@@ -205,6 +226,9 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows) -> Prepared:
         versions=package_versions(),
         machine=machine(),
         rows_sha256="",
+        code=None,
+        predecessor=None,
+        review_sha256=review,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
+from labelaudit.errors import StorageError
 from labelaudit.storage.layout import audit_record_key, audit_records_folder, dataset_of
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store
@@ -38,13 +39,21 @@ def write_audit_record(store: Store, record: AuditRecord) -> None:
 
 
 def read_history(store: Store, dataset: str) -> list[AuditRecord]:
-    """All published audits of a dataset, oldest first."""
+    """All published audits of a dataset, oldest first. Raises `StorageError` for a record that cannot be read."""
     keys = [file.path for file in store.find(audit_records_folder(dataset)) if file.path.endswith(".json")]
     with ThreadPoolExecutor(READERS) as pool:
         values = list(pool.map(partial(read_json, store), keys))
-    names = [field.name for field in fields(AuditRecord)]
-    records = [AuditRecord(**{name: value[name] for name in names}) for value in values]
-    return sorted(records, key=_age)
+    return sorted(map(partial(_record, store), keys, values), key=_age)
+
+
+def _record(store: Store, key: str, value: dict[str, Any]) -> AuditRecord:
+    try:
+        return AuditRecord(**{field.name: value[field.name] for field in fields(AuditRecord)})
+    except KeyError as error:
+        raise StorageError(
+            f"{store.url_of(key)} is not the record of an audit: it has no {error}. Remove it; running that audit "
+            "again writes it anew."
+        ) from error
 
 
 def find_datasets(store: Store) -> list[str]:

@@ -9,7 +9,7 @@ import io
 import os
 import platform
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
+from labelaudit.review.known import Known
 from labelaudit.schemas import SCHEMA_VERSION, Status
+from labelaudit.steps.compare import find_predecessor
 from labelaudit.steps.inputs import cache_key, decoding_key, input_shape, scan
+from labelaudit.steps.known import known_sha256, read_known, store_known
 from labelaudit.steps.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.steps.references import PreparedReference
 from labelaudit.storage.cache import Cache
@@ -74,8 +77,11 @@ def prepare(config: AuditConfig) -> PreparedReference:
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
-    prepared = _decide(config, name, scanned, rows, recipe)
+    known = read_known(store, name.name)
+    prepared = _decide(config, name, scanned, rows, recipe, known)
+    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
+    store_known(store, prepared, known)
     record = commit_record(store, prepared)
     return PreparedReference(
         dataset_url=source.url,
@@ -222,7 +228,9 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     store.write(scan_record_key(dataset, key), dump_json(record))
 
 
-def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe) -> Prepared:
+def _decide(
+    config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe, known: Known
+) -> Prepared:
     examples = rows.examples
     settings = config.model_dump(mode="json")
     trained = {
@@ -235,12 +243,15 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
     }
     audited = {**trained, "detection": settings["detection"], "report": settings["report"]}
     statuses = Counter(str(status) for status in examples.status)
+    review = known_sha256(known)
     return Prepared(
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=name.version or examples.fingerprint[:12],
         fingerprint=examples.fingerprint,
-        audit_id=digest_of(examples.fingerprint, audited, package_version())[:12],
+        audit_id=digest_of(
+            examples.fingerprint, audited, package_version(), *gate_parts(config), *review_parts(review)
+        )[:12],
         training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
         config=settings,
         columns=asdict(scanned.columns),
@@ -254,7 +265,21 @@ def _decide(config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, r
         versions=package_versions(),
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
+        code=trained["code"],
+        predecessor=None,
+        review_sha256=review,
     )
+
+
+def gate_parts(config: AuditConfig) -> list[dict[str, Any]]:
+    """What the gate adds to the id of an audit: other limits are another verdict, none leave the id as it is."""
+    limits = config.gate.limits()
+    return [{"gate": limits}] if limits else []
+
+
+def review_parts(review_sha256: str | None) -> list[dict[str, Any]]:
+    """What people's decisions add to it. The key of training has no part of it: after a review nothing is trained."""
+    return [] if review_sha256 is None else [{"review": review_sha256}]
 
 
 def network_digest(config: AuditConfig) -> str | None:

@@ -44,6 +44,9 @@ class Prepared:
     versions: dict[str, str]  # of the packages that matter
     machine: dict[str, str]
     rows_sha256: str
+    code: str | None = None  # digest of a user's own network and local weights
+    predecessor: dict[str, Any] | None = None  # labelaudit.steps.compare.Predecessor
+    review_sha256: str | None = None  # of what people had decided (steps/known.py); None: nothing
 
     @property
     def work_folder(self) -> str:
@@ -58,12 +61,12 @@ class Prepared:
         return self.statuses[Status.SCORED]
 
     def decisions(self) -> dict[str, Any]:
-        """All that the audit's bytes depend on: the record without when, where and how it is run."""
+        """All that the audit's findings depend on: the record without when, after what, where and how it is run."""
         # As JSON has it: what was read from a record holds lists where a fresh one holds tuples.
         values: dict[str, Any] = json.loads(self.to_json())
-        for name in ("created_at", "versions", "machine"):
+        for name in ("created_at", "versions", "machine", "predecessor"):
             del values[name]
-        deciding = ("dataset", "model", "training", "cross_validation", "detection", "report")
+        deciding = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
         return {**values, "config": {section: values["config"].get(section) for section in deciding}}
 
     def to_json(self) -> bytes:
@@ -73,7 +76,8 @@ class Prepared:
     def from_json(cls, data: bytes) -> Prepared:
         values = json.loads(data)
         values["class_names"] = tuple(values["class_names"])
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        # Records of earlier releases lack fields that have a default.
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,11 @@ def previews_bytes(views: Views, rows: Rows, examples: pa.Table, issues: pa.Tabl
 def sampled_ids(examples: pa.Table) -> list[str]:
     """The first rows of the flagged and of the other scored rows in the order in which samples take them."""
     scored = examples.filter(pc.is_valid(examples["is_label_issue"]))
+    # By the detector: what people dismissed stays in its stratum.
+    was_flagged = pc.or_(scored["is_label_issue"], scored["is_dismissed"])
     found: list[str] = []
-    for is_flagged in (True, False):
-        ids = scored.filter(pc.equal(scored["is_label_issue"], is_flagged))["example_id"].to_pylist()
+    for mask in (was_flagged, pc.invert(was_flagged)):
+        ids = scored.filter(mask)["example_id"].to_pylist()
         found += [ids[at] for at in review_order(ids, SAMPLE_SEED)[:SAMPLED_ROWS]]
     return found
 

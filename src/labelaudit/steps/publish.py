@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.report.changes import changes_content
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
@@ -21,8 +23,9 @@ from labelaudit.steps.inputs import open_inputs
 from labelaudit.steps.prepared import Prepared, load_file, load_prepared, load_rows, output_store
 from labelaudit.steps.previews import PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
+from labelaudit.steps.site import rebuild_site, record_audit
 from labelaudit.storage import manifest
-from labelaudit.storage.layout import MANIFEST, audited_key, latest_key, published_fold_key
+from labelaudit.storage.layout import MANIFEST, audit_record_key, audited_key, latest_key, published_fold_key
 from labelaudit.storage.manifest import dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import Store
 
@@ -36,7 +39,11 @@ class Findings:
 
     issues: int
     estimated_error_rate: float
-    notes: tuple[str, ...]
+    notes: Sequence[str]
+    changes: dict[str, Any] | None = None  # labelaudit.steps.compare; None without a predecessor
+    canaries: dict[str, Any] | None = None  # labelaudit.steps.gate, and so the gate
+    gate: dict[str, Any] | None = None
+    review: dict[str, Any] | None = None  # labelaudit.review.known.Known.findings
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -67,7 +74,7 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
         if name.endswith(".parquet"):
             files[name] = load_file(store, detected, name)
     findings = json.loads(load_file(store, detected, FINDINGS))
-    findings["notes"] = (*prepared.columns["guesses"], *findings["notes"])
+    findings["notes"] = (*findings["notes"], *prepared.columns["guesses"])
     examples, issues = _table(files["examples.parquet"]), _table(files["issues.parquet"])
     shown = prepared.config["report"]
     with open_inputs(reference, prepared) as folder:
@@ -81,11 +88,17 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
 
 
 def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
-    """The audit, when it is published already; its pointer is mended in case a kill came before it."""
-    if manifest.read_manifest(store, prepared.audit_folder) is None:
+    """The audit, when it is published already; what comes after its manifest is mended in case a kill came before."""
+    found = manifest.read_manifest(store, prepared.audit_folder)
+    if found is None:
         return None
-    _point_to(store, prepared)
+    # Its own time: an old audit that is found again is no younger for that.
+    _point_to(store, replace(prepared, created_at=found.audit["created_at"]))
     summary = read_json(store, f"{prepared.audit_folder}/{SUMMARY}")
+    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
+        classes = _table(store.read(f"{prepared.audit_folder}/classes.parquet"))
+        record_audit(store, prepared.audit_folder, found.audit, summary, classes)
+    rebuild_site(store, prepared.dataset)
     return _audit_reference(store, prepared, summary, status="already_published")
 
 
@@ -96,8 +109,8 @@ def publish_audit(
 
     `files` holds the tables and fold probabilities by their names in the folder.
     """
-    names = ("examples", "issues", "classes", "confusions", "folds")
-    tables = {name: _table(files[f"{name}.parquet"]) for name in names}
+    names = [name for name in files if "/" not in name and name != PREVIEWS_FILE]
+    tables = {name.removesuffix(".parquet"): _table(files[name]) for name in names}
     summary = summarize(
         audit_url=store.url_of(prepared.audit_folder),
         dataset=prepared.dataset,
@@ -110,6 +123,10 @@ def publish_audit(
         classes=tables["classes"],
         confusions=tables["confusions"],
         notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
+        changes=findings.changes,
+        review=findings.review,
     )
     content = PageContent(
         dataset=prepared.dataset,
@@ -124,17 +141,23 @@ def publish_audit(
         scores=score_histogram(tables["examples"]),
         gallery=gallery_items(tables["issues"], previews),
         notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
+        changes=changes_content(findings.changes, tables),
+        review=review_section(findings.review, tables["examples"]),
     )
     published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
     audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
     decided = {
         name: getattr(prepared, name)
-        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "versions", "machine")
+        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
     }
     manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
     _point_to(store, prepared)
+    record_audit(store, prepared.audit_folder, {**audit, **decided}, summary, tables["classes"])
+    rebuild_site(store, prepared.dataset)
     return _audit_reference(store, prepared, summary, status="published")
 
 
@@ -161,7 +184,7 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         **{f"model: {name}": str(value) for name, value in recipe.items()},
         **{
             f"config: {section}": json.dumps(prepared.config[section], ensure_ascii=False)
-            for section in ("dataset", "training", "cross_validation", "detection")
+            for section in ("dataset", "training", "cross_validation", "detection", "gate")
             if section in prepared.config
         },
         "versions": ", ".join(f"{name} {version}" for name, version in prepared.versions.items()),

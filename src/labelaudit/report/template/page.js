@@ -73,6 +73,18 @@
     });
   }
 
+  // A new issue of the comparison shows its card.
+  for (const link of document.querySelectorAll('a[href^="#example-"]')) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      given.value = suggested.value = "";
+      show();
+      const card = $(link.hash.slice(1));
+      reveal(card);
+      focus(card);
+    });
+  }
+
   const viewer = $("viewer");
   let current = null;
   const reveal = (card) => {

@@ -1,0 +1,213 @@
+"""Canaries: trusted rows under a wrong label in a copy of the labels, to see whether detection still sees anything.
+
+The probabilities are out of fold and were made before, so that they cannot know of the planted labels: nothing is
+trained again. What share is caught tells whether detection sees, not what share of the real errors it finds: errors
+that people make sit on harder rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.util import hash_array
+from scipy.stats import norm
+
+from labelaudit.detection.issues import LabelIssues, flag_issues
+
+# Canaries of each kind: this share of the scored rows, within these bounds. More would disturb what is measured.
+SHARE = 0.01
+FEWEST = 5
+MOST = 200
+# At most this share of a class is relabeled, and as much added to it; classes below the size are left alone. So no
+# class vanishes, and none becomes another one.
+CLASS_SHARE = 0.1
+SMALLEST_CLASS = 5
+# Trusted rows that are tried per canary: some are left out where their class has given or got its share.
+TRIED = 50
+
+
+class Flip(StrEnum):
+    """How a canary got its label."""
+
+    RANDOM = "random"  # any other class
+    LIKELY = "likely"  # the class that the models find most probable besides its own
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """C trusted rows under a planted label, and which of them detection caught."""
+
+    rows: npt.NDArray[np.int64]  # (C,) positions among the M scored rows, ascending
+    planted_labels: npt.NDArray[np.int64]  # (C,) never the given label
+    flips: npt.NDArray[np.object_]  # (C,) of Flip
+    label_score: npt.NDArray[np.float64]  # (C,) probability of the planted label
+    is_caught: npt.NDArray[np.bool_]  # (C,)
+    note: str = ""  # why there are none
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The share of canaries that was caught, with its 95 % interval."""
+
+    planted: int
+    caught: int
+    recall: float
+    low: float
+    high: float
+
+
+def plant_canaries(
+    example_ids: npt.NDArray[np.object_],
+    labels: npt.NDArray[np.int64],
+    pred_probs: npt.NDArray[np.float32],
+    found: LabelIssues,
+    *,
+    is_doubted: npt.NDArray[np.bool_],
+    filter_by: str,
+    seed: int,
+) -> Canaries:
+    """Give trusted rows another label in a copy of the labels, and run detection over the copy.
+
+    Trusted are rows that are not flagged, whose predicted label is the given one, and that nobody judged wrong. Which
+    of them become canaries, and random labels, follow from a keyed hash of the id: from the seed and the rows, not
+    from their order. Half are flipped at random, half to the most probable other class; with two classes both are
+    the same, and all count as random.
+
+    Args:
+        example_ids: (M,) ids, each once.
+        labels: (M,) int64 in 0..K-1.
+        pred_probs: (M, K) float32.
+        found: what `find_issues` found in them.
+        is_doubted: (M,) bool, rows that are not to be trusted whatever the models say.
+        filter_by: the filter of `find_issues`.
+        seed: chooses rows and random labels.
+
+    Returns:
+        Canaries; none, with a note, where fewer than 5 rows of a kind can be had.
+    """
+    sizes = np.bincount(labels, minlength=pred_probs.shape[1])
+    room = np.where(sizes >= SMALLEST_CLASS, np.ceil(CLASS_SHARE * sizes), 0).astype(np.int64)
+    if (room > 0).sum() < 2:
+        room[:] = 0
+    wanted = _wanted(len(labels), two_classes=int((room > 0).sum()) == 2)
+    is_trusted = ~found.is_label_issue & (found.predicted_labels == labels) & ~is_doubted & (room[labels] > 0)
+    trusted = np.flatnonzero(is_trusted)
+    order = np.argsort(_hashes(example_ids[trusted], "rows", seed), kind="stable")
+    trusted = trusted[order[: TRIED * sum(wanted.values())]]
+    flips = np.resize(np.array(list(wanted), dtype=object), len(trusted))
+    planted = np.where(
+        flips == Flip.LIKELY,
+        _likely_labels(labels[trusted], pred_probs[trusted], room),
+        _random_labels(labels[trusted], _hashes(example_ids[trusted], "labels", seed), room),
+    )
+    chosen = _within_bounds(labels[trusted], planted, flips, room, wanted)
+    if any((flips[chosen] == flip).sum() < FEWEST for flip in wanted):
+        return _none(
+            f"canaries: fewer than {FEWEST} rows of a kind can be trusted without touching more than a tenth of a "
+            "class; what share of planted errors is caught is not known"
+        )
+    return _run(trusted[chosen], planted[chosen], flips[chosen], labels, pred_probs, filter_by)
+
+
+def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | None:
+    """The share that was caught of one kind, or of all; None where there are none.
+
+    The interval is Wilson's score interval (Wilson, "Probable inference, the law of succession, and statistical
+    inference", JASA 22, 1927).
+    """
+    caught = canaries.is_caught if flip is None else canaries.is_caught[canaries.flips == flip]
+    planted, hits = len(caught), int(caught.sum())
+    if not planted:
+        return None
+    low, high = wilson_interval(hits, planted)
+    return Recall(planted=planted, caught=hits, recall=hits / planted, low=low, high=high)
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Limits, 0..1, of the share of which `successes` of `trials` (at least 1) were drawn."""
+    z = float(norm.ppf((1 + confidence) / 2))
+    share, spread = successes / trials, z * z / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
+    # At the ends, rounding would miss the limit by a little.
+    return float(centre - half) if successes else 0.0, float(centre + half) if successes < trials else 1.0
+
+
+def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:
+    """Canaries by kind."""
+    each = max(FEWEST, min(MOST, int(SHARE * rows)))
+    return {Flip.RANDOM: 2 * each} if two_classes else {Flip.RANDOM: each, Flip.LIKELY: each}
+
+
+def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.NDArray[np.uint64]:
+    """(n,) uint64 from each id, the seed and what it is for: SipHash, a million a second and more."""
+    # The key of pandas has 16 bytes.
+    return hash_array(example_ids, hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
+
+
+def _random_labels(
+    labels: npt.NDArray[np.int64], draws: npt.NDArray[np.uint64], room: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """One of the other classes with room, each as probable."""
+    classes = np.flatnonzero(room)
+    own = np.searchsorted(classes, labels)
+    other = (draws % np.uint64(max(1, len(classes) - 1))).astype(np.int64)
+    shifted: npt.NDArray[np.int64] = classes[other + (other >= own)]
+    return shifted
+
+
+def _likely_labels(
+    labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], room: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The most probable other class with room."""
+    others = np.where(room > 0, pred_probs, -1)
+    others[np.arange(len(labels)), labels] = -1
+    likely: npt.NDArray[np.int64] = others.argmax(axis=1).astype(np.int64)
+    return likely
+
+
+def _within_bounds(
+    labels: npt.NDArray[np.int64],
+    planted: npt.NDArray[np.int64],
+    flips: npt.NDArray[np.object_],
+    room: npt.NDArray[np.int64],
+    wanted: dict[Flip, int],
+) -> npt.NDArray[np.int64]:
+    """Positions of the first rows of each kind that leave every class within its bounds."""
+    is_within = (_rank_among_equals(labels) < room[labels]) & (_rank_among_equals(planted) < room[planted])
+    chosen = [np.flatnonzero(is_within & (flips == flip))[:number] for flip, number in wanted.items()]
+    return np.concatenate(chosen).astype(np.int64)
+
+
+def _rank_among_equals(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many equal values come before each."""
+    return np.asarray(pd.Series(values).groupby(values).cumcount(), dtype=np.int64)
+
+
+def _run(
+    rows: npt.NDArray[np.int64],
+    planted: npt.NDArray[np.int64],
+    flips: npt.NDArray[np.object_],
+    labels: npt.NDArray[np.int64],
+    pred_probs: npt.NDArray[np.float32],
+    filter_by: str,
+) -> Canaries:
+    order = np.argsort(rows)
+    rows, planted, flips = rows[order], planted[order], flips[order]
+    copy = labels.copy()
+    copy[rows] = planted
+    with warnings.catch_warnings():
+        # Said of the labels themselves already, where it concerns these.
+        warnings.simplefilter("ignore")
+        is_caught = flag_issues(copy, pred_probs, filter_by=filter_by)[rows]
+    return Canaries(rows, planted, flips, pred_probs[rows, planted].astype(np.float64), is_caught)
+
+
+def _none(note: str) -> Canaries:
+    integers = np.empty(0, np.int64)
+    return Canaries(integers, integers, np.empty(0, object), np.empty(0, np.float64), np.empty(0, bool), note)

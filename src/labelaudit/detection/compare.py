@@ -1,0 +1,210 @@
+"""Two audits of a dataset, example by example: what became of each flag, and of each row of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, IssueChange, Status
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+_COMPARED = ("given_label", "status", "label_score", "is_label_issue", "content_digest", "verdict")
+CONTENT_UNKNOWN = (
+    "One of the two audits is of probabilities alone and knows no content: rows with the same id count as the same."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from one audit to another.
+
+    changes: CHANGES; class_changes: CLASS_CHANGES; issues, data: rows of each `IssueChange` and `DataChange`, zeros
+    included; notes: sentences for people.
+    """
+
+    changes: pa.Table
+    class_changes: pa.Table
+    issues: dict[str, int]
+    data: dict[str, int]
+    notes: tuple[str, ...]
+
+
+class LabelPair(NamedTuple):
+    """Rows that went from one label to another; None where there is no label."""
+
+    given_label_before: str | None
+    given_label: str | None
+    examples: int
+
+
+def compare_audits(
+    before: pa.Table,
+    now: pa.Table,
+    *,
+    classes_before: pa.Table,
+    classes: pa.Table,
+    class_order: Sequence[str],
+) -> Comparison:
+    """Compare two audits by `example_id`.
+
+    `before` and `now` are EXAMPLES tables in any order of rows, `classes_before` and `classes` CLASSES tables,
+    `class_order` all their classes in class order.
+
+    Of several rows with one id the scored one counts, else the first: contradictory copies have no scored row, so
+    their id counts as not scored. Content is the same where the digests are equal, or one side has none.
+
+    Every id that is or was flagged has exactly one `IssueChange`:
+
+    - flagged in both: persistent;
+    - flagged now alone: flapping where the row had the same content and label and was scored before (also where it
+      had been judged `fine` and no longer is), else new;
+    - flagged before alone: gone where the row is missing, has other content or is not scored now; else fixed where its
+      label is another one; else dismissed where it is judged `fine` now; else flapping.
+    """
+    ids, rows_before, rows_now = _joined_rows(before, now)
+    was, is_ = _Side.of(before, rows_before), _Side.of(now, rows_now)
+    same_content = _same(was.columns["content_digest"], is_.columns["content_digest"], nulls_differ=False)
+    same_label = _same(was.columns["given_label"], is_.columns["given_label"], nulls_differ=True)
+    data_change = _chosen(
+        (~was.exists, DataChange.ADDED),
+        (~is_.exists, DataChange.REMOVED),
+        (~same_content, DataChange.REPLACED),
+        (~same_label, DataChange.RELABELED),
+    )
+    issue_change = _issue_changes(was, is_, same_content, same_label)
+    changed = np.flatnonzero((issue_change != None) | (data_change != None))  # noqa: E711, elementwise
+    columns = {
+        "example_id": ids.take(pa.array(changed)),
+        "issue_change": pa.array(issue_change[changed], pa.string()),
+        "data_change": pa.array(data_change[changed], pa.string()),
+        **{f"{name}_before": was.columns[name].take(pa.array(changed)) for name in _COMPARED},
+        **{name: is_.columns[name].take(pa.array(changed)) for name in _COMPARED},
+    }
+    changes = pa.table({name: columns[name] for name in CHANGES.names}).cast(CHANGES).sort_by("example_id")
+    return Comparison(
+        changes=changes,
+        class_changes=_class_changes(classes_before, classes, class_order),
+        issues=_counts(issue_change, IssueChange),
+        data=_counts(data_change, DataChange),
+        notes=(CONTENT_UNKNOWN,) if _knows_content(before) != _knows_content(now) else (),
+    )
+
+
+def relabeled_pairs(changes: pa.Table) -> list[LabelPair]:
+    """Given label before and now of the relabeled rows of a CHANGES table, the most frequent pair first."""
+    relabeled = changes.filter(pc.equal(changes["data_change"], DataChange.RELABELED.value))
+    sides = ["given_label_before", "given_label"]
+    counts = relabeled.group_by(sides).aggregate([([], "count_all")]).to_pylist()
+    pairs = [LabelPair(row[sides[0]], row[sides[1]], row["count_all"]) for row in counts]
+    return sorted(pairs, key=lambda pair: (-pair.examples, pair[0] or "", pair[1] or ""))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of both audits, with a row for each of the (M,) ids; null where it has none."""
+
+    exists: BoolArray
+    scored: BoolArray
+    flagged: BoolArray
+    fine: BoolArray
+    columns: dict[str, pa.Array]
+
+    @classmethod
+    def of(cls, examples: pa.Table, rows: IntArray) -> _Side:
+        exists = rows >= 0
+        places = pa.array(rows, mask=~exists)
+        columns = {name: _whole(examples[name]).take(places) for name in _COMPARED}
+        return cls(
+            exists=exists,
+            scored=_is_true(pc.equal(columns["status"], Status.SCORED.value)),
+            flagged=_is_true(columns["is_label_issue"]),
+            fine=_is_true(pc.equal(columns["verdict"], Decision.FINE.value)),
+            columns=columns,
+        )
+
+
+def _issue_changes(was: _Side, is_: _Side, same_content: BoolArray, same_label: BoolArray) -> npt.NDArray[np.object_]:
+    same = was.exists & is_.exists & same_content & same_label & was.scored & is_.scored
+    appeared, vanished = is_.flagged & ~was.flagged, was.flagged & ~is_.flagged
+    return _chosen(
+        (was.flagged & is_.flagged, IssueChange.PERSISTENT),
+        (appeared & ~same, IssueChange.NEW),
+        (vanished & ~(is_.exists & same_content & is_.scored), IssueChange.GONE),
+        (vanished & ~same_label, IssueChange.FIXED),
+        (vanished & is_.fine, IssueChange.DISMISSED),
+        (appeared | vanished, IssueChange.FLAPPING),
+    )
+
+
+def _joined_rows(before: pa.Table, now: pa.Table) -> tuple[pa.Array, IntArray, IntArray]:
+    """All M ids, and the row of each in both tables, -1 where there is none."""
+    both = pa.concat_arrays([_whole(table["example_id"]).cast(pa.large_string()) for table in (before, now)])
+    encoded = both.dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    sides = zip((before, now), np.split(codes, [len(before)]), strict=True)
+    rows_before, rows_now = (_row_of_ids(table, of_rows, len(encoded.dictionary)) for table, of_rows in sides)
+    return encoded.dictionary.cast(pa.string()), rows_before, rows_now
+
+
+def _row_of_ids(examples: pa.Table, codes: IntArray, ids: int) -> IntArray:
+    """(ids,) the row that stands for each id: the scored one, else the first; -1 where there is none."""
+    rows = np.arange(len(codes))
+    scored = _is_true(pc.equal(_whole(examples["status"]), Status.SCORED.value))
+    found = np.full(ids, -1, dtype=np.int64)
+    # What is written last stands.
+    found[codes[::-1]] = rows[::-1]
+    found[codes[scored][::-1]] = rows[scored][::-1]
+    return found
+
+
+def _chosen(*cases: tuple[BoolArray, StrEnum]) -> npt.NDArray[np.object_]:
+    """For each row the value of the first case that holds, None where none does."""
+    chosen = np.full(len(cases[0][0]), None, dtype=object)
+    for holds, value in reversed(cases):
+        chosen[holds] = value.value
+    return chosen
+
+
+def _same(first: pa.Array, second: pa.Array, *, nulls_differ: bool) -> BoolArray:
+    """Whether values are equal; two nulls are, one is as `nulls_differ` says."""
+    one_null = pc.xor(pc.is_null(first), pc.is_null(second))
+    equal = pc.fill_null(pc.equal(first, second), True)
+    return _is_true(pc.and_not(equal, one_null) if nulls_differ else equal)
+
+
+def _class_changes(before: pa.Table, now: pa.Table, class_order: Sequence[str]) -> pa.Table:
+    names = ("examples", "label_issues", "label_noise")
+    sides = [{row["class_name"]: row for row in table.to_pylist()} for table in (before, now)]
+    rows: list[dict[str, Any]] = []
+    for class_name in class_order:
+        old, new = (side.get(class_name, {}) for side in sides)
+        values = {**{f"{name}_before": old.get(name) for name in names}, **{name: new.get(name) for name in names}}
+        rows.append({"class_name": class_name, **values})
+    return pa.Table.from_pylist(rows, schema=CLASS_CHANGES)
+
+
+def _knows_content(examples: pa.Table) -> bool:
+    return bool(examples["content_digest"].null_count < len(examples))
+
+
+def _counts(values: npt.NDArray[np.object_], kind: type[StrEnum]) -> dict[str, int]:
+    return {member.value: int((values == member.value).sum()) for member in kind}
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
+
+
+def _is_true(values: pa.Array) -> BoolArray:
+    flags: BoolArray = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    return flags

@@ -1,0 +1,158 @@
+"""What changed since the audit before: sentences for terminals and artifacts, and the section of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.report.gallery import text_excerpt
+from labelaudit.schemas import DataChange, IssueChange
+
+MEANINGS = {
+    IssueChange.NEW: "flagged now: the row, its label or its content is new, or it was not scored before",
+    IssueChange.FIXED: "bears another label now, and is not flagged under it",
+    IssueChange.GONE: "removed, replaced by other content, or not scored any more",
+    IssueChange.DISMISSED: "judged fine by a person",
+    IssueChange.PERSISTENT: "flagged before and now",
+    IssueChange.FLAPPING: "flagged in one of both audits, though content and label are the same",
+}
+DATA_MEANINGS = {
+    DataChange.ADDED: "rows that were not there",
+    DataChange.REMOVED: "rows that are not there any more",
+    DataChange.RELABELED: "the same content under another label, or none",
+    DataChange.REPLACED: "other content under the same id",
+}
+# What the page holds at most; the rest is in the Parquet files beside it.
+NEW_ISSUES = 50
+CLASSES = 30
+HELD_VERSIONS = 10
+PAIRS_IN_WORDS = 3
+NAME_LENGTH = 60
+ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+@dataclass(frozen=True)
+class ChangesContent:
+    """What the page shows of a comparison.
+
+    changes: `changes` of the summary; new_issues: the first rows of ISSUES that are new, in their order;
+    class_changes: CLASS_CHANGES.
+    """
+
+    changes: Mapping[str, Any]
+    new_issues: pa.Table
+    class_changes: pa.Table
+
+
+def changes_content(changes: Mapping[str, Any] | None, tables: Mapping[str, pa.Table]) -> ChangesContent | None:
+    """The content for the tables `changes`, `class_changes` and `issues` of an audit; None without a comparison."""
+    if changes is None:
+        return None
+    new = new_issues(tables["changes"], tables["issues"])
+    return ChangesContent(changes, new.slice(0, NEW_ISSUES), tables["class_changes"])
+
+
+def new_issues(changes: pa.Table, issues: pa.Table) -> pa.Table:
+    """The rows of an ISSUES table that are new according to CHANGES, in their order."""
+    new = changes.filter(pc.equal(changes["issue_change"], IssueChange.NEW.value))["example_id"]
+    return issues.filter(pc.is_in(issues["example_id"], value_set=new.combine_chunks()))
+
+
+def changes_in_words(changes: Mapping[str, Any]) -> list[str]:
+    """Sentences about `changes` of a summary; that not only the data changed comes first."""
+    version = changes["predecessor"]["version"]
+    sentences = [changes["warning"]] if changes["warning"] else []
+    sentences.append(f"Since {_name(version)}: {counted_issues(changes)}.")
+    sentences.append(f"Data: {counted_data(changes)}.")
+    pairs = changes["relabeled"][:PAIRS_IN_WORDS]
+    if pairs:
+        sentences.append(f"Most relabeled: {', '.join(map(_pair, pairs))}.")
+    if changes["held_versions"]:
+        sentences.append(f"{held_in_words(changes)}.")
+    return sentences
+
+
+def counted_issues(changes: Mapping[str, Any]) -> str:
+    """`12 new, 88 fixed`, or that nothing is or was flagged."""
+    return _counted(changes["issues"], IssueChange) or "nothing is or was flagged"
+
+
+def counted_data(changes: Mapping[str, Any]) -> str:
+    """`50 removed, 160 relabeled`, or that the data is the same."""
+    return _counted(changes["data"], DataChange) or "the same, row by row"
+
+
+def held_in_words(changes: Mapping[str, Any]) -> str:
+    """Which versions in between were no measure."""
+    held = changes["held_versions"]
+    names = ", ".join(map(_name, held[:HELD_VERSIONS]))
+    more = f" and {len(held) - HELD_VERSIONS:,} more" if len(held) > HELD_VERSIONS else ""
+    return f"Held by the gate in between, and so no measure: {names}{more}"
+
+
+def changes_context(content: ChangesContent | None) -> dict[str, Any]:
+    """Values of the template `changes.html.jinja`."""
+    if content is None:
+        return {"changes": None}
+    changes = content.changes
+    class_rows = [row for row in content.class_changes.to_pylist() if _has_changed(row)]
+    class_rows.sort(key=lambda row: (-_difference(row, "label_issues"), -_difference(row, "examples")))
+    return {
+        "changes": {
+            "version": changes["predecessor"]["version"],
+            "created_at": changes["predecessor"]["created_at"],
+            "href": report_of(changes["predecessor"]["audit_url"]),
+            "warning": changes["warning"],
+            "held": held_in_words(changes) if changes["held_versions"] else "",
+            "notes": changes["notes"],
+            "issues": [_count_row(name, changes["issues"], MEANINGS[name]) for name in IssueChange],
+            "data": [_count_row(name, changes["data"], DATA_MEANINGS[name]) for name in DataChange],
+            "is_same_data": not any(changes["data"].values()),
+            "relabeled": changes["relabeled"],
+            "new_issues": content.new_issues.to_pylist(),
+            "new_count": changes["issues"][IssueChange.NEW],
+            "classes": class_rows[:CLASSES],
+            "changed_classes": len(class_rows),
+        }
+    }
+
+
+def report_of(audit_url: str) -> str:
+    """Address of another audit's page of the same dataset, relative to this audit's."""
+    folders = "/".join(audit_url.split("/")[-2:])
+    return f"../../{quote(folders, safe='/=')}/report.html"
+
+
+def _counted(counts: Mapping[str, int], kind: type[StrEnum]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in kind if counts[name])
+
+
+def _count_row(name: str, counts: Mapping[str, int], meaning: str) -> dict[str, Any]:
+    return {"name": str(name), "rows": counts[name], "meaning": meaning}
+
+
+def _has_changed(row: Mapping[str, Any]) -> bool:
+    return any(row[f"{name}_before"] != row[name] for name in ("examples", "label_issues"))
+
+
+def _difference(row: Mapping[str, Any], name: str) -> int:
+    before, now = (int(row[column] or 0) for column in (f"{name}_before", name))
+    return abs(now - before)
+
+
+def _pair(pair: Mapping[str, Any]) -> str:
+    return f"{_label(pair['given_label_before'])} {ARROW} {_label(pair['given_label'])} ({pair['examples']:,})"
+
+
+def _label(label: str | None) -> str:
+    return "no label" if label is None else _name(label)
+
+
+def _name(name: str) -> str:
+    return text_excerpt(name, NAME_LENGTH)

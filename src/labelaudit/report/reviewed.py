@@ -1,0 +1,98 @@
+"""What people decided, in the words of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.report.summary import percent
+from labelaudit.schemas import Decision
+
+# Wrong labels that the page lists; all are in examples.parquet.
+KNOWN_WRONG_ROWS = 100
+
+
+def review_section(review: Mapping[str, Any] | None, examples: pa.Table) -> dict[str, Any] | None:
+    """Figures, sentences and wrong labels for the page; None where nobody has decided anything.
+
+    review: `labelaudit.review.known.Known.findings`; examples: EXAMPLES.
+    """
+    if review is None or not (sum(review["verdicts"].values()) + review["ended"]):
+        return None
+    wrong = examples.filter(pc.equal(examples["verdict"], Decision.WRONG.value))
+    shown = ["example_id", "given_label", "right_label", "label_score", "file", "row"]
+    return {
+        "figures": [*_counts(review), *_precision(review["precision"]), *_error_rate(review["error_rate"])],
+        "sentences": [
+            *_about_precision(review["precision"]),
+            *_about_error_rate(review["error_rate"]),
+            "The estimates at the top and of the classes are the detector's and take no account of verdicts.",
+        ],
+        "known_wrong": wrong.select(shown).slice(0, KNOWN_WRONG_ROWS).to_pylist(),
+        "known_wrong_count": len(wrong),
+    }
+
+
+def _counts(review: Mapping[str, Any]) -> list[dict[str, str]]:
+    verdicts, ended = review["verdicts"], review["ended"]
+    kinds = ", ".join(f"{verdicts[kind]:,} {kind}" for kind in verdicts)
+    if ended:
+        kinds += f"; {ended:,} on content or labels that have changed since"
+    return [
+        _figure("Verdicts", f"{sum(verdicts.values()):,}", kinds),
+        _figure("Dismissed", f"{review['dismissed']:,}", "flagged by the detector, judged fine"),
+        _figure("Not fixed yet", f"{review['known_wrong']:,}", "judged wrong, the label is still the same"),
+    ]
+
+
+def _precision(precision: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    if precision is None:
+        return []
+    return [_figure("Measured precision", percent(precision["estimate"]), f"of the flags; {_limits(precision)}")]
+
+
+def _error_rate(rate: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    if rate is None:
+        return []
+    return [_figure("Measured wrong", percent(rate["estimate"]), f"of the scored labels; {_limits(rate)}")]
+
+
+def _about_precision(precision: Mapping[str, Any] | None) -> list[str]:
+    if precision is None:
+        return []
+    text = (
+        f"Measured precision: of {precision['wrong'] + precision['fine']:,} flagged rows judged wrong or fine so far, "
+        f"{precision['wrong']:,} were wrong ({precision['ambiguous']:,} ambiguous ones left out). It rests on every "
+        "flag that was judged, and people often begin with the worst: for the rest it may be too high."
+    )
+    random = precision["random"]
+    if random is not None:
+        text += (
+            f" On randomly drawn flags alone it is {percent(random['estimate'])} ({_limits(random)}, "
+            f"{random['wrong'] + random['fine']:,} rows)."
+        )
+    return [text]
+
+
+def _about_error_rate(rate: Mapping[str, Any] | None) -> list[str]:
+    if rate is None:
+        return []
+    parts = " and ".join(f"{one['judged']:,} of {one['rows']:,} {one['name']}" for one in rate["strata"])
+    text = f"Measured share of wrong labels: from randomly drawn rows, {parts}, judged by people."
+    if rate["with_ambiguous"] is not None and any(one["ambiguous"] for one in rate["strata"]):
+        wide = rate["with_ambiguous"]
+        text += f" With the ambiguous ones it is {percent(wide['estimate'])} ({_limits(wide)})."
+    if not rate["same_version"]:
+        text += f" The sample was drawn from version {rate['version']}, whose rows or labels were not the same as here."
+    return [text]
+
+
+def _limits(interval: Mapping[str, Any]) -> str:
+    return f"95\N{NO-BREAK SPACE}% interval {percent(interval['low'])} to {percent(interval['high'])}"
+
+
+def _figure(name: str, value: str, detail: str) -> dict[str, str]:
+    return {"name": name, "value": value, "detail": detail}

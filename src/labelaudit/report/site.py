@@ -1,0 +1,67 @@
+"""All audits of a dataset as one static HTML page without scripts: `render_site`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from labelaudit.report.html import render, template_file
+from labelaudit.report.trend import AuditEntry, direction, in_order
+from labelaudit.report.trend_charts import FAILED, spark_line, trend_chart
+
+# Audits that stand open, and that the page holds at all; the figures of all versions are in trend.parquet.
+OPEN_AUDITS = 30
+MOST_AUDITS = 2000
+# Classes with a line of their own, and versions that such a line goes back.
+CLASSES = 24
+CLASS_VERSIONS = 100
+
+
+def render_site(dataset: str, entries: Sequence[AuditEntry]) -> str:
+    """One HTML document; `entries` are all audits, oldest first. The same entries give the same text."""
+    versions = in_order(entries)
+    newest_first = [_audit(entry) for entry in reversed(entries)]
+    return render(
+        "site.html.jinja",
+        dataset=dataset,
+        css=template_file("page.css") + template_file("site.css"),
+        direction=direction(entries),
+        versions=len(versions),
+        latest=_audit(versions[-1]) if versions else None,
+        chart=trend_chart(versions) if len(versions) > 1 else None,
+        has_other_settings=any(entry.changed_settings for entry in versions),
+        has_held=any(entry.gate == FAILED for entry in versions),
+        has_gate=any(entry.gate for entry in entries),
+        classes=_classes(versions),
+        class_count=len({row["class_name"] for entry in versions[-1:] for row in entry.classes}),
+        open_audits=newest_first[:OPEN_AUDITS],
+        more_audits=newest_first[OPEN_AUDITS:MOST_AUDITS],
+        audits=len(newest_first),
+    )
+
+
+def _audit(entry: AuditEntry) -> dict[str, Any]:
+    values = {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
+    # "./" keeps a name with a colon from being read as a scheme; S3 takes a bare "+" for a space.
+    return {**values, "href": f"./{quote(entry.folder, safe='/=')}/report.html"}
+
+
+def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
+    """The classes of the newest version with the most label noise, each with its course over the versions."""
+    shown = versions[-CLASS_VERSIONS:]
+    if not shown:
+        return []
+    by_version = [{row["class_name"]: row for row in entry.classes} for entry in shown]
+    judged = [row for row in shown[-1].classes if row["label_noise"] is not None]
+    worst = sorted(judged, key=lambda row: (-row["label_noise"], row["class_name"]))[:CLASSES]
+    courses = [[_noise(rows.get(row["class_name"])) for rows in by_version] for row in worst]
+    top = max((value for course in courses for value in course if value is not None), default=0.0)
+    return [
+        {**row, "before": course[-2] if len(course) > 1 else None, "line": spark_line(course, top)}
+        for row, course in zip(worst, courses, strict=True)
+    ]
+
+
+def _noise(row: Mapping[str, Any] | None) -> float | None:
+    return None if row is None else row["label_noise"]

@@ -1,0 +1,102 @@
+"""Intervals for shares that were measured on random samples.
+
+Of one share: Wilson's score interval (Wilson, "Probable inference, the law of succession, and statistical inference",
+JASA 22, 1927). Of a share over strata of known size, sampled without replacement: exact limits in each stratum, the
+hypergeometric twin of Clopper and Pearson's (Buonaccorsi, "A note on confidence intervals for proportions in finite
+populations", The American Statistician 41, 1987), joined by the method of variance estimates recovery (Zou, Huang and
+Zhang, "A note on confidence interval estimation for a linear function of binomial proportions", Computational
+Statistics & Data Analysis 53, 2009).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from scipy.stats import hypergeom, norm
+
+CONFIDENCE = 0.95
+# Of a number of rows: far above what sums of floats are off, far below one row.
+ROUNDING = 1e-6
+
+
+class Interval(NamedTuple):
+    """A share and its limits, each 0..1, low <= estimate <= high."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class Stratum(NamedTuple):
+    """One part of the rows: how many there are, how many of a random order were judged, how many of these count."""
+
+    rows: int
+    judged: int
+    counted: int
+
+
+def wilson(counted: int, judged: int, confidence: float = CONFIDENCE) -> Interval | None:
+    """Share among many of which `judged` were drawn and `counted` count; None where none was judged."""
+    if not judged:
+        return None
+    z2 = float(norm.ppf((1 + confidence) / 2)) ** 2
+    share = counted / judged
+    middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
+    half = math.sqrt(z2 * (share * (1 - share) / judged + z2 / (4 * judged**2))) / (1 + z2 / judged)
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+
+
+def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Interval | None:
+    """Share of the rows of all strata that count; None while a stratum with rows has none judged.
+
+    Where every row was judged the limits are the share itself.
+    """
+    strata = [stratum for stratum in strata if stratum.rows]
+    if not strata or any(stratum.judged == 0 for stratum in strata):
+        return None
+    total = sum(stratum.rows for stratum in strata)
+    expected, below, above = 0.0, 0.0, 0.0
+    for stratum in strata:
+        count = stratum.rows * stratum.counted / stratum.judged
+        low, high = limits(stratum, confidence)
+        expected += count
+        below += (count - low) ** 2
+        above += (high - count) ** 2
+    # There are whole rows alone, and what was seen is certain: no limit lies beyond it.
+    seen = sum(stratum.counted for stratum in strata)
+    others = sum(stratum.judged - stratum.counted for stratum in strata)
+    fewest = max(seen, math.floor(expected - math.sqrt(below) + ROUNDING))
+    most = min(total - others, math.ceil(expected + math.sqrt(above) - ROUNDING))
+    return Interval(expected / total, fewest / total, most / total)
+
+
+def limits(stratum: Stratum, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """The fewest and the most rows of a stratum that may count, given what was drawn of it.
+
+    Each of both is exact: a population beyond it would show what was seen, or more extreme, with a probability of at
+    most (1 - confidence) / 2.
+    """
+    rows, judged, counted = stratum
+    tail = (1 - confidence) / 2
+    fewest, most = counted, rows - (judged - counted)
+
+    def is_enough(population: int) -> bool:
+        return bool(hypergeom.sf(counted - 1, rows, population, judged) > tail)
+
+    def is_too_many(population: int) -> bool:
+        return bool(hypergeom.cdf(counted, rows, population, judged) <= tail)
+
+    return _first(is_enough, fewest, most), _first(is_too_many, fewest, most + 1) - 1
+
+
+def _first(holds: Callable[[int], bool], start: int, end: int) -> int:
+    """The first number from `start` on for which a monotonic condition holds; `end` where none before does."""
+    while start < end:
+        middle = (start + end) // 2
+        if holds(middle):
+            end = middle
+        else:
+            start = middle + 1
+    return start

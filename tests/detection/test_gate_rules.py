@@ -1,0 +1,229 @@
+"""The gate by hand: each rule at its limit, beyond it, and where nothing could be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelaudit.detection.gate import Gate, GateVerdict, Limits, Measures, Outcome, Rule, judge
+
+MEASURES = Measures(
+    scored=1000,
+    issues=50,
+    class_issues={"cat": (400, 40), "dog": (600, 10)},
+    rare_classes={"eel"},
+    new_issues=20,
+    measured_error_rate=0.04,
+    canary_recall=0.9,
+)
+
+
+def gate(limits: dict[str, Any], has_predecessor: bool = True, **measures: Any) -> Gate:
+    found = judge(Limits(**limits), replace(MEASURES, **measures), has_predecessor=has_predecessor)
+    assert found is not None
+    return found
+
+
+def rule(limits: dict[str, Any], **measures: Any) -> Rule:
+    """The one rule of these limits; the built-in one comes last."""
+    first, blind = gate(limits, **measures).rules
+    assert blind.rule == "blind_detector"
+    return first
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "measured", "outcome", "sentence"),
+    [
+        ("max_flagged_share", 0.05, 0.05, "passed", "50 of 1,000 scored rows are flagged (5.0 %); the limit is 5.0 %."),
+        (
+            "max_flagged_share",
+            0.0499,
+            0.05,
+            "failed",
+            "50 of 1,000 scored rows are flagged (5.00 %); the limit is 4.99 %.",
+        ),
+        (
+            "max_class_flagged_share",
+            0.1,
+            0.1,
+            "passed",
+            "Of the rows labeled 'cat', the worst class, 40 of 400 are flagged (10.0 %); the limit is 10.0 %.",
+        ),
+        (
+            "max_class_flagged_share",
+            0.01,
+            0.1,
+            "failed",
+            "Of the rows labeled 'cat', the worst class, 40 of 400 are flagged (10.0 %); the limit is 1.0 %; "
+            "1 more class is above the limit.",
+        ),
+        ("max_new_issues", 20, 20, "passed", "20 rows are newly flagged; the limit is 20."),
+        ("max_new_issues", 19, 20, "failed", "20 rows are newly flagged; the limit is 19."),
+        (
+            "max_new_issues_share",
+            0.02,
+            0.02,
+            "passed",
+            "20 of 1,000 scored rows are newly flagged (2.0 %); the limit is 2.0 %.",
+        ),
+        (
+            "max_new_issues_share",
+            0.01,
+            0.02,
+            "failed",
+            "20 of 1,000 scored rows are newly flagged (2.0 %); the limit is 1.0 %.",
+        ),
+        (
+            "max_measured_error_rate",
+            0.04,
+            0.04,
+            "passed",
+            "Of a random sample that people judged, this share is wrong (4.0 %); the limit is 4.0 %.",
+        ),
+        (
+            "max_measured_error_rate",
+            0.03,
+            0.04,
+            "failed",
+            "Of a random sample that people judged, this share is wrong (4.0 %); the limit is 3.0 %.",
+        ),
+        ("min_canary_recall", 0.9, 0.9, "passed", "90.0 % of the planted errors are caught; at least 90.0 % must."),
+        ("min_canary_recall", 0.95, 0.9, "failed", "90.0 % of the planted errors are caught; at least 95.0 % must."),
+    ],
+)
+def test_each_rule_at_and_beyond_its_limit(
+    name: str, limit: float, measured: float, outcome: str, sentence: str
+) -> None:
+    found = rule({name: limit})
+    assert (found.rule, found.measured, found.limit, found.outcome) == (name, measured, limit, outcome)
+    assert found.sentence.replace("\N{NO-BREAK SPACE}", " ") == sentence
+
+
+def test_limits_by_class() -> None:
+    limits = {"max_class_flagged_share": {"cat": 0.2, "dog": 0.01, "eel": 0.5, "dgo": 0.1}}
+    cat, dog, eel, dgo, _ = gate(limits).rules
+    assert (cat.rule, cat.outcome) == ("max_class_flagged_share: cat", Outcome.PASSED)
+    assert (dog.outcome, dog.measured) == (Outcome.FAILED, 10 / 600)
+    assert (eel.outcome, eel.sentence) == (
+        Outcome.NOT_MEASURED,
+        "Not measured: class 'eel' has too few rows and was set aside.",
+    )
+    assert (dgo.outcome, dgo.measured) == (Outcome.FAILED, None)
+    assert dgo.sentence == "No row of this version is labeled 'dgo', which the config names."
+
+
+@pytest.mark.parametrize(
+    ("limits", "unknown", "why"),
+    [
+        ({"max_new_issues": 0}, "new_issues", "no audit before was compared with"),
+        ({"max_new_issues_share": 0.0}, "new_issues", "no audit before was compared with"),
+        ({"max_measured_error_rate": 0.0}, "measured_error_rate", "nobody judged a random sample of this version"),
+        ({"min_canary_recall": 1.0}, "canary_recall", "too few rows can be trusted to plant errors"),
+    ],
+)
+def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: str, why: str) -> None:
+    found = gate(limits, **{unknown: None})
+    assert found.rules[0].outcome == Outcome.NOT_MEASURED
+    assert found.rules[0].measured is None
+    assert found.rules[0].sentence == f"Not measured: {why}."
+    assert found.verdict == GateVerdict.PASSED
+    assert found.sentence == "The gate passed: 1 rule holds (1 could not be measured)."
+
+
+def test_without_a_predecessor_it_warns() -> None:
+    limits = {"max_flagged_share": 0.01, "min_canary_recall": 0.5}
+    assert gate(limits).sentence == "The gate failed: 1 of 3 rules is broken: max_flagged_share."
+    first = gate(limits, has_predecessor=False)
+    assert first.verdict == GateVerdict.WARNED
+    assert first.sentence == (
+        "The gate warns: 1 of 3 rules is broken: max_flagged_share. Nothing fails, because there is no audit before."
+    )
+    assert first.rules == gate(limits).rules
+
+
+def test_a_blind_detector_needs_no_limits() -> None:
+    assert judge(Limits(), MEASURES, has_predecessor=True) is None
+    clean = {"issues": 0, "class_issues": {"cat": (400, 0)}}
+    blind = gate({}, **clean, canary_recall=0.49)
+    assert blind.verdict == GateVerdict.FAILED
+    assert blind.rules[0].sentence.replace("\N{NO-BREAK SPACE}", " ") == (
+        "The detector is blind: it flags no row, and catches 49.0 % of the planted errors."
+    )
+    assert gate({}, has_predecessor=False, **clean, canary_recall=0.0).verdict == GateVerdict.WARNED
+    for recall in (0.5, 1.0, None):
+        assert judge(Limits(), replace(MEASURES, issues=0, canary_recall=recall), has_predecessor=True) is None
+
+
+def test_a_clean_dataset_passes() -> None:
+    found = gate({"max_flagged_share": 0.0}, issues=0, canary_recall=0.8)
+    assert found.verdict == GateVerdict.PASSED
+    assert "80.0\N{NO-BREAK SPACE}% of the planted errors are: the detector sees" in found.rules[1].sentence
+    unknown = gate({"max_flagged_share": 0.0}, issues=0, canary_recall=None)
+    assert unknown.rules[1].outcome == Outcome.NOT_MEASURED
+    assert unknown.verdict == GateVerdict.PASSED
+
+
+def test_a_long_class_name_is_cut() -> None:
+    found = rule({"max_class_flagged_share": 0.5}, class_issues={"<b>" * 500: (10, 1)})
+    assert len(found.sentence) < 200
+
+
+@given(
+    limits=st.fixed_dictionaries(
+        {},
+        optional={
+            "max_flagged_share": st.floats(0, 1),
+            "max_class_flagged_share": st.floats(0, 1),
+            "max_new_issues": st.integers(0, 100),
+            "max_new_issues_share": st.floats(0, 1),
+            "max_measured_error_rate": st.floats(0, 1),
+            "min_canary_recall": st.floats(0, 1),
+        },
+    ),
+    issues=st.integers(0, 100),
+    new=st.none() | st.integers(0, 100),
+    rate=st.none() | st.floats(0, 1),
+    recall=st.none() | st.floats(0, 1),
+    has_predecessor=st.booleans(),
+)
+def test_the_verdict_follows_from_the_rules(
+    limits: dict[str, Any],
+    issues: int,
+    new: int | None,
+    rate: float | None,
+    recall: float | None,
+    has_predecessor: bool,
+) -> None:
+    classes = {"cat": (100, issues)}
+    measures = Measures(100, issues, classes, (), new, rate, recall)
+    found = judge(Limits(**limits), measures, has_predecessor=has_predecessor)
+    values = {
+        "max_flagged_share": issues / 100,
+        "max_class_flagged_share": issues / 100,
+        "max_new_issues": new,
+        "max_new_issues_share": None if new is None else new / 100,
+        "max_measured_error_rate": rate,
+        "min_canary_recall": recall,
+    }
+    broken = {
+        name
+        for name, limit in limits.items()
+        if (value := values[name]) is not None and (value < limit if name == "min_canary_recall" else value > limit)
+    }
+    if issues == 0 and recall is not None and recall < 0.5:
+        broken.add("blind_detector")
+    if not limits and not broken:
+        assert found is None
+        return
+    assert found is not None
+    assert {rule.rule for rule in found.rules if rule.outcome == Outcome.FAILED} == broken
+    assert {rule.rule for rule in found.rules} == {*limits, "blind_detector"}
+    expected = ("failed" if has_predecessor else "warned") if broken else "passed"
+    assert found.verdict == expected
+    for rule in found.rules:
+        assert rule.sentence.endswith(".")
+        assert rule.rule in found.sentence or rule.rule not in broken

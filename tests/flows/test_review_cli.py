@@ -1,0 +1,99 @@
+"""`labelaudit review` as people and scripts meet it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from reviewed import audit_insects, truly
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Run `labelaudit review …` beside an audit; returns exit code, stdout and stderr."""
+    audit_insects(tmp_path, tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["labelaudit", "review", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return int(str(code or 0)), printed.out, printed.err
+
+    return command
+
+
+DATASET = "out/dataset=insects"
+
+
+def _fill(path: Path) -> None:
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    for row in rows:
+        said = truly(row["example_id"])
+        row["verdict"], row["right_label"] = str(said.verdict), said.right_label or ""
+    with path.open("w") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("sample", DATASET, "--flagged", 8, "--unflagged", 40, "--output", "sample.csv")
+    assert (code, out) == (0, "sample.csv\n")
+    assert "flagged: 8 of 8 rows" in err
+    _fill(tmp_path / "sample.csv")
+    code, out, err = run("import", DATASET, "sample.csv", "--reviewer", "ann")
+    assert (code, out) == (0, "48\n")
+    assert "48 verdicts read, 48 new ones stored" in err
+    code, out, _ = run("import", DATASET, "sample.csv", "--reviewer", "ann", "--json")
+    assert (json.loads(out)["read"], json.loads(out)["stored"]) == (48, 0)
+    code, out, err = run("status", DATASET)
+    assert (code, out) == (0, "")
+    assert "flagged rows judged: 8 of 8" in err
+    assert "sample, unflagged rows: 40 of 40 judged in their order" in err
+    assert "precision on randomly drawn flags: 100\N{NO-BREAK SPACE}%" in err
+    assert "wrong labels: 6.7\N{NO-BREAK SPACE}% (95 % interval 6.7" in err
+    assert "reviewer 'ann': 48" in err
+    code, out, _ = run("export", DATASET, "--what", "corrected", "--output", "corrected.csv", "--json")
+    assert json.loads(out)["what"] == "corrected"
+    assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ["example_id,label", "i000,ant"]
+
+
+def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # type: ignore[no-untyped-def]
+    for name, verdict in (("ann", "fine"), ("\x1b[31mbob\n", "ambiguous")):
+        Path("one.csv").write_text(f"example_id,verdict\ni000,{verdict}\n")
+        assert run("import", DATASET, "one.csv", "--reviewer", name)[0] == 0
+    _, out, err = run("status", DATASET, "--json")
+    assert "rows on which reviewers disagree: 1" in err
+    assert "  'i000' ('bee'): '\\x1b[31mbob' ambiguous, 'ann' fine" in err
+    assert "\x1b" not in err
+    assert json.loads(out)["disagreements"] == 1
+
+
+def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "bad.csv").write_text("example_id,verdict,right_label\ni000,wrong,\ni999,fine,\n")
+    code, _, err = run("import", DATASET, "bad.csv", "--reviewer", "ann")
+    assert code == 2
+    assert "line 2: 'i000' is judged wrong without a right label" in err
+    assert "line 3: 'i999' is no scored row" in err
+    code, _, err = run("import", DATASET, "nothing.csv", "--reviewer", "ann")
+    assert (code, "nothing.csv cannot be read: No such file" in err) == (2, True)
+    code, _, err = run("export", DATASET, "--output", "bad.csv")
+    assert (code, "bad.csv is there already" in err) == (2, True)
+    assert run("export", DATASET, "--output", "bad.csv", "--overwrite")[0] == 0
+    code, _, err = run("export", DATASET, "--output", "no/folder.csv")
+    assert (code, "folder.csv cannot be written: No such file" in err) == (2, True)
+    code, _, err = run("status", "out")
+    assert (code, "names no audit" in err) == (2, True)
+    assert run("sample", DATASET, "--flagged", 0, "--output", "s.csv")[0] == 2

@@ -1,0 +1,48 @@
+"""Audits of probabilities, which train nothing: a dataset whose versions a test makes as it needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from labelaudit.config import build_config
+from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
+from labelaudit.steps.references import AuditReference
+
+NAMES = np.array(["ant", "bee", "fly"])
+ROWS = 90
+
+
+def insects(wrong: Iterable[int] = (), rows: int = ROWS) -> pd.DataFrame:
+    """Rows i000, i001, … whose right labels go round; those of `wrong` bear the next class, and are flagged."""
+    numbers = np.arange(rows)
+    right = numbers % 3
+    given = np.where(np.isin(numbers, list(wrong)), (right + 1) % 3, right)
+    pred_probs = 0.05 + 0.85 * np.eye(3)[right]
+    return pd.DataFrame(
+        {"id": [f"i{number:03d}" for number in numbers], "label": NAMES[given], "pred_probs": list(pred_probs)}
+    )
+
+
+def audit_insects(
+    folder: Path,
+    version: str,
+    frame: pd.DataFrame,
+    *,
+    output: str | None = None,
+    filter_by: str = "prune_by_noise_rate",
+) -> AuditReference:
+    """Audit a version of the dataset `insects` into `folder/out`, or another output URL."""
+    path = folder / f"{version.replace('/', '-')}.parquet"
+    frame.to_parquet(path, index=False)
+    config = build_config(
+        {
+            "dataset": {"url": str(path), "name": "insects", "version": version},
+            "detection": {"filter": filter_by},
+            "output": {"url": output or str(folder / "out")},
+        }
+    )
+    return audit_probabilities(config, ExternalProbabilities(str(path)))

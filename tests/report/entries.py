@@ -1,0 +1,36 @@
+"""Audits of a dataset as the page of all audits shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labelaudit.report.trend import AuditEntry
+
+
+def entry(number: int = 1, rate: float = 0.05, **changes: Any) -> AuditEntry:
+    """Version v<number> of 1,000 rows, all scored; classes cat and dog share the errors, eel is set aside."""
+    noise = {"cat": 1.5 * rate, "dog": 0.5 * rate, "eel": None}
+    values: dict[str, Any] = {
+        "version": f"v{number}",
+        "audit_id": f"{number:012x}",
+        "created_at": f"2026-{1 + number // 28 % 12:02d}-{1 + number % 28:02d}T03:00:00+00:00",
+        "folder": f"version=v{number}/audit={number:012x}",
+        "verdict": f"About {100 * rate:.1f} % of 1,000 labels look wrong.",
+        "examples": 1003,
+        "scored": 1000,
+        "issues": round(900 * rate),
+        "error_rate": rate,
+        "gate": None,
+        "classes": [
+            {
+                "class_name": name,
+                "status": "rare_class" if share is None else "scored",
+                "examples": 3 if share is None else 500,
+                "label_issues": None if share is None else round(450 * share),
+                "label_noise": share,
+            }
+            for name, share in noise.items()
+        ],
+        "position": number,
+    }
+    return AuditEntry(**{**values, **changes})

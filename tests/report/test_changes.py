@@ -1,0 +1,146 @@
+"""What is said of changes since the audit before: sentences, and the section of the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from contents import make_content
+
+from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, report_of
+from labelaudit.report.page import render_page
+from labelaudit.schemas import CHANGES, CLASS_CHANGES, ISSUES
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def changes(**values: Any) -> dict[str, Any]:
+    issues = {"new": 2, "fixed": 88, "gone": 0, "dismissed": 0, "persistent": 1300, "flapping": 0}
+    defaults: dict[str, Any] = {
+        "predecessor": {
+            "version": "v2",
+            "audit_id": "abc",
+            "created_at": "2026-11-20T03:00:00+00:00",
+            "audit_url": "s3://audits/dataset=pets/version=v%2F2/audit=abc",
+        },
+        "held_versions": [],
+        "issues": issues,
+        "data": {"added": 0, "removed": 50, "relabeled": 3, "replaced": 0},
+        "relabeled": [
+            {"given_label_before": "cat", "given_label": "dog", "examples": 2},
+            {"given_label_before": None, "given_label": "cat", "examples": 1},
+        ],
+        "changed_settings": [],
+        "warning": None,
+        "notes": [],
+    }
+    return {**defaults, **values}
+
+
+def content(new: tuple[str, ...] = (), **values: Any) -> ChangesContent:
+    page = make_content()
+    rows = [{"example_id": name, "issue_change": "new"} for name in new]
+    classes = [
+        {"class_name": "cat", "examples_before": 40, "examples": 42, "label_issues_before": 3, "label_issues": 3},
+        {"class_name": "dog", "examples_before": None, "examples": 7, "label_issues": 6, "label_noise": 0.5},
+        {"class_name": "eel", "examples_before": 5, "examples": 5, "label_issues_before": 1, "label_issues": 1},
+    ]
+    tables = {
+        "changes": pa.Table.from_pylist(rows, schema=CHANGES),
+        "class_changes": pa.Table.from_pylist(classes, schema=CLASS_CHANGES),
+        "issues": page.issues,
+    }
+    found = changes_content(changes(**values), tables)
+    assert found is not None
+    return found
+
+
+def test_sentences() -> None:
+    assert changes_in_words(changes()) == [
+        "Since v2: 2 new, 88 fixed, 1,300 persistent.",
+        "Data: 50 removed, 3 relabeled.",
+        "Most relabeled: cat → dog (2), no label → cat (1).",
+    ]
+    loud = changes(warning="Not only the data changed.", held_versions=["v3", "v4"])
+    assert changes_in_words(loud)[0] == "Not only the data changed."
+    assert changes_in_words(loud)[-1] == "Held by the gate in between, and so no measure: v3, v4."
+    many = changes(held_versions=[f"h{number}" for number in range(12)])
+    assert changes_in_words(many)[-1].endswith("h9 and 2 more.")
+    sorted_as_in_json = changes(issues=dict(sorted(changes()["issues"].items())))
+    assert changes_in_words(sorted_as_in_json) == changes_in_words(changes())
+    still = changes(issues=dict.fromkeys(changes()["issues"], 0), data=dict.fromkeys(changes()["data"], 0))
+    assert changes_in_words(still)[:2] == ["Since v2: nothing is or was flagged.", "Data: the same, row by row."]
+
+
+def test_nothing_to_compare_with() -> None:
+    assert changes_content(None, {}) is None
+    html = render_page(make_content())
+    assert 'id="changes"' not in html
+    assert 'href="#changes"' not in html
+
+
+def test_the_page_of_the_audit_before() -> None:
+    assert report_of("s3://a/dataset=pets/version=v%2F2/audit=abc") == "../../version=v%252F2/audit=abc/report.html"
+    assert 'href="../../version=v%252F2/audit=abc/report.html"' in render_page(make_content(changes=content()))
+
+
+def test_new_issues_lead_to_their_cards() -> None:
+    page = make_content()
+    ids = page.issues["example_id"].to_pylist()
+    html = render_page(make_content(changes=content(new=(ids[4], ids[1], "img-99999"))))
+    assert html.index('<a href="#example-2">') < html.index('<a href="#example-5">')
+    assert html.count('<a href="#example-') == 2
+    assert html.count('id="example-2"') == 1
+    # Without a card there is nothing to lead to.
+    plain = render_page(make_content(previews=None, changes=content(new=(ids[1],))))
+    assert '<a href="#example-' not in plain
+    assert "<summary>The first 1 of 2 new issues</summary>" in plain
+
+
+def test_many_new_issues_are_cut() -> None:
+    rows = [{"rank": n + 1, "example_id": f"i{n}", "label_score": 0.0, "given_label": "a"} for n in range(80)]
+    new = [{"example_id": f"i{n}", "issue_change": "new"} for n in range(80)]
+    tables = {
+        "changes": pa.Table.from_pylist(new, schema=CHANGES),
+        "class_changes": CLASS_CHANGES.empty_table(),
+        "issues": pa.Table.from_pylist(rows, schema=ISSUES),
+    }
+    found = changes_content(changes(issues={**changes()["issues"], "new": 80}), tables)
+    assert "The first 50 of 80 new issues" in render_page(make_content(changes=found))
+
+
+def test_classes_with_other_counts() -> None:
+    html = render_page(make_content(changes=content()))
+    assert "2 classes with other counts" in html
+    section = html.split('aria-label="Classes with other counts"')[1].split("</table>")[0]
+    assert section.index("dog") < section.index("cat"), "more flagged rows came and went"
+    assert "eel" not in section
+
+
+@pytest.mark.parametrize("is_same", [False, True])
+def test_what_is_said_of_the_data(is_same: bool) -> None:
+    data = dict.fromkeys(changes()["data"], 0) if is_same else changes()["data"]
+    assert ("The data is the same, row by row." in render_page(make_content(changes=content(data=data)))) == is_same
+
+
+def test_hostile_values_stay_text() -> None:
+    html = render_page(
+        make_content(
+            changes=content(
+                warning=HOSTILE,
+                held_versions=[HOSTILE],
+                notes=[HOSTILE],
+                relabeled=[{"given_label_before": HOSTILE, "given_label": HOSTILE, "examples": 1}],
+                predecessor={
+                    "version": HOSTILE,
+                    "audit_id": "a",
+                    "created_at": HOSTILE,
+                    "audit_url": "javascript:alert(1)/'\"><img src=x>",
+                },
+            )
+        )
+    )
+    assert "<img src=x" not in html
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;") >= 6
+    assert 'href="../../javascript' in html

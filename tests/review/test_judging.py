@@ -1,0 +1,97 @@
+"""Judgements are checked together; what is said already is left out; reviewers may disagree."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from labelaudit.errors import ReviewError
+from labelaudit.review.judging import AuditedRow, Judgement, disagreements, verdicts_of, without_repetitions
+from labelaudit.review.verdicts import Judged, Verdict
+from labelaudit.schemas import Decision
+from reviewed import make_verdict
+
+ROWS = {name: AuditedRow(Judged(name, "c0", "bee"), name == "i1") for name in ("i1", "i2", "i3")}
+CLASSES = ["ant", "bee", "fly"]
+
+
+def verdicts(*judgements: Judgement) -> list[Verdict]:
+    return verdicts_of(judgements, ROWS, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
+
+
+def test_a_judgement_becomes_a_verdict_on_what_was_looked_at() -> None:
+    found = verdicts(Judgement("i1", Decision.WRONG, "ant"), Judgement("i2", None), Judgement("i2", None))
+    expected = make_verdict("i1", Decision.WRONG, decided_at="2026-01-01")
+    taken_back = make_verdict("i2", None, decided_at="2026-01-01", was_flagged=False)
+    assert found == [expected, taken_back]
+
+
+@pytest.mark.parametrize(
+    ("judgement", "problem"),
+    [
+        (Judgement("i9", Decision.FINE), "'i9' is no scored row of this audit"),
+        (
+            Judgement("i1", Decision.FINE, given_label="fly"),
+            "has the label 'bee' in this audit, but was judged as 'fly'",
+        ),
+        (Judgement("i1", Decision.FINE, "ant"), "has the right label 'ant', but the verdict is fine"),
+        (Judgement("i1", Decision.WRONG), "'i1' is judged wrong without a right label"),
+        (Judgement("i1", Decision.WRONG, "bee"), "'bee' is its given label; is it fine?"),
+        (Judgement("i1", Decision.WRONG, "Fly"), "'Fly' is no class of this audit, did you mean 'fly'?"),
+        (Judgement("i1", Decision.WRONG, "zebra"), "'zebra' is no class of this audit"),
+        (Judgement("i1", None, problem="6 cells under 4 columns"), "6 cells under 4 columns"),
+    ],
+)
+def test_a_judgement_that_cannot_stand(judgement: Judgement, problem: str) -> None:
+    with pytest.raises(ReviewError, match=re.escape(problem)):
+        verdicts(judgement)
+
+
+def test_every_bad_line_is_named() -> None:
+    bad = [
+        Judgement("i9", Decision.FINE, place="line 2"),
+        Judgement("i1", Decision.FINE, place="line 3"),
+        Judgement("i2", Decision.WRONG, place="line 4"),
+        Judgement("i1", Decision.WRONG, "ant", place="line 7"),
+    ]
+    with pytest.raises(ReviewError) as caught:
+        verdicts(*bad)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "Nothing was stored, because 3 judgements cannot stand:"
+    assert [line.split(":")[0] for line in lines[1:]] == ["  line 2", "  line 4", "  line 7"]
+    assert "'i1' is judged twice, differently (first: line 3)" in lines[3]
+    with pytest.raises(ReviewError, match="and 50 more"):
+        verdicts(*bad[:1] * 150)
+
+
+def test_what_is_said_already_is_not_said_again() -> None:
+    mine = make_verdict("i1", Decision.WRONG, decided_at="2026-01-01")
+    again = make_verdict("i1", Decision.WRONG, decided_at="2026-01-02")
+    assert without_repetitions([again], []) == [again]
+    assert without_repetitions([again], [mine]) == []
+    # Another right label, another reviewer, or somebody else's verdict in between: all of it is new.
+    for stored in (
+        make_verdict("i1", Decision.WRONG, right_label="fly"),
+        make_verdict("i1", Decision.WRONG, reviewer="bob"),
+        make_verdict("i1", Decision.WRONG, given_label="fly"),
+    ):
+        assert without_repetitions([again], [stored]) == [again]
+    theirs = make_verdict("i1", Decision.FINE, reviewer="bob", decided_at="2026-01-01T12")
+    assert without_repetitions([again], [mine, theirs]) == [again]
+
+
+def test_taking_back_what_nobody_said_is_nothing() -> None:
+    back = make_verdict("i1", None, decided_at="2026-02-01")
+    assert without_repetitions([back], []) == []
+    assert without_repetitions([back], [make_verdict("i1", reviewer="bob")]) == [back]
+
+
+def test_reviewers_disagree_by_their_newest_verdicts() -> None:
+    ann = make_verdict("i1", Decision.WRONG, decided_at="2026-01-01")
+    bob = make_verdict("i1", Decision.FINE, reviewer="bob", decided_at="2026-01-02")
+    agreed = [make_verdict("i2"), make_verdict("i2", reviewer="bob")]
+    assert disagreements([bob, ann, *agreed]) == {ann.judged: [ann, bob]}
+    convinced = make_verdict("i1", Decision.FINE, decided_at="2026-01-03")
+    assert disagreements([ann, bob, convinced]) == {}
+    assert disagreements([ann, bob, make_verdict("i1", None, decided_at="2026-01-03")]) == {}

@@ -1,0 +1,89 @@
+"""The order of drawing, what of a sample counts, and files that do not tell the strata apart."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelaudit.errors import ReviewError
+from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, draw, review_order
+from labelaudit.review.verdicts import Judged, newest
+from reviewed import make_verdict
+
+IDS = st.lists(st.text(max_size=8), unique=True, max_size=40)
+
+
+def row(name: str) -> Judged:
+    return Judged(name, "c0", "bee")
+
+
+def make_sample(flagged: int = 30, others: int = 30, seed: int = 0) -> Sample:
+    strata = (
+        draw(FLAGGED, [row(f"f{number}") for number in range(40)], flagged, seed),
+        draw(UNFLAGGED, [row(f"u{number}") for number in range(400)], others, seed),
+    )
+    return Sample("2026-01-01", "v1", "a1", "f" * 64, seed, strata)
+
+
+@given(IDS, st.integers())
+def test_the_order_is_a_permutation_that_rows_and_their_order_do_not_change(ids: list[str], seed: int) -> None:
+    order = review_order(ids, seed)
+    assert sorted(order) == list(range(len(ids)))
+    ordered = [ids[position] for position in order]
+    backwards = ids[::-1]
+    assert [backwards[position] for position in review_order(backwards, seed)] == ordered
+    fewer = ids[::2]
+    assert [fewer[position] for position in review_order(fewer, seed)] == [name for name in ordered if name in fewer]
+
+
+def test_every_row_comes_first_equally_often() -> None:
+    ids = [f"i{number}" for number in range(10)]
+    first = np.bincount([review_order(ids, seed)[0] for seed in range(2000)], minlength=10)
+    # Four standard deviations of a count of 2,000 draws with a chance of 1 in 10.
+    assert abs(first - 200).max() < 4 * (2000 * 0.1 * 0.9) ** 0.5
+    assert (review_order(ids, 0) != review_order(ids, 1)).any()
+
+
+def test_a_small_sample_is_the_start_of_a_larger_one() -> None:
+    small, large = make_sample(5, 7), make_sample(20, 400)
+    for a, b in zip(small.strata, large.strata, strict=True):
+        assert a.sampled == b.sampled[: len(a.sampled)]
+        assert a.rows == b.rows
+    assert len(make_sample(100).strata[0].sampled) == 40
+
+
+def test_only_a_start_without_gaps_is_random() -> None:
+    stratum = make_sample(4).strata[0]
+    verdicts = newest(make_verdict(stratum.sampled[position].example_id) for position in (0, 1, 3))
+    assert [verdict.judged for verdict in stratum.judged(verdicts)] == list(stratum.sampled[:2])
+    assert stratum.judged({}) == []
+
+
+def test_the_file_mixes_the_strata_and_keeps_their_order() -> None:
+    sample = make_sample()
+    shuffled = sample.shuffled()
+    assert shuffled == make_sample().shuffled()
+    for stratum in sample.strata:
+        assert [one for one in shuffled if one in stratum.sampled] == list(stratum.sampled)
+    kinds = "".join(one.example_id[0] for one in shuffled)
+    assert 8 <= kinds[:30].count("f") <= 22
+    assert shuffled != make_sample(seed=1).shuffled()
+
+
+def test_a_record_gives_the_same_sample() -> None:
+    sample = make_sample(2, 3)
+    assert Sample.from_record(json.loads(json.dumps(sample.to_record()))) == sample
+
+
+@pytest.mark.parametrize("change", [{"strata": [{}]}, {"strata": None}, {"strata": [{"name": "x", "rows": "many"}]}])
+def test_a_stored_record_that_is_no_sample(change: dict[str, object]) -> None:
+    with pytest.raises(ReviewError, match="A stored sample cannot be read"):
+        Sample.from_record({**make_sample(1, 1).to_record(), **change})
+
+
+def test_an_empty_stratum() -> None:
+    assert draw(FLAGGED, [], 10, 0) == SampledStratum(FLAGGED, 0, ())

@@ -1,0 +1,145 @@
+"""The records of all audits, and the page and table that are made of them: mended, whole, and the same for all."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from probabilities import audit_insects, insects
+
+from labelaudit.errors import StorageError
+from labelaudit.schemas import TREND
+from labelaudit.steps.history import AuditRecord, read_history, write_audit_record
+from labelaudit.steps.site import rebuild_site
+from labelaudit.storage.layout import dataset_page_key, trend_key
+from labelaudit.storage.store import Store
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> AuditRecord:
+    """The record of an audit, to make others of."""
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    return read_history(Store(str(tmp_path / "out")), "insects")[0]
+
+
+def test_each_audit_leaves_its_record(tmp_path: Path) -> None:
+    reference = audit_insects(tmp_path, "v/1", insects(wrong=(0, 10, 20)))
+    (record,) = read_history(Store(str(tmp_path / "out")), "insects")
+    assert (record.version, record.audit_id) == ("v/1", reference.audit_id)
+    assert str(tmp_path / "out" / record.folder) == reference.audit_url
+    assert record.summary == json.loads((Path(reference.audit_url) / "summary.json").read_text())
+    assert record.gate is None
+    assert sum(row["examples"] for row in record.classes) == 90
+    page = (tmp_path / "out" / "dataset=insects" / "index.html").read_text()
+    assert f'href="./version=v%252F1/audit={reference.audit_id}/report.html"' in page
+    assert 'href="../../index.html"' in Path(reference.report_url).read_text()
+
+
+def test_trend_of_all_versions(tmp_path: Path) -> None:
+    first = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    audit_insects(tmp_path, "v2", insects(wrong=(0,)))
+    again = audit_insects(tmp_path, "v2", insects(wrong=(0,)), filter_by="predicted_neq_given")
+    trend = pq.read_table(tmp_path / "out" / "dataset=insects" / "trend.parquet", partitioning=None)
+    assert trend.schema.equals(TREND, check_metadata=True)
+    rows = trend.to_pylist()
+    assert [(row["position"], row["version"], row["class_name"]) for row in rows] == [
+        (position, f"v{position}", name) for position in (1, 2) for name in (None, "ant", "bee", "fly")
+    ]
+    assert rows[0]["audit_id"] == first.audit_id
+    assert [row["label_issues"] for row in rows[:4]] == [3, *(rows[k]["label_issues"] for k in (1, 2, 3))]
+    assert sum(row["label_issues"] for row in rows[1:4]) == 3
+    newest = {record.audit_id for record in read_history(Store(str(tmp_path / "out")), "insects")}
+    assert rows[4]["audit_id"] in newest
+    assert again.audit_id in newest
+
+
+def test_what_a_kill_left_out_is_mended(tmp_path: Path) -> None:
+    """Between the manifest and the record, and between the record and the page."""
+    reference = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    folder = tmp_path / "out" / "dataset=insects"
+    complete = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for lost in (["_audits", "index.html", "trend.parquet", "latest.json"], ["index.html"], ["trend.parquet"]):
+        for name in lost:
+            shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+        again = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+        assert (again.status, again.audit_url) == ("already_published", reference.audit_url)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == complete
+
+
+def test_an_old_audit_that_is_found_again_is_not_the_latest(tmp_path: Path) -> None:
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    latest = tmp_path / "out" / "dataset=insects" / "latest.json"
+    newer = {**json.loads(latest.read_text()), "version": "v2", "created_at": "2000-01-01T00:00:00+00:00"}
+    (manifest,) = latest.parent.rglob("manifest.json")
+    manifest.write_text(manifest.read_text().replace('"created_at": "20', '"created_at": "19'))
+    latest.write_text(json.dumps(newer))
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    assert json.loads(latest.read_text())["version"] == "v2"
+
+
+def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    folder = tmp_path / "out" / "dataset=insects"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
+    written = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert written <= {"latest.json"}
+
+
+def test_many_publishers_at_once_are_all_on_the_page(tmp_path: Path, record: AuditRecord) -> None:
+    def publish(number: int) -> None:
+        store = Store(str(tmp_path / "out"))
+        version = f"w{number:02d}"
+        write_audit_record(store, replace(record, version=version, folder=f"dataset=insects/version={version}/audit=a"))
+        rebuild_site(store, "insects")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(publish, range(10)))
+    store = Store(str(tmp_path / "out"))
+    page = store.read(dataset_page_key("insects")).decode()
+    assert all(f"./version=w{number:02d}/" in page for number in range(10))
+    trend = pq.read_table(io.BytesIO(store.read(trend_key("insects"))))
+    assert len(set(trend["version"].to_pylist())) == 11
+
+
+class Overtaken(Store):
+    """While the page is written, somebody else publishes an audit, the first three times."""
+
+    others: list[AuditRecord]
+
+    def write(self, key: str, data: bytes) -> None:
+        if key.endswith("index.html") and self.others:
+            write_audit_record(self, self.others.pop())
+        super().write(key, data)
+
+
+def test_an_audit_that_comes_while_the_page_is_written_is_on_it(tmp_path: Path, record: AuditRecord) -> None:
+    store = Overtaken(str(tmp_path / "out"))
+    store.others = [replace(record, version=f"w{number}") for number in range(3)]
+    store.remove(dataset_page_key("insects"))
+    rebuild_site(store, "insects")
+    page = store.read(dataset_page_key("insects")).decode()
+    assert all(f"<bdi>w{number}</bdi>" in page for number in range(3))
+
+
+def test_the_site_in_s3(s3: str, tmp_path: Path) -> None:
+    reference = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)), output=s3)
+    second = audit_insects(tmp_path, "v2", insects(wrong=(0, 10)), output=s3)
+    store = Store(s3)
+    page = store.read(dataset_page_key("insects")).decode()
+    for audit in (reference, second):
+        assert f"{audit.audit_id}/report.html" in page
+    assert json.loads(store.read(f"{second.audit_url.removeprefix(store.url + '/')}/summary.json"))["changes"]
+
+
+def test_a_damaged_record_is_named(tmp_path: Path, record: AuditRecord) -> None:
+    (path,) = (tmp_path / "out" / "dataset=insects" / "_audits").rglob("*.json")
+    path.write_text("{")
+    with pytest.raises(StorageError, match="is not JSON"):
+        rebuild_site(Store(str(tmp_path / "out")), "insects")

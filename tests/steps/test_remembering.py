@@ -1,0 +1,134 @@
+"""Trained audits after a review: nothing is trained again, and a killed one ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import pytest
+
+from audits import InProcess, audit, fruit, settings, table, write_fruit
+from labelaudit.audit import run_audit
+from labelaudit.config import AuditConfig
+from labelaudit.review.judging import Judgement
+from labelaudit.schemas import ISSUES, Decision
+from labelaudit.steps.known import REVIEW, load_known
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import load_prepared, output_store
+from labelaudit.steps.published import find_audit
+from labelaudit.steps.review import judge
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class KilledError(Exception):
+    pass
+
+
+class KilledBefore(InProcess):
+    """Dies when a step is called."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__()
+        self.step = step
+
+    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if step.__name__ == self.step:
+            raise KilledError(step.__name__)
+        return super().call(step, *args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a dataset with an audit; tests work on copies."""
+    folder = tmp_path_factory.mktemp("first")
+    config = settings(write_fruit(folder / "fruit.parquet"), folder / "out", cross_validation={"folds": 2})
+    audit(config)
+    return folder
+
+
+@pytest.fixture
+def config(first: Path, tmp_path: Path) -> AuditConfig:
+    """The audited dataset, whose output holds one audit."""
+    shutil.copytree(first / "out", tmp_path / "out")
+    return settings(first / "fruit.parquet", tmp_path / "out", cross_validation={"folds": 2})
+
+
+def _review(config: AuditConfig, *decisions: Decision) -> list[str]:
+    """Judge the most doubtful rows; returns their ids."""
+    found = find_audit(f"{config.output.url}/dataset=fruit")
+    issues = found.table("issues.parquet", ISSUES).to_pylist()[: len(decisions)]
+    judgements = [
+        Judgement(row["example_id"], decision, row["suggested_label"] if decision == Decision.WRONG else None)
+        for row, decision in zip(issues, decisions, strict=True)
+    ]
+    judge(found, judgements, reviewer="ann")
+    return [judgement.example_id for judgement in judgements]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_audit_after_a_review_trains_nothing(config: AuditConfig) -> None:
+    before = audit(config)
+    fine, wrong = _review(config, Decision.FINE, Decision.WRONG)
+    records = {path: path.stat().st_mtime_ns for path in Path(config.output.url).rglob("fold=*.json")}
+    caller = InProcess()
+    after = audit(config, caller)
+    assert after.audit_url != before.audit_url
+    assert after.issues == before.issues - 1
+    # A fold that is committed is found: its record is not written again.
+    assert {path: path.stat().st_mtime_ns for path in Path(config.output.url).rglob("fold=*.json")} == records
+    assert [row["example_id"] for row in table(after, "examples").to_pylist() if row["is_dismissed"]] == [fine]
+    issues = {row["example_id"]: row["verdict"] for row in table(after, "issues").to_pylist()}
+    assert fine not in issues
+    assert issues[wrong] == "wrong"
+    assert audit(config).status == "already_published"
+
+
+def test_a_changed_row_is_judged_anew(config: AuditConfig, tmp_path: Path) -> None:
+    fine, other = _review(config, Decision.FINE, Decision.FINE)
+    frame = fruit().set_index("id", drop=False)
+    frame.loc[fine, "weight"] += 1e-6
+    changed = settings(write_fruit(tmp_path / "fruit.parquet", frame), config.output.url, cross_validation={"folds": 2})
+    rows = {row["example_id"]: row["verdict"] for row in table(audit(changed), "examples").to_pylist()}
+    assert (rows[fine], rows[other]) == (None, "fine")
+
+
+@pytest.mark.parametrize("step", ["gather", "publish"])
+def test_a_killed_audit_ends_with_the_same_bytes(config: AuditConfig, step: str) -> None:
+    _review(config, Decision.FINE, Decision.AMBIGUOUS)
+    with pytest.raises(KilledError):
+        run_audit(config, KilledBefore(step))
+    gone_on = audit(config)
+    expected = _bytes(Path(gone_on.audit_url))
+    assert json.loads(expected["summary.json"])["review"]["dismissed"] == 1
+    shutil.rmtree(gone_on.audit_url)
+    assert _bytes(Path(audit(config).audit_url)) == expected
+
+
+def test_what_is_decided_while_an_audit_runs_counts_for_the_next(config: AuditConfig) -> None:
+    _review(config, Decision.FINE)
+    reference = prepare(config)
+    prepared = load_prepared(reference)
+    _review(config, Decision.FINE, Decision.FINE, Decision.FINE)
+    known = load_known(output_store(reference), prepared)
+    assert len(known.decisions) == 1
+    assert load_prepared(prepare(config)).audit_id != prepared.audit_id
+    assert load_prepared(prepare(config)).training_key == prepared.training_key
+    (record,) = Path(config.output.url).rglob(f"{prepared.audit_id}/{REVIEW}")
+    assert b"ann" not in record.read_bytes()
+
+
+def test_a_record_of_an_earlier_release_stands(config: AuditConfig) -> None:
+    reference = prepare(config)
+    path = Path(config.output.url) / reference.key
+    record = json.loads(path.read_text())
+    assert record.pop("review_sha256") is None
+    path.write_text(json.dumps(record))
+    assert load_prepared(prepare(config)).created_at == record["created_at"]

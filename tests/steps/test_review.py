@@ -1,0 +1,219 @@
+"""Deciding on a published audit: what is stored, what is refused, what the next audit makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from labelaudit.errors import ConfigError, ReviewError
+from labelaudit.review.judging import Judgement
+from labelaudit.schemas import CLASSES, Decision
+from labelaudit.steps.published import PublishedAudit
+from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
+from labelaudit.steps.samples import read_samples
+from labelaudit.steps.verdicts import append_verdicts, read_verdicts
+from reviewed import GIVEN, IDS, NAMES, ROWS, WRONG, audit_insects, make_verdict, open_insects, right_label, truly
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> PublishedAudit:
+    return open_insects(tmp_path, tmp_path / "out")
+
+
+def _summary(folder: Path, output: Path, **changes: object) -> tuple[Path, dict[str, object]]:
+    again = Path(audit_insects(folder, output, **changes).audit_url)  # type: ignore[arg-type]
+    return again, json.loads((again / "summary.json").read_text())
+
+
+def test_verdicts_are_on_what_the_audit_looked_at(audit: PublishedAudit) -> None:
+    assert judge(audit, [truly("i000"), truly("i001")], reviewer=" ann ") == 2
+    wrong, fine = read_verdicts(audit.store, "insects")
+    assert (wrong.example_id, wrong.given_label, wrong.right_label, wrong.was_flagged) == ("i000", "bee", "ant", True)
+    assert (fine.example_id, fine.verdict, fine.was_flagged) == ("i001", "fine", False)
+    assert (fine.reviewer, fine.audit_id, fine.content_digest) == ("ann", audit.audit_id, None)
+
+
+def test_the_same_again_stores_nothing(audit: PublishedAudit) -> None:
+    judgements = [truly(name) for name in IDS[:10]]
+    assert judge(audit, judgements, reviewer="ann") == 10
+    assert judge(audit, judgements, reviewer="ann") == 0
+    assert len(list(Path(audit.store.url).glob("dataset=insects/_verdicts/*"))) == 1
+
+
+def test_one_bad_judgement_and_nothing_is_stored(audit: PublishedAudit) -> None:
+    with pytest.raises(ReviewError, match="'nobody' is no scored row of this audit"):
+        judge(audit, [truly("i000"), Judgement("nobody", Decision.FINE)], reviewer="ann")
+    with pytest.raises(ReviewError, match="A verdict needs the name of its reviewer"):
+        judge(audit, [truly("i000")], reviewer=" ")
+    assert read_verdicts(audit.store, "insects") == []
+
+
+def test_a_right_label_of_no_class_must_be_allowed(audit: PublishedAudit) -> None:
+    wasp = [Judgement("i000", Decision.WRONG, "wasp")]
+    with pytest.raises(ReviewError, match="'wasp' is no class"):
+        judge(audit, wasp, reviewer="ann")
+    assert judge(audit, wasp, reviewer="ann", allow_new_classes=True) == 1
+
+
+def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None:
+    decided = [
+        Judgement("i000", Decision.FINE),
+        truly("i015"),
+        Judgement("i030", Decision.AMBIGUOUS),
+        truly("i001"),
+    ]
+    judge(audit, decided, reviewer="ann")
+    folder, summary = _summary(tmp_path, tmp_path / "out")
+    assert folder.name != audit.folder.rpartition("/")[2]
+    examples = pd.read_parquet(folder / "examples.parquet").set_index("example_id")
+    row = examples.loc["i000"]
+    assert (row.verdict, row.is_label_issue, row.is_dismissed) == ("fine", False, True)
+    assert row.label_score < 0.1
+    assert examples.loc["i001", ["verdict", "is_dismissed"]].tolist() == ["fine", False]
+    assert examples.loc["i015", ["verdict", "right_label", "is_label_issue"]].tolist() == ["wrong", "ant", True]
+    issues = pd.read_parquet(folder / "issues.parquet").set_index("example_id")
+    assert sorted(issues.index) == sorted(set(WRONG) - {"i000"})
+    assert issues.loc["i030", "verdict"] == "ambiguous"
+    assert pd.read_parquet(folder / "classes.parquet").label_issues.sum() == 7
+    assert pd.read_parquet(folder / "confusions.parquet").examples.sum() == 7
+    assert summary["issues"] == 7
+    before = json.loads((Path(audit.store.url) / audit.folder / "summary.json").read_text())
+    assert summary["estimated_error_rate"] == before["estimated_error_rate"]
+    review = summary["review"]
+    assert isinstance(review, dict)
+    assert review["verdicts"] == {"wrong": 1, "fine": 2, "ambiguous": 1}
+    assert (review["ended"], review["dismissed"], review["known_wrong"]) == (0, 1, 1)
+    assert (review["precision"]["wrong"], review["precision"]["fine"], review["precision"]["ambiguous"]) == (1, 1, 1)
+    page = (folder / "report.html").read_text()
+    assert "Judged wrong and not fixed yet: 1" in page
+    assert "Nobody has judged" not in page
+
+
+def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit) -> None:
+    published = Path(audit.store.url) / audit.folder
+    files = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+    assert not list(Path(audit.store.url).rglob("review.json"))
+    judge(audit, [truly("i000")], reviewer="ann")
+    judge(audit, [Judgement("i000", None)], reviewer="ann")
+    assert read_verdicts(audit.store, "insects") != []
+    folder, _ = _summary(tmp_path, tmp_path / "out")
+    assert folder == published
+    assert {path: path.read_bytes() for path in files} == files
+    assert "Nobody has judged a label yet" in (folder / "report.html").read_text()
+
+
+def test_who_agrees_changes_no_audit(tmp_path: Path, audit: PublishedAudit) -> None:
+    judge(audit, [truly("i000")], reviewer="ann")
+    first, _ = _summary(tmp_path, tmp_path / "out")
+    assert judge(audit_to_review(str(first)), [truly("i000")], reviewer="bob") == 1
+    assert _summary(tmp_path, tmp_path / "out")[0] == first
+
+
+def test_a_fixed_label_ends_a_verdict_but_not_what_it_measured(tmp_path: Path, audit: PublishedAudit) -> None:
+    judge(audit, [truly("i000"), Judgement("i015", Decision.FINE)], reviewer="ann")
+    given = list(NAMES[GIVEN])
+    given[IDS.index("i000")] = right_label("i000")
+    folder, summary = _summary(tmp_path, tmp_path / "out", given=given, version="v2")
+    review = summary["review"]
+    assert isinstance(review, dict)
+    assert (review["ended"], review["known_wrong"], review["verdicts"]["fine"]) == (1, 0, 1)
+    assert (review["precision"]["wrong"], review["precision"]["fine"]) == (1, 1)
+    examples = pd.read_parquet(folder / "examples.parquet").set_index("example_id")
+    assert pd.isna(examples.loc["i000", "verdict"])
+    assert examples.loc["i015", "is_dismissed"]
+
+
+def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Path, audit: PublishedAudit) -> None:
+    sample = draw_sample(audit, flagged=100, unflagged=20, seed=3)
+    assert [(one.name, one.rows, len(one.sampled)) for one in sample.strata] == [
+        ("flagged", 8, 8),
+        ("unflagged", 112, 20),
+    ]
+    assert {row.example_id for row in sample.strata[0].sampled} == set(WRONG)
+    draw_sample(audit, flagged=100, unflagged=20, seed=3)
+    assert [one.created_at for one in read_samples(audit.store, "insects")] == [sample.created_at]
+    judge(audit, [truly(row.example_id) for row in sample.shuffled()], reviewer="ann")
+    _, summary = _summary(tmp_path, tmp_path / "out")
+    rate = summary["review"]["error_rate"]  # type: ignore[index]
+    assert rate["estimate"] == 8 / ROWS == rate["low"]
+    assert (rate["same_version"], rate["version"]) == (True, "v1")
+    folder, summary = _summary(tmp_path, tmp_path / "out", given=[*list(NAMES[GIVEN])[:-1], "ant"], version="v2")
+    assert summary["review"]["error_rate"] == {**rate, "same_version": False}  # type: ignore[index]
+    assert "The sample was drawn from version v1" in (folder / "report.html").read_text()
+
+
+def test_dismissed_flags_stay_in_the_stratum_of_the_flagged(tmp_path: Path, audit: PublishedAudit) -> None:
+    judge(audit, [Judgement("i000", Decision.FINE)], reviewer="ann")
+    folder, _ = _summary(tmp_path, tmp_path / "out")
+    again = audit_to_review(str(folder))
+    before, after = (draw_sample(one, flagged=8, unflagged=30, seed=0) for one in (audit, again))
+    assert before.strata == after.strata
+    judge(again, [Judgement("i000", Decision.FINE)], reviewer="bob")
+    assert all(verdict.was_flagged for verdict in read_verdicts(again.store, "insects"))
+
+
+def test_status_tells_what_stands_now(audit: PublishedAudit) -> None:
+    empty = status(audit)
+    assert (empty["flagged"], empty["flagged_judged"], empty["sample"], empty["precision"]) == (8, 0, None, None)
+    sample = draw_sample(audit, flagged=4, unflagged=4, seed=0)
+    judge(audit, [truly(row.example_id) for row in sample.strata[0].sampled[:3]], reviewer="ann")
+    judge(audit, [Judgement(sample.strata[0].sampled[0].example_id, Decision.FINE)], reviewer="bob")
+    found = status(audit)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["flagged_judged"], found["dismissed"], found["known_wrong"]) == (3, 1, 2)
+    assert [stratum["judged"] for stratum in found["sample"]["strata"]] == [3, 0]
+    assert found["error_rate"] is None
+    assert found["reviewers"] == {"ann": 3, "bob": 1}
+    assert found["disagreements"] == 1
+    (row,) = found["disagreeing"]
+    assert [(one["reviewer"], one["verdict"]) for one in row["verdicts"]] == [("ann", "wrong"), ("bob", "fine")]
+
+
+def test_an_audit_by_its_folder_or_its_dataset(tmp_path: Path, audit: PublishedAudit) -> None:
+    latest = audit_to_review(f"{tmp_path}/out/dataset=insects/")
+    assert latest.folder == audit.folder
+    assert latest.table("classes.parquet", CLASSES, ["class_name"]).num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("out", "No audit is published at out. Name the folder of an audit"),
+        ("out/dataset=insects/version=v2", "has no audit of version 'v2'; the last audited versions: v1"),
+        ("audit=x", "No audit is published at audit=x."),
+        ("out/dataset=birds", "No audit is published at out/dataset=birds."),
+        ("out/dataset=insects/version=v1/audit=0", "No audit is published at"),
+    ],
+)
+def test_a_url_that_names_no_audit(
+    tmp_path: Path, audit: PublishedAudit, monkeypatch: pytest.MonkeyPatch, url: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        audit_to_review(url)
+
+
+def test_an_audit_apart_from_its_dataset(tmp_path: Path, audit: PublishedAudit) -> None:
+    apart = shutil.copytree(Path(audit.store.url) / audit.folder, tmp_path / "apart")
+    with pytest.raises(ReviewError, match="is an audit apart from its dataset's folder"):
+        audit_to_review(str(apart))
+
+
+def test_a_broken_verdict_is_named(tmp_path: Path, audit: PublishedAudit) -> None:
+    audit.store.write(
+        "dataset=insects/_verdicts/broken.json", json.dumps({"verdicts": [{"example_id": "i0"}]}).encode()
+    )
+    with pytest.raises(ReviewError, match="A stored verdict cannot be read"):
+        audit_insects(tmp_path, tmp_path / "out")
+
+
+def test_stored_verdicts_come_back(audit: PublishedAudit) -> None:
+    verdicts = [make_verdict("i1"), make_verdict("i2", Decision.WRONG)]
+    append_verdicts(audit.store, "insects", verdicts[:1])
+    append_verdicts(audit.store, "insects", verdicts[1:])
+    assert sorted(read_verdicts(audit.store, "insects"), key=lambda verdict: verdict.example_id) == verdicts

@@ -1,0 +1,174 @@
+"""Files of an audit: rows to judge, verdicts, corrected labels; and filled ones back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from labelaudit.errors import ReviewError
+from labelaudit.review.judging import Judgement
+from labelaudit.schemas import PREVIEWS, Decision
+from labelaudit.steps.published import PublishedAudit
+from labelaudit.steps.review import draw_sample, judge, status
+from labelaudit.steps.review_files import What, export, read_filled, sample_file
+from labelaudit.steps.verdicts import append_verdicts
+from labelaudit.storage.manifest import sha256_hex
+from reviewed import IDS, WRONG, make_verdict, open_insects, right_label, truly
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> PublishedAudit:
+    return open_insects(tmp_path, tmp_path / "out")
+
+
+def rows_of(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+
+
+def as_csv(rows: list[dict[str, str]]) -> bytes:
+    sink = io.StringIO(newline="")
+    writer = csv.DictWriter(sink, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue().encode()
+
+
+def filled(data: bytes) -> bytes:
+    """As a person fills the file who knows the right labels."""
+    rows = rows_of(data)
+    for row in rows:
+        said = truly(row["example_id"])
+        row["verdict"], row["right_label"] = str(said.verdict), said.right_label or ""
+    return as_csv(rows)
+
+
+def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
+    data = export(audit, What.ISSUES, "issues.csv")
+    rows = rows_of(data)
+    columns = ["example_id", "given_label", "suggested_label", "label_score", "verdict", "right_label", "file", "row"]
+    assert list(rows[0]) == columns
+    assert sorted(row["example_id"] for row in rows) == WRONG
+    assert read_filled(data, "issues.csv") == []
+    assert judge(audit, read_filled(filled(data), "issues.csv"), reviewer="ann") == 8
+    assert rows_of(export(audit, What.ISSUES, "issues.csv")) == []
+    corrected = rows_of(export(audit, What.CORRECTED, "c.csv"))
+    assert corrected == [{"example_id": name, "label": right_label(name)} for name in WRONG]
+
+
+def test_a_sample_out_and_verdicts_in(audit: PublishedAudit) -> None:
+    sample = draw_sample(audit, flagged=8, unflagged=60, seed=0)
+    data = sample_file(audit, sample, "sample.csv")
+    rows = rows_of(data)
+    # Nothing that tells flagged rows from others.
+    assert list(rows[0]) == ["example_id", "given_label", "verdict", "right_label", "file", "row"]
+    assert [row["example_id"] for row in rows] == [row.example_id for row in sample.shuffled()]
+    # Judged from the top until all that is flagged has been seen.
+    end = max(position for position, row in enumerate(rows) if row["example_id"] in WRONG) + 1
+    assert 28 <= end < 68
+    judge(audit, read_filled(filled(as_csv(rows[:end])), "sample.csv"), reviewer="ann")
+    found = status(audit)
+    assert sum(stratum["judged"] for stratum in found["sample"]["strata"]) == end
+    assert found["error_rate"]["low"] <= 8 / 120 <= found["error_rate"]["high"]
+    assert rows_of(sample_file(audit, sample, "sample.csv")) == rows[end:]
+
+
+def test_verdicts_of_the_whole_dataset(audit: PublishedAudit) -> None:
+    judge(audit, [truly("i015"), truly("i001")], reviewer="=ann")
+    append_verdicts(audit.store, "insects", [make_verdict("i000", given_label="wasp")])
+    rows = rows_of(export(audit, What.VERDICTS, "v.csv"))
+    assert [(row["example_id"], row["verdict"], row["holds"]) for row in rows] == [
+        ("i000", "fine", "False"),
+        ("i001", "fine", "True"),
+        ("i015", "wrong", "True"),
+    ]
+    assert rows[2]["reviewer"] == "'=ann"
+    table = pq.read_table(io.BytesIO(export(audit, What.VERDICTS, "v.parquet")))
+    assert table["reviewer"].to_pylist() == ["ann", "=ann", "=ann"]
+    assert export(audit, What.CORRECTED, "c.csv") == b"example_id,label\r\ni015,ant\r\n"
+    assert pq.read_table(io.BytesIO(export(audit, What.CORRECTED, "c.parquet"))).to_pylist() == [
+        {"example_id": "i015", "label": "ant"}
+    ]
+
+
+def test_another_version_is_not_judged_by_accident(audit: PublishedAudit) -> None:
+    rows = rows_of(export(audit, What.ISSUES, "issues.csv"))
+    rows[0].update(verdict="fine", given_label="wasp")
+    with pytest.raises(
+        ReviewError, match=r"line 2: 'i\d+' has the label '\w+' in this audit, but was judged as 'wasp'"
+    ):
+        judge(audit, read_filled(as_csv(rows), "issues.csv"), reviewer="ann")
+
+
+def with_previews(audit: PublishedAudit, media_type: str, data: bytes) -> PublishedAudit:
+    """The audit as if it had been published with previews."""
+    table = pa.table([IDS[:2], [media_type] * 2, [data] * 2], schema=PREVIEWS)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    audit.store.write(f"{audit.folder}/previews.parquet", sink.getvalue())
+    return replace(audit, sha256={**audit.sha256, "previews.parquet": sha256_hex(sink.getvalue())})
+
+
+def test_label_studio_out_and_in(audit: PublishedAudit) -> None:
+    audit = with_previews(audit, "image/png", b"\x89PNG")
+    tasks = json.loads(export(audit, What.ISSUES, "tasks.json"))
+    by_id = {task["data"]["example_id"]: task for task in tasks}
+    assert sorted(by_id) == WRONG
+    assert by_id["i000"]["data"]["image"].startswith("data:image/png;base64,")
+    assert by_id["i015"]["data"]["text"] == "insects.parquet, row 15"
+    # As Label Studio exports a project in which every suggestion was accepted.
+    for task in tasks:
+        task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    assert judge(audit, read_filled(json.dumps(tasks).encode(), "export.json"), reviewer="ann") == 8
+    assert status(audit)["known_wrong"] == 8
+    interface = ElementTree.fromstring(export(audit, What.INTERFACE, "interface.xml"))
+    assert [one.attrib["name"] for one in interface.iter("Image")] == ["example"]
+
+
+def test_an_interface_for_texts_and_a_sample_without_suggestions(audit: PublishedAudit) -> None:
+    audit = with_previews(audit, "text/plain", b"a small insect")
+    interface = ElementTree.fromstring(export(audit, What.INTERFACE, "interface.xml"))
+    assert [one.attrib["value"] for one in interface.iter("Choice")][3:] == ["ant", "bee", "fly"]
+    assert not list(interface.iter("Image"))
+    sample = draw_sample(audit, flagged=8, unflagged=112, seed=0)
+    tasks = {task["data"]["example_id"]: task for task in json.loads(sample_file(audit, sample, "tasks.json"))}
+    assert set(tasks["i000"]["data"]) == {"example_id", "given_label", "file", "row", "text"}
+    assert tasks["i001"]["data"]["text"] == "a small insect"
+    assert all(set(task) == {"data"} for task in tasks.values())
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "format", "message"),
+    [
+        (
+            What.ISSUES,
+            "issues.txt",
+            None,
+            "issues.txt cannot be a file of this kind here. Give a name that ends in .csv",
+        ),
+        (What.ISSUES, "issues.parquet", None, "cannot be parquet here. Give a name that ends in .csv (csv) or .json"),
+        (What.CORRECTED, "c", "label-studio", "c cannot be label-studio here"),
+        (What.INTERFACE, "i.csv", None, "cannot be csv here. Give a name that ends in .xml (xml)"),
+    ],
+)
+def test_a_format_that_cannot_hold_it(
+    audit: PublishedAudit, what: What, name: str, format: str | None, message: str
+) -> None:
+    with pytest.raises(ReviewError, match=re.escape(message)):
+        export(audit, what, name, format)
+
+
+def test_a_format_by_name(audit: PublishedAudit) -> None:
+    assert export(audit, What.ISSUES, "-", "csv") == export(audit, What.ISSUES, "a.csv")
+    assert read_filled(b"[]", "noted", "label-studio") == []
+    assert read_filled(b"example_id,verdict\ni000,fine", "noted.csv") == [
+        Judgement("i000", Decision.FINE, None, "line 2")
+    ]
