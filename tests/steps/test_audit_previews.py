@@ -55,7 +55,9 @@ def test_a_random_sample_of_either_stratum() -> None:
     ids = [f"id-{number:04d}" for number in range(1_000)]
     flags = [None if number % 10 == 0 else number % 3 == 0 for number in range(1_000)]
     values = {name: [None] * 1_000 for name in EXAMPLES.names}
-    examples = pa.table({**values, "example_id": ids, "is_label_issue": flags, "is_dismissed": [False] * 1_000}, schema=EXAMPLES)
+    examples = pa.table(
+        {**values, "example_id": ids, "is_label_issue": flags, "is_dismissed": [False] * 1_000}, schema=EXAMPLES
+    )
     found = sampled_ids(examples)
     for start, is_flagged in ((0, True), (200, False)):
         stratum = [example_id for example_id, flag in zip(ids, flags, strict=True) if flag is is_flagged]

@@ -47,13 +47,7 @@ class Library:
         """Published audits of a dataset, oldest first. Raises `StorageError` for a record that is none."""
         if not self.knows_decisions:
             return self._audits_of_folder()
-        try:
-            records = read_history(self.store, dataset)
-        except (KeyError, TypeError) as error:
-            raise StorageError(
-                f"A record of an audit of {dataset!r} cannot be read ({error!r}). Remove what is no record from "
-                f"{self.store.url_of('')}."
-            ) from error
+        records = read_history(self.store, dataset)
         # An audit that was published before there were records.
         if self.store.exists(latest_key(dataset)):
             folder = str(read_json(self.store, latest_key(dataset)).get("audit"))
