@@ -160,7 +160,7 @@ def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Pa
 
 
 def test_an_audit_without_flags_is_one_stratum(tmp_path: Path) -> None:
-    found = open_audit(audit_insects(tmp_path, tmp_path / "clean", given=list(NAMES[RIGHT])).audit_url)
+    found = audit_to_review(audit_insects(tmp_path, tmp_path / "clean", given=list(NAMES[RIGHT])).audit_url)
     sample = draw_sample(found, flagged=10, unflagged=ROWS, seed=0)
     assert [(one.rows, len(one.sampled)) for one in sample.strata] == [(0, 0), (ROWS, ROWS)]
     judge(found, [Judgement(row.example_id, Decision.FINE) for row in sample.shuffled()], reviewer="ann")
