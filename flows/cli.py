@@ -179,6 +179,27 @@ def diff(before: str, now: str, as_json: bool, **options: Any) -> None:
     diff_command(before, now, options, as_json)
 
 
+@cli.command()
+@click.argument("url")
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
+              help="Name under which a proxy serves the dashboard; may be repeated.")  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Show no buttons that decide, and store nothing.")
+@click.option("--reviewer", metavar="NAME", help="In whose name decisions are stored. [the user's]")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+def dashboard(url: str, **options: Any) -> None:
+    """Look at audits in the browser, and decide on doubtful labels.
+
+    URL is where audits are published (all datasets), the folder of a dataset (dataset=…), or of one audit. What is
+    decided is stored beside the audits of the dataset, and the next audit honours it. There is no login: let a proxy
+    that has one stand before it where others can reach it. Needs `pip install 'labelaudit[dashboard]'`.
+    """
+    from flows.dashboard import dashboard_command
+
+    dashboard_command(url, **options)
+
+
 @cli.command("publish-version")
 @click.argument("config")
 @click.argument("source", type=click.Path(exists=True))

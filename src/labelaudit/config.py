@@ -191,6 +191,9 @@ class GateConfig(_Section):
 
 class ReportConfig(_Section):
     examples: Annotated[int, Field(ge=0, le=1000)] = Field(200, description="worst examples shown in the page")
+    previews: Annotated[int, Field(ge=0, le=20_000)] = Field(
+        2000, description="worst examples that the dashboard can show without the dataset"
+    )
 
 
 class OutputConfig(_Section):

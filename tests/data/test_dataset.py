@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.data.columns import Columns, resolve_columns
@@ -120,7 +120,6 @@ ROWS = st.lists(
 ).filter(lambda rows: any(row[2] for row in rows))
 
 
-@settings(deadline=None)
 @given(rows=ROWS, order=st.randoms(use_true_random=False), has_ids=st.booleans(), batch_size=st.integers(1, 12))
 def test_neither_the_order_of_rows_nor_batches_change_anything(rows, order, has_ids, batch_size):
     expected = _examples(rows, has_ids=has_ids)
@@ -136,7 +135,6 @@ def test_neither_the_order_of_rows_nor_batches_change_anything(rows, order, has_
     assert len(set(scored)) == len(scored)
 
 
-@settings(deadline=None)
 @given(first=ROWS, second=ROWS)
 def test_other_rows_have_another_fingerprint(first, second):
     def content(rows):

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.data.folds import assign_folds
@@ -34,7 +34,6 @@ def _grouped_datasets(draw):
     return np.array(labels, dtype=np.int64), _objects(groups), folds
 
 
-@settings(deadline=None)
 @given(dataset=_grouped_datasets(), seed=st.integers(0, 1000))
 def test_each_scored_row_is_in_one_fold_per_repeat_and_groups_stay_together(dataset, seed):
     labels, groups, folds = dataset
@@ -51,7 +50,6 @@ def test_each_scored_row_is_in_one_fold_per_repeat_and_groups_stay_together(data
             assert len(set(fold_of[labels == label])) >= 2
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(5, 40), min_size=2, max_size=6),
     folds=st.integers(2, 5),
@@ -67,7 +65,6 @@ def test_single_rows_are_stratified_to_within_one_row(sizes, folds, seed):
     assert np.ptp(counts.sum(axis=0)) <= 1
 
 
-@settings(deadline=None)
 @given(dataset=_grouped_datasets(), order=st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(dataset, order):
     labels, groups, folds = dataset

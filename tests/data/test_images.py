@@ -139,7 +139,7 @@ def test_formats_that_start_other_programs_are_not_opened():
     assert _problem(_encode(Image.new("RGB", (4, 4)), "EPS")) == "not an image of a known format"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.binary(max_size=200),
     st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\x00", b"BM"]),
@@ -150,7 +150,7 @@ def test_no_bytes_make_decoding_raise(tail, magic):
     read_header(magic + tail)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     position=st.integers(0, 10_000),
     value=st.integers(0, 255),

@@ -239,7 +239,7 @@ def _sound(rows: list[Row]) -> list[Row]:
 
 
 @given(st.lists(ROWS, max_size=8).map(_sound), st.lists(ROWS, max_size=8).map(_sound), st.randoms())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_row_as_the_oracle_says(before: list[Row], now: list[Row], random: Any) -> None:
     ids = sorted({one["example_id"] for one in before + now})
     expected = {}

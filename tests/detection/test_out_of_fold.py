@@ -31,7 +31,7 @@ def fault_of(run: Run, match: str | None = None) -> IntegrityError:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_joined_by_id_whatever_the_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
     probs = simulate_probs(RUN.labels, 4, signal=2.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
     code, out, _ = run("export", DATASET, "--what", "corrected", "--output", "corrected.csv", "--json")
     assert json.loads(out)["what"] == "corrected"
     assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ["example_id,label", "i000,ant"]
+
+
+def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    guide = (Path(__file__).parents[2] / "docs" / "review.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    lines = [line.split()[2:] for block in blocks for line in block.splitlines()]
+    assert [line[0] for line in lines] == ["sample", "import", "status", "export", "export", "export"]
+    for words in lines:
+        if words[0] == "import":
+            _fill(tmp_path / "sample.csv")
+        code, _, err = run(*(word.replace("audits/dataset=fruit", DATASET) for word in words))
+        assert code == 0, err
+    assert (tmp_path / "corrected.csv").read_text().startswith("example_id,label")
 
 
 def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # type: ignore[no-untyped-def]

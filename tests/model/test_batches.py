@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
@@ -82,7 +82,6 @@ def test_arrays_are_shared_and_not_copied(writeable: bool) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None)
 def test_shared_tensors_hold_the_values_of_any_array(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["<f4", ">f4", "f8", ">f8", "f2", "i1", "u2", ">u4", "i8", "?"]))
     steps = data.draw(st.tuples(st.sampled_from([1, 2, -1, -3]), st.sampled_from([1, 2, -1])))
@@ -127,7 +126,6 @@ def test_image_inputs_have_the_shape_that_a_network_sees() -> None:
 
 @pytest.mark.parametrize("module", [DENSE, Ngrams(2, (5,))])
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from([sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix]))
-@settings(deadline=None)
 def test_sparse_rows_are_those_of_the_dense_matrix(module: nn.Module, seed: int, kind: Any) -> None:
     rng = np.random.default_rng(seed)
     dense = rng.integers(0, 3, (7, 5)) * rng.integers(0, 2, (7, 5))

@@ -123,14 +123,14 @@ def check(classifier: TorchClassifier, last: int, data: Any, labels: Any, **fit:
     assert place == {}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SETTINGS, ENDS, st.integers(1, 6), st.booleans())
 def test_rows_end_with_the_same_bits(changes: Any, end: Any, last: int, weighted: bool) -> None:
     classifier = small(**{"epochs": 6, "learning_rate": 0.02, **changes, **end})
     check(classifier, last, X, Y, sample_weight=ROW_WEIGHTS if weighted else None)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SETTINGS, ENDS, st.integers(1, 6), st.booleans())
 def test_images_end_with_the_same_bits(changes: Any, end: Any, last: int, augmented: bool) -> None:
     views = {"crop_padding": 1, "flip": True} if augmented else {}

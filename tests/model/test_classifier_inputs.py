@@ -51,7 +51,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @given(kind=st.sampled_from(NUMBER_TYPES), layout=st.sampled_from(sorted(LAYOUTS)))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_number_types_and_layouts_do_not_matter(reference: TorchClassifier, kind: str, layout: str) -> None:
     data = LAYOUTS[layout](WHOLE.astype(kind))
     before = data.copy()
@@ -63,7 +63,7 @@ def test_number_types_and_layouts_do_not_matter(reference: TorchClassifier, kind
 
 
 @given(kind=st.sampled_from(NUMBER_TYPES), layout=st.sampled_from(sorted(LAYOUTS)))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_number_types_and_layouts_of_a_bound_array_do_not_matter(
     reference: TorchClassifier, kind: str, layout: str
 ) -> None:

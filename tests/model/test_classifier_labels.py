@@ -117,7 +117,7 @@ def assert_close(first: TorchClassifier, second: TorchClassifier) -> None:
 
 
 @given(counts=st.lists(st.integers(0, 3), min_size=20, max_size=20).filter(lambda counts: len(set(counts)) > 1))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_whole_weights_are_repeated_rows(counts: list[int]) -> None:
     rows = np.arange(20)[np.argsort(Y[:20], kind="stable")]
     # A row of each class is always there, so that both fits know the same classes.

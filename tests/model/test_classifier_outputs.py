@@ -126,7 +126,7 @@ def test_logarithms_are_finite_where_a_module_returns_probabilities_of_0() -> No
 
 
 @given(values=st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_probabilities_logarithms_and_predictions_agree(values: list[float]) -> None:
     row = np.array([values], np.float32)
     probabilities, logs = FIXED.predict_proba(row), FIXED.predict_log_proba(row)
@@ -157,7 +157,7 @@ def test_score_is_accuracy_with_weights() -> None:
 
 
 @given(rows=st.integers(1, 120), batch_size=st.integers(1, 7))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_predictions_do_not_depend_on_batches_or_on_other_rows(rows: int, batch_size: int) -> None:
     TRAINED.set_params(batch_size=batch_size)
     np.testing.assert_allclose(TRAINED.predict_proba(X[:rows]), EXPECTED[:rows], atol=1e-6)

@@ -198,7 +198,7 @@ def test_batches_feed_partial_fits() -> None:
 
 
 @given(rows=st.integers(1, 120), batch_size=st.integers(1, 200))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_features_do_not_depend_on_batches_or_on_other_rows(rows: int, batch_size: int) -> None:
     found = features(batch_size=batch_size).fit(X).transform(X[:rows])
     np.testing.assert_allclose(found, by_hand(network(), 4)[:rows], atol=1e-6)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.errors import ConfigError, StorageError
@@ -48,7 +48,6 @@ def same(first: Any, second: Any) -> bool:
     return type(first) is type(second) and first == second
 
 
-@settings(deadline=None)
 @given(trees)
 def test_every_tree_comes_back(tree: Any) -> None:
     assert same(unpack(pack(tree)), tree)

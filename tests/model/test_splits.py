@@ -16,7 +16,7 @@ from labelaudit.model.splits import validation_split
     fraction=st.floats(0.02, 0.98),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_classes_keep_their_shares_and_every_row_has_a_side(counts: list[int], fraction: float, seed: int) -> None:
     targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 2, counts))
     try:
@@ -39,7 +39,7 @@ def test_classes_keep_their_shares_and_every_row_has_a_side(counts: list[int], f
 
 
 @given(data=st.data(), seed=st.integers(0, 1000), fraction=st.floats(0.05, 0.5))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_rows_of_a_group_stay_on_one_side(data: st.DataObject, seed: int, fraction: float) -> None:
     rows = data.draw(st.integers(2, 60))
     targets = np.array(data.draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
@@ -84,7 +84,6 @@ def test_training_lowers_the_loss_and_separates_the_classes() -> None:
 
 
 @given(rows=st.integers(1, 40), batch_size=st.integers(1, 50), epochs=st.integers(1, 3), subset=st.booleans())
-@settings(deadline=None)
 def test_every_epoch_sees_every_row_once_in_even_batches(rows: int, batch_size: int, epochs: int, subset: bool) -> None:
     module = Recorder()
     index = torch.arange(0, 2 * rows, 2) if subset else None

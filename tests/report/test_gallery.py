@@ -147,7 +147,7 @@ def test_no_more_columns_than_asked_and_names_that_repeat() -> None:
     assert len(unusual_columns(frame, 3, np.arange(50), count=20)) == 9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.none() | st.floats() | st.text(max_size=4) | st.booleans(), min_size=1, max_size=12))
 def test_any_column_can_be_described(values: list[object]) -> None:
     frame = pd.DataFrame({"mixed": pd.Series(values, dtype=object)})

@@ -129,7 +129,7 @@ def test_hostile_text_adds_no_element_and_no_attribute(text: str, kind: str) -> 
     assert hostile.text.count(" ".join(text.split())) >= 10
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.text(min_size=1, max_size=40).filter(lambda text: text != "cat"))
 def test_any_text_adds_no_element_and_no_attribute(text: str) -> None:
     hostile = Page(render_page(everywhere(text)))

@@ -68,7 +68,7 @@ def test_margins_do_not_depend_on_the_size_of_a_part(monkeypatch: pytest.MonkeyP
     assert examples_table(**ROWS).equals(whole)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(1, 40), count=st.integers(2, 6), seed=st.integers(0, 999))
 def test_margin_is_what_its_definition_says(rows: int, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.errors import ReviewError
-from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, draw, review_order
+from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
 from labelaudit.review.verdicts import Judged, newest
 from reviewed import make_verdict
 
@@ -19,6 +19,11 @@ IDS = st.lists(st.text(max_size=8), unique=True, max_size=40)
 
 def row(name: str) -> Judged:
     return Judged(name, "c0", "bee")
+
+
+def draw(name: str, rows: list[Judged], count: int, seed: int) -> SampledStratum:
+    order = review_order((row.example_id for row in rows), seed)[:count]
+    return SampledStratum(name, len(rows), tuple(rows[position] for position in order))
 
 
 def make_sample(flagged: int = 30, others: int = 30, seed: int = 0) -> Sample:
@@ -83,7 +88,3 @@ def test_a_record_gives_the_same_sample() -> None:
 def test_a_stored_record_that_is_no_sample(change: dict[str, object]) -> None:
     with pytest.raises(ReviewError, match="A stored sample cannot be read"):
         Sample.from_record({**make_sample(1, 1).to_record(), **change})
-
-
-def test_an_empty_stratum() -> None:
-    assert draw(FLAGGED, [], 10, 0) == SampledStratum(FLAGGED, 0, ())

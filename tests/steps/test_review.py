@@ -17,7 +17,19 @@ from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
 from labelaudit.steps.samples import read_samples
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
-from reviewed import GIVEN, IDS, NAMES, ROWS, WRONG, audit_insects, make_verdict, open_insects, right_label, truly
+from reviewed import (
+    GIVEN,
+    IDS,
+    NAMES,
+    RIGHT,
+    ROWS,
+    WRONG,
+    audit_insects,
+    make_verdict,
+    open_insects,
+    right_label,
+    truly,
+)
 
 
 @pytest.fixture
@@ -145,6 +157,15 @@ def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Pa
     folder, summary = _summary(tmp_path, tmp_path / "out", given=[*list(NAMES[GIVEN])[:-1], "ant"], version="v2")
     assert summary["review"]["error_rate"] == {**rate, "same_version": False}  # type: ignore[index]
     assert "The sample was drawn from version v1" in (folder / "report.html").read_text()
+
+
+def test_an_audit_without_flags_is_one_stratum(tmp_path: Path) -> None:
+    found = audit_to_review(audit_insects(tmp_path, tmp_path / "clean", given=list(NAMES[RIGHT])).audit_url)
+    sample = draw_sample(found, flagged=10, unflagged=ROWS, seed=0)
+    assert [(one.rows, len(one.sampled)) for one in sample.strata] == [(0, 0), (ROWS, ROWS)]
+    judge(found, [Judgement(row.example_id, Decision.FINE) for row in sample.shuffled()], reviewer="ann")
+    rate = status(found)["error_rate"]
+    assert (rate["estimate"], rate["low"], rate["high"]) == (0, 0, 0)
 
 
 def test_dismissed_flags_stay_in_the_stratum_of_the_flagged(tmp_path: Path, audit: PublishedAudit) -> None:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any, cast
 
@@ -142,53 +143,89 @@ def unusual_columns(
 ) -> tuple[UnusualColumn, ...]:
     """Columns of a table row that are the most unusual for its given label, at most `count`, worst first.
 
-    row: position in `frame`; class_rows: positions of the rows that bear the same label. Numbers are
-    measured by their robust z, the distance to the median over 1.4826 MAD (Iglewicz and Hoaglin, 1993);
-    other values, and missing ones, by how rare they are beside the most frequent value, on the same
-    scale. A value that is usual never appears, nor does a column without spread.
+    row: position in `frame`; class_rows: positions of the rows that bear the same label. `Peers` says how.
     """
-    step = math.ceil(len(class_rows) / TYPICAL_ROWS) or 1
-    peers = frame.iloc[np.asarray(class_rows)[::step]]
-    found: list[tuple[float, UnusualColumn]] = []
-    for position, name in enumerate(frame.columns):
-        column, value = peers.iloc[:, position], frame.iat[row, position]
-        if _is_number(column) and not _is_missing(value):
-            score, shown, typical = _unusual_number(column, float(value))  # type: ignore[arg-type]
-        else:
-            score, shown, typical = _unusual_value(column, value)
-        if score > 0:
-            found.append((score, UnusualColumn(str(name), shown, typical)))
-    found.sort(key=lambda pair: -pair[0])
-    return tuple(column for _, column in found[:count])
+    return Peers(frame, class_rows).unusual_columns(row, count)
 
 
-def _unusual_number(column: pd.Series[Any], value: float) -> tuple[float, str, str]:
-    """Robust z of the value, the value, and the range of the middle half of the column."""
-    numbers = column.to_numpy(np.float64, na_value=np.nan)
-    numbers = numbers[np.isfinite(numbers)]
-    if not len(numbers):
-        return 0.0, _number(value), "missing"
-    low, median, high = (float(q) for q in np.percentile(numbers, (25, 50, 75)))
-    typical = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
-    deviations = np.abs(numbers - median)
-    # More than half of equal values make the MAD 0; the mean deviation (x 1.2533 for a normal) takes over.
-    spread = 1.4826 * float(np.median(deviations)) or 1.2533 * float(deviations.mean())
-    if not spread or math.isinf(value):
-        return (0.0 if value == median else MOST_UNUSUAL), _number(value), typical
-    return min(abs(value - median) / spread, MOST_UNUSUAL), _number(value), typical
+class Peers:
+    """The rows of a table that bear one label, and what is typical for each of their columns.
+
+    frame: all rows; class_rows: positions of those with the label. Numbers are measured by their robust z, the
+    distance to the median over 1.4826 MAD (Iglewicz and Hoaglin, 1993); other values, and missing ones, by how rare
+    they are beside the most frequent value, on the same scale. A value that is usual never appears, nor does a column
+    without spread.
+    """
+
+    def __init__(self, frame: pd.DataFrame, class_rows: npt.NDArray[np.integer[Any]]) -> None:
+        step = math.ceil(len(class_rows) / TYPICAL_ROWS) or 1
+        peers = frame.iloc[np.asarray(class_rows)[::step]]
+        self._frame = frame
+        self._columns = [_Column(peers.iloc[:, position]) for position in range(len(frame.columns))]
+
+    def unusual_columns(self, row: int, count: int) -> tuple[UnusualColumn, ...]:
+        """The most unusual columns of the row at a position of the frame, at most `count`, worst first."""
+        ranked = sorted(self._unusual(row), key=lambda found: -found[0])
+        return tuple(
+            UnusualColumn(str(self._frame.columns[at]), shown, usual) for _, at, shown, usual in ranked[:count]
+        )
+
+    def typical(self, row: int) -> dict[int, str]:
+        """What is typical where the row is unusual, by the position of the column."""
+        return {at: usual for _, at, _, usual in self._unusual(row)}
+
+    def _unusual(self, row: int) -> list[tuple[float, int, str, str]]:
+        """Score, position of the column, value, and what is typical, where the score is above 0."""
+        judged = ((at, column.judge(self._frame.iat[row, at])) for at, column in enumerate(self._columns))
+        return [(score, at, shown, usual) for at, (score, shown, usual) in judged if score > 0]
 
 
-def _unusual_value(column: pd.Series[Any], value: object) -> tuple[float, str, str]:
-    """How rare a value is beside the most frequent one (0 for that one), the value, and what is usual."""
-    # As text, so that lists and other values that cannot be hashed count too; numbers count as one value.
-    kind = _presence if _is_number(column) else _shown
-    counts = column.map(kind).value_counts()
-    if not len(counts):
-        return 0.0, kind(value), "missing"
-    most = int(counts.iloc[0])
-    ratio = (int(counts.get(kind(value), 0)) or 0.5) / most
-    typical = f"{counts.index[0]} ({100 * most / len(column):.0f}\N{NO-BREAK SPACE}%)"
-    return (0.0 if ratio >= 1 else NormalDist().inv_cdf(1 - ratio / 2)), kind(value), typical
+class _Column:
+    """One column of the rows of a class."""
+
+    def __init__(self, column: pd.Series[Any]) -> None:
+        self._column = column
+        self._is_number = _is_number(column)
+        # As text, so that lists and other values that cannot be hashed count too; numbers count as one value.
+        self._kind = _presence if self._is_number else _shown
+
+    def judge(self, value: object) -> tuple[float, str, str]:
+        """How unusual a value is, 0 where it is not; the value, and what is usual."""
+        if self._is_number and not _is_missing(value):
+            return self._judge_number(float(value))  # type: ignore[arg-type]
+        if not len(self._counts):
+            return 0.0, self._kind(value), "missing"
+        most = int(self._counts.iloc[0])
+        ratio = (int(self._counts.get(self._kind(value), 0)) or 0.5) / most
+        typical = f"{self._counts.index[0]} ({100 * most / len(self._column):.0f}\N{NO-BREAK SPACE}%)"
+        return (0.0 if ratio >= 1 else NormalDist().inv_cdf(1 - ratio / 2)), self._kind(value), typical
+
+    def _judge_number(self, value: float) -> tuple[float, str, str]:
+        """Robust z of the value, the value, and the range of the middle half of the column."""
+        if self._quartiles is None:
+            return 0.0, _number(value), "missing"
+        low, median, high, spread = self._quartiles
+        typical = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+        if not spread or math.isinf(value):
+            return (0.0 if value == median else MOST_UNUSUAL), _number(value), typical
+        return min(abs(value - median) / spread, MOST_UNUSUAL), _number(value), typical
+
+    @cached_property
+    def _counts(self) -> pd.Series[int]:
+        """How often each value occurs, the most frequent first."""
+        return self._column.map(self._kind).value_counts()
+
+    @cached_property
+    def _quartiles(self) -> tuple[float, float, float, float] | None:
+        """Lower quartile, median, upper quartile and spread of the finite numbers; None where there are none."""
+        numbers = self._column.to_numpy(np.float64, na_value=np.nan)
+        numbers = numbers[np.isfinite(numbers)]
+        if not len(numbers):
+            return None
+        low, median, high = (float(q) for q in np.percentile(numbers, (25, 50, 75)))
+        deviations = np.abs(numbers - median)
+        # More than half of equal values make the MAD 0; the mean deviation (x 1.2533 for a normal) takes over.
+        return low, median, high, 1.4826 * float(np.median(deviations)) or 1.2533 * float(deviations.mean())
 
 
 def _is_number(column: pd.Series[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
@@ -94,9 +94,3 @@ class Sample:
                 f"A stored sample cannot be read ({error!r}). Remove the object that holds it."
             ) from error
         return cls(**facts, strata=strata)
-
-
-def draw(name: str, rows: Sequence[Judged], count: int, seed: int) -> SampledStratum:
-    """The first `count` of the rows in review order; all where there are fewer."""
-    order = review_order((row.example_id for row in rows), seed)
-    return SampledStratum(name, len(rows), tuple(rows[position] for position in order[:count]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -112,12 +112,12 @@ def load_images(folder: Path) -> ImageInputs:
     return ImageInputs(pixels, np.load(folder / "positions.npy"))
 
 
-def load_texts(folder: Path, rows: Iterable[int]) -> list[str]:
-    """The texts of some rows of the canonical order."""
+def load_texts(folder: Path) -> Callable[[int], str]:
+    """The text of a row of the canonical order, read when it is asked for."""
     texts = _read_arrow(folder / "texts.arrow")["text"]
     positions = np.load(folder / "positions.npy", mmap_mode="r")
     # One by one: `take` would first join all texts in memory.
-    return [str(texts[int(positions[row])]) for row in rows]
+    return lambda row: str(texts[int(positions[row])])
 
 
 def load_table_inputs(folder: Path) -> pd.DataFrame:

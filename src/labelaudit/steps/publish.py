@@ -6,23 +6,22 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.report.changes import changes_content
 from labelaudit.report.charts import score_histogram
-from labelaudit.report.gallery import Preview, gallery_items, text_excerpt, thumbnail, unusual_columns
+from labelaudit.report.gallery import Preview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
-from labelaudit.steps.inputs import load_images, load_table_inputs, load_texts, open_inputs
-from labelaudit.steps.prepared import Prepared, Rows, load_file, load_prepared, load_rows, output_store
+from labelaudit.steps.inputs import open_inputs
+from labelaudit.steps.prepared import Prepared, load_file, load_prepared, load_rows, output_store
+from labelaudit.steps.previews import PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
 from labelaudit.steps.site import rebuild_site, record_audit
 from labelaudit.storage import manifest
@@ -76,10 +75,14 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
             files[name] = load_file(store, detected, name)
     findings = json.loads(load_file(store, detected, FINDINGS))
     findings["notes"] = (*findings["notes"], *prepared.columns["guesses"])
-    worst = _table(files["issues.parquet"]).slice(0, prepared.config["report"]["examples"])
+    examples, issues = _table(files["examples.parquet"]), _table(files["issues.parquet"])
+    shown = prepared.config["report"]
     with open_inputs(reference, prepared) as folder:
-        previews = _previews(prepared, load_rows(reference, prepared), worst, folder)
-    audit = publish_audit(store, prepared, files, Findings(**findings), previews)
+        rows = load_rows(reference, prepared)
+        views = open_views(prepared, rows, folder)
+        gallery = cards(views, rows, issues, shown["examples"])
+        files[PREVIEWS_FILE] = previews_bytes(views, rows, examples, issues, shown["previews"])
+    audit = publish_audit(store, prepared, files, Findings(**findings), gallery)
     _remember(store, reference, prepared)
     return audit
 
@@ -106,7 +109,8 @@ def publish_audit(
 
     `files` holds the tables and fold probabilities by their names in the folder.
     """
-    tables = {name.removesuffix(".parquet"): _table(data) for name, data in files.items() if "/" not in name}
+    names = [name for name in files if "/" not in name and name != PREVIEWS_FILE]
+    tables = {name.removesuffix(".parquet"): _table(files[name]) for name in names}
     summary = summarize(
         audit_url=store.url_of(prepared.audit_folder),
         dataset=prepared.dataset,
@@ -186,21 +190,6 @@ def provenance(prepared: Prepared) -> dict[str, str]:
         "versions": ", ".join(f"{name} {version}" for name, version in prepared.versions.items()),
         "prepared on": ", ".join(f"{name} {value}" for name, value in prepared.machine.items()),
     }
-
-
-def _previews(prepared: Prepared, rows: Rows, worst: pa.Table, folder: Path) -> list[Preview]:
-    """What a person sees of the worst examples, in their order."""
-    scored = rows.scored
-    position = dict(zip(rows.examples.example_ids[scored], scored, strict=True))
-    positions = [position[example_id] for example_id in worst["example_id"].to_pylist()]
-    if prepared.kind == "image":
-        images = load_images(folder)
-        return [thumbnail(np.asarray(images.pixels[images.positions[row]])) for row in positions]
-    if prepared.kind == "text":
-        return [text_excerpt(text) for text in load_texts(folder, positions)]
-    frame = load_table_inputs(folder)
-    labels = rows.examples.labels
-    return [unusual_columns(frame, row, np.flatnonzero(labels == labels[row])) for row in positions]
 
 
 def _fold_bytes(store: Store, fold: FoldReference) -> bytes:

@@ -21,7 +21,7 @@ from labelaudit.review.judging import (
 )
 from labelaudit.review.known import Known
 from labelaudit.review.measures import progress
-from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, draw
+from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
 from labelaudit.review.verdicts import Judged, Verdict, newest
 from labelaudit.schemas import CLASSES, EXAMPLES, Decision, Status
 from labelaudit.steps.published import PublishedAudit, find_audit
@@ -75,13 +75,11 @@ def judge(
 def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
     """Draw rows of an audit at random, so many that the detector flagged and so many of the others; it is stored."""
     table = scored_table(audit)
-    strata = []
-    for name, count, mask in (
-        (FLAGGED, flagged, table["was_flagged"]),
-        (UNFLAGGED, unflagged, pc.invert(table["was_flagged"])),
-    ):
-        strata.append(draw(name, judged_rows(table.filter(mask)), count, seed))
-    sample = Sample(now(), audit.version, audit.audit_id, audit.fingerprint, seed, tuple(strata))
+    strata = (
+        _draw(FLAGGED, table.filter(table["was_flagged"]), flagged, seed),
+        _draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged, seed),
+    )
+    sample = Sample(now(), audit.version, audit.audit_id, audit.fingerprint, seed, strata)
     store_sample(audit.store, audit.dataset, sample)
     return sample
 
@@ -148,6 +146,12 @@ def judged_rows(table: pa.Table) -> list[Judged]:
     """What verdicts are about, of each row of a table with these columns."""
     columns = (table[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
     return [Judged(*row) for row in zip(*columns, strict=True)]
+
+
+def _draw(name: str, table: pa.Table, count: int, seed: int) -> SampledStratum:
+    """The first `count` rows in review order; all where there are fewer."""
+    order = review_order(table["example_id"].to_pylist(), seed)[:count]
+    return SampledStratum(name, len(table), tuple(judged_rows(table.take(pa.array(order)))))
 
 
 def _sample_status(samples: Sequence[Sample], standing: Mapping[Judged, Verdict]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.errors import ReviewError
@@ -149,7 +150,9 @@ def _corrected(audit: PublishedAudit) -> pa.Table:
 def _holding(audit: PublishedAudit) -> dict[Judged, Verdict]:
     """Verdicts that stand and hold for a row of the audit."""
     standing = newest(read_verdicts(audit.store, audit.dataset))
-    rows = judged_rows(audit.table("examples.parquet", EXAMPLES, ["example_id", "content_digest", "given_label"]))
+    table = audit.table("examples.parquet", EXAMPLES, ["example_id", "content_digest", "given_label"])
+    ids = pa.array({judged.example_id for judged in standing}, pa.string())
+    rows = judged_rows(table.filter(pc.is_in(table["example_id"], ids)))
     return {row: standing[row] for row in rows if row in standing}
 
 

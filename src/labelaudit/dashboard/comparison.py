@@ -1,0 +1,146 @@
+"""Two audits of a dataset side by side."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from labelaudit.dashboard import look, session
+from labelaudit.dashboard.queries import TwoAudits, connect
+from labelaudit.dashboard.sidebar import audit_labels, chosen, show_place
+from labelaudit.errors import LabelauditError
+from labelaudit.steps.history import AuditRecord
+
+_MEANINGS = {
+    "added": "rows that are new",
+    "removed": "rows that are gone",
+    "relabeled": "same content, other label",
+    "replaced": "same id, other content",
+    "flagged_in_both": "flagged then and now",
+    "flagged_before_only": "not flagged any more, or gone",
+    "flagged_after_only": "not flagged before, or not there",
+    "flag_differs_on_same_data": "of these, content and label are the same",
+}
+
+
+def show() -> None:
+    now = chosen()
+    audits = {audit.audit_id: audit for audit in session.audits(now.dataset)}
+    if len(audits) < 2:
+        st.info("This dataset has one audit. There is something to compare when it has two.")
+        return
+    after = now.audit
+    labels = audit_labels(list(audits.values()))
+    others = [audit_id for audit_id in audits if audit_id != after.audit_id]
+    before = st.selectbox(
+        f"Compare {look.plain(after.version)} with",
+        others,
+        index=others.index(_suggested(after, audits)),
+        format_func=lambda audit_id: look.option(labels.get(audit_id, audit_id)),
+        key="before",
+        bind="query-params",
+    )
+    _show_both(audits[str(before)], after)
+    counts, relabeled = _differences(audits[str(before)], after, audits[str(before)].folder, after.folder)
+    look.heading("Row by row", "Rows are the same where their ids are.")
+    look.figures((name.replace("_", " "), look.number(counts[name]), about) for name, about in _MEANINGS.items())
+    if relabeled:
+        pairs = ", ".join(f"{old} \N{RIGHTWARDS ARROW} {new} ({count:,})" for old, new, count in relabeled)
+        look.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=look.clip(pairs, 600))
+    look.heading("Classes", "Flagged rows and estimated noise, before and after.")
+    _show_classes(audits[str(before)], after)
+    show_place()
+
+
+def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
+    """The audit that the later one was compared with when it was made, else the one before it in time."""
+    predecessor = ((after.summary.get("changes") or {}).get("predecessor") or {}).get("audit_id")
+    if predecessor in audits:
+        return str(predecessor)
+    ids = list(audits)
+    place = ids.index(after.audit_id)
+    # Newest first; the oldest one has only younger ones beside it.
+    return ids[place + 1] if place + 1 < len(ids) else ids[place - 1]
+
+
+def _show_both(before: AuditRecord, after: AuditRecord) -> None:
+    rows = []
+    for name, key, shown in (
+        ("rows", "examples", look.number),
+        ("scored", "scored", look.number),
+        ("flagged", "issues", look.number),
+        ("estimated wrong", "estimated_error_rate", look.share),
+    ):
+        old, new = before.summary.get(key), after.summary.get(key)
+        rows.append((name, f"{shown(old)} \N{RIGHTWARDS ARROW} {shown(new)}", ""))
+    look.html(
+        '<p class="sentence"><bdi>{before}</bdi> \N{RIGHTWARDS ARROW} <bdi>{after}</bdi></p>',
+        before=look.clip(before.version, 60),
+        after=look.clip(after.version, 60),
+    )
+    look.figures(rows)
+    changed = {
+        key
+        for key in before.deciding.keys() | after.deciding.keys()
+        if before.deciding.get(key) != after.deciding.get(key)
+    }
+    if changed:
+        st.warning(
+            f"Not only the data changed: {look.plain(', '.join(sorted(changed)), 300)} differ between the two audits.",
+            icon=":material/warning:",
+        )
+
+
+@st.cache_data(show_spinner="Comparing row by row …", max_entries=50)
+def _differences(
+    _before: AuditRecord, _after: AuditRecord, before_folder: str, after_folder: str
+) -> tuple[dict[str, int], list[tuple[str | None, str | None, int]]]:
+    library = session.library()
+    with ExitStack() as stack:
+        opened = [stack.enter_context(closing(library.open(audit))) for audit in (_before, _after)]
+        paths = [path for files in opened if (path := files.path("examples.parquet"))]
+        if len(paths) < 2:
+            raise LabelauditError("One of the two audits has no examples.parquet. Run it again.")
+        connection = stack.enter_context(closing(connect(library.cache.root)))
+        both = TwoAudits(connection, *paths)
+        return both.counts(), both.relabeled()
+
+
+def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
+    columns = ["class_name", "examples", "label_issues", "label_noise"]
+    frames = [pd.DataFrame(session.tables(audit).table("classes"), columns=columns) for audit in (before, after)]
+    frame = frames[0].merge(frames[1], on="class_name", how="outer", suffixes=("_before", "_after"))
+    frame["difference"] = frame["label_issues_after"].fillna(0) - frame["label_issues_before"].fillna(0)
+    frame = frame.sort_values("difference", key=abs, ascending=False, kind="stable")
+    frame["class_name"] = frame["class_name"].map(look.option)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_order=[
+            "class_name",
+            "examples_before",
+            "examples_after",
+            "label_issues_before",
+            "label_issues_after",
+            "difference",
+            "label_noise_before",
+            "label_noise_after",
+        ],
+        column_config={
+            "class_name": "class",
+            "examples_before": _count("rows before"),
+            "examples_after": _count("rows after"),
+            "label_issues_before": _count("flagged before"),
+            "label_issues_after": _count("flagged after"),
+            "difference": _count("difference"),
+            "label_noise_before": st.column_config.NumberColumn("noise before", format="percent"),
+            "label_noise_after": st.column_config.NumberColumn("noise after", format="percent"),
+        },
+    )
+
+
+def _count(name: str) -> Any:
+    return st.column_config.NumberColumn(name, format="localized")

@@ -1,0 +1,158 @@
+"""The audits below one URL, and their files in the local cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labelaudit.errors import LabelauditError, StorageError
+from labelaudit.steps.history import AuditRecord, find_datasets, read_history
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.confined import ConfinedStore
+from labelaudit.storage.layout import MANIFEST, latest_key
+from labelaudit.storage.manifest import FileEntry, read_json
+from labelaudit.storage.store import Store
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 8 * 2**20
+_CACHED = "file.parquet"
+
+
+class Library:
+    """All that is read of the audits below a URL: records and manifests as they are, tables through the cache.
+
+    A table is fetched once, compared with the sha256 in its manifest, and named by it in the cache, which is bounded.
+    Safe for threads.
+    """
+
+    def __init__(self, url: str, *, cache: Cache | None = None) -> None:
+        self.store = ConfinedStore(url)
+        self.cache = cache or Cache(Cache().root / "dashboard")
+        self._manifests: dict[str, dict[str, Any]] = {}
+
+    @property
+    def knows_decisions(self) -> bool:
+        """Whether verdicts, which lie beside the audits of a dataset, are within the URL."""
+        return self.store.folder.count("/") == 0
+
+    def datasets(self) -> list[str]:
+        return find_datasets(self.store)
+
+    def audits(self, dataset: str) -> list[AuditRecord]:
+        """Published audits of a dataset, oldest first. Raises `StorageError` for a record that is none."""
+        if not self.knows_decisions:
+            return self._audits_of_folder()
+        records = read_history(self.store, dataset)
+        # An audit that was published before there were records.
+        if self.store.exists(latest_key(dataset)):
+            folder = str(read_json(self.store, latest_key(dataset)).get("audit"))
+            if all(record.folder != folder for record in records):
+                records.append(self._record_of(folder))
+        return sorted(records, key=lambda record: (str(record.created_at), record.audit_id))
+
+    def manifest(self, record: AuditRecord) -> dict[str, Any]:
+        """What the audit was made from; it never changes once it is there."""
+        if record.folder not in self._manifests:
+            self._manifests[record.folder] = read_json(self.store, f"{record.folder}/{MANIFEST}")
+        return self._manifests[record.folder]
+
+    def files(self, record: AuditRecord) -> dict[str, FileEntry]:
+        """Files of an audit by name. Raises `StorageError` where the manifest is none."""
+        try:
+            entries = [FileEntry(**entry) for entry in self.manifest(record)["files"]]
+            for entry in entries:
+                if not _SHA256.fullmatch(entry.sha256) or entry.bytes < 0:
+                    raise ValueError(f"{entry.path!r} has the sha256 {entry.sha256[:80]!r}")
+        except (KeyError, TypeError, ValueError) as error:
+            url = self.store.url_of(f"{record.folder}/{MANIFEST}")
+            raise StorageError(f"{url} is no manifest ({error}). Remove it and run the audit again.") from error
+        return {entry.path: entry for entry in entries}
+
+    def open(self, record: AuditRecord) -> AuditFiles:
+        """The files of an audit, fetched when they are asked for."""
+        return AuditFiles(self.store, self.cache, record.folder, self.files(record))
+
+    def _audits_of_folder(self) -> list[AuditRecord]:
+        """The audits of the one version, or the one audit, whose URL was given."""
+        names = [file.path for file in self.store.find(self.store.folder)]
+        folders = [name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")]
+        return sorted(map(self._record_of, folders), key=lambda record: (record.created_at, record.audit_id))
+
+    def _record_of(self, folder: str) -> AuditRecord:
+        """The record of an audit without one, from its manifest and summary."""
+        try:
+            manifest, summary = (read_json(self.store, f"{folder}/{name}") for name in (MANIFEST, "summary.json"))
+            return AuditRecord(
+                **{name: manifest[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
+                folder=folder,
+                deciding={},
+                summary=summary,
+                classes=summary["classes"],
+                gate=(summary.get("gate") or {}).get("verdict"),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StorageError(
+                f"{self.store.url_of(folder)} holds no audit that can be read ({error!r}). Run the audit again."
+            ) from error
+
+
+class AuditFiles:
+    """The files of one audit in the local cache, where they stay as long as this is in use. Safe for threads."""
+
+    def __init__(self, store: Store, cache: Cache, folder: str, entries: Mapping[str, FileEntry]) -> None:
+        self._store = store
+        self._cache = cache
+        self._folder = folder
+        self._entries = entries
+        self._held = contextlib.ExitStack()
+        self._paths: dict[str, Path] = {}
+        self._lock = threading.Lock()
+
+    def path(self, name: str) -> Path | None:
+        """Local path of a file; None where the audit has none of this name."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+
+        def build(folder: Path) -> None:
+            _fetch(self._store, f"{self._folder}/{entry.path}", entry, folder / _CACHED)
+
+        with self._lock:
+            if name not in self._paths:
+                self._paths[name] = self._held.enter_context(self._cache.entry(entry.sha256, build)) / _CACHED
+            return self._paths[name]
+
+    def close(self) -> None:
+        """Let the cache evict the files."""
+        self._held.close()
+
+
+def _fetch(store: Store, key: str, entry: FileEntry, path: Path) -> None:
+    """Copy one object block by block. Raises `StorageError` where it is not what the manifest says."""
+    digest, left = hashlib.sha256(), entry.bytes
+    with store.open(key) as source, open(path, "wb") as target:
+        while left >= 0 and (block := source.read(_BLOCK)):
+            digest.update(block)
+            target.write(block)
+            left -= len(block)
+    if left or digest.hexdigest() != entry.sha256:
+        raise StorageError(
+            f"{store.url_of(key)} is not the file that its manifest names: its size or sha256 differs. "
+            "Run the audit again."
+        )
+
+
+def open_library(url: str) -> Library:
+    """The library of a URL. Raises `StorageError` where nothing below it can be an audit."""
+    library = Library(url)
+    if not library.datasets():
+        raise LabelauditError(
+            f"There is no audit below {url}. Give the URL that audits are published to (--output, output.url), "
+            "of one of its `dataset=…` folders, or of an audit."
+        )
+    return library

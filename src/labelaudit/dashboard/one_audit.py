@@ -1,0 +1,182 @@
+"""One audit: what it found, by class and by pair of classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import streamlit as st
+from markupsafe import Markup
+
+from labelaudit.dashboard import look, session
+from labelaudit.dashboard.queries import AuditTables
+from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
+from labelaudit.schemas import CONFUSIONS, Status
+from labelaudit.steps.history import AuditRecord
+
+# Of a table of changes or statuses.
+_TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
+_OUTCOMES = {"passed": "good", "failed": "bad", "not measured": "doubtful"}
+
+
+def show() -> None:
+    audit = chosen().audit
+    summary = audit.summary
+    look.html(
+        '<p class="subject"><bdi>{dataset}</bdi> <bdi>{version}</bdi> {gate}</p>'
+        '<p class="sentence"><bdi>{verdict}</bdi></p>',
+        dataset=audit.dataset,
+        version=audit.version,
+        gate=look.gate_chip(audit.gate),
+        verdict=look.clip(summary.get("verdict", ""), 600),
+    )
+    look.figures(_figures(summary))
+    if summary.get("gate"):
+        _show_gate(summary["gate"])
+    if summary.get("changes"):
+        _show_changes(summary["changes"])
+    tables = session.tables(audit)
+    classes, confusions = tables.table("classes"), tables.table("confusions")
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        _show_confusions(audit.folder, classes, confusions)
+    with right:
+        look.heading("Scores", "The probability of the given label, by a model that did not see the row.")
+        look.chart(_score_chart(tables, audit.folder), "Histograms of the label score")
+    look.heading(
+        "Classes", "The most troubled first. Noise: the estimated share of the class's rows that belong elsewhere."
+    )
+    _show_classes(classes)
+    if summary.get("notes"):
+        look.heading("Notes")
+        items = look.joined(
+            look.fill("<li><bdi>{note}</bdi></li>", note=look.clip(note, 600)) for note in summary["notes"]
+        )
+        look.html('<ul class="notes">{items}</ul>', items=items)
+    with st.expander("How this audit was made"):
+        _show_provenance(audit)
+    show_place()
+
+
+def _figures(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows, scored = summary.get("examples"), summary.get("scored")
+    others = [
+        f"{look.number(count)} {status.replace('_', ' ')}"
+        for status, count in (summary.get("statuses") or {}).items()
+        if status != Status.SCORED
+    ]
+    found = [
+        ("rows", look.number(rows), "in this version"),
+        ("scored", look.number(scored), ", ".join(others) or "all of them"),
+        ("flagged", look.number(summary.get("issues")), "labels to look at"),
+        ("estimated wrong", look.share(summary.get("estimated_error_rate")), "of the scored labels"),
+    ]
+    recall = (summary.get("canaries") or {}).get("recall")
+    if recall is not None:
+        found.append(("canaries caught", look.share(recall), "of errors planted on purpose"))
+    precision = (summary.get("review") or {}).get("precision")
+    if isinstance(precision, dict) and isinstance(precision.get("estimate"), float):
+        found.append(("measured precision", look.share(precision["estimate"]), "of the flags that people judged"))
+    return found
+
+
+def _show_gate(gate: dict[str, Any]) -> None:
+    look.heading("Gate", look.clip(gate.get("sentence", ""), 600))
+    rows = look.joined(
+        look.fill(
+            "<tr><td>{chip}</td><th><bdi>{rule}</bdi></th><td><bdi>{sentence}</bdi></td></tr>",
+            chip=look.chip(str(rule.get("outcome")), _OUTCOMES.get(str(rule.get("outcome")), "")),
+            rule=look.clip(rule.get("rule"), 80),
+            sentence=look.clip(rule.get("sentence", ""), 400),
+        )
+        for rule in gate.get("rules", ())
+    )
+    look.html(_TABLE, rows=rows)
+
+
+def _show_changes(changes: dict[str, Any]) -> None:
+    before = changes.get("predecessor") or {}
+    look.heading(f"Since version {look.clip(before.get('version'), 60)}", look.clip(changes.get("warning") or "", 600))
+    figures = [
+        *(
+            (f"{name} flags", count, "since the version before")
+            for name, count in (changes.get("issues") or {}).items()
+        ),
+        *((f"rows {name}", count, "in the data") for name, count in (changes.get("data") or {}).items()),
+    ]
+    look.figures((name, look.number(count), about) for name, count, about in figures if count)
+
+
+def _show_confusions(folder: str, classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> None:
+    look.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
+    chart = _heat_map(folder, classes, confusions)
+    if chart is None:
+        look.html("<p>Nothing is flagged.</p>")
+    else:
+        look.chart(chart, "Flagged rows by pair of classes")
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _heat_map(folder: str, _classes: list[dict[str, Any]], _confusions: list[dict[str, Any]]) -> Markup | None:
+    names = sorted(row["class_name"] for row in _classes)
+    found = heat_map(pa.Table.from_pylist(_confusions, schema=CONFUSIONS), names)
+    return None if found is None else found[0]
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _score_chart(_tables: AuditTables, folder: str) -> Markup:
+    flagged, others = [0] * SCORE_BINS, [0] * SCORE_BINS
+    for place, is_flagged, count in _tables.score_histogram(SCORE_BINS):
+        (flagged if is_flagged else others)[place] = count
+    return score_chart(ScoreHistogram(tuple(flagged), tuple(others)))
+
+
+def _show_classes(classes: list[dict[str, Any]]) -> None:
+    frame = pd.DataFrame([{**row, "class_name": look.option(row["class_name"])} for row in classes])
+    if frame.empty:
+        return
+    worst = max(float(frame["label_noise"].max() or 0), 0.01)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_order=[
+            "class_name",
+            "status",
+            "examples",
+            "label_issues",
+            "inverse_label_issues",
+            "label_noise",
+            "inverse_label_noise",
+            "mean_label_score",
+        ],
+        column_config={
+            "class_name": "class",
+            "examples": st.column_config.NumberColumn("rows", format="localized"),
+            "label_issues": st.column_config.NumberColumn("flagged", format="localized"),
+            "inverse_label_issues": st.column_config.NumberColumn("suggested elsewhere", format="localized"),
+            "label_noise": st.column_config.ProgressColumn("noise", format="percent", min_value=0, max_value=worst),
+            "inverse_label_noise": st.column_config.NumberColumn("missing from it", format="percent"),
+            "mean_label_score": st.column_config.NumberColumn("mean score", format="%.3f"),
+        },
+    )
+
+
+def _show_provenance(audit: AuditRecord) -> None:
+    manifest = session.library().manifest(audit)
+    config = manifest.get("config") or {}
+    values = {
+        "audit id": audit.audit_id,
+        "fingerprint": audit.fingerprint,
+        "audited at": audit.created_at,
+        "folder": session.library().store.url_of(audit.folder),
+        "dataset": (config.get("dataset") or {}).get("url", ""),
+        **{f"recipe: {name}": value for name, value in (manifest.get("recipe") or {}).items() if value},
+        **(manifest.get("versions") or {}),
+    }
+    items = look.joined(
+        look.fill("<dt>{name}</dt><dd>{value}</dd>", name=look.clip(name, 80), value=look.clip(value, 400))
+        for name, value in values.items()
+    )
+    look.html('<dl class="values">{items}</dl>', items=items)

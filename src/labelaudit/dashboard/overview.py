@@ -1,0 +1,129 @@
+"""All datasets, and all audits of one of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from labelaudit.dashboard import look, session
+from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.steps.history import AuditRecord
+
+# Of a dataset's versions in its picture.
+TREND_VERSIONS = 200
+
+
+def show() -> None:
+    names = session.datasets()
+    now = chosen()
+    if len(names) > 1:
+        look.heading("Datasets", "The newest audit of each. Choose a row to see its audits below.")
+        _show_datasets(names)
+    newest = session.audits(now.dataset)[0]
+    look.html(
+        '<p class="subject"><bdi>{dataset}</bdi> <bdi>{version}</bdi> {gate}</p>'
+        '<p class="sentence"><bdi>{verdict}</bdi></p>',
+        dataset=now.dataset,
+        version=newest.version,
+        gate=look.gate_chip(newest.gate),
+        verdict=look.clip(newest.summary.get("verdict", ""), 600),
+    )
+    versions = session.versions(now.dataset)
+    if len(versions) > 1:
+        look.heading("Versions", "The newest audit of each version, in the order in which they were first audited.")
+        _show_trend(versions[-TREND_VERSIONS:])
+    look.heading("Audits", "Newest first. Choose a row to open the audit.")
+    _show_audits(session.audits(now.dataset))
+    show_place()
+
+
+def _show_datasets(names: list[str]) -> None:
+    rows = []
+    for name in names:
+        versions = session.versions(name)
+        if versions:
+            rates = [float(audit.summary.get("estimated_error_rate") or 0) for audit in versions]
+            rows.append({"dataset": name, "versions": len(versions), "rates": rates[-50:], **_main(versions[-1])})
+
+    def open_dataset() -> None:
+        if selected := st.session_state["picked_dataset"]["selection"]["rows"]:
+            session.go_to(rows[selected[0]]["dataset"])
+
+    st.dataframe(
+        pd.DataFrame([{**row, "dataset": look.option(row["dataset"])} for row in rows]).drop(columns="audit_id"),
+        hide_index=True,
+        on_select=open_dataset,
+        selection_mode="single-row",
+        key="picked_dataset",
+        column_order=["dataset", "version", "audited", "rows", "flagged", "wrong", "rates", "gate"],
+        column_config={**_columns(), "rates": st.column_config.LineChartColumn("over versions", y_min=0)},
+    )
+
+
+def _show_audits(audits: list[AuditRecord]) -> None:
+    rows = [_main(audit) for audit in audits]
+    dataset = chosen().dataset
+
+    def open_audit() -> None:
+        if selected := st.session_state["picked_audit"]["selection"]["rows"]:
+            session.go_to(dataset, rows[selected[0]]["audit_id"])
+
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        on_select=open_audit,
+        selection_mode="single-row",
+        key="picked_audit",
+        column_order=["version", "audited", "rows", "flagged", "wrong", "gate", "found"],
+        column_config=_columns(),
+    )
+
+
+def _main(audit: AuditRecord) -> dict[str, Any]:
+    return {
+        "audit_id": audit.audit_id,
+        "version": look.option(audit.version),
+        "audited": look.moment(audit.created_at),
+        "rows": audit.summary.get("examples"),
+        "flagged": audit.summary.get("issues"),
+        "wrong": audit.summary.get("estimated_error_rate"),
+        "gate": audit.gate or "",
+        "found": look.option(audit.summary.get("verdict", "")),
+    }
+
+
+def _columns() -> dict[str, Any]:
+    return {
+        "audited": st.column_config.TextColumn("audited (UTC)"),
+        "rows": st.column_config.NumberColumn(format="localized"),
+        "flagged": st.column_config.NumberColumn(format="localized"),
+        "wrong": st.column_config.NumberColumn("estimated wrong", format="percent"),
+        "found": st.column_config.TextColumn(width="large"),
+    }
+
+
+def _show_trend(versions: list[AuditRecord]) -> None:
+    """Estimated share of wrong labels by version."""
+    # Takes a second to import, and most first pages need it only after they are seen.
+    import altair as alt
+
+    frame = pd.DataFrame([_main(audit) for audit in versions]).drop(columns=["found", "audit_id"])
+    frame.insert(0, "place", range(len(frame)))
+    # Versions are numbered along the axis, and named below it: two may be shown alike.
+    names = alt.Axis(labelExpr=_names(frame["version"].tolist()), labelAngle=0, title=None, grid=False, labelLimit=110)
+    base = alt.Chart(frame).encode(
+        x=alt.X("place:O", axis=names),
+        y=alt.Y("wrong:Q", title="estimated wrong", axis=alt.Axis(format=".1%"), scale=alt.Scale(zero=True)),
+        tooltip=["version", "audited", "rows", "flagged", alt.Tooltip("wrong", format=".2%"), "gate"],
+    )
+    colour = "#b3431a" if st.context.theme.type != "dark" else "#f2956b"
+    line = base.mark_line(color=colour, strokeWidth=2) + base.mark_point(color=colour, filled=True, size=70)
+    st.altair_chart(line.properties(height=210))
+
+
+def _names(names: list[str]) -> str:
+    """A Vega expression for the label of each place: a list of JSON strings, in which nothing is code."""
+    return f"{json.dumps(names)}[datum.value]"

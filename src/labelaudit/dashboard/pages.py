@@ -1,0 +1,29 @@
+"""The pages of the dashboard, and the way from one to another."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from labelaudit.dashboard import comparison, look, one_audit, overview, reviewing
+from labelaudit.dashboard.sidebar import show_sidebar
+from labelaudit.errors import LabelauditError
+
+
+def show() -> None:
+    st.set_page_config(page_title="labelaudit", page_icon=look.icon(), layout="wide")
+    st.html(look.STYLE)
+    pages = {
+        "overview": st.Page(overview.show, title="Overview", url_path="overview", default=True),
+        "audit": st.Page(one_audit.show, title="Audit", url_path="audit"),
+        "review": st.Page(reviewing.show, title="Review", url_path="review"),
+        "compare": st.Page(comparison.show, title="Compare", url_path="compare"),
+    }
+    page = st.navigation(list(pages.values()), position="top")
+    wanted = st.session_state.pop("page", None)
+    try:
+        show_sidebar()
+        if wanted in pages:
+            st.switch_page(pages[wanted])
+        page.run()
+    except LabelauditError as error:
+        st.error(look.plain(error, 2000))

@@ -1,0 +1,347 @@
+"""SQL over the Parquet files of audits. Values are bound as parameters; texts of queries are constants of this file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from labelaudit.errors import StorageError
+from labelaudit.report.previews import Preview
+from labelaudit.schemas import Decision, Status
+
+MEMORY_LIMIT = "1GB"
+# ids, digests, given labels and decisions of all verdicts that hold
+VerdictColumns = tuple[Sequence[str | None], ...]
+NO_VERDICTS: VerdictColumns = ((), (), (), ())
+
+
+class Shown(StrEnum):
+    """Which rows of an audit are looked at, besides those of one status."""
+
+    FLAGGED = "flagged"
+    NOT_FLAGGED = "not flagged"
+    SAMPLE = "random sample"
+    ALL = "all rows"
+
+
+class Judgement(StrEnum):
+    """What of the verdicts matters, besides a decision."""
+
+    ANY = "decided or not"
+    UNDECIDED = "undecided"
+    DECIDED = "decided"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a person wants to see of an audit. None, and empty text, mean anything."""
+
+    shown: Shown | Status = Shown.FLAGGED
+    given_label: str | None = None
+    suggested_label: str | None = None
+    lowest: float = 0.0  # of label_score, both ends included
+    highest: float = 1.0
+    fold: int | None = None
+    judgement: Judgement | Decision = Judgement.ANY
+    id_contains: str = ""
+    new_only: bool = False  # flagged now and not in the predecessor
+    sample: tuple[str, ...] = ()  # ids of the random sample, in its order
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of `examples.parquet`, with what `issues.parquet` says of it."""
+
+    example_id: str
+    given_label: str | None
+    status: str
+    fold: int | None
+    predicted_label: str | None
+    label_score: float | None
+    is_label_issue: bool | None
+    p_given: float | None
+    p_predicted: float | None
+    margin: float | None
+    file: str | None
+    row: int | None
+    content_digest: str | None
+    verdict: str | None  # that the audit knew
+    right_label: str | None
+    rank: int | None
+    suggested_label: str | None
+    p_suggested: float | None
+    was_dismissed: bool  # flagged by the detector, but judged fine before the audit
+    place: float  # in the order of the page
+
+    @property
+    def was_flagged(self) -> bool:
+        """By the detector, whatever people said of it."""
+        return bool(self.is_label_issue) or self.was_dismissed
+
+
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory that may read the files of one folder, and nothing else of machine or network."""
+    connection = duckdb.connect(
+        config={
+            "memory_limit": MEMORY_LIMIT,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            # A table must not be a Python variable by accident.
+            "python_enable_replacements": "false",
+        }
+    )
+    # The folder is a setting of this machine, and SET takes no parameters.
+    quoted = str(folder).replace("'", "''")
+    connection.execute(f"SET allowed_directories = ['{quoted}']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+class AuditTables:
+    """The queries over one audit. file: local path of a file by its name in the audit, None where there is none."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, file: Callable[[str], Path | None]) -> None:
+        self._connection = connection
+        self._file = file
+
+    def count(self, filters: Filters, verdicts: VerdictColumns = NO_VERDICTS) -> int:
+        """Rows that the filters let through."""
+        source, values = self._filtered(filters, verdicts)
+        return int(self._fetch(f"SELECT count(*) FROM ({source})", values)[0][0])
+
+    def page(
+        self, filters: Filters, verdicts: VerdictColumns = NO_VERDICTS, *, offset: int = 0, limit: int = 24
+    ) -> list[Row]:
+        """Some of these rows: the most doubtful first, a sample in its own order, what has no score by id."""
+        source, values = self._filtered(filters, verdicts)
+        query = f"SELECT * FROM ({source}) ORDER BY {_ORDER} LIMIT ? OFFSET ?"
+        return [Row(*record) for record in self._fetch(query, [*values, limit, offset])]
+
+    def neighbour(
+        self, row: Row, filters: Filters, verdicts: VerdictColumns = NO_VERDICTS, *, forward: bool = True
+    ) -> Row | None:
+        """The next of these rows after one, which need not be among them any more, or the one before it."""
+        source, values = self._filtered(filters, verdicts)
+        beyond = f"({_ORDER}) {'>' if forward else '<'} (?, ?, ?, ?)"
+        order = f"({_ORDER}) {'ASC' if forward else 'DESC'}"
+        query = f"SELECT * FROM ({source}) WHERE {beyond} ORDER BY {order} LIMIT 1"
+        at = [row.place, row.example_id, row.file or "", -1 if row.row is None else row.row]
+        found = self._fetch(query, [*values, *at])
+        return Row(*found[0]) if found else None
+
+    def find(self, example_id: str, filters: Filters) -> Row | None:
+        """The row with an id, the scored one of several, placed as the filters order it.
+
+        Of flagged rows alone where these are shown.
+        """
+        wide = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE) else Shown.ALL
+        source, values = self._placed(wide, filters.sample)
+        query = f"SELECT * FROM ({source}) WHERE example_id = ? ORDER BY status = 'scored' DESC, file, row LIMIT 1"
+        found = self._fetch(query, [*values, example_id])
+        return Row(*found[0]) if found else None
+
+    def folds(self) -> list[int]:
+        """Folds of the first repeat, in order; empty where the probabilities came from outside."""
+        query = "SELECT DISTINCT fold FROM read_parquet(?) WHERE fold IS NOT NULL ORDER BY fold"
+        return [fold for (fold,) in self._fetch(query, [self._path("examples.parquet")])]
+
+    def flagged_ids(self) -> list[str]:
+        query = "SELECT example_id FROM read_parquet(?) ORDER BY example_id"
+        return [example_id for (example_id,) in self._fetch(query, [self._path("issues.parquet")])]
+
+    def previewed_ids(self) -> list[str]:
+        """Ids of the rows that have a preview."""
+        path = self._file("previews.parquet")
+        query = "SELECT example_id FROM read_parquet(?) ORDER BY example_id"
+        return [example_id for (example_id,) in self._fetch(query, [str(path)])] if path else []
+
+    def previews(self, example_ids: Sequence[str]) -> dict[str, Preview]:
+        """Those of the rows that have one."""
+        path = self._file("previews.parquet")
+        query = (
+            "SELECT example_id, media_type, data FROM read_parquet(?) WHERE example_id IN (SELECT unnest(?::VARCHAR[]))"
+        )
+        found = self._fetch(query, [str(path), list(example_ids)]) if path else []
+        return {example_id: Preview(media_type, data) for example_id, media_type, data in found}
+
+    def probabilities(self, example_id: str, fold: int) -> dict[str, float]:
+        """Out-of-fold probabilities of a row by class, the largest first; empty where they are not at hand."""
+        path = self._file(f"pred_probs/fold={fold}/part.parquet")
+        if path is None:
+            return {}
+        query = "SELECT pred_probs FROM read_parquet(?, hive_partitioning = false) WHERE example_id = ?"
+        found = self._fetch(query, [str(path), example_id])
+        metadata = pq.read_schema(path).metadata or {}
+        classes = json.loads(metadata.get(b"class_names", b"[]"))
+        pairs = zip(classes, found[0][0], strict=True) if found else ()
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """All rows of a small table of the audit in their order; empty where it has none."""
+        path = self._file(f"{name}.parquet")
+        return [] if path is None else list(pq.ParquetFile(path).read().to_pylist())
+
+    def score_histogram(self, bins: int = 20) -> list[tuple[int, bool, int]]:
+        """Number of the bin of label_score from 0, flagged or not, and scored rows in it."""
+        query = """
+            SELECT least(floor(label_score * ?)::INTEGER, ? - 1) AS bin, is_label_issue, count(*)
+            FROM read_parquet(?) WHERE label_score IS NOT NULL GROUP BY ALL ORDER BY ALL
+        """
+        return [tuple(found) for found in self._fetch(query, [bins, bins, self._path("examples.parquet")])]
+
+    def _filtered(self, filters: Filters, verdicts: VerdictColumns) -> tuple[str, list[Any]]:
+        """Text and values of the query for the rows that the filters let through, in the columns of `Row`."""
+        source, values = self._placed(filters.shown, filters.sample)
+        conditions = _conditions(filters)
+        if filters.new_only:
+            changes = self._file("changes.parquet")
+            # An audit without a predecessor has no table of changes: nothing is known to be new.
+            conditions.append((_IS_NEW, [str(changes)]) if changes else ("false", []))
+        if filters.judgement != Judgement.ANY:
+            conditions.append(_judged(filters.judgement, verdicts))
+        values += [value for _, bound in conditions for value in bound]
+        return f"{source} WHERE {' AND '.join(text for text, _ in conditions) or 'true'}", values
+
+    def _placed(self, shown: Shown | Status, sample: Sequence[str]) -> tuple[str, list[Any]]:
+        """Text and values of the query for all rows that may be shown, each with its place in their order."""
+        if shown == Shown.FLAGGED:
+            return self._flagged, []
+        tables = [self._path("examples.parquet"), self._path("issues.parquet")]
+        if shown == Shown.SAMPLE:
+            return self._rows(_SAMPLE_PLACE), [list(sample), *tables]
+        return self._rows(_SCORE_PLACE), tables
+
+    @cached_property
+    def _flagged(self) -> str:
+        """The query for the flagged rows: they are copied into memory once, for most of the time is spent on them."""
+        tables = [self._path("examples.parquet"), self._path("issues.parquet")]
+        rows = self._rows(_SCORE_PLACE)
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE IF NOT EXISTS flagged AS {rows} WHERE is_label_issue", tables)
+        return "SELECT * FROM flagged"
+
+    def _rows(self, place: str) -> str:
+        # Audits of before there were verdicts do not have the column.
+        has_dismissed = "is_dismissed" in pq.read_schema(self._path("examples.parquet")).names
+        return _ROWS.format(place=place, dismissed="e.is_dismissed" if has_dismissed else "false")
+
+    def _path(self, name: str) -> str:
+        path = self._file(name)
+        if path is None:
+            raise StorageError(f"The audit has no {name}, which every audit has. Run it again.")
+        return str(path)
+
+    def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        # Cursors of one connection may be used by many threads at once.
+        with self._connection.cursor() as cursor:
+            return cursor.execute(query, list(values)).fetchall()
+
+
+class TwoAudits:
+    """Queries over two audits of one dataset: `before` and `after` are local paths of their examples."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> None:
+        self._connection = connection
+        self._paths = [str(before), str(after)]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by what became of them; the data first, then the flags of rows with the same content and label."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_CHANGES, self._paths)
+            names = [column[0] for column in cursor.description or ()]
+            found = cursor.fetchone()
+        return dict(zip(names, found or (), strict=True))
+
+    def relabeled(self, limit: int = 10) -> list[tuple[str | None, str | None, int]]:
+        """Label before, label after, and rows whose label changed so: the most frequent pairs."""
+        with self._connection.cursor() as cursor:
+            return [tuple(found) for found in cursor.execute(_RELABELED, [*self._paths, limit]).fetchall()]
+
+
+_ORDER = "place, example_id, coalesce(file, ''), coalesce(row, -1)"
+# Rows without a score come after all that have one.
+_SCORE_PLACE = "coalesce(e.label_score, 2.0)"
+_SAMPLE_PLACE = "coalesce(list_position(?::VARCHAR[], e.example_id), 0)::DOUBLE"
+_COLUMNS = [field.name for field in fields(Row)]
+_ROWS = (
+    "SELECT * FROM (SELECT "
+    + ", ".join(f"e.{name}" for name in _COLUMNS[:15])
+    + ", i.rank, coalesce(i.suggested_label, e.predicted_label) AS suggested_label,"
+    " coalesce(i.p_suggested, e.p_predicted) AS p_suggested, coalesce({dismissed}, false) AS was_dismissed,"
+    " {place} AS place"
+    " FROM read_parquet(?, hive_partitioning = false) e LEFT JOIN read_parquet(?, hive_partitioning = false) i"
+    " ON e.example_id = i.example_id AND e.is_label_issue)"
+)
+_IS_NEW = (
+    "is_label_issue AND example_id IN (SELECT example_id FROM read_parquet(?, hive_partitioning = false)"
+    " WHERE issue_change = 'new')"
+)
+_IS_JUDGED = (
+    "EXISTS (SELECT 1 FROM (SELECT unnest(?::VARCHAR[]) AS id, unnest(?::VARCHAR[]) AS digest,"
+    " unnest(?::VARCHAR[]) AS label, unnest(?::VARCHAR[]) AS decision) AS judged WHERE judged.id = example_id"
+    " AND judged.label = given_label AND judged.digest IS NOT DISTINCT FROM content_digest{decision})"
+)
+_SCORED_ONCE = "(SELECT * FROM read_parquet(?, hive_partitioning = false) WHERE status <> 'duplicate_id')"
+_BOTH = f"{_SCORED_ONCE} a FULL JOIN {_SCORED_ONCE} b ON a.example_id = b.example_id"
+_SAME_CONTENT = "a.content_digest IS NOT DISTINCT FROM b.content_digest"
+_SAME_LABEL = "a.given_label IS NOT DISTINCT FROM b.given_label"
+_SAME = f"{_SAME_CONTENT} AND {_SAME_LABEL}"
+_CHANGES = f"""
+    SELECT
+        count(*) FILTER (a.example_id IS NULL) AS added,
+        count(*) FILTER (b.example_id IS NULL) AS removed,
+        count(*) FILTER (a.example_id IS NOT NULL AND b.example_id IS NOT NULL
+                         AND {_SAME_CONTENT} AND NOT ({_SAME_LABEL})) AS relabeled,
+        count(*) FILTER (a.example_id IS NOT NULL AND b.example_id IS NOT NULL
+                         AND NOT ({_SAME_CONTENT})) AS replaced,
+        count(*) FILTER (a.is_label_issue AND b.is_label_issue) AS flagged_in_both,
+        count(*) FILTER (a.is_label_issue AND NOT coalesce(b.is_label_issue, false)) AS flagged_before_only,
+        count(*) FILTER (b.is_label_issue AND NOT coalesce(a.is_label_issue, false)) AS flagged_after_only,
+        count(*) FILTER ({_SAME} AND a.is_label_issue <> b.is_label_issue) AS flag_differs_on_same_data
+    FROM {_BOTH}
+"""
+_RELABELED = f"""
+    SELECT a.given_label, b.given_label, count(*) AS rows FROM {_BOTH}
+    WHERE a.example_id IS NOT NULL AND b.example_id IS NOT NULL AND {_SAME_CONTENT} AND NOT ({_SAME_LABEL})
+    GROUP BY ALL ORDER BY rows DESC, 1, 2 LIMIT ?
+"""
+
+
+def _conditions(filters: Filters) -> list[tuple[str, list[Any]]]:
+    """Conditions on the columns of `Row`, each with its values."""
+    found: list[tuple[str, list[Any]]] = []
+    match filters.shown:
+        case Shown.FLAGGED:
+            found.append(("is_label_issue", []))
+        case Shown.NOT_FLAGGED:
+            found.append(("NOT is_label_issue", []))
+        case Shown.SAMPLE:
+            found.append(("status = 'scored' AND place > 0", []))
+        case Status():
+            found.append(("status = ?", [str(filters.shown)]))
+    for column in ("given_label", "suggested_label", "fold"):
+        value = getattr(filters, column)
+        if value is not None:
+            found.append((f"{column} = ?", [value]))
+    if (filters.lowest, filters.highest) != (0.0, 1.0):
+        found.append(("label_score BETWEEN ? AND ?", [filters.lowest, filters.highest]))
+    if filters.id_contains:
+        found.append(("contains(lower(example_id), lower(?))", [filters.id_contains]))
+    return found
+
+
+def _judged(judgement: Judgement | Decision, verdicts: VerdictColumns) -> tuple[str, list[Any]]:
+    values: list[Any] = [list(column) for column in verdicts]
+    if isinstance(judgement, Decision):
+        return _IS_JUDGED.format(decision=" AND judged.decision = ?"), [*values, str(judgement)]
+    is_judged = _IS_JUDGED.format(decision="")
+    return (is_judged if judgement == Judgement.DECIDED else f"NOT {is_judged}"), values

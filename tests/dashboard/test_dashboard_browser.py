@@ -1,0 +1,331 @@
+"""The dashboard in a real browser: filters, decisions by keys and by mouse, reload, read-only, hostile text, S3."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from dashboards import publish_small
+from labelaudit.schemas import Decision
+from labelaudit.steps.verdicts import read_verdicts
+from labelaudit.storage.store import Store
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+HOSTILE = (
+    "<img src=x onerror=console.error('ran')>",
+    "[x](javascript:console.error('ran')) :material/home: :smile: :red[y] $\\text{z}$ **b** -> `c`",
+    "=cmd|' /C calc'!A0\u202e",
+)
+SECONDS = 1000
+expect.set_options(timeout=20 * SECONDS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
+
+    def launch(playwright: Playwright) -> Browser:
+        return playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+
+    with sync_playwright() as playwright:
+        running = launch(playwright)
+        yield running
+        running.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def dashboard(url: object, cache: Path, *options: str) -> Iterator[str]:
+    """URL of a dashboard in a process of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "flows.cli", "dashboard", str(url), "--no-browser", "--port", str(port), *options]
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths, "LABELAUDIT_CACHE_DIR": str(cache)}
+    log = cache.parent / f"dashboard-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=cache.parent)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+    assert "Traceback" not in log.read_text()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Opens pages; afterwards nothing of a label has run, and nothing came from elsewhere."""
+    contexts, troubles, requests = [], [], []
+    origins = set()
+
+    def open_url(url: str) -> Page:
+        context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30 * SECONDS)
+        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda sent: requests.append(sent.url))
+        page.on("websocket", lambda socket: requests.append(socket.url.replace("ws:", "http:")))
+        origins.add(url.split("/")[2])
+        page.goto(url)
+        return page
+
+    yield open_url
+    for context in contexts:
+        context.close()
+    assert "ran" not in troubles
+    assert [
+        url for url in requests if not url.startswith(("data:", "blob:")) and url.split("/")[2] not in origins
+    ] == []
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dashboard") / "cache"
+
+
+def cards(page: Page) -> list[str]:
+    return page.locator(".card .id").all_inner_texts()
+
+
+def press(page: Page, key: str) -> None:
+    """A key with nothing focused, as it is after a click into the page that has been drawn."""
+    for _ in range(3):
+        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        page.wait_for_timeout(150)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press(key)
+
+
+def shown_id(page: Page, example_id: str) -> None:
+    expect(page.locator(".values dd").first).to_have_text(example_id)
+
+
+def decide_and_reload(page: Page, url: str) -> None:
+    """Decide on three rows by keys and on one by mouse, take one back, and find it all again."""
+    expect(page.locator(".card")).to_have_count(15)
+    press(page, "Enter")
+    shown_id(page, "example-000")
+    press(page, "f")
+    shown_id(page, "example-004")
+    press(page, "w")
+    shown_id(page, "example-008")
+    press(page, "1")
+    shown_id(page, "example-012")
+    page.get_by_role("button", name="Ambiguous").click()
+    shown_id(page, "example-016")
+    press(page, "ArrowLeft")
+    shown_id(page, "example-012")
+    expect(page.locator(".said")).to_contain_text("ambiguous")
+    expect(page.locator(".said")).to_contain_text("by ann")
+    press(page, "u")
+    expect(page.locator(".said")).to_contain_text("undecided")
+    page.reload()
+    shown_id(page, "example-012")
+    expect(page.locator(".said")).to_contain_text("undecided")
+    press(page, "ArrowLeft")
+    shown_id(page, "example-008")
+    expect(page.locator(".said")).to_contain_text("wrong → cat")
+    press(page, "Escape")
+    expect(page.locator(".card")).to_have_count(15)
+    assert page.locator(".card .chip").all_inner_texts() == ["fine", "wrong → owl", "wrong → cat"]
+
+
+def stored(store: Store) -> list[tuple[str, Decision | None, str | None, str]]:
+    return [(v.example_id, v.verdict, v.right_label, v.reviewer) for v in read_verdicts(store, "pets")]
+
+
+MADE = [
+    ("example-000", Decision.FINE, None, "ann"),
+    ("example-004", Decision.WRONG, "owl", "ann"),
+    ("example-008", Decision.WRONG, "cat", "ann"),
+    ("example-012", Decision.AMBIGUOUS, None, "ann"),
+    ("example-012", None, None, "ann"),
+]
+
+
+def test_decisions_by_keys_and_mouse_are_stored(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(str(tmp_path))
+    publish_small(store)
+    with dashboard(tmp_path, cache, "--reviewer", "ann") as url:
+        decide_and_reload(open_page(f"{url}/review"), url)
+        assert stored(store) == MADE
+        other = open_page(f"{url}/review?decided=undecided")
+        expect(other.locator(".card")).to_have_count(12)
+
+
+def test_the_same_in_s3(s3: str, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(s3)
+    publish_small(store)
+    with dashboard(f"{s3}/dataset=pets", cache, "--reviewer", "ann") as url:
+        decide_and_reload(open_page(f"{url}/review"), url)
+        assert stored(store) == MADE
+
+
+def test_filters_and_pages(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(str(tmp_path))
+    publish_small(store, rows=200, new_ids=["example-012", "example-100"])
+    with dashboard(tmp_path, cache) as url:
+        page = open_page(f"{url}/review")
+        expect(page.locator(".head h2")).to_have_text("50 examples")
+        expect(page.locator(".card")).to_have_count(30)
+        press(page, "ArrowRight")
+        expect(page.locator(".card")).to_have_count(20)
+        choose(page, "Given label", "cat")
+        expect(page.locator(".head h2")).to_have_text("17 examples")
+        expect(page.locator(".card .given")).to_have_text(["cat"] * 17)
+        expect(page.locator(".card .suggested")).to_have_text(["dog"] * 17)
+        page.get_by_text("New only").click()
+        expect(page.locator(".card .id")).to_have_text(["example-012"])
+        page.goto(f"{url}/review?show=unlabeled")
+        expect(page.locator(".card .id")).to_have_text(["example-199"])
+        expect(page.locator(".card")).to_contain_text("no label")
+        page.goto(f"{url}/review?show=random+sample&id=99")
+        expect(page.locator(".card")).to_have_count(2)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=re.compile(label)).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(str(tmp_path))
+    record = publish_small(store)
+    for options in ([tmp_path, "--read-only"], [tmp_path / record.folder]):
+        with dashboard(options[0], cache, *map(str, options[1:])) as url:
+            page = open_page(f"{url}/review?example=example-004")
+            shown_id(page, "example-004")
+            for name in ("Fine", "Wrong", "Ambiguous", "Undo"):
+                expect(page.get_by_role("button", name=name)).to_have_count(0)
+            press(page, "f")
+            press(page, "ArrowRight")
+            shown_id(page, "example-008")
+            expect(page.locator(".stSidebar")).to_contain_text("read-only")
+            expect(page.get_by_label("Reviewer")).to_have_count(0)
+    assert stored(store) == []
+
+
+def test_a_storage_that_refuses_keeps_the_decision(
+    tmp_path: Path, cache: Path, open_page: Callable[[str], Page]
+) -> None:
+    store = Store(str(tmp_path))
+    publish_small(store)
+    # A file where the folder of verdicts should be: also root cannot write below it.
+    (tmp_path / "dataset=pets" / "_verdicts").write_bytes(b"")
+    with dashboard(tmp_path, cache, "--reviewer", "ann") as url:
+        page = open_page(f"{url}/review?example=example-004")
+        shown_id(page, "example-004")
+        press(page, "w")
+        expect(page.get_by_text("Not stored yet")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("_verdicts")
+        shown_id(page, "example-004")
+        (tmp_path / "dataset=pets" / "_verdicts").unlink()
+        page.get_by_role("button", name="Try again").click()
+        shown_id(page, "example-008")
+        assert stored(store) == [("example-004", Decision.WRONG, "owl", "ann")]
+
+
+def test_hostile_labels_stay_text(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(str(tmp_path))
+    for day in (1, 2):
+        publish_small(store, class_names=HOSTILE, dataset="<b>pets</b> [x](http://a.example)", day=day,
+                      version=f":smile: <i>v</i>{day}")  # fmt: skip
+    with dashboard(tmp_path, cache, "--reviewer", "<b>ann</b>") as url:
+        page = open_page(url)
+        expect(page.locator(".sentence")).to_contain_text(HOSTILE[0])
+        expect(page.locator(".subject")).to_contain_text("<b>pets</b> [x](http://a.example)")
+        for name in ("audit", "compare", "review", "review?example=example-004"):
+            page.goto(f"{url}/{name}")
+            expect(page.locator(".stSidebar .brand")).to_be_visible()
+            expect(page.locator(".stMain .subject, .stMain .sentence").first).to_be_visible()
+            page.wait_for_timeout(SECONDS)
+            assert (
+                page.locator(".stMain img[src=x], .stMain a, .stMain .katex, .stMain bdi b, .stMain bdi i").count() == 0
+            )
+            assert page.locator("[data-testid=stIconMaterial]", has_text="home").count() == 0
+        buttons = page.locator(".st-key-labels button")
+        shown = [strip(text) for text in buttons.all_inner_texts()]
+        assert [text[:12] for text in shown] == [name[:12] for name in sorted(HOSTILE)]
+        page.get_by_role("button", name="Fine").click()
+        page.wait_for_timeout(SECONDS)
+    assert [v.reviewer for v in read_verdicts(store, "<b>pets</b> [x](http://a.example)")] == ["<b>ann</b>"]
+
+
+def strip(text: str) -> str:
+    return text.replace("\u2060", "")
+
+
+def test_two_audits_side_by_side(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(str(tmp_path))
+    publish_small(store, rows=40, day=1)
+    publish_small(store, rows=60, day=2, version="v2")
+    with dashboard(tmp_path, cache) as url:
+        page = open_page(f"{url}/compare")
+        expect(page.locator(".sentence")).to_have_text("v1 → v2")
+        expect(page.locator(".figures").last).to_contain_text("added20rows that are new")
+        page.goto(url)
+        expect(page.locator("canvas").first).to_be_visible()
+
+
+def test_foreign_names_and_origins_are_refused(tmp_path: Path, cache: Path) -> None:
+    publish_small(Store(str(tmp_path)))
+    with dashboard(tmp_path, cache) as url:
+        port = int(url.rpartition(":")[2])
+        own = f"http://127.0.0.1:{port}"
+        assert websocket_status(port, f"127.0.0.1:{port}", own) == 101
+        assert websocket_status(port, f"evil.example:{port}", f"http://evil.example:{port}") == 403
+        assert websocket_status(port, f"127.0.0.1:{port}", "http://evil.example") == 403
+
+
+def websocket_status(port: int, host: str, origin: str) -> int:
+    request = (
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request.encode())
+        return int(connection.recv(1024).split()[1])

@@ -1,0 +1,100 @@
+"""Decisions: stored at once, seen by others, taken back; refused where nothing may be stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dashboards import publish_small
+from labelaudit.dashboard import decisions
+from labelaudit.dashboard.decisions import Decisions, as_columns, judged, undoing, verdict_on
+from labelaudit.dashboard.queries import Row
+from labelaudit.errors import ReviewError, StorageError
+from labelaudit.review.verdicts import newest
+from labelaudit.schemas import Decision
+from labelaudit.steps.history import AuditRecord
+from labelaudit.steps.verdicts import read_verdicts
+from labelaudit.storage.layout import verdicts_folder
+from labelaudit.storage.store import Store, clear_memory
+
+ROW = Row(
+    "a", "cat", "scored", 0, "dog", 0.1, True, 0.1, 0.9, -0.8, "f", 0, "d1", None, None, 1, "dog", 0.9, False, 0.1
+)
+
+
+@pytest.fixture
+def store() -> Store:
+    clear_memory()
+    return Store("memory://decisions")
+
+
+@pytest.fixture
+def audit(store: Store) -> AuditRecord:
+    return publish_small(store, rows=8)
+
+
+@pytest.fixture(autouse=True)
+def _look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "FRESH_SECONDS", -1.0)
+
+
+def test_a_decision_is_stored_and_seen_by_others(store: Store, audit: AuditRecord) -> None:
+    ann, ben = (Decisions(store, "pets", read_only=False) for _ in range(2))
+    assert ben.holding() == {}
+    verdict = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    ann.add(verdict)
+    assert read_verdicts(store, "pets") == [verdict]
+    assert (verdict.audit_id, verdict.was_flagged, verdict.content_digest) == (audit.audit_id, True, "d1")
+    assert ann.holding() == ben.holding() == {judged(ROW): verdict}
+    assert as_columns(ben.holding()) == (["a"], ["d1"], ["cat"], ["wrong"])
+    assert as_columns({}) == ([], [], [], [])
+
+
+def test_undo_brings_back_what_held_before(store: Store, audit: AuditRecord) -> None:
+    desk = Decisions(store, "pets", read_only=False)
+    first = verdict_on(ROW, audit, Decision.FINE, None, "ben")
+    desk.add(first)
+    second = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    desk.add(second)
+    desk.add(undoing(second, first))
+    assert desk.holding()[judged(ROW)].verdict == Decision.FINE
+    third = verdict_on(replace(ROW, example_id="b"), audit, Decision.AMBIGUOUS, None, "ann")
+    desk.add(third)
+    desk.add(undoing(third, None))
+    assert list(desk.holding()) == [judged(ROW)]
+    assert desk.holding() == newest(read_verdicts(store, "pets"))
+
+
+def test_read_only_stores_nothing(store: Store, audit: AuditRecord) -> None:
+    desk = Decisions(store, "pets", read_only=True)
+    with pytest.raises(ReviewError, match="The decision on 'a' was not stored: this dashboard is read-only"):
+        desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
+    assert read_verdicts(store, "pets") == []
+
+
+def test_a_storage_that_cannot_be_written(tmp_path: Path, audit: AuditRecord) -> None:
+    (tmp_path / "dataset=pets").mkdir()
+    (tmp_path / "dataset=pets" / "_verdicts").write_bytes(b"")
+    desk = Decisions(Store(str(tmp_path)), "pets", read_only=False)
+    with pytest.raises(StorageError, match=r"The decision on 'a' was not stored: .*_verdicts.* then try again"):
+        desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
+
+
+def test_a_row_without_a_label_is_not_judged(audit: AuditRecord) -> None:
+    with pytest.raises(ReviewError, match="'a' has no label that could be judged"):
+        verdict_on(replace(ROW, given_label=None), audit, Decision.FINE, None, "ann")
+
+
+@pytest.mark.parametrize("data", [b"no json", b"[]", b'{"verdicts": [{"verdict": "maybe"}]}', b'{"verdicts": 3}'])
+def test_what_holds_no_verdicts_is_named_and_hides_nothing(store: Store, audit: AuditRecord, data: bytes) -> None:
+    desk = Decisions(store, "pets", read_only=False)
+    desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
+    key = f"{verdicts_folder('pets')}/broken.json"
+    store.write(key, data)
+    for _ in range(2):
+        assert list(desk.holding()) == [judged(ROW)]
+        assert desk.unreadable == (key,)
+    store.remove(key)
+    assert list(desk.holding()) == [judged(ROW)]

@@ -1,0 +1,159 @@
+"""Which audits there are below a URL, and their files in the cache: checked, bounded, and from nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards import publish_small
+from labelaudit.dashboard.library import Library, open_library
+from labelaudit.errors import LabelauditError, StorageError
+from labelaudit.steps.history import AuditRecord
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.layout import audit_record_key, latest_key
+from labelaudit.storage.manifest import dump_json
+from labelaudit.storage.store import Store
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "audits"
+
+
+@pytest.fixture
+def record(output: Path) -> AuditRecord:
+    return publish_small(Store(str(output)), rows=20)
+
+
+def change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def test_the_same_audits_from_an_output_a_dataset_and_an_audit(output: Path, record: AuditRecord) -> None:
+    for url in (output, output / "dataset=pets", output / record.folder):
+        library = open_library(str(url))
+        assert library.datasets() == ["pets"]
+        assert [audit.audit_id for audit in library.audits("pets")] == [record.audit_id]
+    assert Library(str(output / "dataset=pets")).knows_decisions
+    assert not Library(str(output / record.folder)).knows_decisions
+
+
+def test_audits_are_sorted_by_time(output: Path, record: AuditRecord) -> None:
+    store = Store(str(output))
+    publish_small(store, version="v3", day=3, rows=8)
+    publish_small(store, version="v2", day=2, rows=8)
+    assert [audit.version for audit in Library(str(output)).audits("pets")] == ["v1", "v2", "v3"]
+
+
+def test_an_audit_from_before_there_were_records(output: Path, record: AuditRecord) -> None:
+    store = Store(str(output))
+    store.remove(audit_record_key("pets", "v1", record.audit_id))
+    assert Library(str(output)).audits("pets") == []
+    store.write(latest_key("pets"), dump_json({"audit": record.folder}))
+    found = Library(str(output)).audits("pets")
+    assert [(audit.audit_id, audit.summary) for audit in found] == [(record.audit_id, record.summary)]
+
+
+def test_nothing_is_there(tmp_path: Path) -> None:
+    with pytest.raises(LabelauditError, match=r"There is no audit below .* Give the URL that audits are published to"):
+        open_library(str(tmp_path))
+
+
+def test_a_record_that_is_none(output: Path, record: AuditRecord) -> None:
+    change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.pop("folder"))
+    with pytest.raises(StorageError, match="is not the record of an audit: it has no 'folder'"):
+        Library(str(output)).audits("pets")
+
+
+def test_an_audit_without_its_manifest(output: Path, record: AuditRecord) -> None:
+    change_json(output / record.folder / "manifest.json", lambda value: value.pop("audit_id"))
+    with pytest.raises(StorageError, match="holds no audit that can be read"):
+        Library(str(output / record.folder)).audits("pets")
+
+
+@pytest.mark.parametrize("folder", ["../outside", "/etc", "dataset=pets/../../outside"])
+def test_a_record_that_leads_out_is_refused(output: Path, record: AuditRecord, folder: str) -> None:
+    outside = output.parent / "outside"
+    outside.mkdir()
+    (outside / "manifest.json").write_bytes((output / record.folder / "manifest.json").read_bytes())
+    change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.update(folder=folder))
+    library = Library(str(output))
+    with pytest.raises(StorageError, match="may lead out of"):
+        library.files(library.audits("pets")[0])
+
+
+def test_a_pointer_that_leads_out_is_refused(output: Path, record: AuditRecord) -> None:
+    Store(str(output)).write(latest_key("pets"), dump_json({"audit": "../outside"}))
+    with pytest.raises(StorageError, match="may lead out of"):
+        Library(str(output)).audits("pets")
+
+
+def test_a_manifest_that_leads_out_is_refused(output: Path, record: AuditRecord) -> None:
+    (output.parent / "secret").write_text("secret")
+
+    def point_out(value: dict[str, Any]) -> None:
+        value["files"][0]["path"] = "../../../../secret"
+
+    change_json(output / record.folder / "manifest.json", point_out)
+    with (
+        closing(Library(str(output)).open(record)) as files,
+        pytest.raises(StorageError, match="may lead out of"),
+    ):
+        files.path("../../../../secret")
+
+
+@pytest.mark.parametrize("sha256", ["../../escape", "A" * 64, "", "0" * 63])
+def test_a_checksum_that_is_none_names_no_file(output: Path, record: AuditRecord, sha256: str) -> None:
+    change_json(output / record.folder / "manifest.json", lambda value: value["files"][0].update(sha256=sha256))
+    with pytest.raises(StorageError, match=r"manifest\.json is no manifest"):
+        Library(str(output)).files(record)
+
+
+def test_a_file_is_fetched_once_and_checked(output: Path, record: AuditRecord, tmp_path: Path) -> None:
+    library = Library(str(output), cache=Cache(tmp_path / "cache"))
+    with closing(library.open(record)) as files:
+        path = files.path("issues.parquet")
+        assert path is not None
+        assert path.read_bytes() == (output / record.folder / "issues.parquet").read_bytes()
+        assert path.is_relative_to(tmp_path / "cache")
+        assert files.path("missing.parquet") is None
+    (output / record.folder / "issues.parquet").unlink()
+    with closing(library.open(record)) as files:
+        assert files.path("issues.parquet") == path
+
+
+@pytest.mark.parametrize("change", [b"", b"x", b"longer"])
+def test_a_file_that_was_changed_is_refused(output: Path, record: AuditRecord, change: bytes) -> None:
+    path = output / record.folder / "issues.parquet"
+    path.write_bytes(path.read_bytes()[: -1 if change != b"longer" else None] + change)
+    with (
+        closing(Library(str(output)).open(record)) as files,
+        pytest.raises(StorageError, match="is not the file that its manifest names"),
+    ):
+        files.path("issues.parquet")
+
+
+def test_the_cache_is_bounded(output: Path, record: AuditRecord, tmp_path: Path) -> None:
+    library = Library(str(output), cache=Cache(tmp_path / "cache", max_bytes=2**10))
+    with (
+        closing(library.open(record)) as files,
+        pytest.raises(StorageError, match="more than the 1,024 that the cache"),
+    ):
+        files.path("examples.parquet")
+
+
+def test_audits_in_s3(s3: str) -> None:
+    record = publish_small(Store(s3), rows=20)
+    library = open_library(f"{s3}/dataset=pets")
+    assert library.audits("pets") == [record]
+    with closing(library.open(record)) as files:
+        path = files.path("examples.parquet")
+        assert path is not None
+        assert path.stat().st_size > 0

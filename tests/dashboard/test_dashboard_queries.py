@@ -1,0 +1,239 @@
+"""The queries of the dashboard against plain pandas, and what DuckDB may reach."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dashboards import publish_small, small_examples
+from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, TwoAudits, connect
+from labelaudit.errors import StorageError
+from labelaudit.report.tables import issues_table
+from labelaudit.schemas import EXAMPLES, Decision, Status
+from labelaudit.storage.store import Store
+
+NAMES = ["cat", "dog", "o'wl\" OR 1=1 --"]
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> dict[str, Any]:
+    status = draw(st.sampled_from([Status.SCORED, Status.SCORED, Status.SCORED, Status.UNLABELED, Status.DUPLICATE_ID]))
+    row: dict[str, Any] = {"status": status.value, "file": draw(st.sampled_from(["a", None])), "content_digest": None}
+    row["given_label"] = None if status == Status.UNLABELED else draw(st.sampled_from(NAMES))
+    if status == Status.SCORED:
+        flagged = draw(st.booleans())
+        others = [name for name in NAMES if name != row["given_label"]]
+        predicted = draw(st.sampled_from(others)) if flagged else row["given_label"]
+        # Few different scores, so that many rows tie.
+        score = draw(st.integers(0, 4)) / 4
+        measures = {"label_score": score, "p_given": score, "p_predicted": 0.5, "margin": 0.0}
+        row |= {**measures, "is_label_issue": flagged, "predicted_label": predicted, "fold": draw(st.integers(0, 2))}
+        row["content_digest"] = draw(st.sampled_from(["d1", None]))
+    return row
+
+
+filters = st.builds(
+    Filters,
+    shown=st.sampled_from([Shown.FLAGGED, Shown.NOT_FLAGGED, Shown.ALL, *Status]),
+    given_label=st.none() | st.sampled_from(NAMES),
+    suggested_label=st.none() | st.sampled_from(NAMES),
+    lowest=st.sampled_from([0.0, 0.25]),
+    highest=st.sampled_from([1.0, 0.5]),
+    fold=st.none() | st.integers(0, 2),
+    judgement=st.sampled_from([*Judgement, *Decision]),
+    id_contains=st.sampled_from(["", "1", "%", "x'"]),
+)
+
+
+def tables_of(folder: Path, examples: pa.Table, issues: pa.Table | None = None) -> AuditTables:
+    pq.write_table(examples, folder / "examples.parquet")
+    pq.write_table(issues_table(examples) if issues is None else issues, folder / "issues.parquet")
+    paths = {path.name: path for path in folder.iterdir()}
+    return AuditTables(connect(folder), paths.get)
+
+
+def examples_of(records: list[dict[str, Any]]) -> pa.Table:
+    # Rows that are not scored may share an id.
+    ids = [f"id-{at:02d}" if r["status"] == "scored" else f"id-{at // 2:02d}x" for at, r in enumerate(records)]
+    full = [
+        {**record, "example_id": name, "row": at} for at, (name, record) in enumerate(zip(ids, records, strict=True))
+    ]
+    return pa.Table.from_pylist(full, schema=EXAMPLES)
+
+
+def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...], str]) -> list[int]:
+    """Row numbers that must be shown, in order: row by row, in plain Python."""
+    found = []
+    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+        decision = verdicts.get((row["example_id"], row["content_digest"], row["given_label"]))
+        matches = {
+            Shown.FLAGGED: row["is_label_issue"] is True,
+            Shown.NOT_FLAGGED: row["is_label_issue"] is False,
+            Shown.ALL: True,
+        }
+        score = row["label_score"]
+        is_bounded = (asked.lowest, asked.highest) != (0.0, 1.0)
+        keep = (
+            matches.get(asked.shown, row["status"] == asked.shown),
+            asked.given_label in (None, row["given_label"]),
+            asked.suggested_label in (None, row["predicted_label"]),
+            not is_bounded or (score is not None and asked.lowest <= score <= asked.highest),
+            asked.fold in (None, row["fold"]),
+            asked.id_contains.lower() in row["example_id"].lower(),
+            {
+                Judgement.ANY: True,
+                Judgement.DECIDED: decision is not None,
+                Judgement.UNDECIDED: decision is None,
+            }.get(asked.judgement, decision == asked.judgement),
+        )
+        if all(keep):
+            found.append((2.0 if score is None else score, row["example_id"], row["file"] or "", row["row"]))
+    return [row for *_, row in sorted(found)]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=st.lists(rows(), min_size=1, max_size=20), asked=filters, data=st.data())
+def test_filters_pages_and_neighbours(
+    records: list[dict[str, Any]], asked: Filters, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    examples = examples_of(records)
+    tables = tables_of(tmp_path_factory.mktemp("tables"), examples)
+    frame = examples.to_pandas()
+    judged = frame[frame["given_label"].notna()].drop_duplicates(["example_id", "content_digest", "given_label"])
+    keys = [
+        tuple(None if pd.isna(v) else v for v in key)
+        for key in judged[["example_id", "content_digest", "given_label"]].to_numpy()
+    ]
+    decisions = data.draw(
+        st.lists(st.none() | st.sampled_from(["fine", "wrong"]), min_size=len(keys), max_size=len(keys))
+    )
+    verdicts = {key: decision for key, decision in zip(keys, decisions, strict=True) if decision}
+    columns = tuple(list(column) for column in zip(*verdicts, strict=True)) if verdicts else ([], [], [])
+    columns = (*columns, list(verdicts.values()))
+
+    wanted = expected(frame, asked, verdicts)
+    found = tables.page(asked, columns, limit=100)
+    assert [row.row for row in found] == wanted
+    assert tables.count(asked, columns) == len(wanted)
+    assert [row.row for row in tables.page(asked, columns, offset=1, limit=2)] == wanted[1:3]
+    for before, after in pairwise(found):
+        assert tables.neighbour(before, asked, columns) == after
+        assert tables.neighbour(after, asked, columns, forward=False) == before
+    if found:
+        assert tables.neighbour(found[-1], asked, columns) is None
+        if found[0].status == "scored":
+            assert tables.find(found[0].example_id, asked) == found[0]
+
+
+def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    sample = ("example-007", "example-000", "example-013")
+    asked = Filters(shown=Shown.SAMPLE, sample=sample)
+    found = tables.page(asked)
+    assert tuple(row.example_id for row in found) == sample
+    assert tables.neighbour(found[0], asked) == found[1]
+    assert tables.find("example-000", asked) == found[1]
+
+
+def test_new_flags_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    record = publish_small(store, rows=20, new_ids=["example-004", "example-005"])
+    paths = {path.name: path for path in (tmp_path / record.folder).iterdir()}
+    tables = AuditTables(connect(tmp_path), paths.get)
+    # Row 5 is new in the data, but not flagged.
+    assert [row.example_id for row in tables.page(Filters(new_only=True))] == ["example-004"]
+    del paths["changes.parquet"]
+    assert tables.page(Filters(new_only=True)) == []
+
+
+def test_what_an_audit_shows_besides_its_rows(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    record = publish_small(store, rows=20)
+    folder = tmp_path / record.folder
+    tables = AuditTables(connect(tmp_path), lambda name: folder / name if (folder / name).exists() else None)
+    assert tables.folds() == [0]
+    assert tables.flagged_ids() == [f"example-{number:03d}" for number in range(0, 20, 4)]
+    assert len(tables.previewed_ids()) == 19
+    assert tables.previews(["example-003", "missing"])["example-003"].media_type == "image/png"
+    assert list(tables.probabilities("example-003", 0)) == ["owl", "dog", "cat"]
+    assert tables.probabilities("example-003", 7) == {}
+    assert tables.probabilities("missing", 0) == {}
+    assert [row["class_name"] for row in tables.table("classes")] == ["cat", "dog", "owl"]
+    assert tables.table("missing") == []
+    assert sum(count for _, _, count in tables.score_histogram()) == 19
+
+
+def test_a_row_that_the_detector_flagged_but_a_person_dismissed(tmp_path: Path) -> None:
+    examples = small_examples(8)
+    dismissed = pa.array([at == 1 for at in range(8)])
+    at = EXAMPLES.get_field_index("is_dismissed")
+    tables = tables_of(tmp_path, examples.set_column(at, "is_dismissed", dismissed), issues_table(examples))
+    found = {row.example_id: row.was_flagged for row in tables.page(Filters(shown=Shown.ALL))}
+    assert [name for name, flagged in found.items() if flagged] == ["example-000", "example-004", "example-001"]
+
+
+def test_an_audit_from_before_anything_could_be_dismissed(tmp_path: Path) -> None:
+    examples = small_examples(8)
+    tables = tables_of(tmp_path, examples.drop_columns("is_dismissed"), issues_table(examples))
+    assert [row.was_flagged for row in tables.page(Filters())] == [True, True]
+
+
+def test_two_audits_row_by_row(tmp_path: Path) -> None:
+    before = small_examples(20).to_pandas()
+    after = before.iloc[2:].copy()
+    after.loc[2, "given_label"] = "cat"  # was owl
+    after.loc[3, "content_digest"] = "other"
+    after.loc[4, "is_label_issue"] = False
+    after.loc[5, "is_label_issue"] = True
+    added = before.iloc[[0]].assign(example_id="example-new", is_label_issue=True)
+    for name, frame in (("before", before), ("after", pd.concat([after, added]))):
+        pa_table = pa.Table.from_pandas(frame, schema=EXAMPLES, preserve_index=False)
+        pq.write_table(pa_table, tmp_path / f"{name}.parquet")
+    both = TwoAudits(connect(tmp_path), tmp_path / "before.parquet", tmp_path / "after.parquet")
+    assert both.counts() == {
+        "added": 1,
+        "removed": 2,
+        "relabeled": 1,
+        "replaced": 1,
+        "flagged_in_both": 3,  # 8, 12, 16
+        "flagged_before_only": 2,  # 0 is gone, 4
+        "flagged_after_only": 2,  # 5 and the new one
+        "flag_differs_on_same_data": 2,  # 4 and 5
+    }
+    assert both.relabeled() == [("owl", "cat", 1)]
+
+
+def test_an_audit_without_its_tables(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"has no examples\.parquet"):
+        AuditTables(connect(tmp_path), {}.get).count(Filters())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('/etc/hostname')",
+        "SELECT * FROM read_text('{folder}/../outside.txt')",
+        "COPY (SELECT 1) TO '/tmp/labelaudit-escape.csv'",
+        "ATTACH '/tmp/labelaudit-escape.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT * FROM frame",
+    ],
+)
+def test_duckdb_reaches_nothing_but_its_folder(tmp_path: Path, query: str) -> None:
+    frame = pd.DataFrame({"secret": [1]})
+    assert len(frame) == 1
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "outside.txt").write_text("secret")
+    connection = connect(tmp_path / "cache")
+    with pytest.raises(duckdb.Error, match=r"(?i)permission|cannot|not exist"):
+        connection.execute(query.format(folder=tmp_path / "cache"))

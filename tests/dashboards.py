@@ -1,0 +1,160 @@
+"""Small audits, published by hand, for the tests of the dashboard."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.detection.out_of_fold import row_digests
+from labelaudit.report.previews import Preview, image_preview, previews_file
+from labelaudit.report.tables import issues_table
+from labelaudit.schemas import (
+    CHANGES,
+    CLASSES,
+    CONFUSIONS,
+    EXAMPLES,
+    SCHEMA_VERSION,
+    IssueChange,
+    Status,
+    pred_probs_schema,
+)
+from labelaudit.steps.history import AuditRecord, write_audit_record
+from labelaudit.storage import manifest
+from labelaudit.storage.layout import audit_folder
+from labelaudit.storage.store import Store
+
+CLASS_NAMES = ("cat", "dog", "owl")
+
+
+def publish_small(
+    store: Store,
+    *,
+    rows: int = 60,
+    version: str = "v1",
+    dataset: str = "pets",
+    class_names: Sequence[str] = CLASS_NAMES,
+    day: int = 1,
+    new_ids: Sequence[str] | None = None,
+) -> AuditRecord:
+    """An audit of images in which every fourth row is flagged; the last row is unlabeled. `new_ids`: new flags."""
+    examples = small_examples(rows, class_names)
+    issues = issues_table(examples)
+    ids = examples["example_id"].to_pylist()
+    files = {
+        "examples.parquet": parquet(examples),
+        "issues.parquet": parquet(issues),
+        "classes.parquet": parquet(_classes(examples, class_names)),
+        "confusions.parquet": parquet(_confusions(issues)),
+        "previews.parquet": previews_file((example_id, _picture(at)) for at, example_id in enumerate(ids[:-1])),
+        "pred_probs/fold=0/part.parquet": parquet(_pred_probs(ids[:-1], class_names)),
+    }
+    if new_ids is not None:
+        changes = [{"example_id": name, "issue_change": IssueChange.NEW.value} for name in new_ids]
+        files["changes.parquet"] = parquet(pa.Table.from_pylist(changes, schema=CHANGES))
+    audit_id = f"{day:012x}"
+    record = AuditRecord(
+        dataset=dataset,
+        version=version,
+        audit_id=audit_id,
+        created_at=f"2025-01-{day:02d}T10:00:00+00:00",
+        folder=audit_folder(dataset, version, audit_id),
+        fingerprint=f"{day:064x}",
+        deciding={},
+        summary={
+            "verdict": f"{len(issues)} examples are flagged of {rows}; most often {class_names[0]}.",
+            "examples": rows,
+            "scored": rows - 1,
+            "issues": len(issues),
+            "estimated_error_rate": 0.25,
+            "statuses": {"scored": rows - 1, "unlabeled": 1},
+            "classes": [],
+            "notes": [f"a note on {class_names[0]}"],
+        },
+        classes=[],
+        gate="passed",
+    )
+    about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
+    published = {**files, "summary.json": manifest.dump_json(record.summary)}
+    manifest.publish(store, record.folder, published, about, SCHEMA_VERSION)
+    write_audit_record(store, record)
+    return record
+
+
+def small_examples(rows: int, class_names: Sequence[str] = CLASS_NAMES) -> pa.Table:
+    names = np.array(class_names, dtype=object)
+    at = np.arange(rows)
+    flagged = at % 4 == 0
+    given = at % len(names)
+    predicted = np.where(flagged, (given + 1) % len(names), given)
+    score = np.where(flagged, at / (4 * rows), 0.5 + at / (4 * rows))
+    frame = pd.DataFrame(
+        {
+            "example_id": [f"example-{number:03d}" for number in at],
+            "given_label": names[given],
+            "status": Status.SCORED.value,
+            "fold": 0,
+            "predicted_label": names[predicted],
+            "label_score": score,
+            "is_label_issue": flagged,
+            "is_dismissed": False,
+            "p_given": score,
+            "p_predicted": np.where(flagged, 1 - score, score),
+            "margin": np.where(flagged, 2 * score - 1, score),
+            "file": "data.parquet",
+            "row": at,
+            "content_digest": [f"{number:032x}" for number in at],
+            "verdict": None,
+            "right_label": None,
+        }
+    ).astype({"fold": "Int16", "is_label_issue": "boolean", "is_dismissed": "boolean"})
+    measured = ["given_label", "fold", "predicted_label", "label_score", "is_label_issue", "p_given", "p_predicted"]
+    frame.loc[rows - 1, [*measured, "is_dismissed", "margin"]] = None
+    frame.loc[rows - 1, "status"] = Status.UNLABELED.value
+    frame = frame.reindex(columns=EXAMPLES.names)
+    return pa.Table.from_pandas(frame, schema=EXAMPLES, preserve_index=False).replace_schema_metadata(EXAMPLES.metadata)
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def _picture(seed: int) -> Preview:
+    return image_preview(np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8))
+
+
+def _classes(examples: pa.Table, class_names: Sequence[str]) -> pa.Table:
+    given = examples["given_label"].to_pylist()
+    records: list[dict[str, Any]] = [
+        {"class_name": name, "status": "scored", "examples": given.count(name), "label_issues": 5, "label_noise": 0.1}
+        for name in class_names
+    ]
+    return pa.Table.from_pylist(records, schema=CLASSES)
+
+
+def _confusions(issues: pa.Table) -> pa.Table:
+    counts = issues.group_by(["given_label", "suggested_label"]).aggregate([([], "count_all")])
+    records = [
+        {"given_label": given, "suggested_label": suggested, "examples": count}
+        for given, suggested, count in zip(*counts.to_pydict().values(), strict=True)
+    ]
+    return pa.Table.from_pylist(records, schema=CONFUSIONS)
+
+
+def _pred_probs(ids: Sequence[str], class_names: Sequence[str]) -> pa.Table:
+    shares = np.linspace(1, 2, len(class_names))
+    pred_probs = np.tile((shares / shares.sum()).astype(np.float32), (len(ids), 1))
+    digests = row_digests(np.array(ids, dtype=object), pred_probs)
+    columns = [
+        pa.array(ids, pa.string()),
+        pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), len(class_names)),
+        pa.array(digests),
+    ]
+    return pa.Table.from_arrays(columns, schema=pred_probs_schema(tuple(class_names)))
