@@ -158,6 +158,11 @@ def test_a_blind_detector_needs_no_limits() -> None:
         assert judge(Limits(), replace(MEASURES, issues=0, canary_recall=recall), has_predecessor=True) is None
 
 
+def test_flags_that_people_dismissed_show_that_the_detector_sees() -> None:
+    measures = replace(MEASURES, issues=0, canary_recall=0.0, dismissed=1)
+    assert judge(Limits(), measures, has_predecessor=True) is None
+
+
 def test_a_clean_dataset_passes() -> None:
     found = gate({"max_flagged_share": 0.0}, issues=0, canary_recall=0.8)
     assert found.verdict == GateVerdict.PASSED

@@ -124,6 +124,7 @@ def _verdict(prepared: Prepared, scored: int, classes: bytes, findings: Mapping[
             new_issues=changes["issues"].get("new", 0) if changes else None,
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=canaries["recall"] if canaries else None,
+            dismissed=(findings.get("review") or {}).get("dismissed", 0),
         ),
         # Also where its files could not be read any more, so that nothing was compared.
         has_predecessor=prepared.predecessor is not None,
