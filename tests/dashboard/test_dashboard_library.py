@@ -124,6 +124,9 @@ def test_a_file_is_fetched_once_and_checked(output: Path, record: AuditRecord, t
         assert path.read_bytes() == (output / record.folder / "issues.parquet").read_bytes()
         assert path.is_relative_to(tmp_path / "cache")
         assert files.path("missing.parquet") is None
+        assert files.required("issues.parquet") == path
+        with pytest.raises(StorageError, match=r"has no missing\.parquet, which every audit has"):
+            files.required("missing.parquet")
     (output / record.folder / "issues.parquet").unlink()
     with closing(library.open(record)) as files:
         assert files.path("issues.parquet") == path

@@ -11,7 +11,6 @@ import streamlit as st
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.queries import TwoAudits, connect
 from labelaudit.dashboard.sidebar import audit_labels, chosen, show_place
-from labelaudit.errors import LabelauditError
 from labelaudit.steps.history import AuditRecord
 
 _MEANINGS = {
@@ -101,9 +100,7 @@ def _differences(
     library = session.library()
     with ExitStack() as stack:
         opened = [stack.enter_context(closing(library.open(audit))) for audit in (_before, _after)]
-        paths = [path for files in opened if (path := files.path("examples.parquet"))]
-        if len(paths) < 2:
-            raise LabelauditError("One of the two audits has no examples.parquet. Run it again.")
+        paths = [files.required("examples.parquet") for files in opened]
         connection = stack.enter_context(closing(connect(library.cache.root)))
         both = TwoAudits(connection, *paths)
         return both.counts(), both.relabeled()

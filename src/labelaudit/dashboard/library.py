@@ -127,6 +127,13 @@ class AuditFiles:
                 self._paths[name] = self._held.enter_context(self._cache.entry(entry.sha256, build)) / _CACHED
             return self._paths[name]
 
+    def required(self, name: str) -> Path:
+        """Local path of a file that every audit has. Raises `StorageError` where this one does not."""
+        path = self.path(name)
+        if path is None:
+            raise StorageError(f"{self._store.url_of(self._folder)} has no {name}, which every audit has. Run it again.")
+        return path
+
     def close(self) -> None:
         """Let the cache evict the files."""
         self._held.close()

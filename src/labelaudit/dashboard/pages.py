@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
-from labelaudit.dashboard import comparison, look, one_audit, overview, reviewing
+from labelaudit.dashboard import comparison, look, overview, reviewing
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
+
+# A script of its own: what it draws with takes a second to import, for which no other page waits.
+AUDIT_PAGE = Path(__file__).parent / "audit_page.py"
 
 
 def show() -> None:
@@ -14,7 +19,7 @@ def show() -> None:
     st.html(look.STYLE)
     pages = {
         "overview": st.Page(overview.show, title="Overview", url_path="overview", default=True),
-        "audit": st.Page(one_audit.show, title="Audit", url_path="audit"),
+        "audit": st.Page(AUDIT_PAGE, title="Audit", url_path="audit"),
         "review": st.Page(reviewing.show, title="Review", url_path="review"),
         "compare": st.Page(comparison.show, title="Compare", url_path="compare"),
     }

@@ -44,8 +44,13 @@ def serve(settings: Settings, *, host: str, port: int, open_browser: bool, names
     options = _options(host, port, open_browser, names)
     config.get_config_options(force_reparse=True, options_from_flags=options)
     # The browser fetches its part meanwhile; the first session then finds the modules imported.
-    threading.Thread(target=importlib.import_module, args=("labelaudit.dashboard.pages",), daemon=True).start()
+    threading.Thread(target=_import_pages, daemon=True).start()
     bootstrap.run(str(APP), False, [settings.to_json()], options)
+
+
+def _import_pages() -> None:
+    for module in ("pages", "one_audit"):
+        importlib.import_module(f"labelaudit.dashboard.{module}")
 
 
 def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> dict[str, Any]:
