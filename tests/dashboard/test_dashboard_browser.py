@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from browsing import dashboard, open_browser, press, shown_id
 from dashboards import publish_small
 from labelaudit.schemas import Decision
 from labelaudit.steps.verdicts import read_verdicts
@@ -25,17 +19,6 @@ from labelaudit.storage.store import Store
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
 HOSTILE = (
     "<img src=x onerror=console.error('ran')>",
     "[x](javascript:console.error('ran')) :material/home: :smile: :red[y] $\\text{z}$ **b** -> `c`",
@@ -47,52 +30,8 @@ expect.set_options(timeout=20 * SECONDS)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
-
-    def launch(playwright: Playwright) -> Browser:
-        return playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-
-    with sync_playwright() as playwright:
-        running = launch(playwright)
+    with open_browser() as running:
         yield running
-        running.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def dashboard(url: object, cache: Path, *options: str) -> Iterator[str]:
-    """URL of a dashboard in a process of its own."""
-    port = free_port()
-    command = [sys.executable, "-m", "flows.cli", "dashboard", str(url), "--no-browser", "--port", str(port), *options]
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": paths, "LABELAUDIT_CACHE_DIR": str(cache)}
-    log = cache.parent / f"dashboard-{port}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=cache.parent)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
-    assert "Traceback" not in log.read_text()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
 
 
 @pytest.fixture
@@ -129,19 +68,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cards(page: Page) -> list[str]:
     return page.locator(".card .id").all_inner_texts()
-
-
-def press(page: Page, key: str) -> None:
-    """A key with nothing focused, as it is after a click into the page that has been drawn."""
-    for _ in range(3):
-        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-        page.wait_for_timeout(150)
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press(key)
-
-
-def shown_id(page: Page, example_id: str) -> None:
-    expect(page.locator(".values dd").first).to_have_text(example_id)
 
 
 def decide_and_reload(page: Page, url: str) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dashboards import dashboard, open_browser, press, shown_id
+from browsing import dashboard, open_browser, press, shown_id
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(2400)]
 
