@@ -207,7 +207,7 @@ def test_two_audits_row_by_row(tmp_path: Path) -> None:
         "flagged_in_both": 3,  # 8, 12, 16
         "flagged_before_only": 2,  # 0 is gone, 4
         "flagged_after_only": 2,  # 5 and the new one
-        "flag_differs_on_same_data": 2,  # 4 and 5
+        "flag_flips": 2,  # 4 and 5
     }
     assert both.relabeled() == [("owl", "cat", 1)]
 

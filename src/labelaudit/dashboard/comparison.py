@@ -13,15 +13,17 @@ from labelaudit.dashboard.queries import TwoAudits, connect
 from labelaudit.dashboard.sidebar import audit_labels, chosen, show_place
 from labelaudit.steps.history import AuditRecord
 
-_MEANINGS = {
+_DATA = {
     "added": "rows that are new",
     "removed": "rows that are gone",
     "relabeled": "same content, other label",
     "replaced": "same id, other content",
+}
+_FLAGS = {
     "flagged_in_both": "flagged then and now",
     "flagged_before_only": "not flagged any more, or gone",
-    "flagged_after_only": "not flagged before, or not there",
-    "flag_differs_on_same_data": "of these, content and label are the same",
+    "flagged_after_only": "not flagged before, or new",
+    "flag_flips": "in one of both, on the same data",
 }
 
 
@@ -45,7 +47,8 @@ def show() -> None:
     _show_both(audits[str(before)], after)
     counts, relabeled = _differences(audits[str(before)], after, audits[str(before)].folder, after.folder)
     look.heading("Row by row", "Rows are the same where their ids are.")
-    look.figures((name.replace("_", " "), look.number(counts[name]), about) for name, about in _MEANINGS.items())
+    for meanings in (_DATA, _FLAGS):
+        look.figures((name.replace("_", " "), look.number(counts[name]), about) for name, about in meanings.items())
     if relabeled:
         pairs = ", ".join(f"{old} \N{RIGHTWARDS ARROW} {new} ({count:,})" for old, new, count in relabeled)
         look.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=look.clip(pairs, 600))

@@ -131,7 +131,8 @@ class AuditFiles:
         """Local path of a file that every audit has. Raises `StorageError` where this one does not."""
         path = self.path(name)
         if path is None:
-            raise StorageError(f"{self._store.url_of(self._folder)} has no {name}, which every audit has. Run it again.")
+            folder = self._store.url_of(self._folder)
+            raise StorageError(f"{folder} has no {name}, which every audit has. Run it again.")
         return path
 
     def close(self) -> None:

@@ -306,7 +306,7 @@ _CHANGES = f"""
         count(*) FILTER (a.is_label_issue AND b.is_label_issue) AS flagged_in_both,
         count(*) FILTER (a.is_label_issue AND NOT coalesce(b.is_label_issue, false)) AS flagged_before_only,
         count(*) FILTER (b.is_label_issue AND NOT coalesce(a.is_label_issue, false)) AS flagged_after_only,
-        count(*) FILTER ({_SAME} AND a.is_label_issue <> b.is_label_issue) AS flag_differs_on_same_data
+        count(*) FILTER ({_SAME} AND a.is_label_issue <> b.is_label_issue) AS flag_flips
     FROM {_BOTH}
 """
 _RELABELED = f"""
