@@ -134,7 +134,7 @@ def timed(name: str, call: Callable[[], object]) -> None:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
-    print(f"{name:48} {1000 * statistics.median(seconds):8.0f} ms")
+    print(f"{name:48} {1000 * statistics.median(seconds):8.0f} ms")  # noqa: T201
 
 
 def measure(folder: str, rows: int) -> None:
@@ -144,12 +144,12 @@ def measure(folder: str, rows: int) -> None:
     start = time.perf_counter()
     with closing(library.open(before)) as old, closing(library.open(after)) as new:
         paths = [files.path("examples.parquet") for files in (old, new)]
-        print(f"{'both audits into the cache':48} {1000 * (time.perf_counter() - start):8.0f} ms")
+        print(f"{'both audits into the cache':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         connection = connect(library.cache.root)
         tables = AuditTables(connection, new.path)
         start = time.perf_counter()
         tables.count(Filters())
-        print(f"{'flagged rows into memory':48} {1000 * (time.perf_counter() - start):8.0f} ms")
+        print(f"{'flagged rows into memory':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         flagged = Filters()
         first = tables.page(flagged)[0]
         ids = tables.flagged_ids()[:10_000]
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder")
     arguments = parser.parse_args()
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores; {arguments.rows:,} rows an audit")
+    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores; {arguments.rows:,} rows an audit")  # noqa: T201
     with tempfile.TemporaryDirectory() as temporary:
         os.environ.setdefault("LABELAUDIT_CACHE_DIR", f"{temporary}/cache")
         measure(arguments.folder or f"{temporary}/audits", arguments.rows)

@@ -52,6 +52,19 @@ def test_the_overview(store: Store, run: Callable[[], AppTest]) -> None:
     assert app.sidebar.text_input[0].value == "ann"
 
 
+def test_versions_with_the_same_content(store: Store, run: Callable[[], AppTest]) -> None:
+    """Their audits have one id, and are two audits all the same."""
+    records = [publish_small(store, rows=20, version=version) for version in ("v1", "v2")]
+    assert len({record.audit_id for record in records}) == 1
+    app = run()
+    box = app.sidebar.selectbox[1]
+    assert sorted(label.split()[0] for label in box.options) == ["v1", "v2"]
+    other = "v1" if "v2" in str(box.value) else "v2"
+    app = box.select(f"{other}/{records[0].audit_id}").run()
+    assert not app.exception
+    assert other in str(app.sidebar.selectbox[1].value)
+
+
 def test_an_output_whose_audits_went_away(store: Store, run: Callable[[], AppTest]) -> None:
     assert "There is no audit below" in run().error[0].value
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from playwright.sync_api import Page, expect
 
 from browsing import dashboard, open_browser, press, shown_id
 
@@ -175,12 +176,13 @@ def test_verdicts_made_in_the_browser_are_remembered(team: Team) -> None:
     before = examples(team.audits["v3"])
     classes = sorted(set(team.truth.values()))
     made: dict[str, str | None] = {}
-    site = f"dataset=cifar10n/version=v3/{team.audits['v3'].name}"
     cache = team.folder / "dashboard" / "cache"
     cache.parent.mkdir()
-    with dashboard(team.folder / "audits" / site, cache, "--reviewer", "ann") as url, open_browser() as browser:
+    output = team.folder / "audits"
+    with dashboard(output, cache, "--reviewer", "ann") as url, open_browser() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{url}/review")
+        choose_audit(page, "v3")
         press(page, "Enter")
         for row in flagged[:VERDICTS]:
             example_id = row["example_id"]
@@ -206,6 +208,12 @@ def test_verdicts_made_in_the_browser_are_remembered(team: Team) -> None:
     assert review["precision"]["estimate"] == pytest.approx(len(wrong) / VERDICTS)
     # Nothing was trained again.
     assert folds(path) == folds(team.audits["v3"])
+
+
+def choose_audit(page: Page, version: str) -> None:
+    page.get_by_role("combobox", name="Audit").click()
+    page.get_by_role("option").filter(has_text=version).click()
+    expect(page.locator(".subject").first).to_contain_text(version)
 
 
 def folds(path: Path) -> pa.Table:

@@ -29,18 +29,18 @@ _FLAGS = {
 
 def show() -> None:
     now = chosen()
-    audits = {audit.audit_id: audit for audit in session.audits(now.dataset)}
+    audits = {audit.name: audit for audit in session.audits(now.dataset)}
     if len(audits) < 2:
         st.info("This dataset has one audit. There is something to compare when it has two.")
         return
     after = now.audit
     labels = audit_labels(list(audits.values()))
-    others = [audit_id for audit_id in audits if audit_id != after.audit_id]
+    others = [name for name in audits if name != after.name]
     before = st.selectbox(
         f"Compare {look.plain(after.version)} with",
         others,
         index=others.index(_suggested(after, audits)),
-        format_func=lambda audit_id: look.option(labels.get(audit_id, audit_id)),
+        format_func=lambda name: look.option(labels.get(name, name)),
         key="before",
         bind="query-params",
     )
@@ -59,13 +59,14 @@ def show() -> None:
 
 def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
     """The audit that the later one was compared with when it was made, else the one before it in time."""
-    predecessor = ((after.summary.get("changes") or {}).get("predecessor") or {}).get("audit_id")
+    before = (after.summary.get("changes") or {}).get("predecessor") or {}
+    predecessor = f"{before.get('version')}/{before.get('audit_id')}"
     if predecessor in audits:
-        return str(predecessor)
-    ids = list(audits)
-    place = ids.index(after.audit_id)
+        return predecessor
+    names = list(audits)
+    place = names.index(after.name)
     # Newest first; the oldest one has only younger ones beside it.
-    return ids[place + 1] if place + 1 < len(ids) else ids[place - 1]
+    return names[place + 1] if place + 1 < len(names) else names[place - 1]
 
 
 def _show_both(before: AuditRecord, after: AuditRecord) -> None:

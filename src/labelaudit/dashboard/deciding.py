@@ -198,9 +198,11 @@ def _show_decisions(desk: Desk) -> None:
             )
         st.button("Ambiguous", shortcut="A", key="ambiguous", on_click=desk.decide, args=(Decision.AMBIGUOUS,))
     names, others = _labels(desk)
+    # Classes that are digits have their own keys.
+    keys = names if set(names) <= set(KEYS) else list(KEYS)
     st.caption("Wrong, and the right label is")
     with st.container(horizontal=True, gap="xsmall", key="labels"):
-        for key, name in zip(KEYS, names, strict=False):
+        for key, name in zip(keys, names, strict=False):
             st.button(
                 look.plain(name, 24),
                 shortcut=key,

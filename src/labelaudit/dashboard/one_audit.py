@@ -13,11 +13,19 @@ from labelaudit.dashboard import look, session
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
-from labelaudit.schemas import CONFUSIONS, Status
+from labelaudit.schemas import CONFUSIONS, IssueChange, Status
 from labelaudit.steps.history import AuditRecord
 
 # Of a table of changes or statuses.
 _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
+_FLAGS = {
+    IssueChange.NEW: "not flagged before",
+    IssueChange.FIXED: "under another label now",
+    IssueChange.GONE: "not in the data any more",
+    IssueChange.DISMISSED: "judged fine",
+    IssueChange.PERSISTENT: "then and now",
+    IssueChange.FLAPPING: "in one of both, same data",
+}
 _OUTCOMES = {"passed": "good", "failed": "bad", "not measured": "doubtful"}
 
 
@@ -99,11 +107,9 @@ def _show_gate(gate: dict[str, Any]) -> None:
 def _show_changes(changes: dict[str, Any]) -> None:
     before = changes.get("predecessor") or {}
     look.heading(f"Since version {look.clip(before.get('version'), 60)}", look.clip(changes.get("warning") or "", 600))
+    issues = changes.get("issues") or {}
     figures = [
-        *(
-            (f"{name} flags", count, "since the version before")
-            for name, count in (changes.get("issues") or {}).items()
-        ),
+        *((f"{name} flags", issues.get(name), meaning) for name, meaning in _FLAGS.items()),
         *((f"rows {name}", count, "in the data") for name, count in (changes.get("data") or {}).items()),
     ]
     look.figures((name, look.number(count), about) for name, count, about in figures if count)

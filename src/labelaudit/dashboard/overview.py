@@ -53,7 +53,7 @@ def _show_datasets(names: list[str]) -> None:
             session.go_to(rows[selected[0]]["dataset"])
 
     st.dataframe(
-        pd.DataFrame([{**row, "dataset": look.option(row["dataset"])} for row in rows]).drop(columns="audit_id"),
+        pd.DataFrame([{**row, "dataset": look.option(row["dataset"])} for row in rows]).drop(columns="name"),
         hide_index=True,
         on_select=open_dataset,
         selection_mode="single-row",
@@ -69,7 +69,7 @@ def _show_audits(audits: list[AuditRecord]) -> None:
 
     def open_audit() -> None:
         if selected := st.session_state["picked_audit"]["selection"]["rows"]:
-            session.go_to(dataset, rows[selected[0]]["audit_id"])
+            session.go_to(dataset, rows[selected[0]]["name"])
 
     st.dataframe(
         pd.DataFrame(rows),
@@ -84,7 +84,7 @@ def _show_audits(audits: list[AuditRecord]) -> None:
 
 def _main(audit: AuditRecord) -> dict[str, Any]:
     return {
-        "audit_id": audit.audit_id,
+        "name": audit.name,
         "version": look.option(audit.version),
         "audited": look.moment(audit.created_at),
         "rows": audit.summary.get("examples"),
@@ -97,7 +97,7 @@ def _main(audit: AuditRecord) -> dict[str, Any]:
 
 def _columns() -> dict[str, Any]:
     return {
-        "audited": st.column_config.TextColumn("audited (UTC)"),
+        "audited": st.column_config.TextColumn("audited (UTC)", width=150),
         "rows": st.column_config.NumberColumn(format="localized"),
         "flagged": st.column_config.NumberColumn(format="localized"),
         "wrong": st.column_config.NumberColumn("estimated wrong", format="percent"),
@@ -110,7 +110,7 @@ def _show_trend(versions: list[AuditRecord]) -> None:
     # Takes a second to import, and most first pages need it only after they are seen.
     import altair as alt
 
-    frame = pd.DataFrame([_main(audit) for audit in versions]).drop(columns=["found", "audit_id"])
+    frame = pd.DataFrame([_main(audit) for audit in versions]).drop(columns=["found", "name"])
     frame.insert(0, "place", range(len(frame)))
     # Versions are numbered along the axis, and named below it: two may be shown alike.
     names = alt.Axis(labelExpr=_names(frame["version"].tolist()), labelAngle=0, title=None, grid=False, labelLimit=110)

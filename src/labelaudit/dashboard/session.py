@@ -76,11 +76,11 @@ def chosen(options: Sequence[Any], key: str) -> Any:
     return value if value in options else options[0]
 
 
-def go_to(dataset: str, audit_id: str | None = None) -> None:
+def go_to(dataset: str, audit: str | None = None) -> None:
     """From a callback: choose a dataset, or open one of its audits."""
     st.session_state["dataset"] = dataset
-    if audit_id is not None:
-        st.session_state["audit"] = audit_id
+    if audit is not None:
+        st.session_state["audit"] = audit
         st.session_state["page"] = "audit"
 
 

@@ -37,7 +37,7 @@ def show_sidebar() -> None:
         st.selectbox(
             "Audit",
             list(labels),
-            format_func=lambda audit_id: look.option(labels.get(audit_id, audit_id)),
+            format_func=lambda name: look.option(labels.get(name, name)),
             key="audit",
             bind="query-params",
             persist_state="session",
@@ -52,19 +52,19 @@ def show_sidebar() -> None:
 
 
 def audit_labels(audits: Sequence[AuditRecord]) -> dict[str, str]:
-    """Words for audits by id: version and day, and the id where both are the same."""
-    words = {audit.audit_id: f"{audit.version} \N{MIDDLE DOT} {look.moment(audit.created_at)[:10]}" for audit in audits}
+    """Words for audits by name: version and day, and the id where both are the same."""
+    words = {audit.name: f"{audit.version} \N{MIDDLE DOT} {look.moment(audit.created_at)[:10]}" for audit in audits}
     counts = Counter(words.values())
     return {
-        audit_id: text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {audit_id[:6]}"
-        for audit_id, text in words.items()
+        name: text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {name.rpartition('/')[2][:6]}"
+        for name, text in words.items()
     }
 
 
 def chosen() -> Chosen:
     """The dataset and audit that the sidebar shows."""
     dataset = session.chosen(session.datasets(), "dataset")
-    audits = {audit.audit_id: audit for audit in session.audits(dataset)}
+    audits = {audit.name: audit for audit in session.audits(dataset)}
     return Chosen(dataset, audits[session.chosen(list(audits), "audit")])
 
 

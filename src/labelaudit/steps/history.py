@@ -33,6 +33,11 @@ class AuditRecord:
     classes: list[dict[str, Any]]  # of each: class_name, status, examples, label_issues, label_noise
     gate: str | None  # passed, warned, failed; None where the config sets no limits
 
+    @property
+    def name(self) -> str:
+        """Tells the audits of a dataset apart; versions with the same content share the id of their audit."""
+        return f"{self.version}/{self.audit_id}"
+
 
 def write_audit_record(store: Store, record: AuditRecord) -> None:
     store.write(audit_record_key(record.dataset, record.version, record.audit_id), dump_json(asdict(record)))
