@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export UV_PYTHON_DOWNLOADS := never
 
+# As many files of tests at a time as there are cores.
+SIDE_BY_SIDE := -n auto --dist loadfile
+
 help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
 	@echo "make test       run the tests (about 8 minutes on 2 cores)"
@@ -27,10 +30,10 @@ demo: $(VENV)/installed
 	$(BIN)/labelaudit demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m "slow or browser"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or browser"
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/estimator.py
