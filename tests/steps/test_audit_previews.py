@@ -36,11 +36,16 @@ def test_a_table_row_is_shown_whole(tmp_path: Path) -> None:
 
 def test_images_are_those_of_the_dataset(tmp_path: Path) -> None:
     folder = write_squares(tmp_path / "squares")
-    reference = audit(settings(folder, tmp_path / "out", report={"previews": 0}))
+    reference = audit(settings(folder, tmp_path / "out", report={"previews": 1}))
     row = table(reference, "previews").to_pylist()[0]
     assert row["media_type"] == "image/png"
     stored = np.asarray(Image.open(folder / row["example_id"]))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(row["data"]))), stored)
+
+
+def test_none_where_none_are_asked_for(tmp_path: Path) -> None:
+    reference = audit(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", report={"previews": 0}))
+    assert table(reference, "previews").num_rows == 0
 
 
 def test_texts_are_whole(tmp_path: Path) -> None:

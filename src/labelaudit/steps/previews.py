@@ -56,10 +56,12 @@ def cards(views: Views, rows: Rows, issues: pa.Table, count: int) -> list[galler
 def previews_bytes(views: Views, rows: Rows, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
     """`previews.parquet`: the first `count` issues, and the first rows of a random sample of either stratum.
 
-    examples and issues have the schemas EXAMPLES and ISSUES.
+    Nothing at all where `count` is 0: whoever asks for none has data that may not leave its place. examples and
+    issues have the schemas EXAMPLES and ISSUES.
     """
     position = _positions(rows)
-    wanted = dict.fromkeys([*sampled_ids(examples), *issues["example_id"][:count].to_pylist()])
+    shown = [*sampled_ids(examples), *issues["example_id"][:count].to_pylist()] if count else []
+    wanted = dict.fromkeys(shown)
 
     def bounded() -> Iterator[tuple[str, Preview]]:
         left = PREVIEW_BYTES
