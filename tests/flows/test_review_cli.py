@@ -109,5 +109,5 @@ def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untype
     code, _, err = run("export", DATASET, "--output", "no/folder.csv")
     assert (code, "folder.csv cannot be written: No such file" in err) == (2, True)
     code, _, err = run("status", "out")
-    assert (code, "names no audit" in err) == (2, True)
+    assert (code, "No audit is published at out" in err) == (2, True)
     assert run("sample", DATASET, "--flagged", 0, "--output", "s.csv")[0] == 2

@@ -44,8 +44,8 @@ def test_limits_are_the_populations_that_what_was_seen_does_not_refute(data: st.
     possible = [
         population
         for population in range(counted, rows - judged + counted + 1)
-        if hypergeom.sf(counted - 1, rows, population, judged) > 0.025
-        and hypergeom.cdf(counted, rows, population, judged) > 0.025
+        if hypergeom.sf(counted - 1, rows, population, judged) > 0.025 + 1e-9
+        and hypergeom.cdf(counted, rows, population, judged) > 0.025 + 1e-9
     ]
     assert limits(Stratum(rows, judged, counted)) == (possible[0], possible[-1])
 
@@ -129,3 +129,8 @@ def test_coverage_by_simulation_with_the_real_order_of_drawing() -> None:
         covered += found.low <= 36 / 660 <= found.high
     # Three standard errors of a simulation with 400 draws below 95 %.
     assert covered / 400 > 0.95 - 3 * (0.95 * 0.05 / 400) ** 0.5
+
+
+def test_a_population_that_shows_what_was_seen_with_exactly_the_tail_is_refuted() -> None:
+    # One of 40 rows was judged and is right: were 39 wrong, that would be seen with a probability of 1/40.
+    assert limits(Stratum(40, 1, 0)) == (0, 38)

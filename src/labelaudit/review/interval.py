@@ -19,6 +19,8 @@ from scipy.stats import hypergeom, norm
 CONFIDENCE = 0.95
 # Of a number of rows: far above what sums of floats are off, far below one row.
 ROUNDING = 1e-6
+# Of a probability: what sums of floats are off, so that one of exactly the tail counts as no more than it.
+SLACK = 1e-9
 
 
 class Interval(NamedTuple):
@@ -79,7 +81,7 @@ def limits(stratum: Stratum, confidence: float = CONFIDENCE) -> tuple[int, int]:
     most (1 - confidence) / 2.
     """
     rows, judged, counted = stratum
-    tail = (1 - confidence) / 2
+    tail = (1 - confidence) / 2 + SLACK
     fewest, most = counted, rows - (judged - counted)
 
     def is_enough(population: int) -> bool:
