@@ -19,7 +19,7 @@ LAYERS = [
     {"labelaudit.workers", "labelaudit.worker_process", "labelaudit.rehearsal"},
     {"labelaudit.steps"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
-    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
+    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson"},
 ]
 ONE_DOOR = {
     "prefect": ("flows/",),

@@ -16,7 +16,6 @@ from labelaudit.detection.canaries import (
     Flip,
     measure_recall,
     plant_canaries,
-    wilson_interval,
 )
 from labelaudit.detection.issues import FILTERS, find_issues
 
@@ -187,10 +186,3 @@ def test_bounds(sizes: list[int], signal: float, seed: int) -> None:
     if len(canaries.rows):
         kinds = [int((canaries.flips == flip).sum()) for flip in set(canaries.flips)]
         assert min(kinds) >= FEWEST
-
-
-def test_wilson_interval() -> None:
-    # Newcombe, "Two-sided confidence intervals for the single proportion" (Statistics in Medicine 17, 1998), table I.
-    for successes, trials, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
-        np.testing.assert_allclose(wilson_interval(successes, trials), (low, high), atol=5e-5)
-    assert wilson_interval(29, 29)[1] == 1.0

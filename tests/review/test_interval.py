@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from labelaudit.review import interval
-from labelaudit.review.interval import Interval, Stratum, limits, stratified, wilson
+from labelaudit.review.interval import Stratum, limits, stratified
 from labelaudit.review.sampling import review_order
+from labelaudit.wilson import Interval, wilson
 
 
 def test_wilson_against_published_limits() -> None:

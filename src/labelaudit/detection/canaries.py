@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.util import hash_array
-from scipy.stats import norm
 
 from labelaudit.detection.issues import LabelIssues, flag_issues
+from labelaudit.wilson import wilson
 
 # Canaries of each kind: this share of the scored rows, within these bounds. More would disturb what is measured.
 SHARE = 0.01
@@ -115,27 +115,13 @@ def plant_canaries(
 
 
 def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | None:
-    """The share that was caught of one kind, or of all; None where there are none.
-
-    The interval is Wilson's score interval (Wilson, "Probable inference, the law of succession, and statistical
-    inference", JASA 22, 1927).
-    """
+    """The share that was caught of one kind, or of all, with Wilson's interval; None where there are none."""
     caught = canaries.is_caught if flip is None else canaries.is_caught[canaries.flips == flip]
     planted, hits = len(caught), int(caught.sum())
-    if not planted:
+    interval = wilson(hits, planted)
+    if interval is None:
         return None
-    low, high = wilson_interval(hits, planted)
-    return Recall(planted=planted, caught=hits, recall=hits / planted, low=low, high=high)
-
-
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Limits, 0..1, of the share of which `successes` of `trials` (at least 1) were drawn."""
-    z = float(norm.ppf((1 + confidence) / 2))
-    share, spread = successes / trials, z * z / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    # At the ends, rounding would miss the limit by a little.
-    return float(centre - half) if successes else 0.0, float(centre + half) if successes < trials else 1.0
+    return Recall(planted, hits, interval.estimate, interval.low, interval.high)
 
 
 def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:

@@ -1,11 +1,9 @@
-"""Intervals for shares that were measured on random samples.
+"""The interval of a share over strata of known size, sampled at random without replacement.
 
-Of one share: Wilson's score interval (Wilson, "Probable inference, the law of succession, and statistical inference",
-JASA 22, 1927). Of a share over strata of known size, sampled without replacement: exact limits in each stratum, the
-hypergeometric twin of Clopper and Pearson's (Buonaccorsi, "A note on confidence intervals for proportions in finite
-populations", The American Statistician 41, 1987), joined by the method of variance estimates recovery (Zou, Huang and
-Zhang, "A note on confidence interval estimation for a linear function of binomial proportions", Computational
-Statistics & Data Analysis 53, 2009).
+Exact limits in each stratum, the hypergeometric twin of Clopper and Pearson's (Buonaccorsi, "A note on confidence
+intervals for proportions in finite populations", The American Statistician 41, 1987), joined by the method of variance
+estimates recovery (Zou, Huang and Zhang, "A note on confidence interval estimation for a linear function of binomial
+proportions", Computational Statistics & Data Analysis 53, 2009).
 """
 
 from __future__ import annotations
@@ -14,21 +12,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scipy.stats import hypergeom, norm
+from scipy.stats import hypergeom
 
-CONFIDENCE = 0.95
+from labelaudit.wilson import CONFIDENCE, Interval
+
 # Of a number of rows: far above what sums of floats are off, far below one row.
 ROUNDING = 1e-6
 # Of a probability: what sums of floats are off, so that one of exactly the tail counts as no more than it.
 SLACK = 1e-9
-
-
-class Interval(NamedTuple):
-    """A share and its limits, each 0..1, low <= estimate <= high."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 class Stratum(NamedTuple):
@@ -37,17 +28,6 @@ class Stratum(NamedTuple):
     rows: int
     judged: int
     counted: int
-
-
-def wilson(counted: int, judged: int, confidence: float = CONFIDENCE) -> Interval | None:
-    """Share among many of which `judged` were drawn and `counted` count; None where none was judged."""
-    if not judged:
-        return None
-    z2 = float(norm.ppf((1 + confidence) / 2)) ** 2
-    share = counted / judged
-    middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
-    half = math.sqrt(z2 * (share * (1 - share) / judged + z2 / (4 * judged**2))) / (1 + z2 / judged)
-    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
 
 
 def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Interval | None:

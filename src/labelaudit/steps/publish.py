@@ -128,7 +128,28 @@ def publish_audit(
         changes=findings.changes,
         review=findings.review,
     )
-    content = PageContent(
+    content = _page_content(prepared, findings, tables, files, previews)
+    published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
+    audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
+    decided = {
+        name: getattr(prepared, name)
+        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
+    }
+    manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
+    _point_to(store, prepared)
+    record_audit(store, prepared.audit_folder, {**audit, **decided}, summary, tables["classes"])
+    rebuild_site(store, prepared.dataset)
+    return _audit_reference(store, prepared, summary, status="published")
+
+
+def _page_content(
+    prepared: Prepared,
+    findings: Findings,
+    tables: dict[str, pa.Table],
+    files: Mapping[str, bytes],
+    previews: Sequence[Preview],
+) -> PageContent:
+    return PageContent(
         dataset=prepared.dataset,
         version=prepared.version,
         status_counts=prepared.statuses,
@@ -148,17 +169,6 @@ def publish_audit(
         changes=changes_content(findings.changes, tables),
         review=review_section(findings.review, tables["examples"]),
     )
-    published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
-    audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
-    decided = {
-        name: getattr(prepared, name)
-        for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
-    }
-    manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
-    _point_to(store, prepared)
-    record_audit(store, prepared.audit_folder, {**audit, **decided}, summary, tables["classes"])
-    rebuild_site(store, prepared.dataset)
-    return _audit_reference(store, prepared, summary, status="published")
 
 
 def load_summary(audit: AuditReference, storage_options: Mapping[str, Any]) -> dict[str, Any]:
