@@ -22,6 +22,14 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, a file stays in one process, and whole installations (tests/e2e) never run beside each other."""
+    for item in items:
+        is_installation = "e2e" in item.path.parts and not item.get_closest_marker("browser")
+        item.add_marker(pytest.mark.xdist_group("installations" if is_installation else item.path.name))
+
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
