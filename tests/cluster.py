@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -78,6 +79,7 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
         }
         self._database = self._start_database()
+        self._exit.callback(self._end_processes)
         self._start("s3", [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(s3_port)])
         self.start_server()
         self.client = self._exit.enter_context(SyncPrefectClient(self.api_url))
@@ -204,6 +206,8 @@ class Cluster:
 
     def close(self) -> None:
         self._exit.close()
+
+    def _end_processes(self) -> None:
         for process in reversed(self._processes):
             kill_tree(process.pid)
             process.wait(30)
@@ -213,8 +217,9 @@ class Cluster:
         tools = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         if not tools:
             pytest.skip("the tests of a whole installation need PostgreSQL: apt-get install postgresql")
-        place, port = self.folder / "postgres", _free_port()
-        place.mkdir()
+        # Not below pytest's own folder, which every other run of pytest closes to the database's user again.
+        place, port = Path(tempfile.mkdtemp(prefix="labelaudit-postgres-")), _free_port()
+        self._exit.callback(shutil.rmtree, place, ignore_errors=True)
         user = _database_user(place)
         run: dict[str, Any] = {"user": user, "cwd": "/", "check": True, "stdout": subprocess.DEVNULL}
         subprocess.run([tools[-1] / "initdb", "-D", place / "data", "-U", "prefect", "-A", "trust"], **run)
