@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from contents import make_content
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from browsing import open_browser
 from labelaudit.report.page import render_page
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-# Nothing outside is reachable, and the browser has no business of its own.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
 HOSTILE = "<img src=x onerror=console.error('ran')>"
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as running:
+def browser() -> Iterator[Browser]:
+    with open_browser() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
-    running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from contents import make_content
 from entries import entry
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from test_changes import changes
-from test_page_browser import ARGUMENTS, CHROMIUM
 
+from browsing import open_browser
 from labelaudit.report.changes import changes_content
 from labelaudit.report.page import render_page
 from labelaudit.report.site import render_site
@@ -23,12 +23,8 @@ LONG = "a-version-with-a-name-that-does-not-end-" * 3
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with open_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
