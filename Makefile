@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-# As many files of tests at a time as there are cores (tests/conftest.py).
-SIDE_BY_SIDE := -n auto --dist loadgroup
+# As many files of tests at a time as there are cores (tests/conftest.py), in order: the long ones are not the last.
+SIDE_BY_SIDE := -n auto --no-loadscope-reorder
 
 help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"

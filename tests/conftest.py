@@ -11,6 +11,8 @@ import boto3
 import pytest
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Small matrices gain nothing from threads, and lose much on a busy machine. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,11 +25,22 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file stays in one process, and whole installations (tests/e2e) never run beside each other."""
-    for item in items:
-        is_installation = "e2e" in item.path.parts and not item.get_closest_marker("browser")
-        item.add_marker(pytest.mark.xdist_group("installations" if is_installation else item.path.name))
+# Tests of one installation (tests/e2e/conftest.py), which a second process would start once more.
+SHARES_AN_INSTALLATION = ("test_fold_runs.py", "test_watch.py")
+
+
+class FilesSideBySide(LoadScopeScheduling):
+    """A file of tests stays in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "one installation" if file.endswith(SHARES_AN_INSTALLATION) else file
+
+
+# xdist's own way, a mark for a group, does nothing under pytest 9.2, without a word.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesSideBySide:
+    return FilesSideBySide(config, log)
 
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -117,9 +117,9 @@ def test_people_are_told(cluster: Cluster, alerts: tuple[str, list[dict[str, str
     _post(cluster, {"config": "nothing", "version": "v1"})
     wait_for(lambda: told("audit nothing v1 failed"), what="for the alert of the failed audit")
     assert told("Nothing is stored at s3://datasets/nothing/v1")
-    # The gate is to come; its event is not.
-    event = {"event": "labelaudit.gate.failed", "resource": {"prefect.resource.id": "labelaudit.dataset.often"}}
-    stamped = {"id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "payload": {"why": "7 %"}, **event}
-    cluster.call("curl", "--fail", "-sS", "-H", "content-type: application/json", f"{cluster.api_url}/events", "-d",
-                 json.dumps([stamped]))  # fmt: skip
-    wait_for(lambda: told("the gate of labelaudit.dataset.often failed"), what="for the alert of the gate")
+    # An audit that is published, and whose gate fails: one alert, and not the one for failed runs.
+    publish(cluster, "held", seconds=0.0, gate={"max_flagged_share": 0.0})
+    assert ended(cluster, "held").state.name == "GateFailed"  # type: ignore[union-attr]
+    wait_for(lambda: told("the gate of held v1 failed"), what="for the alert of the gate")
+    assert told("max_flagged_share")
+    assert not told("audit held v1 failed")
