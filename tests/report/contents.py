@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile
+from labelaudit.report.summary import Findings, summarize
 from labelaudit.report.tables import (
     FoldRow,
     classes_table,
@@ -37,9 +38,18 @@ def make_content(
     example_id: Callable[[int], str] = "img-{:05d}".format,
     file: str = "part-0.parquet",
     rare_classes: dict[str, int] | None = None,
+    dataset: str = "pets",
+    version: str = "v3",
+    status_counts: Mapping[str, int] | None = None,
+    notes: Sequence[str] = ("three rows were normalised",),
+    gate: Mapping[str, Any] | None = None,
+    canaries: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> PageContent:
-    """Row i bears class i mod K; every `flag_every`-th one (0: none) is flagged for the next class."""
+    """Row i bears class i mod K; every `flag_every`-th one (0: none) is flagged for the next class.
+
+    changes: other values of the content.
+    """
     names = list(class_names)
     count = len(names)
     labels = np.arange(rows) % count
@@ -95,18 +105,24 @@ def make_content(
             "share_of_given": rates[pairs],
         }
     )
-    defaults: dict[str, Any] = {
-        "dataset": "pets",
-        "version": "v3",
-        "status_counts": {
-            "scored": rows,
-            **({"rare_class": sum(rare_classes.values())} if rare_classes else {}),
-        },
-        "estimated_error_rate": float(flagged.mean()) * 0.9,
-        "issue_count": int(flagged.sum()),
-        "issues": issues,
+    tables = {
         "classes": classes_table(classes, rare_classes=rare_classes or {}),
         "confusions": confusions_table(confusions),
+    }
+    summary = summarize(
+        Findings(int(flagged.sum()), float(flagged.mean()) * 0.9, notes=notes, gate=gate, canaries=canaries),
+        audit_url="s3://audits/dataset=pets/version=v3/audit=1",
+        dataset=dataset,
+        version=version,
+        fingerprint="f" * 64,
+        status="published",
+        status_counts=status_counts or {"scored": rows, "rare_class": sum((rare_classes or {}).values())},
+        **tables,
+    )
+    defaults: dict[str, Any] = {
+        "summary": summary,
+        "issues": issues,
+        **tables,
         "folds": folds_table(
             [
                 FoldRow(0, 0, rows // 2, rows // 2, 0.6125, 0.5, 0.25, 12, 3.5, "cpu", "float32", 2, 7, "a" * 64),
@@ -115,7 +131,6 @@ def make_content(
         ),
         "scores": score_histogram(examples),
         "gallery": gallery_items(issues, [previews(row_of[name]) for name in shown] if previews else []),
-        "notes": ("three rows were normalised",),
         "provenance": {"fingerprint": "f" * 64, "seed": "0"},
         "files": tuple(PublishedFile(f"{name}.parquet", 1234, "b" * 64, rows) for name in FILES),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from contents import make_content
 
 from labelaudit.report.page import render_page
-from labelaudit.report.summary import markdown, summarize
+from labelaudit.report.summary import markdown
 
 HOSTILE = "<img src=x onerror=alert(1)>[x](http://x)|**b**"
 GATE: dict[str, Any] = {
@@ -71,22 +71,7 @@ def test_canaries_are_in_the_page() -> None:
 
 
 def test_the_gate_in_markdown() -> None:
-    content = make_content()
-    summary = summarize(
-        audit_url="s3://a",
-        dataset="pets",
-        version="v3",
-        fingerprint="f",
-        status="published",
-        status_counts=content.status_counts,
-        issues=content.issue_count,
-        estimated_error_rate=0.1,
-        classes=content.classes,
-        confusions=content.confusions,
-        notes=(),
-        gate=GATE,
-        canaries=CANARIES,
-    )
+    summary = make_content(gate=GATE, canaries=CANARIES).summary
     assert (summary["gate"], summary["canaries"]) == (GATE, CANARIES)
     text = markdown(summary)
     assert "## Gate: failed" in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from contents import make_content
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.report.page import PageContent
-from labelaudit.report.summary import escape_markdown, markdown, percent, summarize, verdict
+from labelaudit.report.summary import escape_markdown, markdown, percent, verdict
 
 
 def plain(text: str) -> str:
@@ -95,33 +94,14 @@ def test_percent(share: float, text: str) -> None:
     assert plain(percent(share)) == text
 
 
-def summary_of(content: PageContent, **changes: Any) -> dict[str, Any]:
-    return summarize(
-        **{
-            "audit_url": "s3://audits/dataset=pets/version=v3/audit=1",
-            "dataset": content.dataset,
-            "version": content.version,
-            "fingerprint": "f" * 64,
-            "status": "published",
-            "status_counts": content.status_counts,
-            "issues": content.issue_count,
-            "estimated_error_rate": content.estimated_error_rate,
-            "classes": content.classes,
-            "confusions": content.confusions,
-            "notes": content.notes,
-            **changes,
-        }
-    )
-
-
 def test_summary_is_strict_json_and_adds_up() -> None:
     content = make_content(class_names=[f"c{i:02d}" for i in range(25)], rows=300, rare_classes={"yak": 2})
-    summary = summary_of(content)
+    summary = content.summary
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["examples"] == 302
     assert summary["scored"] == 300
-    assert summary["issues"] == content.issue_count
-    assert summary["health_score"] == pytest.approx(1 - content.estimated_error_rate)
+    assert summary["issues"] == 100
+    assert summary["health_score"] == pytest.approx(1 - 0.3)
     assert summary["statuses"] == {"scored": 300, "rare_class": 2}
     assert len(summary["classes"]) == 10
     assert summary["classes"][0] == content.classes.to_pylist()[0]
@@ -130,17 +110,17 @@ def test_summary_is_strict_json_and_adds_up() -> None:
 
 
 def test_summary_leaves_out_pairs_that_are_only_estimated() -> None:
-    assert summary_of(make_content(flag_every=0))["confusions"] == []
+    assert make_content(flag_every=0).summary["confusions"] == []
 
 
 def test_markdown_tells_what_the_summary_tells() -> None:
     content = make_content(rare_classes={"yak": 2})
-    text = plain(markdown(summary_of(content)))
+    text = plain(markdown(content.summary))
     assert text.startswith("# pets v3\n\n**About 30.0 % of 120 labels look wrong: 40 examples are flagged")
     assert "| cat | dog | 40 |" in text
     assert "| rare\\_class | 2 |" in text
     assert "- three rows were normalised" in text
-    assert "## Notes" not in markdown(summary_of(content, notes=[]))
+    assert "## Notes" not in markdown(make_content(notes=[]).summary)
 
 
 class Tags(HTMLParser):
@@ -165,8 +145,8 @@ class Tags(HTMLParser):
     ],
 )
 def test_labels_stay_text_in_markdown(label: str) -> None:
-    text = markdown(summary_of(make_content(class_names=("cat", label), dataset=label, notes=[label])))
-    reference = markdown(summary_of(make_content(class_names=("cat", "x"), dataset="x", notes=["x"])))
+    text = markdown(make_content(class_names=("cat", label), dataset=label, notes=[label]).summary)
+    reference = markdown(make_content(class_names=("cat", "x"), dataset="x", notes=["x"]).summary)
     parser = Tags()
     parser.feed(text)
     assert parser.tags == []
@@ -198,4 +178,4 @@ def test_every_special_character_is_escaped(text: str) -> None:
 
 
 def test_long_labels_are_cut_in_markdown() -> None:
-    assert "x" * 61 not in markdown(summary_of(make_content(class_names=("cat", "x" * 9_000))))
+    assert "x" * 61 not in markdown(make_content(class_names=("cat", "x" * 9_000)).summary)

@@ -22,7 +22,7 @@ from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
 from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
 from labelaudit.report.html import clip, render, template_file
-from labelaudit.report.summary import percent, verdict
+from labelaudit.report.summary import percent
 from labelaudit.schemas import Status
 
 # What the page holds of each table at most; the rest is in the Parquet files beside it.
@@ -62,29 +62,20 @@ class PublishedFile:
 class PageContent:
     """All that the page shows, as plain data. Tables have the schemas of `labelaudit.schemas`.
 
-    status_counts: status -> rows, over all rows; estimated_error_rate: 0..1 of the scored rows;
-    issue_count: flagged rows in all; issues: ISSUES, at least the first few hundred; gallery: the worst
-    examples with previews, may be empty; notes: sentences for people; provenance: name -> value, in the
-    order in which it is shown; canaries, gate: those of the summary; changes: since the audit before, None
-    without one.
+    summary: of `labelaudit.report.summary.summarize`; issues: ISSUES, at least the first few hundred; gallery: the
+    worst examples with previews, may be empty; provenance: name -> value, in the order in which it is shown;
+    changes, review: the tables to those sections of the summary, None where it has none.
     """
 
-    dataset: str
-    version: str
-    status_counts: Mapping[str, int]
-    estimated_error_rate: float
-    issue_count: int
+    summary: Mapping[str, Any]
     issues: pa.Table
     classes: pa.Table
     confusions: pa.Table
     folds: pa.Table
     scores: ScoreHistogram
     gallery: Sequence[GalleryItem] = ()
-    notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[PublishedFile] = ()
-    canaries: Mapping[str, Any] | None = None
-    gate: Mapping[str, Any] | None = None
     changes: ChangesContent | None = None
     review: Mapping[str, Any] | None = None  # labelaudit.report.reviewed.review_section
 
@@ -96,6 +87,7 @@ def render_page(content: PageContent) -> str:
     return render(
         "page.html.jinja",
         page=content,
+        summary=content.summary,
         css=template_file("page.css"),
         script=script,
         script_hash=Markup(f"'sha256-{digest}'"),
@@ -103,7 +95,7 @@ def render_page(content: PageContent) -> str:
         **_examples(content),
         **_classes(content),
         **_health(content),
-        notes=content.notes[:NOTES],
+        notes=content.summary["notes"][:NOTES],
         files=_files(content),
         **changes_context(content.changes),
     )
@@ -111,14 +103,13 @@ def render_page(content: PageContent) -> str:
 
 def _opening(content: PageContent) -> dict[str, Any]:
     """The verdict, the rows that are not judged, and the key figures."""
-    total, scored = sum(content.status_counts.values()), content.status_counts.get(Status.SCORED, 0)
+    total, scored = content.summary["examples"], content.summary["scored"]
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
-    rate = content.estimated_error_rate
-    sentence = verdict(content.status_counts, content.issue_count, rate, content.confusions)
+    rate = content.summary["estimated_error_rate"]
     figures = [
         ("Label health", percent(1 - rate) if scored else "-", "estimated share right"),
-        ("Flagged", f"{content.issue_count:,}", f"of {scored:,} scored"),
+        ("Flagged", f"{content.summary['issues']:,}", f"of {scored:,} scored"),
         ("Estimated wrong", f"{rate * scored:,.0f}" if scored else "-", f"{percent(rate)} of the scored"),
         ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
         ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all judged"),
@@ -128,10 +119,8 @@ def _opening(content: PageContent) -> dict[str, Any]:
         spread = f"{percent(agreement.min())} to {percent(agreement.max())} in {len(agreement)} folds"
         figures.append(("Agreement", percent(float(agreement.mean())), spread))
     return {
-        "verdict": sentence,
         "missing": f"Not judged: {', '.join(missing)}." if missing else "",
         "figures": [{"name": name, "value": value, "detail": detail} for name, value, detail in figures],
-        "scored": scored,
     }
 
 
@@ -141,9 +130,10 @@ def _examples(content: PageContent) -> dict[str, Any]:
     given = _label_counts(item.given_label for item in kept)
     suggested = _label_counts(item.suggested_label for item in kept)
     cards = [_card(item, given, suggested) for item in kept]
-    help_line = f"The {len(cards):,} with the lowest label score of {content.issue_count:,} flagged."
-    if len(cards) == content.issue_count or not cards:
-        help_line = f"All {content.issue_count:,} flagged, the lowest label score first."
+    flagged = content.summary["issues"]
+    help_line = f"The {len(cards):,} with the lowest label score of {flagged:,} flagged."
+    if len(cards) == flagged or not cards:
+        help_line = f"All {flagged:,} flagged, the lowest label score first."
     if cards:
         help_line += " Percentages are what a model that did not see the row gives each label."
     kind = "images" if any(card["image"] for card in cards) else "texts"
@@ -219,8 +209,8 @@ def _scale(rows: Sequence[Mapping[str, Any]], *names: str) -> float:
 
 def _health(content: PageContent) -> dict[str, Any]:
     """Statuses, score distribution and folds."""
-    total = sum(content.status_counts.values())
-    shown = [(str(Status.SCORED), content.status_counts.get(Status.SCORED, 0)), *_other_statuses(content)]
+    total = content.summary["examples"]
+    shown = [(str(Status.SCORED), content.summary["scored"]), *_other_statuses(content)]
     flagged, others = sum(content.scores.flagged), sum(content.scores.others)
     folds = content.folds.slice(0, FOLD_ROWS)
     return {
@@ -243,7 +233,7 @@ def _health(content: PageContent) -> dict[str, Any]:
 
 def _other_statuses(content: PageContent) -> list[tuple[str, int]]:
     """Statuses that keep rows from being judged, the most frequent first."""
-    others = [(str(n), rows) for n, rows in content.status_counts.items() if rows and n != Status.SCORED]
+    others = [(name, rows) for name, rows in content.summary["statuses"].items() if name != Status.SCORED]
     return sorted(others, key=lambda pair: (-pair[1], pair[0]))
 
 

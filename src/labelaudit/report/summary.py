@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,27 @@ NAME_LENGTH = 60
 FEW_SCORED = 0.9
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What detection found, as plain JSON values; a section that does not apply is None.
+
+    issues: flagged rows; estimated_error_rate: 0..1, the estimated share of wrong labels among the scored rows;
+    notes: sentences for people, on what was noticed on the way; changes: since the audit before
+    (`labelaudit.steps.compare`); canaries: what share of planted errors was caught; gate: verdict, sentence, rules
+    (`labelaudit.steps.gate`); review: `labelaudit.review.known.Known.findings`.
+    """
+
+    issues: int
+    estimated_error_rate: float
+    notes: Sequence[str] = ()
+    changes: Mapping[str, Any] | None = None
+    canaries: Mapping[str, Any] | None = None
+    gate: Mapping[str, Any] | None = None
+    review: Mapping[str, Any] | None = None
+
+
 def summarize(
+    findings: Findings,
     *,
     audit_url: str,
     dataset: str,
@@ -30,28 +51,18 @@ def summarize(
     fingerprint: str,
     status: str,
     status_counts: Mapping[str, int],
-    issues: int,
-    estimated_error_rate: float,
     classes: pa.Table,
     confusions: pa.Table,
-    notes: Sequence[str],
-    canaries: Mapping[str, Any] | None = None,
-    gate: Mapping[str, Any] | None = None,
-    changes: Mapping[str, Any] | None = None,
-    review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary for machines: plain JSON values only.
 
-    status_counts: status -> rows, over all rows of the version; issues: flagged rows;
-    estimated_error_rate: 0..1, the estimated share of wrong labels among the scored rows; classes,
-    confusions: tables of schemas CLASSES and CONFUSIONS.
+    status_counts: status -> rows, over all rows of the version; classes, confusions: tables of schemas CLASSES
+    and CONFUSIONS.
 
     Keys: schema_version, audit_url, dataset, version, fingerprint, status, verdict (one sentence),
     examples (all rows), scored, issues, estimated_error_rate, health_score (1 - that rate), statuses
     (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
-    of their tables), notes, canaries (what share of planted errors was caught; None where none could be
-    planted), gate (verdict, sentence, rules; None where the config sets no limits), changes (since the
-    audit before; None without one), review (`labelaudit.review.known.Known.findings`).
+    of their tables), notes, changes, canaries, gate, review (as in `Findings`).
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
@@ -64,23 +75,23 @@ def summarize(
         "status": status,
         "verdict": verdict(
             status_counts=counts,
-            issues=issues,
-            estimated_error_rate=estimated_error_rate,
+            issues=findings.issues,
+            estimated_error_rate=findings.estimated_error_rate,
             confusions=confusions,
         ),
         "examples": sum(counts.values()),
         "scored": counts.get(Status.SCORED, 0),
-        "issues": int(issues),
-        "estimated_error_rate": float(estimated_error_rate),
-        "health_score": 1 - float(estimated_error_rate),
+        "issues": int(findings.issues),
+        "estimated_error_rate": float(findings.estimated_error_rate),
+        "health_score": 1 - float(findings.estimated_error_rate),
         "statuses": counts,
         "classes": classes.slice(0, TOP).to_pylist(),
         "confusions": flagged_pairs.to_pylist(),
-        "notes": list(notes),
-        "canaries": canaries,
-        "gate": gate,
-        "changes": None if changes is None else dict(changes),
-        "review": review,
+        "notes": list(findings.notes),
+        "canaries": findings.canaries,
+        "gate": findings.gate,
+        "changes": findings.changes,
+        "review": findings.review,
     }
 
 

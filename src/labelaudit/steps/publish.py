@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
-from labelaudit.report.summary import summarize
+from labelaudit.report.summary import Findings, summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
 from labelaudit.steps.inputs import open_inputs
@@ -31,19 +31,6 @@ from labelaudit.storage.store import Store
 
 PAGE = "report.html"
 SUMMARY = "summary.json"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """The main figures of an audit, and what was noticed on the way."""
-
-    issues: int
-    estimated_error_rate: float
-    notes: Sequence[str]
-    changes: dict[str, Any] | None = None  # labelaudit.steps.compare; None without a predecessor
-    canaries: dict[str, Any] | None = None  # labelaudit.steps.gate, and so the gate
-    gate: dict[str, Any] | None = None
-    review: dict[str, Any] | None = None  # labelaudit.review.known.Known.findings
 
 
 def find_published(reference: PreparedReference) -> AuditReference | None:
@@ -112,23 +99,17 @@ def publish_audit(
     names = [name for name in files if "/" not in name and name != PREVIEWS_FILE]
     tables = {name.removesuffix(".parquet"): _table(files[name]) for name in names}
     summary = summarize(
+        findings,
         audit_url=store.url_of(prepared.audit_folder),
         dataset=prepared.dataset,
         version=prepared.version,
         fingerprint=prepared.fingerprint,
         status="published",
         status_counts=prepared.statuses,
-        issues=findings.issues,
-        estimated_error_rate=findings.estimated_error_rate,
         classes=tables["classes"],
         confusions=tables["confusions"],
-        notes=findings.notes,
-        canaries=findings.canaries,
-        gate=findings.gate,
-        changes=findings.changes,
-        review=findings.review,
     )
-    content = _page_content(prepared, findings, tables, files, previews)
+    content = _page_content(prepared, summary, tables, files, previews)
     published = {**files, SUMMARY: dump_json(summary), PAGE: render_page(content).encode()}
     audit = {"dataset": prepared.dataset, "version": prepared.version, "audit_id": prepared.audit_id}
     decided = {
@@ -144,30 +125,23 @@ def publish_audit(
 
 def _page_content(
     prepared: Prepared,
-    findings: Findings,
+    summary: dict[str, Any],
     tables: dict[str, pa.Table],
     files: Mapping[str, bytes],
     previews: Sequence[Preview],
 ) -> PageContent:
     return PageContent(
-        dataset=prepared.dataset,
-        version=prepared.version,
-        status_counts=prepared.statuses,
-        estimated_error_rate=findings.estimated_error_rate,
-        issue_count=findings.issues,
+        summary=summary,
         issues=tables["issues"],
         classes=tables["classes"],
         confusions=tables["confusions"],
         folds=tables["folds"],
         scores=score_histogram(tables["examples"]),
         gallery=gallery_items(tables["issues"], previews),
-        notes=findings.notes,
-        canaries=findings.canaries,
-        gate=findings.gate,
         provenance=provenance(prepared),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
-        changes=changes_content(findings.changes, tables),
-        review=review_section(findings.review, tables["examples"]),
+        changes=changes_content(summary["changes"], tables),
+        review=review_section(summary["review"], tables["examples"]),
     )
 
 
