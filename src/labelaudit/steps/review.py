@@ -73,11 +73,19 @@ def judge(
 
 
 def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
-    """Draw rows of an audit at random, so many that the detector flagged and so many of the others; it is stored."""
+    """Draw rows of an audit at random, so many that the detector flagged and so many of the others; it is stored.
+
+    All of a stratum where it has fewer.
+    """
     table = scored_table(audit)
+
+    def draw(name: str, rows: pa.Table, count: int) -> SampledStratum:
+        order = review_order(rows["example_id"].to_pylist(), audit.fingerprint, seed)[:count]
+        return SampledStratum(name, len(rows), tuple(judged_rows(rows.take(pa.array(order)))))
+
     strata = (
-        _draw(FLAGGED, table.filter(table["was_flagged"]), flagged, seed),
-        _draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged, seed),
+        draw(FLAGGED, table.filter(table["was_flagged"]), flagged),
+        draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged),
     )
     sample = Sample(now(), audit.version, audit.audit_id, audit.fingerprint, seed, strata)
     store_sample(audit.store, audit.dataset, sample)
@@ -146,12 +154,6 @@ def judged_rows(table: pa.Table) -> list[Judged]:
     """What verdicts are about, of each row of a table with these columns."""
     columns = (table[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
     return [Judged(*row) for row in zip(*columns, strict=True)]
-
-
-def _draw(name: str, table: pa.Table, count: int, seed: int) -> SampledStratum:
-    """The first `count` rows in review order; all where there are fewer."""
-    order = review_order(table["example_id"].to_pylist(), seed)[:count]
-    return SampledStratum(name, len(table), tuple(judged_rows(table.take(pa.array(order)))))
 
 
 def _sample_status(samples: Sequence[Sample], standing: Mapping[Judged, Verdict]) -> dict[str, Any] | None:
