@@ -70,17 +70,14 @@ def _status_lines(facts: Mapping[str, Any]) -> list[str]:
         f"flagged rows judged: {facts['flagged_judged']:,} of {facts['flagged']:,}",
         f"judged wrong and not fixed: {facts['known_wrong']:,}",
     ]
-    lines += [
-        f"sample, {stratum['name']} rows: {stratum['judged']:,} of {stratum['sampled']:,} judged in their order"
-        for stratum in (facts["sample"] or {"strata": []})["strata"]
-    ]
+    lines += _sample_lines(facts)
     precision, rate = facts["precision"], facts["error_rate"]
     if precision is not None:
         lines.append(f"precision of the flags that were judged: {_with_limits(precision)}")
         if precision["random"] is not None:
             lines.append(f"precision on randomly drawn flags: {_with_limits(precision['random'])}")
     if rate is not None:
-        where = "" if rate["same_version"] else f", measured on version {rate['version']}"
+        where = "" if rate["same_version"] else f", measured on version {rate['version']} and not on this one"
         lines.append(f"wrong labels: {_with_limits(rate)}{where}")
     # Names and labels as literals: a terminal would obey control characters in them.
     lines += [f"reviewer {name!r}: {count:,}" for name, count in facts["reviewers"].items()]
@@ -88,6 +85,15 @@ def _status_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"rows on which reviewers disagree: {facts['disagreements']:,}")
     lines += [f"  {row['example_id']!r} ({row['given_label']!r}): {_said(row)}" for row in facts["disagreeing"]]
     return lines
+
+
+def _sample_lines(facts: Mapping[str, Any]) -> list[str]:
+    sample = facts["sample"] or {"strata": []}
+    where = f" of version {sample['version']}" if sample["strata"] and sample["version"] != facts["version"] else ""
+    return [
+        f"sample{where}, {stratum['name']} rows: {stratum['judged']:,} of {stratum['sampled']:,} judged in their order"
+        for stratum in sample["strata"]
+    ]
 
 
 def _said(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from reviewed import audit_insects, truly
+from reviewed import NAMES, RIGHT, audit_insects, truly
 
 
 @pytest.fixture
@@ -93,6 +93,19 @@ def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # typ
     assert "  'i000' ('bee'): '\\x1b[31mbob' ambiguous, 'ann' fine" in err
     assert "\x1b" not in err
     assert json.loads(out)["disagreements"] == 1
+
+
+def test_what_another_version_measured_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run("sample", DATASET, "--flagged", 8, "--unflagged", 40, "--output", "sample.csv")
+    _fill(tmp_path / "sample.csv")
+    run("import", DATASET, "sample.csv", "--reviewer", "ann")
+    audit_insects(tmp_path, tmp_path / "out", given=list(NAMES[RIGHT]), version="v2")
+    _, _, err = run("status", f"{DATASET}/version=v2")
+    assert "sample of version v1, flagged rows: 8 of 8" in err
+    assert "measured on version v1 and not on this one" in err
+    _, _, err = run("status", f"{DATASET}/version=v1")
+    assert "sample, flagged rows: 8 of 8" in err
+    assert "measured on version" not in err
 
 
 def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
