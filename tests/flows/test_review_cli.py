@@ -68,7 +68,7 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
     assert "reviewer 'ann': 48" in err
     code, out, _ = run("export", DATASET, "--what", "corrected", "--output", "corrected.csv", "--json")
     assert json.loads(out)["what"] == "corrected"
-    assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ["example_id,label", "i000,ant"]
+    assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ['"example_id","label"', '"i000","ant"']
 
 
 def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -81,7 +81,7 @@ def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore
             _fill(tmp_path / "sample.csv")
         code, _, err = run(*(word.replace("audits/dataset=fruit", DATASET) for word in words))
         assert code == 0, err
-    assert (tmp_path / "corrected.csv").read_text().startswith("example_id,label")
+    assert (tmp_path / "corrected.csv").read_text().startswith('"example_id","label"')
 
 
 def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # type: ignore[no-untyped-def]

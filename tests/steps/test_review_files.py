@@ -93,7 +93,7 @@ def test_verdicts_of_the_whole_dataset(audit: PublishedAudit) -> None:
     assert rows[2]["reviewer"] == "'=ann"
     table = pq.read_table(io.BytesIO(export(audit, What.VERDICTS, "v.parquet")))
     assert table["reviewer"].to_pylist() == ["ann", "=ann", "=ann"]
-    assert export(audit, What.CORRECTED, "c.csv") == b"example_id,label\r\ni015,ant\r\n"
+    assert export(audit, What.CORRECTED, "c.csv") == b'"example_id","label"\r\n"i015","ant"\r\n'
     assert pq.read_table(io.BytesIO(export(audit, What.CORRECTED, "c.parquet"))).to_pylist() == [
         {"example_id": "i015", "label": "ant"}
     ]
