@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from labelaudit.report.summary import percent
 from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
 from labelaudit.steps.review_files import What, export, read_filled, sample_file
+from labelaudit.storage.uploads import complete_file
 
 
 def sample_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
@@ -111,8 +113,17 @@ def _new_file(name: str, overwrite: bool) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing: a file that was cut looks like a whole one."""
+    place = path.resolve()
     try:
-        path.write_bytes(data)
+        if place.exists() and not place.is_file():
+            # A pipe or a device: nothing that could be replaced.
+            place.write_bytes(data)
+            return
+        # A folder that is misspelled is no reason to make it.
+        place.parent.stat()
+        with complete_file(str(place), data) as complete:
+            os.replace(complete, place)
     except OSError as error:
         raise ReviewError(f"{path} cannot be written: {error.strerror}.") from error
 

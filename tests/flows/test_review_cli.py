@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,38 @@ def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # typ
     assert "  'i000' ('bee'): '\\x1b[31mbob' ambiguous, 'ann' fine" in err
     assert "\x1b" not in err
     assert json.loads(out)["disagreements"] == 1
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_is_replaced_by_a_whole_one_or_not_at_all(run, full_disk: None) -> None:  # type: ignore[no-untyped-def]
+    Path("corrected.csv").write_text("before")
+    command = ("export", DATASET, "--what", "verdicts", "--output", "corrected.csv", "--format", "parquet")
+    code, _, err = run(*command, "--overwrite")
+    assert (code, "corrected.csv cannot be written: File too large" in err) == (2, True)
+    assert Path("corrected.csv").read_text() == "before"
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+def test_links_and_devices_stay_what_they_are(run) -> None:  # type: ignore[no-untyped-def]
+    Path("folder").mkdir()
+    Path("link.csv").symlink_to("folder/file.csv")
+    assert run("export", DATASET, "--output", "link.csv")[0] == 0
+    assert Path("link.csv").is_symlink()
+    assert "i000" in Path("folder/file.csv").read_text()
+    os.mkfifo("pipe.csv")
+    reader = os.open("pipe.csv", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("export", DATASET, "--output", "pipe.csv", "--overwrite")[0] == 0
+    assert b"i000" in os.read(reader, 10_000)
+    os.close(reader)
+    assert Path("pipe.csv").is_fifo()
 
 
 def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
