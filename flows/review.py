@@ -49,9 +49,16 @@ def import_command(target: str, file: str, options: Mapping[str, Any], as_json: 
     except OSError as error:
         raise ReviewError(f"{file} cannot be read: {error.strerror}.") from error
     judgements = read_filled(data, Path(file).name, options["format"])
-    stored = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
+    found = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
+    stored = len(found.new)
     _say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
-    _finish({"read": len(judgements), "stored": stored}, audit, as_json, str(stored))
+    if found.overruled:
+        _say(
+            f"{found.overruled:,} of the others were left as somebody else decided since. To insist, decide these rows "
+            "in the dashboard."
+        )
+    facts = {"read": len(judgements), "stored": stored, "overruled": found.overruled}
+    _finish(facts, audit, as_json, str(stored))
 
 
 def status_command(target: str, as_json: bool) -> None:

@@ -98,6 +98,30 @@ def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # typ
     assert json.loads(out)["disagreements"] == 1
 
 
+def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # type: ignore[no-untyped-def]
+    Path("ann.csv").write_text("example_id,verdict\ni000,fine\ni001,fine\n")
+    Path("bob.csv").write_text("example_id,verdict\ni000,ambiguous\n")
+    for name in ("ann", "bob"):
+        assert run("import", DATASET, f"{name}.csv", "--reviewer", name)[0] == 0
+    code, out, err = run("import", DATASET, "ann.csv", "--reviewer", "ann", "--json")
+    assert (code, json.loads(out)["stored"], json.loads(out)["overruled"]) == (0, 0, 1)
+    assert "1 of the others were left as somebody else decided since. To insist, decide" in err
+    _, out, _ = run("status", DATASET, "--json")
+    assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1}
+
+
+def test_what_is_no_text_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+    Path("one.csv").write_text("example_id,verdict\ni000,fine\n")
+    code, _, err = run("import", DATASET, "one.csv", "--reviewer", "\udcff")
+    assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is no text in UTF-8" in err) == (2, True)
+    Path("tasks.json").write_text('[{"example_id": "\\ud800", "verdict": "fine"}]')
+    code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann")
+    assert (code, "task 1: '\\ud800' is no scored row of this audit" in err) == (2, True)
+    Path("tasks.json").write_text('[{"example_id": "i000", "verdict": "wrong", "right_label": "a\\ud800"}]')
+    code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann", "--allow-new-classes")
+    assert (code, "task 1: 'i000': the right label 'a\\ud800' is no text in UTF-8" in err) == (2, True)
+
+
 @pytest.fixture
 def full_disk() -> Iterator[None]:
     """No file grows beyond 1,000 bytes."""

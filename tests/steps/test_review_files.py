@@ -58,7 +58,7 @@ def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
     assert list(rows[0]) == columns
     assert sorted(row["example_id"] for row in rows) == WRONG
     assert read_filled(data, "issues.csv") == []
-    assert judge(audit, read_filled(filled(data), "issues.csv"), reviewer="ann") == 8
+    assert len(judge(audit, read_filled(filled(data), "issues.csv"), reviewer="ann").new) == 8
     assert rows_of(export(audit, What.ISSUES, "issues.csv")) == []
     corrected = rows_of(export(audit, What.CORRECTED, "c.csv"))
     assert corrected == [{"example_id": name, "label": right_label(name)} for name in WRONG]
@@ -127,7 +127,7 @@ def test_label_studio_out_and_in(audit: PublishedAudit) -> None:
     # As Label Studio exports a project in which every suggestion was accepted.
     for task in tasks:
         task["annotations"] = [{"result": task["predictions"][0]["result"]}]
-    assert judge(audit, read_filled(json.dumps(tasks).encode(), "export.json"), reviewer="ann") == 8
+    assert len(judge(audit, read_filled(json.dumps(tasks).encode(), "export.json"), reviewer="ann").new) == 8
     assert status(audit)["known_wrong"] == 8
     interface = ElementTree.fromstring(export(audit, What.INTERFACE, "interface.xml"))
     assert [one.attrib["name"] for one in interface.iter("Image")] == ["example"]
