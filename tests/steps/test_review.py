@@ -19,6 +19,7 @@ from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
 from labelaudit.steps.samples import read_samples
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
+from labelaudit.storage.manifest import dump_json
 from reviewed import (
     GIVEN,
     IDS,
@@ -225,6 +226,43 @@ def test_an_audit_apart_from_its_dataset(tmp_path: Path, audit: PublishedAudit) 
     apart = shutil.copytree(Path(audit.store.url) / audit.folder, tmp_path / "apart")
     with pytest.raises(ReviewError, match="is an audit apart from its dataset's folder"):
         audit_to_review(str(apart))
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"verdicts": None}, "verdicts is a NoneType, not list"),
+        ({"verdicts": [{"example_id": "i0"}]}, "content_digest is missing"),
+        ({"verdicts": [{**make_verdict().to_record(), "decided_at": 5}]}, "decided_at is a int, not str"),
+        ({"verdicts": [{**make_verdict().to_record(), "right_label": ["x"]}]}, "right_label is a list"),
+        ({"verdicts": [{**make_verdict().to_record(), "right_label": "x"}]}, "is fine with right_label 'x'"),
+        ([{}], "a list stands where an object belongs"),
+        ({}, "verdicts is missing"),
+        ("[" * 100_000, "maximum recursion depth"),
+        ("nothing", "Expecting value"),
+    ],
+)
+def test_a_broken_verdict_is_named(tmp_path: Path, audit: PublishedAudit, data: object, problem: str) -> None:
+    key = "dataset=insects/_verdicts/broken.json"
+    audit.store.write(key, (data if isinstance(data, str) else json.dumps(data)).encode())
+    message = re.escape(f"{audit.store.url_of(key)} cannot be read as verdicts: ") + ".*" + re.escape(problem)
+    with pytest.raises(ReviewError, match=message + r".*(?<!\.)\. Mend it, or move it elsewhere and decide again"):
+        audit_insects(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"created_at": 1}, "created_at is a int"), ({"strata": [{}]}, "name is missing"), (None, "a list stands where")],
+)
+def test_a_broken_sample_is_named(
+    tmp_path: Path, audit: PublishedAudit, change: dict[str, object] | None, problem: str
+) -> None:
+    sample = draw_sample(audit, flagged=2, unflagged=2, seed=0)
+    key = "dataset=insects/_samples/broken.json"
+    audit.store.write(key, dump_json([{}] if change is None else {**sample.to_record(), **change}))
+    message = re.escape(f"{audit.store.url_of(key)} cannot be read as a sample: ") + ".*" + re.escape(problem)
+    with pytest.raises(ReviewError, match=message + r".*Remove it; the same audit and seed give the same sample again"):
+        audit_insects(tmp_path, tmp_path / "out")
 
 
 def test_the_same_again_leaves_what_others_decided_since(audit: PublishedAudit) -> None:
