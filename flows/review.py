@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
 from labelaudit.steps.review_files import TO_FILL, What, export, format_of, read_filled, sample_file
+from labelaudit.storage.uploads import complete_file
 
 
 def sample_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
@@ -53,9 +55,16 @@ def import_command(target: str, file: str, options: Mapping[str, Any], as_json: 
     except OSError as error:
         raise ReviewError(f"{file} cannot be read: {error.strerror}.") from error
     judgements = read_filled(data, Path(file).name, options["format"])
-    stored = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
+    found = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
+    stored = len(found.new)
     _say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
-    _finish({"read": len(judgements), "stored": stored}, audit, as_json, str(stored))
+    if found.overruled:
+        _say(
+            f"{found.overruled:,} of the others were left as somebody else decided since. To insist, decide these rows "
+            "in the dashboard."
+        )
+    facts = {"read": len(judgements), "stored": stored, "overruled": found.overruled}
+    _finish(facts, audit, as_json, str(stored))
 
 
 def status_command(target: str, as_json: bool) -> None:
@@ -131,8 +140,17 @@ def _new_file(name: str, overwrite: bool) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing: a file that was cut looks like a whole one."""
+    place = path.resolve()
     try:
-        path.write_bytes(data)
+        if place.exists() and not place.is_file():
+            # A pipe or a device: nothing that could be replaced.
+            place.write_bytes(data)
+            return
+        # A folder that is misspelled is no reason to make it.
+        place.parent.stat()
+        with complete_file(str(place), data) as complete:
+            os.replace(complete, place)
     except OSError as error:
         raise ReviewError(f"{path} cannot be written: {error.strerror}.") from error
 

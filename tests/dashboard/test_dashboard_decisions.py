@@ -14,9 +14,11 @@ from labelaudit.dashboard.queries import Row
 from labelaudit.errors import ReviewError, StorageError
 from labelaudit.review.verdicts import newest
 from labelaudit.schemas import Decision
+from labelaudit.steps import verdicts
 from labelaudit.steps.history import AuditRecord
-from labelaudit.steps.verdicts import read_verdicts
+from labelaudit.steps.verdicts import append_verdicts, read_and_compact_verdicts, read_verdicts
 from labelaudit.storage.layout import verdicts_folder
+from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store, clear_memory
 
 ROW = Row(
@@ -95,6 +97,42 @@ def test_what_holds_no_verdicts_is_named_and_hides_nothing(store: Store, audit: 
     store.write(key, data)
     for _ in range(2):
         assert list(desk.holding()) == [judged(ROW)]
-        assert desk.unreadable == (key,)
+        (problem,) = desk.problems()
+        assert f"{store.url_of(key)} cannot be read as verdicts: " in str(problem)
+    # Mended.
+    other = verdict_on(replace(ROW, example_id="b"), audit, Decision.FINE, None, "ann")
+    store.write(key, dump_json({"verdicts": [other.to_record()]}))
+    assert desk.problems() == []
+    assert len(desk.holding()) == 2
     store.remove(key)
     assert list(desk.holding()) == [judged(ROW)]
+
+
+@pytest.mark.parametrize("decision", [Decision.FINE, None])
+def test_a_clock_that_runs_ahead_decides_nothing_for_good(
+    store: Store, audit: AuditRecord, decision: Decision | None
+) -> None:
+    verdict = verdict_on(ROW, audit, decision, None, "bob")
+    append_verdicts(store, "pets", [replace(verdict, decided_at="2030-01-01T00:00:00.000000+00:00")])
+    desk = Decisions(store, "pets", read_only=False)
+    said = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    desk.add(said)
+    assert desk.holding()[judged(ROW)].verdict == Decision.WRONG
+    desk.add(undoing(said, verdict))
+    assert newest(read_verdicts(store, "pets")) == desk.holding()
+    assert [one.verdict for one in desk.holding().values()] == ([] if decision is None else [decision])
+
+
+def test_a_dashboard_begins_with_what_is_compacted(
+    store: Store, audit: AuditRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts, "LOOSE_BATCHES", 2)
+    said = [verdict_on(replace(ROW, example_id=name), audit, Decision.FINE, None, "ann") for name in "abcd"]
+    for one in said[:3]:
+        append_verdicts(store, "pets", [one])
+    read_and_compact_verdicts(store, "pets")
+    desk = Decisions(store, "pets", read_only=False)
+    assert list(desk.holding().values()) == said[:3]
+    append_verdicts(store, "pets", said[3:])
+    assert list(desk.holding().values()) == said
+    assert desk.problems() == []

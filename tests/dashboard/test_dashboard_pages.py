@@ -69,6 +69,20 @@ def test_an_output_whose_audits_went_away(store: Store, run: Callable[[], AppTes
     assert "There is no audit below" in run().error[0].value
 
 
+def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[[], AppTest]) -> None:
+    publish_small(store, rows=20)
+    app = run()
+    app.session_state["page"] = "review"
+    assert [*app.run().warning, *app.exception] == []
+    for number in range(5):
+        store.write(f"dataset=pets/_verdicts/{number}.json", b"{}")
+    st.cache_resource.clear()
+    app.session_state["page"] = "review"
+    warnings = [str(one.value) for one in app.run().warning]
+    assert len(warnings) == 3
+    assert "verdicts is missing" in warnings[0]
+
+
 def test_a_dataset_without_an_audit(store: Store, run: Callable[[], AppTest]) -> None:
     store.write("dataset=pets/_verdicts/a.json", b"{}")
     assert not store.exists(latest_key("pets"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,7 +72,7 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
     assert "reviewer 'ann': 48" in err
     code, out, _ = run("export", DATASET, "--what", "corrected", "--output", "corrected.csv", "--json")
     assert json.loads(out)["what"] == "corrected"
-    assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ["example_id,label", "i000,ant"]
+    assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ['"example_id","label"', '"i000","ant"']
 
 
 def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -82,7 +85,7 @@ def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore
             _fill(tmp_path / "sample.csv")
         code, _, err = run(*(word.replace("audits/dataset=fruit", DATASET) for word in words))
         assert code == 0, err
-    assert (tmp_path / "corrected.csv").read_text().startswith("example_id,label")
+    assert (tmp_path / "corrected.csv").read_text().startswith('"example_id","label"')
 
 
 def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # type: ignore[no-untyped-def]
@@ -122,6 +125,62 @@ def test_a_file_that_cannot_be_written_leaves_no_sample(run, tmp_path: Path) -> 
     code, _, err = run("sample", DATASET, "--output", "sample.txt")
     assert (code, "sample.txt cannot be a file of this kind here. Give a name that ends in .csv" in err) == (2, True)
     assert not list(tmp_path.glob("out/dataset=insects/_samples/*"))
+
+
+def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # type: ignore[no-untyped-def]
+    Path("ann.csv").write_text("example_id,verdict\ni000,fine\ni001,fine\n")
+    Path("bob.csv").write_text("example_id,verdict\ni000,ambiguous\n")
+    for name in ("ann", "bob"):
+        assert run("import", DATASET, f"{name}.csv", "--reviewer", name)[0] == 0
+    code, out, err = run("import", DATASET, "ann.csv", "--reviewer", "ann", "--json")
+    assert (code, json.loads(out)["stored"], json.loads(out)["overruled"]) == (0, 0, 1)
+    assert "1 of the others were left as somebody else decided since. To insist, decide" in err
+    _, out, _ = run("status", DATASET, "--json")
+    assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1}
+
+
+def test_what_is_no_text_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+    Path("one.csv").write_text("example_id,verdict\ni000,fine\n")
+    code, _, err = run("import", DATASET, "one.csv", "--reviewer", "\udcff")
+    assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is no text in UTF-8" in err) == (2, True)
+    Path("tasks.json").write_text('[{"example_id": "\\ud800", "verdict": "fine"}]')
+    code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann")
+    assert (code, "task 1: '\\ud800' is no scored row of this audit" in err) == (2, True)
+    Path("tasks.json").write_text('[{"example_id": "i000", "verdict": "wrong", "right_label": "a\\ud800"}]')
+    code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann", "--allow-new-classes")
+    assert (code, "task 1: 'i000': the right label 'a\\ud800' is no text in UTF-8" in err) == (2, True)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_is_replaced_by_a_whole_one_or_not_at_all(run, full_disk: None) -> None:  # type: ignore[no-untyped-def]
+    Path("corrected.csv").write_text("before")
+    command = ("export", DATASET, "--what", "verdicts", "--output", "corrected.csv", "--format", "parquet")
+    code, _, err = run(*command, "--overwrite")
+    assert (code, "corrected.csv cannot be written: File too large" in err) == (2, True)
+    assert Path("corrected.csv").read_text() == "before"
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+def test_links_and_devices_stay_what_they_are(run) -> None:  # type: ignore[no-untyped-def]
+    Path("folder").mkdir()
+    Path("link.csv").symlink_to("folder/file.csv")
+    assert run("export", DATASET, "--output", "link.csv")[0] == 0
+    assert Path("link.csv").is_symlink()
+    assert "i000" in Path("folder/file.csv").read_text()
+    os.mkfifo("pipe.csv")
+    reader = os.open("pipe.csv", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("export", DATASET, "--output", "pipe.csv", "--overwrite")[0] == 0
+    assert b"i000" in os.read(reader, 10_000)
+    os.close(reader)
+    assert Path("pipe.csv").is_fifo()
 
 
 def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from labelaudit.errors import ReviewError
-from labelaudit.review.judging import AuditedRow, Judgement, disagreements, verdicts_of, without_repetitions
-from labelaudit.review.verdicts import Judged, Verdict
+from labelaudit.review.judging import AuditedRow, Compared, Judgement, compared, disagreements, verdicts_of
+from labelaudit.review.verdicts import Judged, Verdict, newest
 from labelaudit.schemas import Decision
 from reviewed import make_verdict
 
@@ -61,6 +62,8 @@ def test_content_is_compared_where_it_is_known() -> None:
         (Judgement("i1", Decision.WRONG, "bee"), "'bee' is its given label; is it fine?"),
         (Judgement("i1", Decision.WRONG, "Fly"), "'Fly' is no class of this audit, did you mean 'fly'?"),
         (Judgement("i1", Decision.WRONG, "zebra"), "'zebra' is no class of this audit"),
+        (Judgement("i1", Decision.WRONG, "a\ud800"), "'i1': the right label 'a\\ud800' is no text in UTF-8"),
+        (Judgement("i\ud800", Decision.FINE), "'i\\ud800' is no scored row of this audit"),
         (Judgement("i1", None, problem="6 cells under 4 columns"), "6 cells under 4 columns"),
     ],
 )
@@ -86,26 +89,53 @@ def test_every_bad_line_is_named() -> None:
         verdicts(*bad[:1] * 150)
 
 
+def at(day: int) -> str:
+    return f"2026-01-{day:02d}T00:00:00.000000+00:00"
+
+
 def test_what_is_said_already_is_not_said_again() -> None:
-    mine = make_verdict("i1", Decision.WRONG, decided_at="2026-01-01")
-    again = make_verdict("i1", Decision.WRONG, decided_at="2026-01-02")
-    assert without_repetitions([again], []) == [again]
-    assert without_repetitions([again], [mine]) == []
-    # Another right label, another reviewer, or somebody else's verdict in between: all of it is new.
+    mine = make_verdict("i1", Decision.WRONG, decided_at=at(1))
+    again = make_verdict("i1", Decision.WRONG, decided_at=at(3))
+    assert compared([again], []) == Compared([again], 0)
+    assert compared([again], [mine]) == Compared([], 0)
+    # Another right label, another reviewer, another given label, a verdict that was taken back: all of it is new.
     for stored in (
-        make_verdict("i1", Decision.WRONG, right_label="fly"),
-        make_verdict("i1", Decision.WRONG, reviewer="bob"),
-        make_verdict("i1", Decision.WRONG, given_label="fly"),
+        [make_verdict("i1", Decision.WRONG, right_label="fly")],
+        [make_verdict("i1", Decision.WRONG, reviewer="bob")],
+        [make_verdict("i1", Decision.WRONG, given_label="fly")],
+        [make_verdict("i1", Decision.WRONG, decided_at=at(1)), make_verdict("i1", None, decided_at=at(2))],
     ):
-        assert without_repetitions([again], [stored]) == [again]
-    theirs = make_verdict("i1", Decision.FINE, reviewer="bob", decided_at="2026-01-01T12")
-    assert without_repetitions([again], [mine, theirs]) == [again]
+        assert compared([again], stored[::-1]) == Compared([again], 0)
+
+
+def test_what_others_decided_since_is_left_as_it_is() -> None:
+    mine = make_verdict("i1", Decision.WRONG, decided_at=at(1))
+    again = make_verdict("i1", Decision.WRONG, decided_at=at(3))
+    for theirs in (Decision.FINE, None):
+        assert compared([again], [mine, make_verdict("i1", theirs, reviewer="bob", decided_at=at(2))]) == Compared(
+            [], 1
+        )
+    agreeing = make_verdict("i1", Decision.WRONG, reviewer="bob", decided_at=at(2))
+    assert compared([again], [mine, agreeing]) == Compared([], 0)
+    # Who thought better of it in between says something new.
+    other = make_verdict("i1", Decision.FINE, decided_at=at(2))
+    assert compared([again], [mine, other]) == Compared([again], 0)
 
 
 def test_taking_back_what_nobody_said_is_nothing() -> None:
-    back = make_verdict("i1", None, decided_at="2026-02-01")
-    assert without_repetitions([back], []) == []
-    assert without_repetitions([back], [make_verdict("i1", reviewer="bob")]) == [back]
+    back = make_verdict("i1", None, decided_at=at(3))
+    assert compared([back], []) == Compared([], 0)
+    assert compared([back], [make_verdict("i1", reviewer="bob")]) == Compared([back], 0)
+    assert compared([back], [make_verdict("i1"), make_verdict("i1", None, decided_at=at(2))]) == Compared([], 0)
+
+
+@pytest.mark.parametrize("theirs", [Decision.FINE, None])
+def test_a_verdict_is_later_than_what_it_replaces(theirs: Decision | None) -> None:
+    ahead = make_verdict("i1", theirs, reviewer="bob", decided_at="2030-01-01T00:00:00.000000+00:00")
+    said = make_verdict("i1", Decision.WRONG, decided_at=at(1))
+    (new,) = compared([said], [ahead]).new
+    assert new == replace(said, decided_at="2030-01-01T00:00:00.000001+00:00")
+    assert list(newest([ahead, new]).values()) == [new]
 
 
 def test_reviewers_disagree_by_their_newest_verdicts() -> None:

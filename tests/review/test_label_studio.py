@@ -122,13 +122,20 @@ def test_odd_values_are_no_crash() -> None:
         {"data": None, "annotations": [{"result": [choice("verdict", "fine"), 7]}, "x"]},
         {"example_id": 7, "verdict": "fine", "given_label": 3, "content_digest": []},
         {"annotations": 3},
+        {"annotations": [{"result": [{**choice("verdict", "fine"), "from_name": ["verdict"]}]}]},
+        {"annotations": [{"result": [{**choice("verdict", "fine"), "value": {"choices": [["fine"], "wrong"]}}]}]},
     )
     assert found == [Judgement("", Decision.FINE, None, "task 1"), Judgement("", Decision.FINE, None, "task 2")]
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"{", "x.json is not JSON"), (b"{}", "x.json is no list of tasks"), (b"[1]", "x.json is no list of tasks")],
+    [
+        (b"[" * 100_000, "x.json is not JSON (maximum recursion depth"),
+        (b"{", "x.json is not JSON"),
+        (b"{}", "x.json is no list of tasks"),
+        (b"[1]", "x.json is no list of tasks"),
+    ],
 )
 def test_a_file_that_is_no_export(data: bytes, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -119,7 +120,28 @@ def test_a_record_gives_the_same_sample() -> None:
     assert Sample.from_record(json.loads(json.dumps(sample.to_record()))) == sample
 
 
-@pytest.mark.parametrize("change", [{"strata": [{}]}, {"strata": None}, {"strata": [{"name": "x", "rows": "many"}]}])
-def test_a_stored_record_that_is_no_sample(change: dict[str, object]) -> None:
-    with pytest.raises(ReviewError, match="A stored sample cannot be read"):
-        Sample.from_record({**make_sample(1, 1).to_record(), **change})
+STRATUM = {"name": "flagged", "rows": 2, "sampled": [["i1", None, "bee"]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"created_at": 1}, "created_at is a int, not str"),
+        ({"version": "\ud800"}, "version is '\\ud800', which is no text in UTF-8"),
+        ({"seed": 1.5}, "seed is a float, not int"),
+        ({"strata": None}, "strata is a NoneType, not list"),
+        ({"strata": [{}]}, "name is missing"),
+        ({"strata": [[]]}, "a list stands where an object belongs"),
+        ({"strata": [{**STRATUM, "rows": "many"}]}, "rows is a str, not int"),
+        ({"strata": [{**STRATUM, "rows": 0}]}, "1 rows are drawn of 0, where each can be drawn once"),
+        ({"strata": [{**STRATUM, "sampled": STRATUM["sampled"] * 2}]}, "2 rows are drawn of 2, where each"),
+        ({"strata": [{**STRATUM, "sampled": [["i1", "bee"]]}]}, "is not made of example_id, content_digest, given"),
+        ({"strata": [{**STRATUM, "sampled": ["iab"]}]}, "is not made of example_id, content_digest, given_label"),
+        ({"strata": [{**STRATUM, "sampled": [["i1", None, 7]]}]}, "given_label is a int, not str"),
+    ],
+)
+def test_a_stored_record_that_is_no_sample(change: dict[str, object], message: str) -> None:
+    record = {**json.loads(json.dumps(make_sample(1, 1).to_record())), "strata": [STRATUM]}
+    assert Sample.from_record(record).strata[0].sampled == (Judged("i1", None, "bee"),)
+    with pytest.raises(ReviewError, match=re.escape(message)):
+        Sample.from_record({**record, **change})

@@ -25,12 +25,25 @@ HEADER = "example_id,given_label,verdict,right_label\n"
 @example("''")
 @example("-x")
 @example("\ufeffbom")
+@example("a;=cmd|' /C calc'!A0;b")
+@example("'\t;'=")
 def test_every_text_comes_back_and_none_is_a_formula(text: str) -> None:
     assert unguarded(guarded(text)) == text
     cell = guarded(text)
     assert not cell.startswith(("=", "@", "\t", "\r", "\n"))
     if cell.startswith(("+", "-")):
         float(cell.replace(",", "."))
+
+
+@given(st.lists(TEXT | st.text("=+-@;\t\n\r', \"a\uff1d"), min_size=1, max_size=4))
+@example(["i1", "a;=cmd|' /C calc'!A0;b"])
+@example(["i1", "a\n=1", 'say ";=1'])
+def test_no_cell_is_a_formula_where_others_separate(texts: list[str]) -> None:
+    data = csv_bytes(["name"] * len(texts), [texts]).decode()
+    line = data.partition("\r\n")[2]
+    # Quotes mean nothing but at the beginning of a cell, so that any of them may be one.
+    for cell in re.split("[;\t\r\n]", line):
+        assert not cell.startswith(("=", "+", "-", "@", "\uff1d"))
 
 
 @pytest.mark.parametrize("text", ["-1", "+2.5", "-1e-5", "-0,5", "plain", "", "a=b"])
@@ -55,6 +68,15 @@ def test_what_a_filled_file_says() -> None:
     ]
 
 
+def test_what_spreadsheets_add_is_ignored() -> None:
+    text = "example_id,,verdict,right_label,,\ni1,a note,fine,,,\ni2,,wrong,ant,,,,\ni3,,fine\n"
+    assert [one[:3] for one in read_judgements(text.encode(), "f.csv")] == [
+        ("i1", Decision.FINE, None),
+        ("i2", Decision.WRONG, "ant"),
+        ("i3", Decision.FINE, None),
+    ]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_other_delimiters_and_columns(delimiter: str) -> None:
     sink = io.StringIO()
@@ -72,7 +94,7 @@ def test_lines_are_counted_as_an_editor_counts_them() -> None:
     [
         ("i1,bee,perhaps,", "'i1': 'perhaps' is no verdict; write wrong, fine, ambiguous"),
         ("i1,bee,,ant", "'i1': there is a right label, but no verdict"),
-        ("i1,bee,fine,,,", "6 cells under 4 columns"),
+        ("i1,bee,fine,,,x", "6 cells under 4 columns"),
     ],
 )
 def test_bad_lines_keep_their_place(line: str, problem: str) -> None:

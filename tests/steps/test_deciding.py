@@ -82,8 +82,10 @@ def test_a_value_of_the_config_is_not_named_twice() -> None:
     # With another labelaudit other rules may stand behind `auto`.
     assert words(versions__labelaudit="2", recipe__epochs=9) == [
         "versions.labelaudit 1 → 2 (package)",
-        "recipe.epochs 12 → 9 (config)",
+        "recipe.epochs 12 → 9 (package)",
     ]
+    assert words(code="a" * 64, recipe__epochs=9)[1] == "recipe.epochs 12 → 9 (code)"
+    assert words(versions__torch="3", config__training__seed=1, recipe__epochs=9)[2] == "recipe.epochs 12 → 9 (config)"
 
 
 def test_of_probabilities_what_trains_is_left_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +13,13 @@ import pytest
 
 from labelaudit.errors import ConfigError, ReviewError
 from labelaudit.review.judging import Judgement
+from labelaudit.review.verdicts import newest
 from labelaudit.schemas import CLASSES, Decision
 from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
 from labelaudit.steps.samples import read_samples
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
+from labelaudit.storage.manifest import dump_json
 from reviewed import (
     GIVEN,
     IDS,
@@ -43,7 +46,7 @@ def _summary(folder: Path, output: Path, **changes: object) -> tuple[Path, dict[
 
 
 def test_verdicts_are_on_what_the_audit_looked_at(audit: PublishedAudit) -> None:
-    assert judge(audit, [truly("i000"), truly("i001")], reviewer=" ann ") == 2
+    assert len(judge(audit, [truly("i000"), truly("i001")], reviewer=" ann ").new) == 2
     wrong, fine = read_verdicts(audit.store, "insects")
     assert (wrong.example_id, wrong.given_label, wrong.right_label, wrong.was_flagged) == ("i000", "bee", "ant", True)
     assert (fine.example_id, fine.verdict, fine.was_flagged) == ("i001", "fine", False)
@@ -52,8 +55,8 @@ def test_verdicts_are_on_what_the_audit_looked_at(audit: PublishedAudit) -> None
 
 def test_the_same_again_stores_nothing(audit: PublishedAudit) -> None:
     judgements = [truly(name) for name in IDS[:10]]
-    assert judge(audit, judgements, reviewer="ann") == 10
-    assert judge(audit, judgements, reviewer="ann") == 0
+    assert len(judge(audit, judgements, reviewer="ann").new) == 10
+    assert len(judge(audit, judgements, reviewer="ann").new) == 0
     assert len(list(Path(audit.store.url).glob("dataset=insects/_verdicts/*"))) == 1
 
 
@@ -69,7 +72,7 @@ def test_a_right_label_of_no_class_must_be_allowed(audit: PublishedAudit) -> Non
     wasp = [Judgement("i000", Decision.WRONG, "wasp")]
     with pytest.raises(ReviewError, match="'wasp' is no class"):
         judge(audit, wasp, reviewer="ann")
-    assert judge(audit, wasp, reviewer="ann", allow_new_classes=True) == 1
+    assert len(judge(audit, wasp, reviewer="ann", allow_new_classes=True).new) == 1
 
 
 def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None:
@@ -122,7 +125,7 @@ def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit)
 def test_who_agrees_changes_no_audit(tmp_path: Path, audit: PublishedAudit) -> None:
     judge(audit, [truly("i000")], reviewer="ann")
     first, _ = _summary(tmp_path, tmp_path / "out")
-    assert judge(audit_to_review(str(first)), [truly("i000")], reviewer="bob") == 1
+    assert len(judge(audit_to_review(str(first)), [truly("i000")], reviewer="bob").new) == 1
     assert _summary(tmp_path, tmp_path / "out")[0] == first
 
 
@@ -250,12 +253,70 @@ def test_an_audit_apart_from_its_dataset(tmp_path: Path, audit: PublishedAudit) 
         audit_to_review(str(apart))
 
 
-def test_a_broken_verdict_is_named(tmp_path: Path, audit: PublishedAudit) -> None:
-    audit.store.write(
-        "dataset=insects/_verdicts/broken.json", json.dumps({"verdicts": [{"example_id": "i0"}]}).encode()
-    )
-    with pytest.raises(ReviewError, match="A stored verdict cannot be read"):
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"verdicts": None}, "verdicts is a NoneType, not list"),
+        ({"verdicts": [{"example_id": "i0"}]}, "content_digest is missing"),
+        ({"verdicts": [{**make_verdict().to_record(), "decided_at": 5}]}, "decided_at is a int, not str"),
+        ({"verdicts": [{**make_verdict().to_record(), "right_label": ["x"]}]}, "right_label is a list"),
+        ({"verdicts": [{**make_verdict().to_record(), "right_label": "x"}]}, "is fine with right_label 'x'"),
+        ([{}], "a list stands where an object belongs"),
+        ({}, "verdicts is missing"),
+        ("[" * 100_000, "maximum recursion depth"),
+        ("nothing", "Expecting value"),
+    ],
+)
+def test_a_broken_verdict_is_named(tmp_path: Path, audit: PublishedAudit, data: object, problem: str) -> None:
+    key = "dataset=insects/_verdicts/broken.json"
+    audit.store.write(key, (data if isinstance(data, str) else json.dumps(data)).encode())
+    message = re.escape(f"{audit.store.url_of(key)} cannot be read as verdicts: ") + ".*" + re.escape(problem)
+    with pytest.raises(ReviewError, match=message + r".*(?<!\.)\. Mend it, or move it elsewhere and decide again"):
         audit_insects(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"created_at": 1}, "created_at is a int"), ({"strata": [{}]}, "name is missing"), (None, "a list stands where")],
+)
+def test_a_broken_sample_is_named(
+    tmp_path: Path, audit: PublishedAudit, change: dict[str, object] | None, problem: str
+) -> None:
+    sample = draw_sample(audit, flagged=2, unflagged=2, seed=0)
+    key = "dataset=insects/_samples/broken.json"
+    audit.store.write(key, dump_json([{}] if change is None else {**sample.to_record(), **change}))
+    message = re.escape(f"{audit.store.url_of(key)} cannot be read as a sample: ") + ".*" + re.escape(problem)
+    with pytest.raises(ReviewError, match=message + r".*Remove it; the same audit and seed give the same sample again"):
+        audit_insects(tmp_path, tmp_path / "out")
+
+
+def test_the_same_again_leaves_what_others_decided_since(audit: PublishedAudit) -> None:
+    file = [truly(name) for name in IDS[:10]]
+    judge(audit, file, reviewer="ann")
+    judge(audit, [Judgement("i000", Decision.AMBIGUOUS), truly("i001")], reviewer="bob")
+    stood = newest(read_verdicts(audit.store, "insects"))
+    found = judge(audit, file, reviewer="ann")
+    assert (found.new, found.overruled) == ([], 1)
+    assert newest(read_verdicts(audit.store, "insects")) == stood
+
+
+def test_a_clock_that_runs_ahead_decides_nothing_for_good(audit: PublishedAudit) -> None:
+    judge(audit, [truly("i000")], reviewer="bob")
+    (verdict,) = read_verdicts(audit.store, "insects")
+    ahead = replace(verdict, decided_at="2030-01-01T00:00:00.000000+00:00")
+    append_verdicts(audit.store, "insects", [ahead])
+    (new,) = judge(audit, [Judgement("i000", Decision.FINE)], reviewer="ann").new
+    assert newest(read_verdicts(audit.store, "insects"))[ahead.judged] == new
+
+
+def test_half_characters_are_named(audit: PublishedAudit) -> None:
+    with pytest.raises(ReviewError, match=re.escape("'\\ud800' is no scored row of this audit")):
+        judge(audit, [Judgement("\ud800", Decision.FINE)], reviewer="ann")
+    with pytest.raises(ReviewError, match=re.escape("'i000': the right label '\\ud800' is no text in UTF-8")):
+        judge(audit, [Judgement("i000", Decision.WRONG, "\ud800")], reviewer="ann", allow_new_classes=True)
+    with pytest.raises(ReviewError, match=re.escape("The reviewer '\\udcff' of the verdict on 'i000' is no text")):
+        judge(audit, [truly("i000")], reviewer="\udcff")
+    assert read_verdicts(audit.store, "insects") == []
 
 
 def test_stored_verdicts_come_back(audit: PublishedAudit) -> None:

@@ -67,7 +67,7 @@ def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
     ]
     assert sorted(row["example_id"] for row in rows) == WRONG
     assert read_filled(data, "issues.csv") == []
-    assert judge(audit, read_filled(filled(data), "issues.csv"), reviewer="ann") == 8
+    assert len(judge(audit, read_filled(filled(data), "issues.csv"), reviewer="ann").new) == 8
     assert rows_of(export(audit, What.ISSUES, "issues.csv")) == []
     corrected = rows_of(export(audit, What.CORRECTED, "c.csv"))
     assert corrected == [{"example_id": name, "label": right_label(name)} for name in WRONG]
@@ -102,7 +102,7 @@ def test_verdicts_of_the_whole_dataset(audit: PublishedAudit) -> None:
     assert rows[2]["reviewer"] == "'=ann"
     table = pq.read_table(io.BytesIO(export(audit, What.VERDICTS, "v.parquet")))
     assert table["reviewer"].to_pylist() == ["ann", "=ann", "=ann"]
-    assert export(audit, What.CORRECTED, "c.csv") == b"example_id,label\r\ni015,ant\r\n"
+    assert export(audit, What.CORRECTED, "c.csv") == b'"example_id","label"\r\n"i015","ant"\r\n'
     assert pq.read_table(io.BytesIO(export(audit, What.CORRECTED, "c.parquet"))).to_pylist() == [
         {"example_id": "i015", "label": "ant"}
     ]
@@ -137,7 +137,7 @@ def test_label_studio_out_and_in(audit: PublishedAudit) -> None:
     # As Label Studio exports a project in which every suggestion was accepted.
     for task in tasks:
         task["annotations"] = [{"result": task["predictions"][0]["result"]}]
-    assert judge(audit, read_filled(json.dumps(tasks).encode(), "export.json"), reviewer="ann") == 8
+    assert len(judge(audit, read_filled(json.dumps(tasks).encode(), "export.json"), reviewer="ann").new) == 8
     assert status(audit)["known_wrong"] == 8
     interface = ElementTree.fromstring(export(audit, What.INTERFACE, "interface.xml"))
     assert [one.attrib["name"] for one in interface.iter("Image")] == ["example"]
@@ -200,7 +200,7 @@ def test_verdicts_are_on_the_content_that_was_looked_at(audit: PublishedAudit, n
             ReviewError, match=r"'i\d+' has other content in this audit than in the one that was judged"
         ):
             judge(other, read_filled(data, name), reviewer="ann")
-    assert judge(looked_at, read_filled(data, name), reviewer="ann") == 8
+    assert len(judge(looked_at, read_filled(data, name), reviewer="ann").new) == 8
     assert rows_of(export(looked_at, What.ISSUES, "issues.csv")) == []
     assert len(rows_of(export(changed, What.ISSUES, "issues.csv"))) == 8
 

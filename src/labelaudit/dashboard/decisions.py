@@ -5,19 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 
 from labelaudit.dashboard.queries import Row
-from labelaudit.errors import ReviewError, StorageError, StorageUnavailableError
-from labelaudit.review.verdicts import Judged, Verdict, newest
+from labelaudit.errors import ReviewError, StorageError
+from labelaudit.review.verdicts import Judged, Verdict, last_words, now, standing
 from labelaudit.schemas import Decision
 from labelaudit.steps.history import AuditRecord
-from labelaudit.steps.verdicts import READERS, append_verdicts
-from labelaudit.storage.layout import verdicts_folder
-from labelaudit.storage.manifest import read_json
+from labelaudit.steps.verdicts import Batch, append_verdicts, read_batches
 from labelaudit.storage.store import Store
 
 # Decisions of others are seen after so long; one's own at once.
@@ -31,27 +26,38 @@ class Decisions:
         self._store = store
         self._dataset = dataset
         self._read_only = read_only
-        self._batches: dict[str, list[Verdict]] = {}
+        self._batches: dict[str, Batch] = {}
+        self._last: dict[Judged, Verdict] = {}
         self._holding: dict[Judged, Verdict] = {}
         self._looked = float("-inf")
         self._lock = threading.Lock()
-        self.unreadable: tuple[str, ...] = ()  # keys of objects that hold no verdicts
 
     def holding(self) -> dict[Judged, Verdict]:
         """The newest verdict on each content and label."""
         with self._lock:
-            if time.monotonic() - self._looked > FRESH_SECONDS:
-                self._read_new()
+            self._look()
             return self._holding
 
+    def problems(self) -> list[ReviewError]:
+        """Of each object that cannot be read, why: what it decides is missing here."""
+        with self._lock:
+            self._look()
+            return [batch for batch in self._batches.values() if isinstance(batch, ReviewError)]
+
     def add(self, verdict: Verdict) -> None:
-        """Store one more. Raises `ReviewError` in read-only mode, `StorageError` where it was not stored."""
+        """Store one more, decided after what is known of its row.
+
+        Raises `ReviewError` in read-only mode, `StorageError` where it was not stored.
+        """
         if self._read_only:
             raise ReviewError(
                 f"The decision on {verdict.example_id!r} was not stored: this dashboard is read-only. "
                 "Start it without --read-only to decide."
             )
         try:
+            with self._lock:
+                self._look()
+                verdict = verdict.after(self._last.get(verdict.judged))
             key = append_verdicts(self._store, self._dataset, [verdict])
         except OSError as error:
             raise StorageError(
@@ -61,22 +67,16 @@ class Decisions:
             self._batches[key] = [verdict]
             self._settle()
 
-    def _read_new(self) -> None:
-        keys = [file.path for file in self._store.find(verdicts_folder(self._dataset)) if file.path.endswith(".json")]
-        unread = [key for key in keys if key not in self._batches]
-        with ThreadPoolExecutor(READERS) as pool:
-            batches = list(pool.map(partial(_read, self._store), unread))
-        self._batches.update(zip(unread, (batch or [] for batch in batches), strict=True))
-        broken = [key for key, batch in zip(unread, batches, strict=True) if batch is None]
-        self.unreadable = (*self.unreadable, *broken)
-        # Also those that somebody removed.
-        for gone in self._batches.keys() - set(keys):
-            del self._batches[gone]
-        self._settle()
-        self._looked = time.monotonic()
+    def _look(self) -> None:
+        if time.monotonic() - self._looked > FRESH_SECONDS:
+            self._batches = read_batches(self._store, self._dataset, self._batches).by_key
+            self._settle()
+            self._looked = time.monotonic()
 
     def _settle(self) -> None:
-        self._holding = newest(verdict for batch in self._batches.values() for verdict in batch)
+        batches = [batch for batch in self._batches.values() if not isinstance(batch, ReviewError)]
+        self._last = last_words(verdict for batch in batches for verdict in batch)
+        self._holding = standing(self._last)
 
 
 def judged(row: Row) -> Judged:
@@ -111,21 +111,7 @@ def undoing(verdict: Verdict, before: Verdict | None) -> Verdict:
     )
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
 def as_columns(holding: dict[Judged, Verdict]) -> tuple[Sequence[str | None], ...]:
     """ids, digests, labels and decisions of verdicts, as queries take them."""
     ids, digests, labels = zip(*holding, strict=True) if holding else ((), (), ())
     return list(ids), list(digests), list(labels), [str(verdict.verdict) for verdict in holding.values()]
-
-
-def _read(store: Store, key: str) -> list[Verdict] | None:
-    """The verdicts of one object; None where it holds something else."""
-    try:
-        return [Verdict.from_record(record) for record in read_json(store, key).get("verdicts", ())]
-    except StorageUnavailableError:
-        raise
-    except (StorageError, ReviewError, TypeError, AttributeError):
-        return None

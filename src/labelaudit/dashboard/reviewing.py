@@ -15,6 +15,8 @@ from labelaudit.dashboard.sidebar import Chosen, chosen
 from labelaudit.schemas import Decision, Status
 
 PAGE = 30
+# Objects of decisions that cannot be read, of which the page tells.
+PROBLEMS = 3
 
 
 def show() -> None:
@@ -32,6 +34,14 @@ def show() -> None:
     if "example" in st.query_params:
         del st.query_params["example"]
     _show_gallery(now, tables, filters)
+
+
+def _show_problems(dataset: str) -> None:
+    """Decisions that cannot be read are no reason to hide the others, but nobody may think that all are there."""
+    if not session.library().knows_decisions:
+        return
+    for problem in session.decisions(dataset).problems()[:PROBLEMS]:
+        st.warning(look.plain(str(problem), 1000))
 
 
 def _filters(now: Chosen, tables: AuditTables) -> Filters:
@@ -128,6 +138,7 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
         st.button("Back", disabled=number == 1, shortcut="Left", key="back", on_click=_turn, args=(number - 1,))
         st.text(f"{number:,} of {pages:,}")
         st.button("More", disabled=number == pages, shortcut="Right", key="more", on_click=_turn, args=(number + 1,))
+    _show_problems(now.dataset)
     if message := st.session_state.pop("message", None):
         st.success(message)
     if page:

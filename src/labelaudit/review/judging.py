@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from labelaudit.errors import ReviewError
-from labelaudit.review.verdicts import Judged, Verdict, newest
+from labelaudit.review.records import is_text
+from labelaudit.review.verdicts import Judged, Verdict, last_words, newest
 from labelaudit.schemas import Decision
 
 # Bad lines that one message names.
@@ -72,20 +73,26 @@ def verdicts_of(
     ]
 
 
-def without_repetitions(verdicts: Iterable[Verdict], stored: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts that say something new: other than what holds, or than what their reviewer said last."""
-    standing = newest(stored)
+class Compared(NamedTuple):
+    """Verdicts beside what is stored."""
+
+    new: list[Verdict]  # that say something else than their reviewer said last, each later than what it replaces
+    overruled: int  # how many say the same again, where somebody else decided otherwise since
+
+
+def compared(verdicts: Iterable[Verdict], stored: Sequence[Verdict]) -> Compared:
+    """What of the verdicts is new. To take back what does not stand is nothing new, whoever said it."""
+    last = last_words(stored)
     by_reviewer = newest_of_reviewers(stored)
-    return [
-        verdict
-        for verdict in verdicts
-        if not (
-            _says(standing.get(verdict.judged)) == _says(verdict)
-            and (
-                verdict.verdict is None or _says(by_reviewer.get((verdict.judged, verdict.reviewer))) == _says(verdict)
-            )
-        )
-    ]
+    new, overruled = [], 0
+    for verdict in verdicts:
+        stands = last.get(verdict.judged)
+        said = stands if verdict.verdict is None else by_reviewer.get((verdict.judged, verdict.reviewer))
+        if _says(said) != _says(verdict):
+            new.append(verdict.after(stands))
+        elif _says(stands) != _says(verdict):
+            overruled += 1
+    return Compared(new, overruled)
 
 
 def newest_of_reviewers(verdicts: Iterable[Verdict]) -> dict[tuple[Judged, str], Verdict]:
@@ -149,6 +156,8 @@ def _problem_of_right_label(judgement: Judgement, given: str, class_names: Colle
         return f"{judgement.example_id!r} is judged wrong without a right label"
     if label == given:
         return f"{judgement.example_id!r} is judged wrong, but {label!r} is its given label; is it fine?"
+    if not is_text(label):
+        return f"{judgement.example_id!r}: the right label {label!r} is no text in UTF-8"
     if label not in class_names:
         close = difflib.get_close_matches(label, class_names, 1)
         hint = f", did you mean {close[0]!r}?" if close else ""

@@ -70,7 +70,7 @@ def read_annotations(data: bytes, name: str) -> list[Judgement]:
     """
     try:
         tasks = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReviewError(f"{name} is not JSON ({error}). Export the project from Label Studio as JSON.") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise ReviewError(f"{name} is no list of tasks. Export the project from Label Studio as JSON or JSON-MIN.")
@@ -114,7 +114,11 @@ def _annotations(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], s
     for annotation in _dicts(task["annotations"]):
         if annotation.get("was_cancelled"):
             continue
-        results = {result.get("from_name"): result.get("value") for result in _dicts(annotation.get("result"))}
+        results = {
+            result["from_name"]: result.get("value")
+            for result in _dicts(annotation.get("result"))
+            if isinstance(result.get("from_name"), str)
+        }
         data = task.get("data")
         yield (
             data if isinstance(data, dict) else {},
@@ -144,6 +148,6 @@ def _text(value: Any) -> str:
     """The one choice or text of a result, in the shapes of both formats."""
     if isinstance(value, dict):
         value = value.get("choices", value.get("text"))
-    if isinstance(value, list):
-        value = value[0] if len(value) == 1 else " and ".join(map(str, value))
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        value = " and ".join(value)
     return value if isinstance(value, str) else ""

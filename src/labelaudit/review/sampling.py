@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from labelaudit.errors import ReviewError
+from labelaudit.review.records import checked_fields
 from labelaudit.review.verdicts import Judged, Verdict
 
 FLAGGED = "flagged"
@@ -93,16 +94,24 @@ class Sample:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Sample:
+    def from_record(cls, record: Any) -> Sample:
         """The sample of `to_record`. Raises `ReviewError` where the record is none."""
-        try:
-            strata = tuple(
-                SampledStratum(one["name"], int(one["rows"]), tuple(Judged(*row) for row in one["sampled"]))
-                for one in record["strata"]
-            )
-            facts = {name: record[name] for name in ("created_at", "version", "audit_id", "fingerprint", "seed")}
-        except (KeyError, ValueError, TypeError) as error:
-            raise ReviewError(
-                f"A stored sample cannot be read ({error!r}). Remove the object that holds it."
-            ) from error
-        return cls(**facts, strata=strata)
+        values = checked_fields(record, {**get_type_hints(cls), "strata": list})
+        return cls(**{**values, "strata": tuple(map(_stratum, values["strata"]))})
+
+
+def _stratum(record: Any) -> SampledStratum:
+    values = checked_fields(record, {**get_type_hints(SampledStratum), "sampled": list})
+    sampled = tuple(map(_judged, values["sampled"]))
+    if len(set(sampled)) != len(sampled) or len(sampled) > values["rows"]:
+        raise ReviewError(f"{len(sampled)} rows are drawn of {values['rows']}, where each can be drawn once")
+    return SampledStratum(values["name"], values["rows"], sampled)
+
+
+def _judged(row: Any) -> Judged:
+    if not isinstance(row, list) or len(row) != len(Judged._fields):
+        raise ReviewError(f"a sampled row is not made of {', '.join(Judged._fields)}")
+    return Judged(**checked_fields(dict(zip(Judged._fields, row, strict=True)), _ROW))
+
+
+_ROW = get_type_hints(Judged)

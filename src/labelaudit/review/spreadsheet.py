@@ -1,7 +1,9 @@
 """CSV files that people fill in, in whatever program: written safely, read strictly.
 
 A cell whose text a spreadsheet would run as a formula gets an apostrophe before it, and so does one that begins
-with an apostrophe; reading takes one apostrophe away. So every text comes back exactly, and none is a formula.
+with an apostrophe; reading takes one apostrophe away. So every text comes back exactly, and none is a formula. The same
+is done behind semicolons, tabs and line breaks within a text: a spreadsheet that separates cells by them, and not by
+commas, begins a cell there, quotes or not.
 """
 
 from __future__ import annotations
@@ -15,28 +17,30 @@ from labelaudit.errors import ReviewError
 from labelaudit.review.judging import Judgement
 from labelaudit.review.words import as_judgement
 
-# What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection"), also in full width.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]+)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 MARK = "'"
+# Where a cell may begin.
+_BEGINNING = r"(?:\A|(?<=[;\t\r\n]))"
+# With what a formula begins for spreadsheets (OWASP, "CSV Injection"), also in full width; and the mark itself.
+_TO_MARK = re.compile(_BEGINNING + r"(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20'])")
+_MARKED = re.compile(_BEGINNING + MARK)
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]+)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 REQUIRED = ("example_id", "verdict")
 
 
 def guarded(text: str) -> str:
     """The text as a cell. Numbers, negative ones too, stay as they are."""
-    is_formula = text.startswith(_FORMULA) and _NUMBER.fullmatch(text) is None
-    return MARK + text if is_formula or text.startswith(MARK) else text
+    return text if _NUMBER.fullmatch(text) else _TO_MARK.sub(MARK, text)
 
 
 def unguarded(cell: str) -> str:
     """The text of a cell."""
-    return cell.removeprefix(MARK)
+    return _MARKED.sub("", cell)
 
 
 def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    """A CSV file with a header, UTF-8; None is an empty cell, all other values as text."""
+    """A CSV file with a header, UTF-8, all cells in quotes; None is an empty cell, all other values as text."""
     sink = io.StringIO(newline="")
-    writer = csv.writer(sink)
+    writer = csv.writer(sink, quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
     writer.writerows([["" if value is None else guarded(str(value)) for value in row] for row in rows])
     return sink.getvalue().encode()
@@ -46,7 +50,8 @@ def read_judgements(data: bytes, name: str) -> list[Judgement]:
     """What a filled file says, line by line; lines without a verdict are left out.
 
     Columns `example_id` and `verdict`, where needed `right_label`, and `given_label` and `content_digest`, which are
-    compared with the audit's; others are ignored. Commas, semicolons or tabs between the cells.
+    compared with the audit's; others are ignored, and so are empty cells beyond the last column, which spreadsheets
+    leave. Commas, semicolons or tabs between the cells.
     Raises `ReviewError` where it is no such file.
     """
     header, lines = _header(_decoded(data, name), name)
@@ -61,7 +66,7 @@ def read_judgements(data: bytes, name: str) -> list[Judgement]:
             values.get("given_label"),
             values.get("content_digest"),
         )
-        if len(cells) > len(header):
+        if any(cells[len(header) :]):
             problem = f"{len(cells)} cells under {len(header)} columns"
             judgement = Judgement(values["example_id"], None, place=f"line {number}", problem=problem)
         if judgement is not None:
@@ -86,7 +91,10 @@ def _header(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, list[s
         _, cells = next(lines, (0, []))
         first = first or [cell.strip() for cell in cells]
         header = [cell.strip() for cell in cells]
-        if all(header.count(column) == 1 for column in REQUIRED) and len(set(header)) == len(header):
+        while header and not header[-1]:
+            header.pop()
+        named = list(filter(None, header))
+        if all(column in named for column in REQUIRED) and len(set(named)) == len(named):
             return header, lines
     raise ReviewError(
         f"{name} has the columns {', '.join(map(repr, first[:10])) or 'of an empty file'}; a review needs "

@@ -47,8 +47,8 @@ def deciding(audit: Mapping[str, Any]) -> dict[str, Any]:
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[ChangedSetting]:
     """What differs between the deciding values of two audits, by setting.
 
-    Values of the recipe stand for an `auto` of the config: they are named where no key of the config explains them,
-    and follow from the data where nothing else changed.
+    Values of the recipe stand for an `auto` of the config: they are named where no key of the config explains them.
+    Their cause is the first of config, package and code that changed, and the data where none did.
     """
     if before["kind"] != now["kind"]:
         # Nearly everything else differs because of it.
@@ -60,7 +60,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     if before["code"] != now["code"]:
         changed.append(ChangedSetting("model code", _short(before["code"]), _short(now["code"]), "code"))
     named = {setting.setting.rpartition(".")[2] for setting in changed}
-    cause = "config" if changed else "data"
+    cause = changed[0].cause if changed else "data"
     recipe = _differences("recipe", before["recipe"], now["recipe"], cause)
     return changed + [setting for setting in recipe if setting.setting.rpartition(".")[2] not in named]
 

@@ -7,7 +7,7 @@ import json
 from labelaudit.review.known import Known
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.samples import read_samples
-from labelaudit.steps.verdicts import read_verdicts
+from labelaudit.steps.verdicts import read_and_compact_verdicts
 from labelaudit.storage.manifest import dump_json, read_checked, sha256_hex
 from labelaudit.storage.store import Store
 
@@ -19,7 +19,7 @@ def read_known(store: Store, dataset: str, fingerprint: str) -> Known:
 
     Raises `ReviewError` where a verdict or sample cannot be read.
     """
-    return Known.of(read_verdicts(store, dataset), read_samples(store, dataset), fingerprint)
+    return Known.of(read_and_compact_verdicts(store, dataset), read_samples(store, dataset), fingerprint)
 
 
 def known_sha256(known: Known) -> str | None:

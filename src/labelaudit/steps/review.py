@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,16 +12,18 @@ import pyarrow.compute as pc
 from labelaudit.errors import ReviewError
 from labelaudit.review.judging import (
     AuditedRow,
+    Compared,
     Judgement,
+    compared,
     disagreements,
     newest_of_reviewers,
     verdicts_of,
-    without_repetitions,
 )
 from labelaudit.review.known import Known
 from labelaudit.review.measures import progress
+from labelaudit.review.records import is_text
 from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
-from labelaudit.review.verdicts import Judged, Verdict, newest
+from labelaudit.review.verdicts import Judged, Verdict, newest, now
 from labelaudit.schemas import CLASSES, EXAMPLES, Decision, Status
 from labelaudit.steps.published import PublishedAudit, find_audit
 from labelaudit.steps.samples import read_samples, store_sample
@@ -49,10 +50,11 @@ def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> Pu
 
 def judge(
     audit: PublishedAudit, judgements: Sequence[Judgement], *, reviewer: str, allow_new_classes: bool = False
-) -> int:
-    """Store what a person decided on rows of an audit, all of it or nothing; returns how many were new.
+) -> Compared:
+    """Store what a person decided on rows of an audit, all of it or nothing; returns what of it was new.
 
-    What holds already, by the same reviewer, is not stored again. `allow_new_classes`: right labels need not be
+    What the same reviewer said last is not stored again, also where somebody else decided otherwise since. A verdict
+    is later than the one that it replaces, whatever the clock says. `allow_new_classes`: right labels need not be
     classes of the audit. Raises `ReviewError` that names every judgement that cannot stand.
     """
     if not reviewer.strip():
@@ -66,10 +68,10 @@ def judge(
         decided_at=now(),
         audit_id=audit.audit_id,
     )
-    new = without_repetitions(verdicts, read_verdicts(audit.store, audit.dataset))
-    if new:
-        append_verdicts(audit.store, audit.dataset, new)
-    return len(new)
+    found = compared(verdicts, read_verdicts(audit.store, audit.dataset))
+    if found.new:
+        append_verdicts(audit.store, audit.dataset, found.new)
+    return found
 
 
 def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
@@ -135,7 +137,8 @@ def scored_table(audit: PublishedAudit, *more: str) -> pa.Table:
 def audited_rows(audit: PublishedAudit, example_ids: Sequence[str]) -> dict[str, AuditedRow]:
     """What the audit knows of the rows with these ids; those that it does not have, or did not score, are left out."""
     table = scored_table(audit)
-    table = table.filter(pc.is_in(table["example_id"], pa.array(example_ids, pa.string())))
+    ids = pa.array(filter(is_text, example_ids), pa.string())
+    table = table.filter(pc.is_in(table["example_id"], ids))
     flags = table["was_flagged"].to_pylist()
     return {row.example_id: AuditedRow(row, flag) for row, flag in zip(judged_rows(table), flags, strict=True)}
 
@@ -143,11 +146,6 @@ def audited_rows(audit: PublishedAudit, example_ids: Sequence[str]) -> dict[str,
 def class_names(audit: PublishedAudit) -> list[str]:
     """Names of all classes of the audit, those set aside too, sorted."""
     return sorted(audit.table("classes.parquet", CLASSES, ["class_name"])["class_name"].to_pylist())
-
-
-def now() -> str:
-    """The time as verdicts and samples bear it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def judged_rows(table: pa.Table) -> list[Judged]:

@@ -145,18 +145,17 @@ def _issues_to_judge(audit: PublishedAudit) -> pa.Table:
 
 
 def _verdicts(audit: PublishedAudit) -> pa.Table:
-    holding = _holding(audit)
-    rows = [
-        {**verdict.to_record(), "holds": judged in holding}
-        for judged, verdict in newest(read_verdicts(audit.store, audit.dataset)).items()
-    ]
+    standing = newest(read_verdicts(audit.store, audit.dataset))
+    holding = _holding(audit, standing)
+    rows = [{**verdict.to_record(), "holds": judged in holding} for judged, verdict in standing.items()]
     return pa.Table.from_pylist(rows, schema=_VERDICTS).sort_by([(name, "ascending") for name in _VERDICT_ORDER])
 
 
 def _corrected(audit: PublishedAudit) -> pa.Table:
+    standing = newest(read_verdicts(audit.store, audit.dataset))
     rows = {
         judged.example_id: verdict.right_label
-        for judged, verdict in _holding(audit).items()
+        for judged, verdict in _holding(audit, standing).items()
         if verdict.verdict == Decision.WRONG
     }
     names = sorted(rows)
@@ -164,9 +163,8 @@ def _corrected(audit: PublishedAudit) -> pa.Table:
     return pa.table({"example_id": pa.array(names, pa.string()), "label": pa.array(labels, pa.string())})
 
 
-def _holding(audit: PublishedAudit) -> dict[Judged, Verdict]:
-    """Verdicts that stand and hold for a row of the audit."""
-    standing = newest(read_verdicts(audit.store, audit.dataset))
+def _holding(audit: PublishedAudit, standing: Mapping[Judged, Verdict]) -> dict[Judged, Verdict]:
+    """Of the verdicts that stand those that hold for a row of the audit."""
     table = audit.table("examples.parquet", EXAMPLES, ["example_id", "content_digest", "given_label"])
     ids = pa.array({judged.example_id for judged in standing}, pa.string())
     rows = judged_rows(table.filter(pc.is_in(table["example_id"], ids)))

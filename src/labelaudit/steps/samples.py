@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from labelaudit.errors import ReviewError
 from labelaudit.review.sampling import Sample
 from labelaudit.steps.verdicts import READERS
 from labelaudit.storage.layout import samples_folder
-from labelaudit.storage.manifest import dump_json, read_json
+from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store
 
 
@@ -24,4 +26,15 @@ def read_samples(store: Store, dataset: str) -> list[Sample]:
     """All samples of a dataset, in the order of their keys. Raises `ReviewError` for a broken one."""
     keys = [file.path for file in store.find(samples_folder(dataset)) if file.path.endswith(".json")]
     with ThreadPoolExecutor(READERS) as pool:
-        return [Sample.from_record(record) for record in pool.map(partial(read_json, store), keys)]
+        return list(pool.map(partial(_read_sample, store), keys))
+
+
+def _read_sample(store: Store, key: str) -> Sample:
+    data = store.read(key)
+    try:
+        return Sample.from_record(json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise ReviewError(
+            f"{store.url_of(key)} cannot be read as a sample: {error}. Remove it; the same audit and seed give the "
+            "same sample again."
+        ) from error

@@ -5,6 +5,7 @@
     dataset=<name>/index.html, trend.parquet                  all audits, made anew by each publish
     dataset=<name>/_audits/version=<version>/<audit_id>.json  the main figures of each published audit
     dataset=<name>/_verdicts/<name>.json                      what people decided, append-only
+    dataset=<name>/_verdicts/compacted/<digest>.json          copies of many of them in one, to be read faster
     dataset=<name>/_samples/<name>.json                       random samples that people judge, append-only
     dataset=<name>/_audited/<state>.json                      which audit a state of a version has
     dataset=<name>/_announced/<state>.json                    that a state of a version was announced
@@ -60,6 +61,11 @@ def audit_record_key(dataset: str, version: str, audit_id: str) -> str:
 def verdicts_folder(dataset: str) -> str:
     """What people decided; every decision is an object of its own, so that reviewers never meet."""
     return f"{dataset_folder(dataset)}/_verdicts"
+
+
+def compacted_verdicts_folder(dataset: str) -> str:
+    """Copies of decisions, which may be removed."""
+    return f"{verdicts_folder(dataset)}/compacted"
 
 
 def samples_folder(dataset: str) -> str:
