@@ -211,6 +211,46 @@ def test_a_damaged_predecessor_does_not_break_the_audit(tmp_path: Path, name: st
     assert not (Path(second.audit_url) / "changes.parquet").exists()
 
 
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_gate_that_cannot_count_new_issues_warns_and_says_why(tmp_path: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    damage(Path(audit_insects(tmp_path, "v1", insects(wrong=(0, 10))).audit_url))
+    limits = {"max_new_issues": 0, "max_flagged_share": 0.9}
+    gate = _summary(audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 20)), gate=limits))["gate"]
+    assert gate["verdict"] == "warned"
+    assert "max_new_issues" in gate["sentence"]
+    rules = {rule["rule"]: rule for rule in gate["rules"]}
+    assert rules["max_new_issues"]["outcome"] == "warned"
+    assert re.search(message, rules["max_new_issues"]["sentence"])
+    assert rules["max_flagged_share"]["outcome"] == "passed"
+
+
+def test_audits_that_are_gone_are_passed_over(tmp_path: Path) -> None:
+    first = audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
+    shutil.rmtree(audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 20))).audit_url)
+    third = _summary(audit_insects(tmp_path, "v3", insects(wrong=(0, 10, 20)), gate={"max_new_issues": 0}))
+    assert third["changes"]["predecessor"]["version"] == "v1"
+    assert third["gate"]["verdict"] == "failed"
+    assert third["changes"]["held_versions"] == []
+    assert any(note.startswith("Passed over, because") and note.endswith(": v2.") for note in third["notes"])
+    again = audit_insects(tmp_path, "v1", insects(wrong=(0, 10)), filter_by="predicted_neq_given")
+    shutil.rmtree(again.audit_url)
+    fourth = _summary(audit_insects(tmp_path, "v4", insects(wrong=(0, 10, 20, 30))))
+    assert fourth["changes"]["predecessor"]["audit_url"] == first.audit_url, "an older audit of the same version"
+    assert fourth["changes"]["held_versions"] == ["v3"]
+
+
+def test_many_versions_that_are_gone_are_counted(tmp_path: Path) -> None:
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
+    store = Store(str(tmp_path / "out"))
+    (record,) = read_history(store, "insects")
+    for number in range(2, 15):
+        gone = {"version": f"v{number}", "folder": f"gone/{number}", "created_at": f"2999-01-{number:02d}T00:00:00"}
+        write_audit_record(store, replace(record, **gone))
+    notes = _summary(audit_insects(tmp_path, "v99", insects(wrong=(0, 10))))["notes"]
+    assert any("v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 and 3 more." in note for note in notes)
+
+
 def test_tables_of_another_version_of_labelaudit_are_not_compared(tmp_path: Path) -> None:
     folder = audit_insects(tmp_path, "v1", insects(wrong=(0, 10))).audit_url
     found = open_audit(Store(folder), "")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from labelaudit.errors import StorageError
@@ -32,6 +33,7 @@ class AuditRecord:
     summary: dict[str, Any]  # summary.json
     classes: list[dict[str, Any]]  # of each: class_name, status, examples, label_issues, label_noise
     gate: str | None  # passed, warned, failed; None where the config sets no limits
+    has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
 
     @property
     def name(self) -> str:
@@ -53,7 +55,8 @@ def read_history(store: Store, dataset: str) -> list[AuditRecord]:
 
 def _record(store: Store, key: str, value: dict[str, Any]) -> AuditRecord:
     try:
-        return AuditRecord(**{field.name: value[field.name] for field in fields(AuditRecord)})
+        names = [field.name for field in fields(AuditRecord) if field.name in value or field.default is MISSING]
+        return AuditRecord(**{name: value[name] for name in names})
     except KeyError as error:
         raise StorageError(
             f"{store.url_of(key)} is not the record of an audit: it has no {error}. Remove it; running that audit "
@@ -68,25 +71,22 @@ def find_datasets(store: Store) -> list[str]:
 
 def newest_of_versions(history: Iterable[AuditRecord]) -> list[AuditRecord]:
     """The newest audit of each version; versions in the order in which they were first audited."""
-    newest: dict[str, AuditRecord] = {}
-    for record in sorted(history, key=_age):
-        # A key that is there keeps its place.
-        newest[record.version] = record
-    return list(newest.values())
+    return [audits[-1] for audits in _by_version(history).values()]
 
 
-def predecessor(history: Sequence[AuditRecord], version: str) -> AuditRecord | None:
-    """The audit that one of `version` is compared with: the newest of the last version before that was not held.
+def audits_before(history: Iterable[AuditRecord], version: str) -> list[list[AuditRecord]]:
+    """The audits of each version that was first audited before `version`, or of all where it has no audit yet.
 
-    A version that its gate failed never became a release, so it is no measure for the next one. Another audit of
-    an old version has the predecessor of the first one.
+    Versions, and the audits of each, oldest first: another audit of an old version has the same ones before it.
     """
-    before: list[AuditRecord] = []
-    for record in newest_of_versions(history):
-        if record.version == version:
-            break
-        before.append(record)
-    return next((record for record in reversed(before) if record.gate != GATE_FAILED), None)
+    return list(takewhile(lambda audits: audits[0].version != version, _by_version(history).values()))
+
+
+def _by_version(history: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
+    found: dict[str, list[AuditRecord]] = {}
+    for record in sorted(history, key=_age):
+        found.setdefault(record.version, []).append(record)
+    return found
 
 
 def _age(record: AuditRecord) -> tuple[str, str, str]:
