@@ -136,7 +136,8 @@ FOLDS = _schema(
 # Rows that changed since the predecessor, in the dataset or in what was found; in the order of example_id.
 # `_before` is the predecessor's; null where the row is in one of both only.
 CHANGES = _schema(
-    ("example_id", pa.string()),
+    ("example_id", pa.string()),  # now; of a removed row the one that it had
+    ("example_id_before", pa.string()),  # another one where the same content got another id
     ("issue_change", pa.string()),  # null where it was flagged neither before nor now
     ("data_change", pa.string()),  # null where content and label are the same
     ("given_label_before", pa.string()),

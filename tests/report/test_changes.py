@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from contents import make_content
 
-from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, report_of
+from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, new_issues, report_of
 from labelaudit.report.page import render_page
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, ISSUES
 
@@ -96,6 +96,24 @@ def test_new_issues_lead_to_their_cards() -> None:
     plain = render_page(make_content(previews=None, changes=content(new=(ids[1],))))
     assert '<a href="#example-' not in plain
     assert "<summary>The first 1 of 2 new issues</summary>" in plain
+
+
+def test_a_new_issue_that_has_another_id_now() -> None:
+    page = make_content()
+    first, second = page.issues["example_id"].to_pylist()[:2]
+    rows = [
+        {"example_id": second, "example_id_before": second, "issue_change": "new"},
+        {"example_id": first, "example_id_before": "dog/7.png", "issue_change": "new"},
+    ]
+    new = new_issues(pa.Table.from_pylist(rows, schema=CHANGES), page.issues)
+    assert new.select(["example_id", "example_id_before"]).to_pylist() == [
+        {"example_id": first, "example_id_before": "dog/7.png"},
+        {"example_id": second, "example_id_before": second},
+    ]
+    found = ChangesContent(changes(), new, CLASS_CHANGES.empty_table())
+    html = render_page(make_content(changes=found))
+    assert html.count('<span class="what">was ') == 1
+    assert "dog/7.png" in html
 
 
 def test_many_new_issues_are_cut() -> None:

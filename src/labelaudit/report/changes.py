@@ -41,8 +41,7 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 class ChangesContent:
     """What the page shows of a comparison.
 
-    changes: `changes` of the summary; new_issues: the first rows of ISSUES that are new, in their order;
-    class_changes: CLASS_CHANGES.
+    changes: `changes` of the summary; new_issues: the first rows of `new_issues`; class_changes: CLASS_CHANGES.
     """
 
     changes: Mapping[str, Any]
@@ -59,9 +58,12 @@ def changes_content(changes: Mapping[str, Any] | None, tables: Mapping[str, pa.T
 
 
 def new_issues(changes: pa.Table, issues: pa.Table) -> pa.Table:
-    """The rows of an ISSUES table that are new according to CHANGES, in their order."""
-    new = changes.filter(pc.equal(changes["issue_change"], IssueChange.NEW.value))["example_id"]
-    return issues.filter(pc.is_in(issues["example_id"], value_set=new.combine_chunks()))
+    """The rows of an ISSUES table that are new according to CHANGES, in their order, with `example_id_before`."""
+    new = changes.filter(pc.equal(changes["issue_change"], IssueChange.NEW.value))
+    ids = new["example_id"].combine_chunks()
+    found = issues.filter(pc.is_in(issues["example_id"], value_set=ids))
+    places = pc.index_in(found["example_id"], value_set=ids)
+    return found.append_column("example_id_before", new["example_id_before"].take(places))
 
 
 def changes_in_words(changes: Mapping[str, Any]) -> list[str]:

@@ -67,7 +67,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class AuditDifference:
-    """Two audits compared: `changes` as in a summary, the rows that changed (CHANGES), the new ones of ISSUES."""
+    """Two audits compared: `changes` as in a summary, the rows that changed (CHANGES), `report.changes.new_issues`."""
 
     changes: dict[str, Any]
     rows: pa.Table
