@@ -14,6 +14,7 @@ from labelaudit.detection.compare import (
     CONTENT_UNKNOWN,
     Comparison,
     LabelPair,
+    StatusCount,
     compare_audits,
     relabeled_pairs,
 )
@@ -136,6 +137,21 @@ def test_what_is_not_known_of_the_content_is_said() -> None:
     unknown = row(content_digest=None)
     assert compare([unknown], [CLEAR]).notes == compare([CLEAR], [unknown]).notes == (CONTENT_UNKNOWN,)
     assert compare([unknown], [unknown]).notes == compare([CLEAR], [CLEAR]).notes == ()
+
+
+def test_rows_by_status() -> None:
+    copy = row(status="duplicate_id")
+    found = compare([CLEAR, copy, copy], [CLEAR])
+    assert (found.statuses, found.other_status) == ((StatusCount("duplicate_id", 2, 0),), 0)
+    assert len(found.changes) == 0
+    assert not any(found.data.values()), "the id, its content and its label are the same"
+    lost = row("b", status="unreadable", content_digest=None)
+    found = compare([CLEAR, lost], [lost | {"example_id": "a"}, row("b")])
+    assert (found.statuses, found.other_status) == ((), 2)
+    (first, second) = found.changes.to_pylist()
+    assert (first["status_before"], first["status"]) == ("scored", "unreadable")
+    assert (second["issue_change"], second["data_change"]) == (None, None)
+    assert compare([CLEAR], [CLEAR]).statuses == ()
 
 
 def moved(*digests: str | None, folder: str = "cat") -> list[Row]:
@@ -309,7 +325,7 @@ def _sound(rows: list[Row]) -> list[Row]:
 @given(st.lists(ROWS, max_size=8).map(_sound), st.lists(ROWS, max_size=8).map(_sound), st.randoms())
 @settings(max_examples=300)
 def test_every_row_as_the_oracle_says(before: list[Row], now: list[Row], random: Any) -> None:
-    expected = {}
+    expected, others = {}, 0
     pairs = _oracle_pairs(before, now)
     sides = zip((before, now), zip(*pairs, strict=True), strict=True) if pairs else ()
     for rows, side in sides:
@@ -320,7 +336,9 @@ def test_every_row_as_the_oracle_says(before: list[Row], now: list[Row], random:
         issues, data = _oracle_issue(old, new), _oracle_data(old, new)
         was_or_is = any(one and one.get("is_label_issue") for one in (old, new))
         assert len(issues) == int(was_or_is), "each id that is or was flagged has exactly one change"
-        if issues or data:
+        other_status = bool(old and new and old["status"] != new["status"])
+        others += other_status
+        if issues or data or other_status:
             expected[example_id] = (old and old["example_id"], next(iter(issues), None), data)
     found = compare(before, now)
     rows = found.changes.to_pylist()
@@ -329,6 +347,7 @@ def test_every_row_as_the_oracle_says(before: list[Row], now: list[Row], random:
     assert [one["example_id"] for one in rows] == sorted(expected)
     counts = Counter(issue for _, issue, _ in expected.values())
     assert found.issues == {change.value: counts[change.value] for change in IssueChange}
+    assert found.other_status == others
     assert compare(now, now).data == dict.fromkeys(found.data, 0)
     # The order of rows means nothing where ids are unique.
     if len({one["example_id"] for one in now}) == len(now):
@@ -354,8 +373,9 @@ def test_rows_are_joined_the_same_from_both_sides(before: list[Row], now: list[R
     copies = {digest for rows in (before, now) for digest, count in _digests(rows).items() if count > 1}
     for one in there.changes.to_pylist():
         if one["example_id_before"] not in (None, one["example_id"]):
-            digests = {row["content_digest"] for row in before if row["example_id"] == one["example_id_before"]}
-            assert not digests & {*copies, None}
+            old = _counted_row(before, one["example_id_before"])
+            assert old is not None
+            assert old["content_digest"] not in {*copies, None}
 
 
 def _digests(rows: list[Row]) -> Counter[str | None]:

@@ -27,6 +27,8 @@ def changes(**values: Any) -> dict[str, Any]:
         "held_versions": [],
         "issues": issues,
         "data": {"added": 0, "removed": 50, "relabeled": 3, "replaced": 0},
+        "statuses": [],
+        "other_status": 0,
         "relabeled": [
             {"given_label_before": "cat", "given_label": "dog", "examples": 2},
             {"given_label_before": None, "given_label": "cat", "examples": 1},
@@ -136,10 +138,27 @@ def test_classes_with_other_counts() -> None:
     assert "eel" not in section
 
 
-@pytest.mark.parametrize("is_same", [False, True])
-def test_what_is_said_of_the_data(is_same: bool) -> None:
-    data = dict.fromkeys(changes()["data"], 0) if is_same else changes()["data"]
-    assert ("The data is the same, row by row." in render_page(make_content(changes=content(data=data)))) == is_same
+NO_CHANGE = {"data": dict.fromkeys(changes()["data"], 0)}
+COPIES = {"statuses": [{"status": "duplicate_id", "examples_before": 1040, "examples": 0}]}
+SCORED = {"status": "scored", "examples_before": 1000, "examples": 1001}
+DATA: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing": (NO_CHANGE, "the same, row by row"),
+    "rows": ({}, "50 removed, 3 relabeled"),
+    "copies": (NO_CHANGE | COPIES, "duplicate_id 1,040 → 0"),
+    "rows and copies": (COPIES, "50 removed, 3 relabeled; duplicate_id 1,040 → 0"),
+    "rows that are scored": ({"statuses": [SCORED]}, "50 removed, 3 relabeled"),
+    "as many of a status, but others": (NO_CHANGE | {"other_status": 2}, "2 of another status"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_what_is_said_of_the_data(name: str) -> None:
+    values, words = DATA[name]
+    assert f"Data: {words}." in changes_in_words(changes(**values))
+    html = render_page(make_content(changes=content(**values)))
+    assert ("The data is the same, row by row." in html) == (name == "nothing")
+    assert ("rows of this status now; before 1,040" in html) == ("copies" in name)
+    assert ('<th scope="row">other status' in html) == ("other_status" in values)
 
 
 def test_hostile_values_stay_text() -> None:

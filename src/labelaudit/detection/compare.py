@@ -28,14 +28,25 @@ class Comparison:
     """What changed from one audit to another.
 
     changes: CHANGES; class_changes: CLASS_CHANGES; issues, data: rows of each `IssueChange` and `DataChange`, zeros
-    included; notes: sentences for people.
+    included; statuses: those of which both have another number of rows; other_status: rows of both whose status is
+    another one; notes: sentences for people.
     """
 
     changes: pa.Table
     class_changes: pa.Table
     issues: dict[str, int]
     data: dict[str, int]
+    statuses: tuple[StatusCount, ...]
+    other_status: int
     notes: tuple[str, ...]
+
+
+class StatusCount(NamedTuple):
+    """Rows of a status, copies included, in both audits."""
+
+    status: str
+    examples_before: int
+    examples: int
 
 
 class LabelPair(NamedTuple):
@@ -85,7 +96,9 @@ def compare_audits(
         (~same_label, DataChange.RELABELED),
     )
     issue_change = _issue_changes(was, is_, same_content, same_label)
-    changed = np.flatnonzero((issue_change != None) | (data_change != None))  # noqa: E711, elementwise
+    same_status = _same(was.columns["status"], is_.columns["status"], nulls_differ=True)
+    has_other_status = was.exists & is_.exists & ~same_status
+    changed = np.flatnonzero((issue_change != None) | (data_change != None) | has_other_status)  # noqa: E711, elementwise
     columns = {
         "issue_change": pa.array(issue_change[changed], pa.string()),
         "data_change": pa.array(data_change[changed], pa.string()),
@@ -99,6 +112,8 @@ def compare_audits(
         class_changes=_class_changes(classes_before, classes, class_order),
         issues=_counts(issue_change, IssueChange),
         data=_counts(data_change, DataChange),
+        statuses=_status_counts(before, now),
+        other_status=int(has_other_status.sum()),
         notes=(CONTENT_UNKNOWN,) if _knows_content(before) != _knows_content(now) else (),
     )
 
@@ -225,6 +240,17 @@ def _class_changes(before: pa.Table, now: pa.Table, class_order: Sequence[str]) 
         values = {**{f"{name}_before": old.get(name) for name in names}, **{name: new.get(name) for name in names}}
         rows.append({"class_name": class_name, **values})
     return pa.Table.from_pylist(rows, schema=CLASS_CHANGES)
+
+
+def _status_counts(before: pa.Table, now: pa.Table) -> tuple[StatusCount, ...]:
+    """Of those statuses whose numbers differ, in the order of `Status`."""
+    counted = [_value_counts(table["status"]) for table in (before, now)]
+    counts = [StatusCount(status.value, *(side.get(status.value, 0) for side in counted)) for status in Status]
+    return tuple(count for count in counts if count.examples_before != count.examples)
+
+
+def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {count["values"]: count["counts"] for count in pc.value_counts(column).to_pylist()}
 
 
 def _knows_content(examples: pa.Table) -> bool:

@@ -189,6 +189,8 @@ def describe_changes(
         "held_versions": list(held_versions),
         "issues": result.issues,
         "data": result.data,
+        "statuses": [count._asdict() for count in result.statuses],
+        "other_status": result.other_status,
         "relabeled": [pair._asdict() for pair in relabeled_pairs(result.changes)[:TOP_PAIRS]],
         "changed_settings": as_records(changed),
         "warning": _warning(changed, before.audit["version"], result),
