@@ -164,8 +164,8 @@ CLASS_CHANGES = _schema(
     ("label_noise", pa.float64()),
 )
 
-# Of a dataset: the newest audit of each version, in the order in which versions were first audited; one row for
-# all classes together (class_name null), then one per class.
+# Of a dataset: the newest audit of each version, in the order of versions (by name where the dataset's URL holds
+# {version}, else as first audited); one row for all classes together (class_name null), then one per class.
 TREND = _schema(
     ("position", pa.int64()),  # of the version, from 1
     ("version", pa.string()),

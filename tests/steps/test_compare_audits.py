@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from probabilities import audit_insects, insects
 
@@ -285,8 +286,23 @@ def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
     changes = _summary(third)["changes"]
     assert (changes["predecessor"]["version"], changes["held_versions"]) == ("v1", ["v2"])
     assert "Held by the gate in between, and so no measure: v2" in Path(third.report_url).read_text()
-    assert find_predecessor(store, "insects", "v1") is None
-    assert find_predecessor(store, "nothing", "v1") is None
+    assert find_predecessor(store, "insects", "v1", has_version_in_url=False) is None
+    assert find_predecessor(store, "nothing", "v1", has_version_in_url=False) is None
+
+
+def test_versions_in_the_url_are_compared_by_their_names(tmp_path: Path) -> None:
+    """Whichever is audited first: a sweep that catches up must not judge v9 by v10."""
+    dataset = {"name": "fruit"}
+    for version in ("v10", "v9"):
+        write_fruit(tmp_path / "fruit" / version / "a.parquet", fruit(60))
+        config = _config(tmp_path, "{version}", dataset={**dataset, "version": version}, cross_validation={"folds": 2})
+        assert _summary(audit(config))["changes"] is None, f"nothing before {version} was audited"
+    last = config.model_copy(update={"dataset": config.dataset.model_copy(update={"version": "v10"})})
+    detection = last.detection.model_copy(update={"filter": "predicted_neq_given"})
+    again = _summary(audit(last.model_copy(update={"detection": detection})))
+    assert again["changes"]["predecessor"]["version"] == "v9"
+    trend = pq.read_table(tmp_path / "out" / "dataset=fruit" / "trend.parquet", partitioning=None)
+    assert list(dict.fromkeys(trend["version"].to_pylist())) == ["v9", "v10"]
 
 
 def test_audits_of_two_datasets_are_not_compared(tmp_path: Path, versions: Versions) -> None:

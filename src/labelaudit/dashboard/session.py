@@ -42,7 +42,7 @@ def audits(dataset: str) -> list[AuditRecord]:
 
 
 def versions(dataset: str) -> list[AuditRecord]:
-    """The newest audit of each version; versions in the order in which they were first audited."""
+    """The newest audit of each version, oldest version first."""
     return newest_of_versions(audits(dataset))
 
 

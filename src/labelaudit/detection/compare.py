@@ -200,7 +200,7 @@ def _codes(before: pa.Table, now: pa.Table, column: str) -> tuple[IntArray, IntA
 
 def _is_once(codes: IntArray, count: int) -> BoolArray:
     """(count + 1,) whether a number stands there exactly once; that of null never counts."""
-    found = np.bincount(codes, minlength=count + 1) == 1
+    found: BoolArray = np.bincount(codes, minlength=count + 1) == 1
     found[count] = False
     return found
 

@@ -77,15 +77,18 @@ class AuditDifference:
 NOT_COMPARED = Compared({}, None, ())
 
 
-def find_predecessor(store: Store, dataset: str, version: str) -> dict[str, Any] | None:
+def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in_url: bool) -> dict[str, Any] | None:
     """A JSON-able `Predecessor` for an audit of `version`, None where no version before was released.
+
+    Before are the versions whose names are smaller where the dataset's URL has a place for them, so that the order of
+    audits means nothing; else those that were audited before.
 
     It is the newest audit of the last version before that can be compared with: whose gate did not fail (such a
     version never became a release, so it is no measure), which is still in storage, and whose ids are not row numbers.
     Where there is none but versions were released, it is the last of those, so that the audit says why it is not
     compared.
     """
-    before = audits_before(read_history(store, dataset), version)
+    before = audits_before(read_history(store, dataset), version, has_version_in_url=has_version_in_url)
     released = [audits for audits in before if audits[-1].gate != GATE_FAILED]
     if not released:
         return None

@@ -84,7 +84,9 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     published = existing_audit(store, prepared)
     if published is not None:
         return published
-    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
+    # The URL is that of a file: there is no template to read a version from.
+    before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=False)
+    prepared = replace(prepared, predecessor=before)
     store_known(store, prepared, known)
     # Of two runs at once, both write the files of the one whose record stands.
     prepared = Prepared.from_json(commit_record(store, prepared))

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import audit_record_key, audit_records_folder, dataset_of
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store
+from labelaudit.storage.versions import natural_order
 
 # Small objects, each a request of its own.
 READERS = 16
@@ -34,6 +34,7 @@ class AuditRecord:
     classes: list[dict[str, Any]]  # of each: class_name, status, examples, label_issues, label_noise
     gate: str | None  # passed, warned, failed; None where the config sets no limits
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
+    has_version_in_url: bool = False  # so that versions are ordered by their names, not by when they were audited
 
     @property
     def name(self) -> str:
@@ -70,19 +71,33 @@ def find_datasets(store: Store) -> list[str]:
 
 
 def newest_of_versions(history: Iterable[AuditRecord]) -> list[AuditRecord]:
-    """The newest audit of each version; versions in the order in which they were first audited."""
-    return [audits[-1] for audits in _by_version(history).values()]
+    """The newest audit of each version, oldest version first.
 
-
-def audits_before(history: Iterable[AuditRecord], version: str) -> list[list[AuditRecord]]:
-    """The audits of each version that was first audited before `version`, or of all where it has no audit yet.
-
-    Versions, and the audits of each, oldest first: another audit of an old version has the same ones before it.
+    Versions are in the natural order of their names (v2 before v10) where the newest audit read its version from a URL
+    with `{version}`, else in the order in which they were first audited.
     """
-    return list(takewhile(lambda audits: audits[0].version != version, _by_version(history).values()))
+    by_version = _by_version(history)
+    newest = [audits[-1] for audits in by_version.values()]
+    if newest and max(newest, key=_age).has_version_in_url:
+        newest.sort(key=lambda record: natural_order(record.version))
+    return newest
+
+
+def audits_before(history: Iterable[AuditRecord], version: str, *, has_version_in_url: bool) -> list[list[AuditRecord]]:
+    """The audits of each version before `version`, in the order of `newest_of_versions`; of each the oldest first.
+
+    By time, another audit of an old version has the same ones before it, and a version without an audit all.
+    """
+    by_version = _by_version(history)
+    if has_version_in_url:
+        order = sorted({*by_version, version}, key=natural_order)
+    else:
+        order = list(dict.fromkeys([*by_version, version]))
+    return [by_version[name] for name in order[: order.index(version)]]
 
 
 def _by_version(history: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
+    """The audits of each version, oldest first; versions in the order in which they were first audited."""
     found: dict[str, list[AuditRecord]] = {}
     for record in sorted(history, key=_age):
         found.setdefault(record.version, []).append(record)

@@ -42,6 +42,7 @@ def record_audit(
         classes=classes.select(RECORDED_CLASS_COLUMNS).to_pylist(),
         gate=(summary.get("gate") or {}).get("verdict"),
         has_made_up_ids=has_made_up_ids(audit),
+        has_version_in_url="{version}" in audit["config"]["dataset"]["url"],
     )
     write_audit_record(store, record)
     return record
