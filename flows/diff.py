@@ -68,7 +68,8 @@ def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, 
         click.echo(_plain(f"note: {note}"))
     for row in found.new_issues.slice(0, limit).to_pylist():
         labels = f"{row['given_label']} \N{RIGHTWARDS ARROW} {row['suggested_label']}"
-        click.echo(_plain(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}"))
+        was = "" if row["example_id_before"] in (None, row["example_id"]) else f"  (was {row['example_id_before']})"
+        click.echo(_plain(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}{was}"))
     more = len(found.new_issues) - limit
     if more > 0:
         click.echo(f"  and {more:,} more new issues")

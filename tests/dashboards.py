@@ -24,6 +24,7 @@ from labelaudit.schemas import (
     Status,
     pred_probs_schema,
 )
+from labelaudit.steps.deciding import MADE_UP_IDS
 from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import audit_folder
@@ -41,6 +42,7 @@ def publish_small(
     class_names: Sequence[str] = CLASS_NAMES,
     day: int = 1,
     new_ids: Sequence[str] | None = None,
+    has_made_up_ids: bool = False,
 ) -> AuditRecord:
     """An audit of images in which every fourth row is flagged; the last row is unlabeled. `new_ids`: new flags."""
     examples = small_examples(rows, class_names)
@@ -78,8 +80,10 @@ def publish_small(
         },
         classes=[],
         gate="passed",
+        has_made_up_ids=has_made_up_ids,
     )
-    about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
+    names = ("dataset", "version", "audit_id", "created_at", "fingerprint")
+    about = {**{name: getattr(record, name) for name in names}, "columns": {MADE_UP_IDS: has_made_up_ids}}
     published = {**files, "summary.json": manifest.dump_json(record.summary)}
     manifest.publish(store, record.folder, published, about, SCHEMA_VERSION)
     write_audit_record(store, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ def audit_insects(
     *,
     output: str | None = None,
     filter_by: str = "prune_by_noise_rate",
+    gate: Mapping[str, float] | None = None,
 ) -> AuditReference:
     """Audit a version of the dataset `insects` into `folder/out`, or another output URL."""
     path = folder / f"{version.replace('/', '-')}.parquet"
@@ -43,6 +44,7 @@ def audit_insects(
             "dataset": {"url": str(path), "name": "insects", "version": version},
             "detection": {"filter": filter_by},
             "output": {"url": output or str(folder / "out")},
+            "gate": gate or {},
         }
     )
     return audit_probabilities(config, ExternalProbabilities(str(path)))

@@ -3,7 +3,7 @@
 -- `hive_types_autocast = false`: versions such as 2026-01-05 and audit ids of digits alone are names, not dates and
 -- numbers. `union_by_name`: audits of older releases may lack columns.
 
--- The newest audit of each version, versions numbered in the order in which they were first audited.
+-- The newest audit of each version, versions numbered from the oldest.
 CREATE OR REPLACE VIEW labelaudit_versions AS
 SELECT dataset, position, version, audit_id, created_at, examples, scored, label_issues, error_rate, gate,
        position = max(position) OVER (PARTITION BY dataset) AS is_newest

@@ -93,11 +93,12 @@ ISSUES = _schema(
     ("right_label", pa.string()),
 )
 
-# One row per class of the version, the most troubled first; rare classes last, with null measures.
+# One row per class of the version, the most troubled first; rare classes last, with null measures. Of a scored class
+# only scored rows count: no copies, and nothing that could not be read.
 CLASSES = _schema(
     ("class_name", pa.string()),
     ("status", pa.string()),  # scored or rare_class
-    ("examples", pa.int64()),
+    ("examples", pa.int64()),  # rows of that status with this label
     ("label_issues", pa.int64()),  # flagged among the rows that bear this label
     ("inverse_label_issues", pa.int64()),  # rows with another label that are suggested to be of this class
     ("label_noise", pa.float64()),  # estimated share of this class's rows that belong elsewhere
@@ -133,10 +134,12 @@ FOLDS = _schema(
     ("sha256", pa.string()),  # of the fold's Parquet file
 )
 
-# Rows that changed since the predecessor, in the dataset or in what was found; in the order of example_id.
+# Rows that changed since the predecessor, in the dataset, in their status, or in what was found; in the order of
+# example_id.
 # `_before` is the predecessor's; null where the row is in one of both only.
 CHANGES = _schema(
-    ("example_id", pa.string()),
+    ("example_id", pa.string()),  # now; of a removed row the one that it had
+    ("example_id_before", pa.string()),  # another one where the same content got another id
     ("issue_change", pa.string()),  # null where it was flagged neither before nor now
     ("data_change", pa.string()),  # null where content and label are the same
     ("given_label_before", pa.string()),
@@ -161,15 +164,15 @@ CLASS_CHANGES = _schema(
     ("label_noise", pa.float64()),
 )
 
-# Of a dataset: the newest audit of each version, in the order in which versions were first audited; one row for
-# all classes together (class_name null), then one per class.
+# Of a dataset: the newest audit of each version, in the order of versions (by name where the dataset's URL holds
+# {version}, else as first audited); one row for all classes together (class_name null), then one per class.
 TREND = _schema(
     ("position", pa.int64()),  # of the version, from 1
     ("version", pa.string()),
     ("audit_id", pa.string()),
     ("created_at", pa.timestamp("us", "UTC")),
     ("class_name", pa.string()),
-    ("examples", pa.int64()),
+    ("examples", pa.int64()),  # all rows; of a class as in CLASSES
     ("scored", pa.int64()),
     ("label_issues", pa.int64()),
     ("error_rate", pa.float64()),  # estimated share of wrong labels; of a class its label_noise

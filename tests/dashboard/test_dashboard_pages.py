@@ -89,6 +89,23 @@ def test_a_dataset_without_an_audit(store: Store, run: Callable[[], AppTest]) ->
     assert "The dataset 'pets' has no published audit" in run().error[0].value
 
 
+def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run: Callable[[], AppTest]) -> None:
+    publish_small(store, rows=20)
+    publish_small(store, rows=20, version="v2", day=2, has_made_up_ids=True)
+    app = run()
+    assert "read-only: rows without ids" in texts(app)
+    app.session_state["page"] = "review"
+    app.session_state["example"] = "example-004"
+    app.run()
+    assert not app.exception
+    assert "Nothing can be decided here: rows without ids" in app.info[0].value
+    assert not {"Fine", "Ambiguous", "Undo"} & {button.label for button in app.button}
+    app.session_state["page"] = "compare"
+    app.run()
+    assert not app.exception
+    assert "cannot be compared: rows without ids" in app.info[0].value
+
+
 @given(strategies.text(alphabet="ab:-<>=~*_[]()!`$\\&#/@. \n", max_size=40))
 def test_plain_text_means_nothing(text: str) -> None:
     shown = look.plain(text)

@@ -14,6 +14,7 @@ from labelaudit.detection.compare import (
     CONTENT_UNKNOWN,
     Comparison,
     LabelPair,
+    StatusCount,
     compare_audits,
     relabeled_pairs,
 )
@@ -84,12 +85,14 @@ def test_what_stays_is_no_change() -> None:
 
 
 def test_both_sides_stand_in_the_table() -> None:
-    before, now = [row("b", "cat", True), row("c")], [row("b", "dog"), row("a", flagged=True)]
+    before = [row("b", "cat", True), row("c", content_digest="e")]
+    now = [row("b", "dog"), row("a", flagged=True)]
     assert compare(before, now).changes.select(
-        [*CHANGES.names[:5], "label_score_before", "label_score"]
+        [*CHANGES.names[:6], "label_score_before", "label_score"]
     ).to_pylist() == [
         {
             "example_id": "a",
+            "example_id_before": None,
             "issue_change": "new",
             "data_change": "added",
             "given_label_before": None,
@@ -99,6 +102,7 @@ def test_both_sides_stand_in_the_table() -> None:
         },
         {
             "example_id": "b",
+            "example_id_before": "b",
             "issue_change": "fixed",
             "data_change": "relabeled",
             "given_label_before": "cat",
@@ -108,6 +112,7 @@ def test_both_sides_stand_in_the_table() -> None:
         },
         {
             "example_id": "c",
+            "example_id_before": "c",
             "issue_change": None,
             "data_change": "removed",
             "given_label_before": "cat",
@@ -132,6 +137,66 @@ def test_what_is_not_known_of_the_content_is_said() -> None:
     unknown = row(content_digest=None)
     assert compare([unknown], [CLEAR]).notes == compare([CLEAR], [unknown]).notes == (CONTENT_UNKNOWN,)
     assert compare([unknown], [unknown]).notes == compare([CLEAR], [CLEAR]).notes == ()
+
+
+def test_rows_by_status() -> None:
+    copy = row(status="duplicate_id")
+    found = compare([CLEAR, copy, copy], [CLEAR])
+    assert (found.statuses, found.other_status) == ((StatusCount("duplicate_id", 2, 0),), 0)
+    assert len(found.changes) == 0
+    assert not any(found.data.values()), "the id, its content and its label are the same"
+    lost = row("b", status="unreadable", content_digest=None)
+    found = compare([CLEAR, lost], [lost | {"example_id": "a"}, row("b")])
+    assert (found.statuses, found.other_status) == ((), 2)
+    (first, second) = found.changes.to_pylist()
+    assert (first["status_before"], first["status"]) == ("scored", "unreadable")
+    assert (second["issue_change"], second["data_change"]) == (None, None)
+    assert compare([CLEAR], [CLEAR]).statuses == ()
+
+
+def moved(*digests: str | None, folder: str = "cat") -> list[Row]:
+    """Rows of an image folder: the label is a part of the id."""
+    return [
+        row(f"{folder}/{number}", folder, content_digest=digest, flagged=folder == "cat")
+        for number, digest in enumerate(digests)
+    ]
+
+
+def test_a_file_that_moved_to_another_class_is_relabeled() -> None:
+    found = compare(moved("d"), moved("d", folder="dog"))
+    (changed,) = found.changes.to_pylist()
+    assert (changed["example_id_before"], changed["example_id"]) == ("cat/0", "dog/0")
+    assert (changed["issue_change"], changed["data_change"]) == ("fixed", "relabeled")
+    assert relabeled_pairs(found.changes) == [LabelPair("cat", "dog", 1)]
+    renamed = compare([row("a", flagged=True)], [row("b", flagged=True)])
+    assert renamed.issues["persistent"] == len(renamed.changes) == 1
+    assert not any(renamed.data.values())
+
+
+MOVED_UNKNOWN = {
+    "copies before": (moved("d", "d"), moved("d", folder="dog"), 1, 2),
+    "copies now": (moved("d"), moved("d", "d", folder="dog"), 2, 1),
+    "a copy that stayed": ([*moved("d"), row("e")], [*moved("d", folder="dog"), row("e")], 1, 1),
+    "a copy that stayed, before alone": ([*moved("d"), row("e")], moved("d", folder="dog"), 1, 2),
+    "a copy with the same id": (moved("d") * 2, moved("d", folder="dog"), 1, 1),
+    "no content known": (moved(None), moved(None, folder="dog"), 1, 1),
+    "other content": (moved("d"), moved("e", folder="dog"), 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", MOVED_UNKNOWN)
+def test_where_nobody_knows_what_moved_rows_are_removed_and_added(name: str) -> None:
+    before, now, added, removed = MOVED_UNKNOWN[name]
+    data = compare(before, now).data
+    assert (data["added"], data["removed"], data["relabeled"]) == (added, removed, 0)
+
+
+def test_a_file_that_took_the_place_of_another() -> None:
+    """b moved to where a was, and a is gone: where both know an id, it says which row is which."""
+    found = compare(
+        [row("a"), row("b", content_digest="e")], [row("a", content_digest="e"), row("c", content_digest="f")]
+    )
+    assert (found.data["replaced"], found.data["removed"], found.data["added"]) == (1, 1, 1)
 
 
 def test_pairs_of_labels() -> None:
@@ -173,6 +238,25 @@ def _counted_row(rows: list[Row], example_id: str) -> Row | None:
     copies = [one for one in rows if one["example_id"] == example_id]
     scored = [one for one in copies if one["status"] == "scored"]
     return (scored or copies or [None])[0]
+
+
+def _oracle_pairs(before: list[Row], now: list[Row]) -> list[tuple[Row | None, Row | None]]:
+    """Rows of both by id; those of one side alone by content that no other row of either side has."""
+    ids = [{one["example_id"] for one in rows} for rows in (before, now)]
+    digests = [Counter(one["content_digest"] for one in rows) for rows in (before, now)]
+
+    def is_free(counted: Row | None) -> bool:
+        digest = counted and counted["content_digest"]
+        return digest is not None and all(counts[digest] == 1 for counts in digests)
+
+    pairs = [(_counted_row(before, name), _counted_row(now, name)) for name in sorted(ids[0] & ids[1])]
+    gone = [_counted_row(before, name) for name in ids[0] - ids[1]]
+    come = [_counted_row(now, name) for name in ids[1] - ids[0]]
+    for old in gone:
+        same = [new for new in come if is_free(old) and new and old and new["content_digest"] == old["content_digest"]]
+        come = [new for new in come if new not in same]
+        pairs.append((old, same[0] if same else None))
+    return [*pairs, *((None, new) for new in come)]
 
 
 def _oracle_data(old: Row | None, new: Row | None) -> str | None:
@@ -217,11 +301,11 @@ ROWS = st.builds(
         content_digest=digest,
         verdict=verdict,
     ),
-    st.sampled_from(["a", "b", "c", "d"]),
+    st.sampled_from("abcdef"),
     st.sampled_from(["cat", "dog"]),
     st.sampled_from(["scored", "scored", "scored", "unlabeled", "rare_class", "unreadable"]),
     st.booleans(),
-    st.sampled_from(["d", "d", "e", None]),
+    st.sampled_from(["d", "d", "e", "f", "g", None]),
     st.sampled_from([None, None, "fine", "wrong"]),
 )
 
@@ -241,23 +325,58 @@ def _sound(rows: list[Row]) -> list[Row]:
 @given(st.lists(ROWS, max_size=8).map(_sound), st.lists(ROWS, max_size=8).map(_sound), st.randoms())
 @settings(max_examples=300)
 def test_every_row_as_the_oracle_says(before: list[Row], now: list[Row], random: Any) -> None:
-    ids = sorted({one["example_id"] for one in before + now})
-    expected = {}
-    for example_id in ids:
-        old, new = _counted_row(before, example_id), _counted_row(now, example_id)
+    expected, others = {}, 0
+    pairs = _oracle_pairs(before, now)
+    sides = zip((before, now), zip(*pairs, strict=True), strict=True) if pairs else ()
+    for rows, side in sides:
+        ids = sorted(one["example_id"] for one in side if one)
+        assert ids == sorted({one["example_id"] for one in rows}), "every id is in exactly one pair"
+    for old, new in pairs:
+        example_id = (new or old or {})["example_id"]
         issues, data = _oracle_issue(old, new), _oracle_data(old, new)
         was_or_is = any(one and one.get("is_label_issue") for one in (old, new))
         assert len(issues) == int(was_or_is), "each id that is or was flagged has exactly one change"
-        if issues or data:
-            expected[example_id] = (next(iter(issues), None), data)
+        other_status = bool(old and new and old["status"] != new["status"])
+        others += other_status
+        if issues or data or other_status:
+            expected[example_id] = (old and old["example_id"], next(iter(issues), None), data)
     found = compare(before, now)
     rows = found.changes.to_pylist()
-    assert {one["example_id"]: (one["issue_change"], one["data_change"]) for one in rows} == expected
+    columns = ("example_id_before", "issue_change", "data_change")
+    assert {one["example_id"]: tuple(one[name] for name in columns) for one in rows} == expected
     assert [one["example_id"] for one in rows] == sorted(expected)
-    counts = Counter(issue for issue, _ in expected.values())
+    counts = Counter(issue for _, issue, _ in expected.values())
     assert found.issues == {change.value: counts[change.value] for change in IssueChange}
+    assert found.other_status == others
     assert compare(now, now).data == dict.fromkeys(found.data, 0)
     # The order of rows means nothing where ids are unique.
     if len({one["example_id"] for one in now}) == len(now):
         shuffled = random.sample(now, len(now))
         assert compare(before, shuffled).changes.equals(found.changes)
+
+
+def _identity(table: pa.Table, *, mirrored: bool) -> set[tuple[str | None, str | None]]:
+    """Ids before and now of the rows that changed; `example_id` of a removed row is that of before."""
+    found = set()
+    for one in table.to_pylist():
+        ids = one["example_id_before"], None if one["data_change"] == "removed" else one["example_id"]
+        found.add(ids[::-1] if mirrored else ids)
+    return found
+
+
+@given(st.lists(ROWS, max_size=8).map(_sound), st.lists(ROWS, max_size=8).map(_sound))
+def test_rows_are_joined_the_same_from_both_sides(before: list[Row], now: list[Row]) -> None:
+    there, back = compare(before, now), compare(now, before)
+    mirrors = {"added": "removed", "removed": "added", "relabeled": "relabeled", "replaced": "replaced"}
+    assert there.data == {name: back.data[mirror] for name, mirror in mirrors.items()}
+    assert _identity(there.changes, mirrored=False) == _identity(back.changes, mirrored=True)
+    copies = {digest for rows in (before, now) for digest, count in _digests(rows).items() if count > 1}
+    for one in there.changes.to_pylist():
+        if one["example_id_before"] not in (None, one["example_id"]):
+            old = _counted_row(before, one["example_id_before"])
+            assert old is not None
+            assert old["content_digest"] not in {*copies, None}
+
+
+def _digests(rows: list[Row]) -> Counter[str | None]:
+    return Counter(one["content_digest"] for one in rows)

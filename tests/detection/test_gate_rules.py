@@ -134,6 +134,25 @@ def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: st
     assert found.sentence == "The gate passed: 1 rule holds (1 could not be measured)."
 
 
+def test_new_issues_that_could_not_be_counted_warn() -> None:
+    lost = {"new_issues": None, "not_compared": "out/v1 holds no audit any more."}
+    found = gate({"max_new_issues": 0, "max_new_issues_share": 0.0, "max_flagged_share": 0.5}, **lost)
+    assert found.verdict == GateVerdict.WARNED
+    assert found.sentence == (
+        "The gate warns: the audit before cannot be compared with, so not measured: max_new_issues, "
+        "max_new_issues_share."
+    )
+    for rule in found.rules[1:3]:
+        assert (rule.outcome, rule.measured) == (Outcome.WARNED, None)
+        assert rule.sentence == (
+            "Not measured, because the audit before cannot be compared with: out/v1 holds no audit any more."
+        )
+    broken = gate({"max_new_issues": 0, "max_flagged_share": 0.01}, **lost)
+    assert broken.verdict == GateVerdict.FAILED
+    assert broken.sentence == ("The gate failed: 1 of 3 rules is broken (1 could not be measured): max_flagged_share.")
+    assert gate({"max_flagged_share": 0.5}, **lost).verdict == GateVerdict.PASSED, "nothing limits what is new"
+
+
 def test_without_a_predecessor_it_warns() -> None:
     limits = {"max_flagged_share": 0.01, "min_canary_recall": 0.5}
     assert gate(limits).sentence == "The gate failed: 1 of 3 rules is broken: max_flagged_share."
@@ -194,6 +213,7 @@ def test_a_long_class_name_is_cut() -> None:
     rate=st.none() | st.floats(0, 1),
     recall=st.none() | st.floats(0, 1),
     has_predecessor=st.booleans(),
+    not_compared=st.none() | st.just("It is gone."),
 )
 def test_the_verdict_follows_from_the_rules(
     limits: dict[str, Any],
@@ -202,9 +222,10 @@ def test_the_verdict_follows_from_the_rules(
     rate: float | None,
     recall: float | None,
     has_predecessor: bool,
+    not_compared: str | None,
 ) -> None:
     classes = {"cat": (100, issues)}
-    measures = Measures(100, issues, classes, (), new, rate, recall)
+    measures = Measures(100, issues, classes, (), new, rate, recall, not_compared=not_compared)
     found = judge(Limits(**limits), measures, has_predecessor=has_predecessor)
     values = {
         "max_flagged_share": issues / 100,
@@ -227,7 +248,10 @@ def test_the_verdict_follows_from_the_rules(
     assert found is not None
     assert {rule.rule for rule in found.rules if rule.outcome == Outcome.FAILED} == broken
     assert {rule.rule for rule in found.rules} == {*limits, "blind_detector"}
-    expected = ("failed" if has_predecessor else "warned") if broken else "passed"
+    is_lost = new is None and not_compared is not None and any(name.startswith("max_new") for name in limits)
+    expected = "warned" if is_lost else "passed"
+    if broken:
+        expected = "failed" if has_predecessor else "warned"
     assert found.verdict == expected
     for rule in found.rules:
         assert rule.sentence.endswith(".")

@@ -17,6 +17,7 @@ from probabilities import audit_insects, insects
 from flows.cli import main
 from labelaudit.schemas import CHANGES
 from labelaudit.steps.references import AuditReference
+from labelaudit.storage.manifest import sha256_hex
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -71,6 +72,32 @@ def test_for_people(run: Command, audits: list[AuditReference]) -> None:
     assert "Since v1: 2 new, 2 fixed, 2 persistent." in lines
     assert "Data: 4 relabeled." in lines
     assert sorted(line.split()[2] for line in lines if line.startswith("  new")) == ["i041", "i052"]
+
+
+def test_an_issue_that_has_another_id_now(run: Command, own_audits: list[AuditReference]) -> None:
+    for audit, folder in zip(own_audits, ("", "moved/"), strict=True):
+        _move(Path(audit.audit_url), folder)
+    _, out, _ = run(*(audit.audit_url for audit in own_audits))
+    lines = out.splitlines()
+    assert "Data: 4 relabeled." in lines
+    (line,) = [line for line in lines if "moved/i041" in line]
+    assert line.endswith("(was i041)")
+
+
+def _move(audit: Path, folder: str) -> None:
+    """Give the rows of an audit contents, which tell them apart, and ids in a folder."""
+    manifest = json.loads((audit / "manifest.json").read_text())
+    for name in ("examples.parquet", "issues.parquet"):
+        table = pq.read_table(audit / name, partitioning=None)
+        ids = table["example_id"].to_pylist()
+        values = {"example_id": [f"{folder}{one}" for one in ids], "content_digest": ids}
+        for column in values.keys() & set(table.column_names):
+            at = table.schema.get_field_index(column)
+            table = table.set_column(at, table.schema.field(at), [values[column]])
+        pq.write_table(table, audit / name)
+        (entry,) = [entry for entry in manifest["files"] if entry["path"] == name]
+        entry["sha256"] = sha256_hex((audit / name).read_bytes())
+    (audit / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_for_machines(run: Command, audits: list[AuditReference]) -> None:

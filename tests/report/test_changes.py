@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from contents import make_content
 
-from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, report_of
+from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, new_issues, report_of
 from labelaudit.report.page import render_page
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, ISSUES
 
@@ -27,6 +27,8 @@ def changes(**values: Any) -> dict[str, Any]:
         "held_versions": [],
         "issues": issues,
         "data": {"added": 0, "removed": 50, "relabeled": 3, "replaced": 0},
+        "statuses": [],
+        "other_status": 0,
         "relabeled": [
             {"given_label_before": "cat", "given_label": "dog", "examples": 2},
             {"given_label_before": None, "given_label": "cat", "examples": 1},
@@ -98,6 +100,24 @@ def test_new_issues_lead_to_their_cards() -> None:
     assert "<summary>The first 1 of 2 new issues</summary>" in plain
 
 
+def test_a_new_issue_that_has_another_id_now() -> None:
+    page = make_content()
+    first, second = page.issues["example_id"].to_pylist()[:2]
+    rows = [
+        {"example_id": second, "example_id_before": second, "issue_change": "new"},
+        {"example_id": first, "example_id_before": "dog/7.png", "issue_change": "new"},
+    ]
+    new = new_issues(pa.Table.from_pylist(rows, schema=CHANGES), page.issues)
+    assert new.select(["example_id", "example_id_before"]).to_pylist() == [
+        {"example_id": first, "example_id_before": "dog/7.png"},
+        {"example_id": second, "example_id_before": second},
+    ]
+    found = ChangesContent(changes(), new, CLASS_CHANGES.empty_table())
+    html = render_page(make_content(changes=found))
+    assert html.count('<span class="what">was ') == 1
+    assert "dog/7.png" in html
+
+
 def test_many_new_issues_are_cut() -> None:
     rows = [{"rank": n + 1, "example_id": f"i{n}", "label_score": 0.0, "given_label": "a"} for n in range(80)]
     new = [{"example_id": f"i{n}", "issue_change": "new"} for n in range(80)]
@@ -118,10 +138,27 @@ def test_classes_with_other_counts() -> None:
     assert "eel" not in section
 
 
-@pytest.mark.parametrize("is_same", [False, True])
-def test_what_is_said_of_the_data(is_same: bool) -> None:
-    data = dict.fromkeys(changes()["data"], 0) if is_same else changes()["data"]
-    assert ("The data is the same, row by row." in render_page(make_content(changes=content(data=data)))) == is_same
+NO_CHANGE = {"data": dict.fromkeys(changes()["data"], 0)}
+COPIES = {"statuses": [{"status": "duplicate_id", "examples_before": 1040, "examples": 0}]}
+SCORED = {"status": "scored", "examples_before": 1000, "examples": 1001}
+DATA: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing": (NO_CHANGE, "the same, row by row"),
+    "rows": ({}, "50 removed, 3 relabeled"),
+    "copies": (NO_CHANGE | COPIES, "duplicate_id 1,040 → 0"),
+    "rows and copies": (COPIES, "50 removed, 3 relabeled; duplicate_id 1,040 → 0"),
+    "rows that are scored": ({"statuses": [SCORED]}, "50 removed, 3 relabeled"),
+    "as many of a status, but others": (NO_CHANGE | {"other_status": 2}, "2 of another status"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_what_is_said_of_the_data(name: str) -> None:
+    values, words = DATA[name]
+    assert f"Data: {words}." in changes_in_words(changes(**values))
+    html = render_page(make_content(changes=content(**values)))
+    assert ("The data is the same, row by row." in html) == (name == "nothing")
+    assert ("rows of this status now; before 1,040" in html) == ("copies" in name)
+    assert ('<th scope="row">other status' in html) == ("other_status" in values)
 
 
 def test_hostile_values_stay_text() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from probabilities import audit_insects, insects
 
@@ -211,6 +212,46 @@ def test_a_damaged_predecessor_does_not_break_the_audit(tmp_path: Path, name: st
     assert not (Path(second.audit_url) / "changes.parquet").exists()
 
 
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_gate_that_cannot_count_new_issues_warns_and_says_why(tmp_path: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    damage(Path(audit_insects(tmp_path, "v1", insects(wrong=(0, 10))).audit_url))
+    limits = {"max_new_issues": 0, "max_flagged_share": 0.9}
+    gate = _summary(audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 20)), gate=limits))["gate"]
+    assert gate["verdict"] == "warned"
+    assert "max_new_issues" in gate["sentence"]
+    rules = {rule["rule"]: rule for rule in gate["rules"]}
+    assert rules["max_new_issues"]["outcome"] == "warned"
+    assert re.search(message, rules["max_new_issues"]["sentence"])
+    assert rules["max_flagged_share"]["outcome"] == "passed"
+
+
+def test_audits_that_are_gone_are_passed_over(tmp_path: Path) -> None:
+    first = audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
+    shutil.rmtree(audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 20))).audit_url)
+    third = _summary(audit_insects(tmp_path, "v3", insects(wrong=(0, 10, 20)), gate={"max_new_issues": 0}))
+    assert third["changes"]["predecessor"]["version"] == "v1"
+    assert third["gate"]["verdict"] == "failed"
+    assert third["changes"]["held_versions"] == []
+    assert any(note.startswith("Passed over, because") and note.endswith(": v2.") for note in third["notes"])
+    again = audit_insects(tmp_path, "v1", insects(wrong=(0, 10)), filter_by="predicted_neq_given")
+    shutil.rmtree(again.audit_url)
+    fourth = _summary(audit_insects(tmp_path, "v4", insects(wrong=(0, 10, 20, 30))))
+    assert fourth["changes"]["predecessor"]["audit_url"] == first.audit_url, "an older audit of the same version"
+    assert fourth["changes"]["held_versions"] == ["v3"]
+
+
+def test_many_versions_that_are_gone_are_counted(tmp_path: Path) -> None:
+    audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
+    store = Store(str(tmp_path / "out"))
+    (record,) = read_history(store, "insects")
+    for number in range(2, 15):
+        gone = {"version": f"v{number}", "folder": f"gone/{number}", "created_at": f"2999-01-{number:02d}T00:00:00"}
+        write_audit_record(store, replace(record, **gone))
+    notes = _summary(audit_insects(tmp_path, "v99", insects(wrong=(0, 10))))["notes"]
+    assert any("v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 and 3 more." in note for note in notes)
+
+
 def test_tables_of_another_version_of_labelaudit_are_not_compared(tmp_path: Path) -> None:
     folder = audit_insects(tmp_path, "v1", insects(wrong=(0, 10))).audit_url
     found = open_audit(Store(folder), "")
@@ -245,8 +286,23 @@ def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
     changes = _summary(third)["changes"]
     assert (changes["predecessor"]["version"], changes["held_versions"]) == ("v1", ["v2"])
     assert "Held by the gate in between, and so no measure: v2" in Path(third.report_url).read_text()
-    assert find_predecessor(store, "insects", "v1") is None
-    assert find_predecessor(store, "nothing", "v1") is None
+    assert find_predecessor(store, "insects", "v1", has_version_in_url=False) is None
+    assert find_predecessor(store, "nothing", "v1", has_version_in_url=False) is None
+
+
+def test_versions_in_the_url_are_compared_by_their_names(tmp_path: Path) -> None:
+    """Whichever is audited first: a sweep that catches up must not judge v9 by v10."""
+    dataset = {"name": "fruit"}
+    for version in ("v10", "v9"):
+        write_fruit(tmp_path / "fruit" / version / "a.parquet", fruit(60))
+        config = _config(tmp_path, "{version}", dataset={**dataset, "version": version}, cross_validation={"folds": 2})
+        assert _summary(audit(config))["changes"] is None, f"nothing before {version} was audited"
+    last = config.model_copy(update={"dataset": config.dataset.model_copy(update={"version": "v10"})})
+    detection = last.detection.model_copy(update={"filter": "predicted_neq_given"})
+    again = _summary(audit(last.model_copy(update={"detection": detection})))
+    assert again["changes"]["predecessor"]["version"] == "v9"
+    trend = pq.read_table(tmp_path / "out" / "dataset=fruit" / "trend.parquet", partitioning=None)
+    assert list(dict.fromkeys(trend["version"].to_pylist())) == ["v9", "v10"]
 
 
 def test_audits_of_two_datasets_are_not_compared(tmp_path: Path, versions: Versions) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelaudit.config import build_config
-from labelaudit.errors import DatasetError
+from labelaudit.errors import ConfigError, DatasetError, ReviewError
+from labelaudit.steps.compare import compare_published
 from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
+from labelaudit.steps.published import find_audit
 from labelaudit.steps.references import AuditReference
+from labelaudit.steps.review import audit_to_review
+from labelaudit.steps.verdicts import append_verdicts
+from labelaudit.storage.store import Store
+from reviewed import make_verdict
 
 ROWS = 120
 RIGHT = np.arange(ROWS) % 3
@@ -96,6 +103,61 @@ def test_rows_without_label_and_without_ids(tmp_path: Path) -> None:
     notes = json.loads((Path(reference.audit_url) / "summary.json").read_text())["notes"]
     assert any("ids: the row numbers" in note for note in notes)
     assert any("neither --classes nor metadata names them" in note for note in notes)
+
+
+def _without_ids(
+    folder: Path, version: str, drop: int = 0, ids: list[str] | None = None, **gate: int
+) -> AuditReference:
+    """A version whose first rows are left out, so that all others move up."""
+    kept = slice(drop, None)
+    path = _write(folder / f"{version}.parquet", id=ids, label=NAMES[GIVEN][kept], pred_probs=list(PRED_PROBS[kept]))
+    dataset = {"url": str(path), "name": "insects", "version": version}
+    config = build_config({"dataset": dataset, "output": {"url": str(folder / "out")}, "gate": gate})
+    return audit_probabilities(config, ExternalProbabilities(str(path)))
+
+
+def _summary(reference: AuditReference) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((Path(reference.audit_url) / "summary.json").read_text())
+    return summary
+
+
+def test_row_numbers_mean_nothing_in_another_version(tmp_path: Path) -> None:
+    """Neither a verdict nor a comparison takes row 15 of one version for row 15 of the next."""
+    first = _without_ids(tmp_path, "v1")
+    assert _summary(first)["changes"] is None
+    fine = make_verdict("row-015", content_digest=None, given_label=NAMES[GIVEN[15]])
+    append_verdicts(Store(str(tmp_path / "out")), "insects", [fine])
+    second = _without_ids(tmp_path, "v2", drop=15, max_new_issues=0)
+    summary = _summary(second)
+    assert second.issues == 7
+    assert summary["review"]["dismissed"] == sum(summary["review"]["verdicts"].values()) == 0
+    assert summary["changes"] is None
+    assert not (Path(second.audit_url) / "changes.parquet").exists()
+    assert any("Name the ids with --id" in note for note in summary["notes"])
+    assert summary["gate"]["verdict"] == "warned"
+    assert "row numbers" in summary["gate"]["rules"][0]["sentence"]
+
+
+def test_versions_with_ids_pass_over_one_without(tmp_path: Path) -> None:
+    ids = [f"i{number}" for number in range(ROWS)]
+    _without_ids(tmp_path, "v1", ids=ids)
+    _without_ids(tmp_path, "v2")
+    third = _summary(_without_ids(tmp_path, "v3", ids=ids))
+    assert third["changes"]["predecessor"]["version"] == "v1"
+    only = tmp_path / "only"
+    only.mkdir()
+    _without_ids(only, "v1")
+    second = _summary(_without_ids(only, "v2", ids=ids, max_new_issues=0))
+    assert (second["changes"], second["gate"]["verdict"]) == (None, "warned")
+    assert second["notes"][0].startswith("Not compared with version v1, the audit before: rows without ids")
+
+
+def test_audits_of_row_numbers_are_neither_reviewed_nor_compared(tmp_path: Path) -> None:
+    audits = [find_audit(_without_ids(tmp_path, version).audit_url) for version in ("v1", "v2")]
+    with pytest.raises(ReviewError, match=r"cannot be reviewed: rows without ids .* name their ids with --id"):
+        audit_to_review(audits[0].url)
+    with pytest.raises(ConfigError, match=r"cannot be compared: rows without ids .* name their ids with --id"):
+        compare_published(*audits)
 
 
 def test_dictionary_labels_and_probabilities_beside_the_table(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _NONE = Markup('<div class="picture none">no preview</div>')
 def show_cards(now: Chosen, tables: AuditTables, rows: list[Row]) -> None:
     """Cards that open their row."""
     previews = tables.previews([row.example_id for row in rows])
-    holding = session.decisions(now.dataset).holding() if session.library().knows_decisions else {}
+    holding = session.decisions(now.dataset).holding() if session.knows_decisions(now.audit) else {}
     is_wide = any(_kind(preview) in ("text", "table") for preview in previews.values())
     with st.container(horizontal=True, gap="small", key="gallery-of-texts" if is_wide else "gallery-of-images"):
         for number, row in enumerate(rows):

@@ -11,6 +11,7 @@ import streamlit as st
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.queries import TwoAudits, connect
 from labelaudit.dashboard.sidebar import audit_labels, chosen, show_place
+from labelaudit.steps.deciding import ROW_NUMBERS
 from labelaudit.steps.history import AuditRecord
 
 _DATA = {
@@ -45,16 +46,23 @@ def show() -> None:
         bind="query-params",
     )
     _show_both(audits[str(before)], after)
-    counts, relabeled = _differences(audits[str(before)], after, audits[str(before)].folder, after.folder)
+    if after.has_made_up_ids or audits[str(before)].has_made_up_ids:
+        st.info(f"The rows of both cannot be compared: {ROW_NUMBERS}")
+    else:
+        _show_rows(audits[str(before)], after)
+    look.heading("Classes", "Flagged rows and estimated noise, before and after.")
+    _show_classes(audits[str(before)], after)
+    show_place()
+
+
+def _show_rows(before: AuditRecord, after: AuditRecord) -> None:
+    counts, relabeled = _differences(before, after, before.folder, after.folder)
     look.heading("Row by row", "Rows are the same where their ids are.")
     for meanings in (_DATA, _FLAGS):
         look.figures((name.replace("_", " "), look.number(counts[name]), about) for name, about in meanings.items())
     if relabeled:
         pairs = ", ".join(f"{old} \N{RIGHTWARDS ARROW} {new} ({count:,})" for old, new, count in relabeled)
         look.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=look.clip(pairs, 600))
-    look.heading("Classes", "Flagged rows and estimated noise, before and after.")
-    _show_classes(audits[str(before)], after)
-    show_place()
 
 
 def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:

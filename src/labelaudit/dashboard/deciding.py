@@ -15,6 +15,7 @@ from labelaudit.dashboard.sidebar import Chosen
 from labelaudit.errors import LabelauditError
 from labelaudit.review.verdicts import Verdict
 from labelaudit.schemas import Decision
+from labelaudit.steps.deciding import ROW_NUMBERS
 
 KEYS = "1234567890"
 PROBABILITIES = 5
@@ -38,7 +39,9 @@ def show(now: Chosen, tables: AuditTables, filters: Filters, row: Row) -> None:
         st.html(str(cards.whole(tables.previews([row.example_id]).get(row.example_id))))
     with side:
         _show_question(row)
-        if not session.is_read_only() and row.given_label is not None:
+        if now.audit.has_made_up_ids:
+            st.info(f"Nothing can be decided here: {ROW_NUMBERS}")
+        if session.why_read_only(now.audit) is None and row.given_label is not None:
             _show_decisions(desk)
         st.html(str(_said(desk.holding(), row)))
         _show_probabilities(tables, row)
@@ -60,7 +63,7 @@ class Desk:
 
     def holding(self) -> Verdict | None:
         """The verdict on the row, whoever made it."""
-        return self.decisions.holding().get(judged(self.row)) if session.library().knows_decisions else None
+        return self.decisions.holding().get(judged(self.row)) if session.knows_decisions(self.now.audit) else None
 
     def go(self, forward: bool) -> None:
         """To the next or previous row of the gallery."""
@@ -125,7 +128,7 @@ class Desk:
             session.open_example(found.example_id)
 
     def _verdicts(self) -> VerdictColumns:
-        return as_columns(self.decisions.holding()) if session.library().knows_decisions else NO_VERDICTS
+        return as_columns(self.decisions.holding()) if session.knows_decisions(self.now.audit) else NO_VERDICTS
 
 
 def _reviewer() -> str:
@@ -144,7 +147,7 @@ def _show_bar(desk: Desk) -> None:
         )
     close = session.open_example
     back.button("Gallery", shortcut="Esc", key="gallery", on_click=close, args=(None,), width="stretch")
-    if not session.is_read_only():
+    if session.why_read_only(desk.now.audit) is None:
         has_steps = bool(st.session_state.get("steps"))
         undo.button("Undo", shortcut="U", key="undo", on_click=desk.undo, disabled=not has_steps, width="stretch")
     before.button("Previous", shortcut="Left", key="previous", on_click=desk.go, args=(False,), width="stretch")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labelaudit.errors import LabelauditError, StorageError
+from labelaudit.steps.deciding import has_made_up_ids
 from labelaudit.steps.history import AuditRecord, find_datasets, read_history
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.confined import ConfinedStore
@@ -94,6 +95,7 @@ class Library:
                 summary=summary,
                 classes=summary["classes"],
                 gate=(summary.get("gate") or {}).get("verdict"),
+                has_made_up_ids=has_made_up_ids(manifest),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise StorageError(

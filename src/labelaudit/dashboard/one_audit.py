@@ -26,7 +26,7 @@ _FLAGS = {
     IssueChange.PERSISTENT: "then and now",
     IssueChange.FLAPPING: "in one of both, same data",
 }
-_OUTCOMES = {"passed": "good", "failed": "bad", "not measured": "doubtful"}
+_OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measured": "doubtful"}
 
 
 def show() -> None:

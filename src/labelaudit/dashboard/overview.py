@@ -33,7 +33,7 @@ def show() -> None:
     )
     versions = session.versions(now.dataset)
     if len(versions) > 1:
-        look.heading("Versions", "The newest audit of each version, in the order in which they were first audited.")
+        look.heading("Versions", "The newest audit of each version, oldest version first.")
         _show_trend(versions[-TREND_VERSIONS:])
     look.heading("Audits", "Newest first. Choose a row to open the audit.")
     _show_audits(session.audits(now.dataset))

@@ -112,7 +112,7 @@ def _sample(_tables: AuditTables, folder: str, fingerprint: str) -> tuple[str, .
 
 
 def verdict_columns(now: Chosen) -> VerdictColumns:
-    return as_columns(session.decisions(now.dataset).holding()) if session.library().knows_decisions else NO_VERDICTS
+    return as_columns(session.decisions(now.dataset).holding()) if session.knows_decisions(now.audit) else NO_VERDICTS
 
 
 def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:

@@ -42,7 +42,7 @@ def audits(dataset: str) -> list[AuditRecord]:
 
 
 def versions(dataset: str) -> list[AuditRecord]:
-    """The newest audit of each version; versions in the order in which they were first audited."""
+    """The newest audit of each version, oldest version first."""
     return newest_of_versions(audits(dataset))
 
 
@@ -68,6 +68,20 @@ def decisions(dataset: str) -> Decisions:
 
 def is_read_only() -> bool:
     return settings().read_only or not library().knows_decisions
+
+
+def knows_decisions(audit: AuditRecord) -> bool:
+    """Whether verdicts are within the URL, and about the rows of this audit."""
+    return library().knows_decisions and not audit.has_made_up_ids
+
+
+def why_read_only(audit: AuditRecord) -> str | None:
+    """Why nothing can be decided on an audit, in a few words; None where it can."""
+    if settings().read_only:
+        return "read-only"
+    if not library().knows_decisions:
+        return "read-only: the URL is of one version"
+    return "read-only: rows without ids" if audit.has_made_up_ids else None
 
 
 def chosen(options: Sequence[Any], key: str) -> Any:

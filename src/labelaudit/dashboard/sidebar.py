@@ -42,8 +42,7 @@ def show_sidebar() -> None:
             bind="query-params",
             persist_state="session",
         )
-        if session.is_read_only():
-            why = "read-only" if session.settings().read_only else "read-only: the URL is of one version"
+        if why := session.why_read_only(chosen().audit):
             look.html("<p>{chip}</p>", chip=look.chip(why, "doubtful"))
         else:
             if "reviewer" not in st.session_state:

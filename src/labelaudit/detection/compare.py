@@ -17,7 +17,7 @@ from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, Iss
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
-_COMPARED = ("given_label", "status", "label_score", "is_label_issue", "content_digest", "verdict")
+_COMPARED = ("example_id", "given_label", "status", "label_score", "is_label_issue", "content_digest", "verdict")
 CONTENT_UNKNOWN = (
     "One of the two audits is of probabilities alone and knows no content: rows with the same id count as the same."
 )
@@ -28,14 +28,25 @@ class Comparison:
     """What changed from one audit to another.
 
     changes: CHANGES; class_changes: CLASS_CHANGES; issues, data: rows of each `IssueChange` and `DataChange`, zeros
-    included; notes: sentences for people.
+    included; statuses: those of which both have another number of rows; other_status: rows of both whose status is
+    another one; notes: sentences for people.
     """
 
     changes: pa.Table
     class_changes: pa.Table
     issues: dict[str, int]
     data: dict[str, int]
+    statuses: tuple[StatusCount, ...]
+    other_status: int
     notes: tuple[str, ...]
+
+
+class StatusCount(NamedTuple):
+    """Rows of a status, copies included, in both audits."""
+
+    status: str
+    examples_before: int
+    examples: int
 
 
 class LabelPair(NamedTuple):
@@ -54,13 +65,17 @@ def compare_audits(
     classes: pa.Table,
     class_order: Sequence[str],
 ) -> Comparison:
-    """Compare two audits by `example_id`.
+    """Compare two audits by `example_id`, and by content where an id is in one of them only.
 
     `before` and `now` are EXAMPLES tables in any order of rows, `classes_before` and `classes` CLASSES tables,
     `class_order` all their classes in class order.
 
     Of several rows with one id the scored one counts, else the first: contradictory copies have no scored row, so
     their id counts as not scored. Content is the same where the digests are equal, or one side has none.
+
+    A row whose id is in `before` only and one whose id is in `now` only are one row, which got another id, where they
+    have the same digest and no other row of either table has it. So an image that moved to the folder of another class
+    is relabeled. Of copies nobody knows which one moved: they are removed and added.
 
     Every id that is or was flagged has exactly one `IssueChange`:
 
@@ -70,7 +85,7 @@ def compare_audits(
     - flagged before alone: gone where the row is missing, has other content or is not scored now; else fixed where its
       label is another one; else dismissed where it is judged `fine` now; else flapping.
     """
-    ids, rows_before, rows_now = _joined_rows(before, now)
+    rows_before, rows_now = _joined_by_content(before, now, *_joined_by_id(before, now))
     was, is_ = _Side.of(before, rows_before), _Side.of(now, rows_now)
     same_content = _same(was.columns["content_digest"], is_.columns["content_digest"], nulls_differ=False)
     same_label = _same(was.columns["given_label"], is_.columns["given_label"], nulls_differ=True)
@@ -81,20 +96,24 @@ def compare_audits(
         (~same_label, DataChange.RELABELED),
     )
     issue_change = _issue_changes(was, is_, same_content, same_label)
-    changed = np.flatnonzero((issue_change != None) | (data_change != None))  # noqa: E711, elementwise
+    same_status = _same(was.columns["status"], is_.columns["status"], nulls_differ=True)
+    has_other_status = was.exists & is_.exists & ~same_status
+    changed = np.flatnonzero((issue_change != None) | (data_change != None) | has_other_status)  # noqa: E711, elementwise
     columns = {
-        "example_id": ids.take(pa.array(changed)),
         "issue_change": pa.array(issue_change[changed], pa.string()),
         "data_change": pa.array(data_change[changed], pa.string()),
         **{f"{name}_before": was.columns[name].take(pa.array(changed)) for name in _COMPARED},
         **{name: is_.columns[name].take(pa.array(changed)) for name in _COMPARED},
     }
+    columns["example_id"] = pc.coalesce(columns["example_id"], columns["example_id_before"])
     changes = pa.table({name: columns[name] for name in CHANGES.names}).cast(CHANGES).sort_by("example_id")
     return Comparison(
         changes=changes,
         class_changes=_class_changes(classes_before, classes, class_order),
         issues=_counts(issue_change, IssueChange),
         data=_counts(data_change, DataChange),
+        statuses=_status_counts(before, now),
+        other_status=int(has_other_status.sum()),
         notes=(CONTENT_UNKNOWN,) if _knows_content(before) != _knows_content(now) else (),
     )
 
@@ -110,7 +129,7 @@ def relabeled_pairs(changes: pa.Table) -> list[LabelPair]:
 
 @dataclass(frozen=True)
 class _Side:
-    """One of both audits, with a row for each of the (M,) ids; null where it has none."""
+    """One of both audits, with a row for each of the (M,) rows of both together; null where it has none."""
 
     exists: BoolArray
     scored: BoolArray
@@ -145,14 +164,45 @@ def _issue_changes(was: _Side, is_: _Side, same_content: BoolArray, same_label: 
     )
 
 
-def _joined_rows(before: pa.Table, now: pa.Table) -> tuple[pa.Array, IntArray, IntArray]:
-    """All M ids, and the row of each in both tables, -1 where there is none."""
-    both = pa.concat_arrays([_whole(table["example_id"]).cast(pa.large_string()) for table in (before, now)])
-    encoded = both.dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    sides = zip((before, now), np.split(codes, [len(before)]), strict=True)
-    rows_before, rows_now = (_row_of_ids(table, of_rows, len(encoded.dictionary)) for table, of_rows in sides)
-    return encoded.dictionary.cast(pa.string()), rows_before, rows_now
+def _joined_by_id(before: pa.Table, now: pa.Table) -> tuple[IntArray, IntArray]:
+    """The row of each of all M ids in both tables, -1 where there is none."""
+    codes_before, codes_now, ids = _codes(before, now, "example_id")
+    return _row_of_ids(before, codes_before, ids), _row_of_ids(now, codes_now, ids)
+
+
+def _joined_by_content(
+    before: pa.Table, now: pa.Table, rows_before: IntArray, rows_now: IntArray
+) -> tuple[IntArray, IntArray]:
+    """The same with those of one table only joined where their content is in each table exactly once."""
+    only_before, only_now = np.flatnonzero(rows_now < 0), np.flatnonzero(rows_before < 0)
+    if not len(only_before) or not len(only_now):
+        return rows_before, rows_now
+    codes_before, codes_now, digests = _codes(before, now, "content_digest")
+    is_unique = _is_once(codes_before, digests) & _is_once(codes_now, digests)
+    place_of = np.full(digests + 1, -1, dtype=np.int64)
+    place_of[codes_before[rows_before[only_before]]] = only_before
+    place_of[~is_unique] = -1
+    places = place_of[codes_now[rows_now[only_now]]]
+    moved = only_now[places >= 0]
+    joined = rows_now.copy()
+    joined[places[places >= 0]] = rows_now[moved]
+    return np.delete(rows_before, moved), np.delete(joined, moved)
+
+
+def _codes(before: pa.Table, now: pa.Table, column: str) -> tuple[IntArray, IntArray, int]:
+    """Values of a column in both tables as numbers from 0, and how many there are; a null has the number after them."""
+    values = pa.concat_arrays([_whole(table[column]).cast(pa.large_string()) for table in (before, now)])
+    encoded = values.dictionary_encode()
+    count = len(encoded.dictionary)
+    codes = pc.fill_null(encoded.indices.cast(pa.int64()), count).to_numpy()
+    return codes[: len(before)], codes[len(before) :], count
+
+
+def _is_once(codes: IntArray, count: int) -> BoolArray:
+    """(count + 1,) whether a number stands there exactly once; that of null never counts."""
+    found: BoolArray = np.bincount(codes, minlength=count + 1) == 1
+    found[count] = False
+    return found
 
 
 def _row_of_ids(examples: pa.Table, codes: IntArray, ids: int) -> IntArray:
@@ -190,6 +240,17 @@ def _class_changes(before: pa.Table, now: pa.Table, class_order: Sequence[str]) 
         values = {**{f"{name}_before": old.get(name) for name in names}, **{name: new.get(name) for name in names}}
         rows.append({"class_name": class_name, **values})
     return pa.Table.from_pylist(rows, schema=CLASS_CHANGES)
+
+
+def _status_counts(before: pa.Table, now: pa.Table) -> tuple[StatusCount, ...]:
+    """Of those statuses whose numbers differ, in the order of `Status`."""
+    counted = [_value_counts(table["status"]) for table in (before, now)]
+    counts = [StatusCount(status.value, *(side.get(status.value, 0) for side in counted)) for status in Status]
+    return tuple(count for count in counts if count.examples_before != count.examples)
+
+
+def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {count["values"]: count["counts"] for count in pc.value_counts(column).to_pylist()}
 
 
 def _knows_content(examples: pa.Table) -> bool:

@@ -17,13 +17,14 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_MEASURED = "not measured"
+    WARNED = "warned"  # not measured, though there is an audit before to measure it against
 
 
 class GateVerdict(StrEnum):
     """What the rules say together."""
 
     PASSED = "passed"
-    WARNED = "warned"  # a rule is broken, but there is no audit before to compare with
+    WARNED = "warned"  # a rule is broken, but there is no audit before; or that audit cannot be compared with
     FAILED = "failed"
 
 
@@ -51,6 +52,7 @@ class Measures:
     measured_error_rate: float | None = None  # by people, on this version
     canary_recall: float | None = None
     dismissed: int = 0  # rows that the detector flagged, too, but people judged fine: not among the issues
+    not_compared: str | None = None  # why new issues could not be counted, though there is a predecessor
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def judge(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate 
     """Hold what was measured against the limits.
 
     A rule is broken where the measured value itself, not the end of its interval, is beyond the limit. Broken rules
-    fail the gate; without a predecessor they only warn. What could not be measured breaks nothing, but is shown. A
+    fail the gate; without a predecessor they only warn. What could not be measured breaks nothing, but is shown; new
+    issues that could not be counted, because the predecessor cannot be compared with, warn. A
     detector that flags nothing and misses most planted errors breaks a rule of its own, also without limits.
 
     Returns:
@@ -93,9 +96,12 @@ def judge(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate 
     if not rules and blind.outcome != Outcome.FAILED:
         return None
     rules.append(blind)
+    outcomes = {rule.outcome for rule in rules}
     verdict = GateVerdict.PASSED
-    if any(rule.outcome == Outcome.FAILED for rule in rules):
-        verdict = GateVerdict.FAILED if has_predecessor else GateVerdict.WARNED
+    if Outcome.FAILED in outcomes and has_predecessor:
+        verdict = GateVerdict.FAILED
+    elif outcomes & {Outcome.FAILED, Outcome.WARNED}:
+        verdict = GateVerdict.WARNED
     return Gate(verdict, _sentence(verdict, rules), tuple(rules))
 
 
@@ -137,24 +143,23 @@ def _of_class(rule: str, class_name: str, limit: float, measures: Measures) -> R
 
 
 def _new_issues(limits: Limits, measures: Measures) -> list[Rule]:
+    limited = {"max_new_issues": limits.max_new_issues, "max_new_issues_share": limits.max_new_issues_share}
+    known = {name: limit for name, limit in limited.items() if limit is not None}
+    new, problem = measures.new_issues, measures.not_compared
+    if new is None and problem is not None:
+        sentence = f"Not measured, because the audit before cannot be compared with: {problem}"
+        return [Rule(name, None, limit, Outcome.WARNED, sentence) for name, limit in known.items()]
+    if new is None:
+        return [_not_measured(name, limit, "no audit before was compared with") for name, limit in known.items()]
     rules = []
-    new = measures.new_issues
-    unknown = "no audit before was compared with"
     if limits.max_new_issues is not None:
-        name, most = "max_new_issues", limits.max_new_issues
-        if new is None:
-            rules.append(_not_measured(name, most, unknown))
-        else:
-            outcome = Outcome.FAILED if new > most else Outcome.PASSED
-            sentence = f"{new:,} {'row is' if new == 1 else 'rows are'} newly flagged; the limit is {most:,}."
-            rules.append(Rule(name, new, most, outcome, sentence))
+        most = limits.max_new_issues
+        outcome = Outcome.FAILED if new > most else Outcome.PASSED
+        sentence = f"{new:,} {'row is' if new == 1 else 'rows are'} newly flagged; the limit is {most:,}."
+        rules.append(Rule("max_new_issues", new, most, outcome, sentence))
     if limits.max_new_issues_share is not None:
-        name, share = "max_new_issues_share", limits.max_new_issues_share
-        if new is None:
-            rules.append(_not_measured(name, share, unknown))
-        else:
-            what = f"{new:,} of {measures.scored:,} scored rows are newly flagged"
-            rules.append(_at_most(name, new / measures.scored, share, what))
+        what = f"{new:,} of {measures.scored:,} scored rows are newly flagged"
+        rules.append(_at_most("max_new_issues_share", new / measures.scored, limits.max_new_issues_share, what))
     return rules
 
 
@@ -206,8 +211,11 @@ def _not_measured(rule: str, limit: float, why: str) -> Rule:
 
 def _sentence(verdict: GateVerdict, rules: list[Rule]) -> str:
     broken = [rule.rule for rule in rules if rule.outcome == Outcome.FAILED]
-    unknown = sum(rule.outcome == Outcome.NOT_MEASURED for rule in rules)
+    warned = [rule.rule for rule in rules if rule.outcome == Outcome.WARNED]
+    unknown = len(warned) + sum(rule.outcome == Outcome.NOT_MEASURED for rule in rules)
     open_ends = f" ({unknown:,} could not be measured)" if unknown else ""
+    if warned and not broken:
+        return f"The gate warns: the audit before cannot be compared with, so not measured: {', '.join(warned)}."
     if not broken:
         held = len(rules) - unknown
         return f"The gate passed: {held:,} {'rule holds' if held == 1 else 'rules hold'}{open_ends}."

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.report.gallery import text_excerpt
-from labelaudit.schemas import DataChange, IssueChange
+from labelaudit.schemas import DataChange, IssueChange, Status
 
 MEANINGS = {
     IssueChange.NEW: "flagged now: the row, its label or its content is new, or it was not scored before",
@@ -41,8 +41,7 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 class ChangesContent:
     """What the page shows of a comparison.
 
-    changes: `changes` of the summary; new_issues: the first rows of ISSUES that are new, in their order;
-    class_changes: CLASS_CHANGES.
+    changes: `changes` of the summary; new_issues: the first rows of `new_issues`; class_changes: CLASS_CHANGES.
     """
 
     changes: Mapping[str, Any]
@@ -59,9 +58,12 @@ def changes_content(changes: Mapping[str, Any] | None, tables: Mapping[str, pa.T
 
 
 def new_issues(changes: pa.Table, issues: pa.Table) -> pa.Table:
-    """The rows of an ISSUES table that are new according to CHANGES, in their order."""
-    new = changes.filter(pc.equal(changes["issue_change"], IssueChange.NEW.value))["example_id"]
-    return issues.filter(pc.is_in(issues["example_id"], value_set=new.combine_chunks()))
+    """The rows of an ISSUES table that are new according to CHANGES, in their order, with `example_id_before`."""
+    new = changes.filter(pc.equal(changes["issue_change"], IssueChange.NEW.value))
+    ids = new["example_id"].combine_chunks()
+    found = issues.filter(pc.is_in(issues["example_id"], value_set=ids))
+    places = pc.index_in(found["example_id"], value_set=ids)
+    return found.append_column("example_id_before", new["example_id_before"].take(places))
 
 
 def changes_in_words(changes: Mapping[str, Any]) -> list[str]:
@@ -84,8 +86,22 @@ def counted_issues(changes: Mapping[str, Any]) -> str:
 
 
 def counted_data(changes: Mapping[str, Any]) -> str:
-    """`50 removed, 160 relabeled`, or that the data is the same."""
-    return _counted(changes["data"], DataChange) or "the same, row by row"
+    """`50 removed, 160 relabeled; duplicate_id 40 → 0`, or that the data is the same."""
+    counted = _counted(changes["data"], DataChange)
+    # The scored rows are what is left: each difference has its reason among the others.
+    statuses = [
+        f"{count['status']} {count['examples_before']:,} {ARROW} {count['examples']:,}"
+        for count in changes["statuses"]
+        if count["status"] != Status.SCORED
+    ]
+    if not statuses and changes["other_status"]:
+        statuses = [f"{changes['other_status']:,} of another status"]
+    return "; ".join(filter(None, [counted, ", ".join(statuses)])) or "the same, row by row"
+
+
+def is_same_data(changes: Mapping[str, Any]) -> bool:
+    """Whether no row came, went, or has other content, another label or another status; copies included."""
+    return not (any(changes["data"].values()) or changes["statuses"] or changes["other_status"])
 
 
 def held_in_words(changes: Mapping[str, Any]) -> str:
@@ -113,7 +129,9 @@ def changes_context(content: ChangesContent | None) -> dict[str, Any]:
             "notes": changes["notes"],
             "issues": [_count_row(name, changes["issues"], MEANINGS[name]) for name in IssueChange],
             "data": [_count_row(name, changes["data"], DATA_MEANINGS[name]) for name in DataChange],
-            "is_same_data": not any(changes["data"].values()),
+            "statuses": changes["statuses"],
+            "other_status": changes["other_status"],
+            "is_same_data": is_same_data(changes),
             "relabeled": changes["relabeled"],
             "new_issues": content.new_issues.to_pylist(),
             "new_count": changes["issues"][IssueChange.NEW],

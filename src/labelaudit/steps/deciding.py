@@ -13,6 +13,12 @@ NAMING = ("url", "name", "version")
 COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "cleanlab", "numpy", "pandas", "pyarrow")
 DETECTING = ("python", "labelaudit", "cleanlab", "numpy", "pandas")
 PROBABILITIES = "probabilities"
+# Among the columns of an audit of probabilities: no column of ids was named, so rows are called by their numbers.
+MADE_UP_IDS = "made_up_ids"
+ROW_NUMBERS = (
+    "rows without ids of their own are called by their row numbers, which mean other rows in another version. "
+    "Audit the probabilities again and name their ids with --id."
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,14 @@ class ChangedSetting:
     before: Any
     now: Any
     cause: str
+
+
+def has_made_up_ids(audit: Mapping[str, Any]) -> bool:
+    """Whether the ids of an audit are row numbers, which mean other rows in another version.
+
+    `audit` has the key `columns` of a manifest.
+    """
+    return bool(audit["columns"].get(MADE_UP_IDS))
 
 
 def deciding(audit: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
         "changes": compared.changes,
         "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
     }
-    files, findings = with_gate(prepared, rows, pred_probs, found, {**files, **compared.files}, findings)
+    files, findings = with_gate(
+        prepared, rows, pred_probs, found, {**files, **compared.files}, findings, not_compared=compared.problem
+    )
     return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
 
 

@@ -24,6 +24,7 @@ from labelaudit.report.summary import Findings
 from labelaudit.review.known import Known
 from labelaudit.schemas import Status, pred_probs_schema
 from labelaudit.steps.compare import compare_with_predecessor, find_predecessor
+from labelaudit.steps.deciding import MADE_UP_IDS
 from labelaudit.steps.detect import audit_tables
 from labelaudit.steps.gate import with_gate
 from labelaudit.steps.known import known_sha256, read_known, store_known
@@ -34,6 +35,11 @@ from labelaudit.steps.references import AuditReference
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.manifest import digest_of, sha256_hex
 from labelaudit.storage.store import Store, open_dataset
+
+NO_IDS = (
+    "ids: the row numbers, because no column of ids is named. They mean other rows in another version: verdicts do not "
+    "hold for them, and no audit is compared with this one. Name the ids with --id."
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class _Loaded:
     pred_probs: np.ndarray  # (N, K)
     positions: np.ndarray  # (N,) int64, where each row was read
     class_names: tuple[str, ...]
+    has_made_up_ids: bool
     notes: tuple[str, ...]
 
 
@@ -71,12 +78,15 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
     )
     store = Store(config.output.url, config.storage.options)
-    known = read_known(store, audited_name(config).name, examples.fingerprint)
+    # Verdicts on row numbers of another version are verdicts on other rows.
+    known = Known({}) if loaded.has_made_up_ids else read_known(store, audited_name(config).name, examples.fingerprint)
     prepared = _prepared(config, loaded, rows, known)
     published = existing_audit(store, prepared)
     if published is not None:
         return published
-    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
+    # The URL is that of a file: there is no template to read a version from.
+    before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=False)
+    prepared = replace(prepared, predecessor=before)
     store_known(store, prepared, known)
     # Of two runs at once, both write the files of the one whose record stands.
     prepared = Prepared.from_json(commit_record(store, prepared))
@@ -99,7 +109,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         "changes": compared.changes,
         "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
     }
-    files, findings = with_gate(prepared, rows, pred_probs, found, files, findings)
+    files, findings = with_gate(prepared, rows, pred_probs, found, files, findings, not_compared=compared.problem)
     return publish_audit(store, prepared, files, Findings(**findings), previews=())
 
 
@@ -120,7 +130,11 @@ def _load(config: AuditConfig, probabilities: ExternalProbabilities) -> _Loaded:
         )
     if all(name is None for name in given):
         raise DatasetError(f"No row of {probabilities.url} has a label; name the column of labels with --label.")
-    ids, notes = _ids(probabilities, table, options, len(given))
+    ids = _ids(probabilities, table, options)
+    notes: tuple[str, ...] = ()
+    has_made_up_ids = ids is None
+    if ids is None:
+        ids, notes = _row_numbers(len(given)), (NO_IDS,)
     if len(ids) != len(given):
         raise DatasetError(
             f"There are {len(ids):,} ids but {len(given):,} labels; "
@@ -140,21 +154,25 @@ def _load(config: AuditConfig, probabilities: ExternalProbabilities) -> _Loaded:
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = np.asarray(pc.sort_indices(pa.array(ids, pa.string())))
-    return _Loaded(ids[order], _as_names(given, names)[order], pred_probs[order], order, tuple(names), notes)
+    return _Loaded(
+        ids[order], _as_names(given, names)[order], pred_probs[order], order, tuple(names), has_made_up_ids, notes
+    )
 
 
-def _ids(
-    probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any], rows: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def _ids(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray | None:
+    """(N,) object of str; None where no ids are named, nor found as a column `id`."""
     name = probabilities.id or ("id" if table is not None and "id" in table.column_names else None)
     if name is None:
-        width = len(str(max(rows - 1, 0)))
-        ids = np.array([f"row-{row:0{width}d}" for row in range(rows)], dtype=object)
-        return ids, ("ids: the row numbers, because no column of ids is named; they are not stable",)
+        return None
     column = _column(name, probabilities.url, table, options)
     if column.null_count:
         raise DatasetError(f"{column.null_count:,} of {len(column):,} rows have no id in {name!r}; fill it in.")
-    return np.array([str(value) for value in column.to_pylist()], dtype=object), ()
+    return np.array([str(value) for value in column.to_pylist()], dtype=object)
+
+
+def _row_numbers(rows: int) -> np.ndarray:
+    width = len(str(max(rows - 1, 0)))
+    return np.array([f"row-{row:0{width}d}" for row in range(rows)], dtype=object)
 
 
 def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -216,7 +234,7 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) ->
         audit_id=digest_of(*decided)[:12],
         training_key="",
         config={part: settings[part] for part in ("dataset", "detection", "gate", "report", "output")},
-        columns={"guesses": []},
+        columns={"guesses": [], MADE_UP_IDS: loaded.has_made_up_ids},
         recipe={},
         kind="probabilities",
         class_names=loaded.class_names,

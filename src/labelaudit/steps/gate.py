@@ -32,11 +32,14 @@ def with_gate(
     found: LabelIssues,
     files: dict[str, bytes],
     findings: dict[str, Any],
+    *,
+    not_compared: str | None,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Tables and findings of an audit with those of canaries and gate; the last word of `detect`.
 
     `files` holds examples.parquet and classes.parquet; `findings` what else was found: `issues`, `notes`, and
-    where there are such `changes` against a predecessor and what people reviewed (`review`).
+    where there are such `changes` against a predecessor and what people reviewed (`review`). `not_compared`: why there
+    are no changes, though there is a predecessor.
     """
     examples = rows.examples
     scored = rows.scored
@@ -53,7 +56,7 @@ def with_gate(
     findings = {**findings, "canaries": _recalls(canaries)}
     if canaries.note:
         findings["notes"] = [*findings["notes"], canaries.note]
-    findings["gate"] = _verdict(prepared, len(scored), files["classes.parquet"], findings)
+    findings["gate"] = _verdict(prepared, len(scored), files["classes.parquet"], findings, not_compared)
     return {**files, "canaries.parquet": parquet_bytes(table)}, findings
 
 
@@ -106,7 +109,9 @@ def _recalls(canaries: Canaries) -> dict[str, Any] | None:
     return {**asdict(overall), **{name: recall and asdict(recall) for name, recall in by_kind.items()}}
 
 
-def _verdict(prepared: Prepared, scored: int, classes: bytes, findings: Mapping[str, Any]) -> dict[str, Any] | None:
+def _verdict(
+    prepared: Prepared, scored: int, classes: bytes, findings: Mapping[str, Any], not_compared: str | None
+) -> dict[str, Any] | None:
     changes = findings.get("changes")
     canaries = findings["canaries"]
     rows = pq.read_table(io.BytesIO(classes)).to_pylist()
@@ -122,6 +127,7 @@ def _verdict(prepared: Prepared, scored: int, classes: bytes, findings: Mapping[
             },
             rare_classes={row["class_name"] for row in rows if row["status"] == Status.RARE_CLASS},
             new_issues=changes["issues"].get("new", 0) if changes else None,
+            not_compared=not_compared,
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=canaries["recall"] if canaries else None,
             dismissed=(findings.get("review") or {}).get("dismissed", 0),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from labelaudit.errors import StorageError
 from labelaudit.storage.layout import audit_record_key, audit_records_folder, dataset_of
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store
+from labelaudit.storage.versions import natural_order
 
 # Small objects, each a request of its own.
 READERS = 16
@@ -32,6 +33,8 @@ class AuditRecord:
     summary: dict[str, Any]  # summary.json
     classes: list[dict[str, Any]]  # of each: class_name, status, examples, label_issues, label_noise
     gate: str | None  # passed, warned, failed; None where the config sets no limits
+    has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
+    has_version_in_url: bool = False  # so that versions are ordered by their names, not by when they were audited
 
     @property
     def name(self) -> str:
@@ -53,7 +56,8 @@ def read_history(store: Store, dataset: str) -> list[AuditRecord]:
 
 def _record(store: Store, key: str, value: dict[str, Any]) -> AuditRecord:
     try:
-        return AuditRecord(**{field.name: value[field.name] for field in fields(AuditRecord)})
+        names = [field.name for field in fields(AuditRecord) if field.name in value or field.default is MISSING]
+        return AuditRecord(**{name: value[name] for name in names})
     except KeyError as error:
         raise StorageError(
             f"{store.url_of(key)} is not the record of an audit: it has no {error}. Remove it; running that audit "
@@ -67,26 +71,37 @@ def find_datasets(store: Store) -> list[str]:
 
 
 def newest_of_versions(history: Iterable[AuditRecord]) -> list[AuditRecord]:
-    """The newest audit of each version; versions in the order in which they were first audited."""
-    newest: dict[str, AuditRecord] = {}
-    for record in sorted(history, key=_age):
-        # A key that is there keeps its place.
-        newest[record.version] = record
-    return list(newest.values())
+    """The newest audit of each version, oldest version first.
 
-
-def predecessor(history: Sequence[AuditRecord], version: str) -> AuditRecord | None:
-    """The audit that one of `version` is compared with: the newest of the last version before that was not held.
-
-    A version that its gate failed never became a release, so it is no measure for the next one. Another audit of
-    an old version has the predecessor of the first one.
+    Versions are in the natural order of their names (v2 before v10) where the newest audit read its version from a URL
+    with `{version}`, else in the order in which they were first audited.
     """
-    before: list[AuditRecord] = []
-    for record in newest_of_versions(history):
-        if record.version == version:
-            break
-        before.append(record)
-    return next((record for record in reversed(before) if record.gate != GATE_FAILED), None)
+    by_version = _by_version(history)
+    newest = [audits[-1] for audits in by_version.values()]
+    if newest and max(newest, key=_age).has_version_in_url:
+        newest.sort(key=lambda record: natural_order(record.version))
+    return newest
+
+
+def audits_before(history: Iterable[AuditRecord], version: str, *, has_version_in_url: bool) -> list[list[AuditRecord]]:
+    """The audits of each version before `version`, in the order of `newest_of_versions`; of each the oldest first.
+
+    By time, another audit of an old version has the same ones before it, and a version without an audit all.
+    """
+    by_version = _by_version(history)
+    if has_version_in_url:
+        order = sorted({*by_version, version}, key=natural_order)
+    else:
+        order = list(dict.fromkeys([*by_version, version]))
+    return [by_version[name] for name in order[: order.index(version)]]
+
+
+def _by_version(history: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
+    """The audits of each version, oldest first; versions in the order in which they were first audited."""
+    found: dict[str, list[AuditRecord]] = {}
+    for record in sorted(history, key=_age):
+        found.setdefault(record.version, []).append(record)
+    return found
 
 
 def _age(record: AuditRecord) -> tuple[str, str, str]:

@@ -79,7 +79,9 @@ def prepare(config: AuditConfig) -> PreparedReference:
     rows, recipe = plan(scanned, config)
     known = read_known(store, name.name, rows.examples.fingerprint)
     prepared = _decide(config, name, scanned, rows, recipe, known)
-    prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
+    has_version_in_url = "{version}" in config.dataset.url
+    before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=has_version_in_url)
+    prepared = replace(prepared, predecessor=before)
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
     store_known(store, prepared, known)
     record = commit_record(store, prepared)

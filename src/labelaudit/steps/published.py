@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.errors import ConfigError, StorageError
+from labelaudit.steps.deciding import has_made_up_ids
 from labelaudit.steps.history import AuditRecord, newest_of_versions, read_history
 from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
 from labelaudit.storage.manifest import read_checked, read_json
@@ -51,6 +52,11 @@ class PublishedAudit:
     @property
     def fingerprint(self) -> str:
         return str(self.audit["fingerprint"])
+
+    @property
+    def has_made_up_ids(self) -> bool:
+        """Whether its ids are row numbers, which mean other rows in another version."""
+        return has_made_up_ids(self.audit)
 
     def table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
         """One of its tables by file name, all columns or some.

@@ -25,6 +25,7 @@ from labelaudit.review.records import is_text
 from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
 from labelaudit.review.verdicts import Judged, Verdict, newest, now
 from labelaudit.schemas import CLASSES, EXAMPLES, Decision, Status
+from labelaudit.steps.deciding import ROW_NUMBERS
 from labelaudit.steps.published import PublishedAudit, find_audit
 from labelaudit.steps.samples import read_samples, store_sample
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
@@ -37,7 +38,8 @@ SHOWN_DISAGREEMENTS = 20
 def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> PublishedAudit:
     """The audit that a person means, as `find_audit` knows it, below the folder of its dataset.
 
-    Raises `ReviewError` for an audit apart from its dataset: what is decided belongs beside all its audits.
+    Raises `ReviewError` for an audit apart from its dataset, because what is decided belongs beside all its audits,
+    and for one whose ids are row numbers, because a decision would meet other rows in the next version.
     """
     audit = find_audit(target, options)
     if not audit.folder:
@@ -45,6 +47,8 @@ def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> Pu
             f"{audit.url} is an audit apart from its dataset's folder, and what people decide lives in that. Name the "
             "folder …/dataset=NAME/version=VERSION/audit=ID where it was published."
         )
+    if audit.has_made_up_ids:
+        raise ReviewError(f"{audit.url} cannot be reviewed: {ROW_NUMBERS}")
     return audit
 
 

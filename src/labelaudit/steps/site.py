@@ -8,7 +8,14 @@ import pyarrow as pa
 
 from labelaudit.report.site import render_site
 from labelaudit.report.trend import AuditEntry, trend_table
-from labelaudit.steps.deciding import ChangedSetting, changed_settings, deciding, in_words, is_other_work
+from labelaudit.steps.deciding import (
+    ChangedSetting,
+    changed_settings,
+    deciding,
+    has_made_up_ids,
+    in_words,
+    is_other_work,
+)
 from labelaudit.steps.history import AuditRecord, newest_of_versions, read_history, write_audit_record
 from labelaudit.steps.prepared import parquet_bytes
 from labelaudit.storage.layout import audit_records_folder, dataset_folder, dataset_page_key, trend_key
@@ -34,6 +41,8 @@ def record_audit(
         summary=summary,
         classes=classes.select(RECORDED_CLASS_COLUMNS).to_pylist(),
         gate=(summary.get("gate") or {}).get("verdict"),
+        has_made_up_ids=has_made_up_ids(audit),
+        has_version_in_url="{version}" in audit["config"]["dataset"]["url"],
     )
     write_audit_record(store, record)
     return record
