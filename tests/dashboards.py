@@ -76,7 +76,6 @@ def publish_small(
             "classes": [],
             "notes": [f"a note on {class_names[0]}"],
         },
-        classes=[],
         gate="passed",
     )
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}

@@ -92,7 +92,6 @@ class Library:
                 folder=folder,
                 deciding={},
                 summary=summary,
-                classes=summary["classes"],
                 gate=(summary.get("gate") or {}).get("verdict"),
             )
         except (KeyError, TypeError, AttributeError) as error:
