@@ -16,7 +16,7 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from flows.console import describe
+from flows.outcome import describe
 from labelaudit.report.summary import markdown
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import AuditReference

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from flows.console import say
+from flows.console import say, show_json
 from flows.patience import patiently
 from flows.run import prefect_api_url
 from labelaudit.config import parse_yaml
@@ -39,7 +38,7 @@ def apply_automations_command(file: str, alerts: str | None, as_json: bool) -> N
     with get_client(sync_client=True) as client:
         applied = apply_automations(client, file, alerts)
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in applied]))
+        show_json([asdict(one) for one in applied])
         return
     for one in applied:
         say(f"{one.outcome:<9} {one.name}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import click
-
 from flows.arguments import config_from
+from flows.console import show, show_json
 from labelaudit.audit import local_slots
 from labelaudit.errors import DatasetError
 from labelaudit.steps.check import CheckedDataset, check_dataset
@@ -24,7 +22,7 @@ def check_command(target: str, options: Mapping[str, Any], as_json: bool) -> Non
     slots = local_slots(config)
     found = check_dataset(config, parallel=len(slots), threads=slots[0].threads)
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+        show_json(asdict(found))
     else:
         _print(found)
     if found.problem is not None:
@@ -36,7 +34,7 @@ def _print(found: CheckedDataset) -> None:
     width = 14
 
     def line(name: str, value: object) -> None:
-        click.echo(f"{name:<{width}} {value}")
+        show(f"{name:<{width}} {value}")
 
     line("dataset", f"{found.dataset}, version {found.version}")
     line("files", f"{found.files:,} ({found.bytes / 1e6:,.1f} MB), {found.format}, kind {found.kind}")

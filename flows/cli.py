@@ -354,11 +354,12 @@ def main() -> None:
 
 
 def _report(error: Exception) -> int:
+    from flows.console import say_error
     from labelaudit.errors import LabelauditError
 
     if not isinstance(error, LabelauditError):
         raise error
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+    say_error(str(error))
     return error.exit_code
 
 

@@ -1,99 +1,43 @@
-"""What people read in the terminal: progress and outcome on stderr, so that stdout stays for machines."""
+"""Lines in the terminal, where text of a dataset is text: nothing in it is obeyed.
+
+Imports nothing of ours, so that every command can speak at once.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
-import threading
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
+from unicodedata import category
 
 import click
 
-from labelaudit.report.changes import counted_issues
-from labelaudit.schemas import Status
-from labelaudit.steps.gate import broken_rules, gate_failure
-from labelaudit.steps.prepared import Prepared
-from labelaudit.steps.publish import load_summary
-from labelaudit.steps.references import AuditReference
+
+def say(line: str = "", **style: Any) -> None:
+    """One line for people, on stderr. `style`: as `click.style` takes it."""
+    click.secho(plain(line), err=True, **style)
 
 
-def say(line: str = "") -> None:
-    """One line for people."""
-    click.echo(line, err=True)
+def say_error(message: str) -> None:
+    """Why a command failed, on stderr; what follows its first line is indented, so that it is seen to belong to it."""
+    text = "\n  ".join(plain(line.strip()) for line in message.split("\n"))
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {text}", err=True)
 
 
-def describe(prepared: Prepared) -> list[str]:
-    """What is about to be audited, in a few lines."""
-    lines = [f"guessed: {guess}" for guess in prepared.columns["guesses"]]
-    for status, rows in prepared.statuses.items():
-        if rows and status != Status.SCORED:
-            lines.append(f"set aside: {rows:,} rows, {status}")
-    lines.append(
-        f"{prepared.dataset}, version {prepared.version}: {prepared.scored:,} of {prepared.examples:,} "
-        f"examples in {len(prepared.class_names):,} classes"
-    )
-    return lines
+def show(line: str, **style: Any) -> None:
+    """One line of the result, on stdout. `style`: as `click.style` takes it."""
+    click.secho(plain(line), **style)
 
 
-class ConsoleProgress:
-    """Progress as lines: every epoch on a terminal, every tenth of a fold in a log."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._folds = 0
-        self._started = time.monotonic()
-
-    def prepared(self, prepared: Prepared) -> None:
-        self._folds = prepared.folds * prepared.repeats
-        for line in describe(prepared):
-            say(line)
-
-    def training(self, place: str) -> None:
-        say(f"training {self._folds} folds {place}")
-
-    def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
-        step = 1 if sys.stderr.isatty() else max(1, epochs // 4)
-        if epoch % step and epoch != epochs:
-            return
-        seconds = time.monotonic() - self._started
-        with self._lock:
-            say(f"  {seconds:5.0f} s  fold {fold + 1}/{self._folds}  epoch {epoch}/{epochs}  loss {loss:.3f}")
+def show_json(value: Any) -> None:
+    """The result for machines, one line on stdout: the same value without characters that a terminal obeys."""
+    text = json.dumps(value, ensure_ascii=False)
+    click.echo("".join(json.dumps(sign)[1:-1] if _is_obeyed(sign) else sign for sign in text))
 
 
-def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
-    """Verdict and places of a published audit."""
-    say()
-    say(click.style(summary["verdict"], bold=True))
-    gate = summary.get("gate")
-    # A gate that failed is the error at the end.
-    if gate and gate_failure(audit, summary) is None:
-        say(gate["sentence"])
-        for rule in broken_rules(gate):
-            say(f"  {rule['rule']}: {rule['sentence']}")
-    for note in summary["notes"]:
-        say(f"  note: {note}")
-    if summary.get("changes"):
-        say(f"  since {summary['changes']['predecessor']['version']}: {counted_issues(summary['changes'])}")
-    for pair in summary["confusions"][:3]:
-        say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
-    if audit.status == "already_published":
-        say("This audit was published before: nothing had to be trained.")
-    say(f"Report: {audit.report_url}")
+def plain(text: str) -> str:
+    """Text without what a terminal would obey: control characters, those that turn the direction, and their kin."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_obeyed(sign) else sign for sign in text)
 
 
-def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_json: bool) -> None:
-    """The outcome for people on stderr; the URL, or one JSON object, on stdout.
-
-    Raises `GateFailedError` after all is said, where the audit's gate failed.
-    """
-    summary = load_summary(audit, storage_options)
-    say_audit(audit, summary)
-    if as_json:
-        click.echo(json.dumps({**summary, **asdict(audit)}, ensure_ascii=False))
-    else:
-        click.echo(audit.audit_url)
-    if (failure := gate_failure(audit, summary)) is not None:
-        raise failure
+def _is_obeyed(sign: str) -> bool:
+    return category(sign).startswith("C")

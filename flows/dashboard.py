@@ -5,8 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 
-import click
-
+from flows.console import say
 from labelaudit.dashboard.server import serve
 from labelaudit.dashboard.settings import Settings
 
@@ -23,7 +22,7 @@ def dashboard_command(
     """Serve the dashboard of a URL until it is interrupted."""
     name = "" if read_only else _user() if reviewer is None else reviewer
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"Dashboard of {url} at http://{shown}:{port}, Ctrl-C ends it", err=True)
+    say(f"Dashboard of {url} at http://{shown}:{port}, Ctrl-C ends it")
     settings = Settings(url=url, read_only=read_only, reviewer=name)
     serve(settings, host=host, port=port, open_browser=not no_browser, names=allowed_hosts)
 

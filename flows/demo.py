@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from flows.console import say, say_audit
+from flows.console import say, show, show_json
+from flows.outcome import say_audit
 from labelaudit.config import build_config
 from labelaudit.data.noise import plant_noise
 from labelaudit.steps.publish import load_summary
@@ -60,9 +59,9 @@ def run_demo(output: str, as_json: bool) -> None:
         f"flagged, and {found.found_at_top} among the {found.planted} most doubtful examples."
     )
     if as_json:
-        click.echo(json.dumps({**asdict(audit), "planted_errors": asdict(found)}))
+        show_json({**asdict(audit), "planted_errors": asdict(found)})
     else:
-        click.echo(audit.audit_url)
+        show(audit.audit_url)
 
 
 def write_digits(path: Path, seed: int = NOISE_SEED) -> set[str]:

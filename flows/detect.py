@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flows.arguments import given
-from flows.console import show_audit
+from flows.outcome import show_audit
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, DatasetError, IntegrityError
 from labelaudit.steps.external import ExternalProbabilities, audit_probabilities

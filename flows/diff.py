@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unicodedata import category
-
-import click
 
 from flows.arguments import CONFIG_SUFFIXES, config_from
+from flows.console import show, show_json
 from labelaudit.errors import ConfigError
 from labelaudit.report.changes import changes_in_words
 from labelaudit.steps.compare import AuditDifference, compare_published
@@ -28,7 +25,7 @@ def diff_command(before: str, now: str, options: Mapping[str, Any], as_json: boo
     if options["output"] is not None:
         _write(options["output"], found)
     if as_json:
-        click.echo(json.dumps(found.changes, ensure_ascii=False))
+        show_json(found.changes)
     else:
         _print(first, second, found, options["limit"])
 
@@ -58,23 +55,18 @@ def _write(file: str, found: AuditDifference) -> None:
 def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, limit: int) -> None:
     """The outcome on stdout: here it is the result."""
     if found.changes["warning"]:
-        click.echo(click.style(_plain(found.changes["warning"]), fg="red", bold=True))
+        show(found.changes["warning"], fg="red", bold=True)
     for audit in (before, now):
         version, audited_at = audit.audit["version"], audit.audit["created_at"][:16].replace("T", " ")
-        click.echo(_plain(f"{version}, audited {audited_at} UTC: {audit.summary()['verdict']}"))
+        show(f"{version}, audited {audited_at} UTC: {audit.summary()['verdict']}")
     for sentence in changes_in_words({**found.changes, "warning": None}):
-        click.echo(_plain(sentence))
+        show(sentence)
     for note in found.changes["notes"]:
-        click.echo(_plain(f"note: {note}"))
+        show(f"note: {note}")
     for row in found.new_issues.slice(0, limit).to_pylist():
         labels = f"{row['given_label']} \N{RIGHTWARDS ARROW} {row['suggested_label']}"
         was = "" if row["example_id_before"] in (None, row["example_id"]) else f"  (was {row['example_id_before']})"
-        click.echo(_plain(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}{was}"))
+        show(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}{was}")
     more = len(found.new_issues) - limit
     if more > 0:
-        click.echo(f"  and {more:,} more new issues")
-
-
-def _plain(text: str) -> str:
-    """Text of a dataset without what a terminal would obey."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if category(sign).startswith("C") else sign for sign in text)
+        show(f"  and {more:,} more new issues")

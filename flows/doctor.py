@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from flows.arguments import config_from
+from flows.console import plain, show_json
 from flows.run import prefect_api_url
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
@@ -38,11 +38,11 @@ def doctor_command(target: str | None, as_json: bool) -> None:
     config = None if target is None else config_from(target)
     findings = examine(config, prefect_api_url())
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        show_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
-            click.echo(f"{mark} {finding.name}: {finding.detail}")
+            click.echo(f"{mark} {plain(f'{finding.name}: {finding.detail}')}")
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)
 

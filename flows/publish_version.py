@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import click
-
 from flows.arguments import CONFIGS_VARIABLE, config_from, config_url
-from flows.console import say
+from flows.console import say, show, show_json
 from flows.run import prefect_api_url
 from labelaudit.steps.discover import announcement_of
 from labelaudit.steps.upload import upload_version
@@ -40,9 +37,9 @@ def publish_version_command(target: str, source: str, options: Mapping[str, Any]
         say(f"Announced to {api}: the deployments that are triggered by new versions audit it.")
     if as_json:
         facts = {**asdict(version), "files": uploaded.files, "bytes": uploaded.bytes, "is_new": uploaded.is_new}
-        click.echo(json.dumps({**facts, "announced": is_announced}))
+        show_json({**facts, "announced": is_announced})
     else:
-        click.echo(version.url)
+        show(version.url)
 
 
 def _as_runs_name_it(target: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
+from flows.console import say, show, show_json
 from labelaudit.errors import ReviewError
 from labelaudit.report.summary import percent
 from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS
@@ -30,10 +28,10 @@ def sample_command(target: str, options: Mapping[str, Any], as_json: bool) -> No
     _write(output, file.data)
     strata = {stratum.name: {"rows": stratum.rows, "sampled": len(stratum.sampled)} for stratum in sample.strata}
     for name, stratum in strata.items():
-        _say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
+        say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
     if file.without_preview:
-        _say(_without_previews(file.without_preview))
-    _say("Judge from the top: the rows before the first gap are what the error rate is measured on.")
+        say(_without_previews(file.without_preview))
+    say("Judge from the top: the rows before the first gap are what the error rate is measured on.")
     facts = {"output": str(output), "seed": sample.seed, **strata, "without_preview": file.without_preview}
     _finish(facts, audit, as_json, str(output))
 
@@ -57,9 +55,9 @@ def import_command(target: str, file: str, options: Mapping[str, Any], as_json: 
     judgements = read_filled(data, Path(file).name, options["format"])
     found = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
     stored = len(found.new)
-    _say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
+    say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
     if found.overruled:
-        _say(
+        say(
             f"{found.overruled:,} of the others were left as somebody else decided since. To insist, decide these rows "
             "in the dashboard."
         )
@@ -72,9 +70,9 @@ def status_command(target: str, as_json: bool) -> None:
     audit = audit_to_review(target)
     facts = status(audit)
     for line in _status_lines(facts):
-        _say(line)
+        say(line)
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        show_json(facts)
 
 
 def _status_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -155,14 +153,9 @@ def _write(path: Path, data: bytes) -> None:
         raise ReviewError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _say(line: str) -> None:
-    # flows.console has the same, but imports training and detection, which take seconds.
-    click.echo(line, err=True)
-
-
 def _finish(facts: Mapping[str, Any], audit: PublishedAudit, as_json: bool, line: str) -> None:
     if as_json:
         named = {"dataset": audit.dataset, "version": audit.version, "audit_id": audit.audit_id}
-        click.echo(json.dumps({**named, **facts}, ensure_ascii=False))
+        show_json({**named, **facts})
     else:
-        click.echo(line)
+        show(line)

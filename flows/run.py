@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.arguments import config_from
-from flows.console import ConsoleProgress, say, show_audit
+from flows.console import say
+from flows.outcome import ConsoleProgress, show_audit
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.errors import GateFailedError
 from labelaudit.steps.references import AuditReference

@@ -78,7 +78,6 @@ def publish_small(
             "classes": [],
             "notes": [f"a note on {class_names[0]}"],
         },
-        classes=[],
         gate="passed",
         has_made_up_ids=has_made_up_ids,
     )

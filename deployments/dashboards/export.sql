@@ -1,9 +1,8 @@
 -- Athena, Redshift Spectrum and their kin read every file of a folder, so they cannot read audits where these lie,
 -- beside pages and manifests. This writes the views of duckdb.sql as folders that hold one table each; run it after
 -- the audits of the night. Replace s3://audit-tables.
-COPY (SELECT * FROM labelaudit_versions) TO 's3://audit-tables/versions'
-  (FORMAT parquet, PARTITION_BY (dataset), OVERWRITE_OR_IGNORE, FILENAME_PATTERN 'part-{i}');
-COPY (SELECT * FROM labelaudit_classes) TO 's3://audit-tables/classes'
-  (FORMAT parquet, PARTITION_BY (dataset), OVERWRITE_OR_IGNORE, FILENAME_PATTERN 'part-{i}');
-COPY (SELECT * FROM labelaudit_issues) TO 's3://audit-tables/issues'
-  (FORMAT parquet, PARTITION_BY (dataset, version), OVERWRITE_OR_IGNORE, FILENAME_PATTERN 'part-{i}');
+--
+-- One file per table, which each run replaces as a whole: what is flagged no longer is in it no longer.
+COPY (SELECT * FROM labelaudit_versions ORDER BY dataset, position) TO 's3://audit-tables/versions/versions.parquet';
+COPY (SELECT * FROM labelaudit_classes ORDER BY dataset, position, class_name) TO 's3://audit-tables/classes/classes.parquet';
+COPY (SELECT * FROM labelaudit_issues ORDER BY dataset, version, "rank") TO 's3://audit-tables/issues/issues.parquet';

@@ -184,10 +184,6 @@ class GateConfig(_Section):
         # YAML reads the class `3:` as a number.
         return {str(name): share for name, share in value.items()}
 
-    def limits(self) -> dict[str, Any]:
-        """The limits that are set, by name."""
-        return self.model_dump(mode="json", exclude_none=True)
-
 
 class ReportConfig(_Section):
     examples: Annotated[int, Field(ge=0, le=1000)] = Field(200, description="worst examples shown in the page")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -121,29 +122,65 @@ def test_panels_do_not_overlap() -> None:
         taken |= cells
 
 
-def test_the_export_has_the_columns_that_athena_is_told(sql: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    export = statements("export.sql", audit_tables=str(tmp_path))
-    sql.execute(export)
-    # Once more, as every night.
-    sql.execute(export)
-    tables = re.findall(
-        r"CREATE EXTERNAL TABLE IF NOT EXISTS labelaudit_(\w+) \((.*?)\)\nPARTITIONED BY \((.*?)\)",
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Where exports go; DuckDB makes no folders on a local disk."""
+    for name in ("versions", "classes", "issues"):
+        (tmp_path / "tables" / name).mkdir(parents=True)
+    return tmp_path / "tables"
+
+
+def test_the_export_has_the_columns_that_athena_is_told(sql: duckdb.DuckDBPyConnection, tables: Path) -> None:
+    sql.execute(statements("export.sql", audit_tables=str(tables)))
+    declared = re.findall(
+        r"CREATE EXTERNAL TABLE IF NOT EXISTS labelaudit_(\w+) \((.*?)\)\nSTORED AS PARQUET LOCATION '(.*?)'",
         (DASHBOARDS / "athena.sql").read_text(),
         re.DOTALL,
     )
-    assert [name for name, _, _ in tables] == ["versions", "classes", "issues"]
+    assert {name: url for name, _, url in declared} == {
+        path.name: f"s3://audit-tables/{path.name}/" for path in tables.iterdir()
+    }
     types = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE"}
-    for name, columns, partitions in tables:
-        stored = sql.sql(
-            f"DESCRIBE SELECT * FROM read_parquet('{tmp_path}/{name}/**/*.parquet', hive_partitioning = 0)"
-        )
-        declared = [column.strip().replace("`", "").split(" ") for column in columns.split(",")]
-        assert [(column, types.get(type, type.upper())) for column, type in declared] == [
+    for name, columns, _ in declared:
+        stored = sql.sql(f"DESCRIBE SELECT * FROM read_parquet('{tables}/{name}/*')")
+        pairs = [column.strip().replace("`", "").split(" ") for column in columns.split(",")]
+        assert [(column, types.get(type, type.upper())) for column, type in pairs] == [
             (column, type) for column, type, *_ in stored.fetchall()
         ]
-        levels = len(partitions.split(","))
-        assert all(
-            len(path.relative_to(tmp_path / name).parts) == levels + 1 for path in (tmp_path / name).rglob("*.parquet")
-        )
-        rows = sql.sql(f"SELECT count(*) FROM read_parquet('{tmp_path}/{name}/**/*.parquet')").fetchall()
-        assert rows == sql.sql(f"SELECT count(*) FROM labelaudit_{name}").fetchall()
+        assert _rows(sql, f"read_parquet('{tables}/{name}/*')") == _rows(sql, f"labelaudit_{name}") != set()
+
+
+def _rows(sql: duckdb.DuckDBPyConnection, table: str) -> set[tuple[Any, ...]]:
+    return set(sql.sql(f"SELECT * FROM {table}").fetchall())
+
+
+def test_an_export_keeps_nothing_of_the_one_before(tmp_path: Path, tables: Path) -> None:
+    """A version is audited again, and nothing of it is flagged any more."""
+    output = tmp_path / "audits"
+    for wrong in (20, 0):
+        flagged = audit(tmp_path, output, "v1", wrong)
+        connection = duckdb.connect()
+        connection.execute(statements("duckdb.sql", audits=str(output)))
+        connection.execute(statements("export.sql", audit_tables=str(tables)))
+        assert len(_rows(connection, f"read_parquet('{tables}/issues/*')")) == flagged
+        assert len(_rows(connection, f"read_parquet('{tables}/versions/*')")) == 1
+    assert flagged == 0
+
+
+def test_the_export_to_s3(s3: str, published: Published) -> None:
+    connection = duckdb.connect()
+    connection.execute(statements("duckdb.sql", audits=str(published.output)))
+    filesystem, folder = fsspec.url_to_fs(s3)
+    connection.register_filesystem(filesystem)
+    for _ in range(2):
+        connection.execute(statements("export.sql", audit_tables=s3))
+    assert sorted(filesystem.find(folder)) == [
+        f"{folder}/{name}/{name}.parquet" for name in ("classes", "issues", "versions")
+    ]
+    assert len(pd.read_parquet(f"{s3}/issues/issues.parquet")) == sum(published.flagged)
+
+
+def test_views_need_a_published_audit(tmp_path: Path) -> None:
+    """As docs/dashboards-of-others.md says."""
+    with pytest.raises(duckdb.IOException, match="No files found that match the pattern"):
+        duckdb.connect().execute(statements("duckdb.sql", audits=str(tmp_path)))

@@ -187,6 +187,14 @@ def test_an_audit_that_was_removed(run: Command, own_audits: list[AuditReference
     assert "any more" in err
 
 
+def test_a_dataset_with_a_manifest_of_its_own(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "manifest.json").write_text('{"files": []}')
+    code, out, err = run("ds", "ds")
+    assert (code, out) == (1, "")
+    assert re.search(r"ds/manifest\.json is not a manifest of labelaudit \(.*\)\. Name the folder of an audit", err)
+
+
 def test_two_datasets_are_refused(run: Command, tmp_path: Path, own_audits: list[AuditReference]) -> None:
     other = Path(own_audits[1].audit_url)
     manifest = json.loads((other / "manifest.json").read_text())

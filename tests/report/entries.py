@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from labelaudit.report.trend import AuditEntry
+import pyarrow as pa
+
+from labelaudit.report.trend import CLASS_FIGURES, AuditEntry
+
+
+def class_figures(noise: Mapping[str, float | None]) -> pa.Table:
+    """The classes of an audit by their label noise; those without one were set aside."""
+    rows = [
+        {
+            "class_name": name,
+            "status": "rare_class" if share is None else "scored",
+            "examples": 3 if share is None else 500,
+            "label_issues": None if share is None else round(450 * share),
+            "label_noise": share,
+        }
+        for name, share in noise.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=CLASS_FIGURES)
 
 
 def entry(number: int = 1, rate: float = 0.05, **changes: Any) -> AuditEntry:
@@ -21,16 +39,7 @@ def entry(number: int = 1, rate: float = 0.05, **changes: Any) -> AuditEntry:
         "issues": round(900 * rate),
         "error_rate": rate,
         "gate": None,
-        "classes": [
-            {
-                "class_name": name,
-                "status": "rare_class" if share is None else "scored",
-                "examples": 3 if share is None else 500,
-                "label_issues": None if share is None else round(450 * share),
-                "label_noise": share,
-            }
-            for name, share in noise.items()
-        ],
+        "classes": class_figures(noise),
         "position": number,
     }
     return AuditEntry(**{**values, **changes})

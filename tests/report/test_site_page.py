@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
-from entries import entry
+from entries import class_figures, entry
 
 from labelaudit.report.site import render_site
-from labelaudit.report.trend import direction, trend_table
+from labelaudit.report.trend import AuditEntry, direction, trend_table
 from labelaudit.report.trend_charts import spark_line, trend_chart
 from labelaudit.schemas import TREND
 
+RECORDS = "5" * 64
 HOSTILE = "<img src=x onerror=alert(1)>{{ 7 * 7 }}\x1b[31m"
 
 
@@ -31,6 +33,10 @@ class Links(HTMLParser):
         assert not [name for name in values if name.startswith("on") or name == "src"]
         if "href" in values:
             self.found.append(values["href"] or "")
+
+
+def site(entries: Sequence[AuditEntry]) -> str:
+    return render_site("pets", entries, RECORDS)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +66,15 @@ def test_a_trend_across_other_settings_is_no_proof() -> None:
 
 def test_versions_without_a_score_say_nothing() -> None:
     assert direction([entry(1, scored=0)]) == ""
-    assert "Nothing could be judged yet." in render_site("pets", [entry(1, scored=0)])
-    assert "Nothing could be judged yet." in render_site("pets", [])
+    assert "Nothing could be judged yet." in site([entry(1, scored=0)])
+    assert "Nothing could be judged yet." in site([])
 
 
 def test_table_of_the_trend() -> None:
     older = entry(1, 0.08, position=None)
-    table = trend_table([older, entry(2, 0.04, gate="passed"), entry(1, 0.06)])
-    assert table.schema.equals(TREND, check_metadata=True)
+    table = trend_table([older, entry(2, 0.04, gate="passed"), entry(1, 0.06)], RECORDS)
+    assert table.schema.equals(TREND)
+    assert table.schema.metadata == {**TREND.metadata, b"records": RECORDS.encode()}
     rows = table.to_pylist()
     assert [(row["version"], row["class_name"], row["error_rate"]) for row in rows] == [
         ("v1", None, 0.06),
@@ -87,7 +94,7 @@ def test_table_of_the_trend() -> None:
 def test_newest_first_with_links_and_gates() -> None:
     again = entry(1, 0.05, audit_id="b" * 12, folder="version=v1/audit=bbb", position=None)
     entries = [again, entry(1, 0.05), entry(2, 0.04, gate="failed", changed_settings=("training.epochs 5 → 9",))]
-    html = render_site("pets", entries)
+    html = site(entries)
     reports = [link for link in Links(html).found if link.endswith("report.html")]
     assert reports[1:] == [
         "./version=v2/audit=000000000002/report.html",
@@ -102,20 +109,20 @@ def test_newest_first_with_links_and_gates() -> None:
 
 
 def test_gates_are_left_out_where_none_is_set() -> None:
-    html = render_site("pets", [entry(1), entry(2)])
+    html = site([entry(1), entry(2)])
     assert 'scope="col">gate' not in html
     assert "Hollow dots" not in html
     assert "dotted lines" not in html
 
 
 def test_hostile_names_stay_text() -> None:
-    classes = [{"class_name": HOSTILE, "status": "scored", "examples": 5, "label_issues": 1, "label_noise": 0.5}]
+    classes = class_figures({HOSTILE: 0.5})
     folder = "version=javascript:x%2F%3Cb%3E+/audit=1"
     hostile = [
         entry(number, version=HOSTILE, verdict=HOSTILE, folder=folder, classes=classes, gate=HOSTILE)
         for number in (1, 2)
     ]
-    html = render_site(HOSTILE, hostile)
+    html = render_site(HOSTILE, hostile, RECORDS)
     page = Links(html)
     assert not page.tags & {"img", "script", "iframe"}
     assert "49" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", html, flags=re.DOTALL)
@@ -128,26 +135,23 @@ def test_hostile_names_stay_text() -> None:
 
 def test_a_thousand_versions_stay_readable() -> None:
     entries = [entry(number, 0.05 + number % 7 / 1000) for number in range(1, 1001)]
-    html = render_site("pets", entries)
-    table = trend_table(entries)
+    html = site(entries)
+    table = trend_table(entries, RECORDS)
     assert len(html) < 1_500_000
     assert len(table) == 4000
     assert html.count("report.html") == 1001
-    assert html == render_site("pets", entries)
+    assert html == site(entries)
     assert "<summary>970 older audits</summary>" in html
 
 
 def test_more_audits_than_the_page_holds() -> None:
-    html = render_site("pets", [entry(number) for number in range(1, 2011)])
+    html = site([entry(number) for number in range(1, 2011)])
     assert "The 2,000 newest of 2,010 audits." in html
 
 
 def test_many_classes() -> None:
-    classes = [
-        {"class_name": f"c{n:03d}", "status": "scored", "examples": 9, "label_issues": 1, "label_noise": n / 100}
-        for n in range(60)
-    ]
-    html = render_site("pets", [entry(1), entry(2, classes=classes)])
+    classes = class_figures({f"c{number:03d}": number / 100 for number in range(60)})
+    html = site([entry(1), entry(2, classes=classes)])
     assert "24 of 60 classes" in html
     assert html.index("c059") < html.index("c036")
     assert "c035" not in html

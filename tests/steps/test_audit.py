@@ -175,7 +175,7 @@ def test_order_of_rows_and_shards_do_not_matter(published, tmp_path: Path) -> No
         write_fruit(tmp_path / "fruit" / f"shard-{number}.parquet", part)
     sharded = audit(settings(tmp_path / "fruit", tmp_path / "out"))
     assert sharded.version == reference.version, "the fingerprint is the same"
-    assert sharded.audit_id == reference.audit_id
+    assert sharded.audit_id != reference.audit_id, "its tables name other files"
     assert fold_bytes(sharded) == fold_bytes(reference)
 
 

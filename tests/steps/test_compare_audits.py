@@ -190,13 +190,18 @@ def test_probabilities_have_a_predecessor_too(tmp_path: Path) -> None:
     assert any("made elsewhere" in note for note in third["notes"])
 
 
+def _change_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 DAMAGES = {
     "removed": (lambda folder: shutil.rmtree(folder), "holds no audit any more"),
     "without examples": (lambda folder: (folder / "examples.parquet").unlink(), r"examples\.parquet"),
     "with other examples": (lambda folder: (folder / "examples.parquet").write_bytes(b"PAR1"), "was changed after"),
     "with a broken manifest": (lambda folder: (folder / "manifest.json").write_text("{"), "is not JSON"),
     "with another manifest": (lambda folder: (folder / "manifest.json").write_text("{}"), "is not a manifest"),
-    "without files": (lambda folder: (folder / "manifest.json").write_text('{"files": []}'), "names no examples"),
+    "without files": (lambda folder: _change_manifest(folder, files=[]), "names no examples"),
 }
 
 

@@ -15,12 +15,14 @@ import pytest
 
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, DatasetError, ReviewError
+from labelaudit.steps import external
 from labelaudit.steps.compare import compare_published
 from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
 from labelaudit.steps.published import find_audit
 from labelaudit.steps.references import AuditReference
 from labelaudit.steps.review import audit_to_review
 from labelaudit.steps.verdicts import append_verdicts
+from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
 from reviewed import make_verdict
 
@@ -31,8 +33,8 @@ NAMES = np.array(["ant", "bee", "fly"])
 PRED_PROBS = 0.05 + 0.85 * np.eye(3)[RIGHT]
 
 
-def _audit(output: Path, url: object, **where: object) -> AuditReference:
-    config = build_config({"dataset": {"url": str(url)}, "output": {"url": str(output)}})
+def _audit(output: Path, url: object, name: str | None = None, **where: object) -> AuditReference:
+    config = build_config({"dataset": {"url": str(url), "name": name}, "output": {"url": str(output)}})
     return audit_probabilities(config, ExternalProbabilities(str(url), **where))  # type: ignore[arg-type]
 
 
@@ -61,6 +63,52 @@ def test_class_names_from_metadata_and_the_same_audit_again(tmp_path: Path) -> N
     assert _issues(first) == WRONG
     again = _audit(tmp_path / "out", path)
     assert (again.status, again.audit_url) == ("already_published", first.audit_url)
+
+
+def test_the_same_probabilities_from_another_file(tmp_path: Path) -> None:
+    """Tables and page name the file: another audit, and the first one stays whole."""
+    first = _audit(tmp_path / "out", _write(tmp_path / "p.parquet"), name="fruit")
+    before = _files(first)
+    second = _audit(tmp_path / "out", _write(tmp_path / "q.parquet"), name="fruit")
+    assert (second.status, second.version) == ("published", first.version)
+    assert second.audit_url != first.audit_url
+    assert _files(first) == before
+    assert set(pd.read_parquet(Path(second.audit_url) / "examples.parquet").file) == {"q.parquet"}
+
+
+def test_the_same_probabilities_in_another_order_of_rows(tmp_path: Path) -> None:
+    first = _audit(tmp_path / "out", _write(tmp_path / "p.parquet"))
+    table = pq.read_table(tmp_path / "p.parquet")
+    pq.write_table(table.take(np.arange(ROWS)[::-1]), tmp_path / "p.parquet")
+    second = _audit(tmp_path / "out", tmp_path / "p.parquet")
+    assert second.version == first.version
+    assert second.audit_id != first.audit_id
+
+
+def _files(audit: AuditReference) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(audit.audit_url).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("other", ["p.parquet", "q.parquet"])
+def test_two_runs_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """The second one begins and ends after the first one has found nothing published, and before it has written."""
+    path = _write(tmp_path / "p.parquet")
+    others = [_write(tmp_path / other)]
+    find = external.existing_audit
+
+    def look_and_be_overtaken(*arguments: Any) -> AuditReference | None:
+        found = find(*arguments)
+        if others:
+            _audit(tmp_path / "out", others.pop(), name="fruit")
+        return found
+
+    monkeypatch.setattr(external, "existing_audit", look_and_be_overtaken)
+    assert _audit(tmp_path / "out", path, name="fruit").status == "published"
+    manifests = list((tmp_path / "out").rglob("manifest.json"))
+    assert len(manifests) == (1 if other == "p.parquet" else 2)
+    for manifest in manifests:
+        for entry in json.loads(manifest.read_text())["files"]:
+            assert sha256_hex((manifest.parent / entry["path"]).read_bytes()) == entry["sha256"]
 
 
 def test_the_record_of_a_killed_or_simultaneous_run_stands(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from labelaudit.errors import StorageError
 from labelaudit.storage.manifest import (
     digest_of,
     dump_json,
+    load_manifest,
     publish,
     read_checked,
     read_json,
@@ -57,12 +58,78 @@ def test_the_manifest_is_written_last(store: Store) -> None:
     assert written == ["x/a", "x/b", "x/manifest.json"]
 
 
-def test_the_first_manifest_stands(store: Store) -> None:
-    publish(store, "x", {"a": b"1"}, {"run": "first"}, "1")
-    publish(store, "x", {"a": b"1"}, {"run": "second"}, "1")
-    manifest = read_manifest(store, "x")
-    assert manifest is not None
-    assert manifest.audit == {"run": "first"}
+def test_a_published_audit_stands(store: Store) -> None:
+    first = publish(store, "x", {"a": b"1", "b": b"2"}, {"run": "first"}, "1")
+    assert publish(store, "x", {"a": b"other", "c": b""}, {"run": "second"}, "1") == first
+    assert read_manifest(store, "x") == first
+    assert (store.read("x/a"), store.exists("x/c")) == (b"1", False)
+
+
+class Overtaken(Store):
+    """Just before one of its objects is written, another run publishes its files."""
+
+    before: str
+    files: dict[str, bytes]
+
+    def write(self, key: str, data: bytes) -> None:
+        self._let_pass(key)
+        super().write(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        self._let_pass(key)
+        return super().create(key, data)
+
+    def _let_pass(self, key: str) -> None:
+        if key == self.before:
+            publish(Store(self.url), "x", self.files, {"run": "other"}, "1")
+
+
+@pytest.mark.parametrize("before", ["x/a", "x/b", "x/manifest.json"])
+def test_two_runs_at_once_with_the_same_files(store: Store, before: str) -> None:
+    ours = Overtaken(store.url)
+    ours.before, ours.files = before, {"a": b"1", "b": b"2"}
+    manifest = publish(ours, "x", {"a": b"1", "b": b"2"}, {"run": "ours"}, "1")
+    assert manifest == read_manifest(store, "x")
+    assert manifest.audit == {"run": "other"}
+    assert all(sha256_hex(store.read(f"x/{entry.path}")) == entry.sha256 for entry in manifest.files)
+
+
+@pytest.mark.parametrize("before", ["x/a", "x/b", "x/manifest.json"])
+def test_two_runs_at_once_with_other_files(store: Store, before: str) -> None:
+    ours = Overtaken(store.url)
+    ours.before, ours.files = before, {"a": b"1", "b": b"2", "d": b""}
+    message = r"published .*/x at the same time with other bytes \(b, c, d\).* Remove its manifest\.json and run"
+    with pytest.raises(StorageError, match=message):
+        publish(ours, "x", {"a": b"1", "b": b"3", "c": b""}, {"run": "ours"}, "1")
+    # As it says: then the audit is whole again.
+    store.remove("x/manifest.json")
+    again = publish(store, "x", {"a": b"1", "b": b"3", "c": b""}, {"run": "ours"}, "1")
+    assert all(sha256_hex(store.read(f"x/{entry.path}")) == entry.sha256 for entry in again.files)
+
+
+def test_many_other_files_are_not_all_named(store: Store) -> None:
+    ours = Overtaken(store.url)
+    ours.before, ours.files = "x/manifest.json", {f"{number}": b"1" for number in range(9)}
+    with pytest.raises(StorageError, match=r"\(0, 1, 2, 3, 4, …\)"):
+        publish(ours, "x", {}, {}, "1")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "problem"),
+    [
+        ({"files": []}, "schema_version"),
+        ({"schema_version": "1", "dataset": "d"}, "files"),
+        ({"schema_version": "1", "files": [], "dataset": "d"}, "version"),
+        ({"schema_version": "1", "files": ["a.csv"]}, "must be a mapping"),
+        ({"schema_version": "1", "files": [{"path": "a.csv"}]}, "missing 2 required positional arguments"),
+        ({"schema_version": "1", "files": 5}, "not iterable"),
+    ],
+    ids=str,
+)
+def test_the_manifest_of_somebody_else(store: Store, manifest: object, problem: str) -> None:
+    store.write("manifest.json", dump_json(manifest))
+    with pytest.raises(StorageError, match=rf"manifest\.json is not a manifest of labelaudit \(.*{problem}"):
+        load_manifest(store, "manifest.json", required=("dataset", "version"))
 
 
 def test_a_file_that_is_gone_or_cut_is_noticed(store: Store) -> None:

@@ -93,7 +93,6 @@ class Library:
                 folder=folder,
                 deciding={},
                 summary=summary,
-                classes=summary["classes"],
                 gate=(summary.get("gate") or {}).get("verdict"),
                 has_made_up_ids=has_made_up_ids(manifest),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,13 +18,17 @@ CLASSES = 24
 CLASS_VERSIONS = 100
 
 
-def render_site(dataset: str, entries: Sequence[AuditEntry]) -> str:
-    """One HTML document; `entries` are all audits, oldest first. The same entries give the same text."""
+def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> str:
+    """One HTML document; `entries` are all audits, oldest first. The same entries give the same text.
+
+    `made_from` names their records, and stands in the document's head.
+    """
     versions = in_order(entries)
     newest_first = [_audit(entry) for entry in reversed(entries)]
     return render(
         "site.html.jinja",
         dataset=dataset,
+        made_from=made_from,
         css=template_file("page.css") + template_file("site.css"),
         direction=direction(entries),
         versions=len(versions),
@@ -34,7 +38,7 @@ def render_site(dataset: str, entries: Sequence[AuditEntry]) -> str:
         has_held=any(entry.gate == FAILED for entry in versions),
         has_gate=any(entry.gate for entry in entries),
         classes=_classes(versions),
-        class_count=len({row["class_name"] for entry in versions[-1:] for row in entry.classes}),
+        class_count=sum(len(entry.classes) for entry in versions[-1:]),
         open_audits=newest_first[:OPEN_AUDITS],
         more_audits=newest_first[OPEN_AUDITS:MOST_AUDITS],
         audits=len(newest_first),
@@ -52,10 +56,10 @@ def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
     shown = versions[-CLASS_VERSIONS:]
     if not shown:
         return []
-    by_version = [{row["class_name"]: row for row in entry.classes} for entry in shown]
-    judged = [row for row in shown[-1].classes if row["label_noise"] is not None]
+    judged = [row for row in shown[-1].classes.to_pylist() if row["label_noise"] is not None]
     worst = sorted(judged, key=lambda row: (-row["label_noise"], row["class_name"]))[:CLASSES]
-    courses = [[_noise(rows.get(row["class_name"])) for rows in by_version] for row in worst]
+    noise = [_noise(entry) for entry in shown]
+    courses = [[by_class.get(row["class_name"]) for by_class in noise] for row in worst]
     top = max((value for course in courses for value in course if value is not None), default=0.0)
     return [
         {**row, "before": course[-2] if len(course) > 1 else None, "line": spark_line(course, top)}
@@ -63,5 +67,6 @@ def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
     ]
 
 
-def _noise(row: Mapping[str, Any] | None) -> float | None:
-    return None if row is None else row["label_noise"]
+def _noise(entry: AuditEntry) -> dict[str, float | None]:
+    names, noise = (entry.classes[name].to_pylist() for name in ("class_name", "label_noise"))
+    return dict(zip(names, noise, strict=True))

@@ -8,17 +8,22 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.report.summary import percent
-from labelaudit.schemas import TREND, Status
+from labelaudit.schemas import CLASSES, TREND, Status
 
 # Estimated error rates closer than this are called the same: a tenth of a percent is what pages show.
 SAME_RATE = 0.0005
+# Of the classes of an audit: what their course over the versions is drawn from.
+CLASS_FIGURES = pa.schema(
+    [CLASSES.field(name) for name in ("class_name", "status", "examples", "label_issues", "label_noise")]
+)
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One audit of a dataset. `classes` are records: class_name, status, examples, label_issues, label_noise."""
+    """One audit of a dataset."""
 
     version: str
     audit_id: str
@@ -30,27 +35,19 @@ class AuditEntry:
     issues: int
     error_rate: float
     gate: str | None
-    classes: Sequence[Mapping[str, Any]]
+    classes: pa.Table  # CLASS_FIGURES; empty where a newer audit of the version is there
     position: int | None  # of its version, from 1; None where a newer audit of the version is there
     changed_settings: Sequence[str] = ()  # in words, since the version before; empty where only the data changed
 
 
-def trend_table(entries: Sequence[AuditEntry]) -> pa.Table:
-    """TREND of the entries that have a position, in its order."""
-    rows = []
-    for entry in in_order(entries):
-        common = {
-            "position": entry.position,
-            "version": entry.version,
-            "audit_id": entry.audit_id,
-            "created_at": datetime.fromisoformat(entry.created_at),
-            "gate": entry.gate,
-        }
-        figures = {"examples": entry.examples, "scored": entry.scored, "label_issues": entry.issues}
-        rows.append({**common, **figures, "class_name": None, "error_rate": entry.error_rate})
-        by_name = sorted(entry.classes, key=lambda row: str(row["class_name"]))
-        rows.extend({**common, **_class_figures(row)} for row in by_name)
-    return pa.Table.from_pylist(rows, schema=TREND)
+def trend_table(entries: Sequence[AuditEntry], made_from: str) -> pa.Table:
+    """TREND of the entries that have a position, in its order.
+
+    `made_from` names the records of the entries; it stands in the table's metadata under `records`.
+    """
+    parts = [part for entry in in_order(entries) for part in (_all_classes(entry), _each_class(entry))]
+    table = pa.concat_tables([TREND.empty_table(), *parts])
+    return table.replace_schema_metadata({**TREND.metadata, b"records": made_from.encode()})
 
 
 def direction(entries: Sequence[AuditEntry]) -> str:
@@ -84,11 +81,38 @@ def in_order(entries: Sequence[AuditEntry]) -> list[AuditEntry]:
     return sorted(placed, key=lambda entry: entry.position or 0)
 
 
-def _class_figures(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "class_name": row["class_name"],
-        "examples": row["examples"],
-        "scored": row["examples"] if row["status"] == Status.SCORED else 0,
-        "label_issues": row["label_issues"],
-        "error_rate": row["label_noise"],
+def _all_classes(entry: AuditEntry) -> pa.Table:
+    figures = {
+        "class_name": None,
+        "examples": entry.examples,
+        "scored": entry.scored,
+        "label_issues": entry.issues,
+        "error_rate": entry.error_rate,
     }
+    return _rows(entry, 1, {name: [value] for name, value in figures.items()})
+
+
+def _each_class(entry: AuditEntry) -> pa.Table:
+    classes = entry.classes.sort_by("class_name")
+    is_scored = pc.equal(classes["status"], str(Status.SCORED))
+    figures = {
+        "class_name": classes["class_name"],
+        "examples": classes["examples"],
+        "scored": pc.if_else(is_scored, classes["examples"], 0),
+        "label_issues": classes["label_issues"],
+        "error_rate": classes["label_noise"],
+    }
+    return _rows(entry, len(classes), figures)
+
+
+def _rows(entry: AuditEntry, count: int, figures: Mapping[str, Any]) -> pa.Table:
+    """Rows of TREND of one audit: what they have in common, and their figures by column."""
+    common = {
+        "position": entry.position,
+        "version": entry.version,
+        "audit_id": entry.audit_id,
+        "created_at": datetime.fromisoformat(entry.created_at),
+        "gate": entry.gate,
+    }
+    repeated = {name: pa.repeat(pa.scalar(value, TREND.field(name).type), count) for name, value in common.items()}
+    return pa.table({**repeated, **figures}, schema=TREND)

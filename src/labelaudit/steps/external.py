@@ -28,7 +28,7 @@ from labelaudit.steps.deciding import MADE_UP_IDS
 from labelaudit.steps.detect import audit_tables
 from labelaudit.steps.gate import with_gate
 from labelaudit.steps.known import known_sha256, read_known, store_known
-from labelaudit.steps.prepare import audited_name, gate_parts, machine, package_version, package_versions, review_parts
+from labelaudit.steps.prepare import audited_name, machine, package_versions
 from labelaudit.steps.prepared import Prepared, Rows, commit_record, parquet_bytes
 from labelaudit.steps.publish import existing_audit, publish_audit
 from labelaudit.steps.references import AuditReference
@@ -223,15 +223,12 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) ->
     name = audited_name(config)
     fingerprint = rows.examples.fingerprint
     settings = config.model_dump(mode="json")
-    review = known_sha256(known)
-    decided = [fingerprint, settings["detection"], settings["report"], package_version()]
-    decided += [*gate_parts(config), *review_parts(review)]
-    return Prepared(
+    prepared = Prepared(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=name.version or fingerprint[:12],
         fingerprint=fingerprint,
-        audit_id=digest_of(*decided)[:12],
+        audit_id="",
         training_key="",
         config={part: settings[part] for part in ("dataset", "detection", "gate", "report", "output")},
         columns={"guesses": [], MADE_UP_IDS: loaded.has_made_up_ids},
@@ -247,8 +244,9 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) ->
         rows_sha256="",
         code=None,
         predecessor=None,
-        review_sha256=review,
+        review_sha256=known_sha256(known),
     )
+    return prepared.with_audit_id(rows)
 
 
 def _pred_probs_file(example_ids: np.ndarray, pred_probs: np.ndarray, class_names: tuple[str, ...]) -> bytes:

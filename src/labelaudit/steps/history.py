@@ -11,7 +11,7 @@ from typing import Any
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import audit_record_key, audit_records_folder, dataset_of
 from labelaudit.storage.manifest import dump_json, read_json
-from labelaudit.storage.store import Store
+from labelaudit.storage.store import Store, StoredFile
 from labelaudit.storage.versions import natural_order
 
 # Small objects, each a request of its own.
@@ -31,7 +31,6 @@ class AuditRecord:
     fingerprint: str
     deciding: dict[str, Any]  # config and package versions that its findings follow from, besides the data
     summary: dict[str, Any]  # summary.json
-    classes: list[dict[str, Any]]  # of each: class_name, status, examples, label_issues, label_noise
     gate: str | None  # passed, warned, failed; None where the config sets no limits
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     has_version_in_url: bool = False  # so that versions are ordered by their names, not by when they were audited
@@ -46,12 +45,22 @@ def write_audit_record(store: Store, record: AuditRecord) -> None:
     store.write(audit_record_key(record.dataset, record.version, record.audit_id), dump_json(asdict(record)))
 
 
-def read_history(store: Store, dataset: str) -> list[AuditRecord]:
-    """All published audits of a dataset, oldest first. Raises `StorageError` for a record that cannot be read."""
-    keys = [file.path for file in store.find(audit_records_folder(dataset)) if file.path.endswith(".json")]
+def list_records(store: Store, dataset: str) -> list[StoredFile]:
+    """The records of all published audits of a dataset, unread."""
+    return [file for file in store.find(audit_records_folder(dataset)) if file.path.endswith(".json")]
+
+
+def read_records(store: Store, records: Iterable[StoredFile]) -> list[AuditRecord]:
+    """Records, oldest first. Raises `StorageError` for one that cannot be read."""
+    keys = [file.path for file in records]
     with ThreadPoolExecutor(READERS) as pool:
         values = list(pool.map(partial(read_json, store), keys))
     return sorted(map(partial(_record, store), keys, values), key=_age)
+
+
+def read_history(store: Store, dataset: str) -> list[AuditRecord]:
+    """All published audits of a dataset, oldest first. Raises `StorageError` for a record that cannot be read."""
+    return read_records(store, list_records(store, dataset))
 
 
 def _record(store: Store, key: str, value: dict[str, Any]) -> AuditRecord:

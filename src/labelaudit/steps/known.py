@@ -23,7 +23,7 @@ def read_known(store: Store, dataset: str, fingerprint: str) -> Known:
 
 
 def known_sha256(known: Known) -> str | None:
-    """Digest of what was decided; None where nothing was, so that such audits keep their ids."""
+    """Digest of what was decided; None where nothing was."""
     return sha256_hex(_bytes(known)) if known.decisions else None
 
 

@@ -243,17 +243,13 @@ def _decide(
         "recipe": asdict(recipe),
         "code": network_digest(config),
     }
-    audited = {**trained, "detection": settings["detection"], "report": settings["report"]}
     statuses = Counter(str(status) for status in examples.status)
-    review = known_sha256(known)
-    return Prepared(
+    prepared = Prepared(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=name.version or examples.fingerprint[:12],
         fingerprint=examples.fingerprint,
-        audit_id=digest_of(
-            examples.fingerprint, audited, package_version(), *gate_parts(config), *review_parts(review)
-        )[:12],
+        audit_id="",
         training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
         config=settings,
         columns=asdict(scanned.columns),
@@ -269,19 +265,9 @@ def _decide(
         rows_sha256=sha256_hex(rows_bytes(rows)),
         code=trained["code"],
         predecessor=None,
-        review_sha256=review,
+        review_sha256=known_sha256(known),
     )
-
-
-def gate_parts(config: AuditConfig) -> list[dict[str, Any]]:
-    """What the gate adds to the id of an audit: other limits are another verdict, none leave the id as it is."""
-    limits = config.gate.limits()
-    return [{"gate": limits}] if limits else []
-
-
-def review_parts(review_sha256: str | None) -> list[dict[str, Any]]:
-    """What people's decisions add to it. The key of training has no part of it: after a review nothing is trained."""
-    return [] if review_sha256 is None else [{"review": review_sha256}]
+    return prepared.with_audit_id(rows)
 
 
 def network_digest(config: AuditConfig) -> str | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,7 +16,7 @@ from labelaudit.data.dataset import Examples
 from labelaudit.schemas import Status
 from labelaudit.steps.references import FilesReference, PreparedReference
 from labelaudit.storage.layout import audit_folder, work_folder
-from labelaudit.storage.manifest import dump_json, read_checked, sha256_hex
+from labelaudit.storage.manifest import digest_of, dump_json, read_checked, sha256_hex
 from labelaudit.storage.store import Store
 
 ROWS = "rows.parquet"
@@ -60,6 +61,18 @@ class Prepared:
     def scored(self) -> int:
         return self.statuses[Status.SCORED]
 
+    def with_audit_id(self, rows: Rows) -> Prepared:
+        """The record with its `audit_id`, a digest of all that its files depend on: two runs with one id publish the
+        same bytes, and cannot damage each other's.
+
+        Time, machine, package versions and predecessor are no part of it: those of the record that stands hold.
+        """
+        decided = self.decisions()
+        # In place of the rows' file, whose bytes depend on the version of pyarrow.
+        for name in ("audit_id", "rows_sha256"):
+            del decided[name]
+        return replace(self, audit_id=digest_of(decided, rows.places(), self.versions["labelaudit"])[:12])
+
     def decisions(self) -> dict[str, Any]:
         """All that the audit's findings depend on: the record without when, after what, where and how it is run."""
         # As JSON has it: what was read from a record holds lists where a fresh one holds tuples.
@@ -92,6 +105,12 @@ class Rows:
         """(M,) int64, the positions of the scored rows."""
         return np.flatnonzero(self.examples.labels >= 0)
 
+    def places(self) -> str:
+        """Digest of where the rows lie, file and row of each; their content is the fingerprint's."""
+        codes, files = pd.factorize(self.examples.files)
+        numbers = np.stack([codes, self.examples.rows]).astype("<i8")
+        return digest_of(files.tolist(), sha256_hex(numbers.tobytes()))
+
     def held_out(self, fold: int, folds: int) -> np.ndarray:
         """Positions that a fold holds out."""
         return np.flatnonzero(self.fold_of[fold // folds] == fold)
@@ -112,7 +131,7 @@ def commit_record(store: Store, prepared: Prepared) -> bytes:
         data = store.read(key)
         if Prepared.from_json(data).decisions() == prepared.decisions():
             return data
-        # Same content from other files (rows name their file), or a record that somebody changed.
+        # Somebody changed the record, or another version of pyarrow wrote its rows.
         store.write(key, prepared.to_json())
     return prepared.to_json()
 

@@ -1,11 +1,10 @@
-"""Publish an audit: fold probabilities, tables, page and summary, then the manifest, then the pointer."""
+"""Publish an audit: fold probabilities, tables, page and summary, then the manifest, then its record."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -25,8 +24,8 @@ from labelaudit.steps.previews import PREVIEWS_FILE, cards, open_views, previews
 from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
 from labelaudit.steps.site import rebuild_site, record_audit
 from labelaudit.storage import manifest
-from labelaudit.storage.layout import MANIFEST, audit_record_key, audited_key, latest_key, published_fold_key
-from labelaudit.storage.manifest import dump_json, read_checked, read_json, sha256_hex
+from labelaudit.storage.layout import MANIFEST, audit_record_key, audited_key, published_fold_key
+from labelaudit.storage.manifest import Manifest, dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import Store
 
 PAGE = "report.html"
@@ -79,20 +78,13 @@ def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
     found = manifest.read_manifest(store, prepared.audit_folder)
     if found is None:
         return None
-    # Its own time: an old audit that is found again is no younger for that.
-    _point_to(store, replace(prepared, created_at=found.audit["created_at"]))
-    summary = read_json(store, f"{prepared.audit_folder}/{SUMMARY}")
-    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
-        classes = _table(store.read(f"{prepared.audit_folder}/classes.parquet"))
-        record_audit(store, prepared.audit_folder, found.audit, summary, classes)
-    rebuild_site(store, prepared.dataset)
-    return _audit_reference(store, prepared, summary, status="already_published")
+    return _completed(store, prepared, found, status="already_published")
 
 
 def publish_audit(
     store: Store, prepared: Prepared, files: dict[str, bytes], findings: Findings, previews: Sequence[Preview]
 ) -> AuditReference:
-    """Write the audit's folder, the manifest last, and point `latest.json` at it.
+    """Write the audit's folder, the manifest last, and what the dataset shows of all its audits.
 
     `files` holds the tables and fold probabilities by their names in the folder.
     """
@@ -116,11 +108,18 @@ def publish_audit(
         name: getattr(prepared, name)
         for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
     }
-    manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
-    _point_to(store, prepared)
-    record_audit(store, prepared.audit_folder, {**audit, **decided}, summary, tables["classes"])
+    standing = manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
+    return _completed(store, prepared, standing, status="published")
+
+
+def _completed(store: Store, prepared: Prepared, standing: Manifest, *, status: str) -> AuditReference:
+    """What comes after the manifest, as far as it is not there: the audit's record, and what is made of all records."""
+    folder = prepared.audit_folder
+    summary = read_json(store, f"{folder}/{SUMMARY}")
+    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
+        record_audit(store, folder, standing.audit, summary, _table(store.read(f"{folder}/classes.parquet")))
     rebuild_site(store, prepared.dataset)
-    return _audit_reference(store, prepared, summary, status="published")
+    return _audit_reference(store, prepared, summary, status=status)
 
 
 def _page_content(
@@ -187,21 +186,6 @@ def _table(data: bytes) -> pa.Table:
 
 def _published_file(name: str, data: bytes) -> PublishedFile:
     return PublishedFile(name, len(data), sha256_hex(data), pq.ParquetFile(io.BytesIO(data)).metadata.num_rows)
-
-
-def _point_to(store: Store, prepared: Prepared) -> None:
-    """Let `latest.json` point at this audit, unless it points at a younger one."""
-    key = latest_key(prepared.dataset)
-    if store.exists(key) and read_json(store, key)["created_at"] > prepared.created_at:
-        return
-    pointer = {
-        "dataset": prepared.dataset,
-        "version": prepared.version,
-        "audit_id": prepared.audit_id,
-        "created_at": prepared.created_at,
-        "audit": prepared.audit_folder,
-    }
-    store.write(key, dump_json(pointer))
 
 
 def _remember(store: Store, reference: PreparedReference, prepared: Prepared) -> None:

@@ -16,12 +16,17 @@ from labelaudit.errors import ConfigError, StorageError
 from labelaudit.steps.deciding import has_made_up_ids
 from labelaudit.steps.history import AuditRecord, newest_of_versions, read_history
 from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
-from labelaudit.storage.manifest import read_checked, read_json
+from labelaudit.storage.manifest import load_manifest, read_checked, read_json
 from labelaudit.storage.store import Store
 
 # What people copy from a browser or a log in place of the folder.
 FILES_OF_PEOPLE = ("report.html", "index.html", "summary.json", MANIFEST)
 SHOWN_VERSIONS = 10
+# What the manifest of an audit tells: its readers count on it.
+DECIDED = (
+    *("dataset", "version", "audit_id", "created_at", "fingerprint"),
+    *("config", "columns", "recipe", "versions"),
+)
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,8 @@ def open_audit(store: Store, folder: str) -> PublishedAudit | None:
     key = _key(folder, MANIFEST)
     if not store.exists(key):
         return None
-    audit = read_json(store, key)
-    try:
-        sha256 = {entry["path"]: entry["sha256"] for entry in audit.pop("files")}
-    except (KeyError, TypeError) as error:
-        raise StorageError(
-            f"{store.url_of(key)} is not a manifest of labelaudit ({error!r}). Remove it and run the audit again."
-        ) from error
-    return PublishedAudit(store, folder, audit, sha256)
+    manifest = load_manifest(store, key, required=DECIDED)
+    return PublishedAudit(store, folder, manifest.audit, {entry.path: entry.sha256 for entry in manifest.files})
 
 
 def find_audit(

@@ -1,9 +1,10 @@
 """Keys below the output URL. The published part is a contract; `_work` holds what makes a rerun cheap.
 
-    dataset=<name>/latest.json
+    dataset=<name>/latest.json                                the youngest audit
     dataset=<name>/version=<version>/audit=<audit_id>/…       published, manifest.json last
     dataset=<name>/index.html, trend.parquet                  all audits, made anew by each publish
-    dataset=<name>/_audits/version=<version>/<audit_id>.json  the main figures of each published audit
+    dataset=<name>/_audits/version=<version>/<audit_id>.json  the main figures of each published audit; .parquet: of
+                                                              its classes
     dataset=<name>/_verdicts/<name>.json                      what people decided, append-only
     dataset=<name>/_verdicts/compacted/<digest>.json          copies of many of them in one, to be read faster
     dataset=<name>/_samples/<name>.json                       random samples that people judge, append-only
@@ -36,7 +37,7 @@ def dataset_folder(dataset: str) -> str:
 
 
 def latest_key(dataset: str) -> str:
-    """Pointer to the newest published audit, replaced after its manifest is written."""
+    """Pointer to the youngest published audit, made anew with the dataset's page."""
     return f"{dataset_folder(dataset)}/latest.json"
 
 
@@ -56,6 +57,11 @@ def audit_records_folder(dataset: str) -> str:
 
 def audit_record_key(dataset: str, version: str, audit_id: str) -> str:
     return f"{audit_records_folder(dataset)}/{_part('version', version)}/{audit_id}.json"
+
+
+def audit_classes_key(dataset: str, version: str, audit_id: str) -> str:
+    """The figures of its classes, written before the record: only who draws their course needs them."""
+    return f"{audit_records_folder(dataset)}/{_part('version', version)}/{audit_id}.parquet"
 
 
 def verdicts_folder(dataset: str) -> str:

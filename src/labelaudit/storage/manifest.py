@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
+
+# Files that a message names.
+SHOWN_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -78,17 +81,60 @@ def read_checked(store: Store, key: str, sha256: str) -> bytes:
 def publish(
     store: Store, folder: str, files: Mapping[str, bytes], audit: dict[str, Any], schema_version: str
 ) -> Manifest:
-    """Write all files of an audit into its folder and the manifest last; returns the manifest.
+    """Write all files of an audit into its folder and the manifest last; returns the manifest that stands.
 
-    When the folder holds a manifest already, that audit stands and nothing is overwritten.
+    When the folder holds a manifest already, that audit stands and nothing is written. Of publishers at once all
+    write the same bytes, and the manifest of the first stands: it is for the folder's name to tell apart what differs.
+    Raises `StorageError` where another one published other bytes meanwhile all the same.
     """
-    entries = []
-    for path, data in sorted(files.items()):
+    standing = read_manifest(store, folder)
+    if standing is not None:
+        return standing
+    ordered = sorted(files.items())
+    manifest = Manifest(
+        schema_version, audit, tuple(FileEntry(path, len(data), sha256_hex(data)) for path, data in ordered)
+    )
+    for path, data in ordered:
         store.write(f"{folder}/{path}", data)
-        entries.append(FileEntry(path, len(data), sha256_hex(data)))
-    manifest = Manifest(schema_version, audit, tuple(entries))
-    store.create(f"{folder}/{MANIFEST}", manifest.to_json())
-    return manifest
+    if store.create(f"{folder}/{MANIFEST}", manifest.to_json()):
+        return manifest
+    return _same_files(store, folder, manifest)
+
+
+def _same_files(store: Store, folder: str, ours: Manifest) -> Manifest:
+    """The manifest of another publisher, whose files were written over with ours. Raises where these differ."""
+    theirs = load_manifest(store, f"{folder}/{MANIFEST}")
+    if differing := {entry.path for entry in {*theirs.files} ^ {*ours.files}}:
+        raise StorageError(
+            f"Another run published {store.url_of(folder)} at the same time with other bytes ({_first(differing)}), "
+            "as runs with other package versions do, and its files may be written over. Remove its manifest.json and "
+            "run the audit once again."
+        )
+    return theirs
+
+
+def _first(paths: Iterable[str]) -> str:
+    shown = sorted(paths)
+    return ", ".join(shown[:SHOWN_FILES]) + (", …" if len(shown) > SHOWN_FILES else "")
+
+
+def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Manifest:
+    """A manifest as it is stored, whose `audit` has at least the `required` keys.
+
+    Raises `StorageError` where it is another JSON file, such as the manifest of a dataset.
+    """
+    audit = read_json(store, key)
+    try:
+        files = tuple(FileEntry(**entry) for entry in audit.pop("files"))
+        schema_version = audit.pop("schema_version")
+        if missing := [name for name in required if name not in audit]:
+            raise KeyError(missing[0])
+    except (KeyError, TypeError) as error:
+        raise StorageError(
+            f"{store.url_of(key)} is not a manifest of labelaudit ({error!r}). Name the folder of an audit, or remove "
+            "the file and run the audit again."
+        ) from error
+    return Manifest(schema_version, audit, files)
 
 
 def read_manifest(store: Store, folder: str) -> Manifest | None:
@@ -98,13 +144,12 @@ def read_manifest(store: Store, folder: str) -> Manifest | None:
     """
     if not store.exists(f"{folder}/{MANIFEST}"):
         return None
-    record = read_json(store, f"{folder}/{MANIFEST}")
-    files = tuple(FileEntry(**entry) for entry in record.pop("files"))
-    for entry in files:
+    manifest = load_manifest(store, f"{folder}/{MANIFEST}")
+    for entry in manifest.files:
         path = f"{folder}/{entry.path}"
         if not store.exists(path) or store.size(path) != entry.bytes:
             raise StorageError(
                 f"{store.url_of(path)} is missing or has another size than the manifest beside it says. "
                 f"Remove {store.url_of(f'{folder}/{MANIFEST}')} and run the audit again."
             )
-    return Manifest(record.pop("schema_version"), record, files)
+    return manifest
