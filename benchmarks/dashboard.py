@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,12 @@ def measure(folder: str, rows: int) -> None:
         timed("page 1,000", lambda: tables.page(flagged, offset=24_000))
         pair = Filters(given_label="class 01", suggested_label="class 02")
         timed("a pair of classes", lambda: tables.page(pair))
+        others = tables.previewed_ids()
+        sample = Filters(shown=Shown.SAMPLE, sample=tuple(ids[-200:] + others[:200]))
+        timed("a random sample", lambda: tables.page(sample))
+        timed(
+            "how many of it are undecided", lambda: tables.count(replace(sample, judgement=Judgement.UNDECIDED), judged)
+        )
         timed("all rows, the most doubtful first", lambda: tables.page(Filters(shown=Shown.ALL)))
         timed("an id within all rows", lambda: tables.page(Filters(shown=Shown.ALL, id_contains="999")))
         undecided = Filters(judgement=Judgement.UNDECIDED)
