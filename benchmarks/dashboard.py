@@ -104,7 +104,7 @@ def publish(store: Store, version: str, rows: int, seed: int) -> AuditRecord:
         created_at=f"2025-01-{seed:02d}T00:00:00+00:00",
         folder=audit_folder("million", version, f"{seed:012x}"),
         fingerprint=f"{seed:064x}",
-        deciding={},
+        deciding={"kind": "image", "config": {}, "recipe": {}, "code": None, "versions": {}},
         summary={
             "verdict": f"{len(issues):,} examples are flagged of {rows:,}.",
             "examples": rows,

@@ -24,6 +24,7 @@ from labelaudit.schemas import (
     Status,
     pred_probs_schema,
 )
+from labelaudit.steps.deciding import deciding
 from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import audit_folder
@@ -41,6 +42,7 @@ def publish_small(
     class_names: Sequence[str] = CLASS_NAMES,
     day: int = 1,
     new_ids: Sequence[str] | None = None,
+    epochs: int = 3,
 ) -> AuditRecord:
     """An audit of images in which every fourth row is flagged; the last row is unlabeled. `new_ids`: new flags."""
     examples = small_examples(rows, class_names)
@@ -58,6 +60,13 @@ def publish_small(
         changes = [{"example_id": name, "issue_change": IssueChange.NEW.value} for name in new_ids]
         files["changes.parquet"] = parquet(pa.Table.from_pylist(changes, schema=CHANGES))
     audit_id = f"{day:012x}"
+    made_from = {
+        "config": {"training": {"epochs": epochs}},
+        "columns": {"kind": "image"},
+        "recipe": {"batch_size": rows},
+        "versions": {},
+        "code": None,
+    }
     record = AuditRecord(
         dataset=dataset,
         version=version,
@@ -65,7 +74,7 @@ def publish_small(
         created_at=f"2025-01-{day:02d}T10:00:00+00:00",
         folder=audit_folder(dataset, version, audit_id),
         fingerprint=f"{day:064x}",
-        deciding={},
+        deciding=deciding(made_from),
         summary={
             "verdict": f"{len(issues)} examples are flagged of {rows}; most often {class_names[0]}.",
             "examples": rows,
@@ -80,6 +89,7 @@ def publish_small(
         gate="passed",
     )
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
+    about |= made_from
     published = {**files, "summary.json": manifest.dump_json(record.summary)}
     manifest.publish(store, record.folder, published, about, SCHEMA_VERSION)
     write_audit_record(store, record)

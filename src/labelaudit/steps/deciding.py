@@ -13,6 +13,8 @@ NAMING = ("url", "name", "version")
 COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "cleanlab", "numpy", "pandas", "pyarrow")
 DETECTING = ("python", "labelaudit", "cleanlab", "numpy", "pandas")
 PROBABILITIES = "probabilities"
+# Changed settings in a sentence; all are in the summary.
+SHOWN_SETTINGS = 8
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,15 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def is_other_work(changed: list[ChangedSetting]) -> bool:
     """Whether anything but the data changed."""
     return any(setting.cause != "data" for setting in changed)
+
+
+def other_work_in_words(changed: list[ChangedSetting], version: str) -> str | None:
+    """That not only the data changed since another version, and what else did; None where nothing else did."""
+    settings = [in_words(setting) for setting in changed if setting.cause != "data"]
+    if not settings:
+        return None
+    more = f"; and {len(settings) - SHOWN_SETTINGS:,} more" if len(settings) > SHOWN_SETTINGS else ""
+    return f"Not only the data changed since {version}: {'; '.join(settings[:SHOWN_SETTINGS])}{more}."
 
 
 def in_words(setting: ChangedSetting) -> str:
