@@ -24,11 +24,10 @@ def show() -> None:
         "compare": st.Page(comparison.show, title="Compare", url_path="compare"),
     }
     page = st.navigation(list(pages.values()), position="top")
-    wanted = st.session_state.pop("page", None)
+    if wanted := st.session_state.pop("page wanted", None):
+        st.switch_page(pages[wanted])
     try:
-        show_sidebar()
-        if wanted in pages:
-            st.switch_page(pages[wanted])
+        show_sidebar(page.url_path)
         page.run()
     except LabelauditError as error:
         st.error(look.plain(error, 2000))
