@@ -155,6 +155,17 @@ def test_an_output_whose_audits_went_away(store: Store, run: Callable[..., AppTe
     assert "There is no audit below" in run().error[0].value
 
 
+def test_passwords_of_a_url_are_not_shown(run: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "memory://ann:secret@pages"
+    monkeypatch.setattr(sys, "argv", ["app.py", Settings(url).to_json()])
+    assert "There is no audit below memory" in run().error[0].value
+    assert "secret" not in run().error[0].value
+    publish_small(Store(url), rows=20)
+    app = run()
+    assert "ann:…@pages" in texts(app)
+    assert "secret" not in texts(app)
+
+
 def test_a_dataset_without_an_audit(store: Store, run: Callable[..., AppTest]) -> None:
     store.write("dataset=pets/_verdicts/a.json", b"{}")
     assert not store.exists(latest_key("pets"))

@@ -11,6 +11,7 @@ import streamlit as st
 from labelaudit.dashboard import look, session
 from labelaudit.errors import LabelauditError
 from labelaudit.steps.history import AuditRecord
+from labelaudit.storage.failures import without_secrets
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def show_sidebar(page: str) -> None:
         look.html('<div class="brand"><i></i>labelaudit</div>')
         names = session.datasets()
         if not names:
-            raise LabelauditError(f"There is no audit below {session.settings().url}.")
+            raise LabelauditError(f"There is no audit below {without_secrets(session.settings().url)}.")
         words = {name: look.option(name) for name in names}
         dataset = _choose("Dataset", words, "dataset", session.first_audited(), asked.get("dataset"))
         audits = session.audits(dataset)
@@ -101,4 +102,4 @@ def chosen() -> Chosen:
 
 def show_place() -> None:
     with st.sidebar:
-        look.html('<div class="place">{url}</div>', url=look.clip(session.settings().url, 200))
+        look.html('<div class="place">{url}</div>', url=look.clip(without_secrets(session.settings().url), 200))
