@@ -240,7 +240,7 @@ _tasks_format = click.option(
 @click.argument("audit")
 @click.option("--flagged", type=click.IntRange(1), default=100, show_default=True, help="Flagged rows to draw.")
 @click.option("--unflagged", type=click.IntRange(1), default=100, show_default=True, help="Other rows to draw.")
-@click.option("--seed", type=int, default=0, show_default=True, help="A larger sample holds those of the same seed.")
+@click.option("--seed", type=int, default=0, show_default=True, help="One seed: a larger sample holds a smaller one.")
 @_output_file
 @_tasks_format
 @_overwrite

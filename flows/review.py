@@ -11,23 +11,29 @@ import click
 
 from labelaudit.errors import ReviewError
 from labelaudit.report.summary import percent
+from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
-from labelaudit.steps.review_files import What, export, read_filled, sample_file
+from labelaudit.steps.review_files import TO_FILL, What, export, format_of, read_filled, sample_file
 
 
 def sample_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
     """Draw, store the record, write the rows to judge."""
     audit = audit_to_review(target)
     output = _new_file(options["output"], options["overwrite"])
+    kind = format_of(output.name, options["format"], TO_FILL)
     counts = {name: options[name] for name in ("flagged", "unflagged", "seed")}
     sample = draw_sample(audit, **counts)
-    _write(output, sample_file(audit, sample, output.name, options["format"]))
+    file = sample_file(audit, sample, kind)
+    _write(output, file.data)
     strata = {stratum.name: {"rows": stratum.rows, "sampled": len(stratum.sampled)} for stratum in sample.strata}
     for name, stratum in strata.items():
         _say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
+    if file.without_preview:
+        _say(_without_previews(file.without_preview))
     _say("Judge from the top: the rows before the first gap are what the error rate is measured on.")
-    _finish({"output": str(output), "seed": sample.seed, **strata}, audit, as_json, str(output))
+    facts = {"output": str(output), "seed": sample.seed, **strata, "without_preview": file.without_preview}
+    _finish(facts, audit, as_json, str(output))
 
 
 def export_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
@@ -70,17 +76,14 @@ def _status_lines(facts: Mapping[str, Any]) -> list[str]:
         f"flagged rows judged: {facts['flagged_judged']:,} of {facts['flagged']:,}",
         f"judged wrong and not fixed: {facts['known_wrong']:,}",
     ]
-    lines += [
-        f"sample, {stratum['name']} rows: {stratum['judged']:,} of {stratum['sampled']:,} judged in their order"
-        for stratum in (facts["sample"] or {"strata": []})["strata"]
-    ]
+    lines += _sample_lines(facts)
     precision, rate = facts["precision"], facts["error_rate"]
     if precision is not None:
         lines.append(f"precision of the flags that were judged: {_with_limits(precision)}")
         if precision["random"] is not None:
             lines.append(f"precision on randomly drawn flags: {_with_limits(precision['random'])}")
     if rate is not None:
-        where = "" if rate["same_version"] else f", measured on version {rate['version']}"
+        where = "" if rate["same_version"] else f", measured on version {rate['version']} and not on this one"
         lines.append(f"wrong labels: {_with_limits(rate)}{where}")
     # Names and labels as literals: a terminal would obey control characters in them.
     lines += [f"reviewer {name!r}: {count:,}" for name, count in facts["reviewers"].items()]
@@ -88,6 +91,15 @@ def _status_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"rows on which reviewers disagree: {facts['disagreements']:,}")
     lines += [f"  {row['example_id']!r} ({row['given_label']!r}): {_said(row)}" for row in facts["disagreeing"]]
     return lines
+
+
+def _sample_lines(facts: Mapping[str, Any]) -> list[str]:
+    sample = facts["sample"] or {"strata": []}
+    where = f" of version {sample['version']}" if sample["strata"] and sample["version"] != facts["version"] else ""
+    return [
+        f"sample{where}, {stratum['name']} rows: {stratum['judged']:,} of {stratum['sampled']:,} judged in their order"
+        for stratum in sample["strata"]
+    ]
 
 
 def _said(row: Mapping[str, Any]) -> str:
@@ -101,6 +113,14 @@ def _said(row: Mapping[str, Any]) -> str:
 def _with_limits(interval: Mapping[str, Any]) -> str:
     low, high = percent(interval["low"]), percent(interval["high"])
     return f"{percent(interval['estimate'])} (95 % interval {low} to {high})"
+
+
+def _without_previews(rows: int) -> str:
+    return (
+        f"The tasks show no previews: the audit has none of {rows:,} of these rows, and the others would be known by "
+        f"theirs. It has all those of a sample with --seed {DEFAULT_SEED} of at most {PREVIEWED_ROWS} flagged and "
+        f"{PREVIEWED_ROWS} other rows, where it read the dataset and report.previews in its config is not 0."
+    )
 
 
 def _new_file(name: str, overwrite: bool) -> Path:

@@ -20,7 +20,10 @@ from dashboards import publish_small, small_examples
 from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, TwoAudits, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.tables import issues_table
+from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.schemas import EXAMPLES, Decision, Status
+from labelaudit.steps.published import open_audit
+from labelaudit.steps.review import draw_sample
 from labelaudit.storage.store import Store
 
 NAMES = ["cat", "dog", "o'wl\" OR 1=1 --"]
@@ -174,6 +177,21 @@ def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
     assert tables.find("example-001", asked) is None
 
 
+def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    record = publish_small(store, rows=1_000)
+    tables = AuditTables(connect(tmp_path), lambda name: tmp_path / record.folder / name)
+    audit = open_audit(store, record.folder)
+    assert audit is not None
+    drawn = draw_sample(audit, flagged=PREVIEWED_ROWS, unflagged=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()
+    shown = tables.random_sample(record.fingerprint)
+    assert list(shown) == [row.example_id for row in drawn]
+    # Where a row stands does not tell its stratum, however much larger one is than the other.
+    flagged = {row.example_id for row in tables.page(Filters(), limit=1_000)}
+    assert 70 < sum(example_id in flagged for example_id in shown[:200]) < 130
+    assert tables.random_sample("another version") != shown
+
+
 def test_new_flags_alone(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=20, new_ids=["example-004", "example-005"])
@@ -191,8 +209,6 @@ def test_what_an_audit_shows_besides_its_rows(tmp_path: Path) -> None:
     folder = tmp_path / record.folder
     tables = AuditTables(connect(tmp_path), lambda name: folder / name if (folder / name).exists() else None)
     assert tables.folds() == [0]
-    assert tables.flagged_ids() == [f"example-{number:03d}" for number in range(0, 20, 4)]
-    assert len(tables.previewed_ids()) == 19
     assert tables.previews(["example-003", "missing"])["example-003"].media_type == "image/png"
     assert list(tables.probabilities("example-003", 0)) == ["owl", "dog", "cat"]
     assert tables.probabilities("example-003", 7) == {}

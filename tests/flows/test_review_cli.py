@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from reviewed import audit_insects, truly
+from labelaudit.review.sampling import DEFAULT_SEED
+from reviewed import NAMES, RIGHT, audit_insects, truly
 
 
 @pytest.fixture
@@ -93,6 +94,34 @@ def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # typ
     assert "  'i000' ('bee'): '\\x1b[31mbob' ambiguous, 'ann' fine" in err
     assert "\x1b" not in err
     assert json.loads(out)["disagreements"] == 1
+
+
+def test_what_another_version_measured_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run("sample", DATASET, "--flagged", 8, "--unflagged", 40, "--output", "sample.csv")
+    _fill(tmp_path / "sample.csv")
+    run("import", DATASET, "sample.csv", "--reviewer", "ann")
+    audit_insects(tmp_path, tmp_path / "out", given=list(NAMES[RIGHT]), version="v2")
+    _, _, err = run("status", f"{DATASET}/version=v2")
+    assert "sample of version v1, flagged rows: 8 of 8" in err
+    assert "measured on version v1 and not on this one" in err
+    _, _, err = run("status", f"{DATASET}/version=v1")
+    assert "sample, flagged rows: 8 of 8" in err
+    assert "measured on version" not in err
+
+
+def test_tasks_that_show_nothing_are_explained(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("sample", DATASET, "--flagged", 4, "--unflagged", 4, "--output", "tasks.json", "--json")
+    assert code == 0
+    assert (json.loads(out)["without_preview"], json.loads(out)["seed"]) == (8, DEFAULT_SEED)
+    assert "The tasks show no previews: the audit has none of 8 of these rows" in err
+    assert "a sample with --seed 0 of at most 200 flagged and 200 other rows" in err
+    assert "previews" not in run("sample", DATASET, "--output", "sample.csv")[2]
+
+
+def test_a_file_that_cannot_be_written_leaves_no_sample(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = run("sample", DATASET, "--output", "sample.txt")
+    assert (code, "sample.txt cannot be a file of this kind here. Give a name that ends in .csv" in err) == (2, True)
+    assert not list(tmp_path.glob("out/dataset=insects/_samples/*"))
 
 
 def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

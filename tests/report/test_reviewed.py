@@ -75,7 +75,7 @@ def test_figures_and_sentences() -> None:
     assert "On randomly drawn flags alone it is 50.0 % (95 % interval 60.0 % to 90.0 %, 4 rows)." in text
     assert "from randomly drawn rows, 40 of 100 flagged and 50 of 900 unflagged, judged by people." in text
     assert "With the ambiguous ones it is 9.8 %" in text
-    assert "The sample was drawn from version <v1>" in text
+    assert "drawn from version <v1>, whose rows or labels were not the same as here: the gate takes no account" in text
     assert "are the detector's and take no account of verdicts" in text
     assert "&lt;v1&gt;" in html
     assert "Judged wrong and not fixed yet: 2" in text

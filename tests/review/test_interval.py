@@ -123,7 +123,7 @@ def test_coverage_by_simulation_with_the_real_order_of_drawing() -> None:
     for seed in range(400):
         strata = []
         for ids, wrong in ((flagged, 30), (others, 6)):
-            drawn = review_order(ids, seed)[:40]
+            drawn = review_order(ids, "v1", seed)[:40]
             strata.append(Stratum(len(ids), 40, int((drawn < wrong).sum())))
         found = stratified(strata)
         assert found is not None

@@ -27,6 +27,22 @@ def test_a_judgement_becomes_a_verdict_on_what_was_looked_at() -> None:
     assert found == [expected, taken_back]
 
 
+def test_content_is_compared_where_it_is_known() -> None:
+    rows = {"i1": AuditedRow(Judged("i1", None, "bee"), True)}
+    for given, audited in ((None, ROWS), ("c0", ROWS), (None, rows), ("", rows)):
+        judgement = Judgement("i1", Decision.FINE, content_digest=given)
+        assert verdicts_of([judgement], audited, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
+    with pytest.raises(ReviewError, match="'i1' has other content in this audit"):
+        verdicts_of(
+            [Judgement("i1", Decision.FINE, content_digest="c0")],
+            rows,
+            CLASSES,
+            reviewer="ann",
+            decided_at="2026-01-01",
+            audit_id="a1",
+        )
+
+
 @pytest.mark.parametrize(
     ("judgement", "problem"),
     [
@@ -35,6 +51,11 @@ def test_a_judgement_becomes_a_verdict_on_what_was_looked_at() -> None:
             Judgement("i1", Decision.FINE, given_label="fly"),
             "has the label 'bee' in this audit, but was judged as 'fly'",
         ),
+        (
+            Judgement("i1", Decision.FINE, given_label="bee", content_digest="c9"),
+            "'i1' has other content in this audit than in the one that was judged (content_digest 'c9'); name",
+        ),
+        (Judgement("i1", Decision.FINE, content_digest=""), "'i1' has other content in this audit"),
         (Judgement("i1", Decision.FINE, "ant"), "has the right label 'ant', but the verdict is fine"),
         (Judgement("i1", Decision.WRONG), "'i1' is judged wrong without a right label"),
         (Judgement("i1", Decision.WRONG, "bee"), "'bee' is its given label; is it fine?"),

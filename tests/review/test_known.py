@@ -24,32 +24,32 @@ def test_marks_and_findings_by_hand() -> None:
         make_verdict("i5", Decision.FINE, content_digest="before"),
         make_verdict("gone", Decision.FINE),
     ]
-    known = Known.of(verdicts, ())
+    known = Known.of(verdicts, (), "v1")
     ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1"]
     marks = known.marks(ids, ["c0"] * 7, ["bee"] * 6 + [None])
     assert marks.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None]
     assert marks.right_labels.tolist() == [None, None, "ant", None, None, None, None]
     assert marks.is_fine.tolist() == [False, True, False, False, False, False, False]
-    found = known.findings(marks, dismissed=1, fingerprint="f")
+    found = known.findings(marks, dismissed=1)
     assert found["verdicts"] == {"wrong": 1, "fine": 1, "ambiguous": 1}
     assert (found["ended"], found["dismissed"], found["known_wrong"], found["error_rate"]) == (3, 1, 1, None)
     assert found["precision"]["fine"] == 4
 
 
 def test_a_decision_on_two_equal_rows_counts_once() -> None:
-    marks = Known.of([make_verdict("i1")], ()).marks(["i1", "i1"], ["c0", "c0"], ["bee", "bee"])
+    marks = Known.of([make_verdict("i1")], (), "v1").marks(["i1", "i1"], ["c0", "c0"], ["bee", "bee"])
     assert (marks.verdicts.tolist(), marks.holding["fine"]) == (["fine", "fine"], 1)
 
 
 def test_who_decided_and_when_is_not_known() -> None:
     mine = make_verdict(decision=Decision.WRONG)
     theirs = make_verdict(decision=Decision.WRONG, reviewer="bob", decided_at="2026-05-05", audit_id="a9")
-    assert Known.of([mine], ()).to_record() == Known.of([theirs], ()).to_record()
-    assert Known.of([mine], ()).to_record() != Known.of([make_verdict()], ()).to_record()
+    assert Known.of([mine], (), "v1").to_record() == Known.of([theirs], (), "v1").to_record()
+    assert Known.of([mine], (), "v1").to_record() != Known.of([make_verdict()], (), "v1").to_record()
 
 
 def test_a_record_gives_the_same() -> None:
-    known = Known.of([make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], ())
+    known = Known.of([make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], (), "v1")
     assert Known.from_record(json.loads(json.dumps(known.to_record()))) == known
 
 

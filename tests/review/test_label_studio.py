@@ -15,12 +15,12 @@ from labelaudit.review.judging import Judgement
 from labelaudit.review.label_studio import interface, read_annotations, tasks_bytes
 from labelaudit.schemas import Decision
 
-ROW = {"example_id": "i1", "given_label": "bee", "file": "a.parquet", "row": 7}
+ROW = {"example_id": "i1", "given_label": "bee", "file": "a.parquet", "row": 7, "content_digest": "c0"}
 SUGGESTED = {**ROW, "suggested_label": "ant", "label_score": 0.1, "p_suggested": 0.8}
 
 
-def tasks(*rows: dict[str, Any], **previews: tuple[str, bytes]) -> list[dict[str, Any]]:
-    return list(json.loads(tasks_bytes(rows, previews, "labelaudit a1")))
+def tasks(*rows: dict[str, Any], has_images: bool = False, **previews: tuple[str, bytes]) -> list[dict[str, Any]]:
+    return list(json.loads(tasks_bytes(rows, previews, "labelaudit a1", has_images=has_images)))
 
 
 def choice(name: str, value: str, kind: str = "choices") -> dict[str, Any]:
@@ -42,6 +42,16 @@ def test_previews_are_part_of_the_task() -> None:
     assert text["data"]["text"] == "schön <b>"
 
 
+def test_every_task_of_a_project_of_images_has_an_image() -> None:
+    """Label Studio refuses an import with a task that lacks what the interface shows."""
+    shown, missing = tasks(ROW, {**ROW, "example_id": "i2"}, has_images=True, i1=("image/png", b"\x89PNG"))
+    assert shown["data"]["image"].startswith("data:image/png;base64,")
+    kind, _, data = missing["data"]["image"].partition(";base64,")
+    assert kind == "data:image/svg+xml"
+    assert "No preview" in "".join(ElementTree.fromstring(base64.b64decode(data)).itertext())
+    assert missing["data"]["text"] == shown["data"]["text"] == "a.parquet, row 7"
+
+
 def test_the_interface_is_xml_with_the_names_of_the_tasks() -> None:
     names = ["ant", '<"&bee>', "\x00fly"]
     root = ElementTree.fromstring(interface(names, has_images=False))
@@ -50,6 +60,34 @@ def test_the_interface_is_xml_with_the_names_of_the_tasks() -> None:
     assert [one.attrib["value"] for one in root.iter("Text")] == ["$text", "$given_label"]
     images = ElementTree.fromstring(interface(names, has_images=True))
     assert [one.attrib["value"] for one in images.iter("Image")] == ["$image"]
+    assert [one.attrib["value"] for one in images.iter("Text")] == ["$text", "$given_label"]
+
+
+def test_a_right_label_is_asked_for_where_it_is_wrong() -> None:
+    """A list that is not visible is no part of an annotation (labelstud.io/tags/choices)."""
+    choices = {
+        one.attrib["name"]: one
+        for one in ElementTree.fromstring(interface(["ant"], has_images=False)).iter()
+        if one.tag == "Choices"
+    }
+    rule = {"visibleWhen": "choice-selected", "whenTagName": "verdict", "whenChoiceValue": "wrong"}
+    assert rule.items() <= choices["right_label"].attrib.items()
+    assert "visibleWhen" not in choices["verdict"].attrib
+
+
+def test_a_suggested_label_that_stayed_chosen_does_not_count() -> None:
+    def annotated(verdict: str) -> dict[str, Any]:
+        result = [choice("verdict", verdict), choice("right_label", "ant")]
+        return {"data": ROW, "annotations": [{"result": result}]}
+
+    found = read(annotated("fine"), annotated("ambiguous"), {**ROW, "verdict": "fine", "right_label": "ant"})
+    assert [(one.verdict, one.right_label) for one in found] == [
+        (Decision.FINE, None),
+        (Decision.AMBIGUOUS, None),
+        (Decision.FINE, None),
+    ]
+    assert read(annotated("wrong"))[0].right_label == "ant"
+    assert "no verdict" in str(read({**ROW, "right_label": "ant"})[0].problem)
 
 
 def read(*exported: Any) -> list[Judgement]:
@@ -68,21 +106,21 @@ def test_an_export_as_json() -> None:
         {"id": 2, "data": ROW, "annotations": []},
     )
     assert found == [
-        Judgement("i1", Decision.WRONG, "ant", "task 1", "bee"),
-        Judgement("i1", Decision.WRONG, "fly", "task 4", "bee"),
+        Judgement("i1", Decision.WRONG, "ant", "task 1", "bee", "c0"),
+        Judgement("i1", Decision.WRONG, "fly", "task 4", "bee", "c0"),
     ]
 
 
 def test_an_export_as_json_min() -> None:
     found = read({**ROW, "verdict": "fine", "annotator": 1}, ROW, {**ROW, "verdict": {"choices": ["wrong", "fine"]}})
-    assert found[0] == Judgement("i1", Decision.FINE, None, "task 1", "bee")
+    assert found[0] == Judgement("i1", Decision.FINE, None, "task 1", "bee", "c0")
     assert "'wrong and fine' is no verdict" in str(found[1].problem)
 
 
 def test_odd_values_are_no_crash() -> None:
     found = read(
         {"data": None, "annotations": [{"result": [choice("verdict", "fine"), 7]}, "x"]},
-        {"example_id": 7, "verdict": "fine", "given_label": 3},
+        {"example_id": 7, "verdict": "fine", "given_label": 3, "content_digest": []},
         {"annotations": 3},
     )
     assert found == [Judgement("", Decision.FINE, None, "task 1"), Judgement("", Decision.FINE, None, "task 2")]

@@ -14,11 +14,11 @@ from reviewed import make_verdict
 W, F, A = Decision.WRONG, Decision.FINE, Decision.AMBIGUOUS
 
 
-def make_sample(created_at: str = "2026-01-01", version: str = "v1") -> Sample:
-    """3 of 10 flagged rows and 2 of 90 others."""
+def make_sample(created_at: str = "2026-01-01", version: str = "v1", flagged: int = 3) -> Sample:
+    """3 of 10 flagged rows, unless it is said otherwise, and 2 of 90 others."""
     rows = [Judged(f"i{number}", "c0", "bee") for number in range(5)]
-    strata = (SampledStratum(FLAGGED, 10, tuple(rows[:3])), SampledStratum(UNFLAGGED, 90, tuple(rows[3:])))
-    return Sample(created_at, version, "a1", version * 2, 0, strata)
+    strata = (SampledStratum(FLAGGED, 10, tuple(rows[:flagged])), SampledStratum(UNFLAGGED, 90, tuple(rows[3:])))
+    return Sample(created_at, version, "a1", version * 2, flagged, strata)
 
 
 def judged(*decisions: Decision | None) -> dict[Judged, Verdict]:
@@ -81,25 +81,47 @@ def test_precision_is_of_flags_alone() -> None:
 def test_chosen_and_random_rows_are_told_apart() -> None:
     chosen = [make_verdict(f"worst{number}", W) for number in range(9)]
     verdicts = {**judged(F, F, W, F, F), **newest(chosen)}
-    found = measure(verdicts, [make_sample()])["precision"]
+    found = measure(verdicts, [make_sample()], "v1v1")["precision"]
     assert (found["wrong"], found["fine"]) == (10, 2)
     assert (found["random"]["wrong"], found["random"]["fine"]) == (1, 2)
-    assert measure(verdicts, [])["precision"]["random"] is None
-    assert measure(judged(A, A, A, W, W), [make_sample()]) == {
+    assert measure(verdicts, [], "v1v1")["precision"]["random"] is None
+    only_others = judged(A, A, A, W, W)
+    expected = error_rate(make_sample(), only_others)
+    assert expected is not None
+    assert measure(only_others, [make_sample()], "v1v1") == {
         "precision": None,
-        "error_rate": error_rate(make_sample(), judged(A, A, A, W, W)),
+        "error_rate": {**expected, "same_version": True},
     }
 
 
-def _measured(samples: Sequence[Sample], verdicts: dict[Judged, Verdict]) -> str | None:
-    rate = measure(verdicts, samples)["error_rate"]
-    return None if rate is None else rate["version"]
+ALL = judged(W, W, W, F, F)
+OTHER = (SampledStratum(FLAGGED, 10, (Judged("another", "c0", "bee"),)),)
 
 
-def test_the_newest_sample_with_verdicts_counts() -> None:
-    old, new = make_sample("2026-01-01", "v1"), make_sample("2026-02-01", "v2")
-    other = Judged("another", "c0", "bee")
-    unjudged = Sample("2026-03-01", "v3", "a3", "f", 0, (SampledStratum(FLAGGED, 10, (other,)),))
-    verdicts = judged(W, W, W, F, F)
-    assert _measured([old, new], verdicts) == _measured([new, unjudged, old], verdicts) == "v2"
-    assert _measured([unjudged], verdicts) is None
+def measured(samples: Sequence[Sample], fingerprint: str) -> tuple[str, bool, int] | None:
+    """Version that was measured, whether it is the asked one, and how many flagged rows were judged."""
+    rate = measure(ALL, samples, fingerprint)["error_rate"]
+    return None if rate is None else (rate["version"], rate["same_version"], rate["strata"][0]["judged"])
+
+
+def test_a_version_is_measured_by_its_own_sample() -> None:
+    """However new and large that of another version is."""
+    own, other = make_sample("2026-01-01", "v1", flagged=2), make_sample("2026-02-01", "v2")
+    for samples in ([own, other], [other, own]):
+        assert measured(samples, "v1v1") == ("v1", True, 2)
+        assert measured(samples, "v2v2") == ("v2", True, 3)
+
+
+def test_of_one_version_the_sample_with_the_most_rows_judged_counts() -> None:
+    large, small = make_sample("2026-01-01"), make_sample("2026-02-01", flagged=1)
+    for samples in ([large, small], [small, large]):
+        assert measured(samples, "v1v1") == ("v1", True, 3)
+        assert measured(samples, "v9v9") == ("v1", False, 3)
+
+
+def test_a_version_without_a_sample_is_shown_what_was_measured_last() -> None:
+    old, new = make_sample("2026-01-01", "v1"), make_sample("2026-02-01", "v2", flagged=1)
+    unjudged = Sample("2026-03-01", "v3", "a3", "v3v3", 0, OTHER)
+    for samples in ([old, new], [new, unjudged, old]):
+        assert measured(samples, "v3v3") == ("v2", False, 1)
+    assert measured([unjudged], "v3v3") is None

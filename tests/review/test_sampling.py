@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.errors import ReviewError
+from labelaudit.review.interval import Stratum, stratified
 from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
 from labelaudit.review.verdicts import Judged, newest
 from reviewed import make_verdict
 
+VERSION = "f" * 64
 IDS = st.lists(st.text(max_size=8), unique=True, max_size=40)
 
 
@@ -22,7 +24,7 @@ def row(name: str) -> Judged:
 
 
 def draw(name: str, rows: list[Judged], count: int, seed: int) -> SampledStratum:
-    order = review_order((row.example_id for row in rows), seed)[:count]
+    order = review_order((row.example_id for row in rows), VERSION, seed)[:count]
     return SampledStratum(name, len(rows), tuple(rows[position] for position in order))
 
 
@@ -31,26 +33,59 @@ def make_sample(flagged: int = 30, others: int = 30, seed: int = 0) -> Sample:
         draw(FLAGGED, [row(f"f{number}") for number in range(40)], flagged, seed),
         draw(UNFLAGGED, [row(f"u{number}") for number in range(400)], others, seed),
     )
-    return Sample("2026-01-01", "v1", "a1", "f" * 64, seed, strata)
+    return Sample("2026-01-01", "v1", "a1", VERSION, seed, strata)
 
 
 @given(IDS, st.integers())
 def test_the_order_is_a_permutation_that_rows_and_their_order_do_not_change(ids: list[str], seed: int) -> None:
-    order = review_order(ids, seed)
+    order = review_order(ids, VERSION, seed)
     assert sorted(order) == list(range(len(ids)))
     ordered = [ids[position] for position in order]
     backwards = ids[::-1]
-    assert [backwards[position] for position in review_order(backwards, seed)] == ordered
+    assert [backwards[position] for position in review_order(backwards, VERSION, seed)] == ordered
     fewer = ids[::2]
-    assert [fewer[position] for position in review_order(fewer, seed)] == [name for name in ordered if name in fewer]
+    of_fewer = [fewer[position] for position in review_order(fewer, VERSION, seed)]
+    assert of_fewer == [name for name in ordered if name in fewer]
 
 
 def test_every_row_comes_first_equally_often() -> None:
     ids = [f"i{number}" for number in range(10)]
-    first = np.bincount([review_order(ids, seed)[0] for seed in range(2000)], minlength=10)
+    first = np.bincount([review_order(ids, VERSION, seed)[0] for seed in range(2000)], minlength=10)
     # Four standard deviations of a count of 2,000 draws with a chance of 1 in 10.
     assert abs(first - 200).max() < 4 * (2000 * 0.1 * 0.9) ** 0.5
-    assert (review_order(ids, 0) != review_order(ids, 1)).any()
+    assert (review_order(ids, VERSION, 0) != review_order(ids, VERSION, 1)).any()
+
+
+def test_each_version_has_an_order_of_its_own() -> None:
+    """Two orders agree on a place with a chance of 1 in 1,000, however the fingerprints resemble each other."""
+    ids = [f"i{number}" for number in range(1_000)]
+    first, second = review_order(ids, VERSION, 0), review_order(ids, VERSION[:-1] + "e", 0)
+    assert (first == second).sum() < 10
+    assert len(set(first[:100]) & set(second[:100])) < 30
+
+
+def test_a_sample_of_the_corrected_version_measures_it() -> None:
+    """Of 60 flagged rows half are wrong, of 600 others 1 in 10; what the sample of v1 finds is right in v2.
+
+    Each seed is one of somebody who keeps it for both versions.
+    """
+    strata = {"f": (60, 30, 40), "u": (600, 60, 100)}
+    seeds = 200
+    covered = 0
+    for seed in range(seeds):
+        counted, left = [], 0
+        for name, (rows, wrong, count) in strata.items():
+            ids = [f"{name}{number}" for number in range(rows)]
+            is_wrong = np.arange(rows) < wrong
+            is_wrong[review_order(ids, "v1", seed)[:count]] = False
+            drawn = review_order(ids, "v2", seed)[:count]
+            counted.append(Stratum(rows, count, int(is_wrong[drawn].sum())))
+            left += int(is_wrong.sum())
+        found = stratified(counted)
+        assert found is not None
+        covered += found.low <= left / 660 <= found.high
+    # Three standard errors of so many draws below 95 %.
+    assert covered / seeds > 0.95 - 3 * (0.95 * 0.05 / seeds) ** 0.5
 
 
 def test_a_small_sample_is_the_start_of_a_larger_one() -> None:

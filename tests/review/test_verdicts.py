@@ -58,7 +58,7 @@ def test_the_order_of_storage_does_not_matter(verdicts: list[Verdict], generator
     stands = newest(verdicts)
     assert newest(shuffled) == stands
     assert newest(stands.values()) == stands
-    assert Known.of(shuffled, ()).to_record() == Known.of(verdicts, ()).to_record()
+    assert Known.of(shuffled, (), "v1").to_record() == Known.of(verdicts, (), "v1").to_record()
 
 
 def test_the_newest_stands_until_it_is_taken_back() -> None:
@@ -71,7 +71,7 @@ def test_the_newest_stands_until_it_is_taken_back() -> None:
 
 @given(st.lists(VERDICTS, max_size=6), VERDICTS, st.sampled_from(["content_digest", "given_label"]))
 def test_a_verdict_ends_to_hold_with_content_or_label(others: list[Verdict], verdict: Verdict, changed: str) -> None:
-    known = Known.of([*others, verdict], ())
+    known = Known.of([*others, verdict], (), "v1")
     row = {name: getattr(verdict, name) for name in ("example_id", "content_digest", "given_label")}
     expected = newest([*others, verdict]).get(verdict.judged)
     marks = known.marks(*([row[name]] for name in row))

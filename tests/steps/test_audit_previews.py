@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from audits import audit, settings, table, write_fruit, write_reviews, write_squares
-from labelaudit.review.sampling import review_order
+from audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
+from labelaudit.review.sampling import DEFAULT_SEED, review_order
 from labelaudit.schemas import EXAMPLES, PREVIEWS
 from labelaudit.steps import previews
 from labelaudit.steps.previews import sampled_ids
+from labelaudit.steps.review import audit_to_review, draw_sample
 
 
 def test_a_table_row_is_shown_whole(tmp_path: Path) -> None:
@@ -32,6 +33,15 @@ def test_a_table_row_is_shown_whole(tmp_path: Path) -> None:
     row = pd.read_parquet(tmp_path / "fruit.parquet").set_index("id").loc[flagged[0]]
     assert {value["column"]: value["value"] for value in values} == row.drop(["label", "true_label"]).to_dict()
     assert any("typical" in value for value in values)
+
+
+def test_every_row_of_a_default_sample_has_a_preview(tmp_path: Path) -> None:
+    data = write_fruit(tmp_path / "fruit.parquet", fruit(rows=900))
+    reference = audit(settings(data, tmp_path / "out", report={"previews": 1}))
+    sample = draw_sample(audit_to_review(reference.audit_url), flagged=100, unflagged=200, seed=DEFAULT_SEED)
+    sampled = {row.example_id for row in sample.shuffled()}
+    assert len(sampled) > 200
+    assert sampled <= set(table(reference, "previews")["example_id"].to_pylist())
 
 
 def test_images_are_those_of_the_dataset(tmp_path: Path) -> None:
@@ -63,10 +73,10 @@ def test_a_random_sample_of_either_stratum() -> None:
     examples = pa.table(
         {**values, "example_id": ids, "is_label_issue": flags, "is_dismissed": [False] * 1_000}, schema=EXAMPLES
     )
-    found = sampled_ids(examples)
+    found = sampled_ids(examples, "v1")
     for start, is_flagged in ((0, True), (200, False)):
         stratum = [example_id for example_id, flag in zip(ids, flags, strict=True) if flag is is_flagged]
-        assert found[start : start + 200] == [stratum[at] for at in review_order(stratum, 0)[:200]]
+        assert found[start : start + 200] == [stratum[at] for at in review_order(stratum, "v1", 0)[:200]]
 
 
 def test_previews_end_where_their_bytes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

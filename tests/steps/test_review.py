@@ -159,6 +159,31 @@ def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Pa
     assert "The sample was drawn from version v1" in (folder / "report.html").read_text()
 
 
+def test_a_later_sample_of_another_version_hides_nothing(tmp_path: Path, audit: PublishedAudit) -> None:
+    own = draw_sample(audit, flagged=8, unflagged=20, seed=0)
+    judge(audit, [truly(row.example_id) for row in own.shuffled()], reviewer="ann")
+    fixed = list(NAMES[RIGHT])
+    other = audit_to_review(audit_insects(tmp_path, tmp_path / "out", given=fixed, version="v2").audit_url)
+    small = draw_sample(other, flagged=1, unflagged=1, seed=0)
+    assert status(other)["sample"]["version"] == "v2"
+    judge(other, [Judgement(row.example_id, Decision.FINE) for row in small.shuffled()], reviewer="ann")
+    _, summary = _summary(tmp_path, tmp_path / "out")
+    rate = summary["review"]["error_rate"]  # type: ignore[index]
+    assert (rate["version"], rate["same_version"], rate["estimate"]) == ("v1", True, 8 / ROWS)
+    assert status(other)["error_rate"]["version"] == "v2"
+    assert [stratum["judged"] for stratum in status(audit)["sample"]["strata"]] == [8, 20]
+
+
+def test_the_next_version_is_measured_on_other_rows(tmp_path: Path, audit: PublishedAudit) -> None:
+    """With the same seed: rows that were judged and corrected would make it look better than it is."""
+    given = [right_label("i000"), *NAMES[GIVEN][1:]]
+    following = audit_to_review(audit_insects(tmp_path, tmp_path / "out", given=given, version="v2").audit_url)
+    before, after = (draw_sample(one, flagged=7, unflagged=20, seed=0).strata[1].sampled for one in (audit, following))
+    assert len(set(before) & set(after)) < 10
+    again = draw_sample(audit, flagged=7, unflagged=40, seed=0).strata[1].sampled
+    assert again[:20] == before
+
+
 def test_an_audit_without_flags_is_one_stratum(tmp_path: Path) -> None:
     found = audit_to_review(audit_insects(tmp_path, tmp_path / "clean", given=list(NAMES[RIGHT])).audit_url)
     sample = draw_sample(found, flagged=10, unflagged=ROWS, seed=0)

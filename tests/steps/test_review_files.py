@@ -16,13 +16,13 @@ import pytest
 
 from labelaudit.errors import ReviewError
 from labelaudit.review.judging import Judgement
-from labelaudit.schemas import PREVIEWS, Decision
+from labelaudit.schemas import EXAMPLES, PREVIEWS, Decision
 from labelaudit.steps.published import PublishedAudit
 from labelaudit.steps.review import draw_sample, judge, status
-from labelaudit.steps.review_files import What, export, read_filled, sample_file
+from labelaudit.steps.review_files import Format, What, export, read_filled, sample_file
 from labelaudit.steps.verdicts import append_verdicts
 from labelaudit.storage.manifest import sha256_hex
-from reviewed import IDS, WRONG, make_verdict, open_insects, right_label, truly
+from reviewed import IDS, ROWS, WRONG, make_verdict, open_insects, right_label, truly
 
 
 @pytest.fixture
@@ -54,8 +54,17 @@ def filled(data: bytes) -> bytes:
 def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
     data = export(audit, What.ISSUES, "issues.csv")
     rows = rows_of(data)
-    columns = ["example_id", "given_label", "suggested_label", "label_score", "verdict", "right_label", "file", "row"]
-    assert list(rows[0]) == columns
+    assert list(rows[0]) == [
+        "example_id",
+        "given_label",
+        "suggested_label",
+        "label_score",
+        "verdict",
+        "right_label",
+        "file",
+        "row",
+        "content_digest",
+    ]
     assert sorted(row["example_id"] for row in rows) == WRONG
     assert read_filled(data, "issues.csv") == []
     assert judge(audit, read_filled(filled(data), "issues.csv"), reviewer="ann") == 8
@@ -66,10 +75,10 @@ def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
 
 def test_a_sample_out_and_verdicts_in(audit: PublishedAudit) -> None:
     sample = draw_sample(audit, flagged=8, unflagged=60, seed=0)
-    data = sample_file(audit, sample, "sample.csv")
+    data = sample_file(audit, sample, Format.CSV).data
     rows = rows_of(data)
     # Nothing that tells flagged rows from others.
-    assert list(rows[0]) == ["example_id", "given_label", "verdict", "right_label", "file", "row"]
+    assert list(rows[0]) == ["example_id", "given_label", "verdict", "right_label", "file", "row", "content_digest"]
     assert [row["example_id"] for row in rows] == [row.example_id for row in sample.shuffled()]
     # Judged from the top until all that is flagged has been seen.
     end = max(position for position, row in enumerate(rows) if row["example_id"] in WRONG) + 1
@@ -78,7 +87,7 @@ def test_a_sample_out_and_verdicts_in(audit: PublishedAudit) -> None:
     found = status(audit)
     assert sum(stratum["judged"] for stratum in found["sample"]["strata"]) == end
     assert found["error_rate"]["low"] <= 8 / 120 <= found["error_rate"]["high"]
-    assert rows_of(sample_file(audit, sample, "sample.csv")) == rows[end:]
+    assert rows_of(sample_file(audit, sample, Format.CSV).data) == rows[end:]
 
 
 def test_verdicts_of_the_whole_dataset(audit: PublishedAudit) -> None:
@@ -108,9 +117,9 @@ def test_another_version_is_not_judged_by_accident(audit: PublishedAudit) -> Non
         judge(audit, read_filled(as_csv(rows), "issues.csv"), reviewer="ann")
 
 
-def with_previews(audit: PublishedAudit, media_type: str, data: bytes) -> PublishedAudit:
-    """The audit as if it had been published with previews."""
-    table = pa.table([IDS[:2], [media_type] * 2, [data] * 2], schema=PREVIEWS)
+def with_previews(audit: PublishedAudit, media_type: str, data: bytes, count: int = 2) -> PublishedAudit:
+    """The audit as if it had been published with previews of the first rows."""
+    table = pa.table([IDS[:count], [media_type] * count, [data] * count], schema=PREVIEWS)
     sink = io.BytesIO()
     pq.write_table(table, sink)
     audit.store.write(f"{audit.folder}/previews.parquet", sink.getvalue())
@@ -124,6 +133,7 @@ def test_label_studio_out_and_in(audit: PublishedAudit) -> None:
     assert sorted(by_id) == WRONG
     assert by_id["i000"]["data"]["image"].startswith("data:image/png;base64,")
     assert by_id["i015"]["data"]["text"] == "insects.parquet, row 15"
+    assert all(task["data"]["image"].startswith("data:image/") for task in tasks)
     # As Label Studio exports a project in which every suggestion was accepted.
     for task in tasks:
         task["annotations"] = [{"result": task["predictions"][0]["result"]}]
@@ -139,10 +149,60 @@ def test_an_interface_for_texts_and_a_sample_without_suggestions(audit: Publishe
     assert [one.attrib["value"] for one in interface.iter("Choice")][3:] == ["ant", "bee", "fly"]
     assert not list(interface.iter("Image"))
     sample = draw_sample(audit, flagged=8, unflagged=112, seed=0)
-    tasks = {task["data"]["example_id"]: task for task in json.loads(sample_file(audit, sample, "tasks.json"))}
-    assert set(tasks["i000"]["data"]) == {"example_id", "given_label", "file", "row", "text"}
-    assert tasks["i001"]["data"]["text"] == "a small insect"
-    assert all(set(task) == {"data"} for task in tasks.values())
+    file = sample_file(with_previews(audit, "text/plain", b"a small insect", ROWS), sample, Format.LABEL_STUDIO)
+    tasks = json.loads(file.data)
+    assert file.without_preview == 0
+    for task in tasks:
+        assert set(task) == {"data"}
+        assert set(task["data"]) == {"example_id", "given_label", "file", "row", "content_digest", "text"}
+        assert task["data"]["text"] == "a small insect"
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "text/plain"])
+def test_previews_do_not_tell_which_rows_of_a_sample_are_flagged(audit: PublishedAudit, media_type: str) -> None:
+    """All rows are shown or none: most rows without a preview are not flagged."""
+    sample = draw_sample(audit, flagged=8, unflagged=112, seed=0)
+    file = sample_file(with_previews(audit, media_type, b"seen", ROWS - 1), sample, Format.LABEL_STUDIO)
+    data = [task["data"] for task in json.loads(file.data)]
+    assert file.without_preview == 1
+    assert len({one.get("image") for one in data}) == 1
+    assert {one["text"] for one in data} == {f"insects.parquet, row {number}" for number in range(ROWS)}
+    whole = sample_file(with_previews(audit, media_type, b"seen", ROWS), sample, Format.LABEL_STUDIO)
+    assert whole.without_preview == 0
+    assert whole.data != file.data
+
+
+def with_contents(audit: PublishedAudit, content: str) -> PublishedAudit:
+    """The audit as if its rows had been read, each with this content."""
+    table = audit.table("examples.parquet", EXAMPLES)
+    digests = pa.array([content] * len(table), pa.string())
+    table = table.set_column(table.column_names.index("content_digest"), EXAMPLES.field("content_digest"), digests)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    key = f"{audit.folder}-{content}"
+    for name in ("issues.parquet", "classes.parquet"):
+        audit.store.write(f"{key}/{name}", audit.read(name))
+    audit.store.write(f"{key}/examples.parquet", sink.getvalue())
+    return replace(audit, folder=key, sha256={**audit.sha256, "examples.parquet": sha256_hex(sink.getvalue())})
+
+
+@pytest.mark.parametrize("name", ["issues.csv", "tasks.json"])
+def test_verdicts_are_on_the_content_that_was_looked_at(audit: PublishedAudit, name: str) -> None:
+    looked_at, changed = with_contents(audit, "c1"), with_contents(audit, "c2")
+    data = export(looked_at, What.ISSUES, name)
+    if name == "issues.csv":
+        data = filled(data)
+    else:
+        tasks = [{**task, "annotations": [{"result": task["predictions"][0]["result"]}]} for task in json.loads(data)]
+        data = json.dumps(tasks).encode()
+    for other in (changed, audit):
+        with pytest.raises(
+            ReviewError, match=r"'i\d+' has other content in this audit than in the one that was judged"
+        ):
+            judge(other, read_filled(data, name), reviewer="ann")
+    assert judge(looked_at, read_filled(data, name), reviewer="ann") == 8
+    assert rows_of(export(looked_at, What.ISSUES, "issues.csv")) == []
+    assert len(rows_of(export(changed, What.ISSUES, "issues.csv"))) == 8
 
 
 @pytest.mark.parametrize(

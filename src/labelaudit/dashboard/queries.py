@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
 from labelaudit.report.previews import Preview
+from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS, mixed, review_order
 from labelaudit.schemas import Decision, Status
 from labelaudit.storage.failures import first_line
 
@@ -186,15 +187,17 @@ class AuditTables:
         query = "SELECT DISTINCT fold FROM read_parquet(?) WHERE fold IS NOT NULL ORDER BY fold"
         return [fold for (fold,) in self._fetch(query, [self._path("examples.parquet")])]
 
-    def flagged_ids(self) -> list[str]:
-        query = "SELECT example_id FROM read_parquet(?) ORDER BY example_id"
-        return [example_id for (example_id,) in self._fetch(query, [self._path("issues.parquet")])]
-
-    def previewed_ids(self) -> list[str]:
-        """Ids of the rows that have a preview."""
-        path = self._file("previews.parquet")
-        query = "SELECT example_id FROM read_parquet(?) ORDER BY example_id"
-        return [example_id for (example_id,) in self._fetch(query, [str(path)])] if path else []
+    def random_sample(self, fingerprint: str) -> tuple[str, ...]:
+        """Ids of the rows that `labelaudit review sample` draws first of the version with this fingerprint, mixed."""
+        source, values = self._placed(Shown.ALL, ())
+        flags = f"SELECT example_id, is_label_issue OR was_dismissed FROM ({source}) WHERE status = 'scored'"
+        strata: dict[bool, list[str]] = {True: [], False: []}
+        for example_id, was_flagged in self._fetch(flags, values):
+            strata[was_flagged].append(example_id)
+        drawn = [
+            [ids[at] for at in review_order(ids, fingerprint, DEFAULT_SEED)[:PREVIEWED_ROWS]] for ids in strata.values()
+        ]
+        return tuple(mixed(drawn, fingerprint, DEFAULT_SEED))
 
     def previews(self, example_ids: Sequence[str]) -> dict[str, Preview]:
         """Those of the rows that have one."""

@@ -12,8 +12,6 @@ from labelaudit.dashboard.cards import show_cards
 from labelaudit.dashboard.decisions import as_columns
 from labelaudit.dashboard.queries import NO_VERDICTS, AuditTables, Filters, Judgement, Shown, VerdictColumns
 from labelaudit.dashboard.sidebar import Chosen, chosen
-from labelaudit.report.previews import SAMPLE_SEED, SAMPLED_ROWS
-from labelaudit.review.sampling import review_order
 from labelaudit.schemas import Decision, Status
 
 PAGE = 30
@@ -60,7 +58,7 @@ def _filters(now: Chosen, tables: AuditTables) -> Filters:
         judgement=judged,
         id_contains=contains or "",
         new_only=bool(new_only),
-        sample=_sample(tables, now.audit.folder) if shown == Shown.SAMPLE else (),
+        sample=_sample(tables, now.audit.folder, now.audit.fingerprint) if shown == Shown.SAMPLE else (),
     )
 
 
@@ -99,13 +97,8 @@ def _folds(_tables: AuditTables, folder: str) -> list[int]:
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _sample(_tables: AuditTables, folder: str) -> tuple[str, ...]:
-    """The start of a random sample of either stratum, in an order that does not tell which one a row is of."""
-    flagged = _tables.flagged_ids()
-    first = {flagged[at] for at in review_order(flagged, SAMPLE_SEED)[:SAMPLED_ROWS]}
-    others = set(_tables.previewed_ids()) - set(flagged)
-    ids = sorted(first | others)
-    return tuple(ids[at] for at in review_order(ids, SAMPLE_SEED))
+def _sample(_tables: AuditTables, folder: str, fingerprint: str) -> tuple[str, ...]:
+    return _tables.random_sample(fingerprint)
 
 
 def verdict_columns(now: Chosen) -> VerdictColumns:

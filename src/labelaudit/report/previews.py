@@ -29,9 +29,6 @@ TEXT_LENGTH = 20_000
 # Of a table row: columns, and characters of one value.
 COLUMNS = 1_000
 VALUE_LENGTH = 1_000
-# Kept besides the worst rows, of the flagged and of the other scored rows: the first ones of a random sample.
-SAMPLED_ROWS = 200
-SAMPLE_SEED = 0
 # Rows that a reader of one row has to decode.
 ROW_GROUP = 128
 

@@ -86,7 +86,10 @@ def _about_error_rate(rate: Mapping[str, Any] | None) -> list[str]:
         wide = rate["with_ambiguous"]
         text += f" With the ambiguous ones it is {percent(wide['estimate'])} ({_limits(wide)})."
     if not rate["same_version"]:
-        text += f" The sample was drawn from version {rate['version']}, whose rows or labels were not the same as here."
+        text += (
+            f" The sample was drawn from version {rate['version']}, whose rows or labels were not the same as here: "
+            "the gate takes no account of it."
+        )
     return [text]
 
 

@@ -22,7 +22,9 @@ class Judgement(NamedTuple):
     verdict: Decision | None
     right_label: str | None = None  # with `wrong` alone
     place: str = ""  # where it stands in a file, such as "line 7"
-    given_label: str | None = None  # as the person saw it, where known: must be the audit's
+    # As the person saw them, where known: must be the audit's. Empty where that audit knew no content.
+    given_label: str | None = None
+    content_digest: str | None = None
     problem: str | None = None  # what is wrong with how it is written
 
 
@@ -125,6 +127,11 @@ def _problem(judgement: Judgement, rows: Mapping[str, AuditedRow], class_names: 
         return (
             f"{judgement.example_id!r} has the label {given!r} in this audit, but was judged as "
             f"{judgement.given_label!r}; name the audit that the file was made from"
+        )
+    if judgement.content_digest is not None and judgement.content_digest != (row.judged.content_digest or ""):
+        return (
+            f"{judgement.example_id!r} has other content in this audit than in the one that was judged "
+            f"(content_digest {judgement.content_digest[:40]!r}); name the audit that the file was made from"
         )
     if judgement.verdict != Decision.WRONG:
         if judgement.right_label:

@@ -40,22 +40,22 @@ class Marks(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """Decisions that stand, and what they measure."""
+    """Decisions that stand, and what they measure of one version."""
 
     decisions: dict[Judged, Decided]
     precision: dict[str, Any] | None = None  # labelaudit.review.measures
     error_rate: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, verdicts: Iterable[Verdict], samples: Iterable[Sample]) -> Known:
-        """What of all verdicts and samples counts, whatever order they come in."""
+    def of(cls, verdicts: Iterable[Verdict], samples: Iterable[Sample], fingerprint: str) -> Known:
+        """What of all verdicts and samples counts for a version, whatever order they come in."""
         standing = newest(verdicts)
         decisions = {
             judged: Decided(verdict.verdict, verdict.right_label)
             for judged, verdict in standing.items()
             if verdict.verdict is not None
         }
-        return cls(decisions, **measure(standing, samples))
+        return cls(decisions, **measure(standing, samples, fingerprint))
 
     def marks(self, example_ids: Names, digests: Names, given_labels: Names) -> Marks:
         """Decisions on the rows: those on the same id, content and given label."""
@@ -74,20 +74,18 @@ class Known:
         counts = Counter(found.values())
         return Marks(verdicts, right_labels, {decision.value: counts[decision] for decision in Decision})
 
-    def findings(self, marks: Marks, *, dismissed: int, fingerprint: str) -> dict[str, Any]:
+    def findings(self, marks: Marks, *, dismissed: int) -> dict[str, Any]:
         """What an audit says about its review, JSON-able.
 
-        marks: of all rows of the version; dismissed: flags of the detector on rows that were judged fine;
-        fingerprint: of the version, by which an error rate that was measured on another one is known.
+        marks: of all rows of the version; dismissed: flags of the detector on rows that were judged fine.
         """
-        rate = self.error_rate
         return {
             "verdicts": marks.holding,
             "ended": len(self.decisions) - sum(marks.holding.values()),
             "dismissed": dismissed,
             "known_wrong": marks.holding[Decision.WRONG],
             "precision": self.precision,
-            "error_rate": None if rate is None else {**rate, "same_version": rate["fingerprint"] == fingerprint},
+            "error_rate": self.error_rate,
         }
 
     def to_record(self) -> dict[str, Any]:

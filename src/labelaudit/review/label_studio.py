@@ -21,30 +21,43 @@ from labelaudit.schemas import Decision
 OBJECT, VERDICT, RIGHT_LABEL = "example", "verdict", "right_label"
 # Media type and bytes of what a person sees of a row.
 Preview = tuple[str, bytes]
+_WITHOUT_RIGHT_LABEL = {decision.value for decision in Decision if decision != Decision.WRONG}
+# A list that is hidden is no part of the annotation.
+_WHERE_WRONG = f'visibleWhen="choice-selected" whenTagName="{VERDICT}" whenChoiceValue="{Decision.WRONG}"'
+# What stands in place of a picture in a project of images, where Label Studio imports no task without one.
+_NO_PREVIEW: Preview = (
+    "image/svg+xml",
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="320" height="80"><rect width="320" height="80" fill="#eeeeee"/>'
+    b'<text x="20" y="47" font-family="sans-serif" font-size="20" fill="#333333">No preview of this row</text></svg>',
+)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def tasks_bytes(rows: Sequence[Mapping[str, Any]], previews: Mapping[str, Preview], model: str) -> bytes:
+def tasks_bytes(
+    rows: Sequence[Mapping[str, Any]], previews: Mapping[str, Preview], model: str, *, has_images: bool
+) -> bytes:
     """Tasks to import; a row with a `suggested_label` bears that suggestion as a prediction.
 
     rows: `example_id`, `given_label`, `file`, `row` and what else a person shall see; previews: by id; model: what made
-    the suggestions.
+    the suggestions; has_images: every task gets an image, one that says so where it has no preview.
     """
-    tasks = [_task(row, previews.get(row["example_id"]), model) for row in rows]
+    missing = _NO_PREVIEW if has_images else None
+    tasks = [_task(row, previews.get(row["example_id"], missing), model) for row in rows]
     return (json.dumps(tasks, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
 def interface(class_names: Sequence[str], *, has_images: bool) -> str:
-    """The labeling interface (XML) of a project for these tasks."""
-    shown = f'<Image name="{OBJECT}" value="$image"/>' if has_images else f'<Text name="{OBJECT}" value="$text"/>'
+    """The labeling interface (XML) of a project for these tasks; under an image stands where it was read."""
+    image = [f'  <Image name="{OBJECT}" value="$image"/>', '  <Text name="place" value="$text"/>']
+    text = [f'  <Text name="{OBJECT}" value="$text"/>']
     lines = [
         "<View>",
-        f"  {shown}",
+        *(image if has_images else text),
         '  <Header value="Given label"/>',
         '  <Text name="given" value="$given_label"/>',
         *_choices(VERDICT, [decision.value for decision in Decision], 'showInLine="true" required="true"'),
         '  <Header value="Right label, where it is wrong"/>',
-        *_choices(RIGHT_LABEL, class_names, 'layout="select"'),
+        *_choices(RIGHT_LABEL, class_names, f'layout="select" {_WHERE_WRONG}'),
         "</View>",
     ]
     return "\n".join(lines) + "\n"
@@ -111,10 +124,15 @@ def _annotations(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], s
 
 
 def _judgement(number: int, facts: Mapping[str, Any], word: str, right_label: str) -> Judgement | None:
-    example_id, given = facts.get("example_id"), facts.get("given_label")
-    given_label = given if isinstance(given, str) else None
+    texts = {name: value for name, value in facts.items() if isinstance(value, str)}
     return as_judgement(
-        f"task {number}", example_id if isinstance(example_id, str) else "", word, right_label, given_label
+        f"task {number}",
+        texts.get("example_id", ""),
+        word,
+        # In interfaces that do not hide it, the suggested label stays chosen when the verdict is changed.
+        "" if word in _WITHOUT_RIGHT_LABEL else right_label,
+        texts.get("given_label"),
+        texts.get("content_digest"),
     )
 
 

@@ -18,18 +18,24 @@ from labelaudit.wilson import CONFIDENCE, Interval, wilson
 JUDGED_START = 20
 
 
-def measure(verdicts: Mapping[Judged, Verdict], samples: Iterable[Sample]) -> dict[str, Any]:
+def measure(verdicts: Mapping[Judged, Verdict], samples: Iterable[Sample], fingerprint: str) -> dict[str, Any]:
     """`precision` and `error_rate` of all that was judged so far; None where nothing was.
 
-    verdicts: those of `newest`. Of the samples the newest counts of which enough is judged.
+    verdicts: those of `newest`; fingerprint: of the version that this is about. Of the samples of this version the one
+    with the most rows judged counts. Where enough is judged of none, the error rate is that of the version that was
+    sampled last, found in the same way; `same_version` tells.
     """
-    measured, rate = None, None
-    for sample in sorted(samples, key=_age, reverse=True):
-        rate = error_rate(sample, verdicts)
-        if rate is not None:
-            measured = sample
-            break
-    return {"precision": _precisions(verdicts, measured), "error_rate": rate}
+    rates = {sample: rate for sample in samples if (rate := error_rate(sample, verdicts)) is not None}
+    if not rates:
+        return {"precision": _precisions(verdicts, None), "error_rate": None}
+    own = [sample for sample in rates if sample.fingerprint == fingerprint]
+    last = max(rates, key=_age)
+    of_one_version = own or [sample for sample in rates if sample.fingerprint == last.fingerprint]
+    chosen = max(of_one_version, key=lambda sample: (_rows_judged(rates[sample]), _age(sample)))
+    return {
+        "precision": _precisions(verdicts, chosen),
+        "error_rate": {**rates[chosen], "same_version": bool(own)},
+    }
 
 
 def precision(verdicts: Iterable[Verdict]) -> dict[str, Any] | None:
@@ -104,6 +110,10 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
     """Verdicts by decision, in the order of `Decision`."""
     counted = Counter(verdict.verdict for verdict in verdicts)
     return {decision.value: counted[decision] for decision in Decision}
+
+
+def _rows_judged(rate: Mapping[str, Any]) -> int:
+    return sum(stratum["judged"] for stratum in rate["strata"])
 
 
 def _age(sample: Sample) -> tuple[str, str, int]:

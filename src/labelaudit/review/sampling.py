@@ -1,11 +1,11 @@
-"""Random samples of rows that people judge: the same rows for the same seed, a small one the start of a larger one."""
+"""Random samples of rows that people judge: the same for one version and seed, a small one the start of a larger."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,23 @@ from labelaudit.review.verdicts import Judged, Verdict
 
 FLAGGED = "flagged"
 UNFLAGGED = "unflagged"
+# Of the sample of this seed so many rows of either stratum have previews, besides the worst flags.
+DEFAULT_SEED = 0
+PREVIEWED_ROWS = 200
+
+Row = TypeVar("Row")
 
 
-def review_order(example_ids: Iterable[str], seed: int) -> npt.NDArray[np.int64]:
-    """(N,) int64: positions of the ids in a random-looking order that only ids and seed decide.
+def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt.NDArray[np.int64]:
+    """(N,) int64: positions of the ids in a random-looking order that only ids, version and seed decide.
 
     The first n of the order are a simple random sample without replacement, and the start of every larger one. It is a
     sort by keyed hashes, so that ids that are added or left out do not change the order of the others.
+
+    fingerprint: of the version. In the next one the same rows must not come first: those were judged and corrected,
+    and say nothing about the labels of the others.
     """
-    base = blake2b(str(seed).encode(), digest_size=8, person=b"labelaudit view")
+    base = blake2b(f"{fingerprint} {seed}".encode(), digest_size=8, person=b"labelaudit view")
     digests = []
     for example_id in example_ids:
         hasher = base.copy()
@@ -31,6 +39,17 @@ def review_order(example_ids: Iterable[str], seed: int) -> npt.NDArray[np.int64]
         digests.append(hasher.digest())
     order: npt.NDArray[np.int64] = np.argsort(np.frombuffer(b"".join(digests), dtype=">u8"), kind="stable")
     return order
+
+
+def mixed(strata: Sequence[Sequence[Row]], fingerprint: str, seed: int) -> list[Row]:
+    """The rows of all strata in an order that does not tell which stratum a row is of.
+
+    Every stratum keeps its order, so that every start of the whole is made of starts of the strata.
+    """
+    owners = [number for number, rows in enumerate(strata) for _ in rows]
+    turns = review_order([f"turn {number}" for number in range(len(owners))], fingerprint, seed)
+    left = [iter(rows) for rows in strata]
+    return [next(left[owners[turn]]) for turn in turns]
 
 
 @dataclass(frozen=True)
@@ -66,15 +85,8 @@ class Sample:
     strata: tuple[SampledStratum, ...]
 
     def shuffled(self) -> list[Judged]:
-        """All sampled rows in an order that does not tell which are flagged.
-
-        Every start of it is made of starts of the strata, so that who judges the first rows of a file has judged a
-        smaller sample.
-        """
-        strata = [number for number, stratum in enumerate(self.strata) for _ in stratum.sampled]
-        turns = review_order([f"turn {number}" for number in range(len(strata))], self.seed)
-        rows: list[Iterator[Judged]] = [iter(stratum.sampled) for stratum in self.strata]
-        return [next(rows[strata[turn]]) for turn in turns]
+        """All sampled rows, mixed: who judges the first rows of a file has judged a smaller sample."""
+        return mixed([stratum.sampled for stratum in self.strata], self.fingerprint, self.seed)
 
     def to_record(self) -> dict[str, Any]:
         """JSON-able values."""

@@ -45,8 +45,8 @@ def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes
 def read_judgements(data: bytes, name: str) -> list[Judgement]:
     """What a filled file says, line by line; lines without a verdict are left out.
 
-    Columns `example_id` and `verdict`, where needed `right_label`, and `given_label`, which is compared with the
-    audit's; others are ignored. Commas, semicolons or tabs between the cells.
+    Columns `example_id` and `verdict`, where needed `right_label`, and `given_label` and `content_digest`, which are
+    compared with the audit's; others are ignored. Commas, semicolons or tabs between the cells.
     Raises `ReviewError` where it is no such file.
     """
     header, lines = _header(_decoded(data, name), name)
@@ -59,6 +59,7 @@ def read_judgements(data: bytes, name: str) -> list[Judgement]:
             values.get("verdict", ""),
             values.get("right_label", ""),
             values.get("given_label"),
+            values.get("content_digest"),
         )
         if len(cells) > len(header):
             problem = f"{len(cells)} cells under {len(header)} columns"

@@ -66,7 +66,7 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
         "estimated_error_rate": found.error_rate,
         "notes": [*compared.notes, *health["notes"], *found.notes, *_weak_model(labels, found)],
         "changes": compared.changes,
-        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum()), fingerprint=prepared.fingerprint),
+        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
     }
     files, findings = with_gate(prepared, rows, pred_probs, found, {**files, **compared.files}, findings)
     return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})

@@ -71,7 +71,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
     )
     store = Store(config.output.url, config.storage.options)
-    known = read_known(store, audited_name(config).name)
+    known = read_known(store, audited_name(config).name, examples.fingerprint)
     prepared = _prepared(config, loaded, rows, known)
     published = existing_audit(store, prepared)
     if published is not None:
@@ -97,7 +97,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         "estimated_error_rate": found.error_rate,
         "notes": [*compared.notes, *loaded.notes, *notes, *found.notes],
         "changes": compared.changes,
-        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum()), fingerprint=prepared.fingerprint),
+        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
     }
     files, findings = with_gate(prepared, rows, pred_probs, found, files, findings)
     return publish_audit(store, prepared, files, Findings(**findings), previews=())

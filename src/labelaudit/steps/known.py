@@ -14,9 +14,12 @@ from labelaudit.storage.store import Store
 REVIEW = "review.json"
 
 
-def read_known(store: Store, dataset: str) -> Known:
-    """All that is decided about a dataset now. Raises `ReviewError` where a verdict or sample cannot be read."""
-    return Known.of(read_verdicts(store, dataset), read_samples(store, dataset))
+def read_known(store: Store, dataset: str, fingerprint: str) -> Known:
+    """All that is decided about a dataset now, and what it measures of the version with this fingerprint.
+
+    Raises `ReviewError` where a verdict or sample cannot be read.
+    """
+    return Known.of(read_verdicts(store, dataset), read_samples(store, dataset), fingerprint)
 
 
 def known_sha256(known: Known) -> str | None:

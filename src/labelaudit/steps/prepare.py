@@ -77,7 +77,7 @@ def prepare(config: AuditConfig) -> PreparedReference:
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
-    known = read_known(store, name.name)
+    known = read_known(store, name.name, rows.examples.fingerprint)
     prepared = _decide(config, name, scanned, rows, recipe, known)
     prepared = replace(prepared, predecessor=find_predecessor(store, prepared.dataset, prepared.version))
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))

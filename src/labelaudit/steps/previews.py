@@ -12,16 +12,8 @@ import pyarrow.compute as pc
 
 from labelaudit.report import gallery
 from labelaudit.report.gallery import Peers, text_excerpt, thumbnail
-from labelaudit.report.previews import (
-    SAMPLE_SEED,
-    SAMPLED_ROWS,
-    Preview,
-    image_preview,
-    previews_file,
-    table_preview,
-    text_preview,
-)
-from labelaudit.review.sampling import review_order
+from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview
+from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS, review_order
 from labelaudit.steps.inputs import load_images, load_table_inputs, load_texts
 from labelaudit.steps.prepared import Prepared, Rows
 
@@ -60,8 +52,10 @@ def previews_bytes(views: Views, rows: Rows, examples: pa.Table, issues: pa.Tabl
     issues have the schemas EXAMPLES and ISSUES.
     """
     position = _positions(rows)
-    shown = [*sampled_ids(examples), *issues["example_id"][:count].to_pylist()] if count else []
-    wanted = dict.fromkeys(shown)
+    wanted: dict[str, None] = {}
+    if count:
+        worst = issues["example_id"][:count].to_pylist()
+        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint), *worst])
 
     def bounded() -> Iterator[tuple[str, Preview]]:
         left = PREVIEW_BYTES
@@ -75,15 +69,18 @@ def previews_bytes(views: Views, rows: Rows, examples: pa.Table, issues: pa.Tabl
     return previews_file(bounded())
 
 
-def sampled_ids(examples: pa.Table) -> list[str]:
-    """The first rows of the flagged and of the other scored rows in the order in which samples take them."""
+def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
+    """The first rows of the flagged and of the other scored rows in the order in which samples take them.
+
+    examples has the schema EXAMPLES; fingerprint: of the version.
+    """
     scored = examples.filter(pc.is_valid(examples["is_label_issue"]))
     # By the detector: what people dismissed stays in its stratum.
     was_flagged = pc.or_(scored["is_label_issue"], scored["is_dismissed"])
     found: list[str] = []
     for mask in (was_flagged, pc.invert(was_flagged)):
         ids = scored.filter(mask)["example_id"].to_pylist()
-        found += [ids[at] for at in review_order(ids, SAMPLE_SEED)[:SAMPLED_ROWS]]
+        found += [ids[at] for at in review_order(ids, fingerprint, DEFAULT_SEED)[:PREVIEWED_ROWS]]
     return found
 
 

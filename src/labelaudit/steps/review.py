@@ -73,11 +73,19 @@ def judge(
 
 
 def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
-    """Draw rows of an audit at random, so many that the detector flagged and so many of the others; it is stored."""
+    """Draw rows of an audit at random, so many that the detector flagged and so many of the others; it is stored.
+
+    All of a stratum where it has fewer.
+    """
     table = scored_table(audit)
+
+    def draw(name: str, rows: pa.Table, count: int) -> SampledStratum:
+        order = review_order(rows["example_id"].to_pylist(), audit.fingerprint, seed)[:count]
+        return SampledStratum(name, len(rows), tuple(judged_rows(rows.take(pa.array(order)))))
+
     strata = (
-        _draw(FLAGGED, table.filter(table["was_flagged"]), flagged, seed),
-        _draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged, seed),
+        draw(FLAGGED, table.filter(table["was_flagged"]), flagged),
+        draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged),
     )
     sample = Sample(now(), audit.version, audit.audit_id, audit.fingerprint, seed, strata)
     store_sample(audit.store, audit.dataset, sample)
@@ -88,11 +96,11 @@ def status(audit: PublishedAudit) -> dict[str, Any]:
     """How far people have come with an audit, by all that is stored now; JSON-able.
 
     Keys: dataset, version, audit_id; flagged (by the detector) and flagged_judged; those of `Known.findings`; sample
-    (the newest one of the dataset, and how far it is judged); reviewers (name -> verdicts); disagreements, and
-    disagreeing: the first few of them.
+    (the newest one of the version, else of the dataset, and how far it is judged); reviewers (name -> verdicts);
+    disagreements, and disagreeing: the first few of them.
     """
     verdicts, samples = read_verdicts(audit.store, audit.dataset), read_samples(audit.store, audit.dataset)
-    known = Known.of(verdicts, samples)
+    known = Known.of(verdicts, samples, audit.fingerprint)
     rows = audit.table(EXAMPLES_FILE, EXAMPLES, ["example_id", "content_digest", "given_label"])
     marks = known.marks(*(rows[name].to_pylist() for name in ("example_id", "content_digest", "given_label")))
     table = scored_table(audit)
@@ -105,8 +113,8 @@ def status(audit: PublishedAudit) -> dict[str, Any]:
         "audit_id": audit.audit_id,
         "flagged": len(judged),
         "flagged_judged": sum(decided is not None for decided in judged),
-        **known.findings(marks, dismissed=dismissed, fingerprint=audit.fingerprint),
-        "sample": _sample_status(samples, newest(verdicts)),
+        **known.findings(marks, dismissed=dismissed),
+        "sample": _sample_status(samples, newest(verdicts), audit.fingerprint),
         "reviewers": dict(sorted(Counter(reviewer for _, reviewer in newest_of_reviewers(verdicts)).items())),
         "disagreements": len(differing),
         "disagreeing": [
@@ -148,16 +156,12 @@ def judged_rows(table: pa.Table) -> list[Judged]:
     return [Judged(*row) for row in zip(*columns, strict=True)]
 
 
-def _draw(name: str, table: pa.Table, count: int, seed: int) -> SampledStratum:
-    """The first `count` rows in review order; all where there are fewer."""
-    order = review_order(table["example_id"].to_pylist(), seed)[:count]
-    return SampledStratum(name, len(table), tuple(judged_rows(table.take(pa.array(order)))))
-
-
-def _sample_status(samples: Sequence[Sample], standing: Mapping[Judged, Verdict]) -> dict[str, Any] | None:
+def _sample_status(
+    samples: Sequence[Sample], standing: Mapping[Judged, Verdict], fingerprint: str
+) -> dict[str, Any] | None:
     if not samples:
         return None
-    sample = max(samples, key=lambda sample: sample.created_at)
+    sample = max(samples, key=lambda sample: (sample.fingerprint == fingerprint, sample.created_at))
     return {"audit_id": sample.audit_id, "version": sample.version, "strata": progress(sample, standing)}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ from labelaudit.review.spreadsheet import csv_bytes, read_judgements
 from labelaudit.review.verdicts import Judged, Verdict, newest
 from labelaudit.schemas import EXAMPLES, ISSUES, PREVIEWS, Decision
 from labelaudit.steps.published import PublishedAudit
-from labelaudit.steps.review import class_names, judged_rows, scored_table
+from labelaudit.steps.review import audited_rows, class_names, judged_rows, scored_table
 from labelaudit.steps.verdicts import read_verdicts
 
 PREVIEWS_FILE = "previews.parquet"
@@ -43,9 +44,18 @@ class Format(StrEnum):
     XML = "xml"
 
 
+class SampleFile(NamedTuple):
+    """A sample to be judged."""
+
+    data: bytes
+    without_preview: int  # rows that the audit has no preview of, where the file could show them: then it shows none
+
+
 _SUFFIXES = {".csv": Format.CSV, ".parquet": Format.PARQUET, ".json": Format.LABEL_STUDIO, ".xml": Format.XML}
+# Kinds of files that people fill in.
+TO_FILL = (Format.CSV, Format.LABEL_STUDIO)
 _FORMATS = {
-    What.ISSUES: (Format.CSV, Format.LABEL_STUDIO),
+    What.ISSUES: TO_FILL,
     What.VERDICTS: (Format.CSV, Format.PARQUET),
     What.CORRECTED: (Format.CSV, Format.PARQUET),
     What.INTERFACE: (Format.XML,),
@@ -84,47 +94,54 @@ def export(audit: PublishedAudit, what: What, name: str, format: str | None = No
     """A file of an audit, by all that is decided now. Raises `ReviewError` for a format that cannot hold it."""
     kind = format_of(name, format, _FORMATS[what])
     if what == What.INTERFACE:
-        kinds = {media_type for media_type, _ in _previews(audit).values()}
-        return interface(class_names(audit), has_images=any(one.startswith("image/") for one in kinds)).encode()
-    tables: Mapping[What, Callable[[PublishedAudit], pa.Table]] = {
-        What.ISSUES: _issues_to_judge,
-        What.VERDICTS: _verdicts,
-        What.CORRECTED: _corrected,
-    }
-    table = tables[what](audit)
+        return interface(class_names(audit), has_images=_are_images(_previews(audit))).encode()
+    if what == What.ISSUES:
+        issues, previews = _issues_to_judge(audit), _previews(audit)
+        if kind == Format.CSV:
+            return _csv_to_judge(issues)
+        return _tasks(audit, issues, previews, has_images=_are_images(previews))
+    table = _verdicts(audit) if what == What.VERDICTS else _corrected(audit)
     if kind == Format.PARQUET:
         sink = io.BytesIO()
         pq.write_table(table, sink)
         return sink.getvalue()
-    return _to_judge(audit, table, kind) if what == What.ISSUES else _csv(table)
+    return _csv(table)
 
 
-def sample_file(audit: PublishedAudit, sample: Sample, name: str, format: str | None = None) -> bytes:
+def sample_file(audit: PublishedAudit, sample: Sample, kind: Format) -> SampleFile:
     """The rows of a sample that nobody has judged, in an order that does not tell which are flagged.
 
-    Nothing stands beside a row that would sway who judges it.
+    kind: one of TO_FILL. Nothing stands beside a row that would sway who judges it. Previews stand beside all rows or
+    none: an audit has them of the worst flagged rows, so that a row with one among others without would be known.
     """
-    kind = format_of(name, format, _FORMATS[What.ISSUES])
     standing = newest(read_verdicts(audit.store, audit.dataset))
     open_rows = [row for row in sample.shuffled() if row not in standing]
     table = scored_table(audit, "file", "row")
     position = {example_id: index for index, example_id in enumerate(table["example_id"].to_pylist())}
     rows = table.take(pa.array([position[row.example_id] for row in open_rows], pa.int64()))
-    return _to_judge(audit, rows.select(["example_id", "given_label", "file", "row"]), kind)
+    rows = _with_content(rows.select(["example_id", "given_label", "file", "row"]), open_rows)
+    if kind == Format.CSV:
+        return SampleFile(_csv_to_judge(rows), 0)
+    previews = _previews(audit)
+    missing = sum(row.example_id not in previews for row in open_rows)
+    shown = {} if missing else previews
+    return SampleFile(_tasks(audit, rows, shown, has_images=_are_images(previews)), missing)
 
 
 def read_filled(data: bytes, name: str, format: str | None = None) -> list[Judgement]:
     """What a filled file says. Raises `ReviewError` where it cannot be read."""
-    kind = format_of(name, format, (Format.CSV, Format.LABEL_STUDIO))
+    kind = format_of(name, format, TO_FILL)
     return read_judgements(data, name) if kind == Format.CSV else read_annotations(data, name)
 
 
 def _issues_to_judge(audit: PublishedAudit) -> pa.Table:
-    judged = {(row.example_id, row.given_label) for row in _holding(audit)}
+    standing = newest(read_verdicts(audit.store, audit.dataset))
     columns = ["example_id", "given_label", "suggested_label", "label_score", "p_suggested", "file", "row"]
     table = audit.table("issues.parquet", ISSUES, columns)
-    keys = zip(table["example_id"].to_pylist(), table["given_label"].to_pylist(), strict=True)
-    return table.filter(pa.array([key not in judged for key in keys], pa.bool_()))
+    example_ids = table["example_id"].to_pylist()
+    audited = audited_rows(audit, example_ids)
+    rows = [audited[example_id].judged for example_id in example_ids]
+    return _with_content(table, rows).filter(pa.array([row not in standing for row in rows], pa.bool_()))
 
 
 def _verdicts(audit: PublishedAudit) -> pa.Table:
@@ -156,18 +173,29 @@ def _holding(audit: PublishedAudit) -> dict[Judged, Verdict]:
     return {row: standing[row] for row in rows if row in standing}
 
 
-def _to_judge(audit: PublishedAudit, table: pa.Table, kind: Format) -> bytes:
-    if kind == Format.LABEL_STUDIO:
-        return tasks_bytes(table.to_pylist(), _previews(audit), f"labelaudit {audit.audit_id}")
+def _with_content(table: pa.Table, rows: Sequence[Judged]) -> pa.Table:
+    """The table with a last column that tells on which content a verdict is; empty where the audit knows none."""
+    return table.append_column("content_digest", pa.array([row.content_digest or "" for row in rows], pa.string()))
+
+
+def _tasks(audit: PublishedAudit, table: pa.Table, previews: Mapping[str, Preview], *, has_images: bool) -> bytes:
+    return tasks_bytes(table.to_pylist(), previews, f"labelaudit {audit.audit_id}", has_images=has_images)
+
+
+def _csv_to_judge(table: pa.Table) -> bytes:
     table = table.drop_columns([name for name in ("p_suggested",) if name in table.column_names])
     for name in ("verdict", "right_label"):
-        table = table.add_column(len(table.column_names) - 2, name, pa.nulls(len(table), pa.string()))
+        table = table.add_column(table.column_names.index("file"), name, pa.nulls(len(table), pa.string()))
     # Without the mark of the encoding, Excel takes the text for another one.
     return codecs.BOM_UTF8 + _csv(table)
 
 
 def _csv(table: pa.Table) -> bytes:
     return csv_bytes(table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True)))
+
+
+def _are_images(previews: Mapping[str, Preview]) -> bool:
+    return any(media_type.startswith("image/") for media_type, _ in previews.values())
 
 
 def _previews(audit: PublishedAudit) -> dict[str, Preview]:
