@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def publish(store: Store, version: str, rows: int, seed: int) -> AuditRecord:
         created_at=f"2025-01-{seed:02d}T00:00:00+00:00",
         folder=audit_folder("million", version, f"{seed:012x}"),
         fingerprint=f"{seed:064x}",
-        deciding={},
+        deciding={"kind": "image", "config": {}, "recipe": {}, "code": None, "versions": {}},
         summary={
             "verdict": f"{len(issues):,} examples are flagged of {rows:,}.",
             "examples": rows,
@@ -152,19 +153,25 @@ def measure(folder: str, rows: int) -> None:
         print(f"{'flagged rows into memory':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         flagged = Filters()
         first = tables.page(flagged)[0]
-        ids = tables.flagged_ids()[:10_000]
-        row_of = {row.example_id: row for row in tables.page(flagged, limit=10**6)}
+        rows_judged = tables.page(flagged, limit=10_000)
         judged = (
-            ids,
-            [row_of[i].content_digest for i in ids],
-            [row_of[i].given_label for i in ids],
-            ["fine"] * len(ids),
+            [row.example_id for row in rows_judged],
+            [row.content_digest for row in rows_judged],
+            [row.given_label for row in rows_judged],
+            ["fine"] * len(rows_judged),
         )
         timed("the first page of flagged rows", lambda: tables.page(flagged))
         timed("how many are flagged", lambda: tables.count(flagged))
         timed("page 1,000", lambda: tables.page(flagged, offset=24_000))
         pair = Filters(given_label="class 01", suggested_label="class 02")
         timed("a pair of classes", lambda: tables.page(pair))
+        start = time.perf_counter()
+        sample = Filters(shown=Shown.SAMPLE, sample=tables.random_sample(after.fingerprint))
+        print(f"{'drawing a random sample':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
+        timed("a random sample", lambda: tables.page(sample))
+        timed(
+            "how many of it are undecided", lambda: tables.count(replace(sample, judgement=Judgement.UNDECIDED), judged)
+        )
         timed("all rows, the most doubtful first", lambda: tables.page(Filters(shown=Shown.ALL)))
         timed("an id within all rows", lambda: tables.page(Filters(shown=Shown.ALL, id_contains="999")))
         undecided = Filters(judgement=Judgement.UNDECIDED)

@@ -24,7 +24,7 @@ from labelaudit.schemas import (
     Status,
     pred_probs_schema,
 )
-from labelaudit.steps.deciding import MADE_UP_IDS
+from labelaudit.steps.deciding import MADE_UP_IDS, deciding
 from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import audit_folder
@@ -43,6 +43,7 @@ def publish_small(
     day: int = 1,
     new_ids: Sequence[str] | None = None,
     has_made_up_ids: bool = False,
+    epochs: int = 3,
 ) -> AuditRecord:
     """An audit of images in which every fourth row is flagged; the last row is unlabeled. `new_ids`: new flags."""
     examples = small_examples(rows, class_names)
@@ -60,6 +61,13 @@ def publish_small(
         changes = [{"example_id": name, "issue_change": IssueChange.NEW.value} for name in new_ids]
         files["changes.parquet"] = parquet(pa.Table.from_pylist(changes, schema=CHANGES))
     audit_id = f"{day:012x}"
+    made_from = {
+        "config": {"training": {"epochs": epochs}},
+        "columns": {"kind": "image", MADE_UP_IDS: has_made_up_ids},
+        "recipe": {"batch_size": rows},
+        "versions": {},
+        "code": None,
+    }
     record = AuditRecord(
         dataset=dataset,
         version=version,
@@ -67,7 +75,7 @@ def publish_small(
         created_at=f"2025-01-{day:02d}T10:00:00+00:00",
         folder=audit_folder(dataset, version, audit_id),
         fingerprint=f"{day:064x}",
-        deciding={},
+        deciding=deciding(made_from),
         summary={
             "verdict": f"{len(issues)} examples are flagged of {rows}; most often {class_names[0]}.",
             "examples": rows,
@@ -81,8 +89,8 @@ def publish_small(
         gate="passed",
         has_made_up_ids=has_made_up_ids,
     )
-    names = ("dataset", "version", "audit_id", "created_at", "fingerprint")
-    about = {**{name: getattr(record, name) for name in names}, "columns": {MADE_UP_IDS: has_made_up_ids}}
+    about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
+    about |= made_from
     published = {**files, "summary.json": manifest.dump_json(record.summary)}
     manifest.publish(store, record.folder, published, about, SCHEMA_VERSION)
     write_audit_record(store, record)

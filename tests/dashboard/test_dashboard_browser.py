@@ -237,6 +237,27 @@ def test_two_audits_side_by_side(tmp_path: Path, cache: Path, open_page: Callabl
         expect(page.locator("canvas").first).to_be_visible()
 
 
+def test_the_address_on_every_page_and_back(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+    store = Store(str(tmp_path))
+    for day in (1, 2):
+        publish_small(store, rows=20, version=f"v{day}", day=day)
+    with dashboard(tmp_path, cache) as url:
+        page = open_page(url)
+        old, new = (f"?dataset=pets&audit=v{day}%2F{day:012x}" for day in (1, 2))
+        expect(page).to_have_url(f"{url}/{new}")
+        choose(page, "Audit", "v1 · 2025-01-01")
+        expect(page).to_have_url(f"{url}/{old}")
+        page.get_by_role("link", name="Review").click()
+        expect(page).to_have_url(f"{url}/review{old}")
+        for before in (f"{url}/{old}", f"{url}/{new}"):
+            expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+            # Also over the address without names, which the click on a link leaves behind.
+            while page.url != before:
+                page.go_back()
+                page.wait_for_timeout(SECONDS)
+        expect(page.locator(".subject")).to_contain_text("v2")
+
+
 def test_foreign_names_and_origins_are_refused(tmp_path: Path, cache: Path) -> None:
     publish_small(Store(str(tmp_path)))
     with dashboard(tmp_path, cache) as url:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from dashboards import publish_small
 from labelaudit.dashboard.library import Library, open_library
 from labelaudit.errors import LabelauditError, StorageError
-from labelaudit.steps.history import AuditRecord
+from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.manifest import dump_json
@@ -70,6 +71,42 @@ def test_a_record_that_is_none(output: Path, record: AuditRecord) -> None:
     change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.pop("folder"))
     with pytest.raises(StorageError, match="is not the record of an audit: it has no 'folder'"):
         Library(str(output)).audits("pets")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"summary": None}, "summary is None"),
+        ({"summary": {"issues": "many"}}, "issues is 'many'"),
+        ({"summary": {"verdict": 5}}, "verdict is 5"),
+        ({"deciding": []}, r"deciding is \[\]"),
+        ({"created_at": 5}, "created_at is 5"),
+        ({"gate": {}}, r"gate is \{\}"),
+        ({"dataset": "ants"}, f"it is that of v1/{1:012x} of 'ants'"),
+    ],
+)
+def test_a_record_of_other_types(output: Path, record: AuditRecord, change: dict[str, Any], why: str) -> None:
+    change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.update(change))
+    with pytest.raises(StorageError, match=rf"is not the record of an audit: {why}\. Remove it"):
+        Library(str(output)).audits("pets")
+
+
+def test_records_are_read_once(output: Path, record: AuditRecord) -> None:
+    store = Store(str(output))
+    library = Library(str(output))
+    before = library.audits("pets")
+    second = publish_small(store, version="v2", day=2, rows=8)
+    after = library.audits("pets")
+    assert after == [record, second]
+    assert after[0] is before[0]
+    write_audit_record(store, replace(record, gate="failed"))
+    assert [audit.gate for audit in library.audits("pets")] == ["failed", "passed"]
+    store.remove(audit_record_key("pets", "v1", record.audit_id))
+    assert library.audits("pets") == [second]
+
+
+def test_the_audit_of_a_url_knows_what_it_follows_from(output: Path, record: AuditRecord) -> None:
+    assert Library(str(output / record.folder)).audits("pets")[0].deciding == record.deciding
 
 
 def test_an_audit_without_its_manifest(output: Path, record: AuditRecord) -> None:

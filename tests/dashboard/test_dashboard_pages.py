@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dashboards import publish_small
 from labelaudit.dashboard import look
 from labelaudit.dashboard.settings import Settings
-from labelaudit.storage.layout import latest_key
+from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store, clear_memory
 
 APP = Path(look.__file__).parent / "app.py"
@@ -28,12 +29,18 @@ def store() -> Store:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], AppTest]]:
-    """Runs the script once."""
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
+    """Runs the script once, opened with an address."""
     monkeypatch.setattr(sys, "argv", ["app.py", Settings(OUTPUT, reviewer="ann").to_json()])
-    st.cache_resource.clear()
     st.cache_data.clear()
-    yield lambda: AppTest.from_file(str(APP), default_timeout=60).run()
+
+    def run_once(**address: str) -> AppTest:
+        st.cache_resource.clear()
+        app = AppTest.from_file(str(APP), default_timeout=60)
+        app.query_params.update(address)
+        return app.run()
+
+    yield run_once
     st.cache_resource.clear()
 
 
@@ -41,7 +48,7 @@ def texts(app: AppTest) -> str:
     return " ".join(str(element.proto.body) for element in app.get("html"))
 
 
-def test_the_overview(store: Store, run: Callable[[], AppTest]) -> None:
+def test_the_overview(store: Store, run: Callable[..., AppTest]) -> None:
     publish_small(store, rows=20)
     publish_small(store, rows=20, version="v2", day=2)
     app = run()
@@ -52,7 +59,21 @@ def test_the_overview(store: Store, run: Callable[[], AppTest]) -> None:
     assert app.sidebar.text_input[0].value == "ann"
 
 
-def test_versions_with_the_same_content(store: Store, run: Callable[[], AppTest]) -> None:
+def test_the_first_page_needs_no_altair(
+    store: Store, run: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a second to import, and would only write the few lines of Vega-Lite."""
+    monkeypatch.setitem(sys.modules, "altair", None)
+    for day, version in ((1, "v1"), (2, 'v2"')):
+        publish_small(store, rows=20, version=version, day=day)
+    app = run()
+    assert not app.exception
+    (chart,) = app.get("vega_lite_chart")
+    spec = json.loads(chart.proto.spec)
+    assert spec["encoding"]["x"]["axis"]["labelExpr"] == r'["v1", "v2\""][datum.value]'
+
+
+def test_versions_with_the_same_content(store: Store, run: Callable[..., AppTest]) -> None:
     """Their audits have one id, and are two audits all the same."""
     records = [publish_small(store, rows=20, version=version) for version in ("v1", "v2")]
     assert len({record.audit_id for record in records}) == 1
@@ -65,11 +86,76 @@ def test_versions_with_the_same_content(store: Store, run: Callable[[], AppTest]
     assert other in str(app.sidebar.selectbox[1].value)
 
 
-def test_an_output_whose_audits_went_away(store: Store, run: Callable[[], AppTest]) -> None:
+def test_the_address_names_what_is_shown(store: Store, run: Callable[..., AppTest]) -> None:
+    """Also by default, and by names that stay when the same version is audited again."""
+    first = publish_small(store, rows=20)
+    app = run()
+    address = dict(app.query_params)
+    assert address == {"dataset": "pets", "audit": first.name}
+    publish_small(store, rows=24, version="v1", day=2)
+    publish_small(store, rows=24, dataset="ants")
+    again = run(**address)
+    assert not again.warning
+    assert [box.value for box in again.sidebar.selectbox] == ["pets", first.name]
+
+
+def test_an_address_that_names_what_is_not_here(store: Store, run: Callable[..., AppTest]) -> None:
+    newest = publish_small(store, rows=20)
+    app = run(dataset="*cats*", audit="v9/none")
+    assert [box.value for box in app.sidebar.selectbox] == ["pets", newest.name]
+    assert [warning.value for warning in app.warning] == [
+        "The dataset \\*cats\\* of the address is not here. This one is shown instead.",
+        "The audit v9/none of the address is not here. This one is shown instead.",
+    ]
+    other = publish_small(store, rows=20, version="v2", day=2)
+    st.cache_resource.clear()
+    app = app.run().sidebar.selectbox[1].select(other.name).run()
+    assert len(app.warning) == 1
+
+
+def test_a_first_audit_under_way_is_not_the_default(store: Store, run: Callable[..., AppTest]) -> None:
+    store.write("dataset=ants/_work/scans/a.json", b"{}")
+    publish_small(store, rows=20)
+    app = run()
+    assert not app.error
+    assert app.sidebar.selectbox[0].value == "pets"
+    assert "The dataset 'ants' has no published audit" in run(dataset="ants").error[0].value
+
+
+def test_a_dataset_that_cannot_be_read_hides_no_other(store: Store, run: Callable[..., AppTest]) -> None:
+    publish_small(store, rows=20)
+    broken = publish_small(store, rows=20, dataset="ants")
+    store.write(audit_record_key("ants", broken.version, broken.audit_id), b"{}")
+    app = run()
+    assert not app.exception
+    assert not app.error
+    assert "5 examples are flagged of 20" in texts(app)
+    table = app.dataframe[0].value
+    assert list(zip(table["dataset"], table["gate"], strict=True)) == [("ants", "cannot be read"), ("pets", "passed")]
+    assert "is not the record of an audit" in run(dataset="ants").error[0].value
+
+
+def test_what_else_changed_between_two_audits(store: Store, run: Callable[..., AppTest]) -> None:
+    """An `auto` that follows the data, such as the batch size of `publish_small`, is none of it."""
+    publish_small(store, rows=20)
+    publish_small(store, rows=24, version="v2", day=2)
+    publish_small(store, rows=24, version="v3", day=3, epochs=5)
+    for version, day, expected in (
+        ("v2", 2, []),
+        ("v3", 3, ["Not only the data changed since v2: training.epochs 3 → 5."]),
+    ):
+        app = run(audit=f"{version}/{day:012x}")
+        app.session_state["page wanted"] = "compare"
+        app.run()
+        assert not app.exception
+        assert [warning.value.replace("\u2060", "") for warning in app.warning] == expected
+
+
+def test_an_output_whose_audits_went_away(store: Store, run: Callable[..., AppTest]) -> None:
     assert "There is no audit below" in run().error[0].value
 
 
-def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[[], AppTest]) -> None:
+def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[..., AppTest]) -> None:
     publish_small(store, rows=20)
     app = run()
     app.session_state["page"] = "review"
@@ -83,7 +169,18 @@ def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[[], 
     assert "verdicts is missing" in warnings[0]
 
 
-def test_a_dataset_without_an_audit(store: Store, run: Callable[[], AppTest]) -> None:
+def test_passwords_of_a_url_are_not_shown(run: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "memory://ann:secret@pages"
+    monkeypatch.setattr(sys, "argv", ["app.py", Settings(url).to_json()])
+    assert "There is no audit below memory" in run().error[0].value
+    assert "secret" not in run().error[0].value
+    publish_small(Store(url), rows=20)
+    app = run()
+    assert "ann:…@pages" in texts(app)
+    assert "secret" not in texts(app)
+
+
+def test_a_dataset_without_an_audit(store: Store, run: Callable[..., AppTest]) -> None:
     store.write("dataset=pets/_verdicts/a.json", b"{}")
     assert not store.exists(latest_key("pets"))
     assert "The dataset 'pets' has no published audit" in run().error[0].value

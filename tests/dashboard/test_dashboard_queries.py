@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,33 @@ def test_filters_pages_and_neighbours(
             assert tables.find(found[0].example_id, asked) == found[0]
 
 
+def test_many_sessions_open_an_audit_at_once(tmp_path: Path) -> None:
+    sessions = 4
+    for attempt in range(10):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        tables = tables_of(folder, small_examples(200))
+        together = threading.Barrier(sessions)
+
+        def count(tables: AuditTables = tables, together: threading.Barrier = together) -> int:
+            together.wait()
+            return tables.count(Filters())
+
+        with ThreadPoolExecutor(sessions) as pool:
+            assert [future.result() for future in [pool.submit(count) for _ in range(sessions)]] == [50] * sessions
+
+
+@pytest.mark.parametrize("damaged", ["examples.parquet", "issues.parquet"])
+def test_a_table_that_is_none(tmp_path: Path, damaged: str) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    (tmp_path / damaged).write_bytes(b"no table")
+    both = TwoAudits(connect(tmp_path), tmp_path / damaged, tmp_path / damaged)
+    name = damaged.removesuffix(".parquet")
+    for ask in (lambda: tables.count(Filters()), lambda: tables.table(name), both.counts, both.relabeled):
+        with pytest.raises(StorageError, match=r"cannot be read \(\w+: .*\)\. Load the page again"):
+            ask()
+
+
 def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, small_examples(20))
     sample = ("example-007", "example-000", "example-013")
@@ -145,6 +174,7 @@ def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
     assert tuple(row.example_id for row in found) == sample
     assert tables.neighbour(found[0], asked) == found[1]
     assert tables.find("example-000", asked) == found[1]
+    assert tables.find("example-001", asked) is None
 
 
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:

@@ -78,6 +78,15 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
     assert "127.0.0.1" in CliRunner().invoke(cli, ["dashboard", "--help"]).output
 
 
+@pytest.mark.parametrize(
+    ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("localhost", "localhost")]
+)
+def test_the_address_that_is_printed_works(tmp_path: Path, host: str, shown: str) -> None:
+    port = str(free_port())
+    command = ["dashboard", "memory://name:secret@nothing", "--no-browser", "--host", host, "--port", port]
+    assert f"Dashboard of memory://name:…@nothing at http://{shown}:{port}," in CliRunner().invoke(cli, command).stderr
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

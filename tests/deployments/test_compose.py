@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -97,6 +98,16 @@ def test_every_service(name: str) -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["tmpfs"] == ["/tmp"]
+
+
+def test_the_dashboard_can_only_read() -> None:
+    environment = SERVICES["dashboard"]["environment"]
+    identities = json.loads(STACK["configs"]["s3-identities"]["content"])["identities"]
+    actions = {identity["credentials"][0]["accessKey"]: identity["actions"] for identity in identities}
+    assert len(actions) == 2
+    assert actions[environment["AWS_ACCESS_KEY_ID"]] == ["Read:audits", "List:audits"]
+    assert "--read-only" in SERVICES["dashboard"]["command"]
+    assert "s3://audits" in SERVICES["dashboard"]["command"]
 
 
 def test_one_profile_serves_the_pool_of_folds() -> None:

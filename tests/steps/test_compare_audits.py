@@ -26,6 +26,7 @@ from labelaudit.steps.prepare import prepare
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.published import open_audit
 from labelaudit.steps.references import AuditReference
+from labelaudit.storage.layout import audit_classes_key
 from labelaudit.storage.store import Store
 
 FIXED = 6
@@ -250,9 +251,11 @@ def test_many_versions_that_are_gone_are_counted(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     store = Store(str(tmp_path / "out"))
     (record,) = read_history(store, "insects")
+    figures = store.read(audit_classes_key("insects", "v1", record.audit_id))
     for number in range(2, 15):
         gone = {"version": f"v{number}", "folder": f"gone/{number}", "created_at": f"2999-01-{number:02d}T00:00:00"}
         write_audit_record(store, replace(record, **gone))
+        store.write(audit_classes_key("insects", gone["version"], record.audit_id), figures)
     notes = _summary(audit_insects(tmp_path, "v99", insects(wrong=(0, 10))))["notes"]
     assert any("v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 and 3 more." in note for note in notes)
 

@@ -18,7 +18,6 @@ def record(version: str, day: int, audit_id: str = "a", *, has_version_in_url: b
         fingerprint="",
         deciding={},
         summary={},
-        classes=[],
         gate=None,
         has_version_in_url=has_version_in_url,
     )

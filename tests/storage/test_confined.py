@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faulty_proxy import FaultyProxy, Refusal
 from labelaudit.errors import StorageError
 from labelaudit.storage.confined import ConfinedStore, split_url
 from labelaudit.storage.store import Store
@@ -63,6 +64,14 @@ def test_what_lies_beside_the_folder_is_refused(tmp_path: Path) -> None:
             store.read(key)
     with pytest.raises(StorageError, match="'The whole output' is outside"):
         store.find("")
+
+
+def test_a_refusal_without_a_word_is_asked_about_within_the_folder(s3: str, proxy: FaultyProxy) -> None:
+    """As everywhere: answers to HEAD have no body."""
+    store = ConfinedStore(f"{s3}/team/dataset=pets")
+    proxy.plan = lambda method, path: Refusal(403, "InvalidAccessKeyId")
+    with pytest.raises(StorageError, match=r"The credentials for .*latest\.json are wrong \(InvalidAccessKeyId\)"):
+        store.exists("dataset=pets/latest.json")
 
 
 @given(st.text(max_size=30))

@@ -17,10 +17,12 @@ from labelaudit.dashboard.decisions import judged
 from labelaudit.dashboard.queries import AuditTables, Row
 from labelaudit.dashboard.sidebar import Chosen
 from labelaudit.report.gallery import text_excerpt, thumbnail
-from labelaudit.report.previews import LOSSLESS_SIDE, Preview
+from labelaudit.report.previews import Preview
 
 # First bytes of what may be shown as an image, whatever else a file says that it is.
 _SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+# Of what is decoded: previews are small, and a few bytes can be an image of gigabytes.
+PIXELS = 8_000_000
 _NONE = Markup('<div class="picture none">no preview</div>')
 
 
@@ -96,12 +98,12 @@ def whole(preview: Preview | None) -> Markup:
         return look.fill('<div class="whole-text"><bdi>{text}</bdi></div>', text=_text(preview))
     if kind == "table":
         return _whole_table(_values(preview))
-    size = _image_size(preview.data)
-    if size is None:
+    picture = _thumbnail(preview.data)
+    if picture is None:
         return _NONE
     return look.fill(
         '<div class="whole"><img alt="the example" class="{pixels}" src="data:{type};base64,{data}"></div>',
-        pixels="pixels" if max(size) <= LOSSLESS_SIDE else "",
+        pixels="pixels" if picture[1] else "",
         type=preview.media_type,
         data=base64.b64encode(preview.data).decode(),
     )
@@ -141,19 +143,15 @@ def _kind(preview: Preview | None) -> str:
 def _thumbnail(data: bytes) -> tuple[str, bool] | None:
     """Data URL of a small image, and whether it is shown with hard pixels; None where it cannot be decoded."""
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        if image.width * image.height > PIXELS:
+            return None
         pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError):
+    # Of damaged files Pillow raises SyntaxError, struct.error, and what else its decoders come upon.
+    except Exception:
         return None
     small = thumbnail(pixels if pixels.ndim == 3 else pixels[:, :, None])
     return small.data_url, small.is_pixelated
-
-
-def _image_size(data: bytes) -> tuple[int, int] | None:
-    try:
-        return Image.open(io.BytesIO(data)).size
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
 
 
 def _text(preview: Preview) -> str:
@@ -164,10 +162,19 @@ def _values(preview: Preview) -> list[dict[str, Any]]:
     """Columns of a table row; none where the preview holds something else."""
     try:
         values = json.loads(preview.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
-    is_row = isinstance(values, list) and all(isinstance(v, dict) and {"column", "value"} <= v.keys() for v in values)
-    return values if is_row else []
+    return values if isinstance(values, list) and all(map(_is_value, values)) else []
+
+
+def _is_value(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("column"), str)
+        and "value" in value
+        and isinstance(value["value"], str | int | float | None)
+        and isinstance(value.get("typical", ""), str)
+    )
 
 
 def _shown(value: object) -> str:

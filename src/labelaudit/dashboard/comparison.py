@@ -10,8 +10,8 @@ import streamlit as st
 
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.queries import TwoAudits, connect
-from labelaudit.dashboard.sidebar import audit_labels, chosen, show_place
-from labelaudit.steps.deciding import ROW_NUMBERS
+from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.steps.deciding import ROW_NUMBERS, changed_settings, other_work_in_words
 from labelaudit.steps.history import AuditRecord
 
 _DATA = {
@@ -35,13 +35,13 @@ def show() -> None:
         st.info("This dataset has one audit. There is something to compare when it has two.")
         return
     after = now.audit
-    labels = audit_labels(list(audits.values()))
     others = [name for name in audits if name != after.name]
     before = st.selectbox(
         f"Compare {look.plain(after.version)} with",
         others,
         index=others.index(_suggested(after, audits)),
-        format_func=lambda name: look.option(labels.get(name, name)),
+        # With the id, for these words stand in the address: they stay as they are when there are more audits.
+        format_func=lambda name: look.option(f"{name} \N{MIDDLE DOT} {look.moment(audits[name].created_at)[:10]}"),
         key="before",
         bind="query-params",
     )
@@ -93,16 +93,9 @@ def _show_both(before: AuditRecord, after: AuditRecord) -> None:
         after=look.clip(after.version, 60),
     )
     look.figures(rows)
-    changed = {
-        key
-        for key in before.deciding.keys() | after.deciding.keys()
-        if before.deciding.get(key) != after.deciding.get(key)
-    }
-    if changed:
-        st.warning(
-            f"Not only the data changed: {look.plain(', '.join(sorted(changed)), 300)} differ between the two audits.",
-            icon=":material/warning:",
-        )
+    other_work = other_work_in_words(changed_settings(before.deciding, after.deciding), before.version)
+    if other_work:
+        st.warning(look.plain(other_work, 1000), icon=":material/warning:")
 
 
 @st.cache_data(show_spinner="Comparing row by row …", max_entries=50)

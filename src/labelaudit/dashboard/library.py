@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from labelaudit.errors import LabelauditError, StorageError
-from labelaudit.steps.deciding import has_made_up_ids
-from labelaudit.steps.history import AuditRecord, find_datasets, read_history
+from labelaudit.steps.deciding import deciding, has_made_up_ids
+from labelaudit.steps.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.confined import ConfinedStore
 from labelaudit.storage.layout import MANIFEST, latest_key
 from labelaudit.storage.manifest import FileEntry, read_json
-from labelaudit.storage.store import Store
+from labelaudit.storage.store import Store, StoredFile
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 8 * 2**20
@@ -35,6 +35,7 @@ class Library:
         self.store = ConfinedStore(url)
         self.cache = cache or Cache(Cache().root / "dashboard")
         self._manifests: dict[str, dict[str, Any]] = {}
+        self._records: dict[str, dict[StoredFile, AuditRecord]] = {}  # by dataset
 
     @property
     def knows_decisions(self) -> bool:
@@ -48,13 +49,13 @@ class Library:
         """Published audits of a dataset, oldest first. Raises `StorageError` for a record that is none."""
         if not self.knows_decisions:
             return self._audits_of_folder()
-        records = read_history(self.store, dataset)
+        records = self._records_of(dataset)
         # An audit that was published before there were records.
         if self.store.exists(latest_key(dataset)):
             folder = str(read_json(self.store, latest_key(dataset)).get("audit"))
             if all(record.folder != folder for record in records):
                 records.append(self._record_of(folder))
-        return sorted(records, key=lambda record: (str(record.created_at), record.audit_id))
+        return oldest_first(records)
 
     def manifest(self, record: AuditRecord) -> dict[str, Any]:
         """What the audit was made from; it never changes once it is there."""
@@ -78,11 +79,20 @@ class Library:
         """The files of an audit, fetched when they are asked for."""
         return AuditFiles(self.store, self.cache, record.folder, self.files(record))
 
+    def _records_of(self, dataset: str) -> list[AuditRecord]:
+        """Records are read once, and again when the storage says that they changed: there may be thousands."""
+        known = self._records.get(dataset, {})
+        found = list_records(self.store, dataset)
+        unread = [file for file in found if file.token is None or file not in known]
+        read = known | dict(zip(unread, read_records(self.store, unread), strict=True))
+        self._records[dataset] = {file: read[file] for file in found}
+        return list(self._records[dataset].values())
+
     def _audits_of_folder(self) -> list[AuditRecord]:
         """The audits of the one version, or the one audit, whose URL was given."""
         names = [file.path for file in self.store.find(self.store.folder)]
         folders = [name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")]
-        return sorted(map(self._record_of, folders), key=lambda record: (record.created_at, record.audit_id))
+        return oldest_first(map(self._record_of, folders))
 
     def _record_of(self, folder: str) -> AuditRecord:
         """The record of an audit without one, from its manifest and summary."""
@@ -91,7 +101,7 @@ class Library:
             return AuditRecord(
                 **{name: manifest[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
                 folder=folder,
-                deciding={},
+                deciding=deciding(manifest),
                 summary=summary,
                 gate=(summary.get("gate") or {}).get("verdict"),
                 has_made_up_ids=has_made_up_ids(manifest),

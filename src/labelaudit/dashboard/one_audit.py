@@ -15,6 +15,7 @@ from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
 from labelaudit.schemas import CONFUSIONS, IssueChange, Status
 from labelaudit.steps.history import AuditRecord
+from labelaudit.storage.failures import without_secrets
 
 # Of a table of changes or statuses.
 _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
@@ -176,8 +177,8 @@ def _show_provenance(audit: AuditRecord) -> None:
         "audit id": audit.audit_id,
         "fingerprint": audit.fingerprint,
         "audited at": audit.created_at,
-        "folder": session.library().store.url_of(audit.folder),
-        "dataset": (config.get("dataset") or {}).get("url", ""),
+        "folder": without_secrets(session.library().store.url_of(audit.folder)),
+        "dataset": without_secrets(str((config.get("dataset") or {}).get("url", ""))),
         **{f"recipe: {name}": value for name, value in (manifest.get("recipe") or {}).items() if value},
         **(manifest.get("versions") or {}),
     }

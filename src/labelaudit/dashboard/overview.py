@@ -10,6 +10,7 @@ import streamlit as st
 
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.errors import StorageError
 from labelaudit.steps.history import AuditRecord
 
 # Of a dataset's versions in its picture.
@@ -41,19 +42,14 @@ def show() -> None:
 
 
 def _show_datasets(names: list[str]) -> None:
-    rows = []
-    for name in names:
-        versions = session.versions(name)
-        if versions:
-            rates = [float(audit.summary.get("estimated_error_rate") or 0) for audit in versions]
-            rows.append({"dataset": name, "versions": len(versions), "rates": rates[-50:], **_main(versions[-1])})
+    rows = [row for name in names if (row := _dataset_row(name))]
 
     def open_dataset() -> None:
         if selected := st.session_state["picked_dataset"]["selection"]["rows"]:
             session.go_to(rows[selected[0]]["dataset"])
 
     st.dataframe(
-        pd.DataFrame([{**row, "dataset": look.option(row["dataset"])} for row in rows]).drop(columns="name"),
+        pd.DataFrame([{**row, "dataset": look.option(row["dataset"])} for row in rows]),
         hide_index=True,
         on_select=open_dataset,
         selection_mode="single-row",
@@ -61,6 +57,19 @@ def _show_datasets(names: list[str]) -> None:
         column_order=["dataset", "version", "audited", "rows", "flagged", "wrong", "rates", "gate"],
         column_config={**_columns(), "rates": st.column_config.LineChartColumn("over versions", y_min=0)},
     )
+
+
+def _dataset_row(name: str) -> dict[str, Any] | None:
+    """None where the dataset has no audit yet."""
+    try:
+        versions = session.versions(name)
+    except StorageError:
+        # Who chooses it reads why.
+        return {"dataset": name, "gate": "cannot be read"}
+    if not versions:
+        return None
+    rates = [audit.summary.get("estimated_error_rate", 0) for audit in versions]
+    return {"dataset": name, "rates": rates[-50:], **_main(versions[-1])}
 
 
 def _show_audits(audits: list[AuditRecord]) -> None:
@@ -107,21 +116,45 @@ def _columns() -> dict[str, Any]:
 
 def _show_trend(versions: list[AuditRecord]) -> None:
     """Estimated share of wrong labels by version."""
-    # Takes a second to import, and most first pages need it only after they are seen.
-    import altair as alt
-
     frame = pd.DataFrame([_main(audit) for audit in versions]).drop(columns=["found", "name"])
     frame.insert(0, "place", range(len(frame)))
-    # Versions are numbered along the axis, and named below it: two may be shown alike.
-    names = alt.Axis(labelExpr=_names(frame["version"].tolist()), labelAngle=0, title=None, grid=False, labelLimit=110)
-    base = alt.Chart(frame).encode(
-        x=alt.X("place:O", axis=names),
-        y=alt.Y("wrong:Q", title="estimated wrong", axis=alt.Axis(format=".1%"), scale=alt.Scale(zero=True)),
-        tooltip=["version", "audited", "rows", "flagged", alt.Tooltip("wrong", format=".2%"), "gate"],
-    )
     colour = "#b3431a" if st.context.theme.type != "dark" else "#f2956b"
-    line = base.mark_line(color=colour, strokeWidth=2) + base.mark_point(color=colour, filled=True, size=70)
-    st.altair_chart(line.properties(height=210))
+    # A specification of Vega-Lite: importing altair, which writes them, takes a second of the first page.
+    chart = {
+        "height": 210,
+        "encoding": {
+            # Versions are numbered along the axis, and named below it: two may be shown alike.
+            "x": {
+                "field": "place",
+                "type": "ordinal",
+                "axis": {
+                    "labelExpr": _names(frame["version"].tolist()),
+                    "labelAngle": 0,
+                    "title": None,
+                    "grid": False,
+                    "labelLimit": 110,
+                },
+            },
+            "y": {
+                "field": "wrong",
+                "type": "quantitative",
+                "title": "estimated wrong",
+                "axis": {"format": ".1%"},
+                "scale": {"zero": True},
+            },
+            "tooltip": [
+                *({"field": name, "type": "nominal"} for name in ("version", "audited")),
+                *({"field": name, "type": "quantitative"} for name in ("rows", "flagged")),
+                {"field": "wrong", "type": "quantitative", "format": ".2%"},
+                {"field": "gate", "type": "nominal"},
+            ],
+        },
+        "layer": [
+            {"mark": {"type": "line", "color": colour, "strokeWidth": 2}},
+            {"mark": {"type": "point", "color": colour, "filled": True, "size": 70}},
+        ],
+    }
+    st.vega_lite_chart(frame, chart)
 
 
 def _names(names: list[str]) -> str:

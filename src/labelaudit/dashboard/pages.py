@@ -9,6 +9,7 @@ import streamlit as st
 from labelaudit.dashboard import comparison, look, overview, reviewing
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
+from labelaudit.storage.failures import without_secrets
 
 # A script of its own: what it draws with takes a second to import, for which no other page waits.
 AUDIT_PAGE = Path(__file__).parent / "audit_page.py"
@@ -24,11 +25,10 @@ def show() -> None:
         "compare": st.Page(comparison.show, title="Compare", url_path="compare"),
     }
     page = st.navigation(list(pages.values()), position="top")
-    wanted = st.session_state.pop("page", None)
+    if wanted := st.session_state.pop("page wanted", None):
+        st.switch_page(pages[wanted])
     try:
-        show_sidebar()
-        if wanted in pages:
-            st.switch_page(pages[wanted])
+        show_sidebar(page.url_path)
         page.run()
     except LabelauditError as error:
-        st.error(look.plain(error, 2000))
+        st.error(look.plain(without_secrets(str(error)), 2000))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
 from labelaudit.report.previews import Preview
 from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS, mixed, review_order
 from labelaudit.schemas import Decision, Status
+from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
 # ids, digests, given labels and decisions of all verdicts that hold
@@ -107,12 +110,41 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+@contextmanager
+def _cursor(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A cursor of one thread: many of one connection may be used at once."""
+    with _readable(), connection.cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raise a `StorageError` for whatever DuckDB and pyarrow refuse: a file that is no table, too little memory."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise StorageError(
+            f"The tables of the audit cannot be read ({type(error).__name__}: {first_line(error)}). Load the page "
+            "again; where that does not help, run the audit again."
+        ) from error
+
+
+def _schema(path: str | Path) -> pa.Schema:
+    with _readable():
+        return pq.read_schema(path)
+
+
 class AuditTables:
-    """The queries over one audit. file: local path of a file by its name in the audit, None where there is none."""
+    """The queries over one audit. file: local path of a file by its name in the audit, None where there is none.
+
+    Safe for threads. Raises `StorageError` where the tables cannot be read.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, file: Callable[[str], Path | None]) -> None:
         self._connection = connection
         self._file = file
+        self._copying = threading.Lock()
+        self._has_flagged = False
 
     def count(self, filters: Filters, verdicts: VerdictColumns = NO_VERDICTS) -> int:
         """Rows that the filters let through."""
@@ -142,7 +174,7 @@ class AuditTables:
     def find(self, example_id: str, filters: Filters) -> Row | None:
         """The row with an id, the scored one of several, placed as the filters order it.
 
-        Of flagged rows alone where these are shown.
+        Of the flagged rows alone, or of the sample, where these are shown.
         """
         wide = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE) else Shown.ALL
         source, values = self._placed(wide, filters.sample)
@@ -183,7 +215,7 @@ class AuditTables:
             return {}
         query = "SELECT pred_probs FROM read_parquet(?, hive_partitioning = false) WHERE example_id = ?"
         found = self._fetch(query, [str(path), example_id])
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = _schema(path).metadata or {}
         classes = json.loads(metadata.get(b"class_names", b"[]"))
         pairs = zip(classes, found[0][0], strict=True) if found else ()
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
@@ -191,7 +223,10 @@ class AuditTables:
     def table(self, name: str) -> list[dict[str, Any]]:
         """All rows of a small table of the audit in their order; empty where it has none."""
         path = self._file(f"{name}.parquet")
-        return [] if path is None else list(pq.ParquetFile(path).read().to_pylist())
+        if path is None:
+            return []
+        with _readable():
+            return list(pq.ParquetFile(path).read().to_pylist())
 
     def score_histogram(self, bins: int = 20) -> list[tuple[int, bool, int]]:
         """Number of the bin of label_score from 0, flagged or not, and scored rows in it."""
@@ -217,25 +252,28 @@ class AuditTables:
     def _placed(self, shown: Shown | Status, sample: Sequence[str]) -> tuple[str, list[Any]]:
         """Text and values of the query for all rows that may be shown, each with its place in their order."""
         if shown == Shown.FLAGGED:
-            return self._flagged, []
+            self._copy_flagged()
+            return "SELECT * FROM flagged", []
         tables = [self._path("examples.parquet"), self._path("issues.parquet")]
         if shown == Shown.SAMPLE:
-            return self._rows(_SAMPLE_PLACE), [list(sample), *tables]
+            return self._rows("sample.place", _OF_SAMPLE), [*tables, list(sample), len(sample)]
         return self._rows(_SCORE_PLACE), tables
 
-    @cached_property
-    def _flagged(self) -> str:
-        """The query for the flagged rows: they are copied into memory once, for most of the time is spent on them."""
-        tables = [self._path("examples.parquet"), self._path("issues.parquet")]
-        rows = self._rows(_SCORE_PLACE)
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"CREATE TABLE IF NOT EXISTS flagged AS {rows} WHERE is_label_issue", tables)
-        return "SELECT * FROM flagged"
+    def _copy_flagged(self) -> None:
+        """Have the flagged rows in memory, for most of the time is spent on them."""
+        # Of two sessions at once the second one waits: DuckDB refuses it the table that the first one makes.
+        with self._copying:
+            if self._has_flagged:
+                return
+            tables = [self._path("examples.parquet"), self._path("issues.parquet")]
+            with _cursor(self._connection) as cursor:
+                cursor.execute(f"CREATE TABLE flagged AS {self._rows(_SCORE_PLACE)} WHERE is_label_issue", tables)
+            self._has_flagged = True
 
-    def _rows(self, place: str) -> str:
+    def _rows(self, place: str, among: str = "") -> str:
         # Audits of before there were verdicts do not have the column.
-        has_dismissed = "is_dismissed" in pq.read_schema(self._path("examples.parquet")).names
-        return _ROWS.format(place=place, dismissed="e.is_dismissed" if has_dismissed else "false")
+        has_dismissed = "is_dismissed" in _schema(self._path("examples.parquet")).names
+        return _ROWS.format(place=place, among=among, dismissed="e.is_dismissed" if has_dismissed else "false")
 
     def _path(self, name: str) -> str:
         path = self._file(name)
@@ -244,8 +282,7 @@ class AuditTables:
         return str(path)
 
     def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        # Cursors of one connection may be used by many threads at once.
-        with self._connection.cursor() as cursor:
+        with _cursor(self._connection) as cursor:
             return cursor.execute(query, list(values)).fetchall()
 
 
@@ -258,7 +295,7 @@ class TwoAudits:
 
     def counts(self) -> dict[str, int]:
         """Rows by what became of them; the data first, then the flags of rows with the same content and label."""
-        with self._connection.cursor() as cursor:
+        with _cursor(self._connection) as cursor:
             cursor.execute(_CHANGES, self._paths)
             names = [column[0] for column in cursor.description or ()]
             found = cursor.fetchone()
@@ -266,14 +303,17 @@ class TwoAudits:
 
     def relabeled(self, limit: int = 10) -> list[tuple[str | None, str | None, int]]:
         """Label before, label after, and rows whose label changed so: the most frequent pairs."""
-        with self._connection.cursor() as cursor:
+        with _cursor(self._connection) as cursor:
             return [tuple(found) for found in cursor.execute(_RELABELED, [*self._paths, limit]).fetchall()]
 
 
 _ORDER = "place, example_id, coalesce(file, ''), coalesce(row, -1)"
 # Rows without a score come after all that have one.
 _SCORE_PLACE = "coalesce(e.label_score, 2.0)"
-_SAMPLE_PLACE = "coalesce(list_position(?::VARCHAR[], e.example_id), 0)::DOUBLE"
+_OF_SAMPLE = (
+    " JOIN (SELECT unnest(?::VARCHAR[]) AS example_id, unnest(range(?))::DOUBLE AS place) AS sample"
+    " ON e.example_id = sample.example_id"
+)
 _COLUMNS = [field.name for field in fields(Row)]
 _ROWS = (
     "SELECT * FROM (SELECT "
@@ -282,7 +322,7 @@ _ROWS = (
     " coalesce(i.p_suggested, e.p_predicted) AS p_suggested, coalesce({dismissed}, false) AS was_dismissed,"
     " {place} AS place"
     " FROM read_parquet(?, hive_partitioning = false) e LEFT JOIN read_parquet(?, hive_partitioning = false) i"
-    " ON e.example_id = i.example_id AND e.is_label_issue)"
+    " ON e.example_id = i.example_id AND e.is_label_issue{among})"
 )
 _IS_NEW = (
     "is_label_issue AND example_id IN (SELECT example_id FROM read_parquet(?, hive_partitioning = false)"
@@ -328,7 +368,7 @@ def _conditions(filters: Filters) -> list[tuple[str, list[Any]]]:
         case Shown.NOT_FLAGGED:
             found.append(("NOT is_label_issue", []))
         case Shown.SAMPLE:
-            found.append(("status = 'scored' AND place > 0", []))
+            found.append(("status = 'scored'", []))
         case Status():
             found.append(("status = ?", [str(filters.shown)]))
     for column in ("given_label", "suggested_label", "fold"):

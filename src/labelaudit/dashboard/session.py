@@ -12,6 +12,7 @@ from labelaudit.dashboard.decisions import Decisions
 from labelaudit.dashboard.library import AuditFiles, Library
 from labelaudit.dashboard.queries import AuditTables, connect
 from labelaudit.dashboard.settings import Settings
+from labelaudit.errors import StorageError
 from labelaudit.steps.history import AuditRecord, newest_of_versions
 
 # Audits whose flagged rows are held in memory at a time, over all sessions.
@@ -39,6 +40,24 @@ def datasets() -> list[str]:
 def audits(dataset: str) -> list[AuditRecord]:
     """Newest first."""
     return library().audits(dataset)[::-1]
+
+
+def first_audited() -> str:
+    """The first dataset that has audits: of another one they may be under way, or cannot be read.
+
+    The first one where none has any.
+    """
+    names = datasets()
+    return next((name for name in names if _has_audits(name)), names[0])
+
+
+def _has_audits(dataset: str) -> bool:
+    try:
+        return bool(audits(dataset))
+    except StorageError as error:
+        if error.transient:
+            raise
+        return False
 
 
 def versions(dataset: str) -> list[AuditRecord]:
@@ -95,7 +114,7 @@ def go_to(dataset: str, audit: str | None = None) -> None:
     st.session_state["dataset"] = dataset
     if audit is not None:
         st.session_state["audit"] = audit
-        st.session_state["page"] = "audit"
+        st.session_state["page wanted"] = "audit"
 
 
 def open_example(example_id: str | None) -> None:

@@ -23,7 +23,7 @@ from labelaudit.steps.deciding import (
     changed_settings,
     deciding,
     has_made_up_ids,
-    in_words,
+    other_work_in_words,
 )
 from labelaudit.steps.history import GATE_FAILED, AuditRecord, audits_before, read_history
 from labelaudit.steps.prepared import Prepared, parquet_bytes
@@ -35,8 +35,6 @@ CHANGES_FILE = "changes.parquet"
 CLASS_CHANGES_FILE = "class_changes.parquet"
 # Label pairs in a summary: what fits on one screen.
 TOP_PAIRS = 10
-# Changed settings in a sentence; all are in the summary.
-SHOWN_SETTINGS = 8
 MADE_ELSEWHERE = (
     "The probabilities of both audits were made elsewhere: whether their models changed, too, is not known here."
 )
@@ -219,15 +217,14 @@ def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], resul
 
 def _warning(changed: list[ChangedSetting], version: str, result: Comparison) -> str | None:
     """That not only the data changed; None where only the data did."""
-    settings = [in_words(setting) for setting in changed if setting.cause != "data"]
-    if not settings:
+    other_work = other_work_in_words(changed, version)
+    if other_work is None:
         return None
-    more = f"; and {len(settings) - SHOWN_SETTINGS:,} more" if len(settings) > SHOWN_SETTINGS else ""
     flapping = result.issues[IssueChange.FLAPPING]
     effect = "What is flagged may differ for that reason alone."
     if flapping:
         effect = f"The flapping rows ({flapping:,}) come from that; so may some of the new and fixed ones."
-    return f"Not only the data changed since {version}: {'; '.join(settings[:SHOWN_SETTINGS])}{more}. {effect}"
+    return f"{other_work} {effect}"
 
 
 def _is_comparable(store: Store, record: AuditRecord) -> bool:

@@ -19,6 +19,8 @@ ROW_NUMBERS = (
     "rows without ids of their own are called by their row numbers, which mean other rows in another version. "
     "Audit the probabilities again and name their ids with --id."
 )
+# Changed settings in a sentence; all are in the summary.
+SHOWN_SETTINGS = 8
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,15 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def is_other_work(changed: list[ChangedSetting]) -> bool:
     """Whether anything but the data changed."""
     return any(setting.cause != "data" for setting in changed)
+
+
+def other_work_in_words(changed: list[ChangedSetting], version: str) -> str | None:
+    """That not only the data changed since another version, and what else did; None where nothing else did."""
+    settings = [in_words(setting) for setting in changed if setting.cause != "data"]
+    if not settings:
+        return None
+    more = f"; and {len(settings) - SHOWN_SETTINGS:,} more" if len(settings) > SHOWN_SETTINGS else ""
+    return f"Not only the data changed since {version}: {'; '.join(settings[:SHOWN_SETTINGS])}{more}."
 
 
 def in_words(setting: ChangedSetting) -> str:

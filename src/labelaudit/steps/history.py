@@ -17,11 +17,26 @@ from labelaudit.storage.versions import natural_order
 # Small objects, each a request of its own.
 READERS = 16
 GATE_FAILED = "failed"
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("dataset", "version", "audit_id", "created_at", "folder", "fingerprint"), str),
+    **dict.fromkeys(("deciding", "summary"), dict),
+    "gate": str | None,
+    **dict.fromkeys(("has_made_up_ids", "has_version_in_url"), bool),
+}
+# Of a summary, what pages and sentences about many audits show.
+_FIGURES: dict[str, Any] = {
+    **dict.fromkeys(("examples", "scored", "issues"), int),
+    "estimated_error_rate": int | float,
+    "verdict": str,
+}
 
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """The main figures of a published audit, beside the others of its dataset."""
+    """The main figures of a published audit, beside the others of its dataset.
+
+    Raises `TypeError` where a value is none of its type, for records are read from JSON that others wrote.
+    """
 
     dataset: str
     version: str
@@ -34,6 +49,13 @@ class AuditRecord:
     gate: str | None  # passed, warned, failed; None where the config sets no limits
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     has_version_in_url: bool = False  # so that versions are ordered by their names, not by when they were audited
+
+    def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            _check(name, getattr(self, name), kind)
+        for name, kind in _FIGURES.items():
+            if name in self.summary:
+                _check(name, self.summary[name], kind)
 
     @property
     def name(self) -> str:
@@ -51,27 +73,39 @@ def list_records(store: Store, dataset: str) -> list[StoredFile]:
 
 
 def read_records(store: Store, records: Iterable[StoredFile]) -> list[AuditRecord]:
-    """Records, oldest first. Raises `StorageError` for one that cannot be read."""
+    """Records in the order given. Raises `StorageError` for one that cannot be read."""
     keys = [file.path for file in records]
     with ThreadPoolExecutor(READERS) as pool:
         values = list(pool.map(partial(read_json, store), keys))
-    return sorted(map(partial(_record, store), keys, values), key=_age)
+    return list(map(partial(_record, store), keys, values))
 
 
 def read_history(store: Store, dataset: str) -> list[AuditRecord]:
     """All published audits of a dataset, oldest first. Raises `StorageError` for a record that cannot be read."""
-    return read_records(store, list_records(store, dataset))
+    return oldest_first(read_records(store, list_records(store, dataset)))
+
+
+def oldest_first(records: Iterable[AuditRecord]) -> list[AuditRecord]:
+    return sorted(records, key=_age)
 
 
 def _record(store: Store, key: str, value: dict[str, Any]) -> AuditRecord:
     try:
         names = [field.name for field in fields(AuditRecord) if field.name in value or field.default is MISSING]
-        return AuditRecord(**{name: value[name] for name in names})
+        record = AuditRecord(**{name: value[name] for name in names})
     except KeyError as error:
-        raise StorageError(
-            f"{store.url_of(key)} is not the record of an audit: it has no {error}. Remove it; running that audit "
-            "again writes it anew."
-        ) from error
+        raise _no_record(store, key, f"it has no {error}") from error
+    except TypeError as error:
+        raise _no_record(store, key, str(error)) from error
+    if key != audit_record_key(record.dataset, record.version, record.audit_id):
+        raise _no_record(store, key, f"it is that of {record.name} of {record.dataset!r}")
+    return record
+
+
+def _no_record(store: Store, key: str, why: str) -> StorageError:
+    return StorageError(
+        f"{store.url_of(key)} is not the record of an audit: {why}. Remove it; running that audit again writes it anew."
+    )
 
 
 def find_datasets(store: Store) -> list[str]:
@@ -111,6 +145,11 @@ def _by_version(history: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
     for record in sorted(history, key=_age):
         found.setdefault(record.version, []).append(record)
     return found
+
+
+def _check(name: str, value: object, kind: Any) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r:.40}")
 
 
 def _age(record: AuditRecord) -> tuple[str, str, str]:

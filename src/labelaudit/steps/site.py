@@ -27,6 +27,7 @@ from labelaudit.steps.history import (
     AuditRecord,
     list_records,
     newest_of_versions,
+    oldest_first,
     read_records,
     write_audit_record,
 )
@@ -81,7 +82,7 @@ def rebuild_site(store: Store, dataset: str) -> None:
         made_from = _digest(listed)
         if all(_names(store, key(dataset), made_from) for key in (dataset_page_key, trend_key, latest_key)):
             return
-        history = read_records(store, listed)
+        history = oldest_first(read_records(store, listed))
         entries = _entries(store, history)
         store.write(dataset_page_key(dataset), render_site(dataset, entries, made_from).encode())
         store.write(trend_key(dataset), parquet_bytes(trend_table(entries, made_from)))

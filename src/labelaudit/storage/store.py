@@ -154,13 +154,13 @@ class Store:
                 return retrying(self.url_of(key))(function, *args)
             except OSError as error:
                 if says_no_reason(error):
-                    self._ask_why()
+                    self._ask_why(key)
                 raise
 
-    def _ask_why(self) -> None:
-        """Raise what the server says of a request whose answer has a body."""
+    def _ask_why(self, key: str) -> None:
+        """Raise what the server says of a request below a key whose answer has a body."""
         with contextlib.suppress(FileNotFoundError):
-            self._fs.cat_file(self._path("_"), start=0, end=1)
+            self._fs.cat_file(self._path(f"{key}/_" if key else "_"), start=0, end=1)
 
     def _look(self, path: str) -> Mapping[str, Any] | None:
         try:
