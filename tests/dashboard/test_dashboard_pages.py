@@ -158,12 +158,12 @@ def test_an_output_whose_audits_went_away(store: Store, run: Callable[..., AppTe
 def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[..., AppTest]) -> None:
     publish_small(store, rows=20)
     app = run()
-    app.session_state["page"] = "review"
+    app.session_state["page wanted"] = "review"
     assert [*app.run().warning, *app.exception] == []
     for number in range(5):
         store.write(f"dataset=pets/_verdicts/{number}.json", b"{}")
     st.cache_resource.clear()
-    app.session_state["page"] = "review"
+    app.session_state["page wanted"] = "review"
     warnings = [str(one.value) for one in app.run().warning]
     assert len(warnings) == 3
     assert "verdicts is missing" in warnings[0]
@@ -186,18 +186,18 @@ def test_a_dataset_without_an_audit(store: Store, run: Callable[..., AppTest]) -
     assert "The dataset 'pets' has no published audit" in run().error[0].value
 
 
-def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run: Callable[[], AppTest]) -> None:
+def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run: Callable[..., AppTest]) -> None:
     publish_small(store, rows=20)
     publish_small(store, rows=20, version="v2", day=2, has_made_up_ids=True)
     app = run()
     assert "read-only: rows without ids" in texts(app)
-    app.session_state["page"] = "review"
+    app.session_state["page wanted"] = "review"
     app.session_state["example"] = "example-004"
     app.run()
     assert not app.exception
     assert "Nothing can be decided here: rows without ids" in app.info[0].value
     assert not {"Fine", "Ambiguous", "Undo"} & {button.label for button in app.button}
-    app.session_state["page"] = "compare"
+    app.session_state["page wanted"] = "compare"
     app.run()
     assert not app.exception
     assert "cannot be compared: rows without ids" in app.info[0].value
