@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboards import publish_small, small_examples
-from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, TwoAudits, connect
+from labelaudit.dashboard.queries import Address, AuditTables, Filters, Judgement, Shown, TwoAudits, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.tables import issues_table
 from labelaudit.schemas import EXAMPLES, Decision, Status
@@ -131,7 +131,7 @@ def test_filters_pages_and_neighbours(
     if found:
         assert tables.neighbour(found[-1], asked, columns) is None
         if found[0].status == "scored":
-            assert tables.find(found[0].example_id, asked) == found[0]
+            assert tables.find(found[0].address, asked) == found[0]
 
 
 def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
     found = tables.page(asked)
     assert tuple(row.example_id for row in found) == sample
     assert tables.neighbour(found[0], asked) == found[1]
-    assert tables.find("example-000", asked) == found[1]
+    assert tables.find(Address("example-000"), asked) == found[1]
 
 
 def test_new_flags_alone(tmp_path: Path) -> None:

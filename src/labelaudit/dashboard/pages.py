@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from labelaudit.dashboard import comparison, look, overview, reviewing
+from labelaudit.dashboard import comparison, keeping, look, overview, reviewing
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
 
@@ -25,6 +25,8 @@ def show() -> None:
     }
     page = st.navigation(list(pages.values()), position="top")
     wanted = st.session_state.pop("page", None)
+    # Before anything that may fail.
+    keeping.show_unsaved()
     try:
         show_sidebar()
         if wanted in pages:
