@@ -177,7 +177,7 @@ def measure(folder: str, rows: int) -> None:
         undecided = Filters(judgement=Judgement.UNDECIDED)
         timed("undecided, with 10,000 verdicts", lambda: tables.page(undecided, judged))
         timed("the next undecided after one", lambda: tables.neighbour(first, undecided, judged))
-        timed("one row by its id", lambda: tables.find(first.example_id, flagged))
+        timed("one row by its address", lambda: tables.find(first.address, flagged))
         timed("24 previews", lambda: tables.previews([row.example_id for row in tables.page(flagged)]))
         timed("scores of all rows", tables.score_histogram)
         two = TwoAudits(connection, *(path for path in paths if path))

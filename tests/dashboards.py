@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from streamlit.testing.v1 import AppTest
 
 from labelaudit.detection.out_of_fold import row_digests
 from labelaudit.report.previews import Preview, image_preview, previews_file
@@ -44,13 +50,17 @@ def publish_small(
     new_ids: Sequence[str] | None = None,
     has_made_up_ids: bool = False,
     epochs: int = 3,
+    more: Sequence[Mapping[str, Any]] = (),
 ) -> AuditRecord:
-    """An audit of images in which every fourth row is flagged; the last row is unlabeled. `new_ids`: new flags."""
+    """An audit of images in which every fourth row is flagged; the last row is unlabeled.
+
+    new_ids: new flags. more: rows of examples.parquet besides these, without a preview.
+    """
     examples = small_examples(rows, class_names)
     issues = issues_table(examples)
     ids = examples["example_id"].to_pylist()
     files = {
-        "examples.parquet": parquet(examples),
+        "examples.parquet": parquet(pa.concat_tables([examples, pa.Table.from_pylist(list(more), schema=EXAMPLES)])),
         "issues.parquet": parquet(issues),
         "classes.parquet": parquet(_classes(examples, class_names)),
         "confusions.parquet": parquet(_confusions(issues)),
@@ -135,6 +145,26 @@ def parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
+
+
+@contextlib.contextmanager
+def unreadable(name: str) -> Iterator[None]:
+    """A local disk that fails where files of this name are read."""
+    read = LocalFileSystem.cat_file
+
+    def cat_file(disk: LocalFileSystem, path: str, *args: Any, **kwargs: Any) -> bytes:
+        if path.endswith(f"/{name}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return bytes(read(disk, path, *args, **kwargs))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalFileSystem, "cat_file", cat_file)
+        yield
+
+
+def texts(app: AppTest) -> str:
+    """All markup of a page."""
+    return " ".join(str(element.proto.body) for element in app.get("html"))
 
 
 def _picture(seed: int) -> Preview:

@@ -81,6 +81,7 @@ def decide_and_reload(page: Page, url: str) -> None:
     shown_id(page, "example-008")
     press(page, "1")
     shown_id(page, "example-012")
+    page.wait_for_timeout(SECONDS)
     page.get_by_role("button", name="Ambiguous").click()
     shown_id(page, "example-016")
     press(page, "ArrowLeft")
@@ -191,8 +192,40 @@ def test_a_storage_that_refuses_keeps_the_decision(
         shown_id(page, "example-004")
         (tmp_path / "dataset=pets" / "_verdicts").unlink()
         page.get_by_role("button", name="Try again").click()
-        shown_id(page, "example-008")
+        expect(page.locator(".said")).to_contain_text("wrong → owl")
+        expect(page.get_by_text("Not stored yet")).to_have_count(0)
+        shown_id(page, "example-004")
         assert stored(store) == [("example-004", Decision.WRONG, "owl", "ann")]
+
+
+def test_a_second_click_or_key_decides_on_nothing(
+    tmp_path: Path, cache: Path, open_page: Callable[[str], Page]
+) -> None:
+    store = Store(str(tmp_path))
+    publish_small(store)
+    with dashboard(tmp_path, cache, "--reviewer", "ann") as url:
+        page = open_page(f"{url}/review?example=example-004")
+        shown_id(page, "example-004")
+        press(page, "Shift")
+        box = page.get_by_role("button", name="Fine").bounding_box()
+        assert box is not None
+        page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
+        shown_id(page, "example-008")
+        press(page, "w")
+        page.keyboard.press("w")
+        shown_id(page, "example-012")
+        press(page, "Shift")
+        shown_id(page, "example-012")
+        assert stored(store) == [
+            ("example-004", Decision.FINE, None, "ann"),
+            ("example-008", Decision.WRONG, "cat", "ann"),
+        ]
+        press(page, "u")
+        page.keyboard.press("u")
+        shown_id(page, "example-008")
+        press(page, "Shift")
+        shown_id(page, "example-008")
+        assert stored(store)[2:] == [("example-008", None, None, "ann")]
 
 
 def test_hostile_labels_stay_text(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:

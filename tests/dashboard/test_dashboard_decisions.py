@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from dashboards import publish_small
+from dashboards import publish_small, unreadable
 from labelaudit.dashboard import decisions
-from labelaudit.dashboard.decisions import Decisions, as_columns, judged, undoing, verdict_on
+from labelaudit.dashboard.decisions import (
+    Decisions,
+    as_columns,
+    is_repeated,
+    judged,
+    undoing,
+    verdict_on,
+    why_undecidable,
+)
 from labelaudit.dashboard.queries import Row
 from labelaudit.errors import ReviewError, StorageError
 from labelaudit.review.verdicts import newest
@@ -54,17 +62,30 @@ def test_a_decision_is_stored_and_seen_by_others(store: Store, audit: AuditRecor
     assert as_columns({}) == ([], [], [], [])
 
 
+def test_decisions_of_others_are_seen_on_demand(
+    store: Store, audit: AuditRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "FRESH_SECONDS", float("inf"))
+    ann, ben = (Decisions(store, "pets", read_only=False) for _ in range(2))
+    assert ben.holding() == {}
+    ann.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
+    assert ben.holding() == {}
+    ben.expire()
+    assert ben.holding() == ann.holding() != {}
+
+
 def test_undo_brings_back_what_held_before(store: Store, audit: AuditRecord) -> None:
     desk = Decisions(store, "pets", read_only=False)
     first = verdict_on(ROW, audit, Decision.FINE, None, "ben")
     desk.add(first)
     second = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
     desk.add(second)
-    desk.add(undoing(second, first))
+    desk.add(undoing(second, first, "eve"))
     assert desk.holding()[judged(ROW)].verdict == Decision.FINE
+    assert desk.holding()[judged(ROW)].reviewer == "eve"
     third = verdict_on(replace(ROW, example_id="b"), audit, Decision.AMBIGUOUS, None, "ann")
     desk.add(third)
-    desk.add(undoing(third, None))
+    desk.add(undoing(third, None, "eve"))
     assert list(desk.holding()) == [judged(ROW)]
     assert desk.holding() == newest(read_verdicts(store, "pets"))
 
@@ -84,12 +105,33 @@ def test_a_storage_that_cannot_be_written(tmp_path: Path, audit: AuditRecord) ->
         desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
 
 
-def test_a_row_without_a_label_is_not_judged(audit: AuditRecord) -> None:
+def test_rows_that_are_not_judged(audit: AuditRecord) -> None:
     with pytest.raises(ReviewError, match="'a' has no label that could be judged"):
         verdict_on(replace(ROW, given_label=None), audit, Decision.FINE, None, "ann")
+    with pytest.raises(ReviewError, match="Another row has the id 'a' too, and a decision could not tell them apart"):
+        verdict_on(replace(ROW, status="duplicate_id"), audit, Decision.FINE, None, "ann")
+    assert why_undecidable(ROW) is None
 
 
-@pytest.mark.parametrize("data", [b"no json", b"[]", b'{"verdicts": [{"verdict": "maybe"}]}', b'{"verdicts": 3}'])
+def test_who_decides_has_a_name(audit: AuditRecord) -> None:
+    with pytest.raises(ReviewError, match="Write your name into the field Reviewer"):
+        verdict_on(ROW, audit, Decision.FINE, None, "")
+    with pytest.raises(ReviewError, match="Write your name into the field Reviewer"):
+        undoing(verdict_on(ROW, audit, Decision.FINE, None, "ann"), None, "")
+
+
+def test_a_decision_that_is_made_again(audit: AuditRecord) -> None:
+    verdict = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    assert not is_repeated(verdict, None)
+    assert is_repeated(verdict_on(ROW, audit, Decision.WRONG, "dog", "ann"), verdict)
+    for other in ((Decision.WRONG, "owl", "ann"), (Decision.FINE, None, "ann"), (Decision.WRONG, "dog", "ben")):
+        assert not is_repeated(verdict_on(ROW, audit, *other), verdict)
+
+
+BROKEN = [b"no json", b"\xff", b"[]", b"{}", b'{"verdicts": [{"verdict": "maybe"}]}', b'{"verdicts": 3}', b"[" * 99_999]
+
+
+@pytest.mark.parametrize("data", BROKEN, ids=range(len(BROKEN)))
 def test_what_holds_no_verdicts_is_named_and_hides_nothing(store: Store, audit: AuditRecord, data: bytes) -> None:
     desk = Decisions(store, "pets", read_only=False)
     desk.add(verdict_on(ROW, audit, Decision.FINE, None, "ann"))
@@ -115,10 +157,14 @@ def test_a_clock_that_runs_ahead_decides_nothing_for_good(
     verdict = verdict_on(ROW, audit, decision, None, "bob")
     append_verdicts(store, "pets", [replace(verdict, decided_at="2030-01-01T00:00:00.000000+00:00")])
     desk = Decisions(store, "pets", read_only=False)
-    said = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    desk.holding()
+    early = verdict_on(ROW, audit, Decision.WRONG, "owl", "ann")
+    said = desk.later(replace(early, right_label="dog"))
     desk.add(said)
-    assert desk.holding()[judged(ROW)].verdict == Decision.WRONG
-    desk.add(undoing(said, verdict))
+    # What was decided before it, and is stored only now, is not the last word.
+    desk.add(early)
+    assert desk.holding()[judged(ROW)].right_label == "dog"
+    desk.add(desk.later(undoing(said, verdict, "ann")))
     assert newest(read_verdicts(store, "pets")) == desk.holding()
     assert [one.verdict for one in desk.holding().values()] == ([] if decision is None else [decision])
 
@@ -136,3 +182,17 @@ def test_a_dashboard_begins_with_what_is_compacted(
     append_verdicts(store, "pets", said[3:])
     assert list(desk.holding().values()) == said
     assert desk.problems() == []
+
+
+def test_a_read_that_fails_makes_no_verdict_broken(tmp_path: Path, audit: AuditRecord) -> None:
+    store = Store(str(tmp_path))
+    ann, ben = (Decisions(store, "pets", read_only=False) for _ in range(2))
+    verdict = verdict_on(ROW, audit, Decision.FINE, None, "ann")
+    ann.add(verdict)
+    (path,) = (tmp_path / verdicts_folder("pets")).iterdir()
+    with unreadable(path.name):
+        with pytest.raises(StorageError, match=path.name):
+            ben.holding()
+        assert ben.known() == {}
+    assert ben.known() == ben.holding() == {judged(ROW): verdict}
+    assert ben.problems() == []

@@ -12,7 +12,7 @@ import streamlit as st
 from hypothesis import given, strategies
 from streamlit.testing.v1 import AppTest
 
-from dashboards import publish_small
+from dashboards import publish_small, texts
 from labelaudit.dashboard import look
 from labelaudit.dashboard.settings import Settings
 from labelaudit.storage.layout import audit_record_key, latest_key
@@ -42,10 +42,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
 
     yield run_once
     st.cache_resource.clear()
-
-
-def texts(app: AppTest) -> str:
-    return " ".join(str(element.proto.body) for element in app.get("html"))
 
 
 def test_the_overview(store: Store, run: Callable[..., AppTest]) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboards import publish_small, small_examples
-from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, TwoAudits, connect
+from labelaudit.dashboard.queries import Address, AuditTables, Filters, Judgement, Shown, TwoAudits, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.tables import issues_table
 from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS
@@ -136,7 +136,7 @@ def test_filters_pages_and_neighbours(
     if found:
         assert tables.neighbour(found[-1], asked, columns) is None
         if found[0].status == "scored":
-            assert tables.find(found[0].example_id, asked) == found[0]
+            assert tables.find(found[0].address, asked) == found[0]
 
 
 def test_many_sessions_open_an_audit_at_once(tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
     found = tables.page(asked)
     assert tuple(row.example_id for row in found) == sample
     assert tables.neighbour(found[0], asked) == found[1]
-    assert tables.find("example-000", asked) == found[1]
-    assert tables.find("example-001", asked) is None
+    assert tables.find(Address("example-000"), asked) == found[1]
+    assert tables.find(Address("example-001"), asked) is None
 
 
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:

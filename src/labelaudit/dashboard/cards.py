@@ -29,19 +29,19 @@ _NONE = Markup('<div class="picture none">no preview</div>')
 def show_cards(now: Chosen, tables: AuditTables, rows: list[Row]) -> None:
     """Cards that open their row."""
     previews = tables.previews([row.example_id for row in rows])
-    holding = session.decisions(now.dataset).holding() if session.knows_decisions(now.audit) else {}
+    holding = session.holding(now.audit)
     is_wide = any(_kind(preview) in ("text", "table") for preview in previews.values())
     with st.container(horizontal=True, gap="small", key="gallery-of-texts" if is_wide else "gallery-of-images"):
         for number, row in enumerate(rows):
-            verdict = holding.get(judged(row))
-            decision = (verdict.verdict, verdict.right_label) if verdict else (row.verdict, row.right_label)
+            verdict = row if holding is None else holding.get(judged(row))
+            chip = look.verdict_chip(verdict.verdict, verdict.right_label) if verdict else Markup("")
             with st.container(border=True, width=160, key=f"card-{number}"):
-                st.html(str(_card(row, previews.get(row.example_id), look.verdict_chip(*decision))))
+                st.html(str(_card(row, previews.get(row.example_id), chip)))
                 st.button(
                     f"Open {look.plain(row.example_id)}",
                     key=f"open-{number}",
                     on_click=session.open_example,
-                    args=(row.example_id,),
+                    args=(row.address,),
                 )
 
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from typing import NamedTuple
+from functools import cached_property
 
 import streamlit as st
 from markupsafe import Markup
+from streamlit.delta_generator import DeltaGenerator
 
-from labelaudit.dashboard import cards, look, session
-from labelaudit.dashboard.decisions import Decisions, as_columns, judged, undoing, verdict_on
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditTables, Filters, Judgement, Row, VerdictColumns
+from labelaudit.dashboard import cards, keeping, look, session
+from labelaudit.dashboard.decisions import NO_NAME, as_columns, judged, verdict_on, why_undecidable
+from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Row, VerdictColumns
 from labelaudit.dashboard.sidebar import Chosen
-from labelaudit.errors import LabelauditError
-from labelaudit.review.verdicts import Verdict
 from labelaudit.schemas import Decision
 from labelaudit.steps.deciding import ROW_NUMBERS
+from labelaudit.storage.manifest import digest_of
 
 KEYS = "1234567890"
 PROBABILITIES = 5
-# Of decisions that can be taken back in a session.
-UNDONE = 200
-
-
-class Step(NamedTuple):
-    """A decision of this session, and what held before it."""
-
-    verdict: Verdict
-    before: Verdict | None
+# Nobody decides on a row within so short a time: that is the second of two clicks, meant for the row before it.
+UNSEEN_SECONDS = 0.4
 
 
 def show(now: Chosen, tables: AuditTables, filters: Filters, row: Row) -> None:
     desk = Desk(now, tables, filters, row)
     _show_bar(desk)
-    _show_unsaved(desk)
     picture, side = st.columns([11, 9], gap="large")
     with picture:
         st.html(str(cards.whole(tables.previews([row.example_id]).get(row.example_id))))
@@ -41,11 +34,12 @@ def show(now: Chosen, tables: AuditTables, filters: Filters, row: Row) -> None:
         _show_question(row)
         if now.audit.has_made_up_ids:
             st.info(f"Nothing can be decided here: {ROW_NUMBERS}")
-        if session.why_read_only(now.audit) is None and row.given_label is not None:
+        elif session.why_read_only(now.audit) is None:
             _show_decisions(desk)
-        st.html(str(_said(desk.holding(), row)))
+        st.html(str(_said(now, row)))
         _show_probabilities(tables, row)
         _show_values(row)
+    desk.remember_when_shown()
 
 
 class Desk:
@@ -57,61 +51,48 @@ class Desk:
         self.filters = filters
         self.row = row
 
-    @property
-    def decisions(self) -> Decisions:
-        return session.decisions(self.now.dataset)
+    @cached_property
+    def digest(self) -> str:
+        """Of the row, for the keys of what decides on it: a second click does not meet what decides on the next row."""
+        return digest_of(self.now.audit.folder, self.row.address)[:12]
 
-    def holding(self) -> Verdict | None:
-        """The verdict on the row, whoever made it."""
-        return self.decisions.holding().get(judged(self.row)) if session.knows_decisions(self.now.audit) else None
+    def remember_when_shown(self) -> None:
+        digest, _ = st.session_state.get("shown", ("", 0))
+        if digest != self.digest:
+            st.session_state["shown"] = (self.digest, time.monotonic())
 
+    @keeping.telling
     def go(self, forward: bool) -> None:
         """To the next or previous row of the gallery."""
         found = self.tables.neighbour(self.row, self.filters, self._verdicts(), forward=forward)
         if found is None:
             st.toast("This is the last one." if forward else "This is the first one.")
         else:
-            session.open_example(found.example_id)
+            session.open_example(found.address)
 
+    @keeping.telling
     def decide(self, decision: Decision, right_label: str | None = None) -> None:
-        try:
-            verdict = verdict_on(self.row, self.now.audit, decision, right_label, _reviewer())
-        except LabelauditError as error:
-            st.session_state["problem"] = str(error)
+        if self._is_unseen():
+            st.toast("Not decided: this row has only just appeared. Decide again.")
             return
-        self.store(Step(verdict, self.holding()))
-
-    def store(self, step: Step) -> None:
-        """Keep the decision until it is stored, then go on."""
-        st.session_state["unsaved"] = step
-        try:
-            self.decisions.add(step.verdict)
-        except LabelauditError as error:
-            st.session_state["problem"] = str(error)
-            return
-        del st.session_state["unsaved"]
-        steps = [*st.session_state.get("steps", ()), step]
-        st.session_state["steps"] = steps[-UNDONE:]
-        st.session_state["decided_here"] = st.session_state.get("decided_here", 0) + 1
+        verdict = verdict_on(self.row, self.now.audit, decision, right_label, session.reviewer())
+        verdict = session.decisions(self.now.dataset).later(verdict)
+        keeping.kept().store(keeping.Step(self.now.dataset, self.row.address, verdict))
         self._go_to_undecided()
 
-    def undo(self) -> None:
-        """Take back the last decision of this session, and show its row."""
-        steps = st.session_state.get("steps", [])
-        if not steps:
+    @keeping.telling
+    def undo(self, step: keeping.Step) -> None:
+        """Take a decision back, and show its row where its dataset is open."""
+        if not keeping.kept().undo(step, session.reviewer()):
             return
-        last: Step = steps[-1]
-        try:
-            self.decisions.add(undoing(last.verdict, last.before))
-        except LabelauditError as error:
-            st.session_state["problem"] = str(error)
-            return
-        st.session_state["steps"] = steps[:-1]
-        st.toast("Taken back.")
-        session.open_example(last.verdict.example_id)
+        if step.dataset == self.now.dataset:
+            session.open_example(step.address)
+        # Last: Streamlit may end the callback here, to begin with the next click.
+        st.toast(look.plain(f"Taken back: {step.verdict.verdict} on {step.verdict.example_id} of {step.dataset}."))
 
-    def drop(self) -> None:
-        del st.session_state["unsaved"]
+    def _is_unseen(self) -> bool:
+        digest, moment = st.session_state.get("shown", ("", 0))
+        return bool(digest == self.digest and time.monotonic() - moment < UNSEEN_SECONDS)
 
     def _go_to_undecided(self) -> None:
         """The next one in the order of the gallery, then from its start."""
@@ -121,18 +102,14 @@ class Desk:
         found = self.tables.neighbour(self.row, wanted, verdicts) or next(
             iter(self.tables.page(wanted, verdicts, limit=1)), None
         )
-        if found is None or found.example_id == self.row.example_id:
+        if found is None or found.address == self.row.address:
             st.session_state["message"] = "All of these are decided."
             session.open_example(None)
         else:
-            session.open_example(found.example_id)
+            session.open_example(found.address)
 
     def _verdicts(self) -> VerdictColumns:
-        return as_columns(self.decisions.holding()) if session.knows_decisions(self.now.audit) else NO_VERDICTS
-
-
-def _reviewer() -> str:
-    return str(st.session_state.get("reviewer", "")).strip()
+        return as_columns(session.known(self.now.audit))
 
 
 def _show_bar(desk: Desk) -> None:
@@ -148,27 +125,23 @@ def _show_bar(desk: Desk) -> None:
     close = session.open_example
     back.button("Gallery", shortcut="Esc", key="gallery", on_click=close, args=(None,), width="stretch")
     if session.why_read_only(desk.now.audit) is None:
-        has_steps = bool(st.session_state.get("steps"))
-        undo.button("Undo", shortcut="U", key="undo", on_click=desk.undo, disabled=not has_steps, width="stretch")
+        _show_undo(undo, desk)
     before.button("Previous", shortcut="Left", key="previous", on_click=desk.go, args=(False,), width="stretch")
     after.button("Next", shortcut="Right", key="next", on_click=desk.go, args=(True,), width="stretch")
 
 
-def _show_unsaved(desk: Desk) -> None:
-    if problem := st.session_state.pop("problem", None):
-        st.error(look.plain(problem, 1000))
-    step: Step | None = st.session_state.get("unsaved")
-    if step is None:
-        return
-    said, again, drop = st.columns([6, 2, 2], vertical_alignment="center")
-    with said:
-        look.html(
-            "<p>Not stored yet: {chip} on <bdi>{id}</bdi>.</p>",
-            chip=look.verdict_chip(step.verdict.verdict, step.verdict.right_label),
-            id=look.clip(step.verdict.example_id, 100),
-        )
-    again.button("Try again", key="again", on_click=desk.store, args=(step,), type="primary", width="stretch")
-    drop.button("Forget it", key="forget", on_click=desk.drop, width="stretch")
+def _show_undo(place: DeltaGenerator, desk: Desk) -> None:
+    last = next(reversed(keeping.kept().steps), None)
+    place.button(
+        "Undo",
+        shortcut="U",
+        # Of the decision: a second click takes back no second one.
+        key=f"undo-{digest_of(last.dataset, last.verdict.to_record())[:12]}" if last else "undo",
+        on_click=desk.undo,
+        args=(last,),
+        disabled=last is None,
+        width="stretch",
+    )
 
 
 def _show_question(row: Row) -> None:
@@ -188,18 +161,32 @@ def _show_question(row: Row) -> None:
 
 def _show_decisions(desk: Desk) -> None:
     row = desk.row
-    if not _reviewer():
-        st.warning("Write your name into the field Reviewer of the sidebar: every decision bears one.")
+    if why := why_undecidable(row):
+        st.info(look.plain(why, 600))
+        return
+    if not session.reviewer():
+        st.warning(NO_NAME)
         return
     suggested = row.suggested_label if row.suggested_label != row.given_label else None
     with st.container(horizontal=True, gap="small", key="decide"):
-        st.button("Fine", shortcut="F", key="fine", on_click=desk.decide, args=(Decision.FINE,))
+        st.button("Fine", shortcut="F", key=f"fine-{desk.digest}", on_click=desk.decide, args=(Decision.FINE,))
         if suggested is not None:
             label = f"Wrong: {look.plain(suggested, 30)}"
             st.button(
-                label, shortcut="W", key="wrong", type="primary", on_click=desk.decide, args=(Decision.WRONG, suggested)
+                label,
+                shortcut="W",
+                key=f"wrong-{desk.digest}",
+                type="primary",
+                on_click=desk.decide,
+                args=(Decision.WRONG, suggested),
             )
-        st.button("Ambiguous", shortcut="A", key="ambiguous", on_click=desk.decide, args=(Decision.AMBIGUOUS,))
+        st.button(
+            "Ambiguous",
+            shortcut="A",
+            key=f"ambiguous-{desk.digest}",
+            on_click=desk.decide,
+            args=(Decision.AMBIGUOUS,),
+        )
     names, others = _labels(desk)
     # Classes that are digits have their own keys.
     keys = names if set(names) <= set(KEYS) else list(KEYS)
@@ -209,7 +196,7 @@ def _show_decisions(desk: Desk) -> None:
             st.button(
                 look.plain(name, 24),
                 shortcut=key,
-                key=f"label-{key}",
+                key=f"label-{key}-{desk.digest}",
                 disabled=name == row.given_label,
                 on_click=desk.decide,
                 args=(Decision.WRONG, name),
@@ -219,9 +206,11 @@ def _show_decisions(desk: Desk) -> None:
 
 
 def _show_other_labels(desk: Desk, others: list[str]) -> None:
+    key = f"other-{desk.digest}"
+
     def decide() -> None:
-        if name := st.session_state.get("other"):
-            st.session_state["other"] = None
+        if name := st.session_state.get(key):
+            st.session_state[key] = None
             desk.decide(Decision.WRONG, name)
 
     st.selectbox(
@@ -229,7 +218,7 @@ def _show_other_labels(desk: Desk, others: list[str]) -> None:
         others,
         index=None,
         format_func=look.option,
-        key="other",
+        key=key,
         placeholder="Another label …",
         label_visibility="collapsed",
         on_change=decide,
@@ -250,13 +239,14 @@ def _labels(desk: Desk) -> tuple[list[str], list[str]]:
     return first, [name for name in names if name not in first and name != given]
 
 
-def _said(verdict: Verdict | None, row: Row) -> Markup:
+def _said(now: Chosen, row: Row) -> Markup:
     """Who decided what."""
-    if verdict is not None:
+    holding = session.holding(now.audit)
+    if holding is None and row.verdict:
+        chip, who = look.verdict_chip(row.verdict, row.right_label), "when the audit was made"
+    elif verdict := (holding or {}).get(judged(row)):
         chip = look.verdict_chip(verdict.verdict, verdict.right_label)
         who = f"by {look.clip(verdict.reviewer, 100)}, {look.moment(verdict.decided_at)}"
-    elif row.verdict and not session.library().knows_decisions:
-        chip, who = look.verdict_chip(row.verdict, row.right_label), "when the audit was made"
     else:
         chip, who = look.chip("undecided"), ""
     return look.fill('<div class="said">{chip}<bdi>{who}</bdi></div>', chip=chip, who=who)

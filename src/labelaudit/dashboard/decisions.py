@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from dataclasses import replace
 from labelaudit.dashboard.queries import Row
 from labelaudit.errors import ReviewError, StorageError
 from labelaudit.review.verdicts import Judged, Verdict, last_words, now, standing
-from labelaudit.schemas import Decision
+from labelaudit.schemas import Decision, Status
 from labelaudit.steps.history import AuditRecord
 from labelaudit.steps.verdicts import Batch, append_verdicts, read_batches
 from labelaudit.storage.store import Store
 
 # Decisions of others are seen after so long; one's own at once.
 FRESH_SECONDS = 5.0
+NO_NAME = "Write your name into the field Reviewer of the sidebar: every decision bears one."
 
 
 class Decisions:
@@ -33,10 +35,21 @@ class Decisions:
         self._lock = threading.Lock()
 
     def holding(self) -> dict[Judged, Verdict]:
-        """The newest verdict on each content and label."""
+        """The newest verdict on each content and label. Raises `StorageError` where the storage refuses."""
         with self._lock:
             self._look()
             return self._holding
+
+    def expire(self) -> None:
+        """Who asks next sees also what others decided a moment ago."""
+        with self._lock:
+            self._looked = float("-inf")
+
+    def known(self) -> dict[Judged, Verdict]:
+        """As `holding`, and what was seen last where the storage refuses: no decision waits for those of others."""
+        with contextlib.suppress(StorageError):
+            return self.holding()
+        return self._holding
 
     def problems(self) -> list[ReviewError]:
         """Of each object that cannot be read, why: what it decides is missing here."""
@@ -44,8 +57,16 @@ class Decisions:
             self._look()
             return [batch for batch in self._batches.values() if isinstance(batch, ReviewError)]
 
+    def later(self, verdict: Verdict) -> Verdict:
+        """The same decision, later than all that was seen on its row, whatever the clocks say.
+
+        To be asked for when it is made, and not when it is stored: somebody else may have decided in between.
+        """
+        with self._lock:
+            return verdict.after(self._last.get(verdict.judged))
+
     def add(self, verdict: Verdict) -> None:
-        """Store one more, decided after what is known of its row.
+        """Store one more.
 
         Raises `ReviewError` in read-only mode, `StorageError` where it was not stored.
         """
@@ -55,9 +76,6 @@ class Decisions:
                 "Start it without --read-only to decide."
             )
         try:
-            with self._lock:
-                self._look()
-                verdict = verdict.after(self._last.get(verdict.judged))
             key = append_verdicts(self._store, self._dataset, [verdict])
         except OSError as error:
             raise StorageError(
@@ -84,12 +102,27 @@ def judged(row: Row) -> Judged:
     return Judged(row.example_id, row.content_digest, row.given_label or "")
 
 
+def why_undecidable(row: Row) -> str | None:
+    """Why nobody can decide on a row; None where one can."""
+    if row.status == Status.DUPLICATE_ID:
+        return (
+            f"Another row has the id {row.example_id!r} too, and a decision could not tell them apart. Give each row "
+            "an id of its own in the dataset."
+        )
+    if row.given_label is None:
+        return f"{row.example_id!r} has no label that could be judged. Label it in the dataset."
+    return None
+
+
 def verdict_on(
     row: Row, audit: AuditRecord, decision: Decision | None, right_label: str | None, reviewer: str
 ) -> Verdict:
-    """A verdict of now. Raises `ReviewError` where no label was given, or none of it is right."""
-    if row.given_label is None:
-        raise ReviewError(f"{row.example_id!r} has no label that could be judged. Label it in the dataset.")
+    """A verdict of now. Raises `ReviewError` for a row that cannot be judged, a decision that contradicts itself, and
+    without a reviewer."""
+    if problem := why_undecidable(row):
+        raise ReviewError(problem)
+    if not reviewer:
+        raise ReviewError(NO_NAME)
     return Verdict(
         *judged(row),
         verdict=decision,
@@ -101,14 +134,23 @@ def verdict_on(
     )
 
 
-def undoing(verdict: Verdict, before: Verdict | None) -> Verdict:
-    """The verdict that brings back what held before another one, in the name of who undoes it."""
+def undoing(verdict: Verdict, before: Verdict | None, reviewer: str) -> Verdict:
+    """The verdict of now that brings back what held before another one. Raises `ReviewError` without a reviewer."""
+    if not reviewer:
+        raise ReviewError(NO_NAME)
     return replace(
         verdict,
         verdict=before.verdict if before else None,
         right_label=before.right_label if before else None,
+        reviewer=reviewer,
         decided_at=now(),
     )
+
+
+def is_repeated(verdict: Verdict, holding: Verdict | None) -> bool:
+    """Whether what holds is the same decision of the same reviewer."""
+    words = (verdict.verdict, verdict.right_label, verdict.reviewer)
+    return holding is not None and words == (holding.verdict, holding.right_label, holding.reviewer)
 
 
 def as_columns(holding: dict[Judged, Verdict]) -> tuple[Sequence[str | None], ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from labelaudit.dashboard import comparison, look, overview, reviewing
+from labelaudit.dashboard import comparison, keeping, look, overview, reviewing
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
 from labelaudit.storage.failures import without_secrets
@@ -25,7 +25,10 @@ def show() -> None:
         "compare": st.Page(comparison.show, title="Compare", url_path="compare"),
     }
     page = st.navigation(list(pages.values()), position="top")
-    if wanted := st.session_state.pop("page wanted", None):
+    wanted = st.session_state.pop("page wanted", None)
+    # Before anything that may fail.
+    keeping.show_unsaved()
+    if wanted:
         st.switch_page(pages[wanted])
     try:
         show_sidebar(page.url_path)

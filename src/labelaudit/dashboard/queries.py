@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -60,6 +60,14 @@ class Filters:
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
 
 
+class Address(NamedTuple):
+    """What names one row of an audit, also among rows with the same id. A link may know the id alone."""
+
+    example_id: str
+    file: str | None = None
+    row: int | None = None
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of `examples.parquet`, with what `issues.parquet` says of it."""
@@ -84,6 +92,10 @@ class Row:
     p_suggested: float | None
     was_dismissed: bool  # flagged by the detector, but judged fine before the audit
     place: float  # in the order of the page
+
+    @property
+    def address(self) -> Address:
+        return Address(self.example_id, self.file, self.row)
 
     @property
     def was_flagged(self) -> bool:
@@ -171,15 +183,17 @@ class AuditTables:
         found = self._fetch(query, [*values, *at])
         return Row(*found[0]) if found else None
 
-    def find(self, example_id: str, filters: Filters) -> Row | None:
-        """The row with an id, the scored one of several, placed as the filters order it.
+    def find(self, address: Address, filters: Filters) -> Row | None:
+        """The row at an address, placed as the filters order it; where none is there, one with its id, rather scored.
 
         Of the flagged rows alone, or of the sample, where these are shown.
         """
         wide = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE) else Shown.ALL
         source, values = self._placed(wide, filters.sample)
-        query = f"SELECT * FROM ({source}) WHERE example_id = ? ORDER BY status = 'scored' DESC, file, row LIMIT 1"
-        found = self._fetch(query, [*values, example_id])
+        is_there = "file IS NOT DISTINCT FROM ? AND row IS NOT DISTINCT FROM ?"
+        order = f"{is_there} DESC, status = 'scored' DESC, file, row"
+        query = f"SELECT * FROM ({source}) WHERE example_id = ? ORDER BY {order} LIMIT 1"
+        found = self._fetch(query, [*values, *address])
         return Row(*found[0]) if found else None
 
     def folds(self) -> list[int]:

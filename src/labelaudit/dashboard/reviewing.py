@@ -10,7 +10,7 @@ import streamlit as st
 from labelaudit.dashboard import deciding, look, session
 from labelaudit.dashboard.cards import show_cards
 from labelaudit.dashboard.decisions import as_columns
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditTables, Filters, Judgement, Shown, VerdictColumns
+from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown
 from labelaudit.dashboard.sidebar import Chosen, chosen
 from labelaudit.schemas import Decision, Status
 
@@ -23,17 +23,14 @@ def show() -> None:
     now = chosen()
     tables = session.tables(now.audit)
     filters = _filters(now, tables)
-    if "example" in st.query_params:
-        st.session_state.setdefault("example", st.query_params["example"])
-    example_id = st.session_state.get("example")
-    row = tables.find(example_id, filters) if example_id else None
+    address = session.opened_example()
+    row = tables.find(address, filters) if address else None
+    session.link_example(row.address if row else None)
+    _show_problems(now.dataset)
     if row is not None:
-        st.query_params["example"] = row.example_id
         deciding.show(now, tables, filters, row)
-        return
-    if "example" in st.query_params:
-        del st.query_params["example"]
-    _show_gallery(now, tables, filters)
+    else:
+        _show_gallery(now, tables, filters)
 
 
 def _show_problems(dataset: str) -> None:
@@ -111,12 +108,8 @@ def _sample(_tables: AuditTables, folder: str, fingerprint: str) -> tuple[str, .
     return _tables.random_sample(fingerprint)
 
 
-def verdict_columns(now: Chosen) -> VerdictColumns:
-    return as_columns(session.decisions(now.dataset).holding()) if session.knows_decisions(now.audit) else NO_VERDICTS
-
-
 def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
-    verdicts = verdict_columns(now)
+    verdicts = as_columns(session.holding(now.audit) or {})
     count = tables.count(filters, verdicts)
     pages = max(1, -(-count // PAGE))
     number = min(max(1, int(st.session_state.get("page_number", 1))), pages)
@@ -133,12 +126,11 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
         if page and st.button("One by one", shortcut="Enter", type="primary", key="start"):
             undecided = tables.page(replace(filters, judgement=Judgement.UNDECIDED), verdicts, limit=1)
             is_free = filters.judgement == Judgement.ANY and undecided
-            session.open_example((undecided if is_free else page)[0].example_id)
+            session.open_example((undecided if is_free else page)[0].address)
             st.rerun()
         st.button("Back", disabled=number == 1, shortcut="Left", key="back", on_click=_turn, args=(number - 1,))
         st.text(f"{number:,} of {pages:,}")
         st.button("More", disabled=number == pages, shortcut="Right", key="more", on_click=_turn, args=(number + 1,))
-    _show_problems(now.dataset)
     if message := st.session_state.pop("message", None):
         st.success(message)
     if page:

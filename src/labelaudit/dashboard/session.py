@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +11,18 @@ import streamlit as st
 
 from labelaudit.dashboard.decisions import Decisions
 from labelaudit.dashboard.library import AuditFiles, Library
-from labelaudit.dashboard.queries import AuditTables, connect
+from labelaudit.dashboard.queries import Address, AuditTables, connect
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import StorageError
+from labelaudit.review.verdicts import Judged, Verdict
 from labelaudit.steps.history import AuditRecord, newest_of_versions
 
 # Audits whose flagged rows are held in memory at a time, over all sessions.
 OPEN_AUDITS = 4
 # New audits are seen after so long.
 FRESH = "15s"
+# Of the row at full size, in the address of the page.
+_LINKED = ("example", "file", "row")
 
 
 @st.cache_resource(show_spinner=False)
@@ -85,6 +89,16 @@ def decisions(dataset: str) -> Decisions:
     return Decisions(library().store, dataset, read_only=is_read_only())
 
 
+def holding(audit: AuditRecord) -> dict[Judged, Verdict] | None:
+    """The newest verdict on each content and label; None where verdicts are not known."""
+    return decisions(audit.dataset).holding() if knows_decisions(audit) else None
+
+
+def known(audit: AuditRecord) -> dict[Judged, Verdict]:
+    """As `holding`, and what was seen last where the storage refuses; empty where verdicts are not known."""
+    return decisions(audit.dataset).known() if knows_decisions(audit) else {}
+
+
 def is_read_only() -> bool:
     return settings().read_only or not library().knows_decisions
 
@@ -117,8 +131,30 @@ def go_to(dataset: str, audit: str | None = None) -> None:
         st.session_state["page wanted"] = "audit"
 
 
-def open_example(example_id: str | None) -> None:
+def reviewer() -> str:
+    """Who decides; empty where nobody is named."""
+    return str(st.session_state.get("reviewer", "")).strip()
+
+
+def open_example(address: Address | None) -> None:
     """Show one row at full size, or the gallery again."""
-    st.session_state["example"] = example_id
-    if example_id is None and "example" in st.query_params:
-        del st.query_params["example"]
+    st.session_state["example"] = address
+
+
+def opened_example() -> Address | None:
+    """What `open_example` was told last; before that, the row of the link with which the session began."""
+    if "example" not in st.session_state and "example" in st.query_params:
+        row = st.query_params.get("row", "")
+        known = int(row) if re.fullmatch("[0-9]{1,15}", row) else None
+        open_example(Address(st.query_params["example"], st.query_params.get("file"), known))
+    address: Address | None = st.session_state.get("example")
+    return address
+
+
+def link_example(address: Address | None) -> None:
+    """Let the address of the page name a row at full size, or none."""
+    for name, value in zip(_LINKED, address or (None, None, None), strict=True):
+        if value is not None:
+            st.query_params[name] = str(value)
+        elif name in st.query_params:
+            del st.query_params[name]
