@@ -42,7 +42,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def review(*, example: str | None = "example-000", **chosen: object) -> AppTest:
     """The page Review, as a session of its own."""
     app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["page"] = "review"
+    app.session_state["page wanted"] = "review"
     app.run()
     app.session_state["example"] = Address(example) if example else None
     for name, value in chosen.items():
@@ -219,7 +219,7 @@ def test_decisions_wait_for_the_storage_on_every_page(store: Store) -> None:
     app = press(app.sidebar.selectbox[0].select("zoo").run(), "Fine")
     assert stored(store, "zoo") == [("example-004", Decision.FINE, None, "ann")]
     assert waiting(app) == ["example-000", "example-004"]
-    app.session_state["page"] = "audit"
+    app.session_state["page wanted"] = "audit"
     app = press(app.run(), "Try again")
     assert waiting(app) == ["example-000", "example-004"]
     blocked.unlink()

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboards import publish_small, texts
 from labelaudit.dashboard import look
+from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store, clear_memory
@@ -188,7 +189,7 @@ def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run:
     app = run()
     assert "read-only: rows without ids" in texts(app)
     app.session_state["page wanted"] = "review"
-    app.session_state["example"] = "example-004"
+    app.session_state["example"] = Address("example-004")
     app.run()
     assert not app.exception
     assert "Nothing can be decided here: rows without ids" in app.info[0].value

@@ -86,7 +86,7 @@ class Decisions:
             self._settle()
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked > FRESH_SECONDS:
+        if time.monotonic() - self._looked >= FRESH_SECONDS:
             self._batches = read_batches(self._store, self._dataset, self._batches).by_key
             self._settle()
             self._looked = time.monotonic()
