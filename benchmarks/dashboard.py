@@ -114,7 +114,6 @@ def publish(store: Store, version: str, rows: int, seed: int) -> AuditRecord:
             "statuses": {"scored": rows},
             "notes": [],
         },
-        classes=classes,
         gate=None,
     )
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}

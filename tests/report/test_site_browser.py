@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = [entry(number, 0.1 / number, gate="failed" if number == 3 else "passed") for number in range(1, 40)]
     entries[10] = entry(11, 0.03, gate="warned", changed_settings=settings)
     entries[-1] = entry(39, 0.02, version=LONG, folder="version=v39/audit=abc")
-    (folder / "index.html").write_text(render_site("pets", entries), encoding="utf-8")
+    (folder / "index.html").write_text(render_site("pets", entries, "0" * 64), encoding="utf-8")
     content = make_content(flag_every=2)
     ids = content.issues["example_id"].to_pylist()
     rows = [{"example_id": ids[place], "issue_change": "new"} for place in (1, 35)]
