@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-# As many files of tests at a time as there are cores (tests/conftest.py), in order: the long ones are not the last.
+# As many files of tests at a time as there are cores (tests/conftest.py), in its order: the long ones are not the last.
 SIDE_BY_SIDE := -n auto --no-loadscope-reorder
 
 help:

@@ -25,8 +25,14 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+# Begun first: at the end of all, one process would wait minutes for the other.
+LONG_FILES = ("test_docs.py", "test_kill.py", "test_nightly.py")
 # Tests of one installation (tests/e2e/conftest.py), which a second process would start once more.
 SHARES_AN_INSTALLATION = ("test_fold_runs.py", "test_watch.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 class FilesSideBySide(LoadScopeScheduling):
