@@ -128,12 +128,16 @@ def telling(callback: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
 
 def show_unsaved() -> None:
     """What went wrong, and what is not stored yet."""
-    if problem := st.session_state.pop("problem", None):
-        st.error(look.plain(problem, 1000))
-    mine = kept()
-    waiting = mine.unsaved
-    if not waiting:
-        return
+    # A place of its own, also when it is empty: the browser draws anew whatever moves.
+    with st.container():
+        if problem := st.session_state.pop("problem", None):
+            st.error(look.plain(problem, 1000))
+        mine = kept()
+        if mine.unsaved:
+            _show_waiting(mine, mine.unsaved)
+
+
+def _show_waiting(mine: Kept, waiting: Sequence[Step]) -> None:
     said, again, drop = st.columns([6, 2, 2], vertical_alignment="center")
     with said:
         named = [
