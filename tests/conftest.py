@@ -27,8 +27,12 @@ settings.load_profile("untimed")
 
 # Begun first: at the end of all, one process would wait minutes for the other.
 LONG_FILES = ("test_docs.py", "test_kill.py", "test_nightly.py")
-# Tests of one installation (tests/e2e/conftest.py), which a second process would start once more.
-SHARES_AN_INSTALLATION = ("test_fold_runs.py", "test_watch.py")
+# Never in two processes: tests of one installation (tests/e2e/conftest.py), which would be started once more, and those
+# of Ray, which joins any cluster that it finds on the machine.
+TOGETHER = {
+    **dict.fromkeys(("test_fold_runs.py", "test_watch.py"), "one installation"),
+    **dict.fromkeys(("test_ray.py", "test_ray_local.py"), "Ray"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,11 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class FilesSideBySide(LoadScopeScheduling):
-    """A file of tests stays in one process."""
+    """A file of tests stays in one process, and so do those that belong together."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "one installation" if file.endswith(SHARES_AN_INSTALLATION) else file
+        return TOGETHER.get(file.rpartition("/")[2], file)
 
 
 # xdist's own way, a mark for a group, does nothing under pytest 9.2, without a word.

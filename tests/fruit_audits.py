@@ -25,11 +25,11 @@ def write_config(cluster: Cluster, name: str, seconds: float, **sections: object
     (cluster.configs / f"{name}.yaml").write_text(yaml.safe_dump(config))
 
 
-def publish(cluster: Cluster, name: str, seconds: float, **sections: object) -> None:
-    """Publish version v1 of a dataset, whose event starts its audit."""
+def publish(cluster: Cluster, name: str, seconds: float, version: str = "v1", **sections: object) -> None:
+    """Publish a version of a dataset, whose event starts its audit."""
     write_config(cluster, name, seconds, **sections)
     data = write_fruit(cluster.folder / name / "fruit.parquet", fruit(rows=240))
-    cluster.call("labelaudit", "publish-version", name, str(data), "--version", "v1")
+    cluster.call("labelaudit", "publish-version", name, str(data), "--version", version)
 
 
 def audits_of(cluster: Cluster, name: str) -> list[FlowRun]:
