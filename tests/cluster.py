@@ -29,7 +29,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFil
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 # A fold's process imports torch and Prefect, on a machine that runs everything else too.
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 600.0
 
 # A user's network that trains as long as its test needs.
 SLOW_NETS = """

@@ -47,8 +47,8 @@ def test_one_audit_however_often_it_is_asked_for(cluster: Cluster) -> None:
 
     runs = wait_for(all_over, what="for three runs of one audit")
     assert all(run.state.is_completed() for run in runs)
-    # Only the first one trained.
-    assert [len(folds_of(cluster, run)) for run in runs] == [FOLDS, 0, 0]
+    # Only the one that came first trained; on a busy machine that need not be the one that was started first.
+    assert sorted(len(folds_of(cluster, run)) for run in runs) == [0, 0, FOLDS]
     published = [key for key in cluster.objects("audits", "dataset=often/") if key.endswith("/manifest.json")]
     assert len(published) == 1
 
