@@ -12,7 +12,7 @@ SIDE_BY_SIDE := -n auto --no-loadscope-reorder
 
 help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
-	@echo "make test       run the tests (10 to 20 minutes on 2 cores)"
+	@echo "make test       run the tests (about 10 minutes on 2 cores)"
 	@echo "make test-slow  run the slow and the browser tests"
 	@echo "make bench      time the classifier against a bare loop and skorch (about 10 minutes)"
 	@echo "make lint       ruff and mypy"
