@@ -176,7 +176,3 @@ def store_files(store: Store, folder: str, files: dict[str, bytes]) -> FilesRefe
 def load_file(store: Store, reference: FilesReference, name: str) -> bytes:
     """One file that an earlier step left. Raises `StorageError` when it was changed since."""
     return read_checked(store, f"{reference.folder}/{name}", reference.sha256[name])
-
-
-def load_table(store: Store, reference: FilesReference, name: str) -> pa.Table:
-    return pq.read_table(io.BytesIO(load_file(store, reference, name)))
