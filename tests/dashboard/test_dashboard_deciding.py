@@ -152,6 +152,17 @@ def test_two_clicks_at_once_are_one_decision(store: Store) -> None:
     assert len(stored(store)) == 3
 
 
+def test_a_second_undo_shows_the_row(store: Store) -> None:
+    """Streamlit may end the first callback once the decision is taken back, and begin the second one."""
+    publish_small(store)
+    app = press(review(), "Fine")
+    mine: Kept = app.session_state["kept"]
+    assert mine.undo(mine.steps[-1], "ann")
+    app = press(app, "Undo")
+    assert (shown(app), list(app.toast)) == ("example-000", [])
+    assert [verdict[1] for verdict in stored(store)] == [Decision.FINE, None]
+
+
 def test_undo_belongs_to_the_dataset_of_the_decision(store: Store) -> None:
     for dataset in ("pets", "zoo"):
         publish_small(store, dataset=dataset)

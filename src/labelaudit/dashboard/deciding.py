@@ -83,12 +83,12 @@ class Desk:
     @keeping.telling
     def undo(self, step: keeping.Step) -> None:
         """Take a decision back, and show its row where its dataset is open."""
-        if not keeping.kept().undo(step, session.reviewer()):
-            return
+        taken_back = keeping.kept().undo(step, session.reviewer())
+        # Streamlit may end a callback here, to begin with that of a second click: this one still has to show the row.
         if step.dataset == self.now.dataset:
             session.open_example(step.address)
-        # Last: Streamlit may end the callback here, to begin with the next click.
-        st.toast(look.plain(f"Taken back: {step.verdict.verdict} on {step.verdict.example_id} of {step.dataset}."))
+        if taken_back:
+            st.toast(look.plain(f"Taken back: {step.verdict.verdict} on {step.verdict.example_id} of {step.dataset}."))
 
     def _is_unseen(self) -> bool:
         digest, moment = st.session_state.get("shown", ("", 0))
