@@ -26,10 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.dashboard.library import Library
-from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, TwoAudits, connect
+from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, connect
 from labelaudit.report.previews import image_preview, previews_file
 from labelaudit.report.tables import issues_table
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, SCHEMA_VERSION
+from labelaudit.steps.compare import compare_published
 from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import audit_folder
@@ -117,6 +118,7 @@ def publish(store: Store, version: str, rows: int, seed: int) -> AuditRecord:
         gate=None,
     )
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
+    about |= {"config": {}, "columns": {"kind": "image"}, "recipe": {}, "versions": {}, "code": None}
     manifest.publish(store, record.folder, files, about, SCHEMA_VERSION)
     write_audit_record(store, record)
     return record
@@ -143,7 +145,8 @@ def measure(folder: str, rows: int) -> None:
     library = Library(folder)
     start = time.perf_counter()
     with closing(library.open(before)) as old, closing(library.open(after)) as new:
-        paths = [files.path("examples.parquet") for files in (old, new)]
+        for files in (old, new):
+            files.path("examples.parquet")
         print(f"{'both audits into the cache':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         connection = connect(library.cache.root)
         tables = AuditTables(connection, new.path)
@@ -179,8 +182,8 @@ def measure(folder: str, rows: int) -> None:
         timed("one row by its address", lambda: tables.find(first.address, flagged))
         timed("24 previews", lambda: tables.previews([row.example_id for row in tables.page(flagged)]))
         timed("scores of all rows", tables.score_histogram)
-        two = TwoAudits(connection, *(path for path in paths if path))
-        timed("two audits compared row by row", two.counts)
+        both = library.published(before, old), library.published(after, new)
+        timed("two audits compared row by row", lambda: compare_published(*both))
 
 
 def main() -> None:

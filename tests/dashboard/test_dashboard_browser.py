@@ -265,7 +265,7 @@ def test_two_audits_side_by_side(tmp_path: Path, cache: Path, open_page: Callabl
     with dashboard(tmp_path, cache) as url:
         page = open_page(f"{url}/compare")
         expect(page.locator(".sentence")).to_have_text("v1 → v2")
-        expect(page.locator(".figures").nth(1)).to_contain_text("added20rows that are new")
+        expect(page.locator(".figures").nth(1)).to_contain_text("rows added20not there before")
         page.goto(url)
         expect(page.locator("canvas").first).to_be_visible()
 

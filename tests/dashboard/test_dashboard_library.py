@@ -14,6 +14,7 @@ import pytest
 from dashboards import publish_small
 from labelaudit.dashboard.library import Library, open_library
 from labelaudit.errors import LabelauditError, StorageError
+from labelaudit.schemas import CHANGES, ISSUES
 from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import audit_record_key, latest_key
@@ -110,8 +111,11 @@ def test_the_audit_of_a_url_knows_what_it_follows_from(output: Path, record: Aud
 
 
 def test_an_audit_without_its_manifest(output: Path, record: AuditRecord) -> None:
-    change_json(output / record.folder / "manifest.json", lambda value: value.pop("audit_id"))
+    change_json(output / record.folder / "manifest.json", lambda value: value.update(columns=None))
     with pytest.raises(StorageError, match="holds no audit that can be read"):
+        Library(str(output / record.folder)).audits("pets")
+    change_json(output / record.folder / "manifest.json", lambda value: value.pop("audit_id"))
+    with pytest.raises(StorageError, match=r"is not a manifest of labelaudit \(KeyError\('audit_id'"):
         Library(str(output / record.folder)).audits("pets")
 
 
@@ -123,7 +127,7 @@ def test_a_record_that_leads_out_is_refused(output: Path, record: AuditRecord, f
     change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.update(folder=folder))
     library = Library(str(output))
     with pytest.raises(StorageError, match="may lead out of"):
-        library.files(library.audits("pets")[0])
+        library.manifest(library.audits("pets")[0])
 
 
 def test_a_pointer_that_leads_out_is_refused(output: Path, record: AuditRecord) -> None:
@@ -149,8 +153,20 @@ def test_a_manifest_that_leads_out_is_refused(output: Path, record: AuditRecord)
 @pytest.mark.parametrize("sha256", ["../../escape", "A" * 64, "", "0" * 63])
 def test_a_checksum_that_is_none_names_no_file(output: Path, record: AuditRecord, sha256: str) -> None:
     change_json(output / record.folder / "manifest.json", lambda value: value["files"][0].update(sha256=sha256))
-    with pytest.raises(StorageError, match=r"manifest\.json is no manifest"):
-        Library(str(output)).files(record)
+    with pytest.raises(StorageError, match=r"manifest\.json is not a manifest of labelaudit"):
+        Library(str(output)).manifest(record)
+
+
+def test_an_audit_as_the_steps_know_it_is_read_in_the_cache(output: Path, record: AuditRecord, tmp_path: Path) -> None:
+    library = Library(str(output), cache=Cache(tmp_path / "cache"))
+    with closing(library.open(record)) as files:
+        audit = library.published(record, files)
+        assert (audit.version, audit.audit_id) == ("v1", record.audit_id)
+        first = audit.table("issues.parquet", ISSUES)
+        (output / record.folder / "issues.parquet").unlink()
+        assert audit.table("issues.parquet", ISSUES) == first
+        with pytest.raises(StorageError, match=r"names no changes\.parquet"):
+            audit.table("changes.parquet", CHANGES)
 
 
 def test_a_file_is_fetched_once_and_checked(output: Path, record: AuditRecord, tmp_path: Path) -> None:
@@ -161,9 +177,7 @@ def test_a_file_is_fetched_once_and_checked(output: Path, record: AuditRecord, t
         assert path.read_bytes() == (output / record.folder / "issues.parquet").read_bytes()
         assert path.is_relative_to(tmp_path / "cache")
         assert files.path("missing.parquet") is None
-        assert files.required("issues.parquet") == path
-        with pytest.raises(StorageError, match=r"has no missing\.parquet, which every audit has"):
-            files.required("missing.parquet")
+        assert (files.has("issues.parquet"), files.has("missing.parquet")) == (True, False)
     (output / record.folder / "issues.parquet").unlink()
     with closing(library.open(record)) as files:
         assert files.path("issues.parquet") == path

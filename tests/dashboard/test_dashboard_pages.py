@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from dashboards import publish_small, texts
 from labelaudit.dashboard import look
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
+from labelaudit.steps.compare import compare_published
+from labelaudit.steps.history import write_audit_record
+from labelaudit.steps.published import open_audit
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store, clear_memory
 
@@ -139,13 +143,58 @@ def test_what_else_changed_between_two_audits(store: Store, run: Callable[..., A
     publish_small(store, rows=24, version="v3", day=3, epochs=5)
     for version, day, expected in (
         ("v2", 2, []),
-        ("v3", 3, ["Not only the data changed since v2: training.epochs 3 → 5."]),
+        (
+            "v3",
+            3,
+            [
+                "Not only the data changed since v2: training.epochs 3 → 5. "
+                "What is flagged may differ for that reason alone."
+            ],
+        ),
     ):
         app = run(audit=f"{version}/{day:012x}")
         app.session_state["page wanted"] = "compare"
         app.run()
         assert not app.exception
         assert [warning.value.replace("\u2060", "") for warning in app.warning] == expected
+
+
+def test_two_audits_are_compared_as_diff_compares_them(store: Store, run: Callable[..., AppTest]) -> None:
+    """Also a file that moved to the folder of another class, so that its id is another one."""
+    moved = {"status": "scored", "content_digest": "f" * 32, "is_label_issue": False, "label_score": 0.5}
+    old = {**moved, "example_id": "cat/x.png", "given_label": "cat", "is_label_issue": True}
+    before = publish_small(store, rows=20, more=[old])
+    now = publish_small(
+        store, rows=24, version="v2", day=2, more=[{**moved, "example_id": "owl/x.png", "given_label": "owl"}]
+    )
+    found = compare_published(*(open_audit(store, record.folder) for record in (before, now)))
+    # The last row of v1 has no label.
+    assert (found.changes["data"]["relabeled"], found.changes["issues"]["fixed"]) == (2, 1)
+    app = run()
+    app.session_state["page wanted"] = "compare"
+    app.run()
+    assert not app.exception
+    shown = texts(app)
+    assert "Since version v1" in shown
+    for name, count in (*found.changes["data"].items(), *found.changes["issues"].items()):
+        label = f"{name} flags" if name in found.changes["issues"] else f"rows {name}"
+        figure = f"<dt>{label}</dt><dd><strong>{count}</strong>"
+        assert (figure in shown) == (count > 0), figure
+    assert "cat → owl (1)" in shown
+
+
+def test_an_audit_beside_its_predecessor_shows_what_its_summary_says(store: Store, run: Callable[..., AppTest]) -> None:
+    """The tables of both are not fetched for it."""
+    before = publish_small(store, rows=20)
+    after = publish_small(store, rows=24, version="v2", day=2)
+    found = compare_published(*(open_audit(store, record.folder) for record in (before, after)))
+    changes = {**found.changes, "data": {**found.changes["data"], "added": 4_321}}
+    write_audit_record(store, replace(after, summary={**after.summary, "changes": changes}))
+    app = run()
+    app.session_state["page wanted"] = "compare"
+    app.run()
+    assert not app.exception
+    assert "<strong>4,321</strong>" in texts(app)
 
 
 def test_an_output_whose_audits_went_away(store: Store, run: Callable[..., AppTest]) -> None:

@@ -24,9 +24,10 @@ from labelaudit.steps.compare import compare_published, compare_with_predecessor
 from labelaudit.steps.history import read_history, write_audit_record
 from labelaudit.steps.prepare import prepare
 from labelaudit.steps.prepared import Prepared
-from labelaudit.steps.published import open_audit
+from labelaudit.steps.published import DECIDED, open_audit
 from labelaudit.steps.references import AuditReference
 from labelaudit.storage.layout import audit_classes_key
+from labelaudit.storage.manifest import publish
 from labelaudit.storage.store import Store
 
 FIXED = 6
@@ -266,6 +267,16 @@ def test_tables_of_another_version_of_labelaudit_are_not_compared(tmp_path: Path
     assert found is not None
     with pytest.raises(StorageError, match="has the columns of another version of labelaudit"):
         found.table("classes.parquet", CHANGES)
+
+
+def test_a_table_that_is_none(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    about = {name: {} for name in DECIDED}
+    publish(store, "audit", {"issues.parquet": b"no table"}, about, "1")
+    found = open_audit(store, "audit")
+    assert found is not None
+    with pytest.raises(StorageError, match=r"issues\.parquet is no Parquet file \(.*\)\. Audit that version again"):
+        found.table("issues.parquet", CHANGES)
 
 
 class Silent(Store):

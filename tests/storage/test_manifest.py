@@ -123,6 +123,9 @@ def test_many_other_files_are_not_all_named(store: Store) -> None:
         ({"schema_version": "1", "files": ["a.csv"]}, "must be a mapping"),
         ({"schema_version": "1", "files": [{"path": "a.csv"}]}, "missing 2 required positional arguments"),
         ({"schema_version": "1", "files": 5}, "not iterable"),
+        ({"schema_version": "1", "files": [{"path": "a", "bytes": 1, "sha256": "../b"}]}, "the sha256 '../b'"),
+        ({"schema_version": "1", "files": [{"path": "a", "bytes": -1, "sha256": "0" * 64}]}, "'a' has -1 bytes"),
+        ({"schema_version": "1", "files": [{"path": "a", "bytes": 1, "sha256": 5}]}, "expected string"),
     ],
     ids=str,
 )

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from labelaudit.dashboard import look, session
-from labelaudit.dashboard.queries import TwoAudits, connect
+from labelaudit.dashboard.changes import show_changes
 from labelaudit.dashboard.sidebar import chosen, show_place
-from labelaudit.steps.deciding import ROW_NUMBERS, changed_settings, other_work_in_words
+from labelaudit.steps.compare import compare_published
+from labelaudit.steps.deciding import ROW_NUMBERS
 from labelaudit.steps.history import AuditRecord
-
-_DATA = {
-    "added": "rows that are new",
-    "removed": "rows that are gone",
-    "relabeled": "same content, other label",
-    "replaced": "same id, other content",
-}
-_FLAGS = {
-    "flagged_in_both": "flagged then and now",
-    "flagged_before_only": "not flagged any more, or gone",
-    "flagged_after_only": "not flagged before, or new",
-    "flag_flips": "in one of both, on the same data",
-}
 
 
 def show() -> None:
@@ -49,28 +37,37 @@ def show() -> None:
     if after.has_made_up_ids or audits[str(before)].has_made_up_ids:
         st.info(f"The rows of both cannot be compared: {ROW_NUMBERS}")
     else:
-        _show_rows(audits[str(before)], after)
+        show_changes(_changes(audits[str(before)], after))
     look.heading("Classes", "Flagged rows and estimated noise, before and after.")
     _show_classes(audits[str(before)], after)
     show_place()
 
 
-def _show_rows(before: AuditRecord, after: AuditRecord) -> None:
-    counts, relabeled = _differences(before, after, before.folder, after.folder)
-    look.heading("Row by row", "Rows are the same where their ids are.")
-    for meanings in (_DATA, _FLAGS):
-        look.figures((name.replace("_", " "), look.number(counts[name]), about) for name, about in meanings.items())
-    if relabeled:
-        pairs = ", ".join(f"{old} \N{RIGHTWARDS ARROW} {new} ({count:,})" for old, new, count in relabeled)
-        look.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=look.clip(pairs, 600))
+def _changes(before: AuditRecord, after: AuditRecord) -> dict[str, Any]:
+    """What `labelaudit diff` says of both; of an audit and its predecessor it stands in the summary already."""
+    if _predecessor(after) == before.name:
+        return dict(after.summary["changes"])
+    return _difference(before, after, before.folder, after.folder)
+
+
+@st.cache_data(show_spinner="Comparing row by row …", max_entries=50)
+def _difference(_before: AuditRecord, _after: AuditRecord, before_folder: str, after_folder: str) -> dict[str, Any]:
+    library = session.library()
+    with closing(library.open(_before)) as old, closing(library.open(_after)) as new:
+        return compare_published(library.published(_before, old), library.published(_after, new)).changes
+
+
+def _predecessor(audit: AuditRecord) -> str | None:
+    """Name of the audit that this one was compared with when it was made."""
+    changes = audit.summary.get("changes")
+    return f"{changes['predecessor']['version']}/{changes['predecessor']['audit_id']}" if changes else None
 
 
 def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
     """The audit that the later one was compared with when it was made, else the one before it in time."""
-    before = (after.summary.get("changes") or {}).get("predecessor") or {}
-    predecessor = f"{before.get('version')}/{before.get('audit_id')}"
+    predecessor = _predecessor(after)
     if predecessor in audits:
-        return predecessor
+        return str(predecessor)
     names = list(audits)
     place = names.index(after.name)
     # Newest first; the oldest one has only younger ones beside it.
@@ -93,22 +90,6 @@ def _show_both(before: AuditRecord, after: AuditRecord) -> None:
         after=look.clip(after.version, 60),
     )
     look.figures(rows)
-    other_work = other_work_in_words(changed_settings(before.deciding, after.deciding), before.version)
-    if other_work:
-        st.warning(look.plain(other_work, 1000), icon=":material/warning:")
-
-
-@st.cache_data(show_spinner="Comparing row by row …", max_entries=50)
-def _differences(
-    _before: AuditRecord, _after: AuditRecord, before_folder: str, after_folder: str
-) -> tuple[dict[str, int], list[tuple[str | None, str | None, int]]]:
-    library = session.library()
-    with ExitStack() as stack:
-        opened = [stack.enter_context(closing(library.open(audit))) for audit in (_before, _after)]
-        paths = [files.required("examples.parquet") for files in opened]
-        connection = stack.enter_context(closing(connect(library.cache.root)))
-        both = TwoAudits(connection, *paths)
-        return both.counts(), both.relabeled()
 
 
 def _show_classes(before: AuditRecord, after: AuditRecord) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labelaudit.errors import LabelauditError, StorageError
 from labelaudit.steps.deciding import deciding, has_made_up_ids
 from labelaudit.steps.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
+from labelaudit.steps.published import DECIDED, PublishedAudit
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.confined import ConfinedStore
 from labelaudit.storage.layout import MANIFEST, latest_key
-from labelaudit.storage.manifest import FileEntry, read_json
+from labelaudit.storage.manifest import FileEntry, Manifest, load_manifest, read_json
 from labelaudit.storage.store import Store, StoredFile
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 8 * 2**20
 _CACHED = "file.parquet"
 
@@ -34,7 +33,7 @@ class Library:
     def __init__(self, url: str, *, cache: Cache | None = None) -> None:
         self.store = ConfinedStore(url)
         self.cache = cache or Cache(Cache().root / "dashboard")
-        self._manifests: dict[str, dict[str, Any]] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._records: dict[str, dict[StoredFile, AuditRecord]] = {}  # by dataset
 
     @property
@@ -57,27 +56,22 @@ class Library:
                 records.append(self._record_of(folder))
         return oldest_first(records)
 
-    def manifest(self, record: AuditRecord) -> dict[str, Any]:
-        """What the audit was made from; it never changes once it is there."""
+    def manifest(self, record: AuditRecord) -> Manifest:
+        """What the audit was made from; it never changes once it is there. Raises `StorageError` where it is none."""
         if record.folder not in self._manifests:
-            self._manifests[record.folder] = read_json(self.store, f"{record.folder}/{MANIFEST}")
+            key = f"{record.folder}/{MANIFEST}"
+            self._manifests[record.folder] = load_manifest(self.store, key, required=DECIDED)
         return self._manifests[record.folder]
-
-    def files(self, record: AuditRecord) -> dict[str, FileEntry]:
-        """Files of an audit by name. Raises `StorageError` where the manifest is none."""
-        try:
-            entries = [FileEntry(**entry) for entry in self.manifest(record)["files"]]
-            for entry in entries:
-                if not _SHA256.fullmatch(entry.sha256) or entry.bytes < 0:
-                    raise ValueError(f"{entry.path!r} has the sha256 {entry.sha256[:80]!r}")
-        except (KeyError, TypeError, ValueError) as error:
-            url = self.store.url_of(f"{record.folder}/{MANIFEST}")
-            raise StorageError(f"{url} is no manifest ({error}). Remove it and run the audit again.") from error
-        return {entry.path: entry for entry in entries}
 
     def open(self, record: AuditRecord) -> AuditFiles:
         """The files of an audit, fetched when they are asked for."""
-        return AuditFiles(self.store, self.cache, record.folder, self.files(record))
+        return AuditFiles(self.store, self.cache, record.folder, self.manifest(record).files)
+
+    def published(self, record: AuditRecord, files: AuditFiles) -> CachedAudit:
+        """An audit as the steps know it, with the files that `open` gave."""
+        manifest = self.manifest(record)
+        sha256 = {entry.path: entry.sha256 for entry in manifest.files}
+        return CachedAudit(self.store, record.folder, manifest.audit, sha256, files)
 
     def _records_of(self, dataset: str) -> list[AuditRecord]:
         """Records are read once, and again when the storage says that they changed: there may be thousands."""
@@ -97,7 +91,8 @@ class Library:
     def _record_of(self, folder: str) -> AuditRecord:
         """The record of an audit without one, from its manifest and summary."""
         try:
-            manifest, summary = (read_json(self.store, f"{folder}/{name}") for name in (MANIFEST, "summary.json"))
+            manifest = load_manifest(self.store, f"{folder}/{MANIFEST}", required=DECIDED).audit
+            summary = read_json(self.store, f"{folder}/summary.json")
             return AuditRecord(
                 **{name: manifest[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
                 folder=folder,
@@ -115,11 +110,11 @@ class Library:
 class AuditFiles:
     """The files of one audit in the local cache, where they stay as long as this is in use. Safe for threads."""
 
-    def __init__(self, store: Store, cache: Cache, folder: str, entries: Mapping[str, FileEntry]) -> None:
+    def __init__(self, store: Store, cache: Cache, folder: str, entries: Iterable[FileEntry]) -> None:
         self._store = store
         self._cache = cache
         self._folder = folder
-        self._entries = entries
+        self._entries = {entry.path: entry for entry in entries}
         self._held = contextlib.ExitStack()
         self._paths: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -138,17 +133,23 @@ class AuditFiles:
                 self._paths[name] = self._held.enter_context(self._cache.entry(entry.sha256, build)) / _CACHED
             return self._paths[name]
 
-    def required(self, name: str) -> Path:
-        """Local path of a file that every audit has. Raises `StorageError` where this one does not."""
-        path = self.path(name)
-        if path is None:
-            folder = self._store.url_of(self._folder)
-            raise StorageError(f"{folder} has no {name}, which every audit has. Run it again.")
-        return path
+    def has(self, name: str) -> bool:
+        return name in self._entries
 
     def close(self) -> None:
         """Let the cache evict the files."""
         self._held.close()
+
+
+@dataclass(frozen=True)
+class CachedAudit(PublishedAudit):
+    """A published audit whose files are read in the local cache."""
+
+    files: AuditFiles
+
+    def read(self, name: str) -> bytes:
+        path = self.files.path(name)
+        return super().read(name) if path is None else path.read_bytes()
 
 
 def _fetch(store: Store, key: str, entry: FileEntry, path: Path) -> None:

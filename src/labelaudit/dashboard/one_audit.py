@@ -10,23 +10,16 @@ import streamlit as st
 from markupsafe import Markup
 
 from labelaudit.dashboard import look, session
+from labelaudit.dashboard.changes import show_changes
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
-from labelaudit.schemas import CONFUSIONS, IssueChange, Status
+from labelaudit.schemas import CONFUSIONS, Status
 from labelaudit.steps.history import AuditRecord
 from labelaudit.storage.failures import without_secrets
 
 # Of a table of changes or statuses.
 _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
-_FLAGS = {
-    IssueChange.NEW: "not flagged before",
-    IssueChange.FIXED: "under another label now",
-    IssueChange.GONE: "not in the data any more",
-    IssueChange.DISMISSED: "judged fine",
-    IssueChange.PERSISTENT: "then and now",
-    IssueChange.FLAPPING: "in one of both, same data",
-}
 _OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measured": "doubtful"}
 
 
@@ -45,7 +38,7 @@ def show() -> None:
     if summary.get("gate"):
         _show_gate(summary["gate"])
     if summary.get("changes"):
-        _show_changes(summary["changes"])
+        show_changes(summary["changes"])
     tables = session.tables(audit)
     classes, confusions = tables.table("classes"), tables.table("confusions")
     left, right = st.columns([1, 1], gap="large")
@@ -105,17 +98,6 @@ def _show_gate(gate: dict[str, Any]) -> None:
     look.html(_TABLE, rows=rows)
 
 
-def _show_changes(changes: dict[str, Any]) -> None:
-    before = changes.get("predecessor") or {}
-    look.heading(f"Since version {look.clip(before.get('version'), 60)}", look.clip(changes.get("warning") or "", 600))
-    issues = changes.get("issues") or {}
-    figures = [
-        *((f"{name} flags", issues.get(name), meaning) for name, meaning in _FLAGS.items()),
-        *((f"rows {name}", count, "in the data") for name, count in (changes.get("data") or {}).items()),
-    ]
-    look.figures((name, look.number(count), about) for name, count, about in figures if count)
-
-
 def _show_confusions(folder: str, classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> None:
     look.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
     chart = _heat_map(folder, classes, confusions)
@@ -171,7 +153,7 @@ def _show_classes(classes: list[dict[str, Any]]) -> None:
 
 
 def _show_provenance(audit: AuditRecord) -> None:
-    manifest = session.library().manifest(audit)
+    manifest = session.library().manifest(audit).audit
     config = manifest.get("config") or {}
     values = {
         "audit id": audit.audit_id,

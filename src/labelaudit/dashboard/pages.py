@@ -6,13 +6,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from labelaudit.dashboard import comparison, keeping, look, overview, reviewing
+from labelaudit.dashboard import keeping, look, overview, reviewing
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
 from labelaudit.storage.failures import without_secrets
 
-# A script of its own: what it draws with takes a second to import, for which no other page waits.
-AUDIT_PAGE = Path(__file__).parent / "audit_page.py"
+# Scripts of their own: what they work with takes a second to import, for which no other page waits.
+AUDIT_PAGE, COMPARE_PAGE = (Path(__file__).parent / f"{name}_page.py" for name in ("audit", "compare"))
 
 
 def show() -> None:
@@ -22,7 +22,7 @@ def show() -> None:
         "overview": st.Page(overview.show, title="Overview", url_path="overview", default=True),
         "audit": st.Page(AUDIT_PAGE, title="Audit", url_path="audit"),
         "review": st.Page(reviewing.show, title="Review", url_path="review"),
-        "compare": st.Page(comparison.show, title="Compare", url_path="compare"),
+        "compare": st.Page(COMPARE_PAGE, title="Compare", url_path="compare"),
     }
     page = st.navigation(list(pages.values()), position="top")
     wanted = st.session_state.pop("page wanted", None)

@@ -40,7 +40,7 @@ class Judgement(StrEnum):
     """What of the verdicts matters, besides a decision."""
 
     ANY = "decided or not"
-    UNDECIDED = "undecided"
+    UNDECIDED = "undecided"  # nobody did, and somebody could
     DECIDED = "decided"
 
 
@@ -300,27 +300,6 @@ class AuditTables:
             return cursor.execute(query, list(values)).fetchall()
 
 
-class TwoAudits:
-    """Queries over two audits of one dataset: `before` and `after` are local paths of their examples."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> None:
-        self._connection = connection
-        self._paths = [str(before), str(after)]
-
-    def counts(self) -> dict[str, int]:
-        """Rows by what became of them; the data first, then the flags of rows with the same content and label."""
-        with _cursor(self._connection) as cursor:
-            cursor.execute(_CHANGES, self._paths)
-            names = [column[0] for column in cursor.description or ()]
-            found = cursor.fetchone()
-        return dict(zip(names, found or (), strict=True))
-
-    def relabeled(self, limit: int = 10) -> list[tuple[str | None, str | None, int]]:
-        """Label before, label after, and rows whose label changed so: the most frequent pairs."""
-        with _cursor(self._connection) as cursor:
-            return [tuple(found) for found in cursor.execute(_RELABELED, [*self._paths, limit]).fetchall()]
-
-
 _ORDER = "place, example_id, coalesce(file, ''), coalesce(row, -1)"
 # Rows without a score come after all that have one.
 _SCORE_PLACE = "coalesce(e.label_score, 2.0)"
@@ -347,30 +326,8 @@ _IS_JUDGED = (
     " unnest(?::VARCHAR[]) AS label, unnest(?::VARCHAR[]) AS decision) AS judged WHERE judged.id = example_id"
     " AND judged.label = given_label AND judged.digest IS NOT DISTINCT FROM content_digest{decision})"
 )
-_SCORED_ONCE = "(SELECT * FROM read_parquet(?, hive_partitioning = false) WHERE status <> 'duplicate_id')"
-_BOTH = f"{_SCORED_ONCE} a FULL JOIN {_SCORED_ONCE} b ON a.example_id = b.example_id"
-_SAME_CONTENT = "a.content_digest IS NOT DISTINCT FROM b.content_digest"
-_SAME_LABEL = "a.given_label IS NOT DISTINCT FROM b.given_label"
-_SAME = f"{_SAME_CONTENT} AND {_SAME_LABEL}"
-_CHANGES = f"""
-    SELECT
-        count(*) FILTER (a.example_id IS NULL) AS added,
-        count(*) FILTER (b.example_id IS NULL) AS removed,
-        count(*) FILTER (a.example_id IS NOT NULL AND b.example_id IS NOT NULL
-                         AND {_SAME_CONTENT} AND NOT ({_SAME_LABEL})) AS relabeled,
-        count(*) FILTER (a.example_id IS NOT NULL AND b.example_id IS NOT NULL
-                         AND NOT ({_SAME_CONTENT})) AS replaced,
-        count(*) FILTER (a.is_label_issue AND b.is_label_issue) AS flagged_in_both,
-        count(*) FILTER (a.is_label_issue AND NOT coalesce(b.is_label_issue, false)) AS flagged_before_only,
-        count(*) FILTER (b.is_label_issue AND NOT coalesce(a.is_label_issue, false)) AS flagged_after_only,
-        count(*) FILTER ({_SAME} AND a.is_label_issue <> b.is_label_issue) AS flag_flips
-    FROM {_BOTH}
-"""
-_RELABELED = f"""
-    SELECT a.given_label, b.given_label, count(*) AS rows FROM {_BOTH}
-    WHERE a.example_id IS NOT NULL AND b.example_id IS NOT NULL AND {_SAME_CONTENT} AND NOT ({_SAME_LABEL})
-    GROUP BY ALL ORDER BY rows DESC, 1, 2 LIMIT ?
-"""
+# As `decisions.why_undecidable`.
+_DECIDABLE = f"given_label IS NOT NULL AND status <> '{Status.DUPLICATE_ID}'"
 
 
 def _conditions(filters: Filters) -> list[tuple[str, list[Any]]]:
@@ -401,4 +358,4 @@ def _judged(judgement: Judgement | Decision, verdicts: VerdictColumns) -> tuple[
     if isinstance(judgement, Decision):
         return _IS_JUDGED.format(decision=" AND judged.decision = ?"), [*values, str(judgement)]
     is_judged = _IS_JUDGED.format(decision="")
-    return (is_judged if judgement == Judgement.DECIDED else f"NOT {is_judged}"), values
+    return (is_judged if judgement == Judgement.DECIDED else f"NOT {is_judged} AND {_DECIDABLE}"), values

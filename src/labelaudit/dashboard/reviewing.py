@@ -53,7 +53,7 @@ def _filters(now: Chosen, tables: AuditTables) -> Filters:
         )
         fold = _pick("Fold", _folds(tables, now.audit.folder), "fold")
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
-        has_changes = "changes.parquet" in session.library().files(now.audit)
+        has_changes = session.files(now.audit, now.audit.folder).has("changes.parquet")
         new_only = has_changes and st.toggle("New only", key="new", bind="query-params", persist_state="session")
     return Filters(
         shown=shown,

@@ -17,7 +17,8 @@ from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, Iss
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
-_COMPARED = ("example_id", "given_label", "status", "label_score", "is_label_issue", "content_digest", "verdict")
+# Columns of EXAMPLES.
+COMPARED = ("example_id", "given_label", "status", "label_score", "is_label_issue", "content_digest", "verdict")
 CONTENT_UNKNOWN = (
     "One of the two audits is of probabilities alone and knows no content: rows with the same id count as the same."
 )
@@ -67,8 +68,8 @@ def compare_audits(
 ) -> Comparison:
     """Compare two audits by `example_id`, and by content where an id is in one of them only.
 
-    `before` and `now` are EXAMPLES tables in any order of rows, `classes_before` and `classes` CLASSES tables,
-    `class_order` all their classes in class order.
+    `before` and `now` are EXAMPLES tables in any order of rows, of which the columns COMPARED are enough,
+    `classes_before` and `classes` CLASSES tables, `class_order` all their classes in class order.
 
     Of several rows with one id the scored one counts, else the first: contradictory copies have no scored row, so
     their id counts as not scored. Content is the same where the digests are equal, or one side has none.
@@ -102,8 +103,8 @@ def compare_audits(
     columns = {
         "issue_change": pa.array(issue_change[changed], pa.string()),
         "data_change": pa.array(data_change[changed], pa.string()),
-        **{f"{name}_before": was.columns[name].take(pa.array(changed)) for name in _COMPARED},
-        **{name: is_.columns[name].take(pa.array(changed)) for name in _COMPARED},
+        **{f"{name}_before": was.columns[name].take(pa.array(changed)) for name in COMPARED},
+        **{name: is_.columns[name].take(pa.array(changed)) for name in COMPARED},
     }
     columns["example_id"] = pc.coalesce(columns["example_id"], columns["example_id_before"])
     changes = pa.table({name: columns[name] for name in CHANGES.names}).cast(CHANGES).sort_by("example_id")
@@ -141,7 +142,7 @@ class _Side:
     def of(cls, examples: pa.Table, rows: IntArray) -> _Side:
         exists = rows >= 0
         places = pa.array(rows, mask=~exists)
-        columns = {name: _whole(examples[name]).take(places) for name in _COMPARED}
+        columns = {name: _whole(examples[name]).take(places) for name in COMPARED}
         return cls(
             exists=exists,
             scored=_is_true(pc.equal(columns["status"], Status.SCORED.value)),

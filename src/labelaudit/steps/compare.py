@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.data.labels import sort_class_names
-from labelaudit.detection.compare import Comparison, compare_audits, relabeled_pairs
+from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.report.changes import new_issues
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
@@ -123,7 +123,8 @@ def compare_with_predecessor(store: Store, prepared: Prepared, tables: Mapping[s
         found = open_audit(store, before.folder)
         if found is None:
             raise StorageError(f"{store.url_of(before.folder)} holds no audit any more. Audit that version again.")
-        examples, classes = found.table("examples.parquet", EXAMPLES), found.table("classes.parquet", CLASSES)
+        examples = found.table("examples.parquet", EXAMPLES, COMPARED)
+        classes = found.table("classes.parquet", CLASSES)
     except StorageError as error:
         if error.transient:
             raise
@@ -162,8 +163,8 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
             raise ConfigError(f"{audit.url} cannot be compared: {ROW_NUMBERS}")
     classes_before, classes = before.table("classes.parquet", CLASSES), now.table("classes.parquet", CLASSES)
     result = compare_audits(
-        before.table("examples.parquet", EXAMPLES),
-        now.table("examples.parquet", EXAMPLES),
+        before.table("examples.parquet", EXAMPLES, COMPARED),
+        now.table("examples.parquet", EXAMPLES, COMPARED),
         classes_before=classes_before,
         classes=classes,
         class_order=_class_order(classes_before, classes),

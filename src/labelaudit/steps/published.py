@@ -66,12 +66,16 @@ class PublishedAudit:
     def table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
         """One of its tables by file name, all columns or some.
 
-        Raises `StorageError` as `read` does, and for a table of another schema.
+        Raises `StorageError` as `read` does, and for what is no table or has another schema.
         """
-        file = pq.ParquetFile(io.BytesIO(self.read(name)))
+        url = self.store.url_of(_key(self.folder, name))
+        try:
+            file = pq.ParquetFile(io.BytesIO(self.read(name)))
+        except pa.ArrowInvalid as error:
+            raise StorageError(f"{url} is no Parquet file ({error}). Audit that version again.") from error
         if not file.schema_arrow.equals(schema):
             raise StorageError(
-                f"{self.store.url_of(_key(self.folder, name))} has the columns of another version of labelaudit "
+                f"{url} has the columns of another version of labelaudit "
                 f"({', '.join(file.schema_arrow.names[:20])}). Audit that version of the dataset again."
             )
         return file.read(columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from labelaudit.storage.store import Store
 
 # Files that a message names.
 SHOWN_FILES = 5
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class FileEntry:
     path: str
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        # Also what a cache names the file by.
+        if not _SHA256.fullmatch(self.sha256) or self.bytes < 0:
+            raise ValueError(f"{self.path!r} has {self.bytes} bytes and the sha256 {self.sha256[:80]!r}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ def _first(paths: Iterable[str]) -> str:
 def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Manifest:
     """A manifest as it is stored, whose `audit` has at least the `required` keys.
 
-    Raises `StorageError` where it is another JSON file, such as the manifest of a dataset.
+    Raises `StorageError` where it is another JSON file, such as the manifest of a dataset, or names a checksum that is
+    none.
     """
     audit = read_json(store, key)
     try:
@@ -129,7 +137,7 @@ def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Ma
         schema_version = audit.pop("schema_version")
         if missing := [name for name in required if name not in audit]:
             raise KeyError(missing[0])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"{store.url_of(key)} is not a manifest of labelaudit ({error!r}). Name the folder of an audit, or remove "
             "the file and run the audit again."

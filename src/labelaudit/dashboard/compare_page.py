@@ -1,0 +1,7 @@
+"""The page of two audits, which Streamlit runs as a script of its own."""
+
+from __future__ import annotations
+
+from labelaudit.dashboard.comparison import show
+
+show()
