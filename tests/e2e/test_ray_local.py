@@ -16,7 +16,7 @@ from labelaudit.steps.references import AuditReference
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     # Ray leaves sockets and files to the end of the process.
     pytest.mark.filterwarnings("ignore"),
 ]

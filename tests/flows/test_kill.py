@@ -89,7 +89,7 @@ def test_a_kill(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_twenty_kills(data: Path, tmp_path: Path) -> None:
     killed = _check_kills(data, tmp_path, 20)
     assert killed["run"] + killed["worker"] >= 15, killed

@@ -164,6 +164,9 @@ def test_json_that_is_none(store: Store) -> None:
     store.write("a", b"<html>")
     with pytest.raises(StorageError, match="a is not JSON"):
         read_json(store, "a")
+    store.write("a", b"[" * 100_000)
+    with pytest.raises(StorageError, match="a is not JSON .maximum recursion depth"):
+        read_json(store, "a")
     store.write("a", b"[1]")
     with pytest.raises(StorageError, match="holds a list where a JSON object belongs"):
         read_json(store, "a")

@@ -64,7 +64,7 @@ def read_json(store: Store, key: str) -> dict[str, Any]:
     data = store.read(key)
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"{store.url_of(key)} is not JSON ({error}). Remove it and run the audit again.") from error
     if not isinstance(value, dict):
         raise StorageError(
