@@ -31,6 +31,9 @@ def train_on_ray(reference: PreparedReference, folds: list[int], workers: Worker
 @task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
 def train_fold_on_ray(reference: PreparedReference, fold: int, workers: WorkersConfig) -> FoldReference:
     """Train one fold in a process of a Ray node, on the GPUs that Ray gave it."""
+    if not workers.gpus_per_fold:
+        # Ray hides no GPU from a task that asked for none; torch has not looked for any in this process yet.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     return train_here(reference, fold, workers)
 
 

@@ -44,4 +44,6 @@ def train_here(reference: PreparedReference, fold: int, workers: WorkersConfig) 
     """Train a fold in this process, in which a run of Prefect is going on."""
     prepared = load_prepared(reference)
     threads = remote_threads(workers, prepared.folds * prepared.repeats)
-    return train.train_fold(reference, fold, FoldProgress(fold).epoch, threads=threads)
+    # Ray shows a task the GPUs that it gave it; a worker of Prefect sees those that it was started with.
+    is_pinned = workers.kind == "ray"
+    return train.train_fold(reference, fold, FoldProgress(fold).epoch, threads=threads, is_pinned=is_pinned)

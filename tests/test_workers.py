@@ -17,7 +17,9 @@ from audits import Quiet, audit, fold_bytes, settings, write_fruit
 from labelaudit.audit import DirectCaller, remote_threads, run_audit
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
 from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import load_prepared
 from labelaudit.steps.references import PreparedReference
+from labelaudit.steps.train import _fold_settings
 from labelaudit.workers import LocalWorkers, Slot, describe_slots, plan_slots
 
 ONE = [Slot(None, 1)]
@@ -70,7 +72,13 @@ def test_a_worker_sees_its_gpu_alone() -> None:
     environment = Slot("GPU-7", 3).environment()
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-7"
     assert environment["OMP_NUM_THREADS"] == "3"
-    assert "CUDA_VISIBLE_DEVICES" not in Slot(None, 1).environment() or "CUDA_VISIBLE_DEVICES" in os.environ
+
+
+def test_a_worker_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `training.device: auto` would take the first one, in as many processes as there are cores."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    [slot] = _slots(monkeypatch, cores=1, gpus=["0", "1"], gpus_per_fold=0)
+    assert slot.environment()["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_lean_worker_gives_freed_blocks_back() -> None:
@@ -83,6 +91,8 @@ def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         _slots(monkeypatch, cores=2, gpus=[], device="cuda")
     with pytest.raises(TrainingError, match="'cuda:2', but 2 CUDA devices are visible: the last one is cuda:1"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], device="cuda:2")
+    with pytest.raises(ConfigError, match=r"'cuda', but workers\.gpus_per_fold is 0, which leaves a fold no GPU"):
+        _slots(monkeypatch, cores=2, gpus=["0"], device="cuda", gpus_per_fold=0)
     with pytest.raises(TrainingError, match=r"workers\.gpus_per_fold is 3, but 2 CUDA devices are visible"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], gpus_per_fold=3.0)
     assert [slot.gpu for slot in _slots(monkeypatch, cores=2, gpus=list("01234"), gpus_per_fold=2.0)] == ["0,1", "2,3"]
@@ -156,6 +166,21 @@ def breaks(num_classes, input_shape, **kwargs):
         def forward(self, x):
             raise KeyError("missing weight")
     return Broken(input_shape[0], num_classes)
+
+def sticks(num_classes, input_shape, **kwargs):
+    class Sticky(torch.nn.Linear):
+        def forward(self, x):
+            if "BROKEN" in os.environ or not os.path.exists(os.environ["MARK"]):
+                os.environ["BROKEN"] = open(os.environ["MARK"], "w").name
+                raise RuntimeError("CUDA error: device-side assert triggered")
+            return super().forward(x)
+    return Sticky(input_shape[0], num_classes)
+
+def fills(num_classes, input_shape, **kwargs):
+    class Large(torch.nn.Linear):
+        def forward(self, x):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return Large(input_shape[0], num_classes)
 """
 
 
@@ -192,8 +217,37 @@ def test_what_user_code_prints_or_raises(data: Path, tmp_path: Path) -> None:
         breaking = _reference(data, tmp_path / "b", model={"network": "users_nets:breaks"})
         with pytest.raises(TrainingError, match="missing weight"):
             workers.train(breaking, 0)
-        # The process lives on, for the next fold.
         assert workers.train(printing, 1).fold == 1
+
+
+@pytest.mark.usefixtures("nets")
+def test_an_error_that_stays_with_its_process_costs_one_fold(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of CUDA do: every call after it fails."""
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    reference = _reference(data, tmp_path / "out", model={"network": "users_nets:sticks"})
+    with LocalWorkers(ONE) as workers:
+        with pytest.raises(TrainingError, match="Fold 0 failed: RuntimeError: CUDA error: device-side assert"):
+            workers.train(reference, 0)
+        assert workers.train(reference, 1).fold == 1
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_gpu_that_is_full_is_told_with_a_remedy(data: Path, tmp_path: Path) -> None:
+    reference = _reference(data, tmp_path / "out", model={"network": "users_nets:fills"})
+    message = r"GPU is too small \(CUDA out of memory.*\)\. Lower training\.batch_size"
+    with LocalWorkers(ONE) as workers, pytest.raises(TrainingError, match=message):
+        workers.train(reference, 0)
+
+
+def test_the_number_of_a_gpu_means_something_where_all_are_seen(data: Path, tmp_path: Path) -> None:
+    """A worker of one slot sees one GPU, whose number is 0; a worker of a pool sees what it was started with."""
+    reference = _reference(data, tmp_path)
+    prepared = load_prepared(reference)
+    prepared.config["training"]["device"] = "cuda:77"
+    assert _fold_settings(prepared, 0, is_pinned=True)["device"] == "cuda"
+    assert _fold_settings(prepared, 0, is_pinned=False)["device"] == "cuda:77"
 
 
 def test_a_changed_user_module_is_trained_anew(data: Path, tmp_path: Path, nets: None) -> None:

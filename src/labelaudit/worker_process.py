@@ -17,6 +17,7 @@ from typing import Any
 
 from labelaudit.errors import LabelauditError, TrainingError
 from labelaudit.memory import release
+from labelaudit.model.device import release_device
 from labelaudit.steps.references import PreparedReference
 from labelaudit.steps.train import train_fold
 
@@ -36,6 +37,7 @@ def main() -> None:
         answer(**_train(json.loads(requests.get()), answer))
         # What the fold leaves behind would add to what the next one takes.
         release()
+        release_device()
 
 
 def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, Any]:
@@ -46,7 +48,8 @@ def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, An
         answer(epoch=epoch, epochs=epochs, loss=loss)
 
     try:
-        return {"result": asdict(train_fold(PreparedReference(**request["reference"]), fold, on_epoch))}
+        reference = PreparedReference(**request["reference"])
+        return {"result": asdict(train_fold(reference, fold, on_epoch, is_pinned=True))}
     except LabelauditError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception as error:

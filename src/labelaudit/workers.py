@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 import labelaudit.errors as errors
-from labelaudit.errors import LabelauditError, TrainingError, WorkerDiedError
+from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
 from labelaudit.steps.references import FoldReference, PreparedReference
 
 # Called as on_epoch(fold, epoch, epochs, loss) while a fold trains.
@@ -47,8 +47,8 @@ class Slot:
             "MKL_NUM_THREADS": str(self.threads),
             "OPENBLAS_NUM_THREADS": str(self.threads),
         }
-        if self.gpu is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = self.gpu
+        # Else a fold that is planned for the CPU would find the GPUs of the machine, uncounted.
+        variables["CUDA_VISIBLE_DEVICES"] = self.gpu or ""
         if self.lean:
             # Else glibc keeps freed blocks of up to 32 MiB, in pieces: a third more was seen with large images.
             variables["MALLOC_MMAP_THRESHOLD_"] = str(2**20)
@@ -80,6 +80,11 @@ def plan_slots(
     folds of two threads one after the other (docs/image-training.md). The threads of a fold do not depend on
     how many folds are left, so that a resumed audit has the same bytes.
     """
+    if device.startswith("cuda") and not gpus_per_fold:
+        raise ConfigError(
+            f"training.device is {device!r}, but workers.gpus_per_fold is 0, which leaves a fold no GPU. "
+            "Raise workers.gpus_per_fold, or set training.device to cpu."
+        )
     gpus = [] if device == "cpu" or not gpus_per_fold else visible_gpus()
     if device.startswith("cuda") and not gpus:
         raise TrainingError(
@@ -182,6 +187,8 @@ class LocalWorkers:
             if "result" in answer:
                 return FoldReference(**answer["result"])
             if "error" in answer:
+                # An error of CUDA stays with its process, which would fail each fold that comes after.
+                worker.end()
                 raise _rebuilt_error(answer)
             if self._on_epoch is not None:
                 self._on_epoch(fold, answer["epoch"], answer["epochs"], answer["loss"])
@@ -223,6 +230,12 @@ class _Worker:
         if code == -signal.SIGKILL:
             cause += ", often a lack of memory: lower training.batch_size or workers.max_parallel"
         return f"The worker of fold {fold} ended without a result ({cause}).{last}"
+
+    def end(self) -> None:
+        """End the process; the next fold has a new one. Only from the thread that asks."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def kill(self) -> None:
         """End the process from any thread; no other is started after it."""

@@ -11,6 +11,7 @@ from labelaudit.model.device import (
     autocast,
     device_facts,
     input_dtype,
+    release_device,
     repeatable,
     resolve_device,
     resolve_precision,
@@ -89,6 +90,25 @@ def test_repeatable_changes_nothing_on_a_cpu() -> None:
     before = torch.backends.cudnn.deterministic
     with repeatable(CPU):
         assert torch.backends.cudnn.deterministic == before
+
+
+def test_repeatable_on_a_gpu_with_newer_settings_of_precision() -> None:
+    """These make torch refuse to tell whether TF32 is allowed. They are of the process, and need no GPU."""
+    cudnn = torch.backends.cudnn
+    precision, before = cudnn.conv.fp32_precision, (cudnn.benchmark, cudnn.deterministic)
+    cudnn.conv.fp32_precision = "ieee"
+    try:
+        with repeatable(torch.device("cuda")), repeatable(torch.device("cuda")):
+            assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+        assert (cudnn.benchmark, cudnn.deterministic) == before
+        assert cudnn.conv.fp32_precision == "ieee"
+    finally:
+        cudnn.conv.fp32_precision = precision
+
+
+def test_there_is_nothing_to_release_before_a_gpu_is_used() -> None:
+    release_device()
+    assert torch.cuda.is_available() or not torch.cuda.is_initialized()
 
 
 def test_device_facts_are_plain_values() -> None:

@@ -37,6 +37,18 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
         assert (folder / "data").exists()
 
 
+def test_the_environment_bounds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABELAUDIT_CACHE_BYTES", "1000")
+    assert Cache(tmp_path).max_bytes == 1000
+    assert Cache(tmp_path, 7).max_bytes == 7
+    monkeypatch.setenv("LABELAUDIT_CACHE_BYTES", "")
+    assert Cache(tmp_path).max_bytes > 1000
+    for text in ("40GiB", "0", "-1", "1e9", "9" * 100):
+        monkeypatch.setenv("LABELAUDIT_CACHE_BYTES", text)
+        with pytest.raises(StorageError, match=r"LABELAUDIT_CACHE_BYTES is .*: set it to a number of bytes"):
+            Cache(tmp_path)
+
+
 def test_a_staged_folder_becomes_an_entry(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 10**6)
     with cache.staging() as staged:

@@ -165,7 +165,7 @@ def test_json_that_is_none(store: Store) -> None:
     with pytest.raises(StorageError, match="a is not JSON"):
         read_json(store, "a")
     store.write("a", b"[" * 100_000)
-    with pytest.raises(StorageError, match="a is not JSON .maximum recursion depth"):
+    with pytest.raises(StorageError, match=r"a is not JSON \(maximum recursion depth"):
         read_json(store, "a")
     store.write("a", b"[1]")
     with pytest.raises(StorageError, match="holds a list where a JSON object belongs"):

@@ -20,6 +20,12 @@ from audits import audit, fruit, settings
 from faulty_proxy import FaultyProxy, Trouble, once
 from flows.doctor import examine
 from labelaudit.errors import LabelauditError, StorageError
+from labelaudit.review.verdicts import Verdict
+from labelaudit.schemas import Decision
+from labelaudit.steps.published import find_audit
+from labelaudit.steps.review import draw_sample
+from labelaudit.steps.samples import read_samples
+from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.store import Store, open_dataset
 
@@ -190,6 +196,29 @@ def test_nothing_else_may_be_done(server: Server) -> None:
         audits.remove("dataset=d/version=v/audit=a/manifest.json")
     with pytest.raises(LabelauditError, match=r"s3://other/x"):
         Store("s3://other").read("x")
+
+
+def test_a_reviewer_writes_verdicts_and_samples_alone(server: Server) -> None:
+    output = _output()
+    reference = audit(settings("s3://datasets/fruit/v1", output))
+    write = {"Effect": "Allow", "Action": "s3:PutObject"}
+    read = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"]}
+    folders = [f"arn:aws:s3:::audits/*/dataset=*/{name}/*" for name in ("_verdicts", "_samples")]
+    reading = {**read, "Resource": ["arn:aws:s3:::audits", "arn:aws:s3:::audits/*"]}
+    server.allow({"Version": "2012-10-17", "Statement": [reading, {**write, "Resource": folders}]})
+    found = find_audit(reference.audit_url)
+    sample = draw_sample(found, flagged=2, unflagged=2, seed=1)
+    assert draw_sample(found, flagged=2, unflagged=2, seed=1).strata == sample.strata
+    assert read_samples(found.store, found.dataset) == [sample]
+    row = sample.shuffled()[0]
+    verdict = Verdict(
+        row.example_id, row.content_digest, row.given_label, verdict=Decision.FINE, right_label=None, reviewer="ann",
+        decided_at="2025-01-01T00:00:00.000000+00:00", audit_id=found.audit_id, was_flagged=True,
+    )  # fmt: skip
+    append_verdicts(found.store, found.dataset, [verdict])
+    assert read_verdicts(found.store, found.dataset) == [verdict]
+    with pytest.raises(StorageError, match=r"was refused .*may not be written"):
+        found.store.write("dataset=fruit/_audits/a.json", b"{}")
 
 
 def test_wrong_credentials(server: Server, fresh_connections: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from labelaudit.errors import InputError
+from labelaudit.model.device import free_bytes
 from labelaudit.model.inputs import ImageInputs
 
 # Data is copied to a GPU as a whole while it takes less than this share of its free memory: the rest is for
@@ -311,7 +312,7 @@ def _is_fractional(dtype: torch.dtype) -> bool:
 
 
 def _on_device_if_it_fits(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if device.type == "cuda" and values.nbytes > _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if device.type == "cuda" and values.nbytes > _DEVICE_SHARE * free_bytes(device):
         return values
     return values.to(device)
 

@@ -110,9 +110,39 @@ def repeatable(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    tf32 = torch.backends.cudnn.allow_tf32
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    # Not torch's own context, which also reads and writes whether TF32 is allowed, in a way that newer settings refuse.
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
         yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes of a GPU that this process can still fill: what is free, and what torch holds in reserve for it."""
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + reserve
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turns torch's error of a GPU that is full into a `TrainingError` with a remedy."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"The memory of the GPU is too small ({str(error)[:300]}). Lower "
+            "training.batch_size, choose a smaller network or image_size, or raise workers.gpus_per_fold where folds "
+            "share a GPU."
+        ) from error
+
+
+def release_device() -> None:
+    """Give back to the GPU what freed tensors have left with torch, for the neighbours of this process."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from labelaudit.errors import TrainingError
 from labelaudit.model.build import build_network
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
+from labelaudit.model.device import enough_memory
 from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.progress import Epoch
@@ -63,6 +64,7 @@ class FoldFit:
     seed: int
 
 
+@enough_memory()
 def fit_fold(
     inputs: Inputs,
     labels: np.ndarray,
@@ -87,7 +89,8 @@ def fit_fold(
         checkpoints: from where an unfinished fold goes on; members that ended are repeated unless it keeps them.
 
     Raises:
-        TrainingError: a class has no training row, the asked device is missing, the loss is not finite.
+        TrainingError: a class has no training row, the asked device is missing, its memory is too small, the loss is
+            not finite.
         ConfigError: the network cannot be built.
     """
     started = time.monotonic()

@@ -39,10 +39,12 @@ def train_fold(
     on_epoch: Callable[[int, int, float], None] | None = None,
     *,
     threads: int | None = None,
+    is_pinned: bool = False,
 ) -> FoldReference:
     """Train fold `fold` on all rows of other folds; returns at once when it is committed already.
 
-    `threads` bounds the CPU threads, None leaves them as the process was started.
+    `threads` bounds the CPU threads, None leaves them as the process was started. `is_pinned`: this process sees the
+    GPUs of its fold alone, so that `cuda:<n>` is the one that it sees, whatever its number among all.
     The fold's seed depends on the run's seed, the repeat and the fold alone. Raises `TrainingError` when the
     asked device is missing, or the loss is not finite.
     """
@@ -60,7 +62,7 @@ def train_fold(
     checkpoints = _checkpoints(reference, prepared, unfinished)
     with open_inputs(reference, prepared) as folder, limited_threads(threads):
         inputs = model_inputs(folder, prepared.kind)
-        settings = {**_fold_settings(prepared, fold), "on_epoch": on_epoch, "checkpoints": checkpoints}
+        settings = {**_fold_settings(prepared, fold, is_pinned), "on_epoch": on_epoch, "checkpoints": checkpoints}
         fit = fit_fold(inputs, rows.examples.labels, training, held_out, **settings)
     ids = rows.examples.example_ids
     seconds = time.monotonic() - started
@@ -72,7 +74,8 @@ def train_fold(
 def rehearse_training(reference: PreparedReference) -> None:
     """Do what `train_fold` does for the first fold, but for most of the training steps, and commit nothing.
 
-    It is run to see how much memory a fold takes; the others are as large.
+    It is run to see how much memory a fold takes, in a process that sees the GPUs of its fold alone; the others are as
+    large.
     """
     prepared = load_prepared(reference)
     rows = load_rows(reference, prepared)
@@ -81,18 +84,19 @@ def rehearse_training(reference: PreparedReference) -> None:
     training = rows.training(0, prepared.folds)
     with open_inputs(reference, prepared) as folder:
         inputs = model_inputs(folder, prepared.kind)
-        drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **_fold_settings(prepared, 0))
+        settings = _fold_settings(prepared, 0, is_pinned=True)
+        drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **settings)
     ids_digest(ids[training])
     parquet_bytes(_pred_probs_table(prepared, ids[held_out], drawn))
 
 
-def _fold_settings(prepared: Prepared, fold: int) -> dict[str, Any]:
+def _fold_settings(prepared: Prepared, fold: int, is_pinned: bool) -> dict[str, Any]:
+    device = prepared.config["training"]["device"]
     return {
         "kind": prepared.kind,
         "num_classes": len(prepared.class_names),
         "recipe": Recipe(**prepared.recipe),
-        # A worker sees the GPU of its slot alone, whatever its number among all.
-        "device": prepared.config["training"]["device"].partition(":")[0],
+        "device": device.partition(":")[0] if is_pinned else device,
         "precision": prepared.config["training"]["precision"],
         "seed": fold_seed(prepared, fold),
     }

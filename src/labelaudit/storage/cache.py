@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,6 +28,9 @@ class Cache:
 
     An entry in use is held by a shared lock of its user, which ends with the user's process; only entries
     that nobody holds are evicted, the least recently used first. Linux and macOS only (flock).
+
+    root: default `LABELAUDIT_CACHE_DIR`, else the user's cache folder. max_bytes: default `LABELAUDIT_CACHE_BYTES`,
+    else half of the free disk.
     """
 
     def __init__(self, root: Path | None = None, max_bytes: int | None = None) -> None:
@@ -34,7 +38,9 @@ class Cache:
         with _disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.root).free
-        self.max_bytes = max_bytes or int(free * AUTO_SHARE_OF_FREE_DISK) + self._used_bytes()
+        self.max_bytes = (
+            max_bytes or _bytes_of_environment() or int(free * AUTO_SHARE_OF_FREE_DISK) + self._used_bytes()
+        )
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
@@ -124,6 +130,16 @@ class Cache:
                 size = _folder_bytes(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 used -= size
+
+
+def _bytes_of_environment() -> int | None:
+    """For volumes whose bound the file system does not tell, such as an `emptyDir` with a `sizeLimit`."""
+    text = os.environ.get("LABELAUDIT_CACHE_BYTES", "")
+    if not text:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,17}", text):
+        raise StorageError(f"LABELAUDIT_CACHE_BYTES is {text[:80]!r}: set it to a number of bytes, or leave it out.")
+    return int(text)
 
 
 def _folder_bytes(folder: Path) -> int:
