@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from prefect.runtime import deployment
 from prefect.runtime import flow_run as current_run
 from prefect.states import Failed
 
-from flows.arguments import CONFIGS_VARIABLE, referenced_config
+from flows.arguments import CONFIG_SUFFIXES, CONFIGS_VARIABLE, referenced_config
 from flows.artifacts import RunProgress, publish_artifacts
 from flows.events import gate_event, post_gate_event
 from flows.fold_runs import cancel_folds, train_on_work_pool
@@ -107,6 +108,9 @@ def _settings(config: AuditConfig | str) -> AuditConfig:
 def _run_name() -> str:
     config, version = current_run.parameters["config"], current_run.parameters.get("version")
     named = config if isinstance(config, str) else config.dataset.url
+    # The same name from a person, who leaves the suffix out, and from a sweep, which finds files.
+    if Path(named).suffix.lower() in CONFIG_SUFFIXES:
+        named = named[: named.rindex(".")]
     return f"audit {named}" + (f" {version}" if version else "")
 
 

@@ -57,6 +57,19 @@ def test_a_flow_run_publishes_and_shows_the_audit(client: SyncPrefectClient, tmp
     assert again["audit_url"] == reference.audit_url
 
 
+def test_a_run_is_named_alike_by_whoever_started_it(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person leaves out the suffix of the config, a sweep finds files."""
+    monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path))
+    (tmp_path / "pears.yaml").write_text("dataset: {url: nothing}\noutput: {url: nowhere}\n")
+    for name in ("pears", "pears.yaml"):
+        with pytest.raises(DatasetError, match="nothing"):
+            audit_dataset(name)
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=["audit pears"])))
+    assert len(runs) == 2
+
+
 def test_a_wrong_dataset_fails_at_once(client: SyncPrefectClient, tmp_path: Path) -> None:
     (tmp_path / "data.parquet").write_bytes(b"<html>")
     with pytest.raises(DatasetError):
