@@ -26,7 +26,7 @@ from labelaudit.audit import run_audit, slots_within_memory
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.steps.detect import detect
-from labelaudit.steps.discover import complete_version
+from labelaudit.steps.discover import choose_version
 from labelaudit.steps.gate import gate_failure
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import prepare
@@ -47,7 +47,7 @@ GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
-    for step in (complete_version, prepare, find_published, gather, detect, publish)
+    for step in (choose_version, prepare, find_published, gather, detect, publish)
 }
 
 

@@ -15,7 +15,7 @@ from labelaudit.errors import ConfigError, DatasetError, StorageError
 from labelaudit.steps.discover import (
     FoundVersion,
     announcement_of,
-    complete_version,
+    choose_version,
     find_versions,
     note_announcement,
     unaudited,
@@ -55,7 +55,7 @@ def test_versions_in_natural_order(tmp_path: Path) -> None:
         ("v10", None),
         ("v11", "has no _SUCCESS"),
     ]
-    assert complete_version(_config(tmp_path, dataset={"version": "latest"})).dataset.version == "v10"
+    assert choose_version(_config(tmp_path, dataset={"version": "latest"})).dataset.version == "v10"
 
 
 def test_a_marker_of_choice_is_no_data(tmp_path: Path) -> None:
@@ -110,16 +110,16 @@ def test_a_whole_prefix_is_a_version_by_its_content(tmp_path: Path) -> None:
     assert _seen(find_versions(marked)) == [(None, "changed after its DONE was written")]
     (path.parent / "DONE").unlink()
     os.utime(path, (earlier := time.time() - 700, earlier))
-    assert complete_version(_config(tmp_path, "fruit/now", dataset={"version": "latest"})).dataset.version is None
+    assert choose_version(_config(tmp_path, "fruit/now", dataset={"version": "latest"})).dataset.version is None
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
     assert find_versions(_config(tmp_path)) == []
     assert find_versions(_config(tmp_path, "none")) == []
     with pytest.raises(DatasetError, match=r"No version below .* is complete\. A version .* it holds _SUCCESS"):
-        complete_version(_config(tmp_path, dataset={"version": "latest"}))
+        choose_version(_config(tmp_path, dataset={"version": "latest"}))
     with pytest.raises(DatasetError, match="none of its files changed for 3 minutes"):
-        complete_version(_config(tmp_path, dataset={"version": "latest"}, versions={"quiet_minutes": 3}))
+        choose_version(_config(tmp_path, dataset={"version": "latest"}, versions={"quiet_minutes": 3}))
 
 
 def test_an_audited_version_is_not_found_again(tmp_path: Path) -> None:
@@ -183,13 +183,13 @@ def test_a_version_that_is_not_complete_is_refused(tmp_path: Path) -> None:
         run_audit(quiet, InProcess())
     # The content at the URL: the default is ten minutes, which whoever asks for the latest waits for.
     with pytest.raises(DatasetError, match="it changed less than 10 minutes ago"):
-        complete_version(_config(tmp_path, "fruit/v1", dataset={"version": "latest"}))
+        choose_version(_config(tmp_path, "fruit/v1", dataset={"version": "latest"}))
     assert not (tmp_path / "audits").exists()
     (tmp_path / "fruit" / "v1" / "DONE").touch()
-    assert complete_version(marked) == marked
+    assert choose_version(marked) == marked
     # Where nothing is set, who names a version has it as it lies.
     for config in (_config(tmp_path, **named), _config(tmp_path, "fruit/v1")):
-        assert complete_version(config) == config
+        assert choose_version(config) == config
 
 
 def test_a_file_beside_the_versions_is_none(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_file_beside_the_versions_is_none(tmp_path: Path) -> None:
     ):
         config = _config(tmp_path, url, versions=rule, dataset=latest)
         assert _seen(find_versions(config)) == [("v1", None)]
-        assert complete_version(config).dataset.version == "v1"
+        assert choose_version(config).dataset.version == "v1"
 
 
 def test_folders_in_s3(s3: str) -> None:

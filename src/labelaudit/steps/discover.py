@@ -55,7 +55,7 @@ def find_versions(config: AuditConfig) -> list[FoundVersion]:
     return list(_versions(config))
 
 
-def complete_version(config: AuditConfig) -> AuditConfig:
+def choose_version(config: AuditConfig) -> AuditConfig:
     """The config of the version to audit: `latest` is replaced by the newest complete version, a name stays.
 
     Raises `DatasetError` where no version is complete, or the named one does not keep the rule of `versions`.
