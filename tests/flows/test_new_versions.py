@@ -14,6 +14,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 
 from audits import settings, write_fruit
 from flows import events
+from flows.arguments import config_from
 from flows.audit_dataset import audit_dataset
 from flows.audit_new_versions import MOST_ANNOUNCEMENTS, MOST_AT_A_TIME, audit_new_versions
 from labelaudit.errors import ConfigError, DatasetError
@@ -147,6 +148,8 @@ def test_an_event_with_an_empty_version(client: SyncPrefectClient, configs: Path
     _dataset(configs, "olives", "v1", "v2")
     with pytest.raises(ConfigError, match=r"The version '' cannot be used:(?s:.*)version: must be printable"):
         audit_dataset("olives", "")
+    with pytest.raises(ConfigError, match="version: must be printable"):
+        config_from(str(configs / "olives.yaml"), {"dataset_version": ""})
 
 
 def test_one_bad_config_does_not_hide_the_others(client: SyncPrefectClient, configs: Path) -> None:

@@ -87,8 +87,11 @@ def test_a_killed_upload_is_gone_on_with(base: str, tmp_path: Path, rule: dict[s
     assert upload_version(config, source).is_new
     assert _contents(base, "fruit/v1") == {"a.csv": "1", "b.csv": "2"}
     assert not upload_version(config, source).is_new
-    # Killed after the last file: nothing is missing but the end.
+    # Killed after the last file, or after the marker: nothing is missing but the end.
     store.write("v1/_uploading.json", store.read("v0/_SUCCESS"))
+    if not rule:
+        with pytest.raises(DatasetError, match="is complete already"):
+            upload_version(config, str(tmp_path / "other"))
     assert not upload_version(config, source).is_new
     assert _contents(base, "fruit/v1") == {"a.csv": "1", "b.csv": "2"}
 

@@ -144,6 +144,8 @@ def _store_folder(upload: _Upload) -> bool:
     store, claim = upload.store, upload.folder + CLAIM
     is_first = store.create(claim, upload.listing)
     if not is_first and store.read(claim) != upload.listing:
+        if _is_complete(upload):
+            return False
         raise DatasetError(
             f"Another upload of {upload.url}, with other files than {upload.source}, is under way or was killed (it "
             f"left {CLAIM}). Choose another --version; or, if nobody uploads there, remove {upload.url} and publish "
@@ -165,8 +167,7 @@ def _store_folder(upload: _Upload) -> bool:
 
 def _missing_files(upload: _Upload, *, may_be_a_part: bool) -> list[FileEntry]:
     """What is not stored yet. Raises `DatasetError` where something is stored that is not of this upload."""
-    if upload.marker is not None and upload.store.exists(upload.folder + upload.marker):
-        _check_marker(upload, upload.marker)
+    if _is_complete(upload):
         return []
     found = {file.path.removeprefix(upload.folder): file.size for file in upload.store.find(upload.folder.rstrip("/"))}
     stored = {path: size for path, size in found.items() if not is_hidden(path)}
@@ -192,14 +193,18 @@ def _complete(upload: _Upload) -> bool:
         return False
     if upload.store.create(upload.folder + upload.marker, upload.listing):
         return True
-    _check_marker(upload, upload.marker)
+    _is_complete(upload)  # Raises where it is that of others.
     return False
 
 
-def _check_marker(upload: _Upload, marker: str) -> None:
+def _is_complete(upload: _Upload) -> bool:
+    """Whether the marker of these files is there. Raises `DatasetError` where it is another one."""
+    if upload.marker is None or not upload.store.exists(upload.folder + upload.marker):
+        return False
     # Other publishers write what they like into a marker, often nothing.
-    if upload.store.read(upload.folder + marker) != upload.listing:
+    if upload.store.read(upload.folder + upload.marker) != upload.listing:
         raise DatasetError(
-            f"{upload.url} is complete already, and its {marker} does not list the files of {upload.source}. "
+            f"{upload.url} is complete already, and its {upload.marker} does not list the files of {upload.source}. "
             "Versions do not change: choose another --version."
         )
+    return True
