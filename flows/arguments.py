@@ -58,7 +58,7 @@ def _config_file(target: str, options: Mapping[str, Any]) -> AuditConfig:
         "dataset.version": options["dataset_version"],
         "output.url": options["output"],
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in shortcuts.items() if value]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in shortcuts.items() if value is not None]
     return parse_config(_read_text(target), overrides=[*options["overrides"], *overrides], source=target)
 
 

@@ -24,10 +24,10 @@ from flows.ray_folds import train_on_ray
 from flows.steps import TASK_OPTIONS, side_by_side
 from flows.turns import dataset_turn
 from labelaudit.audit import run_audit, slots_within_memory
-from labelaudit.config import AuditConfig
+from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.steps.detect import detect
-from labelaudit.steps.discover import latest_version, with_version
+from labelaudit.steps.discover import choose_version
 from labelaudit.steps.gate import gate_failure
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import prepare
@@ -48,7 +48,7 @@ GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
-    for step in (latest_version, prepare, find_published, gather, detect, publish)
+    for step in (choose_version, prepare, find_published, gather, detect, publish)
 }
 
 
@@ -124,10 +124,11 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     """Audit the labels of one dataset version and publish the report.
 
     `config` is what the YAML file holds, or the name of a YAML file: a path or URL, or a name below
-    LABELAUDIT_CONFIGS where that is set. `version` takes the place of `dataset.version`. Returns the
-    audit's URL and main figures. An audit that is published already is found, not made again; a killed one
-    goes on where it stopped. One audit of a dataset runs at a time; others wait. Where the gate of the config
-    fails, the audit is published and shown, then the run ends in a Failed state named GateFailed.
+    LABELAUDIT_CONFIGS where that is set. `version` takes the place of `dataset.version`. A version that is not
+    complete by the rule of `versions` is refused; the sweep announces it once it is. Returns the audit's URL and
+    main figures. An audit that is published already is found, not made again; a killed one goes on where it
+    stopped. One audit of a dataset runs at a time; others wait. Where the gate of the config fails, the audit is
+    published and shown, then the run ends in a Failed state named GateFailed.
     """
     if current_run.run_count > MOST_RUNS:
         raise WorkerDiedError(

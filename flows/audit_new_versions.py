@@ -25,6 +25,8 @@ from labelaudit.steps.discover import (
 
 # A version whose audit does not appear is announced again, but not for ever: then a person has to look.
 MOST_ANNOUNCEMENTS = 3
+# Of one dataset and sweep: a dataset with many old versions does not fill the queue at once.
+MOST_AT_A_TIME = 10
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,20 @@ class Sighting:
 
 @task(name="look-at-dataset", task_run_name="look-at-{name}", **TASK_OPTIONS)
 def look_at_dataset(name: str, again_after_hours: float) -> list[Sighting]:
-    """Announce the versions of one config that have no audit."""
+    """Announce the versions of one config that have no audit, the oldest ones first."""
     config = referenced_config(name)
     versions = find_versions(config)
     waiting = [_sighting(name, found, found.incomplete) for found in versions if found.incomplete is not None]
-    return waiting + [_announce(name, config, found, again_after_hours) for found in unaudited(config, versions)]
+    seen: list[Sighting] = []
+    tried = 0
+    for found in unaudited(config, versions):
+        earlier = announcement_of(config, found)
+        reason = _reason_to_wait(earlier, again_after_hours)
+        if reason is None and tried == MOST_AT_A_TIME:
+            reason = f"waits for the next sweep: one announces {MOST_AT_A_TIME} of a dataset"
+        tried += reason is None
+        seen.append(_sighting(name, found, reason or _announce(name, config, found, earlier)))
+    return waiting + seen
 
 
 @flow(name="audit-new-versions", flow_run_name="sweep", validate_parameters=True)
@@ -55,7 +66,7 @@ def audit_new_versions(configs: list[str] | None = None, again_after_hours: floa
     is not given. The event `labelaudit.dataset.published` starts the deployment `audit-dataset/on-publish`.
     A version whose audit has not appeared after `again_after_hours` is announced again, three times in all. One
     dataset that cannot be read does not keep the others from being looked at. Returns what was seen of the
-    versions without an audit.
+    versions without an audit. Of one dataset 10 are announced at a time, oldest first; the next sweep goes on.
     """
     sightings: list[Sighting] = []
     problems: list[str] = []
@@ -83,21 +94,21 @@ def announce(name: str, config: AuditConfig, found: FoundVersion, number: int = 
     note_announcement(config, found, event_id(found, number), number)
 
 
-def _announce(name: str, config: AuditConfig, found: FoundVersion, again_after_hours: float) -> Sighting:
-    earlier = announcement_of(config, found)
-    if earlier is not None and (reason := _reason_to_wait(earlier, again_after_hours)):
-        return _sighting(name, found, reason)
+def _announce(name: str, config: AuditConfig, found: FoundVersion, earlier: Announcement | None) -> str:
+    """Announce a version; what came of it, in words."""
     number = earlier.number + 1 if earlier else 1
     try:
         announce(name, config, found, number)
     except AnnouncementError as error:
         get_run_logger().warning("%s", error)
-        return _sighting(name, found, "could not be announced")
+        return "could not be announced"
     get_run_logger().info("announced %s (%s)", found.name, found.url)
-    return _sighting(name, found, "announced" if number == 1 else f"announced again ({number})")
+    return "announced" if number == 1 else f"announced again ({number})"
 
 
-def _reason_to_wait(earlier: Announcement, again_after_hours: float) -> str | None:
+def _reason_to_wait(earlier: Announcement | None, again_after_hours: float) -> str | None:
+    if earlier is None:
+        return None
     if earlier.number >= MOST_ANNOUNCEMENTS:
         return f"announced {earlier.number} times without an audit: look at its runs"
     if earlier.age_seconds() < 3600 * again_after_hours:

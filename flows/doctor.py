@@ -16,7 +16,7 @@ from flows.run import prefect_api_url
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
 from labelaudit.model.device import device_facts, resolve_device
-from labelaudit.steps.discover import latest_version
+from labelaudit.steps.discover import choose_version
 from labelaudit.steps.prepare import open_source, package_versions
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.store import SETTLE_SECONDS, Store
@@ -87,7 +87,7 @@ def _prefect_api(api_url: str | None) -> Finding:
 
 def _dataset(config: AuditConfig) -> Finding:
     try:
-        source = open_source(latest_version(config))
+        source = open_source(choose_version(config))
         files = source.files()
     except LabelauditError as error:
         return Finding("dataset", False, str(error))

@@ -12,7 +12,7 @@ from labelaudit.budget import fitting_slots
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.steps.detect import detect
-from labelaudit.steps.discover import LATEST, latest_version
+from labelaudit.steps.discover import choose_version
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import memory_limit, prepare
 from labelaudit.steps.prepared import Prepared, load_prepared
@@ -66,8 +66,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
 
     Raises the errors of the steps; nothing is visible to readers unless everything succeeded.
     """
-    if config.dataset.version == LATEST:
-        config = caller.call(latest_version, config)
+    config = caller.call(choose_version, config)
     reference = caller.call(prepare, config)
     published = caller.call(find_published, reference)
     if published is not None:

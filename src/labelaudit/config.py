@@ -271,6 +271,16 @@ def build_config(values: Mapping[str, Any], *, overrides: Iterable[str] = (), so
         _raise_readable(error, source)
 
 
+def with_version(config: AuditConfig, version: str | None) -> AuditConfig:
+    """The config with another `dataset.version`. Raises `ConfigError` where that is no name of a version."""
+    values = {**config.dataset.model_dump(exclude_unset=True), "version": version}
+    try:
+        dataset = DatasetConfig.model_validate(values)
+    except ValidationError as error:
+        _raise_readable(error, f"The version {version!r}")
+    return config.model_copy(update={"dataset": dataset})
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     names = path.strip().split(".")

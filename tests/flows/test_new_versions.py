@@ -14,8 +14,9 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 
 from audits import settings, write_fruit
 from flows import events
+from flows.arguments import config_from
 from flows.audit_dataset import audit_dataset
-from flows.audit_new_versions import MOST_ANNOUNCEMENTS, audit_new_versions
+from flows.audit_new_versions import MOST_ANNOUNCEMENTS, MOST_AT_A_TIME, audit_new_versions
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.steps.discover import find_versions
 from labelaudit.storage.store import Store
@@ -117,6 +118,38 @@ def test_an_announcement_waits_its_hours(client: SyncPrefectClient, configs: Pat
     earlier = datetime.now(UTC) - timedelta(minutes=61)
     store.write(record.path, json.dumps({**noted, "at": earlier.isoformat()}).encode())
     assert audit_new_versions(again_after_hours=1)[0]["status"] == "announced again (2)"
+
+
+def test_old_versions_are_announced_a_few_at_a_time(client: SyncPrefectClient, configs: Path) -> None:
+    _dataset(configs, "hazel", *(f"v{number}" for number in range(1, MOST_AT_A_TIME + 4)))
+    waits = f"waits for the next sweep: one announces {MOST_AT_A_TIME} of a dataset"
+    first = [status for _, _, status in _statuses(audit_new_versions())]
+    assert first == ["announced"] * MOST_AT_A_TIME + [waits] * 3
+    rows = _statuses(audit_new_versions())
+    assert all(status.startswith("announced at ") for _, _, status in rows[:MOST_AT_A_TIME])
+    assert rows[MOST_AT_A_TIME:] == [("hazel", f"v{MOST_AT_A_TIME + number}", "announced") for number in (1, 2, 3)]
+    assert len(_events(client, "hazel")) >= 1
+
+
+def test_an_event_that_comes_too_early_is_not_lost(client: SyncPrefectClient, configs: Path) -> None:
+    _dataset(configs, "melons")
+    (configs / "melons.yaml").write_text(
+        (configs / "melons.yaml").read_text().replace("marker: null", "marker: _SUCCESS")
+    )
+    write_fruit(configs.parent / "melons" / "v1" / "fruit.parquet")
+    with pytest.raises(DatasetError, match=r"melons/v1 is not complete: it has no _SUCCESS\. .* leave it to the sweep"):
+        audit_dataset("melons", "v1")
+    assert _statuses(audit_new_versions()) == [("melons", "v1", "has no _SUCCESS")]
+    (configs.parent / "melons" / "v1" / "_SUCCESS").touch()
+    assert _statuses(audit_new_versions()) == [("melons", "v1", "announced")]
+
+
+def test_an_event_with_an_empty_version(client: SyncPrefectClient, configs: Path) -> None:
+    _dataset(configs, "olives", "v1", "v2")
+    with pytest.raises(ConfigError, match=r"The version '' cannot be used:(?s:.*)version: must be printable"):
+        audit_dataset("olives", "")
+    with pytest.raises(ConfigError, match="version: must be printable"):
+        config_from(str(configs / "olives.yaml"), {"dataset_version": ""})
 
 
 def test_one_bad_config_does_not_hide_the_others(client: SyncPrefectClient, configs: Path) -> None:

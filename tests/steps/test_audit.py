@@ -133,7 +133,7 @@ def test_the_same_audit_is_found_and_not_made_again(published) -> None:  # type:
     again = audit(settings(folder / "data" / "fruit.parquet", folder / "out"), caller)
     assert again.status == "already_published"
     assert again.audit_url == reference.audit_url
-    assert caller.steps == ["prepare", "find_published"]
+    assert caller.steps == ["choose_version", "prepare", "find_published"]
     assert {path: path.stat().st_mtime_ns for path in Path(reference.audit_url).rglob("*")} == before
 
 

@@ -10,21 +10,21 @@ import pytest
 
 from audits import InProcess, audit, settings, write_fruit
 from labelaudit.audit import run_audit
-from labelaudit.config import AuditConfig
+from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import ConfigError, DatasetError, StorageError
 from labelaudit.steps.discover import (
     FoundVersion,
     announcement_of,
+    choose_version,
     find_versions,
-    latest_version,
     note_announcement,
     unaudited,
 )
-from labelaudit.storage.store import DatasetFiles, StoredFile
+from labelaudit.storage.store import DatasetFiles, Store, StoredFile
 
 
 def _config(folder: Path, url: str = "fruit/{version}", **sections: object) -> AuditConfig:
-    return settings(folder / url, folder / "audits", **sections)
+    return settings(f"{folder}/{url}", folder / "audits", **sections)
 
 
 def _version(folder: Path, version: str, *, marker: str | None = "_SUCCESS", age_minutes: float = 0) -> Path:
@@ -55,7 +55,7 @@ def test_versions_in_natural_order(tmp_path: Path) -> None:
         ("v10", None),
         ("v11", "has no _SUCCESS"),
     ]
-    assert latest_version(_config(tmp_path, dataset={"version": "latest"})).dataset.version == "v10"
+    assert choose_version(_config(tmp_path, dataset={"version": "latest"})).dataset.version == "v10"
 
 
 def test_a_marker_of_choice_is_no_data(tmp_path: Path) -> None:
@@ -108,16 +108,18 @@ def test_a_whole_prefix_is_a_version_by_its_content(tmp_path: Path) -> None:
     later = time.time() + 5
     os.utime(path, (later, later))
     assert _seen(find_versions(marked)) == [(None, "changed after its DONE was written")]
-    assert latest_version(_config(tmp_path, "fruit/now", dataset={"version": "latest"})).dataset.version is None
+    (path.parent / "DONE").unlink()
+    os.utime(path, (earlier := time.time() - 700, earlier))
+    assert choose_version(_config(tmp_path, "fruit/now", dataset={"version": "latest"})).dataset.version is None
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
     assert find_versions(_config(tmp_path)) == []
     assert find_versions(_config(tmp_path, "none")) == []
     with pytest.raises(DatasetError, match=r"No version below .* is complete\. A version .* it holds _SUCCESS"):
-        latest_version(_config(tmp_path, dataset={"version": "latest"}))
+        choose_version(_config(tmp_path, dataset={"version": "latest"}))
     with pytest.raises(DatasetError, match="none of its files changed for 3 minutes"):
-        latest_version(_config(tmp_path, dataset={"version": "latest"}, versions={"quiet_minutes": 3}))
+        choose_version(_config(tmp_path, dataset={"version": "latest"}, versions={"quiet_minutes": 3}))
 
 
 def test_an_audited_version_is_not_found_again(tmp_path: Path) -> None:
@@ -168,3 +170,53 @@ def test_storage_without_times(tmp_path: Path, monkeypatch, token, modified, ver
     monkeypatch.setattr(DatasetFiles, "files", lambda self: [StoredFile("a.parquet", 1, token, modified)])
     with pytest.raises(StorageError, match=message):
         find_versions(_config(tmp_path, versions=versions))
+
+
+def test_a_version_that_is_not_complete_is_refused(tmp_path: Path) -> None:
+    _version(tmp_path, "v1", marker=None)
+    named = {"dataset": {"version": "v1"}}
+    marked = _config(tmp_path, versions={"marker": "DONE"}, **named)
+    with pytest.raises(DatasetError, match=r"fruit/v1 is not complete: it has no DONE\. .* when it holds DONE"):
+        run_audit(marked, InProcess())
+    quiet = _config(tmp_path, versions={"quiet_minutes": 3}, **named)
+    with pytest.raises(DatasetError, match=r"it changed less than 3 minutes ago\. .* none of its files changed for 3"):
+        run_audit(quiet, InProcess())
+    # The content at the URL: the default is ten minutes, which whoever asks for the latest waits for.
+    with pytest.raises(DatasetError, match="it changed less than 10 minutes ago"):
+        choose_version(_config(tmp_path, "fruit/v1", dataset={"version": "latest"}))
+    assert not (tmp_path / "audits").exists()
+    (tmp_path / "fruit" / "v1" / "DONE").touch()
+    assert choose_version(marked) == marked
+    # Where nothing is set, who names a version has it as it lies.
+    for config in (_config(tmp_path, **named), _config(tmp_path, "fruit/v1")):
+        assert choose_version(config) == config
+
+
+def test_a_file_beside_the_versions_is_none(tmp_path: Path) -> None:
+    _version(tmp_path, "v1", age_minutes=60)
+    (tmp_path / "fruit" / "versions.md").write_text("v1: the first")
+    (tmp_path / "fruit" / "v\x01").mkdir()
+    os.utime(tmp_path / "fruit" / "versions.md", (0, 0))
+    latest = {"version": "latest"}
+    for url, rule in (
+        ("fruit/{version}", {"marker": "_SUCCESS"}),
+        ("fruit/{version}/", {}),
+        ("fruit/{version}/", {"quiet_minutes": 5}),
+    ):
+        config = _config(tmp_path, url, versions=rule, dataset=latest)
+        assert _seen(find_versions(config)) == [("v1", None)]
+        assert choose_version(config).dataset.version == "v1"
+
+
+def test_folders_in_s3(s3: str) -> None:
+    store = Store(s3)
+    for key in ("fruit/versions.md", "fruit/v1/a.csv", "fruit/v1/_SUCCESS"):
+        store.write(key, b"a,label\n1,2\n")
+    config = settings(f"{s3}/fruit/{{version}}", f"{s3}/audits", versions={"marker": "_SUCCESS"})
+    assert _seen(find_versions(config)) == [("v1", None)]
+
+
+@pytest.mark.parametrize("version", ["", "..", "a\nb"])
+def test_a_version_needs_a_name(tmp_path: Path, version: str) -> None:
+    with pytest.raises(ConfigError, match=r"The version .* cannot be used:\n  version: must be printable"):
+        with_version(_config(tmp_path), version)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,18 +51,121 @@ def test_twice_is_once_and_other_content_is_refused(base: str, tmp_path: Path) -
     assert (first.is_new, again.is_new) == (True, False)
     assert again.version == first.version
     source.write_bytes(source.read_bytes() + b"more")
-    with pytest.raises(DatasetError, match=r"fruit/v1 is complete already, with other files than .*choose another"):
+    with pytest.raises(DatasetError, match=r"is complete already, and its _SUCCESS does not list .*choose another"):
         upload_version(_config(base), str(source))
 
 
-def test_a_killed_upload_is_gone_on_with(base: str, tmp_path: Path) -> None:
+def _folder(path: Path, **files: str) -> str:
+    path.mkdir()
+    for name, text in files.items():
+        (path / f"{name}.csv").write_text(text)
+    return str(path)
+
+
+def _contents(base: object, url: str) -> dict[str, str]:
+    """What a version holds, without its marker."""
+    return {name: data.decode() for name, data in _bytes(base, url).items() if name != "_SUCCESS"}
+
+
+RULES = pytest.mark.parametrize("rule", [{}, {"quiet_minutes": 5}], ids=["marker", "quiet"])
+
+
+@RULES
+def test_a_killed_upload_is_gone_on_with(base: str, tmp_path: Path, rule: dict[str, object]) -> None:
+    source = _folder(tmp_path / "source", a="1", b="2")
+    upload_version(_config(base, version="v0"), source)
+    store = Store(f"{base}/fruit")
+    # What a killed upload of these files leaves.
+    store.write("v1/_uploading.json", store.read("v0/_SUCCESS"))
+    store.write("v1/a.csv", b"1")
+    config = _config(base, versions=rule)
+    (found,) = [found for found in find_versions(config) if found.version == "v1"]
+    assert found.incomplete == ("is being uploaded, or its upload was killed" if rule else "has no _SUCCESS")
+    with pytest.raises(DatasetError, match=r"Another upload of .*fruit/v1, with other files than .* or was killed"):
+        upload_version(config, _folder(tmp_path / "other", a="1", c="3"))
+    assert _contents(base, "fruit/v1").keys() == {"_uploading.json", "a.csv"}
+    assert upload_version(config, source).is_new
+    assert _contents(base, "fruit/v1") == {"a.csv": "1", "b.csv": "2"}
+    assert not upload_version(config, source).is_new
+    # Killed after the last file, or after the marker: nothing is missing but the end.
+    store.write("v1/_uploading.json", store.read("v0/_SUCCESS"))
+    if not rule:
+        with pytest.raises(DatasetError, match="is complete already"):
+            upload_version(config, str(tmp_path / "other"))
+    assert not upload_version(config, source).is_new
+    assert _contents(base, "fruit/v1") == {"a.csv": "1", "b.csv": "2"}
+
+
+@RULES
+@pytest.mark.parametrize(
+    "files", [{"b": "other"}, {"a": "1", "b": "!"}, {"a": "1"}, {"a": "1", "b": "2", "c": "3"}, {"c": "3"}]
+)
+def test_a_version_never_changes(tmp_path: Path, rule: dict[str, object], files: dict[str, str]) -> None:
+    config = _config(tmp_path, versions=rule)
+    source = _folder(tmp_path / "source", a="1", b="2")
+    assert upload_version(config, source).is_new
+    before = _bytes(tmp_path, "fruit/v1")
+    message = "holds other files than .* already" if rule else "is complete already"
+    with pytest.raises(DatasetError, match=message):
+        upload_version(config, _folder(tmp_path / "other", **files))
+    assert _bytes(tmp_path, "fruit/v1") == before
+    assert not upload_version(config, source).is_new
+
+
+def test_files_of_others_stay(base: str, tmp_path: Path) -> None:
+    """A publisher without a claim, such as Spark: its files and its empty marker are not ours to replace."""
+    source = _folder(tmp_path / "source", a="1", b="2")
     store = Store(f"{base}/fruit/v1")
-    store.write("fruit.parquet", b"half")
-    store.write("left-over.parquet", b"of another try")
-    assert [found.incomplete for found in find_versions(_config(base))] == ["has no _SUCCESS"]
-    source = write_fruit(tmp_path / "fruit.parquet")
-    assert upload_version(_config(base), str(source)).is_new
-    assert set(_bytes(base, "fruit/v1")) == {"fruit.parquet", "_SUCCESS"}
+    store.write("b.csv", b"?")
+    with pytest.raises(DatasetError, match=r"fruit/v1 holds other files than .* \(first difference: b\.csv\)"):
+        upload_version(_config(base), source)
+    assert _contents(base, "fruit/v1") == {"b.csv": "?"}
+    store.write("_SUCCESS", b"")
+    with pytest.raises(DatasetError, match="is complete already, and its _SUCCESS does not list"):
+        upload_version(_config(base), source)
+    assert _bytes(base, "fruit/v1") == {"b.csv": b"?", "_SUCCESS": b""}
+
+
+@RULES
+def test_of_two_publishers_at_once_one_wins(base: str, tmp_path: Path, rule: dict[str, object]) -> None:
+    config = _config(base, versions=rule)
+    contents = [{f"{part}-{number}": text for part in "abcd"} for number, text in enumerate("xyz")]
+    sources = [_folder(tmp_path / str(number), **files) for number, files in enumerate(contents)]
+    start = threading.Barrier(len(sources))
+
+    def publish(source: str) -> bool:
+        start.wait()
+        try:
+            return upload_version(config, source).is_new
+        except DatasetError:
+            return False
+
+    with ThreadPoolExecutor(len(sources)) as pool:
+        won = list(pool.map(publish, sources))
+    assert won.count(True) == 1
+    files = contents[won.index(True)]
+    assert _contents(base, "fruit/v1") == {f"{name}.csv": text for name, text in files.items()}
+
+
+def test_a_source_that_changes_while_it_is_uploaded(tmp_path: Path) -> None:
+    source = Path(_folder(tmp_path / "source", a="1"))
+    # Other text whenever it is read.
+    (source / "b.csv").symlink_to("/proc/sys/kernel/random/uuid")
+    with pytest.raises(DatasetError, match=r"b\.csv changed while it was uploaded\. Publish again when"):
+        upload_version(_config(tmp_path), str(source))
+    (source / "b.csv").unlink()
+    (source / "b.csv").write_text("2")
+    assert upload_version(_config(tmp_path), str(source)).is_new
+    assert _contents(tmp_path, "fruit/v1") == {"a.csv": "1", "b.csv": "2"}
+
+
+def test_a_source_with_a_file_named_like_the_marker(tmp_path: Path) -> None:
+    source = _folder(tmp_path / "source", a="1", manifest="2")
+    config = _config(tmp_path, versions={"marker": "manifest.csv"})
+    with pytest.raises(ConfigError, match=r"source/manifest\.csv is named like the file that completes .* Rename it"):
+        upload_version(config, source)
+    assert not (tmp_path / "fruit").exists()
+    assert upload_version(_config(tmp_path), source).is_new
 
 
 def test_one_file_per_version(base: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from labelaudit.memory import peak_bytes
 from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
-from labelaudit.steps.discover import latest_version
+from labelaudit.steps.discover import choose_version
 from labelaudit.steps.inputs import input_shape
 from labelaudit.steps.prepare import Scan, audited_name, memory_limit, open_source, plan, scan_dataset
 
@@ -59,7 +59,7 @@ def check_dataset(config: AuditConfig, *, parallel: int, threads: int) -> Checke
     `parallel` folds would train at a time, with `threads` CPU threads each. Raises `DatasetError` where the
     dataset cannot be read at all.
     """
-    config = latest_version(config)
+    config = choose_version(config)
     scanned = scan_dataset(open_source(config), config)
     examples = scanned.examples
     name = audited_name(config)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from labelaudit.config import AuditConfig
+from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import ConfigError, DatasetError, StorageError
 from labelaudit.steps.prepare import audited_name, open_source
 from labelaudit.storage.layout import MANIFEST, announced_key, audited_key
 from labelaudit.storage.manifest import dump_json, read_json
-from labelaudit.storage.store import DatasetFiles, Store
-from labelaudit.storage.versions import VersionedTemplate, natural_order, signature_of, version_state
+from labelaudit.storage.store import DatasetFiles, Store, StoredFile
+from labelaudit.storage.versions import VersionedTemplate, is_file_url, natural_order, signature_of, version_state
 
 LATEST = "latest"
 DEFAULT_MARKER = "_SUCCESS"
+# Lies in a version's folder while `publish-version` uploads its files; readers of datasets skip the name.
+CLAIM = "_uploading.json"
 # Where nothing marks the end of an upload.
 DEFAULT_QUIET_MINUTES = 10.0
 
@@ -53,23 +55,28 @@ def find_versions(config: AuditConfig) -> list[FoundVersion]:
     return list(_versions(config))
 
 
-def latest_version(config: AuditConfig) -> AuditConfig:
-    """The config with `dataset.version: latest` replaced by the newest complete version.
+def choose_version(config: AuditConfig) -> AuditConfig:
+    """The config of the version to audit: `latest` is replaced by the newest complete version, a name stays.
 
-    Where the URL holds no {version}, what lies there is the latest. Raises `DatasetError` where no
-    version is complete.
+    Raises `DatasetError` where no version is complete, or the named one does not keep the rule of `versions`.
+    Where `versions` sets no rule, a version that is named is taken as it lies. Where the URL holds no {version},
+    what lies there is the latest.
     """
-    if config.dataset.version != LATEST:
+    is_latest = config.dataset.version == LATEST
+    if is_latest and "{version}" in config.dataset.url:
+        return _newest_complete(config)
+    if is_latest:
+        config = with_version(config, None)
+    elif config.versions.marker is None and config.versions.quiet_minutes is None:
         return config
-    if "{version}" not in config.dataset.url:
-        return with_version(config, None)
-    for version in reversed(_names(config)):
-        found = look_at_version(with_version(config, version))
-        if found is not None and found.incomplete is None:
-            return with_version(config, version)
-    raise DatasetError(
-        f"No version below {config.dataset.url} is complete. A version is complete when {_rule_in_words(config)}."
-    )
+    source = open_source(config)
+    missing = _missing(config, source, source.files())
+    if missing is not None:
+        raise DatasetError(
+            f"{source.url} is not complete: it {missing}. A version is complete when "
+            f"{_rule_in_words(config, source.is_single_file)}. Audit it then, or leave it to the sweep."
+        )
+    return config
 
 
 def unaudited(config: AuditConfig, versions: list[FoundVersion]) -> list[FoundVersion]:
@@ -92,8 +99,13 @@ def note_announcement(config: AuditConfig, found: FoundVersion, event_id: str, n
     store.write(announced_key(found.dataset, found.state), dump_json(vars(announcement)))
 
 
-def with_version(config: AuditConfig, version: str | None) -> AuditConfig:
-    return config.model_copy(update={"dataset": config.dataset.model_copy(update={"version": version})})
+def _newest_complete(config: AuditConfig) -> AuditConfig:
+    for version in reversed(_names(config)):
+        found = look_at_version(with_version(config, version))
+        if found is not None and found.incomplete is None:
+            return with_version(config, version)
+    rule = _rule_in_words(config, is_file_url(config.dataset.url))
+    raise DatasetError(f"No version below {config.dataset.url} is complete. A version is complete when {rule}.")
 
 
 def _versions(config: AuditConfig) -> Iterator[FoundVersion]:
@@ -117,9 +129,16 @@ def _names(config: AuditConfig) -> list[str]:
             "Set it, for example with --name fruit."
         )
     template = VersionedTemplate.parse(named)
-    children = Store(template.parent, config.storage.options).children()
+    parent = Store(template.parent, config.storage.options)
+    children = parent.folders() if _are_folders(config) else parent.children()
     found = {version for name in children if (version := template.version_of(name)) is not None}
     return sorted(found, key=natural_order)
+
+
+def _are_folders(config: AuditConfig) -> bool:
+    """Whether versions are folders for certain, so that a file beside them is none."""
+    url = config.dataset.url
+    return "/" in url.partition("{version}")[2] or (config.versions.marker is not None and not is_file_url(url))
 
 
 def look_at_version(config: AuditConfig) -> FoundVersion | None:
@@ -143,7 +162,7 @@ def look_at_version(config: AuditConfig) -> FoundVersion | None:
         version=version,
         url=source.url,
         state=version_state(version, signature),
-        incomplete=_missing(config, source),
+        incomplete=_missing(config, source, files),
     )
 
 
@@ -152,19 +171,21 @@ def marker_of(config: AuditConfig, *, is_single_file: bool) -> str | None:
     return _rule(config, is_single_file)[0]
 
 
-def _missing(config: AuditConfig, source: DatasetFiles) -> str | None:
-    """What a version lacks to be complete, None where it is."""
+def _missing(config: AuditConfig, source: DatasetFiles, files: Sequence[StoredFile]) -> str | None:
+    """What a version with these files lacks to be complete, None where it is."""
     marker, quiet_minutes = _rule(config, source.is_single_file)
     if marker is not None:
-        return _without_marker(source, marker, may_be_rewritten="{version}" not in config.dataset.url)
-    times = [file.modified for file in source.files()]
+        return _without_marker(source, files, marker, may_be_rewritten="{version}" not in config.dataset.url)
+    if not source.is_single_file and source.file(CLAIM) is not None:
+        return "is being uploaded, or its upload was killed"
+    times = [file.modified for file in files]
     known = [time for time in times if time is not None]
     if len(known) < len(times):
         raise StorageError(
             f"{source.url} lies in a storage that tells no times of change, which versions.quiet_minutes goes by. "
             "Set versions.marker to the name of a file that is written last."
         )
-    waiting = max(known) + 60 * (quiet_minutes or 0) - time.time()
+    waiting = max(known, default=0) + 60 * (quiet_minutes or 0) - time.time()
     return f"changed less than {quiet_minutes:g} minutes ago" if waiting > 0 else None
 
 
@@ -183,19 +204,21 @@ def _rule(config: AuditConfig, is_single_file: bool) -> tuple[str | None, float 
     return None, DEFAULT_QUIET_MINUTES
 
 
-def _without_marker(source: DatasetFiles, marker: str, *, may_be_rewritten: bool) -> str | None:
+def _without_marker(
+    source: DatasetFiles, files: Sequence[StoredFile], marker: str, *, may_be_rewritten: bool
+) -> str | None:
     found = source.file(marker)
     if found is None:
         return f"has no {marker}"
-    times = [file.modified for file in source.files() if file.modified is not None]
+    times = [file.modified for file in files if file.modified is not None]
     # A marker that stays while the files below it change says nothing about the change.
     if may_be_rewritten and found.modified is not None and times and max(times) > found.modified:
         return f"changed after its {marker} was written"
     return None
 
 
-def _rule_in_words(config: AuditConfig) -> str:
-    marker, quiet_minutes = _rule(config, is_single_file=False)
+def _rule_in_words(config: AuditConfig, is_single_file: bool) -> str:
+    marker, quiet_minutes = _rule(config, is_single_file)
     if marker is not None:
         return f"it holds {marker} (versions.marker)"
     return f"none of its files changed for {quiet_minutes:g} minutes (versions.quiet_minutes)"

@@ -1,4 +1,4 @@
-"""Upload a local dataset as a new version: the files first, in any order, and last the marker that completes them."""
+"""Upload a local dataset as a new version: a claim first, then the files, in any order, and last the marker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, DatasetError
-from labelaudit.steps.discover import LATEST, FoundVersion, look_at_version, marker_of
-from labelaudit.storage.manifest import FileEntry, dump_json, read_json
+from labelaudit.steps.discover import CLAIM, LATEST, FoundVersion, look_at_version, marker_of
+from labelaudit.storage.manifest import FileEntry, dump_json, sha256_hex
 from labelaudit.storage.store import Store, is_hidden
 from labelaudit.storage.versions import dataset_url, is_file_url
 
 # Each holds its file in memory.
 PARALLEL_UPLOADS = 4
+# Of what is stored, read at a time.
+BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -29,31 +31,66 @@ class UploadedVersion:
     is_new: bool
 
 
+@dataclass(frozen=True)
+class _Upload:
+    """Files of this machine, and the version that they are to be."""
+
+    source: str
+    paths: Mapping[str, Path]  # by their names in the target
+    entries: list[FileEntry]
+    url: str
+    marker: str | None
+    store: Store  # where versions lie, so that what a store keeps for itself is no part of one
+    folder: str  # of the version, with a slash; empty where one file is the version
+
+    @property
+    def listing(self) -> bytes:
+        """What claim and marker hold: equal for equal files."""
+        return dump_json({"files": [asdict(entry) for entry in self.entries]})
+
+    def read(self, entry: FileEntry) -> bytes:
+        """Bytes of one file of this machine, as they are in the listing."""
+        data = self.paths[entry.path].read_bytes()
+        if sha256_hex(data) != entry.sha256:
+            raise DatasetError(
+                f"{self.paths[entry.path]} changed while it was uploaded. Publish again when nothing writes to it."
+            )
+        return data
+
+    def is_stored(self, entry: FileEntry) -> bool:
+        """Whether the bytes of a file that is there are those of the listing."""
+        digest = hashlib.sha256()
+        with self.store.open(self.folder + entry.path) as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest() == entry.sha256
+
+
 def upload_version(config: AuditConfig, source: str) -> UploadedVersion:
     """Upload the file or folder `source` of this machine as the version that `config.dataset` names.
 
-    Without its marker a version is incomplete, so nobody reads a part of it. A killed upload is gone on with,
-    and the same upload twice is one. Raises `DatasetError` where other files are there already, because
-    versions do not change, and `ConfigError` where the config has no place for a new version.
+    A killed upload is gone on with, and the same upload twice is one, also at the same time. Of different ones at
+    once the first wins. Nothing that is stored is replaced or removed: raises `DatasetError` where other files are
+    there already, because versions do not change. Raises `ConfigError` where the config has no place for a new
+    version, or `source` holds a file that is named like the marker.
     """
     url = _target_url(config)
     is_file = is_file_url(url)
-    paths = _local_files(Path(source), url)
-    entries = [_entry(name, path) for name, path in sorted(paths.items())]
-    target = Store(url.rpartition("/")[0] if is_file else url, config.storage.options)
-    listing = {"files": [asdict(entry) for entry in entries]}
     marker = marker_of(config, is_single_file=is_file)
-    if marker is not None and target.exists(marker):
-        if read_json(target, marker).get("files") != listing["files"]:
-            raise DatasetError(
-                f"{url} is complete already, with other files than {source}. Versions do not change: "
-                "choose another --version."
-            )
-        return _uploaded(config, entries, is_new=False)
-    is_new = _upload_missing(target, url, paths, entries, is_file=is_file)
-    if marker is not None:
-        target.write(marker, dump_json(listing))
-    return _uploaded(config, entries, is_new=is_new or marker is not None)
+    paths = _local_files(Path(source), url)
+    if marker in paths:
+        raise ConfigError(
+            f"{paths[marker]} is named like the file that completes a version (versions.marker: {marker}), so that a "
+            "part of the version would look complete. Rename it, or set versions.marker to another name."
+        )
+    entries = [_entry(name, path) for name, path in sorted(paths.items())]
+    parent, _, name = url.rpartition("/")
+    store = Store(parent or ".", config.storage.options)
+    upload = _Upload(source, paths, entries, url, marker, store, "" if is_file else f"{name}/")
+    is_new = _store_file(upload) if is_file else _store_folder(upload)
+    found = look_at_version(config)
+    assert found is not None, "the version was written just now"
+    return UploadedVersion(found, len(entries), sum(entry.bytes for entry in entries), is_new)
 
 
 def _target_url(config: AuditConfig) -> str:
@@ -88,27 +125,86 @@ def _entry(name: str, path: Path) -> FileEntry:
         return FileEntry(name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _upload_missing(
-    target: Store, url: str, paths: Mapping[str, Path], entries: list[FileEntry], *, is_file: bool
-) -> bool:
-    """Write what is not there yet, and remove what an earlier upload left; whether anything was to be done."""
-    if is_file:
-        (entry,) = entries
-        if target.exists(entry.path):
-            if hashlib.sha256(target.read(entry.path)).hexdigest() != entry.sha256:
-                raise DatasetError(f"{url} is there already, with other content. Choose another --version.")
+def _store_file(upload: _Upload) -> bool:
+    """Store a version of one file; whether it was not there before."""
+    (entry,) = upload.entries
+    if upload.store.create(entry.path, upload.read(entry)):
+        return True
+    if not upload.is_stored(entry):
+        raise DatasetError(f"{upload.url} is there already, with other content. Choose another --version.")
+    return False
+
+
+def _store_folder(upload: _Upload) -> bool:
+    """Store the files that are missing, then the marker; whether anything was to be done.
+
+    The claim keeps publishers of other files away meanwhile, and stays where this is killed: it tells a part of
+    these files, which is gone on with, from a version that has fewer files and no marker.
+    """
+    store, claim = upload.store, upload.folder + CLAIM
+    is_first = store.create(claim, upload.listing)
+    if not is_first and store.read(claim) != upload.listing:
+        if _is_complete(upload):
             return False
+        raise DatasetError(
+            f"Another upload of {upload.url}, with other files than {upload.source}, is under way or was killed (it "
+            f"left {CLAIM}). Choose another --version; or, if nobody uploads there, remove {upload.url} and publish "
+            "again."
+        )
+    try:
+        missing = _missing_files(upload, may_be_a_part=upload.marker is not None or not is_first)
+        with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
+            # The list raises what a thread raised.
+            list(pool.map(lambda entry: store.write(upload.folder + entry.path, upload.read(entry)), missing))
+        is_completed = _complete(upload)
+    except DatasetError:
+        if is_first:
+            store.remove(claim)
+        raise
+    store.remove(claim)
+    return bool(missing) or is_completed
+
+
+def _missing_files(upload: _Upload, *, may_be_a_part: bool) -> list[FileEntry]:
+    """What is not stored yet. Raises `DatasetError` where something is stored that is not of this upload."""
+    if _is_complete(upload):
+        return []
+    found = {file.path.removeprefix(upload.folder): file.size for file in upload.store.find(upload.folder.rstrip("/"))}
+    stored = {path: size for path, size in found.items() if not is_hidden(path)}
     with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
-        # The list raises what a thread raised.
-        list(pool.map(lambda entry: target.write(entry.path, paths[entry.path].read_bytes()), entries))
-    if not is_file:
-        for stored in target.find():
-            if stored.path not in paths and not is_hidden(stored.path):
-                target.remove(stored.path)
+        same = pool.map(lambda entry: stored.get(entry.path) == entry.bytes and upload.is_stored(entry), upload.entries)
+    known = {entry.path for entry, is_same in zip(upload.entries, same, strict=True) if is_same}
+    missing = [entry for entry in upload.entries if entry.path not in stored]
+    others = sorted(stored.keys() - known)
+    if stored and not may_be_a_part:
+        others += [entry.path for entry in missing]
+    if others:
+        raise DatasetError(
+            f"{upload.url} holds other files than {upload.source} already (first difference: {others[0]}). "
+            f"Versions do not change: choose another --version; or, if nobody needs what is there, remove {upload.url} "
+            "and publish again."
+        )
+    return missing
+
+
+def _complete(upload: _Upload) -> bool:
+    """Write the marker where there is one; whether it was not there before."""
+    if upload.marker is None:
+        return False
+    if upload.store.create(upload.folder + upload.marker, upload.listing):
+        return True
+    _is_complete(upload)  # Raises where it is that of others.
+    return False
+
+
+def _is_complete(upload: _Upload) -> bool:
+    """Whether the marker of these files is there. Raises `DatasetError` where it is another one."""
+    if upload.marker is None or not upload.store.exists(upload.folder + upload.marker):
+        return False
+    # Other publishers write what they like into a marker, often nothing.
+    if upload.store.read(upload.folder + upload.marker) != upload.listing:
+        raise DatasetError(
+            f"{upload.url} is complete already, and its {upload.marker} does not list the files of {upload.source}. "
+            "Versions do not change: choose another --version."
+        )
     return True
-
-
-def _uploaded(config: AuditConfig, entries: list[FileEntry], *, is_new: bool) -> UploadedVersion:
-    found = look_at_version(config)
-    assert found is not None, "the version was written just now"
-    return UploadedVersion(found, len(entries), sum(entry.bytes for entry in entries), is_new)

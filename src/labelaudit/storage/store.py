@@ -137,8 +137,11 @@ class Store:
 
     def children(self) -> list[str]:
         """Names of the folders and objects directly below this URL, sorted; empty when there are none."""
-        found = self._call("listed", "", self._list, self._root)
-        return sorted({name for path in found if (name := path.rstrip("/").rpartition("/")[2])})
+        return sorted({_last_segment(info["name"]) for info in self._listed()} - {""})
+
+    def folders(self) -> list[str]:
+        """Those of `children` that are no objects; a link to a folder counts."""
+        return sorted({_last_segment(info["name"]) for info in self._listed() if info["type"] != "file"} - {""})
 
     def look(self) -> Mapping[str, Any] | None:
         """What fsspec knows of the URL itself, None where nothing is there."""
@@ -170,9 +173,12 @@ class Store:
                 raise
             return None
 
-    def _list(self, path: str) -> list[str]:
+    def _listed(self) -> list[dict[str, Any]]:
+        return cast("list[dict[str, Any]]", self._call("listed", "", self._list, self._root))
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
         try:
-            return cast("list[str]", self._fs.ls(path, detail=False))
+            return cast("list[dict[str, Any]]", self._fs.ls(path, detail=True))
         except FileNotFoundError as error:
             if is_missing_bucket(error):
                 raise
@@ -290,6 +296,10 @@ def _token(info: Mapping[str, Any]) -> str | None:
         if info.get(name):
             return str(info[name])
     return None
+
+
+def _last_segment(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def is_hidden(path: str) -> bool:

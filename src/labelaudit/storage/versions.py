@@ -91,7 +91,7 @@ class VersionedTemplate(NamedTuple):
 
     def version_of(self, name: str) -> str | None:
         """The version that a child of the parent folder is, None where it is none."""
-        if name.startswith((".", "_")):
+        if name.startswith((".", "_")) or not name.isprintable():
             return None
         match = self.child.fullmatch(name)
         return match["version"] if match else None
