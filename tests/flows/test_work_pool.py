@@ -99,15 +99,14 @@ def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
         except Exception as error:
             raised.append(error)
 
-    thread = threading.Thread(target=train)
+    thread = threading.Thread(target=train, daemon=True)
     thread.start()
     try:
         yield raised
+        thread.join(PATIENCE_SECONDS)
     finally:
         # Does nothing where all folds are over, as they are unless the test failed.
-        while thread.is_alive():
-            thread.join(PATIENCE_SECONDS)
-            cancel_folds(audit.run)
+        cancel_folds(audit.run)
 
 
 def _take(client: SyncPrefectClient, run: FlowRun) -> None:
