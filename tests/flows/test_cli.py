@@ -235,8 +235,8 @@ def test_doctor(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("command", ["run", "apply-automations"])
-def test_a_prefect_api_that_does_not_answer(
-    run,  # type: ignore[no-untyped-def]
+def test_a_prefect_api_that_does_not_answer(  # type: ignore[no-untyped-def]
+    run,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     command: str,

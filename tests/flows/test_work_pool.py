@@ -165,8 +165,8 @@ def test_a_fold_that_never_commits_ends(audit: Callable[..., Audit], tmp_path: P
     one = audit()
     with _waiting(one, 0) as raised:
         for tries in range(1, fold_runs.ATTEMPTS + 1):
-            runs = _until(lambda tries=tries: runs if len(runs := one.runs()) == tries else None)
-            _serve(one, runs[-1], is_trained=False)
+            _until(lambda tries=tries: len(one.runs()) == tries)  # type: ignore[misc]
+            _serve(one, one.runs()[-1], is_trained=False)
     (error,) = raised
     assert isinstance(error, TrainingError)
     assert f"Fold 0: Completed, but nothing is committed at {tmp_path / 'out'} (run fold 0 of fruit" in str(error)
