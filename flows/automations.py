@@ -12,7 +12,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 from flows.console import say, show_json
-from flows.patience import patiently
+from flows.patience import check_that_api_answers, patiently
 from flows.run import prefect_api_url
 from labelaudit.config import parse_yaml
 from labelaudit.errors import ConfigError
@@ -35,6 +35,7 @@ def apply_automations_command(file: str, alerts: str | None, as_json: bool) -> N
         raise ConfigError(
             "No Prefect API is configured. Set PREFECT_API_URL to the server's, such as http://127.0.0.1:4200/api."
         )
+    check_that_api_answers()
     with get_client(sync_client=True) as client:
         applied = apply_automations(client, file, alerts)
     if as_json:

@@ -6,6 +6,7 @@ machine, and a fold that an earlier run of the audit started is taken over.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,32 +19,32 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelling, Crashed
 
-from flows.heartbeats import is_silent
+from flows.heartbeats import is_silent, is_stuck
 from flows.patience import patiently
 from flows.train_fold import REFUSED
 from labelaudit.config import WorkersConfig
-from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
+from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import FoldReference, PreparedReference
 from labelaudit.steps.train import missing_folds
 from labelaudit.storage.layout import fold_record_key
+from labelaudit.storage.manifest import digest_of
 
 ATTEMPTS = 3
 BACKOFF_SECONDS = (5.0, 30.0)
 POLL_SECONDS = 2.0
 _LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
-# More than the folds and tries that a config can ask for.
-_MANY = 200
+# The most runs that a Prefect server returns at once (PREFECT_SERVER_API_DEFAULT_LIMIT).
+_PAGE = 200
 
 
 def train_on_work_pool(
@@ -51,8 +52,9 @@ def train_on_work_pool(
 ) -> list[FoldReference]:
     """Train each fold that is not committed yet in a run of `workers.deployment`, and wait for all.
 
-    A run that failed or crashed, or whose heartbeats stopped, is followed by another one, `ATTEMPTS` in all.
-    Raises `TrainingError` in the end where folds are still missing; those that were trained are kept.
+    A run that failed or crashed, whose heartbeats stopped, that never began, or that committed nothing, is followed
+    by another one, `ATTEMPTS` in all. Raises `TrainingError` in the end where folds are still missing; those that
+    were trained are kept.
     """
     with get_client(sync_client=True) as client:
         runs = _FoldRuns(client, reference, prepared, workers, audit_run)
@@ -64,7 +66,7 @@ def train_on_work_pool(
 def cancel_folds(audit_run: UUID) -> int:
     """Cancel the runs of folds that an audit's run has started and that are not over; returns how many."""
     with get_client(sync_client=True) as client:
-        live = _live_runs(client, [_audit_tag(audit_run)])
+        live = _live_runs(client, _audit_tag(audit_run))
         for run in live:
             client.set_flow_run_state(run.id, Cancelling(message="The audit was cancelled."))
         return len(live)
@@ -82,12 +84,13 @@ class _FoldRuns:
         audit_run: UUID,
     ) -> None:
         self._client = client
+        self._reference = reference
+        self._prepared = prepared
         self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
         self._deployment = workers.deployment
-        self._audited = f"{prepared.dataset} {prepared.version}"
         self._at_once = None if workers.max_parallel == "auto" else workers.max_parallel
-        # By what they train, so that another run of the same audit finds them too.
-        self._tags = [f"labelaudit-training:{prepared.training_key}", _audit_tag(audit_run)]
+        self._training_tag = _training_tag(reference, prepared)
+        self._audit_tag = _audit_tag(audit_run)
         # A start whose answer was lost is not made twice.
         self._starter = uuid4()
         self._running: dict[int, UUID] = {}
@@ -112,7 +115,7 @@ class _FoldRuns:
             raise TrainingError(f"{len(self._problems)} of {len(folds)} folds could not be trained. {listed}")
 
     def _take_over(self, folds: list[int]) -> None:
-        for run in _live_runs(self._client, self._tags[:1]):
+        for run in _live_runs(self._client, self._training_tag):
             fold = run.parameters.get("fold")
             if fold in folds and fold not in self._running:
                 self._running[fold] = run.id
@@ -126,7 +129,7 @@ class _FoldRuns:
                 self._deployment,
                 parameters={**self._parameters, "fold": fold},
                 flow_run_name=self._name(fold),
-                tags=self._tags,
+                tags=[self._training_tag, self._audit_tag],
                 timeout=0,
                 idempotency_key=f"{self._starter}-{fold}-{self._attempts[fold]}",
             )
@@ -139,32 +142,32 @@ class _FoldRuns:
 
     def _name(self, fold: int) -> str:
         attempt = self._attempts[fold]
-        return f"fold {fold} of {self._audited}" + (f", try {attempt}" if attempt > 1 else "")
+        audited = f"{self._prepared.dataset} {self._prepared.version}"
+        return f"fold {fold} of {audited}" + (f", try {attempt}" if attempt > 1 else "")
 
-    def _ended(self) -> Iterator[tuple[int, FlowRun]]:
-        """Folds whose runs are over, with these; those that gave no sign of life are made to be."""
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(self._running.values())))
-        found = patiently(self._client.read_flow_runs, flow_run_filter=wanted, limit=_MANY)
-        runs = {run.id: run for run in found}
+    def _ended(self) -> Iterator[tuple[int, FlowRun | None]]:
+        """Folds whose runs are over, with these (None: deleted); those that are lost are made to be."""
+        runs = _read_runs(self._client, list(self._running.values()))
         for fold, run_id in list(self._running.items()):
             run = runs.get(run_id)
-            if run is not None and is_silent(self._client, run):
-                silent: State[Any] = Crashed(message="Its heartbeats have stopped.")
-                patiently(self._client.set_flow_run_state, run.id, silent, force=True)
-            elif run is None or (run.state is not None and run.state.is_final()):
+            if run is None or (run.state is not None and run.state.is_final()):
                 del self._running[fold]
-                if run is None:
-                    raise WorkerDiedError(f"The run of fold {fold} was deleted from the Prefect server while it ran.")
                 yield fold, run
+            elif is_silent(self._client, run):
+                self._give_up(run, "Its heartbeats have stopped.")
+            elif is_stuck(run):
+                self._give_up(run, "A worker took it, and it did not begin.")
 
-    def _is_to_be_repeated(self, fold: int, run: FlowRun) -> bool:
+    def _give_up(self, run: FlowRun, reason: str) -> None:
+        crashed: State[Any] = Crashed(message=reason)
+        patiently(self._client.set_flow_run_state, run.id, crashed, force=True)
+
+    def _is_to_be_repeated(self, fold: int, run: FlowRun | None) -> bool:
         """Whether a run that is over has to be followed by another one; notes the problem where it cannot."""
-        state = run.state
-        assert state is not None
-        if state.is_completed():
+        problem = self._problem(fold, run)
+        if problem is None:
             return False
-        problem = f"{state.name}, {state.message or 'without a message'} (run {run.name})."
-        if state.name == REFUSED or state.is_cancelled() or self._attempts[fold] >= ATTEMPTS:
+        if _is_last_word(run) or self._attempts[fold] >= ATTEMPTS:
             self._problems[fold] = problem
             return False
         # A fold that was taken over has not been tried by this run yet.
@@ -172,10 +175,31 @@ class _FoldRuns:
         get_run_logger().warning("fold %d is started again: %s", fold, problem)
         return True
 
+    def _problem(self, fold: int, run: FlowRun | None) -> str | None:
+        """Why a run that is over has not trained its fold, None where it has."""
+        if run is None:
+            return "its run was deleted from the Prefect server."
+        state = run.state
+        assert state is not None
+        if not state.is_completed():
+            return f"{state.name}, {state.message or 'without a message'} (run {run.name})."
+        if missing_folds(self._reference, self._prepared, [fold]):
+            return f"{state.name}, but nothing is committed at {self._reference.output_url} (run {run.name})."
+        return None
+
+
+def _is_last_word(run: FlowRun | None) -> bool:
+    """Whether another try would not help, or somebody does not want one."""
+    return run is None or run.state is None or run.state.name == REFUSED or run.state.is_cancelled()
+
 
 @contextmanager
 def _cancelled_together(client: SyncPrefectClient, audit_run: UUID) -> Iterator[None]:
-    """Folds do not outlive an audit that is interrupted; one that fails has waited for its folds."""
+    """Folds do not outlive an audit that is interrupted.
+
+    One that fails has waited for its folds, but where the server or storage stayed away: then they train on, and the
+    next run of the audit takes them over.
+    """
     try:
         yield
     except Exception:
@@ -185,12 +209,35 @@ def _cancelled_together(client: SyncPrefectClient, audit_run: UUID) -> Iterator[
         raise
 
 
-def _live_runs(client: SyncPrefectClient, tags: list[str]) -> list[FlowRun]:
-    wanted = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=tags),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)),
-    )
-    return patiently(client.read_flow_runs, flow_run_filter=wanted, limit=_MANY)
+def _read_runs(client: SyncPrefectClient, ids: list[UUID]) -> dict[UUID, FlowRun]:
+    """The runs with these ids that are there."""
+    found: dict[UUID, FlowRun] = {}
+    for start in range(0, len(ids), _PAGE):
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _PAGE]))
+        page = patiently(client.read_flow_runs, flow_run_filter=wanted, limit=_PAGE)
+        found.update((run.id, run) for run in page)
+    return found
+
+
+def _live_runs(client: SyncPrefectClient, tag: str) -> list[FlowRun]:
+    """Runs with a tag that are not over."""
+    # Asked for whatever their state: a run that ends meanwhile would shift the pages, and hide another one.
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    found: dict[UUID, FlowRun] = {}
+    for start in itertools.count(0, _PAGE):
+        page = patiently(
+            client.read_flow_runs, flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=start
+        )
+        found.update((run.id, run) for run in page)
+        if len(page) < _PAGE:
+            break
+    return [run for run in found.values() if run.state is not None and run.state.type in _LIVE]
+
+
+def _training_tag(reference: PreparedReference, prepared: Prepared) -> str:
+    """By what a fold trains and where it commits: another run of the audit finds it, and no other audit does."""
+    place = (reference.output_url, reference.storage_options, prepared.dataset)
+    return f"labelaudit-training:{digest_of(*place, prepared.training_key)[:32]}"
 
 
 def _audit_tag(audit_run: UUID) -> str:

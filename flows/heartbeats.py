@@ -14,6 +14,9 @@ from flows.patience import patiently
 # So many in a row must be missing: one may be lost when the server restarts.
 MISSED_HEARTBEATS = 3
 DEFAULT_HEARTBEAT_SECONDS = 180
+# Longer than Kubernetes takes to start a machine and to pull an image: its worker gives up after 15 minutes
+# (`pod_watch_timeout_seconds` in deployments/kubernetes/job_template.py).
+PENDING_SECONDS = 1800.0
 
 
 def is_silent(client: SyncPrefectClient, run: FlowRun) -> bool:
@@ -33,3 +36,10 @@ def is_silent(client: SyncPrefectClient, run: FlowRun) -> bool:
         occurred=EventOccurredFilter(since=since),
     )
     return patiently(client.read_events, filter=wanted, limit=1).total == 0
+
+
+def is_stuck(run: FlowRun) -> bool:
+    """Whether a run has been pending for half an hour: a worker took it and is gone. It has no heartbeats yet."""
+    if run.state is None or not run.state.is_pending():
+        return False
+    return datetime.now(UTC) - run.state.timestamp > timedelta(seconds=PENDING_SECONDS)

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import httpx
+from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from labelaudit.errors import ConfigError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,6 +19,17 @@ T = TypeVar("T")
 # A server that is upgraded or moved is back by then.
 PATIENCE_SECONDS = 600
 LONGEST_WAIT_SECONDS = 15
+
+
+def check_that_api_answers() -> None:
+    """Raise `ConfigError` where the configured Prefect API does not answer a person who waits: no patience here."""
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem is not None:
+        raise ConfigError(
+            f"The Prefect API {client.api_url} does not answer ({problem}). Start the server, or unset PREFECT_API_URL "
+            "(`prefect config unset PREFECT_API_URL` where a profile sets it): audits then run in the calling process."
+        ) from problem
 
 
 def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

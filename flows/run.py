@@ -25,7 +25,9 @@ def run_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
         say(f"This is a run of the flow audit-dataset at {prefect_api_url()}.")
         # Prefect takes seconds to import, which a run without it need not pay.
         from flows.audit_dataset import audit_dataset
+        from flows.patience import check_that_api_answers
 
+        check_that_api_answers()
         try:
             audit = AuditReference(**audit_dataset(config))
         except GateFailedError as failure:

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import RelatedResource, Resource
 
 from flows.automations import apply_automations
 from labelaudit.errors import ConfigError
@@ -22,17 +24,34 @@ def _outcomes(client: SyncPrefectClient, file: Path, alerts: str | None = None) 
 def test_the_shipped_automations_twice(client: SyncPrefectClient) -> None:
     assert _outcomes(client, SHIPPED) == {
         "no heartbeats -> crashed": "created",
+        "pending for long -> crashed": "created",
         "crashed audit -> try again": "created",
         "run failed -> alert": "left out",
         "gate failed -> alert": "left out",
         "action failed -> alert": "left out",
     }
-    assert len(client.read_automations()) == 2
+    assert len(client.read_automations()) == 3
     CustomWebhookNotificationBlock(name="ops", url="http://127.0.0.1:9/hook").save("ops")
     outcomes = _outcomes(client, SHIPPED, "custom-webhook/ops")
-    assert sorted(outcomes.values()) == ["created"] * 3 + ["updated"] * 2
+    assert sorted(outcomes.values()) == ["created"] * 3 + ["updated"] * 3
     assert set(_outcomes(client, SHIPPED, "custom-webhook/ops").values()) == {"updated"}
-    assert len({automation.name for automation in client.read_automations()}) == len(client.read_automations()) == 5
+    assert len({automation.name for automation in client.read_automations()}) == len(client.read_automations()) == 6
+
+
+def test_people_are_told_of_audits_and_sweeps_but_not_of_each_try_of_a_fold() -> None:
+    (alert,) = (one for one in yaml.safe_load(SHIPPED.read_text())["automations"] if "run failed" in one["name"])
+    trigger = EventTrigger.model_validate(alert["trigger"])
+    run = Resource.model_validate({"prefect.resource.id": "prefect.flow-run.0"})
+    told = {}
+    for deployment in yaml.safe_load((SHIPPED.parent / "prefect.yaml").read_text())["deployments"]:
+        tags = [
+            RelatedResource.model_validate(
+                {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
+            )
+            for tag in deployment["tags"]
+        ]
+        told[deployment["name"]] = trigger.covers_resources(run, tags)
+    assert told == {"nightly-digits": True, "on-publish": True, "sweep": True, "gpu": False}
 
 
 def test_a_change_is_applied(client: SyncPrefectClient, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from audits import fruit, write_fruit, write_squares
 from flows.cli import cli, main
@@ -231,6 +232,25 @@ def test_doctor(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("doctor", tmp_path / "missing.parquet", "--json")
     assert code == 1
     assert {item["name"]: item["ok"] for item in json.loads(out)}["dataset"] is False
+
+
+@pytest.mark.parametrize("command", ["run", "apply-automations"])
+def test_a_prefect_api_that_does_not_answer(  # type: ignore[no-untyped-def]
+    run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+) -> None:
+    url = "http://127.0.0.1:9/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    arguments = [write_fruit(tmp_path / "fruit.parquet"), "--label", "label"] if command == "run" else []
+    # Prefect has read the environment already.
+    with temporary_settings({PREFECT_API_URL: url}):
+        code, out, err = run(command, *arguments)
+    assert (code, out) == (2, "")
+    assert f"error: The Prefect API {url}/ does not answer (" in err
+    assert "Connection refused" in err
+    assert "Start the server, or unset PREFECT_API_URL" in err
 
 
 def test_doctor_with_an_api_that_does_not_answer(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

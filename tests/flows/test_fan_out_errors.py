@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
 from audits import settings, write_fruit
 from flows import audit_dataset as flow_module
 from flows import events
 from flows.audit_dataset import audit_dataset
 from flows.automations import apply_automations_command
-from flows.fold_runs import train_on_work_pool
-from flows.train_fold import train_fold
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.steps.discover import FoundVersion
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import load_prepared
 
 
 def test_an_unknown_deployment(client: SyncPrefectClient, tmp_path: Path) -> None:
@@ -30,28 +23,6 @@ def test_an_unknown_deployment(client: SyncPrefectClient, tmp_path: Path) -> Non
     config = settings(data, tmp_path / "out", workers={"kind": "work-pool", "deployment": "train-fold/nowhere"})
     with pytest.raises(ConfigError, match=r"workers\.deployment is train-fold/nowhere, which this Prefect server"):
         audit_dataset(config)
-
-
-def test_a_run_that_somebody_deletes(client: SyncPrefectClient, tmp_path: Path) -> None:
-    data = write_fruit(tmp_path / "fruit.parquet")
-    config = settings(data, tmp_path / "out", workers={"kind": "work-pool", "deployment": "train-fold/unserved"})
-    flow_id = client.create_flow(train_fold)
-    # Nobody serves it: its runs stay scheduled.
-    client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
-    reference = prepare(config)
-    prepared = load_prepared(reference)
-    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"labelaudit-training:{prepared.training_key}"]))
-
-    def delete() -> None:
-        while not (runs := client.read_flow_runs(flow_run_filter=wanted)):
-            time.sleep(0.2)
-        client.delete_flow_run(runs[0].id)
-
-    thread = threading.Thread(target=delete)
-    thread.start()
-    with pytest.raises(WorkerDiedError, match="The run of fold 0 was deleted from the Prefect server"):
-        train_on_work_pool(reference, prepared, [0], config.workers, uuid4())
-    thread.join()
 
 
 def test_ray_that_is_not_installed(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

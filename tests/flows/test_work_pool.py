@@ -1,0 +1,220 @@
+"""Folds as runs on a work pool whose worker is played here: whose they are, lost ones, and many at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.settings import get_current_settings
+from prefect.states import Completed, Pending, Running
+
+from audits import settings, write_fruit
+from flows import fold_runs, heartbeats
+from flows.fold_runs import cancel_folds, train_on_work_pool
+from flows.train_fold import train_fold
+from labelaudit.errors import TrainingError
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import load_prepared
+from labelaudit.steps.references import PreparedReference
+from labelaudit.steps.train import missing_folds
+from labelaudit.steps.train import train_fold as train_here
+
+PATIENCE_SECONDS = 120.0
+TAKEN_OVER = "is in the hands of run"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A run of an audit that waits for its folds."""
+
+    client: SyncPrefectClient
+    reference: PreparedReference
+    config: Any
+    run: UUID
+
+    def train(self, *folds: int) -> None:
+        train_on_work_pool(self.reference, load_prepared(self.reference), list(folds), self.config.workers, self.run)
+
+    def missing(self, *folds: int) -> list[int]:
+        return missing_folds(self.reference, load_prepared(self.reference), list(folds))
+
+    def runs(self) -> list[FlowRun]:
+        """Runs of folds that this audit started, in the order in which they were."""
+        wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"labelaudit-audit-run:{self.run}"]))
+        return sorted(self.client.read_flow_runs(flow_run_filter=wanted), key=lambda run: (run.created, run.name))
+
+    def states(self) -> list[StateType]:
+        return [run.state.type for run in self.runs() if run.state is not None]
+
+
+@flow(name="waits-for-folds", validate_parameters=False)
+def wait_for_folds(audit: Audit, folds: tuple[int, ...]) -> None:
+    audit.train(*folds)
+
+
+@pytest.fixture
+def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Audit]:
+    """Makes audits of one dataset version; their folds wait for a worker that is not there."""
+    data = write_fruit(tmp_path / "fruit.parquet")
+    monkeypatch.setattr(fold_runs, "BACKOFF_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(fold_runs, "POLL_SECONDS", 0.2)
+    flow_id = client.create_flow(train_fold)
+    client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
+
+    def make(output: str = "out", **values: Any) -> Audit:
+        workers = {"kind": "work-pool", "deployment": "train-fold/unserved"}
+        config = settings(data, tmp_path / output, workers=workers, **values)
+        return Audit(client, prepare(config), config, uuid4())
+
+    return make
+
+
+def _until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return value
+
+
+@contextmanager
+def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
+    """Let the audit wait for its folds beside the test; in the end, what it raised."""
+    raised: list[BaseException] = []
+
+    def train() -> None:
+        try:
+            wait_for_folds(audit, folds)
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    try:
+        yield raised
+        thread.join(PATIENCE_SECONDS)
+    finally:
+        # Does nothing where all folds are over, as they are unless the test failed.
+        cancel_folds(audit.run)
+
+
+def _take(client: SyncPrefectClient, run: FlowRun) -> None:
+    client.set_flow_run_state(run.id, Pending())
+
+
+def _serve(audit: Audit, run: FlowRun, *, is_trained: bool) -> None:
+    """What a worker does for a run, or says that it did."""
+    _take(audit.client, run)
+    audit.client.set_flow_run_state(run.id, Running())
+    if is_trained:
+        train_here(audit.reference, run.parameters["fold"])
+    audit.client.set_flow_run_state(run.id, Completed())
+
+
+@pytest.mark.parametrize("other", [{"output": "elsewhere"}, {"dataset": {"name": "another"}}])
+def test_folds_of_an_audit_that_writes_elsewhere_are_not_taken_over(
+    audit: Callable[..., Audit], other: dict[str, Any]
+) -> None:
+    one, another = audit(), audit(**other)
+    keys = {load_prepared(each.reference).training_key for each in (one, another)}
+    assert len(keys) == 1
+    with _waiting(one, 0):
+        _until(one.runs)
+        with _waiting(another, 0):
+            _until(another.runs)
+            assert [cancel_folds(each.run) for each in (one, another)] == [1, 1]
+
+
+def test_folds_of_another_run_of_the_audit_are_taken_over(
+    audit: Callable[..., Audit], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, again = audit(), audit()
+    with _waiting(one, 0) as raised:
+        (run,) = _until(one.runs)
+        with _waiting(again, 0) as raised_again:
+            _until(lambda: TAKEN_OVER in caplog.text)
+            _serve(one, run, is_trained=True)
+    assert raised == raised_again == []
+    assert again.runs() == []
+
+
+def test_a_fold_that_is_completed_and_not_committed_is_started_again(audit: Callable[..., Audit]) -> None:
+    one = audit()
+    with _waiting(one, 0) as raised:
+        (first,) = _until(one.runs)
+        _serve(one, first, is_trained=False)
+        _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        assert second.name.endswith(", try 2")
+        _serve(one, second, is_trained=True)
+    assert raised == []
+    assert one.missing(0) == []
+
+
+def test_a_fold_that_never_commits_ends(audit: Callable[..., Audit], tmp_path: Path) -> None:
+    one = audit()
+    with _waiting(one, 0) as raised:
+        for tries in range(1, fold_runs.ATTEMPTS + 1):
+            _until(lambda tries=tries: len(one.runs()) == tries)  # type: ignore[misc]
+            _serve(one, one.runs()[-1], is_trained=False)
+    (error,) = raised
+    assert isinstance(error, TrainingError)
+    assert f"Fold 0: Completed, but nothing is committed at {tmp_path / 'out'} (run fold 0 of fruit" in str(error)
+    assert one.states() == [StateType.COMPLETED] * fold_runs.ATTEMPTS
+
+
+def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(
+    audit: Callable[..., Audit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = audit()
+    with _waiting(one, 0) as raised:
+        (first,) = _until(one.runs)
+        _take(one.client, first)
+        # Nothing happens as long as Kubernetes may still pull its image.
+        assert heartbeats.PENDING_SECONDS > 15 * 60
+        monkeypatch.setattr(heartbeats, "PENDING_SECONDS", 0.0)
+        _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        monkeypatch.undo()
+        _serve(one, second, is_trained=True)
+    assert raised == []
+    assert one.states() == [StateType.CRASHED, StateType.COMPLETED]
+    assert one.runs()[0].state.message == "A worker took it, and it did not begin."  # type: ignore[union-attr]
+
+
+def test_more_folds_than_the_server_returns_at_once(
+    audit: Callable[..., Audit], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert get_current_settings().server.api.default_limit >= fold_runs._PAGE
+    monkeypatch.setattr(fold_runs, "_PAGE", 2)
+    one, again = audit(), audit()
+    with _waiting(one, *range(5)) as raised:
+        _until(lambda: len(one.runs()) == 5)
+        with _waiting(again, *range(5)) as raised_again:
+            _until(lambda: caplog.text.count(TAKEN_OVER) == 5)
+            assert cancel_folds(one.run) == 5
+    for (error,) in (raised, raised_again):
+        assert "5 of 5 folds could not be trained. Fold 0: Cancelled" in str(error)
+
+
+def test_the_other_folds_of_a_run_that_somebody_deletes_go_on(audit: Callable[..., Audit]) -> None:
+    one = audit()
+    with _waiting(one, 0, 1) as raised:
+        deleted, kept = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        one.client.delete_flow_run(deleted.id)
+        _serve(one, kept, is_trained=True)
+    (error,) = raised
+    fold = deleted.parameters["fold"]
+    assert str(error) == (
+        f"1 of 2 folds could not be trained. Fold {fold}: its run was deleted from the Prefect server."
+    )
+    assert one.missing(0, 1) == [fold]
