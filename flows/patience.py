@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -22,14 +22,29 @@ LONGEST_WAIT_SECONDS = 15
 
 
 def check_that_api_answers() -> None:
-    """Raise `ConfigError` where the configured Prefect API does not answer a person who waits: no patience here."""
+    """Raise `ConfigError` where the configured Prefect API does not answer a person who waits, or refuses: no patience
+    here."""
     with get_client(sync_client=True) as client:
         problem = client.api_healthcheck()
+        if problem is None:
+            _check_that_api_admits(client)
     if problem is not None:
         raise ConfigError(
             f"The Prefect API {client.api_url} does not answer ({problem}). Start the server, or unset PREFECT_API_URL "
             "(`prefect config unset PREFECT_API_URL` where a profile sets it): audits then run in the calling process."
         ) from problem
+
+
+def _check_that_api_admits(client: SyncPrefectClient) -> None:
+    # The health of a server is told to everybody.
+    try:
+        client.hello()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in (401, 403):
+            raise ConfigError(
+                f"The Prefect API {client.api_url} refuses its user ({error.response.status_code}). Set "
+                "PREFECT_API_AUTH_STRING to name:password as the server knows it, or PREFECT_API_KEY."
+            ) from error
 
 
 def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +253,29 @@ def test_a_prefect_api_that_does_not_answer(  # type: ignore[no-untyped-def]
     assert f"error: The Prefect API {url}/ does not answer (" in err
     assert "Connection refused" in err
     assert "Start the server, or unset PREFECT_API_URL" in err
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """A Prefect server with a password, which is asked for everything but its health."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_prefect_api_that_refuses_its_user(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        with temporary_settings({PREFECT_API_URL: url}):
+            code, out, err = run("run", write_fruit(tmp_path / "fruit.parquet"), "--label", "label")
+        server.shutdown()
+    assert (code, out) == (2, "")
+    assert f"error: The Prefect API {url}/ refuses its user (401). Set PREFECT_API_AUTH_STRING" in err
 
 
 def test_doctor_with_an_api_that_does_not_answer(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
