@@ -58,17 +58,19 @@ def _kill_some_process(process: subprocess.Popen[bytes], generator: random.Rando
     return "run"
 
 
-def _check_kills(data: Path, folder: Path, kills: int) -> dict[str, int]:
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills(data: Path, tmp_path: Path) -> None:
     generator = random.Random(7)
     started = time.monotonic()
-    _finish(data, folder / "undisturbed")
+    _finish(data, tmp_path / "undisturbed")
     whole = time.monotonic() - started
-    expected = _published(folder / "undisturbed")
+    expected = _published(tmp_path / "undisturbed")
     assert "pred_probs/fold=3/part.parquet" in expected
     assert "issues.parquet" in expected
     killed = {"run": 0, "worker": 0, "finished first": 0}
-    for number in range(kills):
-        output = folder / f"killed-{number}"
+    for number in range(20):
+        output = tmp_path / f"killed-{number}"
         process = _start(data, output)
         time.sleep(generator.uniform(0.2, whole))
         if process.poll() is None:
@@ -81,15 +83,4 @@ def _check_kills(data: Path, folder: Path, kills: int) -> dict[str, int]:
             assert not list(output.rglob("manifest.json")) or _published(output) == expected
             _finish(data, output)
         assert _published(output) == expected, f"kill {number}"
-    return killed
-
-
-def test_a_kill(data: Path, tmp_path: Path) -> None:
-    _check_kills(data, tmp_path, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_twenty_kills(data: Path, tmp_path: Path) -> None:
-    killed = _check_kills(data, tmp_path, 20)
     assert killed["run"] + killed["worker"] >= 15, killed

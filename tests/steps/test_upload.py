@@ -12,7 +12,8 @@ import pytest
 from audits import settings, write_fruit, write_squares
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, DatasetError
-from labelaudit.steps.discover import find_versions
+from labelaudit.steps import upload
+from labelaudit.steps.discover import CLAIM, find_versions
 from labelaudit.steps.upload import upload_version
 from labelaudit.storage.store import Store
 
@@ -145,6 +146,21 @@ def test_of_two_publishers_at_once_one_wins(base: str, tmp_path: Path, rule: dic
     assert won.count(True) == 1
     files = contents[won.index(True)]
     assert _contents(base, "fruit/v1") == {f"{name}.csv": text for name, text in files.items()}
+
+
+class Ending(Store):
+    """Where another upload ends at the moment at which its claim is read."""
+
+    def read(self, key: str) -> bytes:
+        self.remove(key)
+        return super().read(key)
+
+
+def test_an_upload_that_ends_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(str(tmp_path / "fruit")).write(f"v1/{CLAIM}", b"{}")
+    monkeypatch.setattr(upload, "Store", Ending)
+    assert upload_version(_config(tmp_path), _folder(tmp_path / "source", a="1")).is_new
+    assert _contents(tmp_path, "fruit/v1") == {"a.csv": "1"}
 
 
 def test_a_source_that_changes_while_it_is_uploaded(tmp_path: Path) -> None:
