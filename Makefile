@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-# As many files of tests at a time as there are cores (tests/conftest.py), in its order: the long ones are not the last.
+# Where it is set, each process would compile torch, scikit-learn and Prefect again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# As many test files at a time as there are cores, in the order of tests/conftest.py: long ones first.
 SIDE_BY_SIDE := -n auto --no-loadscope-reorder
 
 help:
@@ -22,7 +25,7 @@ help:
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
