@@ -1,4 +1,4 @@
-"""Fixtures shared by all rooms."""
+"""What all tests share: how files are spread over processes, caches of their own, and an S3 server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from moto.server import ThreadedMotoServer
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from labelaudit import workers
+from support.paths import SHARED_DATA
+from support.preloaded import preloaded_workers
+
 # Small matrices gain nothing from threads, and lose much on a busy machine. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test may report usage over the network.
@@ -24,36 +28,29 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+START_WORKER = workers.start_worker
 
-# Begun first: at the end of all, one process would wait minutes for the other.
-LONG_FILES = ("test_docs.py", "test_kill.py", "test_nightly.py")
-# Never in two processes: tests of one installation (tests/e2e/conftest.py), which would be started once more, and those
-# of Ray, which joins any cluster that it finds on the machine.
-TOGETHER = {
-    **dict.fromkeys(("test_fold_runs.py", "test_watch.py"), "one installation"),
-    **dict.fromkeys(("test_ray.py", "test_ray_local.py"), "Ray"),
-}
+# The order in which files begin: the long ones first, so that no process waits for another one at the end.
+BEGIN = ("tests/system/", "tests/contract/", "tests/unit/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    items.sort(key=lambda item: [item.nodeid.startswith(folder) for folder in BEGIN], reverse=True)
 
 
 class FilesSideBySide(LoadScopeScheduling):
-    """A file of tests stays in one process, and so do those that belong together."""
+    """Keeps a file of tests in one process, and all files of a folder below `tests/system`, which share a server."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return TOGETHER.get(file.rpartition("/")[2], file)
+        folder = file.rpartition("/")[0]
+        return folder if folder.startswith("tests/system/") else file
 
 
-# xdist's own way, a mark for a group, does nothing under pytest 9.2, without a word.
+# A scheduler of our own, because xdist's mark for groups does nothing under pytest 9.2.
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesSideBySide:
     return FilesSideBySide(config, log)
-
-
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +63,23 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads what another one, or a user of this machine, has decoded."""
+    """Give each test a cache of its own: none reads what another one, or a user of this machine, has decoded."""
     monkeypatch.setenv("LABELAUDIT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _preloaded_workers() -> Iterator[None]:
+    """Let worker processes start without their imports."""
+    with preloaded_workers():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _new_interpreters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the workers of a test marked `new_interpreters` start as users' do."""
+    if request.node.get_closest_marker("new_interpreters"):
+        monkeypatch.setattr(workers, "start_worker", START_WORKER)
 
 
 @pytest.fixture(scope="session")

@@ -262,17 +262,22 @@ class _Worker:
             if self._is_ended:
                 raise TrainingError("No fold is trained any more, because the audit ended before it.")
             self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed with the process)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "labelaudit.worker_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                text=True,
-                env=self._slot.environment(),
-                # Ctrl-C reaches the parent alone, which then ends its workers.
-                start_new_session=True,
-            )
+            self._process = start_worker(self._slot.environment(), self._log)
         return self._process
+
+
+def start_worker(environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
+    """Start a worker process in a new interpreter; what it prints goes to `log`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "labelaudit.worker_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env=environment,
+        # Ctrl-C reaches the parent alone, which then ends its workers.
+        start_new_session=True,
+    )
 
 
 def _rebuilt_error(answer: dict[str, Any]) -> LabelauditError:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from audits import settings, write_fruit
 from labelaudit.budget import fitting_slots
 from labelaudit.errors import ConfigError
 from labelaudit.steps.prepare import prepare
@@ -16,6 +15,7 @@ from labelaudit.steps.prepared import load_prepared, output_store
 from labelaudit.steps.references import PreparedReference
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.workers import Slot
+from support.audits import settings, write_fruit
 
 MIB = 2**20
 FOUR = [Slot(None, 2)] * 4

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
+
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 ARGUMENTS = [
     "--no-sandbox",
@@ -77,11 +78,24 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
+# When the row that is shown last changed, by the page's own clock. The dashboard refuses decisions on a row that has
+# been shown for less than 0.4 s (`deciding.UNSEEN_SECONDS`).
+_WATCH = """() => {
+  const shown = document.querySelector('.values dd')?.textContent ?? '';
+  if (window.__shown !== shown) { window.__shown = shown; window.__since = performance.now(); }
+  const app = document.querySelector('[data-testid=stApp]');
+  return app?.getAttribute('data-test-script-state') === 'notRunning' && performance.now() - window.__since > 500;
+}"""
+
+
+def settled(page: Page) -> None:
+    """Wait until the page is drawn, and its row has been shown for long enough to be decided on."""
+    page.wait_for_function(_WATCH, polling=50)
+
+
 def press(page: Page, key: str) -> None:
-    """A key with nothing focused, as it is after a click into the page that has been drawn."""
-    for _ in range(3):
-        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-        page.wait_for_timeout(150)
+    """Press a key with nothing focused, as it is after a click into the page that has been drawn."""
+    settled(page)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press(key)
 

@@ -26,7 +26,8 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFilter
 
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
+
 BIN = Path(sys.executable).parent
 # A fold's process imports torch and Prefect, on a machine that runs everything else too.
 PATIENCE_SECONDS = 600.0
@@ -34,6 +35,7 @@ PATIENCE_SECONDS = 600.0
 # A user's network that trains as long as its test needs.
 SLOW_NETS = """
 import time, torch
+from support.paths import ROOT
 
 class Slow(torch.nn.Linear):
     seconds = 0.0
@@ -69,6 +71,8 @@ class Cluster:
             "PREFECT_HOME": str(folder / "client"),
             # The shortest that Prefect allows: a silent run is found in 90 s, not in 9 minutes.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            # How often workers ask for runs: 10 s else.
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
@@ -100,6 +104,8 @@ class Cluster:
         extra = {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # How often runs of schedules are made: once a minute else.
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             # Leases in memory are forgotten at a restart.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_HOME": str(self.folder / "server"),
@@ -256,7 +262,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, wh
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s {what}"
-        time.sleep(1)
+        time.sleep(0.2)
     return value
 
 

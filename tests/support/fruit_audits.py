@@ -5,8 +5,8 @@ from __future__ import annotations
 import yaml
 from prefect.client.schemas.objects import FlowRun
 
-from audits import fruit, write_fruit
-from cluster import Cluster, wait_for
+from support.audits import fruit, write_fruit
+from support.cluster import Cluster, wait_for
 
 FOLDS = 3
 
@@ -32,13 +32,13 @@ def publish(cluster: Cluster, name: str, seconds: float, version: str = "v1", **
     cluster.call("labelaudit", "publish-version", name, str(data), "--version", version)
 
 
-def audits_of(cluster: Cluster, name: str) -> list[FlowRun]:
-    return [run for run in cluster.audits() if run.name.startswith(f"audit {name} ")]
+def audits_of(cluster: Cluster, name: str, version: str = "") -> list[FlowRun]:
+    return [run for run in cluster.audits() if run.name.startswith(f"audit {name} {version}")]
 
 
-def audit_of(cluster: Cluster, name: str) -> FlowRun:
-    """The last audit of a dataset, when it has begun."""
-    run: FlowRun = wait_for(lambda: audits_of(cluster, name), what=f"for the audit of {name}")[-1]
+def audit_of(cluster: Cluster, name: str, version: str = "") -> FlowRun:
+    """The last audit of a dataset, or of one version of it, when it has begun."""
+    run: FlowRun = wait_for(lambda: audits_of(cluster, name, version), what=f"for the audit of {name}")[-1]
     return run
 
 
@@ -46,11 +46,15 @@ def folds_of(cluster: Cluster, audit: FlowRun) -> list[FlowRun]:
     return cluster.runs(f"labelaudit-audit-run:{audit.id}")
 
 
-def ended(cluster: Cluster, name: str) -> FlowRun:
-    """The last audit of a dataset, when it is over."""
+def running_folds(cluster: Cluster, audit: FlowRun) -> list[FlowRun]:
+    return [run for run in folds_of(cluster, audit) if run.state and run.state.is_running()]
+
+
+def ended(cluster: Cluster, name: str, version: str = "") -> FlowRun:
+    """The last audit of a dataset, or of one version of it, when it is over."""
 
     def is_over() -> FlowRun | None:
-        run = audit_of(cluster, name)
+        run = audit_of(cluster, name, version)
         return run if run.state is not None and run.state.is_final() else None
 
     run = wait_for(is_over, what=f"for the end of the audit of {name}")

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from audits import fruit, write_fruit, write_squares
 from flows.cli import cli, main
+from support.audits import fruit, write_fruit, write_squares
 
 QUICK = ["--ignore", "true_label", "--set", "training.epochs=10", "--set", "cross_validation.folds=3"]
 

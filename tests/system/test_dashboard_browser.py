@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from browsing import dashboard, open_browser, press, shown_id
-from dashboards import publish_small
 from labelaudit.schemas import Decision
 from labelaudit.steps.verdicts import read_verdicts
 from labelaudit.storage.store import Store
+from support.browsing import dashboard, open_browser, press, settled, shown_id
+from support.dashboards import publish_small
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = (
     "<img src=x onerror=console.error('ran')>",
     "[x](javascript:console.error('ran')) :material/home: :smile: :red[y] $\\text{z}$ **b** -> `c`",
@@ -66,11 +65,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dashboard") / "cache"
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[str, Path]]:
+    """URL of a dashboard, and the folder that it shows; each test publishes a dataset of its own there."""
+    folder = tmp_path_factory.mktemp("audits")
+    publish_small(Store(str(folder)), dataset="first")
+    with dashboard(folder, cache, "--reviewer", "ann") as url:
+        yield url, folder
+
+
 def cards(page: Page) -> list[str]:
     return page.locator(".card .id").all_inner_texts()
 
 
-def decide_and_reload(page: Page, url: str) -> None:
+def decide_and_reload(page: Page) -> None:
     """Decide on three rows by keys and on one by mouse, take one back, and find it all again."""
     expect(page.locator(".card")).to_have_count(15)
     press(page, "Enter")
@@ -81,7 +89,7 @@ def decide_and_reload(page: Page, url: str) -> None:
     shown_id(page, "example-008")
     press(page, "1")
     shown_id(page, "example-012")
-    page.wait_for_timeout(SECONDS)
+    settled(page)
     page.get_by_role("button", name="Ambiguous").click()
     shown_id(page, "example-016")
     press(page, "ArrowLeft")
@@ -101,8 +109,8 @@ def decide_and_reload(page: Page, url: str) -> None:
     assert page.locator(".card .chip").all_inner_texts() == ["fine", "wrong → owl", "wrong → cat"]
 
 
-def stored(store: Store) -> list[tuple[str, Decision | None, str | None, str]]:
-    return [(v.example_id, v.verdict, v.right_label, v.reviewer) for v in read_verdicts(store, "pets")]
+def stored(store: Store, dataset: str = "pets") -> list[tuple[str, Decision | None, str | None, str]]:
+    return [(v.example_id, v.verdict, v.right_label, v.reviewer) for v in read_verdicts(store, dataset)]
 
 
 MADE = [
@@ -114,44 +122,47 @@ MADE = [
 ]
 
 
-def test_decisions_by_keys_and_mouse_are_stored(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
-    store = Store(str(tmp_path))
-    publish_small(store)
-    with dashboard(tmp_path, cache, "--reviewer", "ann") as url:
-        decide_and_reload(open_page(f"{url}/review"), url)
-        assert stored(store) == MADE
-        other = open_page(f"{url}/review?decided=undecided")
-        expect(other.locator(".card")).to_have_count(12)
+Shared = tuple[str, Path]
+OpenPage = Callable[[str], Page]
 
 
-def test_the_same_in_s3(s3: str, cache: Path, open_page: Callable[[str], Page]) -> None:
+def test_decisions_by_keys_and_mouse_are_stored(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    store = Store(str(folder))
+    publish_small(store, dataset="keys")
+    decide_and_reload(open_page(f"{url}/review?dataset=keys"))
+    assert stored(store, "keys") == MADE
+    other = open_page(f"{url}/review?dataset=keys&decided=undecided")
+    expect(other.locator(".card")).to_have_count(12)
+
+
+def test_the_same_in_s3(s3: str, cache: Path, open_page: OpenPage) -> None:
     store = Store(s3)
     publish_small(store)
     with dashboard(f"{s3}/dataset=pets", cache, "--reviewer", "ann") as url:
-        decide_and_reload(open_page(f"{url}/review"), url)
+        decide_and_reload(open_page(f"{url}/review"))
         assert stored(store) == MADE
 
 
-def test_filters_and_pages(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
-    store = Store(str(tmp_path))
-    publish_small(store, rows=200, new_ids=["example-012", "example-100"])
-    with dashboard(tmp_path, cache) as url:
-        page = open_page(f"{url}/review")
-        expect(page.locator(".head h2")).to_have_text("50 examples")
-        expect(page.locator(".card")).to_have_count(30)
-        press(page, "ArrowRight")
-        expect(page.locator(".card")).to_have_count(20)
-        choose(page, "Given label", "cat")
-        expect(page.locator(".head h2")).to_have_text("17 examples")
-        expect(page.locator(".card .given")).to_have_text(["cat"] * 17)
-        expect(page.locator(".card .suggested")).to_have_text(["dog"] * 17)
-        page.get_by_text("New only").click()
-        expect(page.locator(".card .id")).to_have_text(["example-012"])
-        page.goto(f"{url}/review?show=unlabeled")
-        expect(page.locator(".card .id")).to_have_text(["example-199"])
-        expect(page.locator(".card")).to_contain_text("no label")
-        page.goto(f"{url}/review?show=random+sample&id=99")
-        expect(page.locator(".card")).to_have_count(1)
+def test_filters_and_pages(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    publish_small(Store(str(folder)), dataset="filters", rows=200, new_ids=["example-012", "example-100"])
+    page = open_page(f"{url}/review?dataset=filters")
+    expect(page.locator(".head h2")).to_have_text("50 examples")
+    expect(page.locator(".card")).to_have_count(30)
+    press(page, "ArrowRight")
+    expect(page.locator(".card")).to_have_count(20)
+    choose(page, "Given label", "cat")
+    expect(page.locator(".head h2")).to_have_text("17 examples")
+    expect(page.locator(".card .given")).to_have_text(["cat"] * 17)
+    expect(page.locator(".card .suggested")).to_have_text(["dog"] * 17)
+    page.get_by_text("New only").click()
+    expect(page.locator(".card .id")).to_have_text(["example-012"])
+    page.goto(f"{url}/review?dataset=filters&show=unlabeled")
+    expect(page.locator(".card .id")).to_have_text(["example-199"])
+    expect(page.locator(".card")).to_contain_text("no label")
+    page.goto(f"{url}/review?dataset=filters&show=random+sample&id=99")
+    expect(page.locator(".card")).to_have_count(1)
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -159,7 +170,7 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_page: OpenPage) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store)
     for options in ([tmp_path, "--read-only"], [tmp_path / record.folder]):
@@ -176,59 +187,56 @@ def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_
     assert stored(store) == []
 
 
-def test_a_storage_that_refuses_keeps_the_decision(
-    tmp_path: Path, cache: Path, open_page: Callable[[str], Page]
-) -> None:
-    store = Store(str(tmp_path))
-    publish_small(store)
+def test_a_storage_that_refuses_keeps_the_decision(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    store = Store(str(folder))
+    publish_small(store, dataset="refusing")
     # A file where the folder of verdicts should be: also root cannot write below it.
-    (tmp_path / "dataset=pets" / "_verdicts").write_bytes(b"")
-    with dashboard(tmp_path, cache, "--reviewer", "ann") as url:
-        page = open_page(f"{url}/review?example=example-004")
-        shown_id(page, "example-004")
-        press(page, "w")
-        expect(page.get_by_text("Not stored yet")).to_be_visible()
-        expect(page.get_by_role("alert")).to_contain_text("_verdicts")
-        shown_id(page, "example-004")
-        (tmp_path / "dataset=pets" / "_verdicts").unlink()
-        page.get_by_role("button", name="Try again").click()
-        expect(page.locator(".said")).to_contain_text("wrong → owl")
-        expect(page.get_by_text("Not stored yet")).to_have_count(0)
-        shown_id(page, "example-004")
-        assert stored(store) == [("example-004", Decision.WRONG, "owl", "ann")]
+    in_the_way = folder / "dataset=refusing" / "_verdicts"
+    in_the_way.write_bytes(b"")
+    page = open_page(f"{url}/review?dataset=refusing&example=example-004")
+    shown_id(page, "example-004")
+    press(page, "w")
+    expect(page.get_by_text("Not stored yet")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("_verdicts")
+    shown_id(page, "example-004")
+    in_the_way.unlink()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".said")).to_contain_text("wrong → owl")
+    expect(page.get_by_text("Not stored yet")).to_have_count(0)
+    shown_id(page, "example-004")
+    assert stored(store, "refusing") == [("example-004", Decision.WRONG, "owl", "ann")]
 
 
-def test_a_second_click_or_key_decides_on_nothing(
-    tmp_path: Path, cache: Path, open_page: Callable[[str], Page]
-) -> None:
-    store = Store(str(tmp_path))
-    publish_small(store)
-    with dashboard(tmp_path, cache, "--reviewer", "ann") as url:
-        page = open_page(f"{url}/review?example=example-004")
-        shown_id(page, "example-004")
-        press(page, "Shift")
-        box = page.get_by_role("button", name="Fine").bounding_box()
-        assert box is not None
-        page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
-        shown_id(page, "example-008")
-        press(page, "w")
-        page.keyboard.press("w")
-        shown_id(page, "example-012")
-        press(page, "Shift")
-        shown_id(page, "example-012")
-        assert stored(store) == [
-            ("example-004", Decision.FINE, None, "ann"),
-            ("example-008", Decision.WRONG, "cat", "ann"),
-        ]
-        press(page, "u")
-        page.keyboard.press("u")
-        shown_id(page, "example-008")
-        press(page, "Shift")
-        shown_id(page, "example-008")
-        assert stored(store)[2:] == [("example-008", None, None, "ann")]
+def test_a_second_click_or_key_decides_on_nothing(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    store = Store(str(folder))
+    publish_small(store, dataset="twice")
+    page = open_page(f"{url}/review?dataset=twice&example=example-004")
+    shown_id(page, "example-004")
+    settled(page)
+    box = page.get_by_role("button", name="Fine").bounding_box()
+    assert box is not None
+    page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
+    shown_id(page, "example-008")
+    press(page, "w")
+    page.keyboard.press("w")
+    shown_id(page, "example-012")
+    settled(page)
+    shown_id(page, "example-012")
+    assert stored(store, "twice") == [
+        ("example-004", Decision.FINE, None, "ann"),
+        ("example-008", Decision.WRONG, "cat", "ann"),
+    ]
+    press(page, "u")
+    page.keyboard.press("u")
+    shown_id(page, "example-008")
+    settled(page)
+    shown_id(page, "example-008")
+    assert stored(store, "twice")[2:] == [("example-008", None, None, "ann")]
 
 
-def test_hostile_labels_stay_text(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
+def test_hostile_labels_stay_text(tmp_path: Path, cache: Path, open_page: OpenPage) -> None:
     store = Store(str(tmp_path))
     for day in (1, 2):
         publish_small(store, class_names=HOSTILE, dataset="<b>pets</b> [x](http://a.example)", day=day,
@@ -241,7 +249,7 @@ def test_hostile_labels_stay_text(tmp_path: Path, cache: Path, open_page: Callab
             page.goto(f"{url}/{name}")
             expect(page.locator(".stSidebar .brand")).to_be_visible()
             expect(page.locator(".stMain .subject, .stMain .sentence").first).to_be_visible()
-            page.wait_for_timeout(SECONDS)
+            settled(page)
             assert (
                 page.locator(".stMain img[src=x], .stMain a, .stMain .katex, .stMain bdi b, .stMain bdi i").count() == 0
             )
@@ -250,7 +258,7 @@ def test_hostile_labels_stay_text(tmp_path: Path, cache: Path, open_page: Callab
         shown = [strip(text) for text in buttons.all_inner_texts()]
         assert [text[:12] for text in shown] == [name[:12] for name in sorted(HOSTILE)]
         page.get_by_role("button", name="Fine").click()
-        page.wait_for_timeout(SECONDS)
+        expect(page.locator(".values dd").first).not_to_have_text("example-004")
     assert [v.reviewer for v in read_verdicts(store, "<b>pets</b> [x](http://a.example)")] == ["<b>ann</b>"]
 
 
@@ -258,47 +266,47 @@ def strip(text: str) -> str:
     return text.replace("\u2060", "")
 
 
-def test_two_audits_side_by_side(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
-    store = Store(str(tmp_path))
-    publish_small(store, rows=40, day=1)
-    publish_small(store, rows=60, day=2, version="v2")
-    with dashboard(tmp_path, cache) as url:
-        page = open_page(f"{url}/compare")
-        expect(page.locator(".sentence")).to_have_text("v1 → v2")
-        expect(page.locator(".figures").nth(1)).to_contain_text("rows added20not there before")
-        page.goto(url)
-        expect(page.locator("canvas").first).to_be_visible()
+def test_two_audits_side_by_side(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    store = Store(str(folder))
+    publish_small(store, dataset="two", rows=40, day=1)
+    publish_small(store, dataset="two", rows=60, day=2, version="v2")
+    page = open_page(f"{url}/compare?dataset=two")
+    expect(page.locator(".sentence")).to_have_text("v1 → v2")
+    expect(page.locator(".figures").nth(1)).to_contain_text("rows added20not there before")
+    page.goto(f"{url}?dataset=two")
+    expect(page.locator("canvas").first).to_be_visible()
 
 
-def test_the_address_on_every_page_and_back(tmp_path: Path, cache: Path, open_page: Callable[[str], Page]) -> None:
-    store = Store(str(tmp_path))
+def test_the_address_on_every_page_and_back(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    store = Store(str(folder))
     for day in (1, 2):
-        publish_small(store, rows=20, version=f"v{day}", day=day)
-    with dashboard(tmp_path, cache) as url:
-        page = open_page(url)
-        old, new = (f"?dataset=pets&audit=v{day}%2F{day:012x}" for day in (1, 2))
-        expect(page).to_have_url(f"{url}/{new}")
-        choose(page, "Audit", "v1 · 2025-01-01")
-        expect(page).to_have_url(f"{url}/{old}")
-        page.get_by_role("link", name="Review").click()
-        expect(page).to_have_url(f"{url}/review{old}")
-        for before in (f"{url}/{old}", f"{url}/{new}"):
-            expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
-            # Also over the address without names, which the click on a link leaves behind.
-            while page.url != before:
-                page.go_back()
-                page.wait_for_timeout(SECONDS)
-        expect(page.locator(".subject")).to_contain_text("v2")
+        publish_small(store, dataset="address", rows=20, version=f"v{day}", day=day)
+    page = open_page(f"{url}?dataset=address")
+    old, new = (f"?dataset=address&audit=v{day}%2F{day:012x}" for day in (1, 2))
+    expect(page).to_have_url(f"{url}/{new}")
+    choose(page, "Audit", "v1 · 2025-01-01")
+    expect(page).to_have_url(f"{url}/{old}")
+    page.get_by_role("link", name="Review").click()
+    expect(page).to_have_url(f"{url}/review{old}")
+    for before in (f"{url}/{old}", f"{url}/{new}"):
+        # Also over the address without names, which the click on a link leaves behind.
+        while page.url != before:
+            settled(page)
+            here = page.url
+            page.go_back()
+            page.wait_for_url(lambda address, here=here: address != here)
+    expect(page.locator(".subject")).to_contain_text("v2")
 
 
-def test_foreign_names_and_origins_are_refused(tmp_path: Path, cache: Path) -> None:
-    publish_small(Store(str(tmp_path)))
-    with dashboard(tmp_path, cache) as url:
-        port = int(url.rpartition(":")[2])
-        own = f"http://127.0.0.1:{port}"
-        assert websocket_status(port, f"127.0.0.1:{port}", own) == 101
-        assert websocket_status(port, f"evil.example:{port}", f"http://evil.example:{port}") == 403
-        assert websocket_status(port, f"127.0.0.1:{port}", "http://evil.example") == 403
+def test_foreign_names_and_origins_are_refused(shared: Shared) -> None:
+    url, _ = shared
+    port = int(url.rpartition(":")[2])
+    own = f"http://127.0.0.1:{port}"
+    assert websocket_status(port, f"127.0.0.1:{port}", own) == 101
+    assert websocket_status(port, f"evil.example:{port}", f"http://evil.example:{port}") == 403
+    assert websocket_status(port, f"127.0.0.1:{port}", "http://evil.example") == 403
 
 
 def websocket_status(port: int, host: str, origin: str) -> int:

@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from audits import fruit
 from labelaudit import schemas
 from labelaudit.config import AuditConfig, parse_config
 from labelaudit.model.classifier import TorchClassifier
+from support.audits import fruit
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from audits import fruit, write_fruit
+from support.audits import fruit, write_fruit
 
 QUICK = ["--ignore", "true_label", "--set", "training.epochs=20", "--set", "cross_validation.folds=4"]
 # Longer than the whole run of this small audit takes on a busy machine.

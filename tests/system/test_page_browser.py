@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from contents import make_content
 from playwright.sync_api import Browser, Page
 
-from browsing import open_browser
 from labelaudit.report.page import render_page
+from support.browsing import open_browser
+from support.contents import make_content
 
 pytestmark = pytest.mark.browser
 

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contents import make_content
-from entries import entry
 from playwright.sync_api import Browser, Page
 from test_changes import changes
 
-from browsing import open_browser
 from labelaudit.report.changes import changes_content
 from labelaudit.report.page import render_page
 from labelaudit.report.site import render_site
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
+from support.browsing import open_browser
+from support.contents import make_content
+from support.entries import entry
 
 pytestmark = pytest.mark.browser
 LONG = "a-version-with-a-name-that-does-not-end-" * 3

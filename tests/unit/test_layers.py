@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
+
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ROOMS = {"data", "model", "detection", "report", "review", "storage"}
 # From the top: a module may import from layers below its own, and from its own where it is a package.

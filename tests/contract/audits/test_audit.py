@@ -11,7 +11,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from audits import (
+from labelaudit import schemas
+from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.errors import DatasetError, TrainingError
+from labelaudit.schemas import Status
+from labelaudit.steps.prepare import prepare
+from labelaudit.storage.manifest import dump_json
+from support.audits import (
     InProcess,
     Quiet,
     audit,
@@ -23,12 +29,6 @@ from audits import (
     write_reviews,
     write_squares,
 )
-from labelaudit import schemas
-from labelaudit.audit import DirectCaller, run_audit
-from labelaudit.errors import DatasetError, TrainingError
-from labelaudit.schemas import Status
-from labelaudit.steps.prepare import prepare
-from labelaudit.storage.manifest import dump_json
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
 from labelaudit.review.sampling import DEFAULT_SEED, review_order
 from labelaudit.schemas import EXAMPLES, PREVIEWS
 from labelaudit.steps import previews
 from labelaudit.steps.previews import sampled_ids
 from labelaudit.steps.review import audit_to_review, draw_sample
+from support.audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
 
 
 def test_a_table_row_is_shown_whole(tmp_path: Path) -> None:

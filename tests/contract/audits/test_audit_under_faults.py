@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from s3fs import S3FileSystem
 
-from audits import Quiet, audit, fruit, settings, write_squares
-from faulty_proxy import NETWORK_TROUBLES, FaultyProxy, at_random
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.config import AuditConfig
 from labelaudit.steps.references import AuditReference
 from labelaudit.storage import retries, store
+from support.audits import Quiet, audit, fruit, settings, write_squares
+from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, at_random
 
 # What tells time differs from run to run, and so do the files that show a checksum of it.
 TIMED = {"manifest.json", "report.html", "summary.json", "folds.parquet"}

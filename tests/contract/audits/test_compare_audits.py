@@ -14,9 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from probabilities import audit_insects, insects
 
-from audits import CLASSES, InProcess, audit, fold_bytes, fruit, settings, table, write_fruit
 from labelaudit.errors import ConfigError, StorageError, StorageUnavailableError
 from labelaudit.report.summary import markdown
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
@@ -29,6 +27,8 @@ from labelaudit.steps.references import AuditReference
 from labelaudit.storage.layout import audit_classes_key
 from labelaudit.storage.manifest import publish
 from labelaudit.storage.store import Store
+from support.audits import CLASSES, InProcess, audit, fold_bytes, fruit, settings, table, write_fruit
+from support.probabilities import audit_insects, insects
 
 FIXED = 6
 REMOVED = ["fruit-0000", "fruit-0001", "fruit-0007"]

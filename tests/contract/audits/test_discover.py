@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from audits import InProcess, audit, settings, write_fruit
 from labelaudit.audit import run_audit
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import ConfigError, DatasetError, StorageError
@@ -21,6 +20,7 @@ from labelaudit.steps.discover import (
     unaudited,
 )
 from labelaudit.storage.store import DatasetFiles, Store, StoredFile
+from support.audits import InProcess, audit, settings, write_fruit
 
 
 def _config(folder: Path, url: str = "fruit/{version}", **sections: object) -> AuditConfig:

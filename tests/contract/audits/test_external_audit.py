@@ -24,7 +24,7 @@ from labelaudit.steps.review import audit_to_review
 from labelaudit.steps.verdicts import append_verdicts
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
-from reviewed import make_verdict
+from support.reviewed import make_verdict
 
 ROWS = 120
 RIGHT = np.arange(ROWS) % 3

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import pytest
 
-from audits import settings, write_fruit, write_reviews
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, StorageUnavailableError, WorkerDiedError
 from labelaudit.steps.prepare import prepare
@@ -23,6 +22,7 @@ from labelaudit.storage.layout import fold_checkpoints_folder
 from labelaudit.storage.manifest import read_json
 from labelaudit.storage.store import Store
 from labelaudit.workers import LocalWorkers, Slot
+from support.audits import settings, write_fruit, write_reviews
 
 EPOCHS, MEMBERS = 12, 3  # of the recipe for tables
 OnEpoch = Callable[[int, int, float], None]

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audits import audit, fruit, settings, table, write_fruit
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.errors import GateFailedError
 from labelaudit.schemas import CANARIES
@@ -18,6 +17,7 @@ from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
 from labelaudit.steps.gate import gate_failure
 from labelaudit.steps.publish import load_summary
 from labelaudit.steps.references import AuditReference
+from support.audits import audit, fruit, settings, table, write_fruit
 
 
 def _summary(reference: AuditReference) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
-from audits import audit, fruit, settings, write_fruit
 from labelaudit.config import AuditConfig
 from labelaudit.detection.out_of_fold import row_digests
 from labelaudit.errors import Fault, IntegrityError
@@ -27,6 +26,7 @@ from labelaudit.steps.references import FoldReference, PreparedReference
 from labelaudit.steps.train import train_fold
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
+from support.audits import audit, fruit, settings, write_fruit
 
 CLASSES = ("apple", "pear", "plum")
 DAMAGED = 1  # the fold that is damaged, of three

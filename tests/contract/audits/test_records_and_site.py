@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from probabilities import audit_insects, insects
 
 from labelaudit.errors import StorageError
 from labelaudit.report.trend import CLASS_FIGURES
@@ -23,6 +22,7 @@ from labelaudit.steps.site import rebuild_site
 from labelaudit.storage.layout import audit_classes_key, dataset_page_key, latest_key, trend_key
 from labelaudit.storage.manifest import read_json
 from labelaudit.storage.store import Store
+from support.probabilities import audit_insects, insects
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from audits import InProcess, audit, fruit, settings, table, write_fruit
 from labelaudit.audit import run_audit
 from labelaudit.config import AuditConfig
 from labelaudit.review.judging import Judgement
@@ -20,6 +19,7 @@ from labelaudit.steps.prepare import prepare
 from labelaudit.steps.prepared import load_prepared, output_store
 from labelaudit.steps.published import find_audit
 from labelaudit.steps.review import judge
+from support.audits import InProcess, audit, fruit, settings, table, write_fruit
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
 from labelaudit.steps.samples import read_samples
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.manifest import dump_json
-from reviewed import (
+from support.reviewed import (
     GIVEN,
     IDS,
     NAMES,

@@ -22,7 +22,7 @@ from labelaudit.steps.review import draw_sample, judge, status
 from labelaudit.steps.review_files import Format, What, export, read_filled, sample_file
 from labelaudit.steps.verdicts import append_verdicts
 from labelaudit.storage.manifest import sha256_hex
-from reviewed import IDS, ROWS, WRONG, make_verdict, open_insects, right_label, truly
+from support.reviewed import IDS, ROWS, WRONG, make_verdict, open_insects, right_label, truly
 
 
 @pytest.fixture

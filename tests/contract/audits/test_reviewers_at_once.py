@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelaudit.steps.review import audit_to_review, status
 from labelaudit.steps.verdicts import read_verdicts
-from reviewed import IDS, WRONG, audit_insects, truly
+from support.reviewed import IDS, WRONG, audit_insects, truly
 
 # Imports only what a reviewer needs: no training, no detection.
 REVIEWER = """

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3fs import S3FileSystem
 
-from faulty_proxy import FaultyProxy, Refusal
 from labelaudit.errors import ReviewError
 from labelaudit.review.verdicts import Verdict
 from labelaudit.steps import verdicts
@@ -21,7 +20,8 @@ from labelaudit.steps.review_files import What, export
 from labelaudit.steps.verdicts import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
 from labelaudit.storage import store as stores
 from labelaudit.storage.store import Store, clear_memory
-from reviewed import audit_insects, make_verdict
+from support.faulty_proxy import FaultyProxy, Refusal
+from support.reviewed import audit_insects, make_verdict
 
 FOLDER = "dataset=insects/_verdicts"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from audits import settings, write_fruit, write_squares
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.steps import upload
 from labelaudit.steps.discover import CLAIM, find_versions
 from labelaudit.steps.upload import upload_version
 from labelaudit.storage.store import Store
+from support.audits import settings, write_fruit, write_squares
 
 
 def _config(base: object, url: str = "fruit/{version}", version: str | None = "v1", **sections: object) -> AuditConfig:

@@ -12,12 +12,13 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from probabilities import audit_insects, insects
 
 from flows.cli import main
 from labelaudit.schemas import CHANGES
 from labelaudit.steps.references import AuditReference
 from labelaudit.storage.manifest import sha256_hex
+from support.paths import ROOT
+from support.probabilities import audit_insects, insects
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -218,7 +219,7 @@ def test_labels_obey_no_terminal(run: Command, tmp_path: Path) -> None:
 
 
 def test_the_query_of_the_docs(run: Command, audits: list[AuditReference]) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text()
+    text = (ROOT / "docs" / "comparing.md").read_text()
     (query,) = re.findall(r"^```sql\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     rows = duckdb.sql(query.replace("audits/dataset=fruit/version=v4", "out/dataset=insects/version=v2")).fetchall()
     assert {row[0] for row in rows} == {"i041", "i052"}

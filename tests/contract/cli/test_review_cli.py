@@ -15,7 +15,8 @@ import pytest
 
 from flows.cli import main
 from labelaudit.review.sampling import DEFAULT_SEED
-from reviewed import NAMES, RIGHT, audit_insects, truly
+from support.paths import ROOT
+from support.reviewed import NAMES, RIGHT, audit_insects, truly
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
 
 
 def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    guide = (Path(__file__).parents[2] / "docs" / "review.md").read_text()
+    guide = (ROOT / "docs" / "review.md").read_text()
     blocks = re.findall(r"^```bash\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     lines = [line.split()[2:] for block in blocks for line in block.splitlines()]
     assert [line[0] for line in lines] == ["sample", "import", "status", "export", "export", "export"]

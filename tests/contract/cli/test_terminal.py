@@ -11,11 +11,11 @@ from unicodedata import category
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probabilities import audit_insects, insects
 
-from audits import fruit, write_fruit
 from flows.cli import main
 from flows.console import plain, say, show_json
+from support.audits import fruit, write_fruit
+from support.probabilities import audit_insects, insects
 
 # Sets the title, clears the screen (twice, once by one character), turns the direction, and forges a line.
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b2J\u202eant\nerror: nothing"

@@ -13,7 +13,6 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
-from dashboards import publish_small, texts, unreadable
 from labelaudit.dashboard import deciding, decisions, look
 from labelaudit.dashboard.keeping import Kept, Step
 from labelaudit.dashboard.queries import Address
@@ -23,6 +22,7 @@ from labelaudit.schemas import Decision, Status
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
+from support.dashboards import publish_small, texts, unreadable
 
 APP = Path(look.__file__).parent / "app.py"
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from dashboards import publish_small
 from labelaudit.dashboard.library import Library, open_library
 from labelaudit.errors import LabelauditError, StorageError
 from labelaudit.schemas import CHANGES, ISSUES
@@ -20,6 +19,7 @@ from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store
+from support.dashboards import publish_small
 
 
 @pytest.fixture

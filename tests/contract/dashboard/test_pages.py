@@ -13,7 +13,6 @@ import streamlit as st
 from hypothesis import given, strategies
 from streamlit.testing.v1 import AppTest
 
-from dashboards import publish_small, texts
 from labelaudit.dashboard import look
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
@@ -22,6 +21,7 @@ from labelaudit.steps.history import write_audit_record
 from labelaudit.steps.published import open_audit
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store, clear_memory
+from support.dashboards import publish_small, texts
 
 APP = Path(look.__file__).parent / "app.py"
 OUTPUT = "memory://pages"

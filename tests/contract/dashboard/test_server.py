@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dashboards import publish_small
 from flows.cli import cli
 from labelaudit.dashboard.server import _options, serve
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.storage.store import Store
+from support.dashboards import publish_small
 
 
 def start(url: object, port: int = 0, host: str = "127.0.0.1") -> None:

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from labelaudit.config import parse_config
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 DOCKER = ROOT / "docker"
 TEXT = (DOCKER / "compose.yaml").read_text()

@@ -15,8 +15,8 @@ import pytest
 
 from labelaudit.config import build_config
 from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DASHBOARDS = ROOT / "deployments" / "dashboards"
 GRAFANA = json.loads((DASHBOARDS / "grafana.json").read_text())
 CLASSES = ("apple", "pear")

@@ -13,7 +13,6 @@ import tomllib
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -24,7 +23,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
 FOLDER = ROOT / "deployments" / "kubernetes"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 KUBERNETES = ("1.30", "1.33", "1.37")

@@ -15,13 +15,13 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_predict
 from torch import nn
 from torch.utils.data import Dataset
-from toys import Normed, Tied, X, Y, own, same_weights, small, weights
 
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.packing import pack
 from labelaudit.model.progress import Epoch
+from support.toys import Normed, Tied, X, Y, own, same_weights, small, weights
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8)).astype(np.float32) / 255
 CLASSES = np.arange(60) % 3

@@ -18,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, cross_val_predict, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from toys import Normed, X, Y, own, same_weights, small
+
+from support.toys import Normed, X, Y, own, same_weights, small
 
 
 def pipeline() -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from faulty_proxy import FaultyProxy
 from labelaudit.storage import retries, store
+from support.faulty_proxy import FaultyProxy
 
 
 @pytest.fixture

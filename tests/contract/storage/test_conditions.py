@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from audits import settings, write_fruit
-from faulty_proxy import FaultyProxy, Refusal
 from flows.doctor import examine
 from labelaudit.storage import store as store_module
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.store import Store, clear_memory
+from support.audits import settings, write_fruit
+from support.faulty_proxy import FaultyProxy, Refusal
 
 
 @pytest.fixture

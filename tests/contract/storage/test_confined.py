@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faulty_proxy import FaultyProxy, Refusal
 from labelaudit.errors import StorageError
 from labelaudit.storage.confined import ConfinedStore, split_url
 from labelaudit.storage.store import Store
+from support.faulty_proxy import FaultyProxy, Refusal
 
 AUDIT = "dataset=pets/version=v1/audit=0a"
 

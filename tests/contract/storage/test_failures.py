@@ -12,10 +12,10 @@ import pytest
 import requests
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from faulty_proxy import FaultyProxy, Refusal
 from labelaudit.errors import DatasetError, StorageError, StorageUnavailableError
 from labelaudit.storage.failures import answer_of, is_transient, named_errors
 from labelaudit.storage.store import Store, open_dataset
+from support.faulty_proxy import FaultyProxy, Refusal
 
 # Real servers answer so; HEAD requests get the status alone.
 REFUSALS = [

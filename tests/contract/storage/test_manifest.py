@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from faulty_proxy import FaultyProxy, Trouble
 from labelaudit.errors import StorageError
 from labelaudit.storage.manifest import (
     digest_of,
@@ -19,6 +18,7 @@ from labelaudit.storage.manifest import (
     sha256_hex,
 )
 from labelaudit.storage.store import Store
+from support.faulty_proxy import FaultyProxy, Trouble
 
 
 @pytest.fixture

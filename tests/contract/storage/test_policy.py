@@ -10,14 +10,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from audits import audit, fruit, settings
-from faulty_proxy import FaultyProxy, Trouble, once
 from flows.doctor import examine
 from labelaudit.errors import LabelauditError, StorageError
 from labelaudit.review.verdicts import Verdict
@@ -28,8 +25,11 @@ from labelaudit.steps.samples import read_samples
 from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.store import Store, open_dataset
+from support.audits import audit, fruit, settings
+from support.faulty_proxy import FaultyProxy, Trouble, once
+from support.paths import ROOT
 
-POLICY = Path(__file__).parents[2] / "deployments" / "s3-policy.json"
+POLICY = ROOT / "deployments" / "s3-policy.json"
 ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _outputs = itertools.count()
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faulty_proxy import NETWORK_TROUBLES, FaultyProxy, Trouble, at_random, never, once, times
 from labelaudit.errors import StorageError, StorageUnavailableError
 from labelaudit.storage import filesystems, retries
 from labelaudit.storage.lazy_file import LazyFile
 from labelaudit.storage.retries import ATTEMPTS, retrying
 from labelaudit.storage.store import Store, open_dataset
+from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, Trouble, at_random, never, once, times
 
 
 @pytest.fixture(autouse=True)

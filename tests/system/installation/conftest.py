@@ -1,4 +1,4 @@
-"""One installation for the tests of folds and of automations."""
+"""One installation for all tests of this folder: a Prefect server on PostgreSQL, S3, and workers of both pools."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import ROOT, Cluster
+from support.cluster import Cluster
+from support.paths import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -15,11 +16,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         cluster.deploy()
+        # Idempotent.
+        cluster.deploy()
         # A silent run is found after three heartbeats of 30 s, the shortest that Prefect allows.
         quick = (ROOT / "deployments" / "automations.yaml").read_text().replace("540", "90")
         (cluster.folder / "automations.yaml").write_text(quick)
         cluster.call("labelaudit", "apply-automations", str(cluster.folder / "automations.yaml"))
         cluster.start_worker("labelaudit-cpu", "cpu-1")
+        # A machine with one GPU takes one fold at a time.
         for name in ("gpu-1", "gpu-2"):
             cluster.start_worker("labelaudit-gpu", name, "--limit", "1")
         yield cluster

@@ -13,8 +13,9 @@ from prefect.server.events.schemas.events import RelatedResource, Resource
 
 from flows.automations import apply_automations
 from labelaudit.errors import ConfigError
+from support.paths import ROOT
 
-SHIPPED = Path(__file__).parents[2] / "deployments" / "automations.yaml"
+SHIPPED = ROOT / "deployments" / "automations.yaml"
 
 
 def _outcomes(client: SyncPrefectClient, file: Path, alerts: str | None = None) -> dict[str, str]:

@@ -15,9 +15,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 
+from support.paths import ROOT
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 POOLS = ("labelaudit-cpu", "labelaudit-gpu")
 # Prefect's own command, but that a worker of the CPU pool is quicker than `create`. What follows the pools is left out.

@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from audits import settings, write_fruit
 from flows import audit_dataset as flow_module
 from flows import events
 from flows.audit_dataset import audit_dataset
 from flows.automations import apply_automations_command
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.steps.discover import FoundVersion
+from support.audits import settings, write_fruit
 
 
 def test_an_unknown_deployment(client: SyncPrefectClient, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import Artifact, FlowRun
 
-from audits import audit, fold_bytes, settings, write_fruit
 from flows.audit_dataset import audit_dataset
 from labelaudit.errors import DatasetError
 from labelaudit.steps.references import AuditReference
+from support.audits import audit, fold_bytes, settings, write_fruit
 
 
 def _last_run(client: SyncPrefectClient, name: str) -> FlowRun:

@@ -18,12 +18,12 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 from prefect.events.schemas.events import Event
 
 import flows.events as events
-from audits import CLASSES, audit, fruit, settings, write_fruit
 from flows.audit_dataset import audit_dataset
 from flows.cli import main
 from labelaudit.config import AuditConfig
 from labelaudit.errors import GateFailedError
 from labelaudit.steps.discover import find_versions, unaudited
+from support.audits import CLASSES, audit, fruit, settings, write_fruit
 
 LIMITS = {"max_flagged_share": 0.1, "max_new_issues": 5}
 

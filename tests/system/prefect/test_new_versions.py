@@ -12,7 +12,6 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
-from audits import settings, write_fruit
 from flows import events
 from flows.arguments import config_from
 from flows.audit_dataset import audit_dataset
@@ -20,6 +19,7 @@ from flows.audit_new_versions import MOST_ANNOUNCEMENTS, MOST_AT_A_TIME, audit_n
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.steps.discover import find_versions
 from labelaudit.storage.store import Store
+from support.audits import settings, write_fruit
 
 
 @pytest.fixture

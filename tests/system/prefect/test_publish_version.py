@@ -11,9 +11,9 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
-from audits import settings, write_fruit
 from flows.audit_new_versions import audit_new_versions
 from flows.cli import main
+from support.audits import settings, write_fruit
 
 Publish = Callable[..., tuple[dict[str, object], str]]
 

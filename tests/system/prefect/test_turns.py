@@ -15,10 +15,10 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.runtime import flow_run as current_run
 from prefect.states import Pending, Running
 
-from audits import settings
 from flows import heartbeats, turns
 from flows.turns import dataset_turn
 from labelaudit.config import AuditConfig
+from support.audits import settings
 
 
 def _config(folder: Path, name: str) -> AuditConfig:

@@ -19,7 +19,6 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running
 
-from audits import settings, write_fruit
 from flows import fold_runs, heartbeats
 from flows.fold_runs import cancel_folds, train_on_work_pool
 from flows.train_fold import train_fold
@@ -29,6 +28,7 @@ from labelaudit.steps.prepared import load_prepared
 from labelaudit.steps.references import PreparedReference
 from labelaudit.steps.train import missing_folds
 from labelaudit.steps.train import train_fold as train_here
+from support.audits import settings, write_fruit
 
 PATIENCE_SECONDS = 120.0
 TAKEN_OVER = "is in the hands of run"

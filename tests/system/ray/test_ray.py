@@ -17,12 +17,12 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from audits import audit, fold_bytes, fruit, settings, write_fruit
-from cluster import wait_for
 from flows import turns
 from flows.audit_dataset import audit_dataset
 from labelaudit.config import AuditConfig
 from labelaudit.steps.references import AuditReference
+from support.audits import audit, fold_bytes, fruit, settings, write_fruit
+from support.cluster import wait_for
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,10 +9,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.testing.utilities import prefect_test_harness
 
-from audits import audit, fold_bytes, settings, write_fruit
 from flows.audit_dataset import audit_dataset
 from labelaudit.errors import ConfigError
 from labelaudit.steps.references import AuditReference
+from support.audits import audit, fold_bytes, settings, write_fruit
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dashboards import publish_small, unreadable
 from labelaudit.dashboard import decisions
 from labelaudit.dashboard.decisions import (
     Decisions,
@@ -28,6 +27,7 @@ from labelaudit.steps.verdicts import append_verdicts, read_and_compact_verdicts
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store, clear_memory
+from support.dashboards import publish_small, unreadable
 
 ROW = Row(
     "a", "cat", "scored", 0, "dog", 0.1, True, 0.1, 0.9, -0.8, "f", 0, "d1", None, None, 1, "dog", 0.9, False, 0.1

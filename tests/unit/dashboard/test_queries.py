@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashboards import publish_small, small_examples
 from labelaudit.dashboard.queries import Address, AuditTables, Filters, Judgement, Shown, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.tables import issues_table
@@ -25,6 +24,7 @@ from labelaudit.schemas import EXAMPLES, Decision, Status
 from labelaudit.steps.published import open_audit
 from labelaudit.steps.review import draw_sample
 from labelaudit.storage.store import Store
+from support.dashboards import publish_small, small_examples
 
 NAMES = ["cat", "dog", "o'wl\" OR 1=1 --"]
 

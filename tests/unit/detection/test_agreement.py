@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from simulated import simulate_probs
 
 from labelaudit.detection.agreement import chance_bound, measure_agreement
+from support.simulated import simulate_probs
 
 
 def test_z_is_that_of_all_permutations() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated import simulate_probs
 
 from labelaudit.detection.canaries import (
     FEWEST,
@@ -18,6 +17,7 @@ from labelaudit.detection.canaries import (
     plant_canaries,
 )
 from labelaudit.detection.issues import FILTERS, find_issues
+from support.simulated import simulate_probs
 
 
 def plant(

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from simulated import simulate_probs
 
 from labelaudit.detection.agreement import measure_agreement
 from labelaudit.detection.column_order import (
@@ -16,6 +15,7 @@ from labelaudit.detection.column_order import (
     is_standard,
     means_are_shares,
 )
+from support.simulated import simulate_probs
 
 LABELS = np.random.default_rng(0).integers(0, 6, 300)
 PROBS = simulate_probs(LABELS, 6, signal=1.5)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from simulated import simulate_probs
 
 from labelaudit.detection.external import check_external
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from support.simulated import simulate_probs
 
 NAMES = ("cat", "dog", "horse", "sheep")
 LABELS = np.random.default_rng(0).integers(0, 4, 500)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from simulated import Run, split_run
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -23,6 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from labelaudit.errors import Fault, IntegrityError
+from support.simulated import Run, split_run
 
 MODELS = {
     "linear": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)),

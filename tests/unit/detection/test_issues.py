@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cleanlab import filter as cleanlab_filter
-from simulated import simulate_probs
 
 from labelaudit import schemas
 from labelaudit.detection.issues import FILTERS, LabelIssues, find_issues
 from labelaudit.errors import ConfigError
+from support.simulated import simulate_probs
 
 # Six rows per class that are plain, then: a dog called cat, a cat called dog, twice unsure.
 SURE = 0.9

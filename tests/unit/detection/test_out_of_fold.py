@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated import Run, simulate_probs, simulate_run, split_run
 
 from labelaudit.detection.out_of_fold import ids_digest, row_digests
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from support.simulated import Run, simulate_probs, simulate_run, split_run
 
 RUN = simulate_run()
 PART = RUN.parts[1]

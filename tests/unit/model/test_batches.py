@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
-from toys import CPU, RowDataset, Uncopied
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.batches import ArrayRows, bind_rows, dataset_shape, integer_dtype, shared_tensor
 from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.networks import Ngrams, Pixels
+from support.toys import CPU, RowDataset, Uncopied
 
 ROWS = torch.tensor([3, 0, 3, 1])
 DENSE = nn.Linear(4, 2)

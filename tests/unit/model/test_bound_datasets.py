@@ -10,11 +10,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
-from toys import X, Y, own, same_weights, small
 
 from labelaudit.errors import InputError
 from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.networks import SmallResNet
+from support.toys import X, Y, own, same_weights, small
 
 ROWS, HELD_OUT = np.arange(0, 120, 2), np.arange(1, 120, 2)
 

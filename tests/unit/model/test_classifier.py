@@ -13,11 +13,11 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from torch import nn
-from toys import WHOLE, Normed, RowDataset, X, Y, own, same_weights, small, weights
 
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.networks import MLP, Ngrams, SmallResNet
 from labelaudit.model.schedules import cosine
+from support.toys import WHOLE, Normed, RowDataset, X, Y, own, same_weights, small, weights
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
-from toys import WHOLE, InPlace, RowDataset, Uncopied, X, Y, own, same_weights, small
 
 from labelaudit.errors import InputError, TrainingError
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.networks import Ngrams, Pixels
+from support.toys import WHOLE, InPlace, RowDataset, Uncopied, X, Y, own, same_weights, small
 
 
 @pytest.fixture(scope="module")

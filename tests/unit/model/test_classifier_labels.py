@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
-from toys import X, Y, same_weights, small, weights
 
 from labelaudit.errors import InputError
 from labelaudit.model.classifier import TorchClassifier
+from support.toys import X, Y, same_weights, small, weights
 
 NAMES = np.array(["ant", "bee", "cat"])
 # Each maps 0, 1, 2 to labels that sort in the same order.

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from toys import X, Y, own, small
 
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.classifier import TorchClassifier
+from support.toys import X, Y, own, small
 
 HEADS: dict[str, Callable[[], nn.Module]] = {
     "logits": nn.Identity,

@@ -6,9 +6,9 @@ import math
 
 import pytest
 from torch import nn
-from toys import X, Y, small
 
 from labelaudit.model.progress import Epoch
+from support.toys import X, Y, small
 
 
 def test_callbacks_see_each_epoch_and_the_module() -> None:

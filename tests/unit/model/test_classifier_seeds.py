@@ -13,9 +13,9 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cros
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
-from toys import Normed, Uncopied, X, Y, own, same_weights, small
 
 from labelaudit.model.networks import MLP
+from support.toys import Normed, Uncopied, X, Y, own, same_weights, small
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:

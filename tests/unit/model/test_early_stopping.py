@@ -11,10 +11,10 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 from torch import nn
-from toys import RowDataset, X, Y, own, same_weights, small
 
 from labelaudit.errors import InputError
 from labelaudit.model.progress import Epoch
+from support.toys import RowDataset, X, Y, own, same_weights, small
 
 
 def test_training_stops_and_the_best_weights_come_back() -> None:

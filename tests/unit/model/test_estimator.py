@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from torch.utils.data import TensorDataset
-from toys import RowDataset
 
 from labelaudit.errors import InputError
 from labelaudit.model.estimator import as_numpy, check_shape, example_shape, row_count, row_numbers
+from support.toys import RowDataset
 
 VALUES = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]], np.float32)
 

@@ -21,11 +21,11 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.utils.data import TensorDataset
-from toys import WHOLE, InPlace, RowDataset, Uncopied, X, Y, small
 
 from labelaudit.errors import ConfigError, InputError, TrainingError
 from labelaudit.model.features import TorchFeatures
 from labelaudit.model.networks import MLP
+from support.toys import WHOLE, InPlace, RowDataset, Uncopied, X, Y, small
 
 
 def network(seed: int = 0) -> nn.Module:

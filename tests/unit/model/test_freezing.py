@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import Normed, X, Y, own, small, weights
+
+from support.toys import Normed, X, Y, own, small, weights
 
 
 def moved(start: dict[str, Any], classifier: Any) -> set[str]:

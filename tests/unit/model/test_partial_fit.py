@@ -13,10 +13,10 @@ import pytest
 import torch
 from sklearn.base import clone
 from torch import nn
-from toys import Normed, X, Y, own, same_weights, small, weights
 
 from labelaudit.errors import InputError, TrainingError
 from labelaudit.model.classifier import TorchClassifier
+from support.toys import Normed, X, Y, own, same_weights, small, weights
 
 ALL = [0, 1, 2]
 

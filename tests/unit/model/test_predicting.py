@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from toys import CPU, POINTS, array_rows, linear
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.training import predict, predicted_batch
+from support.toys import CPU, POINTS, array_rows, linear
 
 
 def predicted(module: nn.Module, data: torch.Tensor, index: torch.Tensor, **changes: Any) -> torch.Tensor:

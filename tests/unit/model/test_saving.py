@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from toys import Normed, Tied, X, Y, own, same_weights, small
 
 from labelaudit.errors import ConfigError, StorageError, TrainingError
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.networks import MLP, SmallResNet
 from labelaudit.model.saving import DESCRIPTION, FORMAT, WEIGHTS
 from labelaudit.model.schedules import cosine
+from support.toys import Normed, Tied, X, Y, own, same_weights, small
 
 NAMES = np.array(["ant", "bee", "cat"])
 

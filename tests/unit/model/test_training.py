@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
-from toys import CPU, POINTS, array_rows, linear
 
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.optimizers import make_optimizer
@@ -27,6 +26,7 @@ from labelaudit.model.training import (
     train_step,
     weighted_loss,
 )
+from support.toys import CPU, POINTS, array_rows, linear
 
 CLASSES = torch.tensor([0, 1, 0, 1, 0, 1])
 PLAIN = Training(num_classes=2, epochs=5, batch_size=2, learning_rate=0.1)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from contents import make_content
 
 from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, new_issues, report_of
 from labelaudit.report.page import render_page
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, ISSUES
+from support.contents import make_content
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -10,7 +10,6 @@ import matplotlib as mpl
 import numpy as np
 import pyarrow as pa
 import pytest
-from contents import make_content
 
 from labelaudit.report.charts import (
     HEAT_CLASSES,
@@ -23,6 +22,7 @@ from labelaudit.report.charts import (
 )
 from labelaudit.report.tables import FoldRow, folds_table
 from labelaudit.schemas import EXAMPLES
+from support.contents import make_content
 
 
 def texts(svg: str) -> list[str]:

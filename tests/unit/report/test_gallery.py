@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from contents import make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,6 +24,7 @@ from labelaudit.report.gallery import (
     thumbnail,
     unusual_columns,
 )
+from support.contents import make_content
 
 
 def decoded(preview: Thumbnail) -> Image.Image:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from contents import make_content
-
 from labelaudit.report.page import render_page
 from labelaudit.report.summary import markdown
+from support.contents import make_content
 
 HOSTILE = "<img src=x onerror=alert(1)>[x](http://x)|**b**"
 GATE: dict[str, Any] = {

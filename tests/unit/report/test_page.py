@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from contents import make_content, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +19,7 @@ from labelaudit.report.gallery import Preview, UnusualColumn, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.summary import percent
 from labelaudit.schemas import FOLDS
+from support.contents import make_content, picture
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -172,23 +168,6 @@ def test_only_the_pages_own_script_may_run() -> None:
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert f"script-src 'sha256-{digest}';" in policy
     assert html.count("<script") == 1
-
-
-def test_the_same_content_gives_the_same_bytes_in_another_process() -> None:
-    program = (
-        "import hashlib; from contents import make_content; from labelaudit.report.page import render_page;"
-        "print(hashlib.sha256(render_page(make_content()).encode()).hexdigest())"
-    )
-    here = hashlib.sha256(render_page(make_content()).encode()).hexdigest()
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
-        env={**os.environ, "PYTHONHASHSEED": "7"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == here
 
 
 def test_class_numbers_are_those_of_the_table() -> None:

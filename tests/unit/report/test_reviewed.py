@@ -7,11 +7,11 @@ from html import unescape
 from typing import Any
 
 import pyarrow as pa
-from contents import make_content
 
 from labelaudit.report.page import render_page
 from labelaudit.report.reviewed import KNOWN_WRONG_ROWS, review_section
 from labelaudit.schemas import EXAMPLES
+from support.contents import make_content
 
 PRECISION = {"estimate": 0.8, "low": 0.6, "high": 0.9, "wrong": 16, "fine": 4, "ambiguous": 3}
 STRATA = [

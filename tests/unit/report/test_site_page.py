@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
-from entries import class_figures, entry
 
 from labelaudit.report.site import render_site
 from labelaudit.report.trend import AuditEntry, direction, trend_table
 from labelaudit.report.trend_charts import spark_line, trend_chart
 from labelaudit.schemas import TREND
+from support.entries import class_figures, entry
 
 RECORDS = "5" * 64
 HOSTILE = "<img src=x onerror=alert(1)>{{ 7 * 7 }}\x1b[31m"

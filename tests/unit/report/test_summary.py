@@ -7,12 +7,12 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from contents import make_content
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.report.page import PageContent
 from labelaudit.report.summary import escape_markdown, markdown, percent, verdict
+from support.contents import make_content
 
 
 def plain(text: str) -> str:

@@ -11,7 +11,7 @@ from labelaudit.errors import ReviewError
 from labelaudit.review.judging import AuditedRow, Compared, Judgement, compared, disagreements, verdicts_of
 from labelaudit.review.verdicts import Judged, Verdict, newest
 from labelaudit.schemas import Decision
-from reviewed import make_verdict
+from support.reviewed import make_verdict
 
 ROWS = {name: AuditedRow(Judged(name, "c0", "bee"), name == "i1") for name in ("i1", "i2", "i3")}
 CLASSES = ["ant", "bee", "fly"]

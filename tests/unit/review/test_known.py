@@ -10,7 +10,7 @@ import pytest
 from labelaudit.detection.issues import find_issues
 from labelaudit.review.known import Known
 from labelaudit.schemas import Decision
-from reviewed import GIVEN, NAMES, RIGHT, make_verdict
+from support.reviewed import GIVEN, NAMES, RIGHT, make_verdict
 
 PRED_PROBS = (0.05 + 0.85 * np.eye(3)[RIGHT]).astype(np.float32)
 

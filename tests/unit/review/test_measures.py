@@ -9,7 +9,7 @@ from labelaudit.review.measures import JUDGED_START, error_rate, measure, precis
 from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum
 from labelaudit.review.verdicts import Judged, Verdict, newest
 from labelaudit.schemas import Decision
-from reviewed import make_verdict
+from support.reviewed import make_verdict
 
 W, F, A = Decision.WRONG, Decision.FINE, Decision.AMBIGUOUS
 

@@ -14,7 +14,7 @@ from labelaudit.errors import ReviewError
 from labelaudit.review.interval import Stratum, stratified
 from labelaudit.review.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
 from labelaudit.review.verdicts import Judged, newest
-from reviewed import make_verdict
+from support.reviewed import make_verdict
 
 VERSION = "f" * 64
 IDS = st.lists(st.text(max_size=8), unique=True, max_size=40)

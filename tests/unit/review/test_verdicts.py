@@ -14,7 +14,7 @@ from labelaudit.errors import ReviewError
 from labelaudit.review.known import Known
 from labelaudit.review.verdicts import Verdict, last_words, newest, now
 from labelaudit.schemas import Decision
-from reviewed import make_verdict
+from support.reviewed import make_verdict
 
 VERDICTS = st.builds(
     make_verdict,
