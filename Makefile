@@ -1,4 +1,4 @@
-.PHONY: demo test test-slow bench lint lock clean
+.PHONY: demo test test-unit test-slow bench lint lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -15,8 +15,9 @@ SIDE_BY_SIDE := -n auto --no-loadscope-reorder
 
 help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
-	@echo "make test       run the tests (about 10 minutes on 2 cores)"
-	@echo "make test-slow  run the slow and the browser tests"
+	@echo "make test       run the tests (about 4 minutes on 2 cores)"
+	@echo "make test-unit  run the tests that start no process (about a minute)"
+	@echo "make test-slow  run the slow and the browser tests (about 12 minutes)"
 	@echo "make bench      time the classifier against a bare loop and skorch (about 10 minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       resolve requirements.lock and the locks of the image again"
@@ -34,6 +35,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+test-unit: $(VENV)/installed
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or browser"

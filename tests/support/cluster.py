@@ -11,9 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +25,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFilter
 
 from support.paths import ROOT
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 BIN = Path(sys.executable).parent
-# A fold's process imports torch and Prefect, on a machine that runs everything else too.
-PATIENCE_SECONDS = 600.0
-
 # A user's network that trains as long as its test needs.
 SLOW_NETS = """
 import time, torch
 from support.paths import ROOT
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 class Slow(torch.nn.Linear):
     seconds = 0.0
@@ -255,15 +252,6 @@ def kill_tree(pid: int) -> None:
         for one in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGKILL)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:
-    """Wait until the condition holds; returns what it gave."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s {what}"
-        time.sleep(0.2)
-    return value
 
 
 def _database_user(place: Path) -> str | None:

@@ -6,7 +6,8 @@ import yaml
 from prefect.client.schemas.objects import FlowRun
 
 from support.audits import fruit, write_fruit
-from support.cluster import Cluster, wait_for
+from support.cluster import Cluster
+from support.waiting import wait_for
 
 FOLDS = 3
 

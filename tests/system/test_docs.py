@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from labelaudit import schemas
 from labelaudit.config import AuditConfig, parse_config
 from labelaudit.model.classifier import TorchClassifier
 from support.audits import fruit
+from support.commands import labelaudit
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -45,7 +47,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
         "LABELAUDIT_CACHE_DIR": str(folder / "cache"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -58,17 +59,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator
         yield folder
 
 
-def _shell(command: str, folder: Path) -> str:
-    done = subprocess.run(
-        ["bash", "-euc", command], cwd=folder, capture_output=True, text=True, timeout=280, env=_environment(folder)
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """The user's environment; the fixture that gives each test its own cache does not count here."""
-    return {**os.environ, "LABELAUDIT_CACHE_DIR": str(folder / "cache")}
+def _call(command: str, folder: Path) -> str:
+    """Standard output of a command of the README, called in this process."""
+    name, *arguments = shlex.split(command)
+    assert name == "labelaudit"
+    # The cache is the user's: the fixture that gives each test its own does not count here.
+    done = labelaudit(*arguments, folder=folder, LABELAUDIT_CACHE_DIR=str(folder / "cache"))
+    assert done.code == 0, done.err
+    return done.out
 
 
 COMMANDS = [block for block in blocks("bash") if block.startswith("labelaudit")]
@@ -84,8 +82,8 @@ def test_every_block_of_the_readme_is_tried() -> None:
 def test_commands(folder: Path, command: str) -> None:
     if "review" in command:
         # Of the audit that an earlier command leaves; found at once where it is there.
-        _shell(COMMANDS[1], folder)
-    out = _shell(command, folder)
+        _call(COMMANDS[1], folder)
+    out = _call(command, folder)
     if "review" in command:
         assert out == ""
     elif "check" in command:
@@ -97,7 +95,7 @@ def test_commands(folder: Path, command: str) -> None:
 
 
 def test_sql(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _shell(COMMANDS[1], folder)
+    _call(COMMANDS[1], folder)
     monkeypatch.chdir(folder)
     rows = duckdb.sql(blocks("sql")[0]).fetchall()
     assert [row[1] for row in rows] == [240]
@@ -109,8 +107,16 @@ def test_python(folder: Path) -> None:
     script = "import os\nos.environ['PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS'] = '120'\n"
     (folder / "audit.py").write_text(script + blocks("python")[0])
     home = folder / "prefect"
-    out = _shell(f"PREFECT_HOME={home} {sys.executable} audit.py", folder)
-    assert "/audits/dataset=fruit/version=" in out
+    done = subprocess.run(
+        [sys.executable, "audit.py"],
+        cwd=folder,
+        env={**os.environ, "PREFECT_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "/audits/dataset=fruit/version=" in done.stdout
 
 
 def test_the_guide_to_the_estimator(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,8 +141,10 @@ def test_the_classifier_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_seed_has_its_row() -> None:
-    linked = set(re.findall(r"\]\((tests/seeds/\w+\.py)\)", README))
-    assert linked == {f"tests/seeds/{path.name}" for path in (ROOT / "tests" / "seeds").glob("test_*.py")}
+    linked = set(re.findall(r"\]\((tests/contract/seeds/\w+\.py)\)", README))
+    assert linked == {
+        f"tests/contract/seeds/{path.name}" for path in (ROOT / "tests" / "contract" / "seeds").glob("test_*.py")
+    }
 
 
 def test_the_guide_to_operations() -> None:

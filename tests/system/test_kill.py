@@ -1,22 +1,26 @@
-"""kill -9 at any moment, then the same command: the same bytes as an undisturbed run."""
+"""kill -9 of a real run and of a real worker, then the same command: the same bytes as an undisturbed run.
+
+tests/contract/audits/test_every_write.py ends an audit after each of its writes, within one process.
+"""
 
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from support.audits import fruit, write_fruit
+from support.commands import labelaudit
+from support.waiting import wait_for
 
-QUICK = ["--ignore", "true_label", "--set", "training.epochs=20", "--set", "cross_validation.folds=4"]
-# Longer than the whole run of this small audit takes on a busy machine.
-RUN_SECONDS = 120
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+FOLDS = 4
+QUICK = ["--ignore", "true_label", "--set", "training.epochs=20", "--set", f"cross_validation.folds={FOLDS}"]
 
 
 @pytest.fixture(scope="module")
@@ -24,66 +28,38 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet", fruit(rows=600))
 
 
-def _start(data: Path, output: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "flows.cli", "run", str(data), "--output", str(output), *QUICK]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def _finish(data: Path, output: Path) -> None:
-    process = _start(data, output)
-    _, err = process.communicate(timeout=RUN_SECONDS)
-    assert process.returncode == 0, err.decode()
-
-
-def _published(output: Path) -> dict[str, bytes]:
+def published(output: Path) -> dict[str, bytes]:
     """All bytes of the published audit but those that tell time: when it was begun, how long folds took."""
-    manifests = list(output.glob("dataset=*/version=*/audit=*/manifest.json"))
-    assert len(manifests) == 1
-    folder = manifests[0].parent
+    (manifest,) = output.glob("dataset=*/version=*/audit=*/manifest.json")
     timed = {"manifest.json", "report.html", "folds.parquet", "summary.json"}
     return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
+        str(path.relative_to(manifest.parent)): path.read_bytes()
+        for path in sorted(manifest.parent.rglob("*"))
         if path.is_file() and path.name not in timed
     }
 
 
-def _kill_some_process(process: subprocess.Popen[bytes], generator: random.Random) -> str:
-    """Kill the run itself, or sometimes one of its workers alone."""
-    workers = psutil.Process(process.pid).children()
-    if workers and generator.random() < 0.3:
-        generator.choice(workers).kill()
-        return "worker"
-    process.send_signal(signal.SIGKILL)
-    return "run"
+def run(data: Path, output: Path) -> None:
+    done = labelaudit("run", data, "--output", output, *QUICK, folder=output.parent)
+    assert done.code == 0, done.err
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_twenty_kills(data: Path, tmp_path: Path) -> None:
-    generator = random.Random(7)
-    started = time.monotonic()
-    _finish(data, tmp_path / "undisturbed")
-    whole = time.monotonic() - started
-    expected = _published(tmp_path / "undisturbed")
-    assert "pred_probs/fold=3/part.parquet" in expected
-    assert "issues.parquet" in expected
-    killed = {"run": 0, "worker": 0, "finished first": 0}
-    for number in range(20):
-        output = tmp_path / f"killed-{number}"
-        process = _start(data, output)
-        began = time.monotonic()
-        try:
-            process.communicate(timeout=generator.uniform(0.2, whole))
-            # The machine is less busy than it was: the next kills come earlier.
-            whole = time.monotonic() - began
-            killed["finished first"] += 1
-        except subprocess.TimeoutExpired:
-            killed[_kill_some_process(process, generator)] += 1
-            process.communicate(timeout=RUN_SECONDS)
-        assert process.returncode in (0, -signal.SIGKILL)
-        if process.returncode != 0:
-            assert not list(output.rglob("manifest.json")) or _published(output) == expected
-            _finish(data, output)
-        assert _published(output) == expected, f"kill {number}"
-    assert killed["run"] + killed["worker"] >= 15, killed
+@pytest.mark.parametrize("victim", ["run", "worker"])
+def test_a_kill_in_the_middle_changes_no_byte(data: Path, tmp_path: Path, victim: str) -> None:
+    output = tmp_path / "killed"
+    command = [sys.executable, "-m", "flows.cli", "run", str(data), "--output", str(output), *QUICK]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        # Some folds are done, and others are not.
+        wait_for(lambda: list(output.rglob("_work/folds/**/*.json")))
+        if victim == "run":
+            process.kill()
+        else:
+            psutil.Process(process.pid).children()[0].kill()
+        _, err = process.communicate(timeout=600)
+    assert process.returncode == (-signal.SIGKILL if victim == "run" else 0), err.decode()
+    assert bool(list(output.rglob("manifest.json"))) == (victim == "worker")
+    run(data, output)
+    run(data, tmp_path / "undisturbed")
+    expected = published(tmp_path / "undisturbed")
+    assert {"issues.parquet", f"pred_probs/fold={FOLDS - 1}/part.parquet"} <= expected.keys()
+    assert published(output) == expected

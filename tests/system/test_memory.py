@@ -1,4 +1,7 @@
-"""`limits.memory` for real: the command line audits ten times as many bytes of images as it may hold."""
+"""`limits.memory` for real: the command line audits more bytes of images than it may hold.
+
+Two interpreters with torch take most of the limit, so that what is left holds a twentieth of the images.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from labelaudit.memory import held_bytes
 MIB = 2**20
 LIMIT = 860 * MIB
 SIDE = 1024
-IMAGES = 2_880
+IMAGES = 720
 SHARDS = 8
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
@@ -103,10 +106,10 @@ def _held_together(parent: psutil.Process) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_images_ten_times_as_large_as_the_budget(folder: Path) -> None:
-    assert IMAGES * SIDE * SIDE * 3 >= 10 * LIMIT
-    if shutil.disk_usage(folder).free < 20e9:
-        pytest.skip("needs 20 GB of free disk for the decoded images")
+def test_images_larger_than_the_budget(folder: Path) -> None:
+    assert IMAGES * SIDE * SIDE * 3 >= 2.5 * LIMIT
+    if shutil.disk_usage(folder).free < 6e9:
+        pytest.skip("needs 6 GB of free disk for the decoded images")
     wrong = _write_images(folder / "images", IMAGES)
     (folder / "sampled_network.py").write_text(NETWORK)
     (folder / "audit.yaml").write_text(CONFIG.format(folder=folder, side=SIDE, limit=LIMIT))

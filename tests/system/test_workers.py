@@ -21,6 +21,7 @@ from labelaudit.steps.train import _fold_settings
 from labelaudit.workers import LocalWorkers, Slot
 from support.audits import Quiet, audit, fold_bytes, settings, write_fruit
 from support.paths import ROOT
+from support.waiting import wait_for
 
 ONE = [Slot(None, 1)]
 
@@ -30,6 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet")
 
 
+@pytest.mark.new_interpreters
 def test_folds_in_processes_give_the_same_bytes_as_in_this_one(data: Path, tmp_path: Path) -> None:
     here = audit(settings(data, tmp_path / "here"))
     progress = Quiet()
@@ -168,6 +170,7 @@ def test_a_changed_user_module_is_trained_anew(data: Path, tmp_path: Path, nets:
     assert first.key != second.key
 
 
+@pytest.mark.new_interpreters
 def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
     reference = _reference(data, tmp_path, training={"epochs": 100_000})
     failures: list[BaseException] = []
@@ -182,7 +185,7 @@ def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
         threads = [threading.Thread(target=train, args=(workers, fold)) for fold in (0, 1)]
         for thread in threads:
             thread.start()
-        _wait_for(lambda: any(child.is_running() for child in psutil.Process().children()))
+        wait_for(lambda: any(child.is_running() for child in psutil.Process().children()))
         time.sleep(1)
     for thread in threads:
         thread.join(30)
@@ -205,17 +208,10 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
         children[:] = psutil.Process(parent.pid).children()
         return any("worker_process" in " ".join(child.cmdline()) for child in children)
 
-    _wait_for(has_workers)
+    wait_for(has_workers)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     # On a busy machine a worker may still import torch, and look up only then.
     gone, alive = psutil.wait_procs(children, timeout=150)
     assert gone
     assert not alive
-
-
-def _wait_for(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)

@@ -108,8 +108,8 @@ def check_same(output: Path, expected: dict[str, bytes]) -> None:
     found = published(output)
     assert found.keys() == expected.keys()
     assert [name for name in found if name not in TIMED and found[name] != expected[name]] == []
-    trends = [pq.read_table(folder / "dataset=fruit" / "trend.parquet") for folder in (output,)]
-    assert trends[0]["version"].to_pylist() == ["v1", "v2"]
+    trend = pq.read_table(output / "dataset=fruit" / "trend.parquet")["version"].to_pylist()
+    assert trend.count("v1") == trend.count("v2") == len(trend) / 2
     assert json.loads((output / "dataset=fruit" / "latest.json").read_text())["version"] == "v2"
     assert not list(output.rglob(".*")), "nothing half-written is left"
 
@@ -142,6 +142,8 @@ def test_each_write_fails_once(
         check_same(output, expected)
 
 
+# Slow: storage is left in the states that the test above leaves it in. Here nothing is caught on the way out.
+@pytest.mark.slow
 def test_a_kill_after_each_write(
     before: Path, run: Run, undisturbed: tuple[dict[str, bytes], int], tmp_path: Path
 ) -> None:

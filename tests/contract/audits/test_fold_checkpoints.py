@@ -86,6 +86,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[b
 
 # In the middle of the first member, of the second, and at the first epoch of the last one.
 @pytest.mark.slow
+@pytest.mark.new_interpreters
 @pytest.mark.parametrize("last", [5, EPOCHS + 5, 2 * EPOCHS + 1])
 def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
     data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int

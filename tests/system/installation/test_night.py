@@ -21,9 +21,10 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 
 from flows.demo import count_found, write_digits
-from support.cluster import Cluster, kill_tree, wait_for
+from support.cluster import Cluster, kill_tree
 from support.fruit_audits import FOLDS, audit_of, audits_of, ended, folds_of, publish, running_folds, write_config
 from support.paths import ROOT
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -22,7 +22,7 @@ from flows.audit_dataset import audit_dataset
 from labelaudit.config import AuditConfig
 from labelaudit.steps.references import AuditReference
 from support.audits import audit, fold_bytes, fruit, settings, write_fruit
-from support.cluster import wait_for
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,0 +1,19 @@
+"""Waiting for a condition, never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+# A fold's process imports torch and Prefect, on a machine that runs everything else too.
+PATIENCE_SECONDS = 600.0
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:
+    """Wait until the condition holds; returns what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s {what}"
+        time.sleep(0.2)
+    return value
