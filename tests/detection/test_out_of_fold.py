@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import Run, simulate_probs, simulate_run, split_run
 
-from labelaudit.detection.out_of_fold import ids_digest, row_digests
+from labelaudit.detection.rows import ids_digest, row_digests
 from labelaudit.errors import DatasetError, Fault, IntegrityError
 
 RUN = simulate_run()
