@@ -26,13 +26,14 @@ from flows.turns import dataset_turn
 from labelaudit.audit import run_audit, slots_within_memory
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
+from labelaudit.steps.audit_results import gate_failure, load_summary, worst_issues
 from labelaudit.steps.detect import detect
 from labelaudit.steps.discover import choose_version
-from labelaudit.steps.gate import gate_failure
+from labelaudit.steps.finished import find_published
 from labelaudit.steps.gather import gather
 from labelaudit.steps.prepare import prepare
 from labelaudit.steps.prepared import load_prepared
-from labelaudit.steps.publish import find_published, load_summary, publish, worst_issues
+from labelaudit.steps.publish import publish
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.workers import LocalWorkers, describe_slots
 

@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 
 from flows.console import say, show_json
 from flows.patience import check_that_api_answers, patiently
-from flows.run import prefect_api_url
+from flows.prefect_api import prefect_api_url
 from labelaudit.config import parse_yaml
 from labelaudit.errors import ConfigError
 

@@ -10,17 +10,23 @@ from flows.arguments import config_from
 from flows.console import show, show_json
 from labelaudit.audit import local_slots
 from labelaudit.errors import DatasetError
-from labelaudit.steps.check import CheckedDataset, check_dataset
+from labelaudit.steps.check import CheckedDataset, FoldSeconds, check_dataset
 
 # Classes that are listed: more do not help a person.
 MANY_CLASSES = 40
 
 
-def check_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """Print what was found; raises where nothing can be audited."""
+def check_command(target: str, options: Mapping[str, Any], as_json: bool, *, estimate: bool) -> None:
+    """Print what was found, with `estimate` also the time and memory to expect; raises if nothing can be audited."""
     config = config_from(target, options)
     slots = local_slots(config)
-    found = check_dataset(config, parallel=len(slots), threads=slots[0].threads)
+    measure: FoldSeconds | None = None
+    if estimate:
+        # Imported only now: it needs torch, which takes longer to import than a small dataset to check.
+        from labelaudit.steps.estimate import fold_seconds
+
+        measure = fold_seconds
+    found = check_dataset(config, parallel=len(slots), threads=slots[0].threads, fold_seconds=measure)
     if as_json:
         show_json(asdict(found))
     else:
@@ -53,10 +59,13 @@ def _print(found: CheckedDataset) -> None:
         line("", f"{rows:,} {name}")
     if len(found.classes) > MANY_CLASSES:
         line("", f"and {len(found.classes) - MANY_CLASSES:,} more")
-    if found.expected_seconds is None or found.expected_memory_bytes is None:
+    if found.network is None:
         return
     line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
     line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
+    if found.expected_seconds is None or found.expected_memory_bytes is None:
+        line("time, memory", "not measured: --estimate trains for a few steps and tells both")
+        return
     line("time", f"about {found.expected_seconds:,.0f} s of training")
     allowed = (found.memory_limit_bytes or 0) / 1e9
     line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")

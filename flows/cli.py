@@ -1,7 +1,7 @@
 """The command line. Only declarations stand here; what a command does is imported when it runs.
 
-`--help` must answer at once, but torch, cleanlab and Prefect take seconds to import: this is the one place
-of the project with first-party imports inside functions.
+`--help` must answer at once, but torch, cleanlab and Prefect take seconds to import: so this module, and few others
+that tests/test_layers.py lists, have first-party imports inside functions.
 """
 
 from __future__ import annotations
@@ -105,16 +105,20 @@ def run(config: str, as_json: bool, **options: Any) -> None:
 @cli.command()
 @click.argument("config")
 @_dataset_options
+@click.option("--estimate", is_flag=True, help="Time a few training steps, and tell the time and memory to expect.")
 @_json
-def check(config: str, as_json: bool, **options: Any) -> None:
+def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
     """Read a dataset version and say what an audit would do, without training.
 
     Shows the columns that were found or guessed, rows by status (unlabeled, unreadable, duplicate id, rare
-    class), classes, the model, and the time and memory to expect. Publishes nothing.
+    class), classes, the model and the folds. Publishes nothing.
+
+    With --estimate it also builds the network, trains it for a few steps on random data, and tells the time and
+    memory to expect. This takes some seconds longer.
     """
     from flows.check import check_command
 
-    check_command(config, options, as_json)
+    check_command(config, options, as_json, estimate=estimate)
 
 
 @cli.command()

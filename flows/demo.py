@@ -20,7 +20,7 @@ from flows.console import say, show, show_json
 from flows.outcome import say_audit
 from labelaudit.config import build_config
 from labelaudit.data.noise import plant_noise
-from labelaudit.steps.publish import load_summary
+from labelaudit.steps.audit_results import load_summary
 from labelaudit.steps.references import AuditReference
 
 NOISE_SHARE = 0.06

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 import urllib.error
 import urllib.request
@@ -12,14 +14,14 @@ import click
 
 from flows.arguments import config_from
 from flows.console import plain, show_json
-from flows.run import prefect_api_url
+from flows.prefect_api import prefect_api_url
 from labelaudit.config import AuditConfig
 from labelaudit.errors import LabelauditError
-from labelaudit.model.device import device_facts, resolve_device
 from labelaudit.steps.discover import choose_version
 from labelaudit.steps.prepare import open_source, package_versions
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.store import SETTLE_SECONDS, Store
+from labelaudit.workers import has_gpu_driver
 
 API_TIMEOUT_SECONDS = 10
 
@@ -60,6 +62,11 @@ def _packages() -> Finding:
 
 
 def _devices() -> Finding:
+    if not has_gpu_driver():
+        return Finding("device", True, f"cpu ({platform.machine()}), {len(os.sched_getaffinity(0))} CPU cores")
+    # Imported only now: torch takes seconds, and has nothing to find where no driver is.
+    from labelaudit.model.device import device_facts, resolve_device
+
     facts = device_facts(resolve_device("auto"))
     memory = f", {int(facts['memory_bytes']) / 2**30:.0f} GiB" if "memory_bytes" in facts else ""
     return Finding("device", True, f"{facts['device']} ({facts['name']}{memory}), {facts['threads']} CPU threads")

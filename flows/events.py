@@ -17,8 +17,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.patience import patient
 from labelaudit.errors import AnnouncementError
+from labelaudit.steps.audit_results import broken_rules
 from labelaudit.steps.discover import FoundVersion
-from labelaudit.steps.gate import broken_rules
 from labelaudit.steps.references import AuditReference
 
 PUBLISHED = "labelaudit.dataset.published"

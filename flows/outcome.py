@@ -12,9 +12,8 @@ from typing import Any
 from flows.console import plain, say, show, show_json
 from labelaudit.report.changes import counted_issues
 from labelaudit.schemas import Status
-from labelaudit.steps.gate import broken_rules, gate_failure
+from labelaudit.steps.audit_results import broken_rules, gate_failure, load_summary
 from labelaudit.steps.prepared import Prepared
-from labelaudit.steps.publish import load_summary
 from labelaudit.steps.references import AuditReference
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.arguments import CONFIGS_VARIABLE, config_from, config_url
 from flows.console import say, show, show_json
-from flows.run import prefect_api_url
+from flows.prefect_api import prefect_api_url
 from labelaudit.steps.discover import FoundVersion, announcement_of
 from labelaudit.steps.upload import upload_version
 

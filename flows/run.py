@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flows.arguments import config_from
 from flows.console import say
 from flows.outcome import ConsoleProgress, show_audit
+from flows.prefect_api import prefect_api_url
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.errors import GateFailedError
 from labelaudit.steps.references import AuditReference
@@ -34,17 +33,3 @@ def run_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
             # Published all the same, and shown before it is raised again.
             audit = AuditReference(**failure.audit)
     show_audit(audit, config.storage.options, as_json)
-
-
-def prefect_api_url() -> str | None:
-    """The Prefect API that is configured in the environment or the active profile, None where none is."""
-    if url := os.environ.get("PREFECT_API_URL"):
-        return url
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    profiles = os.environ.get("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
-    if not Path(profiles).is_file():
-        return None
-    # Only now: this import takes seconds.
-    from prefect.settings import get_current_settings
-
-    return get_current_settings().api.url

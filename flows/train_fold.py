@@ -12,8 +12,8 @@ from labelaudit.audit import remote_threads
 from labelaudit.config import WorkersConfig
 from labelaudit.errors import LabelauditError
 from labelaudit.steps import train
+from labelaudit.steps.finished import is_published
 from labelaudit.steps.prepared import load_prepared
-from labelaudit.steps.publish import is_published
 from labelaudit.steps.references import FoldReference, PreparedReference
 
 # The name of the failed state of a fold that another try would not help.

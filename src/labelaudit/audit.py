@@ -11,12 +11,10 @@ from typing import ParamSpec, Protocol, TypeVar
 from labelaudit.budget import fitting_slots
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
-from labelaudit.steps.detect import detect
 from labelaudit.steps.discover import choose_version
-from labelaudit.steps.gather import gather
+from labelaudit.steps.finished import find_published
 from labelaudit.steps.prepare import memory_limit, prepare
 from labelaudit.steps.prepared import Prepared, load_prepared
-from labelaudit.steps.publish import find_published, publish
 from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
 
@@ -71,6 +69,11 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     published = caller.call(find_published, reference)
     if published is not None:
         return published
+    # Imported only now: cleanlab and matplotlib take seconds, and a rerun of a published audit needs neither.
+    from labelaudit.steps.detect import detect
+    from labelaudit.steps.gather import gather
+    from labelaudit.steps.publish import publish
+
     caller.progress.prepared(load_prepared(reference))
     trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     gathered = caller.call(gather, reference, trained)

@@ -200,7 +200,7 @@ PREVIEWS = _schema(
 def pred_probs_schema(class_names: tuple[str, ...]) -> pa.Schema:
     """Schema of one fold's probabilities; columns of `pred_probs` are in the order of `class_names`.
 
-    `row_digest` binds an id to its probabilities (`detection.out_of_fold.row_digests`), so that
+    `row_digest` binds an id to its probabilities (`detection.rows.row_digests`), so that
     a single shifted or altered row is seen even where statistics cannot see it.
     """
     return pa.schema(

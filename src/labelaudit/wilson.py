@@ -6,9 +6,8 @@ Wilson, "Probable inference, the law of succession, and statistical inference", 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
-
-from scipy.stats import norm
 
 CONFIDENCE = 0.95
 
@@ -25,7 +24,7 @@ def wilson(counted: int, judged: int, confidence: float = CONFIDENCE) -> Interva
     """Share among many of which `judged` were drawn and `counted` count; None where none was judged."""
     if not judged:
         return None
-    z2 = float(norm.ppf((1 + confidence) / 2)) ** 2
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
     share = counted / judged
     middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
     half = math.sqrt(z2 * (share * (1 - share) / judged + z2 / (4 * judged**2))) / (1 + z2 / judged)

@@ -121,9 +121,14 @@ def _share_out(gpus: list[str], gpus_per_fold: float) -> list[str]:
     return [",".join(gpus[first : first + together]) for first in range(0, len(gpus) - together + 1, together)]
 
 
+def has_gpu_driver() -> bool:
+    """Whether this machine seems to have an NVIDIA driver: without one there is no CUDA device to ask torch for."""
+    return shutil.which("nvidia-smi") is not None or os.path.exists("/dev/nvidia0")
+
+
 def visible_gpus() -> list[str]:
     """Identifiers of the CUDA devices that this process may use, in the order of their numbers."""
-    if not shutil.which("nvidia-smi") and not os.path.exists("/dev/nvidia0"):
+    if not has_gpu_driver():
         return []
     # Asked of torch, in a process of its own: the parent never holds a CUDA context.
     answer = subprocess.run(

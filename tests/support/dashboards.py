@@ -17,7 +17,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from streamlit.testing.v1 import AppTest
 
-from labelaudit.detection.out_of_fold import row_digests
+from labelaudit.detection.rows import row_digests
 from labelaudit.report.previews import Preview, image_preview, previews_file
 from labelaudit.report.tables import issues_table
 from labelaudit.schemas import (

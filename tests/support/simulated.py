@@ -12,9 +12,8 @@ from labelaudit.detection.out_of_fold import (
     FoldProbabilities,
     OutOfFold,
     gather_folds,
-    ids_digest,
-    row_digests,
 )
+from labelaudit.detection.rows import ids_digest, row_digests
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,34 @@ def test_check_tells_what_is_there(run, tmp_path: Path) -> None:  # type: ignore
     assert "1 unreadable" in out
     assert "unreadable: blue/03.png" in out
     assert "20 blue" in out
-    assert "time" in out
-    assert "memory" in out
+    assert re.search(r"^model +cnn, \d+ epochs, batches of \d+$", out, re.MULTILINE)
+    assert re.search(r"^folds +5, \d+ at a time, \d+ CPU threads each$", out, re.MULTILINE)
+    assert re.search(r"^time, memory +not measured: --estimate ", out, re.MULTILINE)
     assert not list(Path.cwd().iterdir()), "nothing is published"
+    assert not list(Path(os.environ["LABELAUDIT_CACHE_DIR"]).iterdir()), "nothing is decoded for later"
+
+
+def test_check_measures_time_and_memory_when_it_is_asked_to(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = write_fruit(tmp_path / "fruit.parquet")
+    code, out, _ = run("check", data, *QUICK, "--estimate")
+    assert code == 0
+    assert re.search(r"^time +about [\d,]+ s of training$", out, re.MULTILINE)
+    assert re.search(r"^memory +about [\d.,]+ GB of [\d.,]+ GB$", out, re.MULTILINE)
+    assert "not measured" not in out
+    measured = json.loads(run("check", data, *QUICK, "--estimate", "--json")[1])
+    plain = json.loads(run("check", data, *QUICK, "--json")[1])
+    assert measured.keys() == plain.keys()
+    assert {name for name in plain if plain[name] is None} == {"problem", "expected_seconds", "expected_memory_bytes"}
+    assert {name for name in measured if measured[name] is None} == {"problem"}
+
+
+def test_check_builds_the_network_only_for_an_estimate(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = write_fruit(tmp_path / "fruit.parquet")
+    network = ["--set", "model.network=nowhere:build"]
+    assert run("check", data, *QUICK, *network)[0] == 0
+    code, _, err = run("check", data, *QUICK, *network, "--estimate")
+    assert code == 2
+    assert "nowhere" in err
 
 
 def test_check_of_what_cannot_be_audited(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +31,10 @@ sys.addaudithook(_guard)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Guard each test of this folder, together with its fixtures."""
-    _guard.is_on = True
+    # pytest calls this hook for the tests of other folders too.
+    _guard.is_on = item.path.is_relative_to(Path(__file__).parent)
     try:
         return (yield)
     finally:

@@ -37,8 +37,12 @@ ONE_DOOR = {
     "jinja2": ("src/labelaudit/report/",),
     "matplotlib": ("src/labelaudit/report/",),
 }
-# Declared there: commands import what they need when they run, because `--help` must answer at once.
-LATE_IMPORTS = {"flows/cli.py", "flows/run.py", "flows/demo.py", "flows/publish_version.py"}
+# Commands import what they need when they run, because `--help` must answer at once. The others need something heavy
+# (torch, cleanlab, matplotlib, Prefect) only at times; tests/contract/test_imports.py says which command imports what.
+LATE_IMPORTS = {
+    *("flows/cli.py", "flows/run.py", "flows/demo.py", "flows/publish_version.py", "flows/check.py", "flows/doctor.py"),
+    *("src/labelaudit/audit.py", "src/labelaudit/steps/site.py"),
+}
 
 
 def _name(path: Path) -> str:

@@ -22,13 +22,9 @@ from labelaudit.detection.rows import (
     check_labels,
     find_alteration,
     id_hashes,
-    ids_digest,
-    row_digests,
     sum_digest,
 )
 from labelaudit.errors import DatasetError, Fault, IntegrityError
-
-__all__ = ["FoldHealth", "FoldProbabilities", "OutOfFold", "gather_folds", "ids_digest", "row_digests"]
 
 REMEDY = "Remove this fold's files and run the audit again: only this fold is trained anew."
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfTransformer
 from torch import nn
 
 from labelaudit.errors import TrainingError
@@ -175,6 +174,9 @@ def encode(
         encoder = table_encoder(seed=seed, rows=len(train_rows))
         train = encoder.fit_transform(table.iloc[train_rows]).astype(np.float32)
         return train, encoder.transform(table.iloc[held_out_rows]).astype(np.float32), None
+    # Half a second in every worker, which those of images and tables need not pay.
+    from sklearn.feature_extraction.text import TfidfTransformer
+
     counts = inputs[train_rows]
     kept = frequent_ngrams(counts, most=_MAX_WEIGHTS // num_classes)
     weights = TfidfTransformer(sublinear_tf=True)

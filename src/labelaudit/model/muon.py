@@ -1,8 +1,8 @@
 """Muon: momentum whose every matrix is made orthogonal before it is a step.
 
 Method: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. It reaches in a third of the
-epochs what SGD does on small image networks. `torch.optim.Muon` takes matrices alone, and building any torch.optim
-optimizer imports torch.compile's machinery, which takes seconds in every worker.
+epochs what SGD does on small image networks. `torch.optim.Muon` takes matrices alone, and imports torch.compile's
+machinery, which takes seconds in every worker (`labelaudit.model.torch_optimizers`).
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from labelaudit.errors import ConfigError
 from labelaudit.model.layers import last_layer
 from labelaudit.model.muon import Muon
+from labelaudit.model.torch_optimizers import SGD, AdamW
 
 
 class Optimizer(Protocol):
@@ -29,8 +29,8 @@ class Optimizer(Protocol):
 
 # The fused kernels exist for CPU and CUDA; on small networks they take a third of a step less.
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {
-    "adamw": (torch.optim.AdamW, {"weight_decay": 1e-4, "fused": True}),
-    "sgd": (torch.optim.SGD, {"weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "fused": True}),
+    "adamw": (AdamW, {"weight_decay": 1e-4, "fused": True}),
+    "sgd": (SGD, {"weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "fused": True}),
     "muon": (Muon, {"weight_decay": 0.1}),
 }
 # Muon's steps have the same size whatever the gradient, so that the rest takes another share of the learning rate.

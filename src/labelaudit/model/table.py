@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
+
+if TYPE_CHECKING:
+    from sklearn.compose import ColumnTransformer
 
 # Categories of one column that get a feature of their own; the rarer ones share one.
 _MAX_CATEGORIES = 64
@@ -30,6 +31,12 @@ def table_encoder(seed: int, rows: int) -> ColumnTransformer:
     that neither scale nor outliers matter. Strings: one-hot, rare and unknown ones together. `rows` is the
     number of rows that it will be fitted on.
     """
+    # Half a second in every worker, which those of images and texts need not pay.
+    from sklearn.compose import ColumnTransformer, make_column_selector
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
+
     numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         QuantileTransformer(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from scipy import sparse
-from sklearn.feature_extraction.text import HashingVectorizer
+if TYPE_CHECKING:
+    from scipy import sparse
 
 HASHED_FEATURES = 2**18
 # Everything that decides what the counts are; a cache of counts has it in its key.
@@ -18,6 +19,9 @@ def hash_texts(texts: Iterable[str]) -> sparse.csr_matrix:
     Returns a CSR matrix (N, HASHED_FEATURES) of float32 counts, rows in the order of `texts`. Hash kernel:
     Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
     """
+    # Only texts need it, and it takes longer to import than all else that reading a dataset needs.
+    from sklearn.feature_extraction.text import HashingVectorizer
+
     vectorizer = HashingVectorizer(
         n_features=HASHED_FEATURES,
         analyzer="word",

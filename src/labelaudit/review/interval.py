@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scipy.stats import hypergeom
-
 from labelaudit.wilson import CONFIDENCE, Interval
 
 # Of a number of rows: far above what sums of floats are off, far below one row.
@@ -60,6 +58,9 @@ def limits(stratum: Stratum, confidence: float = CONFIDENCE) -> tuple[int, int]:
     Each of both is exact: a population beyond it would show what was seen, or more extreme, with a probability of at
     most (1 - confidence) / 2.
     """
+    # Imported late: scipy.stats takes most of a second, and most commands draw no limits.
+    from scipy.stats import hypergeom
+
     rows, judged, counted = stratum
     tail = (1 - confidence) / 2 + SLACK
     fewest, most = counted, rows - (judged - counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,21 +13,24 @@ from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.errors import DatasetError
 from labelaudit.memory import peak_bytes
-from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.steps.discover import choose_version
-from labelaudit.steps.inputs import input_shape
 from labelaudit.steps.prepare import Scan, audited_name, memory_limit, open_source, plan, scan_dataset
 
+# Seconds of one fold, from a config, what was scanned, its examples with statuses, a recipe, and CPU threads.
+FoldSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, int], float]
 # Rows shown for each status: enough to see a pattern.
 SHOWN_ROWS = 3
 
 
 @dataclass(frozen=True)
 class CheckedDataset:
-    """What was found, in the order in which a person reads it. The last part is empty where nothing can be
-    audited, which `problem` then says."""
+    """What was found, in the order in which a person reads it.
+
+    The part from `network` on is empty if nothing can be audited, which `problem` then says. `expected_seconds` and
+    `expected_memory_bytes` are None unless they were measured.
+    """
 
     dataset: str
     version: str
@@ -53,14 +57,22 @@ class CheckedDataset:
     memory_limit_bytes: int | None = None
 
 
-def check_dataset(config: AuditConfig, *, parallel: int, threads: int) -> CheckedDataset:
-    """Read and check a version; training is timed on random data of its shape for a few steps.
+def check_dataset(
+    config: AuditConfig, *, parallel: int, threads: int, fold_seconds: FoldSeconds | None = None
+) -> CheckedDataset:
+    """Read and check a version, and plan its audit.
 
-    `parallel` folds would train at a time, with `threads` CPU threads each. Raises `DatasetError` where the
-    dataset cannot be read at all.
+    Args:
+        parallel, threads: folds that would train at a time, and CPU threads of each.
+        fold_seconds: measures how long a fold takes (`labelaudit.steps.estimate`); None measures neither time nor
+            memory, and imports no torch.
+
+    Raises:
+        DatasetError: the dataset cannot be read at all.
     """
     config = choose_version(config)
-    scanned = scan_dataset(open_source(config), config)
+    # An audit reads everything again, and keeps the inputs then.
+    scanned = scan_dataset(open_source(config), config, keeps_inputs=False)
     examples = scanned.examples
     name = audited_name(config)
     found = CheckedDataset(
@@ -83,33 +95,27 @@ def check_dataset(config: AuditConfig, *, parallel: int, threads: int) -> Checke
         rows, recipe = plan(scanned, config)
     except DatasetError as error:
         return replace(found, problem=str(error))
-    return _with_expectations(found, config, scanned, rows.examples, recipe, parallel, threads)
+    planned = _with_plan(found, config, rows.examples, recipe, parallel, threads)
+    if fold_seconds is None:
+        return planned
+    seconds = fold_seconds(config, scanned, rows.examples, recipe, threads)
+    rounds = -(-_total_folds(config) // parallel)
+    return replace(
+        planned,
+        expected_seconds=rounds * seconds,
+        # This process has read the dataset and trained for a few steps, as the audit and each of its workers will.
+        expected_memory_bytes=(parallel + 1) * peak_bytes(),
+    )
 
 
-def _with_expectations(
+def _with_plan(
     found: CheckedDataset,
     config: AuditConfig,
-    scanned: Scan,
     examples: Examples,
     recipe: Recipe,
     parallel: int,
     threads: int,
 ) -> CheckedDataset:
-    scored = int((examples.labels >= 0).sum())
-    folds = config.cross_validation.folds
-    seconds = estimate_seconds(
-        recipe,
-        kind=scanned.columns.kind,
-        rows=scored - scored // folds,
-        held_out=scored // folds,
-        num_classes=len(examples.class_names),
-        input_shape=input_shape(scanned.columns),
-        device=config.training.device,
-        precision=config.training.precision,
-        threads=threads,
-    )
-    total = folds * config.cross_validation.repeats
-    rounds = -(-total // parallel)
     return replace(
         found,
         statuses=examples.status_counts(),
@@ -117,14 +123,15 @@ def _with_expectations(
         network=recipe.network,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        folds=total,
+        folds=_total_folds(config),
         parallel=parallel,
         threads=threads,
-        expected_seconds=rounds * seconds,
-        # This process has read the dataset and trained for a few steps, as the audit and each of its workers will.
-        expected_memory_bytes=(parallel + 1) * peak_bytes(),
         memory_limit_bytes=memory_limit(config) or int(psutil.virtual_memory().available),
     )
+
+
+def _total_folds(config: AuditConfig) -> int:
+    return config.cross_validation.folds * config.cross_validation.repeats
 
 
 def _columns(columns: Columns) -> dict[str, str]:

@@ -18,7 +18,7 @@ from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.detection.external import check_external
 from labelaudit.detection.issues import find_issues
-from labelaudit.detection.out_of_fold import row_digests
+from labelaudit.detection.rows import row_digests
 from labelaudit.errors import DatasetError
 from labelaudit.report.summary import Findings
 from labelaudit.review.known import Known
@@ -26,11 +26,12 @@ from labelaudit.schemas import Status, pred_probs_schema
 from labelaudit.steps.compare import compare_with_predecessor, find_predecessor
 from labelaudit.steps.deciding import MADE_UP_IDS
 from labelaudit.steps.detect import audit_tables
+from labelaudit.steps.finished import existing_audit
 from labelaudit.steps.gate import with_gate
 from labelaudit.steps.known import known_sha256, read_known, store_known
 from labelaudit.steps.prepare import audited_name, machine, package_versions
 from labelaudit.steps.prepared import Prepared, Rows, commit_record, parquet_bytes
-from labelaudit.steps.publish import existing_audit, publish_audit
+from labelaudit.steps.publish import publish_audit
 from labelaudit.steps.references import AuditReference
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.manifest import digest_of, sha256_hex

@@ -14,12 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.detection.canaries import Canaries, Flip, measure_recall, plant_canaries
-from labelaudit.detection.gate import GateVerdict, Limits, Measures, Outcome, judge
+from labelaudit.detection.gate import Limits, Measures, judge
 from labelaudit.detection.issues import LabelIssues
-from labelaudit.errors import GateFailedError
 from labelaudit.schemas import CANARIES, Decision, Status
 from labelaudit.steps.prepared import Prepared, Rows, parquet_bytes
-from labelaudit.steps.references import AuditReference
 
 # One for all audits: versions plant in the same rows as far as these are trusted, so that their recalls compare.
 CANARY_SEED = 0
@@ -58,24 +56,6 @@ def with_gate(
         findings["notes"] = [*findings["notes"], canaries.note]
     findings["gate"] = _verdict(prepared, len(scored), files["classes.parquet"], findings, not_compared)
     return {**files, "canaries.parquet": parquet_bytes(table)}, findings
-
-
-def gate_failure(audit: AuditReference, summary: Mapping[str, Any]) -> GateFailedError | None:
-    """The error of a published audit whose gate failed; None where it did not."""
-    gate = summary.get("gate")
-    if gate is None or gate["verdict"] != GateVerdict.FAILED:
-        return None
-    sentences = "".join(f"\n  {rule['rule']}: {rule['sentence']}" for rule in broken_rules(gate))
-    return GateFailedError(
-        f"{audit.dataset} version {audit.version}: {gate['sentence']}{sentences}\n"
-        f"The audit is published: {audit.report_url}",
-        asdict(audit),
-    )
-
-
-def broken_rules(gate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rules of a summary's gate that are broken."""
-    return [rule for rule in gate["rules"] if rule["outcome"] == Outcome.FAILED]
 
 
 def _judged_wrong(examples: bytes) -> np.ndarray:

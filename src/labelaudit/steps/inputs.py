@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import sparse
 
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
@@ -22,10 +22,13 @@ from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.text import HASHED_FEATURES, HASHING
 from labelaudit.steps.prepared import Prepared
 from labelaudit.steps.references import PreparedReference
-from labelaudit.steps.writers import WRITERS
+from labelaudit.steps.writers import WRITERS, Nowhere
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.store import DatasetFiles, open_dataset
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 # Changes when the same files are decoded to other inputs: every audit then trains anew.
 DECODING = 1
@@ -35,12 +38,12 @@ LAYOUT = 2
 SORTING_BYTES_PER_ROW = 300
 
 
-def scan(source: DatasetFiles, columns: Columns, folder: Path, *, memory_limit: int | None = None) -> Examples:
-    """Read a version once: its inputs go to `folder`, its rows are returned in canonical order.
+def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_limit: int | None = None) -> Examples:
+    """Read a version once: its inputs go to `folder` (None: nowhere), its rows are returned in canonical order.
 
     Raises `DatasetError` where so many rows cannot be held within `memory_limit` bytes.
     """
-    with contextlib.closing(WRITERS[columns.kind](folder, columns)) as writer:
+    with contextlib.closing(Nowhere() if folder is None else WRITERS[columns.kind](folder, columns)) as writer:
 
         def heads() -> Iterator[BatchHead]:
             rows = 0
@@ -102,6 +105,8 @@ def model_inputs(folder: Path, kind: str) -> ImageInputs | sparse.csr_matrix | p
         return load_images(folder)
     if kind == "table":
         return load_table_inputs(folder)
+    from scipy import sparse  # takes a while to import, and only texts need it
+
     arrays = tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr"))
     return sparse.csr_matrix(arrays, shape=json.loads((folder / "shape.json").read_text()), copy=False)
 

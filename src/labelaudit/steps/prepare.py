@@ -124,8 +124,8 @@ def memory_limit(config: AuditConfig) -> int | None:
     return None if config.limits.memory == "auto" else config.limits.memory
 
 
-def scan_dataset(source: DatasetFiles, config: AuditConfig) -> Scan:
-    """Read a version once: its inputs go into this machine's cache, its rows are returned."""
+def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
+    """Read a version once and return its rows; with `keeps_inputs` its inputs go into this machine's cache."""
     dataset = config.dataset
     columns = resolve_columns(
         source,
@@ -137,10 +137,13 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig) -> Scan:
         ignore=dataset.ignore,
         image_size=_image_size(config),
     )
-    cache = Cache(max_bytes=cache_bytes(config))
-    with cache.staging() as folder:
-        examples = scan(source, columns, folder, memory_limit=memory_limit(config))
-        cache.adopt(folder, cache_key(examples.fingerprint, columns))
+    if keeps_inputs:
+        cache = Cache(max_bytes=cache_bytes(config))
+        with cache.staging() as folder:
+            examples = scan(source, columns, folder, memory_limit=memory_limit(config))
+            cache.adopt(folder, cache_key(examples.fingerprint, columns))
+    else:
+        examples = scan(source, columns, None, memory_limit=memory_limit(config))
     files = source.files()
     return Scan(columns, examples, len(files), sum(file.size for file in files))
 

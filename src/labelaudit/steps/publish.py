@@ -18,34 +18,15 @@ from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import Findings, summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.steps.detect import FINDINGS
+from labelaudit.steps.finished import completed, remember
 from labelaudit.steps.inputs import open_inputs
 from labelaudit.steps.prepared import Prepared, load_file, load_prepared, load_rows, output_store
 from labelaudit.steps.previews import PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.steps.references import AuditReference, FilesReference, FoldReference, PreparedReference
-from labelaudit.steps.site import rebuild_site, record_audit
 from labelaudit.storage import manifest
-from labelaudit.storage.layout import MANIFEST, audit_record_key, audited_key, published_fold_key
-from labelaudit.storage.manifest import Manifest, dump_json, read_checked, read_json, sha256_hex
+from labelaudit.storage.layout import PAGE, SUMMARY, published_fold_key
+from labelaudit.storage.manifest import dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import Store
-
-PAGE = "report.html"
-SUMMARY = "summary.json"
-
-
-def find_published(reference: PreparedReference) -> AuditReference | None:
-    """The audit, when it is published already."""
-    store = output_store(reference)
-    prepared = load_prepared(reference)
-    found = existing_audit(store, prepared)
-    if found is not None:
-        _remember(store, reference, prepared)
-    return found
-
-
-def is_published(reference: PreparedReference) -> bool:
-    """Whether the audit is complete: its manifest, written last, is there."""
-    prepared = load_prepared(reference)
-    return output_store(reference).exists(f"{prepared.audit_folder}/{MANIFEST}")
 
 
 def publish(reference: PreparedReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
@@ -69,16 +50,8 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
         gallery = cards(views, rows, issues, shown["examples"])
         files[PREVIEWS_FILE] = previews_bytes(views, rows, examples, issues, shown["previews"])
     audit = publish_audit(store, prepared, files, Findings(**findings), gallery)
-    _remember(store, reference, prepared)
+    remember(store, reference, prepared)
     return audit
-
-
-def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
-    """The audit, when it is published already; what comes after its manifest is mended in case a kill came before."""
-    found = manifest.read_manifest(store, prepared.audit_folder)
-    if found is None:
-        return None
-    return _completed(store, prepared, found, status="already_published")
 
 
 def publish_audit(
@@ -109,17 +82,7 @@ def publish_audit(
         for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
     }
     standing = manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
-    return _completed(store, prepared, standing, status="published")
-
-
-def _completed(store: Store, prepared: Prepared, standing: Manifest, *, status: str) -> AuditReference:
-    """What comes after the manifest, as far as it is not there: the audit's record, and what is made of all records."""
-    folder = prepared.audit_folder
-    summary = read_json(store, f"{folder}/{SUMMARY}")
-    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
-        record_audit(store, folder, standing.audit, summary, _table(store.read(f"{folder}/classes.parquet")))
-    rebuild_site(store, prepared.dataset)
-    return _audit_reference(store, prepared, summary, status=status)
+    return completed(store, prepared, standing, status="published")
 
 
 def _page_content(
@@ -142,18 +105,6 @@ def _page_content(
         changes=changes_content(summary["changes"], tables),
         review=review_section(summary["review"], tables["examples"]),
     )
-
-
-def load_summary(audit: AuditReference, storage_options: Mapping[str, Any]) -> dict[str, Any]:
-    """`summary.json` of a published audit."""
-    return read_json(Store(audit.audit_url, storage_options), SUMMARY)
-
-
-def worst_issues(audit: AuditReference, storage_options: Mapping[str, Any], *, limit: int) -> list[dict[str, Any]]:
-    """The first rows of `issues.parquet` of a published audit, for people."""
-    table = _table(Store(audit.audit_url, storage_options).read("issues.parquet"))
-    shown = table.select(["rank", "example_id", "given_label", "suggested_label", "label_score"])
-    return [{**row, "label_score": round(row["label_score"], 4)} for row in shown.slice(0, limit).to_pylist()]
 
 
 def provenance(prepared: Prepared) -> dict[str, str]:
@@ -186,25 +137,3 @@ def _table(data: bytes) -> pa.Table:
 
 def _published_file(name: str, data: bytes) -> PublishedFile:
     return PublishedFile(name, len(data), sha256_hex(data), pq.ParquetFile(io.BytesIO(data)).metadata.num_rows)
-
-
-def _remember(store: Store, reference: PreparedReference, prepared: Prepared) -> None:
-    """Note that these files of the version are audited, so that a sweep need not read them to know."""
-    if reference.state is not None:
-        record = {"audit": prepared.audit_folder, "version": prepared.version, "dataset_url": reference.dataset_url}
-        store.write(audited_key(prepared.dataset, reference.state), dump_json(record))
-
-
-def _audit_reference(store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str) -> AuditReference:
-    return AuditReference(
-        audit_url=store.url_of(prepared.audit_folder),
-        dataset=prepared.dataset,
-        version=prepared.version,
-        audit_id=prepared.audit_id,
-        status=status,
-        examples=summary["examples"],
-        scored=summary["scored"],
-        issues=summary["issues"],
-        estimated_error_rate=summary["estimated_error_rate"],
-        report_url=store.url_of(f"{prepared.audit_folder}/{PAGE}"),
-    )

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
-from labelaudit.report.site import render_site
 from labelaudit.report.trend import CLASS_FIGURES, AuditEntry, trend_table
 from labelaudit.steps.deciding import (
     ChangedSetting,
@@ -82,6 +81,9 @@ def rebuild_site(store: Store, dataset: str) -> None:
         made_from = _digest(listed)
         if all(_names(store, key(dataset), made_from) for key in (dataset_page_key, trend_key, latest_key)):
             return
+        # Imported only now: it draws with matplotlib, and most reruns find the site up to date.
+        from labelaudit.report.site import render_site
+
         history = oldest_first(read_records(store, listed))
         entries = _entries(store, history)
         store.write(dataset_page_key(dataset), render_site(dataset, entries, made_from).encode())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labelaudit.detection.out_of_fold import ids_digest, row_digests
+from labelaudit.detection.rows import ids_digest, row_digests
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads

@@ -110,6 +110,16 @@ class _TextWriter:
         (self._folder / "shape.json").write_text(json.dumps([len(positions), HASHED_FEATURES]))
 
 
+class Nowhere:
+    """Keeps nothing, for a reader that only wants the rows."""
+
+    def append(self, inputs: Any) -> None: ...
+
+    def finish(self, positions: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+
 WRITERS: dict[str, Callable[[Path, Columns], Writer]] = {
     "image": _ImageWriter,
     "text": _TextWriter,

@@ -23,6 +23,8 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 MANIFEST = "manifest.json"
+PAGE = "report.html"
+SUMMARY = "summary.json"
 CONDITIONS_PROBE = "_work/conditional-writes"
 
 

@@ -13,9 +13,8 @@ import pytest
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.errors import GateFailedError
 from labelaudit.schemas import CANARIES
+from labelaudit.steps.audit_results import gate_failure, load_summary
 from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
-from labelaudit.steps.gate import gate_failure
-from labelaudit.steps.publish import load_summary
 from labelaudit.steps.references import AuditReference
 from support.audits import audit, fruit, settings, table, write_fruit
 

@@ -17,7 +17,7 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier
 
 from labelaudit.config import AuditConfig
-from labelaudit.detection.out_of_fold import row_digests
+from labelaudit.detection.rows import row_digests
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.schemas import pred_probs_schema
 from labelaudit.steps.gather import gather

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelaudit.detection.out_of_fold import ids_digest, row_digests
+from labelaudit.detection.rows import ids_digest, row_digests
 from labelaudit.errors import DatasetError, Fault, IntegrityError
 from support.simulated import Run, simulate_probs, simulate_run, split_run
 

@@ -48,9 +48,9 @@ def test_a_class_keeps_its_own_defaults() -> None:
 
 
 def test_names_stand_for_classes() -> None:
-    assert type(made(network(), "adamw")) is torch.optim.AdamW
+    assert isinstance(made(network(), "adamw"), torch.optim.AdamW)
     sgd = made(network(), "sgd")
-    assert type(sgd) is torch.optim.SGD
+    assert isinstance(sgd, torch.optim.SGD)
     assert all(group["nesterov"] and group["momentum"] == 0.9 for group in sgd.param_groups)
 
 
