@@ -29,6 +29,7 @@ PLANTED = "planted.json"
 _SHARD = 2_500
 _PATTERNS = 4  # looks that each class has
 _SHORTEST, _LONGEST = 256, 500
+_FEWEST_PHOTOS = 50  # for which another process pays
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -43,7 +44,7 @@ def write_images(folder: Path, count: int) -> None:
 def write_photos(folder: Path, count: int) -> None:
     """Write `count` JPEG files of 256 to 500 pixels a side."""
     folder.mkdir(parents=True)
-    step = max(1, math.ceil(count / (4 * _cores())))
+    step = max(_FEWEST_PHOTOS, math.ceil(count / (4 * _cores())))
     portions = [range(start, min(start + step, count)) for start in range(0, count, step)]
     _side_by_side(partial(_write_portion, folder), portions)
 
@@ -69,17 +70,19 @@ def draw_images(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_photo(number: int) -> Image.Image:
-    """A scene with the spectrum of a photograph: a lit background, textured shapes in front of it, and grain."""
+    """A scene with about the detail of a photograph: textured shapes over a textured ground, lit from a side, grain."""
     generator = np.random.default_rng([2, number])
     width, height = (int(side) for side in generator.integers(_SHORTEST, _LONGEST + 1, 2))
-    scene = _texture(generator, width, height)
-    for _ in range(int(generator.integers(4, 10))):
-        scene.paste(_texture(generator, width, height), mask=_shape(generator, width, height))
-    # Light falls off towards one side.
+    regions = _regions(generator, width, height)
+    count = int(regions.max()) + 1
+    colours = generator.uniform(40, 215, (count, 3)).astype(np.float32)
+    tints = generator.uniform(10, 40, (count, 1)) * generator.uniform(0.6, 1.0, (count, 3))
     slope = generator.uniform(-0.35, 0.35, 2)
     light = 1 + slope[0] * np.linspace(-1, 1, width)[None, :] + slope[1] * np.linspace(-1, 1, height)[:, None]
-    grain = generator.normal(0, 3, (height, width, 1))
-    lit = np.asarray(scene, np.float32) * light[..., None] + grain
+    grain = generator.standard_normal((height, width), np.float32) * 5
+    texture = _texture(generator, width, height)
+    scene = colours[regions] + tints.astype(np.float32)[regions] * texture[..., None]
+    lit = scene * light.astype(np.float32)[..., None] + grain[..., None]
     return Image.fromarray(lit.clip(0, 255).astype(np.uint8))
 
 
@@ -130,33 +133,29 @@ def _shifted(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return moved
 
 
-def _texture(generator: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Colours that vary at every scale, less at finer ones, around a random colour."""
-    colour = generator.uniform(40, 215, 3)
-    values = np.zeros((height, width, 3), np.float32) + colour.astype(np.float32)
-    strength = generator.uniform(12, 40)
-    for cells in (3, 9, 27, 81):
-        coarse = generator.normal(0, strength, (cells, cells)).astype(np.float32)
-        tint = generator.uniform(0.6, 1.0, 3).astype(np.float32)
-        fine = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-        values += fine[..., None] * tint
-        strength *= 0.6
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+def _texture(generator: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """(height, width) float32 that varies at every scale, less at finer ones."""
+    texture = np.zeros((height, width), np.float32)
+    for strength, cells in ((1.0, 3), (0.6, 9), (0.4, 27), (0.3, 81)):
+        coarse = generator.standard_normal((cells, cells), np.float32) * strength
+        texture += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return texture
 
 
-def _shape(generator: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A mask: an ellipse or a polygon, anywhere."""
-    mask = Image.new("L", (width, height))
-    pen = ImageDraw.Draw(mask)
-    x, y = generator.uniform(0, width), generator.uniform(0, height)
-    across, down = generator.uniform(0.08, 0.35, 2) * (width, height)
-    if generator.random() < 0.5:
-        pen.ellipse((x - across, y - down, x + across, y + down), fill=255)
-    else:
-        angles = np.sort(generator.uniform(0, 2 * np.pi, int(generator.integers(3, 8))))
-        corners = zip(x + across * np.cos(angles), y + down * np.sin(angles), strict=True)
-        pen.polygon([(float(right), float(below)) for right, below in corners], fill=255)
-    return mask
+def _regions(generator: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """(height, width) uint8: 0 for the ground, 1 and more for ellipses and polygons, the later ones in front."""
+    canvas = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(canvas)
+    for number in range(1, int(generator.integers(5, 11))):
+        x, y = generator.uniform(0, width), generator.uniform(0, height)
+        across, down = generator.uniform(0.08, 0.35, 2) * (width, height)
+        if generator.random() < 0.5:
+            pen.ellipse((x - across, y - down, x + across, y + down), fill=number)
+        else:
+            angles = np.sort(generator.uniform(0, 2 * np.pi, int(generator.integers(3, 8))))
+            corners = zip(x + across * np.cos(angles), y + down * np.sin(angles), strict=True)
+            pen.polygon([(float(right), float(below)) for right, below in corners], fill=number)
+    return np.asarray(canvas)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from gpu_kit.jobs import REPOSITORY
+from gpu_kit.machine import installed_version
 
 
 def install(wheels: Path | None, site: Path) -> None:
@@ -31,6 +32,12 @@ def install(wheels: Path | None, site: Path) -> None:
         if done.returncode:
             raise SystemExit(f"pip could not install the wheels of {wheels}; its messages are above.")
     _announce_labelaudit(site)
+
+
+def missing_packages(site: Path) -> list[str]:
+    """The packages of wheels.txt that are neither in `site` nor on the machine."""
+    lines = (REPOSITORY / "benchmarks" / "gpu" / "wheels.txt").read_text().splitlines()
+    return [name for name in lines if name and not name.startswith("#") and installed_version(name, site) is None]
 
 
 def _announce_labelaudit(site: Path) -> None:

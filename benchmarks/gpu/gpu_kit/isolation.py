@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LAST_LINES = 12
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,24 @@ def run_isolated(
             cwd=folder,
             start_new_session=True,  # a group of its own, which ends together
         )
+        _running.add(process)
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             return Outcome("timed out", f"It was ended after {seconds:.0f} s.{_last_lines(log)}")
         finally:
             _end_group(process)
+            _running.discard(process)
     if code == 0:
         return Outcome("done")
     cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return Outcome("failed", f"It ended with {cause}.{_last_lines(log)}")
+
+
+def end_all() -> None:
+    """End what other threads of this process still run."""
+    for process in list(_running):
+        _end_group(process)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

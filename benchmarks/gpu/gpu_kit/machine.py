@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from gpu_kit.jobs import REPOSITORY
 from gpu_kit.utilisation import first_visible_gpu
@@ -17,11 +18,18 @@ _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn"),
     *("pyarrow", "cleanlab", "pillow", "safetensors"),
 )
+# In a process of its own: the runner never holds a context.
 _CUDA = "import torch; print(torch.version.cuda, torch.backends.cudnn.version(), torch.cuda.is_available())"
 
 
-def machine_facts(commit: str | None) -> dict[str, str | None]:
-    """Names and values in the order in which the report shows them; None for what is not there."""
+USABLE = "CUDA device usable"
+
+
+def machine_facts(commit: str | None, site: Path) -> dict[str, str | None]:
+    """Names and values in the order in which the report shows them; None for what is not there.
+
+    Packages in the folder `site` precede those of the machine.
+    """
     gpu = _gpu()
     cuda = _cuda()
     return {
@@ -32,12 +40,12 @@ def machine_facts(commit: str | None) -> dict[str, str | None]:
         "driver": gpu[2],
         "CUDA": cuda[0],
         "cuDNN": cuda[1],
-        "CUDA device usable": cuda[2],
+        USABLE: cuda[2],
         "CPU cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: installed_version(name, site) for name in _PACKAGES},
     }
 
 
@@ -53,7 +61,7 @@ def _gpu() -> tuple[str | None, str | None, str | None]:
 
 
 def _cuda() -> tuple[str | None, str | None, str]:
-    """CUDA and cuDNN that torch was built with, and whether it can use a device; asked in a process of its own."""
+    """CUDA and cuDNN that torch was built with, and whether it can use a device."""
     answer = (_output([sys.executable, "-c", _CUDA]) or "").split()
     if len(answer) != 3:
         return None, None, "no: torch cannot be imported"
@@ -69,11 +77,10 @@ def _commit() -> str | None:
     return f"{commit} with local changes" if _output([*git, "status", "--porcelain"]) else commit
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def installed_version(package: str, site: Path) -> str | None:
+    """The version that the points import; None if they cannot."""
+    found = importlib.metadata.distributions(name=package, path=[str(site), *sys.path])
+    return next((distribution.version for distribution in found), None)
 
 
 def _output(command: list[str]) -> str | None:

@@ -10,23 +10,22 @@ reached, 1 a point failed or a target was missed, 2 bad usage or no GPU.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_kit.child import DRAWING
-from gpu_kit.installing import install
-from gpu_kit.isolation import Outcome, run_isolated
+from gpu_kit.installing import install, missing_packages
+from gpu_kit.isolation import Outcome, end_all, run_isolated
 from gpu_kit.jobs import FULL, REHEARSAL, REPOSITORY
-from gpu_kit.machine import machine_facts
+from gpu_kit.machine import USABLE, machine_facts
 from gpu_kit.report import markdown
 from gpu_kit.results import PointResult, read_record, results_as_json, write_json, write_text
 
@@ -63,36 +62,50 @@ _FILES = ("results.json", "results.md", "log.txt")
 class Run:
     """One run of the kit: its folders, its clock, and the results so far."""
 
-    def __init__(self, asked: argparse.Namespace, work: Path, output: Path) -> None:
+    def __init__(
+        self, asked: argparse.Namespace, machine: dict[str, str | None], *, work: Path, output: Path, started: float
+    ) -> None:
         self.is_rehearsal: bool = asked.rehearse
         self.points = [point for point in POINTS if not asked.only or point.module in asked.only]
         self._budgets: dict[str, float] = dict(asked.budget)
         self._work, self._output = work, output
         self._results: dict[str, PointResult] = {}
-        self._started = time.monotonic()
+        self._started = started
+        self._machine = machine
         self._patience = _REHEARSAL_PATIENCE if asked.rehearse else 1
         self._ends = self._started + 60 * asked.minutes * self._patience - _RESERVE_SECONDS
         self._environment = environment(work)
         if asked.rehearse:
             # Two points share two cores.
             self._environment["OMP_NUM_THREADS"] = "1"
-        self._machine = machine_facts(asked.commit)
 
     def all_points(self) -> list[PointResult]:
         """Draw the datasets, run the points, and write the results after each of them."""
         self._write()
+        began = time.monotonic()
         drawn = self._run(DRAWING, _DRAWING_SECONDS * self._patience)
-        say(f"drawing the datasets: {drawn.status}, {time.monotonic() - self._started:.0f} s")
+        say(f"drawing the datasets: {drawn.status}, {time.monotonic() - began:.0f} s")
         if drawn.error is not None:
             say(drawn.error)
-        with ThreadPoolExecutor(_REHEARSED_AT_ONCE if self.is_rehearsal else 1) as pool:
-            for result in pool.map(self._measured, self.points):
-                say(f"{result.title}: {result.status}, {result.seconds:.0f} s")
-                if result.error is not None:
-                    say(result.error)
-                self._results[result.point] = result
-                self._write()
+        if self.is_rehearsal:
+            with ThreadPoolExecutor(_REHEARSED_AT_ONCE) as pool:
+                try:
+                    self._collect(pool.map(self._measured, self.points))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    end_all()
+                    raise
+        else:
+            self._collect(map(self._measured, self.points))
         return list(self._results.values())
+
+    def _collect(self, results: Iterable[PointResult]) -> None:
+        for result in results:
+            say(f"{result.title}: {result.status}, {result.seconds:.0f} s")
+            if result.error is not None:
+                say(result.error)
+            self._results[result.point] = result
+            self._write()
 
     def _measured(self, point: Point) -> PointResult:
         started = time.monotonic()
@@ -163,29 +176,32 @@ def environment(work: Path) -> dict[str, str]:
 
 
 def main() -> None:
+    started = time.monotonic()
     asked = _arguments()
-    if not asked.rehearse and not _has_gpu():
-        sys.stderr.write(
-            "No CUDA device is usable here: torch cannot be imported, or it sees none. Run this on a machine with a "
-            "GPU, or rehearse it on the CPU with --rehearse.\n"
-        )
-        sys.exit(2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended
     output = asked.output or Path(tempfile.mkdtemp(prefix="labelaudit-gpu-results-"))
-    output.mkdir(parents=True, exist_ok=True)
-    for name in _FILES:  # of a run before
-        (output / name).unlink(missing_ok=True)
     work = Path(tempfile.mkdtemp(prefix="labelaudit-gpu-"))
     try:
         (work / "cwd").mkdir()
         install(asked.wheels, work / "site")
-        results = Run(asked, work, output).all_points()
+        machine = machine_facts(asked.commit, work / "site")
+        if not asked.rehearse and machine[USABLE] != "yes":
+            sys.stderr.write(
+                f"No CUDA device is usable here ({machine[USABLE]}). Run this on a machine with a GPU, or rehearse "
+                "it on the CPU with --rehearse.\n"
+            )
+            sys.exit(2)
+        missing = missing_packages(work / "site")
+        if missing:
+            say(f"missing here, so that points may fail: {', '.join(missing)} (benchmarks/gpu/collect-wheels)")
+        output.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:  # of a run before
+            (output / name).unlink(missing_ok=True)
+        results = Run(asked, machine, work=work, output=output, started=started).all_points()
     finally:
         shutil.rmtree(work, ignore_errors=True)
     say(f"results: {output / 'results.md'}, results.json and log.txt beside it")
-    missed = [
-        f"{result.title}: {figure.name}" for result in results for figure in result.figures if figure.is_met is False
-    ]
+    missed = [f"{result.title}: {one.name}" for result in results for one in result.figures if one.is_met is False]
     for name in missed:
         say(f"target missed: {name}")
     sys.exit(1 if missed or not all(result.is_done for result in results) else 0)
@@ -215,14 +231,6 @@ def _budget(text: str) -> tuple[str, float]:
     if name not in {point.module for point in POINTS}:
         raise argparse.ArgumentTypeError(f"There is no point {name!r}.")
     return name, float(seconds)
-
-
-def _has_gpu() -> bool:
-    """Whether torch can use a CUDA device; this process never holds a context itself."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
 
 
 def say(line: str) -> None:

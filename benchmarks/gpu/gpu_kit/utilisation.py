@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 _PERIOD_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
 _QUERY = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 
 
@@ -53,9 +54,11 @@ class Utilisation:
         if tool is None:
             return
         while not self._is_over.wait(_PERIOD_SECONDS):
-            answer = subprocess.run(
-                [tool, "-i", first_visible_gpu(), *_QUERY], capture_output=True, text=True, check=False
-            )
+            command = [tool, "-i", first_visible_gpu(), *_QUERY]
+            try:
+                answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
             sample = parse(answer.stdout) if answer.returncode == 0 else None
             if sample is not None:
                 self._samples.append(sample)

@@ -31,6 +31,7 @@ def measure(job: Job) -> None:
         "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
         "training": {"device": job.device, "epochs": sizes.epochs},
         "cross_validation": {"folds": sizes.folds},
+        "workers": {"max_parallel": 1 if job.is_rehearsal else "auto"},
         "output": {"url": str(job.work / "audits")},
     }
     config_file.write_text(json.dumps(config))  # JSON is YAML
