@@ -21,7 +21,7 @@ from gpu_kit.jobs import REPOSITORY
 from gpu_kit.points.gpu_tests import read_report
 from gpu_kit.report import markdown
 from gpu_kit.results import Figure, PointResult, Record, read_record
-from gpu_kit.utilisation import parse
+from gpu_kit.utilisation import Utilisation, parse
 
 KIT = REPOSITORY / "benchmarks" / "gpu"
 
@@ -109,6 +109,21 @@ def test_the_report_says_what_failed_and_what_was_missed() -> None:
 def test_what_nvidia_smi_answers(answer: str, expected: tuple[float, float] | None) -> None:
     sample = parse(answer)
     assert (None if sample is None else (sample.percent, sample.mib)) == expected
+
+
+def test_a_gpu_is_sampled_while_the_context_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\n[ "$2" = GPU-7 ] && echo "50, 1000"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7,GPU-8")
+    with Utilisation() as gpu:
+        for _ in range(600):
+            if gpu.peak_mib() is not None:
+                break
+            time.sleep(0.1)
+    assert (gpu.mean_percent(), gpu.peak_mib()) == (50, 1000)
+    assert gpu.mean_percent(until=1.0) is None
 
 
 def test_tests_are_counted_by_outcome(tmp_path: Path) -> None:
