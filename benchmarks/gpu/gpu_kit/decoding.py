@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from labelaudit.data.images import decode_images
 
 
-def map_pixels(path: Path, count: int, side: int, mode: str) -> np.memmap:
+def map_pixels(path: Path, count: int, side: int, mode: Literal["r", "r+", "w+"]) -> np.memmap:
     """Pixels (count, side, side, 3) uint8 in a file that several processes write to."""
     return np.memmap(path, np.uint8, mode, shape=(count, side, side, 3))
 

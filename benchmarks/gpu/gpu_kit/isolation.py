@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_LAST_LINES = 12
+_LAST_LINES = 20
 _running: set[subprocess.Popen[bytes]] = set()
 
 

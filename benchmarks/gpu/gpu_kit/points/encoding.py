@@ -111,7 +111,7 @@ def _network(job: Job) -> nn.Module:
     encoder = torchvision.models.get_model(job.sizes.encoder, weights=None)
     encoder.fc = nn.Identity()
     network = nn.Sequential(Pixels(IMAGENET_MEAN, IMAGENET_STD, channels=3), encoder)
-    return network.to(torch.device(job.device), memory_format=torch.channels_last).eval()
+    return network.to(torch.device(job.device)).to(memory_format=torch.channels_last).eval()
 
 
 def _batch_runner(network: nn.Module, job: Job) -> Callable[[torch.Tensor], torch.Tensor]:

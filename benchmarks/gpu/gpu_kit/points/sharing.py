@@ -35,7 +35,7 @@ def measure(job: Job) -> None:
     job.record.figure("images", job.sizes.images)
     job.record.figure("folds", folds)
     job.record.figure("epochs", job.sizes.shared_epochs)
-    digests = []
+    digests: list[list[str]] = []
     for name, (processes, runs) in ways.items():
         reference = _prepared(job, len(digests))
         with Utilisation() as gpu:
