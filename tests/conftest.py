@@ -7,10 +7,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from hypothesis import settings
-from moto.server import ThreadedMotoServer
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -85,6 +83,8 @@ def _new_interpreters(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """URL of a real S3 server on loopback that honours conditional writes."""
+    from moto.server import ThreadedMotoServer  # takes seconds, and a GPU machine (benchmarks/gpu) has no moto
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -95,6 +95,8 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """URL of an empty bucket; endpoint and credentials come from the environment, as a user's do."""
+    import boto3  # as above
+
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

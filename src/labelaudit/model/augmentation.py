@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
+from labelaudit.model.device import sent
+
 
 def crop_and_flip(images: torch.Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
     """Shift each image by up to `padding` pixels, and mirror half of them where `flip`.
@@ -16,14 +18,15 @@ def crop_and_flip(images: torch.Tensor, *, padding: int, flip: bool, generator: 
     shifts come from `generator`, on the CPU, so that they are the same on every device.
     """
     batch, _, height, width = images.shape
-    shifts = torch.randint(-padding, padding + 1, (2, batch, 1), generator=generator)
-    rows = (torch.arange(height) + shifts[0]).clamp_(0, height - 1)
-    columns = (torch.arange(width) + shifts[1]).clamp_(0, width - 1)
+    device = images.device
+    shifts = sent(torch.randint(-padding, padding + 1, (2, batch, 1), generator=generator), device)
+    rows = (torch.arange(height, device=device) + shifts[0]).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=device) + shifts[1]).clamp_(0, width - 1)
     if flip:
-        mirrored = torch.randint(0, 2, (batch, 1), generator=generator, dtype=torch.bool)
+        mirrored = sent(torch.randint(0, 2, (batch, 1), generator=generator, dtype=torch.bool), device)
         columns = torch.where(mirrored, columns.flip(1), columns)
     flat = (rows * width)[:, :, None] + columns[:, None, :]
-    return _pick(images, flat.to(images.device))
+    return _pick(images, flat)
 
 
 def views(images: torch.Tensor, *, padding: int, flip: bool) -> Iterator[torch.Tensor]:

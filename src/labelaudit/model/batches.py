@@ -38,10 +38,14 @@ class Rows(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of one example, as the network sees it."""
 
+    @property
+    def numbered_on(self) -> torch.device:
+        """Where `take` looks up row numbers; those of another device are copied there, which waits for a GPU."""
+
     def __len__(self) -> int: ...
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        """The examples `rows` (B,) int64 (on the CPU) as one batch (B, *shape) on the device: a copy."""
+        """The examples `rows` (B,) int64 as one batch (B, *shape) on the device: a copy."""
 
     def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """`take` of each chunk, in order."""
@@ -66,6 +70,7 @@ class ArrayRows(InMemory):
         values = data.detach() if isinstance(data, torch.Tensor) else shared_tensor(data)
         self._data = _on_device_if_it_fits(values, device)
         self._device = device
+        self.numbered_on = self._data.device
         self._dtype = floats if _is_fractional(values.dtype) else integers
         if self._dtype == torch.uint8 and values.dtype != torch.uint8:
             _check_bytes(values)
@@ -75,7 +80,7 @@ class ArrayRows(InMemory):
         return len(self._data)
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        return self._data.index_select(0, rows.to(self._data.device)).to(self._device, self._dtype)
+        return self._data.index_select(0, rows.to(self.numbered_on)).to(self._device, self._dtype)
 
 
 class ImageRows(InMemory):
@@ -86,19 +91,22 @@ class ImageRows(InMemory):
         self._dtype = integers
         self.shape = images.shape[1:]
         self._pixels = _on_device_if_it_fits(shared_tensor(images.pixels), device)
-        self._positions = torch.from_numpy(np.array(images.positions, np.int64))
+        self.numbered_on = self._pixels.device
+        self._positions = torch.from_numpy(np.array(images.positions, np.int64)).to(self.numbered_on)
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        positions = self._positions[rows].to(self._pixels.device)
+        positions = self._positions.index_select(0, rows.to(self.numbered_on))
         pixels = self._pixels.index_select(0, positions).to(self._device)
         return pixels.permute(0, 3, 1, 2).to(self._dtype)
 
 
 class SparseRows(InMemory):
     """Rows of a CSR matrix (N, D) as `floats`: sparse COO batches for a module that takes them, else dense."""
+
+    numbered_on = torch.device("cpu")
 
     def __init__(
         self, matrix: sparse.csr_matrix, device: torch.device, *, floats: torch.dtype, keep_sparse: bool
@@ -135,6 +143,8 @@ class DatasetRows:
 
     `num_workers` > 0 reads ahead in so many spawned processes, which stay between epochs.
     """
+
+    numbered_on = torch.device("cpu")
 
     def __init__(
         self,

@@ -17,6 +17,8 @@ from labelaudit.errors import ConfigError, TrainingError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 _DTYPES = {"bfloat16": torch.bfloat16}
+# Not all memory comes from torch's allocator: contexts and workspaces of a neighbour on the same GPU do not.
+_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 _AS_IT_IS: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
@@ -120,6 +122,11 @@ def repeatable(device: torch.device) -> Iterator[None]:
         cudnn.benchmark, cudnn.deterministic = before
 
 
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A few numbers of the CPU on `device`, without waiting for what a GPU still has to do."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
 def free_bytes(device: torch.device) -> int:
     """Bytes of a GPU that this process can still fill: what is free, and what torch holds in reserve for it."""
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -128,15 +135,23 @@ def free_bytes(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turns torch's error of a GPU that is full into a `TrainingError` with a remedy."""
+    """Turns the errors of a GPU that is full into a `TrainingError` with a remedy."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _is_full(error):
+            raise
+        cause = " ".join(str(error).split())[:300]
         raise TrainingError(
-            f"The memory of the GPU is too small ({str(error)[:300]}). Lower "
+            f"The memory of the GPU is too small ({cause}). Lower "
             "training.batch_size, choose a smaller network or image_size, or raise workers.gpus_per_fold where folds "
             "share a GPU."
         ) from error
+
+
+def _is_full(error: RuntimeError) -> bool:
+    """Whether a GPU has no memory left: torch's own error, or one of CUDA, cuBLAS or cuDNN beside its allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _FULL)
 
 
 def release_device() -> None:

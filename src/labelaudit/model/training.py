@@ -213,7 +213,7 @@ def predict(
     """
     module.eval()
     result = torch.empty(len(index), num_classes, dtype=input_dtype(precision))
-    chunks = torch.split(index, predicted_batch(rows.shape, batch_size))
+    chunks = torch.split(index.to(rows.numbered_on), predicted_batch(rows.shape, batch_size))
     done = 0
     for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
         shown = views(inputs, padding=crop_padding, flip=flip) if crop_padding or flip else [inputs]
@@ -261,12 +261,17 @@ def _batches(
     rows: Rows, labeled: Labeled, count: int, training: Training, device: torch.device, generator: torch.Generator
 ) -> Iterator[Batch]:
     """All rows once, in random order, in `count` batches whose sizes differ by one at most: none is tiny."""
-    picks = torch.randperm(len(labeled), generator=generator).tensor_split(count)
-    for picked, inputs in zip(picks, rows.batches(map(labeled.numbers, picks)), strict=True):
+    order = torch.randperm(len(labeled), generator=generator)
+    # For the whole epoch at once: a copy for each batch would make the CPU wait for a GPU at every step.
+    numbers = labeled.numbers(order).to(rows.numbered_on).tensor_split(count)
+    targets = labeled.targets.index_select(0, order).to(device).tensor_split(count)
+    weights: Sequence[torch.Tensor | None] = [None] * count
+    if labeled.weights is not None:
+        weights = labeled.weights.index_select(0, order).to(device).tensor_split(count)
+    for inputs, target, weight in zip(rows.batches(numbers), targets, weights, strict=True):
         if training.crop_padding or training.flip:
             inputs = crop_and_flip(inputs, padding=training.crop_padding, flip=training.flip, generator=generator)
-        weights = None if labeled.weights is None else labeled.weights.index_select(0, picked).to(device)
-        yield Batch(inputs, labeled.targets.index_select(0, picked).to(device), weights)
+        yield Batch(inputs, target, weight)
 
 
 def _validate(

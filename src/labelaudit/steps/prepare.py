@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -292,8 +293,15 @@ def network_digest(config: AuditConfig) -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    found = {name: importlib.metadata.version(name) for name in _REPORTED_PACKAGES}
-    return {"python": platform.python_version(), **found}
+    """Versions of Python and of the reported packages that are installed.
+
+    An audit of local files without a Prefect API needs neither Prefect nor s3fs.
+    """
+    found = {"python": platform.python_version()}
+    for name in _REPORTED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def machine() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from labelaudit import schemas
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.errors import DatasetError, TrainingError
 from labelaudit.schemas import Status
-from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepare import package_versions, prepare
 from labelaudit.storage.manifest import dump_json
 from support.audits import (
     InProcess,
@@ -295,6 +296,19 @@ def test_a_missing_gpu_is_an_error(tmp_path: Path) -> None:
     path = write_fruit(tmp_path / "fruit.parquet")
     with pytest.raises(TrainingError, match="no CUDA device is visible"):
         run_audit(settings(path, tmp_path / "out", training={"device": "cuda"}), DirectCaller(Quiet()))
+
+
+def test_packages_that_are_not_installed_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit of local files without a Prefect API needs neither Prefect nor s3fs."""
+    found = package_versions()
+
+    def version(name: str) -> str:
+        if name in ("prefect", "s3fs"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert found.keys() - package_versions().keys() == {"prefect", "s3fs"}
 
 
 def test_hostile_labels_stay_text(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.device import (
     autocast,
     device_facts,
+    enough_memory,
     input_dtype,
     release_device,
     repeatable,
@@ -104,6 +105,27 @@ def test_repeatable_on_a_gpu_with_newer_settings_of_precision() -> None:
         assert cudnn.conv.fp32_precision == "ieee"
     finally:
         cudnn.conv.fp32_precision = precision
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_a_full_gpu_is_told_with_a_remedy(error: RuntimeError) -> None:
+    """Memory that is not torch's own, such as workspaces, ends with other errors than torch's."""
+    with pytest.raises(TrainingError, match=r"GPU is too small .* Lower training\.batch_size"), enough_memory():
+        raise error
+
+
+def test_other_errors_of_a_gpu_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="device-side assert") as caught, enough_memory():
+        raise RuntimeError("CUDA error: device-side assert triggered")
+    assert not isinstance(caught.value, TrainingError)
 
 
 def test_there_is_nothing_to_release_before_a_gpu_is_used() -> None:

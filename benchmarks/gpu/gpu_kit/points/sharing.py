@@ -1,0 +1,80 @@
+"""Point 4: all folds in one process, against one process per fold, with the workers of an audit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gpu_kit.jobs import Job
+from gpu_kit.utilisation import Utilisation
+from labelaudit.config import build_config
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import output_store
+from labelaudit.steps.references import PreparedReference
+from labelaudit.storage.manifest import read_json
+from labelaudit.workers import LocalWorkers, Slot, visible_gpus
+
+TITLE = "All folds in one process, or one process per fold"
+ONE_PROCESS = "one process, one fold after the other"
+IN_TURN = "one process per fold, one after the other"
+AT_ONCE = "one process per fold, all at once"
+
+
+def measure(job: Job) -> None:
+    folds = job.sizes.shared_folds
+    slot = _slot(job)
+    ways: dict[str, tuple[int, list[list[int]]]] = {
+        ONE_PROCESS: (1, [list(range(folds))]),
+        # On the CPU this shows nothing that the first way does not.
+        **({} if job.is_rehearsal else {IN_TURN: (1, [[fold] for fold in range(folds)])}),
+        AT_ONCE: (folds, [list(range(folds))]),
+    }
+    job.record.figure("images", job.sizes.images)
+    job.record.figure("folds", folds)
+    job.record.figure("epochs", job.sizes.shared_epochs)
+    digests: list[list[str]] = []
+    for name, (processes, runs) in ways.items():
+        reference = _prepared(job, len(digests))
+        with Utilisation() as gpu:
+            began, started = time.time(), time.perf_counter()
+            records = [record for run in runs for record in _train(reference, [slot] * processes, run)]
+            seconds, ended = time.perf_counter() - started, time.time()
+        digests.append([record["sha256"] for record in records])
+        job.record.figure(f"{name}: wall time", seconds, "s")
+        job.record.figure(f"{name}: sum over folds, without starts", sum(one["seconds"] for one in records), "s")
+        job.record.figure(f"{name}: GPU utilisation", gpu.mean_percent(began, ended), "%")
+        job.record.figure(f"{name}: GPU memory in use at most", gpu.peak_mib(), "MiB")
+    same = all(digest == digests[0] for digest in digests)
+    job.record.figure(
+        "probabilities, all ways", "same bytes" if same else "different bytes", target="same bytes", is_met=same
+    )
+
+
+def _slot(job: Job) -> Slot:
+    """The first GPU, with the same number of CPU threads in every way."""
+    gpu = None if job.is_rehearsal else visible_gpus()[0]
+    return Slot(gpu, max(1, len(os.sched_getaffinity(0)) // job.sizes.shared_folds))
+
+
+def _prepared(job: Job, number: int) -> PreparedReference:
+    """The dataset, prepared for an output of its own: a fold that is committed is not trained again."""
+    config = build_config(
+        {
+            "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
+            "training": {"device": job.device, "epochs": job.sizes.shared_epochs},
+            "cross_validation": {"folds": job.sizes.shared_folds},
+            "output": {"url": str(job.work / f"shared-{number}")},
+        }
+    )
+    return prepare(config)
+
+
+def _train(reference: PreparedReference, slots: list[Slot], folds: Sequence[int]) -> list[dict[str, Any]]:
+    """The records of the folds, trained in one worker process per slot."""
+    with ThreadPoolExecutor(len(slots)) as pool, LocalWorkers(slots) as workers:
+        trained = list(pool.map(lambda fold: workers.train(reference, fold), folds))
+    store = output_store(reference)
+    return [read_json(store, fold.key) for fold in trained]
