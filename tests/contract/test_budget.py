@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from labelaudit.audit import slots_within_memory
 from labelaudit.budget import fitting_slots
 from labelaudit.errors import ConfigError
 from labelaudit.steps.prepare import prepare
@@ -89,3 +90,14 @@ def test_a_rehearsal_that_fails_leaves_the_word_to_the_fold(tmp_path: Path) -> N
     reference = _prepared(tmp_path, model={"network": "no_such_module:build"})
     assert fitting_slots(FOUR, reference, 8192 * MIB) == FOUR[:1]
     assert not output_store(reference).exists(_record(reference))
+
+
+def test_an_audit_trains_as_many_folds_at_a_time_as_its_limit_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", limits={"memory": "50GiB"})
+    reference = prepare(config)
+    # Far more than the process of the tests holds.
+    _remember(reference, audit=10_240, fold=20_480, closing=15_360)
+    assert slots_within_memory(config, reference) == [Slot(None, 4, lean=True)] * 2

@@ -135,3 +135,29 @@ def make_content(
         "files": tuple(PublishedFile(f"{name}.parquet", 1234, "b" * 64, rows) for name in FILES),
     }
     return PageContent(**{**defaults, **changes})
+
+
+def changes(**values: Any) -> dict[str, Any]:
+    """What `summary.json` says of the changes since the version before."""
+    issues = {"new": 2, "fixed": 88, "gone": 0, "dismissed": 0, "persistent": 1300, "flapping": 0}
+    defaults: dict[str, Any] = {
+        "predecessor": {
+            "version": "v2",
+            "audit_id": "abc",
+            "created_at": "2026-11-20T03:00:00+00:00",
+            "audit_url": "s3://audits/dataset=pets/version=v%2F2/audit=abc",
+        },
+        "held_versions": [],
+        "issues": issues,
+        "data": {"added": 0, "removed": 50, "relabeled": 3, "replaced": 0},
+        "statuses": [],
+        "other_status": 0,
+        "relabeled": [
+            {"given_label_before": "cat", "given_label": "dog", "examples": 2},
+            {"given_label_before": None, "given_label": "cat", "examples": 1},
+        ],
+        "changed_settings": [],
+        "warning": None,
+        "notes": [],
+    }
+    return {**defaults, **values}

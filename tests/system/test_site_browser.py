@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from test_changes import changes
 
 from labelaudit.report.changes import changes_content
 from labelaudit.report.page import render_page
 from labelaudit.report.site import render_site
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
 from support.browsing import open_browser
-from support.contents import make_content
+from support.contents import changes, make_content
 from support.entries import entry
 
 pytestmark = pytest.mark.browser

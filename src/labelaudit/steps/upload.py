@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labelaudit.config import AuditConfig
-from labelaudit.errors import ConfigError, DatasetError, StorageError
+from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.steps.discover import CLAIM, LATEST, FoundVersion, look_at_version, marker_of
 from labelaudit.storage.manifest import FileEntry, dump_json, sha256_hex
 from labelaudit.storage.store import Store, is_hidden
@@ -143,7 +143,7 @@ def _store_folder(upload: _Upload) -> bool:
     """
     store, claim = upload.store, upload.folder + CLAIM
     is_first = store.create(claim, upload.listing)
-    standing = upload.listing if is_first else _standing_claim(upload)
+    standing = upload.listing if is_first else store.read_if_there(claim)
     if standing is None:
         # The other upload has ended since, so this one begins after it.
         return _store_folder(upload)
@@ -167,16 +167,6 @@ def _store_folder(upload: _Upload) -> bool:
         raise
     store.remove(claim)
     return bool(missing) or is_completed
-
-
-def _standing_claim(upload: _Upload) -> bytes | None:
-    """The claim that kept this upload from being the first; None where it is gone."""
-    try:
-        return upload.store.read(upload.folder + CLAIM)
-    except StorageError:
-        if upload.store.exists(upload.folder + CLAIM):
-            raise
-        return None
 
 
 def _missing_files(upload: _Upload, *, may_be_a_part: bool) -> list[FileEntry]:

@@ -70,6 +70,15 @@ class Store:
         """Bytes of one object."""
         return cast("bytes", self._call("read", key, self._fs.cat_file, self._path(key)))
 
+    def read_if_there(self, key: str) -> bytes | None:
+        """Bytes of one object, None if there is none, or if it is removed meanwhile."""
+        try:
+            return self.read(key)
+        except StorageError:
+            if self.exists(key):
+                raise
+            return None
+
     def open(self, key: str) -> BinaryIO:
         """A seekable binary file of one object, read in blocks when they are needed."""
         file = self._call("read", key, self._fs.open, self._path(key), "rb")
@@ -107,7 +116,8 @@ class Store:
             self._call("written", key, self._create, self._path(key), data)
         except FileExistsError:
             # It may be ours: the answer to an earlier try was lost. HTTP clients, too, send again by themselves.
-            return self.read(key) == data
+            # If it isn't, its writer may have removed it since.
+            return self.read_if_there(key) == data
         return True
 
     def honours_conditions(self) -> bool:

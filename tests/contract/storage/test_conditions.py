@@ -123,3 +123,29 @@ def test_doctor_tells(s3: str, proxy: FaultyProxy, tmp_path: Path, drops: bool, 
     assert output.ok
     assert re.search(told, output.detail)
     assert [file.path for file in Store(f"{s3}/out").find()] == [CONDITIONS_PROBE]
+
+
+class Overtaken(Store):
+    """Another writer is quicker, right after this one saw that nothing is there."""
+
+    def exists(self, key: str) -> bool:
+        found = super().exists(key)
+        Store(self.url).write(key, b"first")
+        return found
+
+
+def test_create_leaves_what_another_writer_stored_a_moment_before(s3: str) -> None:
+    assert Overtaken(f"{s3}/x").create("key", b"second") is False
+    assert Store(f"{s3}/x").read("key") == b"first"
+
+
+class Removed(Overtaken):
+    """The other writer is quicker, and removes what it stored before this one looks at it."""
+
+    def read(self, key: str) -> bytes:
+        self.remove(key)
+        return super().read(key)
+
+
+def test_create_loses_against_another_writer_who_has_removed_its_object_since(s3: str) -> None:
+    assert Removed(f"{s3}/x").create("key", b"second") is False

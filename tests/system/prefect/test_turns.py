@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +18,9 @@ from flows import heartbeats, turns
 from flows.turns import dataset_turn
 from labelaudit.config import AuditConfig
 from support.audits import settings
+from support.waiting import wait_for
+
+WAITING = "waiting for another audit of the same dataset"
 
 
 def _config(folder: Path, name: str) -> AuditConfig:
@@ -26,14 +28,14 @@ def _config(folder: Path, name: str) -> AuditConfig:
 
 
 @flow(name="takes-a-turn", validate_parameters=False)
-def take_turn(config: AuditConfig, log: list[str], wait: Callable[[], object]) -> None:
+def take_turn(config: AuditConfig, log: list[str], wait: Callable[[list[str]], object]) -> None:
     with dataset_turn(config, UUID(current_run.id)):
         log.append("in")
-        wait()
+        wait(log)
         log.append("out")
 
 
-def _side_by_side(wait: Callable[[], object], *configs: AuditConfig) -> list[str]:
+def _side_by_side(wait: Callable[[list[str]], object], *configs: AuditConfig) -> list[str]:
     log: list[str] = []
     threads = [threading.Thread(target=take_turn, args=(config, log, wait)) for config in configs]
     for thread in threads:
@@ -43,16 +45,23 @@ def _side_by_side(wait: Callable[[], object], *configs: AuditConfig) -> list[str
     return log
 
 
-def test_two_runs_of_one_dataset_take_turns(client: SyncPrefectClient, tmp_path: Path) -> None:
+def test_two_runs_of_one_dataset_take_turns(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 1.0)
     config = _config(tmp_path, "a / b")
-    assert _side_by_side(lambda: time.sleep(1), config, config) == ["in", "out", "in", "out"]
+
+    def until_the_other_one_asks(log: list[str]) -> None:
+        wait_for(lambda: WAITING in caplog.text or log.count("in") == 2)
+
+    assert _side_by_side(until_the_other_one_asks, config, config) == ["in", "out", "in", "out"]
 
 
 def test_other_datasets_and_outputs_do_not_wait(client: SyncPrefectClient, tmp_path: Path) -> None:
     one = _config(tmp_path, "same")
     # Each goes on when the other one is inside too.
     meeting = threading.Barrier(2, timeout=60)
-    log = _side_by_side(meeting.wait, one, _config(tmp_path / "elsewhere", "same"))
+    log = _side_by_side(lambda log: meeting.wait(), one, _config(tmp_path / "elsewhere", "same"))
     assert log == ["in", "in", "out", "out"]
 
 
@@ -66,7 +75,7 @@ def test_a_slot_that_nobody_holds_is_freed(
     client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=1))
     monkeypatch.setattr(turns, "WAIT_SECONDS", 2.0)
     log: list[str] = []
-    take_turn(config, log, lambda: None)
+    take_turn(config, log, lambda log: None)
     assert log == ["in", "out"]
     assert "its slot is freed" in caplog.text
 
@@ -76,15 +85,12 @@ def test_a_held_slot_is_not_freed(
 ) -> None:
     monkeypatch.setattr(turns, "WAIT_SECONDS", 1.0)
     config = _config(tmp_path, "held")
-    log: list[str] = []
-    first = threading.Thread(target=take_turn, args=(config, log, lambda: time.sleep(6)))
-    first.start()
-    while not log:
-        time.sleep(0.1)
-    take_turn(config, log, lambda: None)
-    first.join(60)
-    assert log == ["in", "out", "in", "out"]
-    assert "waiting for another audit of the same dataset" in caplog.text
+
+    def until_the_other_one_asked_three_times(log: list[str]) -> None:
+        # A slot that no run holds is freed when that is seen twice.
+        wait_for(lambda: caplog.text.count(WAITING) >= 3 or "out" in log)
+
+    assert _side_by_side(until_the_other_one_asked_three_times, config, config) == ["in", "out", "in", "out"]
     assert "is freed" not in caplog.text
 
 
@@ -103,6 +109,6 @@ def test_a_killed_holder_is_known_by_its_silence(
     # Two seconds without a sign are silence here.
     monkeypatch.setattr(heartbeats, "DEFAULT_HEARTBEAT_SECONDS", 2 / 3)
     log: list[str] = []
-    take_turn(config, log, lambda: None)
+    take_turn(config, log, lambda log: None)
     assert log == ["in", "out"]
     assert "its slot is freed" in caplog.text

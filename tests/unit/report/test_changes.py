@@ -10,34 +10,9 @@ import pytest
 from labelaudit.report.changes import ChangesContent, changes_content, changes_in_words, new_issues, report_of
 from labelaudit.report.page import render_page
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, ISSUES
-from support.contents import make_content
+from support.contents import changes, make_content
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-def changes(**values: Any) -> dict[str, Any]:
-    issues = {"new": 2, "fixed": 88, "gone": 0, "dismissed": 0, "persistent": 1300, "flapping": 0}
-    defaults: dict[str, Any] = {
-        "predecessor": {
-            "version": "v2",
-            "audit_id": "abc",
-            "created_at": "2026-11-20T03:00:00+00:00",
-            "audit_url": "s3://audits/dataset=pets/version=v%2F2/audit=abc",
-        },
-        "held_versions": [],
-        "issues": issues,
-        "data": {"added": 0, "removed": 50, "relabeled": 3, "replaced": 0},
-        "statuses": [],
-        "other_status": 0,
-        "relabeled": [
-            {"given_label_before": "cat", "given_label": "dog", "examples": 2},
-            {"given_label_before": None, "given_label": "cat", "examples": 1},
-        ],
-        "changed_settings": [],
-        "warning": None,
-        "notes": [],
-    }
-    return {**defaults, **values}
 
 
 def content(new: tuple[str, ...] = (), **values: Any) -> ChangesContent:

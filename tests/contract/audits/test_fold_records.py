@@ -1,0 +1,38 @@
+"""The record of a fold says that it is trained: it comes after the fold's file, and is worth nothing without it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from labelaudit.steps.prepare import prepare
+from labelaudit.steps.prepared import output_store
+from labelaudit.steps.train import train_fold
+from labelaudit.storage.store import Store
+from support.audits import audit, fold_bytes, settings, write_fruit
+
+
+def test_the_record_is_committed_after_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed: list[str] = []
+    create = Store.create
+
+    def checked(self: Store, key: str, data: bytes) -> bool:
+        if "/_work/folds/" in key:
+            assert self.exists(json.loads(data)["key"]), key
+            committed.append(key)
+        return create(self, key, data)
+
+    monkeypatch.setattr(Store, "create", checked)
+    train_fold(prepare(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")), 0)
+    assert len(committed) == 1
+
+
+def test_a_fold_whose_file_is_gone_is_trained_again(tmp_path: Path) -> None:
+    config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")
+    expected = fold_bytes(audit(settings(tmp_path / "fruit.parquet", tmp_path / "undisturbed")))
+    reference = prepare(config)
+    store = output_store(reference)
+    store.remove(json.loads(store.read(train_fold(reference, 1).key))["key"])
+    assert fold_bytes(audit(config)) == expected
