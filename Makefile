@@ -10,8 +10,8 @@ export UV_PYTHON_DOWNLOADS := never
 # Where it is set, each process would compile torch, scikit-learn and Prefect again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# As many test files at a time as there are cores, in the order of tests/conftest.py: long ones first.
-SIDE_BY_SIDE := -n auto --no-loadscope-reorder
+# One process more than there are cores, because some tests wait for servers; in the order of tests/conftest.py.
+SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --no-loadscope-reorder
 
 help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"

@@ -102,6 +102,7 @@ def test_sql(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 5 < rows[0][2] < 30
 
 
+@pytest.mark.slow
 def test_python(folder: Path) -> None:
     """Without a Prefect API the flow starts Prefect's temporary server, as any flow does."""
     script = "import os\nos.environ['PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS'] = '120'\n"

@@ -31,7 +31,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet")
 
 
-@pytest.mark.new_interpreters
 def test_folds_in_processes_give_the_same_bytes_as_in_this_one(data: Path, tmp_path: Path) -> None:
     here = audit(settings(data, tmp_path / "here"))
     progress = Quiet()
@@ -193,6 +192,8 @@ def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
     assert all("because the audit ended before it" in str(error) for error in failures)
 
 
+@pytest.mark.slow
+@pytest.mark.new_interpreters
 def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
     script = (
         "import sys\n"

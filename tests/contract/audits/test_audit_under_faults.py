@@ -128,6 +128,7 @@ def _config(bucket: Bucket, data: str, output: str) -> AuditConfig:
     return settings(f"{bucket.url}/{data}", f"{bucket.url}/{output}", **QUICK)
 
 
+@pytest.mark.slow
 def test_a_small_audit_through_faults(bucket: Bucket, proxy: FaultyProxy) -> None:
     sink = io.BytesIO()
     fruit(rows=120).to_parquet(sink, index=False)

@@ -116,9 +116,8 @@ def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
     assert list(unfinished(reference)) == []
 
 
-@pytest.mark.parametrize("last", [1, 2, EPOCHS, EPOCHS + 1, EPOCHS + 5, EPOCHS * MEMBERS])
-def test_a_fold_goes_on_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, list[float]], last: int) -> None:
-    reference = reference_to(data, s3)
+def check_that_a_fold_goes_on(data: Path, output: object, undisturbed: tuple[bytes, list[float]], last: int) -> None:
+    reference = reference_to(data, output)
     leave(reference, last)
     # One for each member that ended or had a first epoch.
     assert len(unfinished(reference)) == (last - 1) // EPOCHS + ((last - 1) % EPOCHS > 0)
@@ -126,6 +125,15 @@ def test_a_fold_goes_on_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, lis
     assert heard == list(range(last, EPOCHS * MEMBERS + 1))
     assert committed(reference, key) == undisturbed
     assert len(unfinished(reference)) == 0
+
+
+@pytest.mark.parametrize("last", [1, 2, EPOCHS, EPOCHS + 1, EPOCHS * MEMBERS])
+def test_a_fold_goes_on(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int) -> None:
+    check_that_a_fold_goes_on(data, tmp_path, undisturbed, last)
+
+
+def test_a_fold_goes_on_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, list[float]]) -> None:
+    check_that_a_fold_goes_on(data, s3, undisturbed, EPOCHS + 5)
 
 
 def test_a_fold_of_one_member_goes_on(tmp_path: Path) -> None:

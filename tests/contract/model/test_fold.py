@@ -305,11 +305,13 @@ def real(path: Path) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return data, data["label"].map(names.index).to_numpy(), (data["label"] != data["true_label"]).to_numpy()
 
 
+@pytest.mark.slow
 def test_wrong_genres_of_real_songs_come_first(shared_data: Path) -> None:
     data, labels, wrong = real(shared_data / "music-genre-700.parquet")
     assert average_precision("table", data.filter(like="feature"), labels, wrong) > 0.66
 
 
+@pytest.mark.slow
 def test_wrong_topics_of_real_news_come_first(shared_data: Path) -> None:
     data, labels, wrong = real(shared_data / "agnews-human-5k.parquet")
     assert average_precision("text", hash_texts(data["text"]), labels, wrong) > 0.51

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 
 @pytest.fixture(scope="session")
 def _server() -> Iterator[SyncPrefectClient]:
+    # Imported late: it imports the server, which the other test processes don't need.
+    from prefect.testing.utilities import prefect_test_harness
+
     with (
         prefect_test_harness(server_startup_timeout=120),
         # The heartbeat thread would cost each flow run a second.

@@ -8,8 +8,6 @@ import pytest
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.server.events.schemas.automations import EventTrigger
-from prefect.server.events.schemas.events import RelatedResource, Resource
 
 from flows.automations import apply_automations
 from labelaudit.errors import ConfigError
@@ -40,6 +38,10 @@ def test_the_shipped_automations_twice(client: SyncPrefectClient) -> None:
 
 
 def test_people_are_told_of_audits_and_sweeps_but_not_of_each_try_of_a_fold() -> None:
+    # Imported late: they import the server, which the other test processes don't need.
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import RelatedResource, Resource
+
     (alert,) = (one for one in yaml.safe_load(SHIPPED.read_text())["automations"] if "run failed" in one["name"])
     trigger = EventTrigger.model_validate(alert["trigger"])
     run = Resource.model_validate({"prefect.resource.id": "prefect.flow-run.0"})

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import turns
 from flows.audit_dataset import audit_dataset
@@ -58,12 +57,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "modules" / "ray_nets.py").write_text(NETS)
     write_fruit(folder / "fruit.parquet", fruit(rows=240))
     return folder
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[SyncPrefectClient]:
-    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.testing.utilities import prefect_test_harness
+from prefect.client.orchestration import SyncPrefectClient
 
 from flows.audit_dataset import audit_dataset
 from labelaudit.errors import ConfigError
@@ -20,12 +18,6 @@ pytestmark = [
     # Ray leaves sockets and files to the end of the process.
     pytest.mark.filterwarnings("ignore"),
 ]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[SyncPrefectClient]:
-    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
-        yield client
 
 
 def test_without_the_gpus_it_is_refused(client: SyncPrefectClient, tmp_path: Path) -> None:

@@ -1,0 +1,17 @@
+"""A temporary Prefect server for all tests on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[SyncPrefectClient]:
+    # Imported late: it imports the server, which the other test processes don't need.
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
+        yield client
