@@ -67,9 +67,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[str, Path]]:
-    """URL of a dashboard, and the folder that it shows; each test publishes a dataset of its own there."""
+    """URL of a dashboard, and the folder that it shows, with a dataset for each test."""
     folder = tmp_path_factory.mktemp("audits")
-    publish_small(Store(str(folder)), dataset="first")
+    store = Store(str(folder))
+    for dataset in ("keys", "refusing", "twice"):
+        publish_small(store, dataset=dataset)
+    publish_small(store, dataset="filters", rows=200, new_ids=["example-012", "example-100"])
+    for day in (1, 2):
+        publish_small(store, dataset="two", rows=20 + 20 * day, version=f"v{day}", day=day)
+        publish_small(store, dataset="address", rows=20, version=f"v{day}", day=day)
     with dashboard(folder, cache, "--reviewer", "ann") as url:
         yield url, folder
 
@@ -129,7 +135,6 @@ OpenPage = Callable[[str], Page]
 def test_decisions_by_keys_and_mouse_are_stored(shared: Shared, open_page: OpenPage) -> None:
     url, folder = shared
     store = Store(str(folder))
-    publish_small(store, dataset="keys")
     decide_and_reload(open_page(f"{url}/review?dataset=keys"))
     assert stored(store, "keys") == MADE
     other = open_page(f"{url}/review?dataset=keys&decided=undecided")
@@ -145,8 +150,7 @@ def test_the_same_in_s3(s3: str, cache: Path, open_page: OpenPage) -> None:
 
 
 def test_filters_and_pages(shared: Shared, open_page: OpenPage) -> None:
-    url, folder = shared
-    publish_small(Store(str(folder)), dataset="filters", rows=200, new_ids=["example-012", "example-100"])
+    url, _ = shared
     page = open_page(f"{url}/review?dataset=filters")
     expect(page.locator(".head h2")).to_have_text("50 examples")
     expect(page.locator(".card")).to_have_count(30)
@@ -190,7 +194,6 @@ def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_
 def test_a_storage_that_refuses_keeps_the_decision(shared: Shared, open_page: OpenPage) -> None:
     url, folder = shared
     store = Store(str(folder))
-    publish_small(store, dataset="refusing")
     # A file where the folder of verdicts should be: also root cannot write below it.
     in_the_way = folder / "dataset=refusing" / "_verdicts"
     in_the_way.write_bytes(b"")
@@ -211,7 +214,6 @@ def test_a_storage_that_refuses_keeps_the_decision(shared: Shared, open_page: Op
 def test_a_second_click_or_key_decides_on_nothing(shared: Shared, open_page: OpenPage) -> None:
     url, folder = shared
     store = Store(str(folder))
-    publish_small(store, dataset="twice")
     page = open_page(f"{url}/review?dataset=twice&example=example-004")
     shown_id(page, "example-004")
     settled(page)
@@ -267,23 +269,17 @@ def strip(text: str) -> str:
 
 
 def test_two_audits_side_by_side(shared: Shared, open_page: OpenPage) -> None:
-    url, folder = shared
-    store = Store(str(folder))
-    publish_small(store, dataset="two", rows=40, day=1)
-    publish_small(store, dataset="two", rows=60, day=2, version="v2")
+    url, _ = shared
     page = open_page(f"{url}/compare?dataset=two")
     expect(page.locator(".sentence")).to_have_text("v1 → v2")
     expect(page.locator(".figures").nth(1)).to_contain_text("rows added20not there before")
-    page.goto(f"{url}?dataset=two")
+    page.goto(f"{url}/?dataset=two")
     expect(page.locator("canvas").first).to_be_visible()
 
 
 def test_the_address_on_every_page_and_back(shared: Shared, open_page: OpenPage) -> None:
-    url, folder = shared
-    store = Store(str(folder))
-    for day in (1, 2):
-        publish_small(store, dataset="address", rows=20, version=f"v{day}", day=day)
-    page = open_page(f"{url}?dataset=address")
+    url, _ = shared
+    page = open_page(f"{url}/?dataset=address")
     old, new = (f"?dataset=address&audit=v{day}%2F{day:012x}" for day in (1, 2))
     expect(page).to_have_url(f"{url}/{new}")
     choose(page, "Audit", "v1 · 2025-01-01")

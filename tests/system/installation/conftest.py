@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support.cluster import Cluster
 from support.paths import ROOT
+
+# The tests of a file are one story. After a failure the rest would only wait, up to ten minutes each.
+_failed: set[Path] = set()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:  # type: ignore[attr-defined]
+        _failed.add(item.path)
+    return report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.path in _failed:
+        pytest.fail("An earlier test of this story failed.", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -112,12 +112,13 @@ def test_the_machine_of_an_audit_is_lost(cluster: Cluster) -> None:
     process = wait_for(lambda: cluster.process_of(audit))
     # The audit and the worker above it at once: its machine is gone, and no one reports it.
     kill_tree(process.parent().pid)
-    cluster.start_worker("labelaudit-cpu", "cpu-2")
 
 
 def test_the_server_restarts_and_a_machine_is_lost_in_the_middle_of_a_fold(cluster: Cluster) -> None:
     cluster.stop_server()
     cluster.start_server()
+    # In place of the lost one.
+    cluster.start_worker("labelaudit-cpu", "cpu-2")
     publish_digits(cluster, "v2", epochs=80, seed=1)
     audit = audit_of(cluster, "digits", "v2")
     running = wait_for(lambda: two if len(two := running_folds(cluster, audit)) == 2 else None)
