@@ -31,8 +31,6 @@ BIN = Path(sys.executable).parent
 # A user's network that trains as long as its test needs.
 SLOW_NETS = """
 import time, torch
-from support.paths import ROOT
-from support.waiting import PATIENCE_SECONDS, wait_for
 
 class Slow(torch.nn.Linear):
     seconds = 0.0
