@@ -128,7 +128,6 @@ def undisturbed(before: Path, run: Run, tmp_path: Path) -> tuple[dict[str, bytes
     return files, len(disk.writes)
 
 
-@pytest.mark.slow
 def test_each_write_fails_once(
     before: Path, run: Run, undisturbed: tuple[dict[str, bytes], int], tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from flows.automations import apply_automations
 from labelaudit.errors import ConfigError
 from support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = ROOT / "deployments" / "automations.yaml"
 
 

@@ -17,6 +17,8 @@ from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.steps.discover import FoundVersion
 from support.audits import settings, write_fruit
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_unknown_deployment(client: SyncPrefectClient, tmp_path: Path) -> None:
     data = write_fruit(tmp_path / "fruit.parquet")

@@ -89,6 +89,8 @@ NETS = """
 import os, torch
 from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 def dies_once(num_classes, input_shape, marker):
     if not Path(marker).exists():
         Path(marker).touch()

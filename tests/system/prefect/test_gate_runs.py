@@ -25,6 +25,8 @@ from labelaudit.errors import GateFailedError
 from labelaudit.steps.discover import find_versions, unaudited
 from support.audits import CLASSES, audit, fruit, settings, write_fruit
 
+pytestmark = pytest.mark.slow
+
 LIMITS = {"max_flagged_share": 0.1, "max_new_issues": 5}
 
 

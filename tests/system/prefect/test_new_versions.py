@@ -21,6 +21,8 @@ from labelaudit.steps.discover import find_versions
 from labelaudit.storage.store import Store
 from support.audits import settings, write_fruit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

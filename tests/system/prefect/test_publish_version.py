@@ -15,6 +15,8 @@ from flows.audit_new_versions import audit_new_versions
 from flows.cli import main
 from support.audits import settings, write_fruit
 
+pytestmark = pytest.mark.slow
+
 Publish = Callable[..., tuple[dict[str, object], str]]
 
 

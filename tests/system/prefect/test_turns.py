@@ -20,6 +20,8 @@ from labelaudit.config import AuditConfig
 from support.audits import settings
 from support.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 WAITING = "waiting for another audit of the same dataset"
 
 

@@ -30,6 +30,8 @@ from labelaudit.steps.train import missing_folds
 from labelaudit.steps.train import train_fold as train_here
 from support.audits import settings, write_fruit
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 120.0
 TAKEN_OVER = "is in the hands of run"
 
