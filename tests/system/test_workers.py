@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -202,16 +202,20 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
         f"config = settings({str(data)!r}, {str(tmp_path)!r}, training={{'epochs': 100_000}})\n"
         "run_audit(config, DirectCaller(Quiet()))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script])
     children: list[psutil.Process] = []
 
     def has_workers() -> bool:
         children[:] = psutil.Process(parent.pid).children()
-        return any("worker_process" in " ".join(child.cmdline()) for child in children)
+        # A child that has ended since has no command line.
+        with suppress(psutil.Error):
+            return any("worker_process" in " ".join(child.cmdline()) for child in children)
+        return False
 
-    wait_for(has_workers)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
+    with subprocess.Popen([sys.executable, "-c", script]) as parent:
+        try:
+            wait_for(has_workers)
+        finally:
+            parent.kill()
     # On a busy machine a worker may still import torch, and look up only then.
     gone, alive = psutil.wait_procs(children, timeout=150)
     assert gone

@@ -100,13 +100,14 @@ def _places(place: Path, output: str) -> list[str]:
 
 
 def _same_audit_here(config: AuditConfig, place: Path, monkeypatch: pytest.MonkeyPatch) -> AuditReference:
-    """The same audit in this process, published elsewhere."""
+    """The same audit in this process, published elsewhere. Its network does not sleep, which changes no weight."""
     output = {"url": f"{config.output.url}-here"}
+    model = {"network": config.model.network, "kwargs": {**config.model.kwargs, "seconds": 0.0}}
     # Only for the audit: a node that is added later takes its environment from here.
     with monkeypatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         patch.setenv("LABELAUDIT_CACHE_DIR", str(place / "cache-here"))
-        return audit(AuditConfig.model_validate({**config.model_dump(mode="json"), "output": output}))
+        return audit(AuditConfig.model_validate({**config.model_dump(mode="json"), "output": output, "model": model}))
 
 
 def test_one_gpu_per_fold(ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,17 +161,6 @@ def test_a_dataset_of_read_only_rows_is_read_without_a_warning() -> None:
     assert bind_rows(Uncopied(values), CPU, DENSE).take(torch.tensor([0])).tolist() == [[1, 1]]
 
 
-@pytest.mark.slow
-def test_worker_processes_give_the_same_batches_in_order() -> None:
-    values = np.arange(20, dtype=np.float32).reshape(10, 2)
-    rows = bind_rows(RowDataset(values), CPU, DENSE, num_workers=2)
-    for _ in range(2):
-        chunks = [torch.tensor([9, 1]), torch.tensor([4]), torch.tensor([0, 2, 3])]
-        for chunk, batch in zip(chunks, rows.batches(chunks), strict=True):
-            np.testing.assert_array_equal(batch.numpy(), values[chunk.numpy()])
-    np.testing.assert_array_equal(rows.take(ROWS).numpy(), values[ROWS.numpy()])
-
-
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Any:
         return iter([])

@@ -17,7 +17,7 @@ from torch import nn
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.model.networks import MLP, Ngrams, SmallResNet
 from labelaudit.model.schedules import cosine
-from support.toys import WHOLE, Normed, RowDataset, X, Y, own, same_weights, small, weights
+from support.toys import WHOLE, Normed, X, Y, own, same_weights, small, weights
 
 
 @pytest.mark.parametrize(
@@ -139,20 +139,6 @@ def test_a_compiled_module_can_stop_early() -> None:
 def test_arguments_of_compile_reach_torch() -> None:
     with pytest.raises(Exception, match=r"no_such_backend"):
         small(compile={"backend": "no_such_backend"}).fit(X, Y)
-
-
-@pytest.mark.slow
-def test_a_module_compiled_by_inductor_predicts_nearly_the_same() -> None:
-    compiled = small(compile=True, epochs=2).fit(X, Y)
-    np.testing.assert_allclose(compiled.predict_proba(X), small(epochs=2).fit(X, Y).predict_proba(X), atol=1e-3)
-
-
-@pytest.mark.slow
-def test_a_worker_process_reads_a_dataset_to_the_same_weights() -> None:
-    ahead = small(num_workers=1, epochs=2).fit(RowDataset(X), Y)
-    here = small(epochs=2).fit(RowDataset(X), Y)
-    assert same_weights(ahead, here)
-    np.testing.assert_array_equal(ahead.predict_proba(RowDataset(X)), here.predict_proba(RowDataset(X)))
 
 
 def digit_images() -> tuple[np.ndarray, np.ndarray]:

@@ -314,9 +314,3 @@ def test_features_of_a_classifier_feed_another_estimator_in_a_pipeline() -> None
 def test_names_of_features_are_columns_of_a_frame() -> None:
     frame = features(layer="2").set_output(transform="pandas").fit(X).transform(X)
     assert list(frame.columns) == [f"torchfeatures{number}" for number in range(4)]
-
-
-@pytest.mark.slow
-def test_a_worker_process_reads_a_dataset_to_the_same_features() -> None:
-    ahead = features(num_workers=1).fit(RowDataset(X)).transform(RowDataset(X))
-    np.testing.assert_array_equal(ahead, features().fit(X).transform(X))
