@@ -15,6 +15,8 @@ from labelaudit.errors import DatasetError
 from labelaudit.steps.references import AuditReference
 from support.audits import audit, fold_bytes, settings, write_fruit
 
+pytestmark = pytest.mark.slow
+
 
 def _last_run(client: SyncPrefectClient, name: str) -> FlowRun:
     runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
@@ -88,8 +90,6 @@ def test_a_wrong_dataset_fails_at_once(client: SyncPrefectClient, tmp_path: Path
 NETS = """
 import os, torch
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 
 def dies_once(num_classes, input_shape, marker):
     if not Path(marker).exists():
