@@ -17,7 +17,7 @@ help:
 	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
 	@echo "make test       run the tests (about 4 minutes on 2 cores)"
 	@echo "make test-unit  run the tests that start no process (about a minute)"
-	@echo "make test-slow  run the slow and the browser tests (about 12 minutes)"
+	@echo "make test-slow  run the slow and the browser tests (about 20 minutes)"
 	@echo "make bench      time the classifier against a bare loop and skorch (about 10 minutes)"
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       resolve requirements.lock and the locks of the image again"
