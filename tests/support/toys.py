@@ -34,7 +34,7 @@ def own(module: Any, **changes: Any) -> TorchClassifier:
 
 
 def weights(classifier: TorchClassifier) -> dict[str, np.ndarray]:
-    return {name: value.numpy().copy() for name, value in classifier.module_.state_dict().items()}
+    return {name: value.cpu().numpy().copy() for name, value in classifier.module_.state_dict().items()}
 
 
 def same_weights(first: TorchClassifier, second: TorchClassifier) -> bool:

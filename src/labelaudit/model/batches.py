@@ -106,12 +106,11 @@ class ImageRows(InMemory):
 class SparseRows(InMemory):
     """Rows of a CSR matrix (N, D) as `floats`: sparse COO batches for a module that takes them, else dense."""
 
-    numbered_on = torch.device("cpu")
-
     def __init__(
         self, matrix: sparse.csr_matrix, device: torch.device, *, floats: torch.dtype, keep_sparse: bool
     ) -> None:
-        self._indptr = torch.from_numpy(matrix.indptr.astype(np.int64))
+        self._indptr = _on_device_if_it_fits(torch.from_numpy(matrix.indptr.astype(np.int64)), device)
+        self.numbered_on = self._indptr.device
         self._indices = _on_device_if_it_fits(torch.from_numpy(matrix.indices.astype(np.int64)), device)
         self._values = _on_device_if_it_fits(shared_tensor(matrix.data), device)
         self._device, self._floats = device, floats
@@ -122,10 +121,11 @@ class SparseRows(InMemory):
         return len(self._indptr) - 1
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
+        rows = rows.to(self.numbered_on)
         starts, lengths = self._indptr[rows], self._indptr[rows + 1] - self._indptr[rows]
         ends = lengths.cumsum(0)
-        row_of = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-        picked = torch.arange(len(row_of)) - (ends - lengths)[row_of] + starts[row_of]
+        row_of = torch.repeat_interleave(torch.arange(len(rows), device=self.numbered_on), lengths)
+        picked = torch.arange(len(row_of), device=self.numbered_on) - (ends - lengths)[row_of] + starts[row_of]
         columns = self._indices[picked.to(self._indices.device)].to(self._device)
         values = self._values[picked.to(self._values.device)].to(self._device, self._floats)
         batch = torch.sparse_coo_tensor(

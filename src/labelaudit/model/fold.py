@@ -19,7 +19,7 @@ from labelaudit.errors import TrainingError
 from labelaudit.model.build import build_network
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
-from labelaudit.model.device import enough_memory
+from labelaudit.model.device import enough_memory, resolve_device
 from labelaudit.model.inputs import ImageInputs
 from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.progress import Epoch
@@ -155,7 +155,8 @@ def rehearse_fold(
     classifier = TorchClassifier(
         network, **classifier_settings(short), device=device, precision=precision, random_state=seed, dataset=dataset
     ).fit(train[few], targets[few])
-    classifier.predict_proba(held_out[: predicted_batch(inputs.shape[1:], recipe.batch_size)])
+    at_once = predicted_batch(inputs.shape[1:], recipe.batch_size, resolve_device(device))
+    classifier.predict_proba(held_out[:at_once])
     drawn = np.random.default_rng(seed).random((len(held_out_rows), num_classes), np.float32)
     return _mean_distribution([drawn.copy() for _ in range(recipe.members)])
 

@@ -44,7 +44,7 @@ def layer_values(
         hook = layer.register_forward_hook(catch_output)
     module.eval()
     try:
-        chunks = torch.split(index.to(rows.numbered_on), predicted_batch(rows.shape, batch_size))
+        chunks = torch.split(index.to(rows.numbered_on), predicted_batch(rows.shape, batch_size, device))
         for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
             with repeatable(device), autocast(device, precision):
                 module(inputs)

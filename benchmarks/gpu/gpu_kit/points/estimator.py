@@ -80,7 +80,7 @@ def _cases(job: Job) -> list[Case]:
     pixels, classes = draw_images(0, sizes.estimator_images)
     reduced = "float32" if job.is_rehearsal else "bfloat16"
     return [
-        Case("table, MLP, float32", _mlp, X, y, 1024, 2 * sizes.estimator_epochs, "float32"),
+        Case("table, MLP, float32", _mlp, X, y, 1024, sizes.estimator_epochs, "float32"),
         Case("images, small CNN, float32", _cnn, pixels, classes, 256, sizes.estimator_epochs, "float32"),
         Case(f"images, small CNN, {reduced}", _cnn, pixels, classes, 256, sizes.estimator_epochs, reduced),
     ]
