@@ -25,13 +25,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.audits.comparison import compare_published
+from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.dashboard.library import Library
 from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, connect
+from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import image_preview, previews_file
-from labelaudit.report.tables import issues_table
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, SCHEMA_VERSION
-from labelaudit.steps.compare import compare_published
-from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import audit_folder
 from labelaudit.storage.store import Store

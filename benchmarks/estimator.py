@@ -222,7 +222,7 @@ def measure(name: str, contender: str, threads: int) -> dict[str, float]:
 
 
 def measure_mapped(case: Case, X: np.ndarray, y: np.ndarray, *, mapped: bool) -> dict[str, float]:
-    from labelaudit.model.inputs import ImageInputs
+    from labelaudit.model.image_inputs import ImageInputs
 
     scaled = np.clip(X * 40 + 100, 0, 255).astype(np.uint8)
     ours(case).fit(scaled[:256], y[:256])

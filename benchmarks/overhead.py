@@ -45,7 +45,7 @@ def measure(way: str, folder: Path) -> float:
         started = time.perf_counter()
         run_audit(config, DirectCaller(_Silent()))
     else:
-        from flows.audit_dataset import audit_dataset
+        from labelaudit.orchestration.audit_dataset import audit_dataset
 
         started = time.perf_counter()
         audit_dataset(config)

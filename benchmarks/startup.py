@@ -25,7 +25,7 @@ import pandas as pd
 
 ROWS = 200
 PYTHON = (sys.executable, "-c")
-LABELAUDIT = (*PYTHON, "from flows.cli import main; main()")
+LABELAUDIT = (*PYTHON, "from labelaudit.cli.main import main; main()")
 OPTIONS = ("--label", "label", "--id", "id")
 PEER = (*PYTHON, "import numpy, pandas, pyarrow.parquet")
 # A worker whose standard input ends at once has imported all that it trains with.
@@ -36,7 +36,7 @@ CASES: dict[str, Sequence[str]] = {
     "`labelaudit check table.csv --estimate`": (*LABELAUDIT, "check", "table.csv", *OPTIONS, "--estimate"),
     "`labelaudit doctor`": (*LABELAUDIT, "doctor"),
     "`labelaudit run table.csv`, published before": (*LABELAUDIT, "run", "table.csv", *OPTIONS, "--output", "audits"),
-    "start of a worker": (*PYTHON, "import labelaudit.worker_process"),
+    "start of a worker": (*PYTHON, "import labelaudit.local.worker_process"),
     "`import torch`": (*PYTHON, "import torch"),
 }
 

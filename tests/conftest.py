@@ -12,7 +12,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from labelaudit import workers
+from labelaudit.local import workers
 from support.paths import SHARED_DATA
 from support.preloaded import preloaded_workers
 

@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
-from labelaudit.budget import fitting_slots
+from labelaudit.audits.finished import find_published
+from labelaudit.audits.prepared import Prepared, load_prepared
+from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
-from labelaudit.steps.discover import choose_version
-from labelaudit.steps.finished import find_published
-from labelaudit.steps.prepare import memory_limit, prepare
-from labelaudit.steps.prepared import Prepared, load_prepared
-from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
-from labelaudit.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
+from labelaudit.local.budget import fitting_slots
+from labelaudit.local.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
+from labelaudit.pipeline.plan import prepare
+from labelaudit.schemas import Status
+from labelaudit.text import plain
+from labelaudit.versions.discover import choose_version
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,15 +72,29 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     if published is not None:
         return published
     # Imported only now: cleanlab and matplotlib take seconds, and a rerun of a published audit needs neither.
-    from labelaudit.steps.detect import detect
-    from labelaudit.steps.gather import gather
-    from labelaudit.steps.publish import publish
+    from labelaudit.pipeline.detect import detect
+    from labelaudit.pipeline.gather import gather
+    from labelaudit.pipeline.publish import publish
 
     caller.progress.prepared(load_prepared(reference))
     trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
     return caller.call(publish, reference, trained, detected)
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """What is about to be audited, in a few lines."""
+    lines = [f"guessed: {guess}" for guess in prepared.columns["guesses"]]
+    for status, rows in prepared.statuses.items():
+        if rows and status != Status.SCORED:
+            lines.append(f"set aside: {rows:,} rows, {status}")
+    lines.append(
+        f"{prepared.dataset}, version {prepared.version}: {prepared.scored:,} of {prepared.examples:,} "
+        f"examples in {len(prepared.class_names):,} classes"
+    )
+    # Also for logs, which are read in terminals.
+    return [plain(line) for line in lines]
 
 
 def total_folds(config: AuditConfig) -> int:
@@ -108,7 +124,7 @@ def remote_threads(workers: WorkersConfig, folds: int) -> int:
 
 def slots_within_memory(config: AuditConfig, reference: PreparedReference) -> list[Slot]:
     """As many of the local slots as fit into `limits.memory`. Raises `ConfigError` where not one does."""
-    slots = fitting_slots(local_slots(config), reference, memory_limit(config))
+    slots = fitting_slots(local_slots(config), reference, config.limits.memory_bytes)
     threads = config.workers.threads
     return slots if threads == "auto" else [replace(slot, threads=threads) for slot in slots]
 

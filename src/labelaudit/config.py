@@ -220,6 +220,16 @@ class LimitsConfig(_Section):
     memory: Size = "auto"
     cache: Size = "auto"
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes that the processes of an audit may hold on this machine; None: no limit."""
+        return None if self.memory == "auto" else self.memory
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """Bytes that the cache may take on disk; None: the cache decides."""
+        return None if self.cache == "auto" else self.cache
+
 
 class AuditConfig(_Section):
     """One audit. Only `dataset.url` has no default."""

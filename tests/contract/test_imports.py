@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from labelaudit.config import AuditConfig
-from labelaudit.steps.prepare import prepare
+from labelaudit.pipeline.plan import prepare
 from support.audits import audit, fruit, settings
 
 HEAVY = (
@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     "detect oof.parquet --output elsewhere": (0, {"cleanlab", "matplotlib", "scipy", "scipy.stats", "sklearn"}),
     "dashboard nowhere --port {free}": (1, set()),
     "apply-automations --help": (0, set()),
-    "apply-automations": (2, {"prefect"}),  # no API is configured
+    "apply-automations": (2, set()),  # no API is configured
 }
 # Of the AdamW that trains tables, see labelaudit/model/torch_optimizers.py.
 TRAINING = {"torch", "sklearn", "scipy", "scipy.stats"}
@@ -67,7 +67,7 @@ def imported(work):
         return json.load(answer)
 
 def command(line):
-    from flows.cli import main
+    from labelaudit.cli.main import main
     sys.argv = ["labelaudit", *line.split()]
     try:
         main()
@@ -75,9 +75,9 @@ def command(line):
         return stop.code or 0
 
 def fold():
-    import labelaudit.worker_process
-    from labelaudit.steps.references import PreparedReference
-    from labelaudit.steps.train import train_fold
+    import labelaudit.local.worker_process
+    from labelaudit.audits.references import PreparedReference
+    from labelaudit.pipeline.train import train_fold
     train_fold(PreparedReference(**request["reference"]), 0)
     return 0
 

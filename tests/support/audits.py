@@ -1,4 +1,4 @@
-"""Small datasets and the direct way to audit them, shared by the tests of steps and flows."""
+"""Small datasets and the direct way to audit them, shared by many tests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from labelaudit.audit import run_audit
+from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.config import AuditConfig, build_config
-from labelaudit.steps.prepared import Prepared
-from labelaudit.steps.references import AuditReference, FoldReference, PreparedReference
-from labelaudit.steps.train import train_fold
+from labelaudit.pipeline.train import train_fold
 
 P = ParamSpec("P")
 T = TypeVar("T")

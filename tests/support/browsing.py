@@ -52,7 +52,17 @@ def free_port() -> int:
 def dashboard(url: object, cache: Path, *options: str) -> Iterator[str]:
     """URL of a dashboard in a process of its own."""
     port = free_port()
-    command = [sys.executable, "-m", "flows.cli", "dashboard", str(url), "--no-browser", "--port", str(port), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "labelaudit.cli.main",
+        "dashboard",
+        str(url),
+        "--no-browser",
+        "--port",
+        str(port),
+        *options,
+    ]
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths, "LABELAUDIT_CACHE_DIR": str(cache)}
     log = cache.parent / f"dashboard-{port}.log"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from flows.cli import main
+from labelaudit.cli.main import main
 
 
 class Done(NamedTuple):

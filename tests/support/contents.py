@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelaudit.report.charts import score_histogram
-from labelaudit.report.gallery import Preview, gallery_items, thumbnail
-from labelaudit.report.page import PageContent, PublishedFile
-from labelaudit.report.summary import Findings, summarize
-from labelaudit.report.tables import (
+from labelaudit.report.audit_tables import (
     FoldRow,
     classes_table,
     confusions_table,
@@ -20,6 +16,10 @@ from labelaudit.report.tables import (
     folds_table,
     issues_table,
 )
+from labelaudit.report.charts import score_histogram
+from labelaudit.report.gallery import Preview, gallery_items, thumbnail
+from labelaudit.report.page import PageContent, PublishedFile
+from labelaudit.report.summary import Findings, summarize
 
 FILES = ("examples", "issues", "classes", "confusions", "folds")
 

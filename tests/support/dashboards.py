@@ -17,9 +17,11 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from streamlit.testing.v1 import AppTest
 
+from labelaudit.audits.decisive_settings import MADE_UP_IDS, deciding
+from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.detection.rows import row_digests
+from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import Preview, image_preview, previews_file
-from labelaudit.report.tables import issues_table
 from labelaudit.schemas import (
     CHANGES,
     CLASSES,
@@ -30,8 +32,6 @@ from labelaudit.schemas import (
     Status,
     pred_probs_schema,
 )
-from labelaudit.steps.deciding import MADE_UP_IDS, deciding
-from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import audit_folder
 from labelaudit.storage.store import Store

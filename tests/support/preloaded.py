@@ -1,7 +1,7 @@
 """Worker processes that start in milliseconds: forked from a process that has imported torch and scikit-learn.
 
-A worker is the same code as `python -m labelaudit.worker_process`, with the same environment, pipes and log. Only the
-imports are saved. Tests of how a process starts or dies use real interpreters (the marker `new_interpreters`).
+A worker is the same code as `python -m labelaudit.local.worker_process`, with the same environment, pipes and log. Only
+the imports are saved. Tests of how a process starts or dies use real interpreters (the marker `new_interpreters`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def preloaded_workers() -> Iterator[None]:
             return preloader.start_worker(environment, log)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labelaudit.workers.start_worker", start_worker)
+        patch.setattr("labelaudit.local.workers.start_worker", start_worker)
         yield
     if preloader is not None:
         preloader.close()
@@ -57,7 +57,7 @@ class Preloader:
         remote.close()
 
     def start_worker(self, environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
-        """Stand in for `labelaudit.workers.start_worker`."""
+        """Stand in for `labelaudit.local.workers.start_worker`."""
         stdin, stdout, (status, remote) = os.pipe(), os.pipe(), socket.socketpair()
         request = json.dumps({"environment": environment, "path": sys.path, "folder": os.getcwd()}).encode()
         self._socket.sendall(len(request).to_bytes(_LENGTH_BYTES, "big"))
@@ -74,13 +74,13 @@ class Preloader:
 
 
 class _ForkedWorker(subprocess.Popen[str]):
-    """What `labelaudit.workers` uses of a `Popen`, of a process whose parent is the preloader."""
+    """What `labelaudit.local.workers` uses of a `Popen`, of a process whose parent is the preloader."""
 
     def __init__(self, status: socket.socket, stdin: int, stdout: int) -> None:
         self._status = status.makefile("rb")
         status.close()
         self.pid = int(self._status.readline())
-        self.args = ["labelaudit.worker_process"]
+        self.args = ["labelaudit.local.worker_process"]
         self.returncode: int | None = None  # type: ignore[assignment]
         self.stdin = os.fdopen(stdin, "w")
         self.stdout = os.fdopen(stdout)
@@ -154,7 +154,7 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
     """Be a worker process, as one of a new interpreter would be."""
     import torch
 
-    from labelaudit import worker_process
+    from labelaudit.local import worker_process
 
     os.setsid()
     for number, descriptor in enumerate((stdin, stdout, log)):
@@ -174,6 +174,6 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
 
 
 if __name__ == "__main__":
-    import labelaudit.worker_process  # noqa: F401 (what takes a worker seconds to import)
+    import labelaudit.local.worker_process  # noqa: F401 (what takes a worker seconds to import)
 
     _serve(socket.socket(fileno=int(sys.argv[1])))

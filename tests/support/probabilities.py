@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
-from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
-from labelaudit.steps.references import AuditReference
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
 
 NAMES = np.array(["ant", "bee", "fly"])
 ROWS = 90

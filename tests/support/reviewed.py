@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.audits.published import PublishedAudit
+from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
-from labelaudit.review.judging import Judgement
-from labelaudit.review.verdicts import Verdict
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.reviews.audit_review import audit_to_review
+from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.verdicts import Verdict
 from labelaudit.schemas import Decision
-from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
-from labelaudit.steps.published import PublishedAudit
-from labelaudit.steps.references import AuditReference
-from labelaudit.steps.review import audit_to_review
 
 ROWS = 120
 NAMES = np.array(["ant", "bee", "fly"])

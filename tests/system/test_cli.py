@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.cli import cli, main
+from labelaudit.cli.main import cli, main
 from support.audits import fruit, write_fruit, write_squares
 
 QUICK = ["--ignore", "true_label", "--set", "training.epochs=10", "--set", "cross_validation.folds=3"]
@@ -325,7 +325,7 @@ def test_help_teaches(run, command) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = "import sys, flows.cli; print(sorted({n.partition('.')[0] for n in sys.modules}))"
+    script = "import sys, labelaudit.cli.main; print(sorted({n.partition('.')[0] for n in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     for package in ("torch", "prefect", "pandas", "pyarrow", "sklearn", "cleanlab", "pydantic", "fsspec"):
         assert f"'{package}'" not in loaded
@@ -333,7 +333,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     data = write_fruit(tmp_path / "fruit.parquet")
-    command = [sys.executable, "-m", "flows.cli", "run", str(data), "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(data), "--output", str(tmp_path / "out")]
     process = subprocess.Popen(
         [*command, "--set", "training.epochs=100000"],
         stderr=subprocess.PIPE,
@@ -358,13 +358,13 @@ def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path) -> None:
 
 def test_an_unexpected_error_is_not_hidden(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """A defect of ours shows its traceback: only expected errors are messages."""
-    monkeypatch.setattr("flows.doctor.examine", lambda *_: 1 / 0)
+    monkeypatch.setattr("labelaudit.cli.doctor.examine", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("doctor")
 
 
 def test_output_into_a_closed_pipe(tmp_path: Path) -> None:
     data = write_fruit(tmp_path / "fruit.parquet")
-    command = f"{sys.executable} -m flows.cli check {data} 2>{tmp_path / 'err'} | head -1"
+    command = f"{sys.executable} -m labelaudit.cli.main check {data} 2>{tmp_path / 'err'} | head -1"
     subprocess.run(["bash", "-c", command], check=True, env={**os.environ}, capture_output=True)
     assert "Traceback" not in (tmp_path / "err").read_text()

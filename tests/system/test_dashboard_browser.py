@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.schemas import Decision
-from labelaudit.steps.verdicts import read_verdicts
 from labelaudit.storage.store import Store
 from support.browsing import dashboard, open_browser, press, settled, shown_id
 from support.dashboards import publish_small

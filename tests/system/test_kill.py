@@ -47,7 +47,7 @@ def run(data: Path, output: Path) -> None:
 @pytest.mark.parametrize("victim", ["run", "worker"])
 def test_a_kill_in_the_middle_changes_no_byte(data: Path, tmp_path: Path, victim: str) -> None:
     output = tmp_path / "killed"
-    command = [sys.executable, "-m", "flows.cli", "run", str(data), "--output", str(output), *QUICK]
+    command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(data), "--output", str(output), *QUICK]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         # Some folds are done, and others are not.
         wait_for(lambda: list(output.rglob("_work/folds/**/*.json")))

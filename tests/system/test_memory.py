@@ -119,7 +119,7 @@ def test_images_larger_than_the_budget(folder: Path) -> None:
         "LABELAUDIT_CACHE_DIR": str(folder / "cache"),
         "HOME": str(folder),
     }
-    command = [sys.executable, "-m", "flows.cli", "run", str(folder / "audit.yaml")]
+    command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(folder / "audit.yaml")]
     code, peak = _watched(command, environment, folder / "log.txt")
     log = (folder / "log.txt").read_text()
     assert code == 0, log

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from labelaudit.report.changes import changes_content
+from labelaudit.report.dataset_page import render_site
 from labelaudit.report.page import render_page
-from labelaudit.report.site import render_site
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
 from support.browsing import open_browser
 from support.contents import changes, make_content

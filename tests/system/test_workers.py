@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.audits.prepared import load_prepared
+from labelaudit.audits.references import PreparedReference
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import load_prepared
-from labelaudit.steps.references import PreparedReference
-from labelaudit.steps.train import _fold_settings
-from labelaudit.workers import LocalWorkers, Slot
+from labelaudit.local.workers import LocalWorkers, Slot
+from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.train import _fold_settings
 from support.audits import Quiet, audit, fold_bytes, settings, write_fruit
 from support.paths import ROOT
 from support.waiting import wait_for

@@ -1,8 +1,9 @@
-"""Imports go downward only, rooms do not know each other, and each heavy package has one door."""
+"""Imports go downward only, packages of one layer do not import each other, and each heavy library has one door."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,43 +11,53 @@ import pytest
 
 from support.paths import ROOT
 
-SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
-ROOMS = {"data", "model", "detection", "report", "review", "storage"}
+PACKAGE = ROOT / "src" / "labelaudit"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ENTRY_POINTS = sorted((ROOT / "flows").glob("*.py"))
+# Below the steps; these do not know each other.
+ROOMS = {"data", "model", "detection", "report", "storage"}
 # From the top: a module may import from layers below its own, and from its own where it is a package.
 LAYERS = [
-    {"flows"},
+    {"labelaudit.cli"},
+    {"labelaudit.orchestration"},
     {"labelaudit.audit", "labelaudit.dashboard"},
-    {"labelaudit.budget"},
-    {"labelaudit.workers", "labelaudit.worker_process", "labelaudit.rehearsal"},
-    {"labelaudit.steps"},
+    {"labelaudit.local"},
+    {"labelaudit.pipeline"},
+    {"labelaudit.reviews", "labelaudit.versions"},
+    {"labelaudit.audits"},
+    {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
-    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson"},
+    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson", "labelaudit.text"},
+    {"labelaudit.environment"},
 ]
+_IN = "src/labelaudit/"
 ONE_DOOR = {
-    "prefect": ("flows/",),
-    "click": ("flows/",),
-    "fsspec": ("src/labelaudit/storage/",),
-    "s3fs": ("src/labelaudit/storage/",),
-    "cleanlab": ("src/labelaudit/detection/issues.py",),
-    "torch": ("src/labelaudit/model/",),
-    "torchvision": ("src/labelaudit/model/",),
-    "yaml": ("src/labelaudit/config.py",),
-    "pydantic": ("src/labelaudit/config.py",),
-    "streamlit": ("src/labelaudit/dashboard/",),
-    "duckdb": ("src/labelaudit/dashboard/",),
-    "jinja2": ("src/labelaudit/report/",),
-    "matplotlib": ("src/labelaudit/report/",),
+    "prefect": (f"{_IN}orchestration/",),
+    "ray": (f"{_IN}orchestration/",),
+    "click": (f"{_IN}cli/",),
+    "fsspec": (f"{_IN}storage/",),
+    "s3fs": (f"{_IN}storage/",),
+    "cleanlab": (f"{_IN}detection/issues.py",),
+    "torch": (f"{_IN}model/",),
+    "torchvision": (f"{_IN}model/",),
+    "yaml": (f"{_IN}config.py",),
+    "pydantic": (f"{_IN}config.py",),
+    "streamlit": (f"{_IN}dashboard/",),
+    "duckdb": (f"{_IN}dashboard/",),
+    "jinja2": (f"{_IN}report/",),
+    "matplotlib": (f"{_IN}report/",),
 }
 # Commands import what they need when they run, because `--help` must answer at once. The others need something heavy
 # (torch, cleanlab, matplotlib, Prefect) only at times; tests/contract/test_imports.py says which command imports what.
 LATE_IMPORTS = {
-    *("flows/cli.py", "flows/run.py", "flows/demo.py", "flows/publish_version.py", "flows/check.py", "flows/doctor.py"),
-    *("src/labelaudit/audit.py", "src/labelaudit/steps/site.py"),
+    *(f"{_IN}cli/{name}.py" for name in ("main", "run", "demo", "publish_version", "check", "doctor")),
+    f"{_IN}cli/apply_automations.py",
+    *(f"{_IN}audit.py", f"{_IN}audits/site.py"),
 }
 
 
 def _name(path: Path) -> str:
-    relative = path.relative_to(ROOT / "src" if "src" in path.parts else ROOT)
+    relative = path.relative_to(ROOT / "src")
     return ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -78,7 +89,7 @@ def _layer(module: str) -> tuple[int, str]:
 
 
 def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in ("labelaudit", "flows")
+    return module.partition(".")[0] == "labelaudit"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
@@ -110,11 +121,26 @@ def test_no_first_party_import_hides_in_a_function(path: Path) -> None:
     assert not late
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS | {"steps"}))
-def test_a_room_offers_no_names_of_its_own(room: str) -> None:
-    tree = ast.parse((ROOT / "src" / "labelaudit" / room / "__init__.py").read_text())
+@pytest.mark.parametrize("package", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_a_package_offers_no_names_of_its_own(package: str) -> None:
+    tree = ast.parse((PACKAGE / package / "__init__.py").read_text())
     assert len(tree.body) == 1
     assert ast.get_docstring(tree)
+
+
+def test_no_two_files_have_the_same_name() -> None:
+    names = Counter(path.name for path in SOURCES if path.name[0] != "_" and path.parent.name != "cli")
+    assert not [name for name, times in names.items() if times > 1]
+
+
+def test_entry_points_are_thin() -> None:
+    assert [path.name for path in ENTRY_POINTS] == ["audit_dataset.py", "audit_new_versions.py", "train_fold.py"]
+    for path in ENTRY_POINTS:
+        docstring, imported, exported = ast.parse(path.read_text()).body
+        assert isinstance(docstring, ast.Expr)
+        assert isinstance(imported, ast.ImportFrom)
+        assert imported.module == f"labelaudit.orchestration.{path.stem}"
+        assert isinstance(exported, ast.Assign)
 
 
 def test_every_source_is_checked() -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.cli import main
 from labelaudit.audit import DirectCaller
+from labelaudit.cli.main import main
 
 # By step: when it began, in seconds since the epoch, and how many seconds it took.
 _steps: dict[str, tuple[float, float]] = {}

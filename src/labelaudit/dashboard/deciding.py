@@ -10,12 +10,12 @@ import streamlit as st
 from markupsafe import Markup
 from streamlit.delta_generator import DeltaGenerator
 
+from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.dashboard import cards, keeping, look, session
 from labelaudit.dashboard.decisions import NO_NAME, as_columns, judged, verdict_on, why_undecidable
 from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Row, VerdictColumns
 from labelaudit.dashboard.sidebar import Chosen
 from labelaudit.schemas import Decision
-from labelaudit.steps.deciding import ROW_NUMBERS
 from labelaudit.storage.manifest import digest_of
 
 KEYS = "1234567890"

@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard.queries import Row
 from labelaudit.errors import ReviewError, StorageError
-from labelaudit.review.verdicts import Judged, Verdict, last_words, now, standing
+from labelaudit.reviews.verdict_store import Batch, append_verdicts, read_batches
+from labelaudit.reviews.verdicts import Judged, Verdict, last_words, now, standing
 from labelaudit.schemas import Decision, Status
-from labelaudit.steps.history import AuditRecord
-from labelaudit.steps.verdicts import Batch, append_verdicts, read_batches
 from labelaudit.storage.store import Store
 
 # Decisions of others are seen after so long; one's own at once.

@@ -13,7 +13,7 @@ from labelaudit.dashboard import look, session
 from labelaudit.dashboard.decisions import is_repeated, undoing
 from labelaudit.dashboard.queries import Address
 from labelaudit.errors import LabelauditError, ReviewError, StorageUnavailableError
-from labelaudit.review.verdicts import Verdict
+from labelaudit.reviews.verdicts import Verdict
 
 # Of decisions that can be taken back in a session.
 UNDONE = 200

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelaudit.audits.decisive_settings import deciding, has_made_up_ids
+from labelaudit.audits.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
+from labelaudit.audits.published import DECIDED, PublishedAudit
 from labelaudit.errors import LabelauditError, StorageError
-from labelaudit.steps.deciding import deciding, has_made_up_ids
-from labelaudit.steps.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
-from labelaudit.steps.published import DECIDED, PublishedAudit
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.confined import ConfinedStore
 from labelaudit.storage.layout import MANIFEST, latest_key

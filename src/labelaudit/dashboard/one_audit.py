@@ -9,13 +9,13 @@ import pyarrow as pa
 import streamlit as st
 from markupsafe import Markup
 
+from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
-from labelaudit.dashboard.changes import show_changes
+from labelaudit.dashboard.change_words import show_changes
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
 from labelaudit.schemas import CONFUSIONS, Status
-from labelaudit.steps.history import AuditRecord
 from labelaudit.storage.failures import without_secrets
 
 # Of a table of changes or statuses.

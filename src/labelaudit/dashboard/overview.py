@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.errors import StorageError
-from labelaudit.steps.history import AuditRecord
 
 # Of a dataset's versions in its picture.
 TREND_VERSIONS = 200

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
 from labelaudit.report.previews import Preview
-from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS, mixed, review_order
+from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, mixed, review_order
 from labelaudit.schemas import Decision, Status
 from labelaudit.storage.failures import first_line
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import streamlit as st
 
+from labelaudit.audits.history import AuditRecord, newest_of_versions
 from labelaudit.dashboard.decisions import Decisions
 from labelaudit.dashboard.library import AuditFiles, Library
 from labelaudit.dashboard.queries import Address, AuditTables, connect
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import StorageError
-from labelaudit.review.verdicts import Judged, Verdict
-from labelaudit.steps.history import AuditRecord, newest_of_versions
+from labelaudit.reviews.verdicts import Judged, Verdict
 
 # Audits whose flagged rows are held in memory at a time, over all sessions.
 OPEN_AUDITS = 4

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
 from labelaudit.errors import LabelauditError
-from labelaudit.steps.history import AuditRecord
 from labelaudit.storage.failures import without_secrets
 
 

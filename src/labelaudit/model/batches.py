@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from labelaudit.errors import InputError
 from labelaudit.model.device import free_bytes
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 
 # Data is copied to a GPU as a whole while it takes less than this share of its free memory: the rest is for
 # activations, and for the other folds that may train on the same card.

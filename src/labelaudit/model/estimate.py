@@ -15,7 +15,7 @@ from scipy import sparse
 from labelaudit.model.build import build_network
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.fold import Inputs, classifier_settings
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import Recipe
 
 # Steps that the long fit makes more than the short one; the difference is free of what a fit does once.

@@ -20,7 +20,7 @@ from labelaudit.model.build import build_network
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.device import enough_memory, resolve_device
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.progress import Epoch
 from labelaudit.model.recipes import Recipe

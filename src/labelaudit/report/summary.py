@@ -29,8 +29,8 @@ class Findings:
 
     issues: flagged rows; estimated_error_rate: 0..1, the estimated share of wrong labels among the scored rows;
     notes: sentences for people, on what was noticed on the way; changes: since the audit before
-    (`labelaudit.steps.compare`); canaries: what share of planted errors was caught; gate: verdict, sentence, rules
-    (`labelaudit.steps.gate`); review: `labelaudit.review.known.Known.findings`.
+    (`labelaudit.audits.comparison`); canaries: what share of planted errors was caught; gate: verdict, sentence, rules
+    (`labelaudit.pipeline.gating`); review: `labelaudit.reviews.known.Known.findings`.
     """
 
     issues: int

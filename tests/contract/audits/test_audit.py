@@ -14,9 +14,10 @@ import pytest
 
 from labelaudit import schemas
 from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.environment import package_versions
 from labelaudit.errors import DatasetError, TrainingError
+from labelaudit.pipeline.plan import prepare
 from labelaudit.schemas import Status
-from labelaudit.steps.prepare import package_versions, prepare
 from labelaudit.storage.manifest import dump_json
 from support.audits import (
     InProcess,

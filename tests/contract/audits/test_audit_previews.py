@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from labelaudit.review.sampling import DEFAULT_SEED, review_order
+from labelaudit.pipeline import views as previews
+from labelaudit.pipeline.views import sampled_ids
+from labelaudit.reviews.audit_review import audit_to_review, draw_sample
+from labelaudit.reviews.sampling import DEFAULT_SEED, review_order
 from labelaudit.schemas import EXAMPLES, PREVIEWS
-from labelaudit.steps import previews
-from labelaudit.steps.previews import sampled_ids
-from labelaudit.steps.review import audit_to_review, draw_sample
 from support.audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
 
 

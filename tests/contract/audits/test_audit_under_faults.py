@@ -19,8 +19,8 @@ import pytest
 from s3fs import S3FileSystem
 
 from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.audits.references import AuditReference
 from labelaudit.config import AuditConfig
-from labelaudit.steps.references import AuditReference
 from labelaudit.storage import retries, store
 from support.audits import Quiet, audit, fruit, settings, write_squares
 from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, at_random
@@ -168,7 +168,15 @@ def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy, ignore
     fruit().to_parquet(sink, index=False)
     bucket.put("data/fruit.parquet", sink.getvalue())
     proxy.drops_conditions = ignores
-    command = [sys.executable, "-m", "flows.cli", "run", f"{bucket.url}/data", "--output", f"{bucket.url}/out"]
+    command = [
+        sys.executable,
+        "-m",
+        "labelaudit.cli.main",
+        "run",
+        f"{bucket.url}/data",
+        "--output",
+        f"{bucket.url}/out",
+    ]
     command += ["--ignore", "true_label", "--set", "training.epochs=5", "--set", "cross_validation.folds=3", "--json"]
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))

@@ -15,15 +15,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audits.comparison import compare_published, compare_with_predecessor, find_predecessor
+from labelaudit.audits.history import read_history, write_audit_record
+from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.published import DECIDED, open_audit
+from labelaudit.audits.references import AuditReference
 from labelaudit.errors import ConfigError, StorageError, StorageUnavailableError
+from labelaudit.pipeline.plan import prepare
 from labelaudit.report.summary import markdown
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
-from labelaudit.steps.compare import compare_published, compare_with_predecessor, find_predecessor
-from labelaudit.steps.history import read_history, write_audit_record
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import Prepared
-from labelaudit.steps.published import DECIDED, open_audit
-from labelaudit.steps.references import AuditReference
 from labelaudit.storage.layout import audit_classes_key
 from labelaudit.storage.manifest import publish
 from labelaudit.storage.store import Store

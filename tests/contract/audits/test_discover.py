@@ -11,7 +11,8 @@ import pytest
 from labelaudit.audit import run_audit
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import ConfigError, DatasetError, StorageError
-from labelaudit.steps.discover import (
+from labelaudit.storage.store import DatasetFiles, Store, StoredFile
+from labelaudit.versions.discover import (
     FoundVersion,
     announcement_of,
     choose_version,
@@ -19,7 +20,6 @@ from labelaudit.steps.discover import (
     note_announcement,
     unaudited,
 )
-from labelaudit.storage.store import DatasetFiles, Store, StoredFile
 from support.audits import InProcess, audit, settings, write_fruit
 
 

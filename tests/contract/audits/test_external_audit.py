@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audits.comparison import compare_published
+from labelaudit.audits.published import find_audit
+from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, DatasetError, ReviewError
-from labelaudit.steps import external
-from labelaudit.steps.compare import compare_published
-from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
-from labelaudit.steps.published import find_audit
-from labelaudit.steps.references import AuditReference
-from labelaudit.steps.review import audit_to_review
-from labelaudit.steps.verdicts import append_verdicts
+from labelaudit.pipeline import external_probabilities as external
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.reviews.audit_review import audit_to_review
+from labelaudit.reviews.verdict_store import append_verdicts
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
 from support.reviewed import make_verdict

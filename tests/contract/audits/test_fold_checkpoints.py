@@ -11,17 +11,17 @@ from typing import Any
 import psutil
 import pytest
 
+from labelaudit.audits.prepared import load_prepared, output_store
+from labelaudit.audits.references import PreparedReference
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, StorageUnavailableError, WorkerDiedError
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import load_prepared, output_store
-from labelaudit.steps.references import PreparedReference
-from labelaudit.steps.train import train_fold
+from labelaudit.local.workers import LocalWorkers, Slot
+from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.train import train_fold
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder
 from labelaudit.storage.manifest import read_json
 from labelaudit.storage.store import Store
-from labelaudit.workers import LocalWorkers, Slot
 from support.audits import settings, write_fruit, write_reviews
 
 EPOCHS, MEMBERS = 12, 3  # of the recipe for tables
@@ -100,7 +100,7 @@ def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
             # Other tests leave helpers of their own beside the worker, and some that ended.
             for child in psutil.Process().children():
                 with suppress(psutil.ZombieProcess):
-                    if "labelaudit.worker_process" in child.cmdline():
+                    if "labelaudit.local.worker_process" in child.cmdline():
                         child.kill()
 
     with LocalWorkers([Slot(None, 1)], on_epoch) as workers:

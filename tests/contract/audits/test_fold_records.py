@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import output_store
-from labelaudit.steps.train import train_fold
+from labelaudit.audits.prepared import output_store
+from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.train import train_fold
 from labelaudit.storage.store import Store
 from support.audits import audit, fold_bytes, settings, write_fruit
 

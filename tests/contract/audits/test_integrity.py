@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
+from labelaudit.audits.references import FoldReference, PreparedReference
 from labelaudit.config import AuditConfig
 from labelaudit.detection.rows import row_digests
 from labelaudit.errors import Fault, IntegrityError
+from labelaudit.pipeline.gather import gather
+from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.train import train_fold
 from labelaudit.schemas import pred_probs_schema
-from labelaudit.steps.gather import gather
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.references import FoldReference, PreparedReference
-from labelaudit.steps.train import train_fold
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
 from support.audits import audit, fruit, settings, write_fruit

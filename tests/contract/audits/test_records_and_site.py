@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audits.history import AuditRecord, read_history, write_audit_record
+from labelaudit.audits.prepared import parquet_bytes
+from labelaudit.audits.site import rebuild_site
 from labelaudit.errors import StorageError
 from labelaudit.report.trend import CLASS_FIGURES
 from labelaudit.schemas import TREND
-from labelaudit.steps.history import AuditRecord, read_history, write_audit_record
-from labelaudit.steps.prepared import parquet_bytes
-from labelaudit.steps.site import rebuild_site
 from labelaudit.storage.layout import audit_classes_key, dataset_page_key, latest_key, trend_key
 from labelaudit.storage.manifest import read_json
 from labelaudit.storage.store import Store

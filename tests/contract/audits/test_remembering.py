@@ -11,14 +11,14 @@ from typing import ParamSpec, TypeVar
 import pytest
 
 from labelaudit.audit import run_audit
+from labelaudit.audits.prepared import load_prepared, output_store
+from labelaudit.audits.published import find_audit
 from labelaudit.config import AuditConfig
-from labelaudit.review.judging import Judgement
+from labelaudit.pipeline.plan import prepare
+from labelaudit.reviews.audit_review import judge
+from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.stored_reviews import REVIEW, load_known
 from labelaudit.schemas import ISSUES, Decision
-from labelaudit.steps.known import REVIEW, load_known
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import load_prepared, output_store
-from labelaudit.steps.published import find_audit
-from labelaudit.steps.review import judge
 from support.audits import InProcess, audit, fruit, settings, table, write_fruit
 
 P = ParamSpec("P")

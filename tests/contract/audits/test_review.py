@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from labelaudit.audits.published import PublishedAudit
 from labelaudit.errors import ConfigError, ReviewError
-from labelaudit.review.judging import Judgement
-from labelaudit.review.verdicts import newest
+from labelaudit.reviews.audit_review import audit_to_review, draw_sample, judge, status
+from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.sample_store import read_samples
+from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
+from labelaudit.reviews.verdicts import newest
 from labelaudit.schemas import CLASSES, Decision
-from labelaudit.steps.published import PublishedAudit
-from labelaudit.steps.review import audit_to_review, draw_sample, judge, status
-from labelaudit.steps.samples import read_samples
-from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.manifest import dump_json
 from support.reviewed import (
     GIVEN,

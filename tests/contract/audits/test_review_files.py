@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audits.published import PublishedAudit
 from labelaudit.errors import ReviewError
-from labelaudit.review.judging import Judgement
+from labelaudit.reviews.audit_review import draw_sample, judge, status
+from labelaudit.reviews.files import Format, What, export, read_filled, sample_file
+from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.verdict_store import append_verdicts
 from labelaudit.schemas import EXAMPLES, PREVIEWS, Decision
-from labelaudit.steps.published import PublishedAudit
-from labelaudit.steps.review import draw_sample, judge, status
-from labelaudit.steps.review_files import Format, What, export, read_filled, sample_file
-from labelaudit.steps.verdicts import append_verdicts
 from labelaudit.storage.manifest import sha256_hex
 from support.reviewed import IDS, ROWS, WRONG, make_verdict, open_insects, right_label, truly
 

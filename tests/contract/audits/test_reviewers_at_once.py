@@ -8,16 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labelaudit.steps.review import audit_to_review, status
-from labelaudit.steps.verdicts import read_verdicts
+from labelaudit.reviews.audit_review import audit_to_review, status
+from labelaudit.reviews.verdict_store import read_verdicts
 from support.reviewed import IDS, WRONG, audit_insects, truly
 
 # Imports only what a reviewer needs: no training, no detection.
 REVIEWER = """
 import json, sys
-from labelaudit.review.judging import Judgement
-from labelaudit.steps.review import audit_to_review
-from labelaudit.steps.review import judge
+from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.audit_review import audit_to_review
+from labelaudit.reviews.audit_review import judge
 
 name, url, said = sys.argv[1:]
 judgements = [Judgement(*one) for one in json.loads(said)]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from s3fs import S3FileSystem
 
 from labelaudit.errors import ReviewError
-from labelaudit.review.verdicts import Verdict
-from labelaudit.steps import verdicts
-from labelaudit.steps.known import read_known
-from labelaudit.steps.review import audit_to_review
-from labelaudit.steps.review_files import What, export
-from labelaudit.steps.verdicts import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
+from labelaudit.reviews import verdict_store as verdicts
+from labelaudit.reviews.audit_review import audit_to_review
+from labelaudit.reviews.files import What, export
+from labelaudit.reviews.stored_reviews import read_known
+from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
+from labelaudit.reviews.verdicts import Verdict
 from labelaudit.storage import store as stores
 from labelaudit.storage.store import Store, clear_memory
 from support.faulty_proxy import FaultyProxy, Refusal
@@ -173,6 +173,6 @@ def test_without_the_right_to_store_a_copy_an_audit_goes_on(
     said = decide(store, "i1", "i2", "i3", "i4")
     refusal = Refusal(403, "AccessDenied", "no")
     proxy.plan = lambda method, path: refusal if method == "PUT" and "compacted" in path else None
-    with caplog.at_level(logging.WARNING, logger="labelaudit.steps.verdicts"):
+    with caplog.at_level(logging.WARNING, logger="labelaudit.reviews.verdict_store"):
         assert read_and_compact_verdicts(store, "insects") == said
     assert "Verdicts are read one by one, because their copy was not stored: Access to" in caplog.text

@@ -11,10 +11,10 @@ import pytest
 
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, DatasetError
-from labelaudit.steps import upload
-from labelaudit.steps.discover import CLAIM, find_versions
-from labelaudit.steps.upload import upload_version
 from labelaudit.storage.store import Store
+from labelaudit.versions import upload
+from labelaudit.versions.discover import CLAIM, find_versions
+from labelaudit.versions.upload import upload_version
 from support.audits import settings, write_fruit, write_squares
 
 

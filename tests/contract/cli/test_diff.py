@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import main
+from labelaudit.audits.references import AuditReference
+from labelaudit.cli.main import main
 from labelaudit.schemas import CHANGES
-from labelaudit.steps.references import AuditReference
 from labelaudit.storage.manifest import sha256_hex
 from support.paths import ROOT
 from support.probabilities import audit_insects, insects

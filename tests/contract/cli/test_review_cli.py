@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from labelaudit.review.sampling import DEFAULT_SEED
+from labelaudit.cli.main import main
+from labelaudit.reviews.sampling import DEFAULT_SEED
 from support.paths import ROOT
 from support.reviewed import NAMES, RIGHT, audit_insects, truly
 

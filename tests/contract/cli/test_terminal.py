@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli import main
-from flows.console import plain, say, show_json
+from labelaudit.cli.console import plain, say, show_json
+from labelaudit.cli.main import main
 from support.audits import fruit, write_fruit
 from support.probabilities import audit_insects, insects
 

@@ -17,9 +17,9 @@ from labelaudit.dashboard import deciding, decisions, look
 from labelaudit.dashboard.keeping import Kept, Step
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
-from labelaudit.review.verdicts import Verdict, newest
+from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
+from labelaudit.reviews.verdicts import Verdict, newest
 from labelaudit.schemas import Decision, Status
-from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts, unreadable

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.dashboard.library import Library, open_library
 from labelaudit.errors import LabelauditError, StorageError
 from labelaudit.schemas import CHANGES, ISSUES
-from labelaudit.steps.history import AuditRecord, write_audit_record
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.manifest import dump_json

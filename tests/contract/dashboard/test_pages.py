@@ -13,12 +13,12 @@ import streamlit as st
 from hypothesis import given, strategies
 from streamlit.testing.v1 import AppTest
 
+from labelaudit.audits.comparison import compare_published
+from labelaudit.audits.history import write_audit_record
+from labelaudit.audits.published import open_audit
 from labelaudit.dashboard import look
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
-from labelaudit.steps.compare import compare_published
-from labelaudit.steps.history import write_audit_record
-from labelaudit.steps.published import open_audit
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store, clear_memory
 from support.dashboards import publish_small, texts

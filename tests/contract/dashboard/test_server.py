@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from flows.cli import cli
+from labelaudit.cli.main import cli
 from labelaudit.dashboard.server import _options, serve
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import ConfigError, LabelauditError

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from labelaudit.config import build_config
-from labelaudit.steps.external import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
 from support.paths import ROOT
 
 DASHBOARDS = ROOT / "deployments" / "dashboards"

@@ -19,7 +19,7 @@ from labelaudit.model import batches
 from labelaudit.model.augmentation import crop_and_flip
 from labelaudit.model.batches import bind_rows
 from labelaudit.model.device import enough_memory, resolve_device
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.muon import orthogonalise
 from labelaudit.model.networks import MLP, Ngrams, SmallResNet
 from support.toys import CPU, RowDataset, X, Y, own, small

@@ -12,7 +12,7 @@ import torch
 from labelaudit.errors import ConfigError
 from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.fold import fit_fold
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import choose_recipe
 
 SHAPES = {"image": (3, 16, 16), "text": (2**18,), "table": (20,)}

@@ -30,9 +30,9 @@ from labelaudit.model.fold import (
     pixel_statistics,
     rehearse_fold,
 )
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
+from labelaudit.model.ngrams import hash_texts
 from labelaudit.model.recipes import Recipe, choose_recipe
-from labelaudit.model.text import hash_texts
 
 
 def digits() -> tuple[ImageInputs, np.ndarray]:

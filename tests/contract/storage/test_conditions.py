@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.doctor import examine
+from labelaudit.cli.doctor import examine
 from labelaudit.storage import store as store_module
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.store import Store, clear_memory

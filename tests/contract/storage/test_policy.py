@@ -15,14 +15,14 @@ from typing import Any
 import boto3
 import pytest
 
-from flows.doctor import examine
+from labelaudit.audits.published import find_audit
+from labelaudit.cli.doctor import examine
 from labelaudit.errors import LabelauditError, StorageError
-from labelaudit.review.verdicts import Verdict
+from labelaudit.reviews.audit_review import draw_sample
+from labelaudit.reviews.sample_store import read_samples
+from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
+from labelaudit.reviews.verdicts import Verdict
 from labelaudit.schemas import Decision
-from labelaudit.steps.published import find_audit
-from labelaudit.steps.review import draw_sample
-from labelaudit.steps.samples import read_samples
-from labelaudit.steps.verdicts import append_verdicts, read_verdicts
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.store import Store, open_dataset
 from support.audits import audit, fruit, settings

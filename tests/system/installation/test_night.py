@@ -20,7 +20,7 @@ import yaml
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 
-from flows.demo import count_found, write_digits
+from labelaudit.cli.demo import count_found, write_digits
 from support.cluster import Cluster, kill_tree
 from support.fruit_audits import FOLDS, audit_of, audits_of, ended, folds_of, publish, running_folds, write_config
 from support.paths import ROOT

@@ -9,8 +9,8 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 
-from flows.automations import apply_automations
 from labelaudit.errors import ConfigError
+from labelaudit.orchestration.automations import apply_automations
 from support.paths import ROOT
 
 pytestmark = pytest.mark.slow

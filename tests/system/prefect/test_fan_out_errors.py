@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from flows import audit_dataset as flow_module
-from flows import events
-from flows.audit_dataset import audit_dataset
-from flows.automations import apply_automations_command
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
-from labelaudit.steps.discover import FoundVersion
+from labelaudit.orchestration import audit_dataset as flow_module
+from labelaudit.orchestration import events
+from labelaudit.orchestration.audit_dataset import audit_dataset
+from labelaudit.orchestration.automations import apply_automations_command
+from labelaudit.versions.discover import FoundVersion
 from support.audits import settings, write_fruit
 
 pytestmark = pytest.mark.slow

@@ -10,9 +10,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import Artifact, FlowRun
 
-from flows.audit_dataset import audit_dataset
+from labelaudit.audits.references import AuditReference
 from labelaudit.errors import DatasetError
-from labelaudit.steps.references import AuditReference
+from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import audit, fold_bytes, settings, write_fruit
 
 pytestmark = pytest.mark.slow

@@ -17,12 +17,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.events.schemas.events import Event
 
-import flows.events as events
-from flows.audit_dataset import audit_dataset
-from flows.cli import main
+import labelaudit.orchestration.events as events
+from labelaudit.cli.main import main
 from labelaudit.config import AuditConfig
 from labelaudit.errors import GateFailedError
-from labelaudit.steps.discover import find_versions, unaudited
+from labelaudit.orchestration.audit_dataset import audit_dataset
+from labelaudit.versions.discover import find_versions, unaudited
 from support.audits import CLASSES, audit, fruit, settings, write_fruit
 
 pytestmark = pytest.mark.slow

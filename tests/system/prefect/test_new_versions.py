@@ -12,13 +12,13 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
-from flows import events
-from flows.arguments import config_from
-from flows.audit_dataset import audit_dataset
-from flows.audit_new_versions import MOST_ANNOUNCEMENTS, MOST_AT_A_TIME, audit_new_versions
+from labelaudit.cli.options import config_from
 from labelaudit.errors import ConfigError, DatasetError
-from labelaudit.steps.discover import find_versions
+from labelaudit.orchestration import events
+from labelaudit.orchestration.audit_dataset import audit_dataset
+from labelaudit.orchestration.audit_new_versions import MOST_ANNOUNCEMENTS, MOST_AT_A_TIME, audit_new_versions
 from labelaudit.storage.store import Store
+from labelaudit.versions.discover import find_versions
 from support.audits import settings, write_fruit
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
-from flows.audit_new_versions import audit_new_versions
-from flows.cli import main
+from labelaudit.cli.main import main
+from labelaudit.orchestration.audit_new_versions import audit_new_versions
 from support.audits import settings, write_fruit
 
 pytestmark = pytest.mark.slow

@@ -14,9 +14,10 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.runtime import flow_run as current_run
 from prefect.states import Pending, Running
 
-from flows import heartbeats, turns
-from flows.turns import dataset_turn
 from labelaudit.config import AuditConfig
+from labelaudit.orchestration import concurrency as turns
+from labelaudit.orchestration import heartbeats
+from labelaudit.orchestration.concurrency import dataset_turn
 from support.audits import settings
 from support.waiting import wait_for
 

@@ -19,15 +19,15 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running
 
-from flows import fold_runs, heartbeats
-from flows.fold_runs import cancel_folds, train_on_work_pool
-from flows.train_fold import train_fold
+from labelaudit.audits.prepared import load_prepared
+from labelaudit.audits.references import PreparedReference
 from labelaudit.errors import TrainingError
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import load_prepared
-from labelaudit.steps.references import PreparedReference
-from labelaudit.steps.train import missing_folds
-from labelaudit.steps.train import train_fold as train_here
+from labelaudit.orchestration import fold_runs, heartbeats
+from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
+from labelaudit.orchestration.train_fold import train_fold
+from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.train import missing_folds
+from labelaudit.pipeline.train import train_fold as train_here
 from support.audits import settings, write_fruit
 
 pytestmark = pytest.mark.slow

@@ -16,10 +16,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
-from flows import turns
-from flows.audit_dataset import audit_dataset
+from labelaudit.audits.references import AuditReference
 from labelaudit.config import AuditConfig
-from labelaudit.steps.references import AuditReference
+from labelaudit.orchestration import concurrency as turns
+from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import audit, fold_bytes, fruit, settings, write_fruit
 from support.waiting import wait_for
 
@@ -157,7 +157,7 @@ def test_the_driver_is_killed_and_the_audit_run_again(
     file = place / "driver.yaml"
     file.write_text(config.model_dump_json())
     environment = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)}
-    driver = subprocess.Popen([sys.executable, "-m", "flows.cli", "run", str(file)], env=environment)
+    driver = subprocess.Popen([sys.executable, "-m", "labelaudit.cli.main", "run", str(file)], env=environment)
     wait_for(lambda: len(list((place / "driver").rglob("fold=*.json"))) >= 2)
     driver.kill()
     driver.wait()

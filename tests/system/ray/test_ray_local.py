@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from flows.audit_dataset import audit_dataset
+from labelaudit.audits.references import AuditReference
 from labelaudit.errors import ConfigError
-from labelaudit.steps.references import AuditReference
+from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import audit, fold_bytes, settings, write_fruit
 
 pytestmark = [

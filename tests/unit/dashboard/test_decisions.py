@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import decisions
 from labelaudit.dashboard.decisions import (
     Decisions,
@@ -19,11 +20,10 @@ from labelaudit.dashboard.decisions import (
 )
 from labelaudit.dashboard.queries import Row
 from labelaudit.errors import ReviewError, StorageError
-from labelaudit.review.verdicts import newest
+from labelaudit.reviews import verdict_store as verdicts
+from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_verdicts
+from labelaudit.reviews.verdicts import newest
 from labelaudit.schemas import Decision
-from labelaudit.steps import verdicts
-from labelaudit.steps.history import AuditRecord
-from labelaudit.steps.verdicts import append_verdicts, read_and_compact_verdicts, read_verdicts
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store, clear_memory

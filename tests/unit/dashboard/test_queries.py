@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from labelaudit.audits.published import open_audit
 from labelaudit.dashboard.queries import Address, AuditTables, Filters, Judgement, Shown, connect
 from labelaudit.errors import StorageError
-from labelaudit.report.tables import issues_table
-from labelaudit.review.sampling import DEFAULT_SEED, PREVIEWED_ROWS
+from labelaudit.report.audit_tables import issues_table
+from labelaudit.reviews.audit_review import draw_sample
+from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.schemas import EXAMPLES, Decision, Status
-from labelaudit.steps.published import open_audit
-from labelaudit.steps.review import draw_sample
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
 

@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.batches import ArrayRows, bind_rows, dataset_shape, integer_dtype, shared_tensor
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import Ngrams, Pixels
 from support.toys import CPU, RowDataset, Uncopied
 

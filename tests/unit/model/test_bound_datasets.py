@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
 
 from labelaudit.errors import InputError
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import SmallResNet
 from support.toys import X, Y, own, same_weights, small
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from labelaudit.report.audit_tables import FoldRow, folds_table
 from labelaudit.report.charts import (
     HEAT_CLASSES,
     SCORE_BINS,
@@ -20,7 +21,6 @@ from labelaudit.report.charts import (
     score_chart,
     score_histogram,
 )
-from labelaudit.report.tables import FoldRow, folds_table
 from labelaudit.schemas import EXAMPLES
 from support.contents import make_content
 

@@ -18,7 +18,7 @@ from gpu_kit.decoding import decode_into, map_pixels
 from gpu_kit.jobs import Job
 from gpu_kit.utilisation import Utilisation
 from labelaudit import TorchFeatures
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, Pixels
 
 TITLE = "Encoding photographs"

@@ -16,7 +16,7 @@ from torch.nn import functional
 from gpu_kit.datasets import CLASSES, draw_images
 from gpu_kit.jobs import Job
 from labelaudit import TorchClassifier
-from labelaudit.model.inputs import ImageInputs
+from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import MLP, SmallResNet
 
 TITLE = "The estimator against a bare loop"

@@ -61,7 +61,7 @@ def predictions(device: str, images: int) -> dict[str, np.ndarray]:
 
     from labelaudit import TorchClassifier
     from labelaudit.model.build import build_network
-    from labelaudit.model.inputs import ImageInputs
+    from labelaudit.model.image_inputs import ImageInputs
     from labelaudit.model.networks import MLP, Ngrams, SmallResNet
 
     pixels, classes = draw_images(0, images)

@@ -10,12 +10,12 @@ from typing import Any
 
 from gpu_kit.jobs import Job
 from gpu_kit.utilisation import Utilisation
+from labelaudit.audits.prepared import output_store
+from labelaudit.audits.references import PreparedReference
 from labelaudit.config import build_config
-from labelaudit.steps.prepare import prepare
-from labelaudit.steps.prepared import output_store
-from labelaudit.steps.references import PreparedReference
+from labelaudit.local.workers import LocalWorkers, Slot, visible_gpus
+from labelaudit.pipeline.plan import prepare
 from labelaudit.storage.manifest import read_json
-from labelaudit.workers import LocalWorkers, Slot, visible_gpus
 
 TITLE = "All folds in one process, or one process per fold"
 ONE_PROCESS = "one process, one fold after the other"

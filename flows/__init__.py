@@ -1,1 +1,0 @@
-"""Prefect flows and the command line."""

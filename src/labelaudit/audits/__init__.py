@@ -1,0 +1,1 @@
+"""What is in storage about audits: records, history, site, comparison."""

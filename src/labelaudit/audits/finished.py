@@ -1,0 +1,75 @@
+"""Audits that are published already: found by a rerun, and completed if a kill left something undone.
+
+Apart from `labelaudit.pipeline.publish`, because a rerun that only finds an audit needs no charts.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from labelaudit.audits.prepared import Prepared, load_prepared, output_store
+from labelaudit.audits.references import AuditReference, PreparedReference
+from labelaudit.audits.site import rebuild_site, record_audit
+from labelaudit.storage.layout import MANIFEST, PAGE, SUMMARY, audit_record_key, audited_key
+from labelaudit.storage.manifest import Manifest, dump_json, read_json, read_manifest
+from labelaudit.storage.store import Store
+
+
+def find_published(reference: PreparedReference) -> AuditReference | None:
+    """The audit, when it is published already."""
+    store = output_store(reference)
+    prepared = load_prepared(reference)
+    found = existing_audit(store, prepared)
+    if found is not None:
+        remember(store, reference, prepared)
+    return found
+
+
+def is_published(reference: PreparedReference) -> bool:
+    """Whether the audit is complete: its manifest, written last, is there."""
+    prepared = load_prepared(reference)
+    return output_store(reference).exists(f"{prepared.audit_folder}/{MANIFEST}")
+
+
+def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
+    """The audit, when it is published already; what comes after its manifest is mended in case a kill came before."""
+    found = read_manifest(store, prepared.audit_folder)
+    if found is None:
+        return None
+    return completed(store, prepared, found, status="already_published")
+
+
+def completed(store: Store, prepared: Prepared, standing: Manifest, *, status: str) -> AuditReference:
+    """What comes after the manifest, as far as it is not there: the audit's record, and what is made of all records."""
+    folder = prepared.audit_folder
+    summary = read_json(store, f"{folder}/{SUMMARY}")
+    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
+        classes = pq.read_table(io.BytesIO(store.read(f"{folder}/classes.parquet")))
+        record_audit(store, folder, standing.audit, summary, classes)
+    rebuild_site(store, prepared.dataset)
+    return _audit_reference(store, prepared, summary, status=status)
+
+
+def remember(store: Store, reference: PreparedReference, prepared: Prepared) -> None:
+    """Note that these files of the version are audited, so that a sweep need not read them to know."""
+    if reference.state is not None:
+        record = {"audit": prepared.audit_folder, "version": prepared.version, "dataset_url": reference.dataset_url}
+        store.write(audited_key(prepared.dataset, reference.state), dump_json(record))
+
+
+def _audit_reference(store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str) -> AuditReference:
+    return AuditReference(
+        audit_url=store.url_of(prepared.audit_folder),
+        dataset=prepared.dataset,
+        version=prepared.version,
+        audit_id=prepared.audit_id,
+        status=status,
+        examples=summary["examples"],
+        scored=summary["scored"],
+        issues=summary["issues"],
+        estimated_error_rate=summary["estimated_error_rate"],
+        report_url=store.url_of(f"{prepared.audit_folder}/{PAGE}"),
+    )

@@ -1,0 +1,162 @@
+"""What a dataset shows of all its audits: a record of each, one static page, a table of the trend, the latest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.audits.decisive_settings import (
+    ChangedSetting,
+    changed_settings,
+    deciding,
+    has_made_up_ids,
+    in_words,
+    is_other_work,
+)
+from labelaudit.audits.history import (
+    READERS,
+    AuditRecord,
+    list_records,
+    newest_of_versions,
+    oldest_first,
+    read_records,
+    write_audit_record,
+)
+from labelaudit.audits.prepared import parquet_bytes
+from labelaudit.errors import StorageError
+from labelaudit.report.trend import CLASS_FIGURES, AuditEntry, trend_table
+from labelaudit.storage.layout import (
+    audit_classes_key,
+    audit_record_key,
+    dataset_folder,
+    dataset_page_key,
+    latest_key,
+    trend_key,
+)
+from labelaudit.storage.manifest import digest_of, dump_json
+from labelaudit.storage.store import Store, StoredFile
+
+# Each round sees all records that were written before it; whoever writes one later makes the page anew.
+MOST_ROUNDS = 20
+
+
+def record_audit(
+    store: Store, folder: str, audit: dict[str, Any], summary: dict[str, Any], classes: pa.Table
+) -> AuditRecord:
+    """Write the record of a published audit. `audit`: what its manifest says; `classes`: CLASSES."""
+    record = AuditRecord(
+        dataset=audit["dataset"],
+        version=audit["version"],
+        audit_id=audit["audit_id"],
+        created_at=audit["created_at"],
+        folder=folder,
+        fingerprint=audit["fingerprint"],
+        deciding=deciding(audit),
+        summary=summary,
+        gate=(summary.get("gate") or {}).get("verdict"),
+        has_made_up_ids=has_made_up_ids(audit),
+        has_version_in_url="{version}" in audit["config"]["dataset"]["url"],
+    )
+    figures = classes.select(CLASS_FIGURES.names)
+    store.write(audit_classes_key(record.dataset, record.version, record.audit_id), parquet_bytes(figures))
+    write_audit_record(store, record)
+    return record
+
+
+def rebuild_site(store: Store, dataset: str) -> None:
+    """Make `index.html`, `trend.parquet` and `latest.json` of a dataset anew from the records of all its audits.
+
+    Each of the three names the records that it was made from, and where all name those that are there, nothing is
+    read or written. Equal records give equal bytes. Of publishers at the same time each looks again after writing,
+    and makes them anew where records were added, or somebody else has written over them what he had read before.
+    """
+    for _ in range(MOST_ROUNDS):
+        listed = list_records(store, dataset)
+        made_from = _digest(listed)
+        if all(_names(store, key(dataset), made_from) for key in (dataset_page_key, trend_key, latest_key)):
+            return
+        # Imported only now: it draws with matplotlib, and most reruns find the site up to date.
+        from labelaudit.report.dataset_page import render_site
+
+        history = oldest_first(read_records(store, listed))
+        entries = _entries(store, history)
+        store.write(dataset_page_key(dataset), render_site(dataset, entries, made_from).encode())
+        store.write(trend_key(dataset), parquet_bytes(trend_table(entries, made_from)))
+        store.write(latest_key(dataset), dump_json(_pointer(history[-1], made_from)))
+
+
+def _digest(listed: Sequence[StoredFile]) -> str:
+    # Not their time of change: a record that is written anew is the same.
+    return digest_of([(file.path, file.size) for file in listed])
+
+
+def _names(store: Store, key: str, made_from: str) -> bool:
+    return store.exists(key) and made_from.encode() in store.read(key)
+
+
+def _pointer(youngest: AuditRecord, made_from: str) -> dict[str, str]:
+    """What `latest.json` says."""
+    return {
+        "dataset": youngest.dataset,
+        "version": youngest.version,
+        "audit_id": youngest.audit_id,
+        "created_at": youngest.created_at,
+        "audit": youngest.folder,
+        "records": made_from,
+    }
+
+
+def _entries(store: Store, history: Sequence[AuditRecord]) -> list[AuditEntry]:
+    """What the page shows of each audit, in the order of the records."""
+    newest = newest_of_versions(history)
+    with ThreadPoolExecutor(READERS) as pool:
+        classes = list(pool.map(partial(_class_figures, store), newest))
+    place = {(record.version, record.audit_id): number for number, record in enumerate(newest)}
+    entries = []
+    for record in history:
+        number = place.get((record.version, record.audit_id))
+        before = newest[number - 1] if number else None
+        figures = CLASS_FIGURES.empty_table() if number is None else classes[number]
+        entries.append(_entry(record, figures, number, before))
+    return entries
+
+
+def _entry(record: AuditRecord, classes: pa.Table, number: int | None, before: AuditRecord | None) -> AuditEntry:
+    changed: list[ChangedSetting] = []
+    if before is not None:
+        changed = changed_settings(before.deciding, record.deciding)
+    summary = record.summary
+    return AuditEntry(
+        version=record.version,
+        audit_id=record.audit_id,
+        created_at=record.created_at,
+        folder=record.folder.removeprefix(f"{dataset_folder(record.dataset)}/"),
+        verdict=summary["verdict"],
+        examples=summary["examples"],
+        scored=summary["scored"],
+        issues=summary["issues"],
+        error_rate=summary["estimated_error_rate"],
+        gate=record.gate,
+        classes=classes,
+        position=None if number is None else number + 1,
+        changed_settings=tuple(map(in_words, changed)) if is_other_work(changed) else (),
+    )
+
+
+def _class_figures(store: Store, record: AuditRecord) -> pa.Table:
+    """CLASS_FIGURES of an audit. Raises `StorageError` where they are none."""
+    about = record.dataset, record.version, record.audit_id
+    data = store.read(audit_classes_key(*about))
+    try:
+        return pq.read_table(io.BytesIO(data)).cast(CLASS_FIGURES)
+    except (pa.ArrowException, ValueError) as error:
+        raise StorageError(
+            f"{store.url_of(audit_classes_key(*about))} has no figures of classes ({str(error)[:120]}). Remove it and "
+            f"{store.url_of(audit_record_key(*about))}; running that audit again writes both anew."
+        ) from error

@@ -1,0 +1,69 @@
+"""`labelaudit check`: what is in a dataset version, and what an audit of it would take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from labelaudit.audit import local_slots
+from labelaudit.cli.console import show, show_json
+from labelaudit.cli.options import DatasetOptions, config_from
+from labelaudit.errors import DatasetError
+from labelaudit.pipeline.check import CheckedDataset, FoldSeconds, check_dataset
+
+# Classes that are listed: more do not help a person.
+MANY_CLASSES = 40
+
+
+def check_command(target: str, options: DatasetOptions, as_json: bool, *, estimate: bool) -> None:
+    """Print what was found, with `estimate` also the time and memory to expect; raises if nothing can be audited."""
+    config = config_from(target, options)
+    slots = local_slots(config)
+    measure: FoldSeconds | None = None
+    if estimate:
+        # Imported only now: it needs torch, which takes longer to import than a small dataset to check.
+        from labelaudit.pipeline.fold_time import fold_seconds
+
+        measure = fold_seconds
+    found = check_dataset(config, parallel=len(slots), threads=slots[0].threads, fold_seconds=measure)
+    if as_json:
+        show_json(asdict(found))
+    else:
+        _print(found)
+    if found.problem is not None:
+        raise DatasetError(found.problem)
+
+
+def _print(found: CheckedDataset) -> None:
+    """What a dataset holds, on stdout: here it is the result."""
+    width = 14
+
+    def line(name: str, value: object) -> None:
+        show(f"{name:<{width}} {value}")
+
+    line("dataset", f"{found.dataset}, version {found.version}")
+    line("files", f"{found.files:,} ({found.bytes / 1e6:,.1f} MB), {found.format}, kind {found.kind}")
+    line("fingerprint", found.fingerprint)
+    line("columns", ", ".join(f"{name}: {value}" for name, value in found.columns.items()))
+    for guess in found.guesses:
+        line("guess", guess)
+    line("rows", f"{found.examples:,}")
+    for status, rows in found.statuses.items():
+        if rows:
+            line("", f"{rows:,} {status}")
+    for row in found.first_rows:
+        line("", row)
+    line("classes", f"{len(found.classes):,}")
+    for name, rows in list(found.classes.items())[:MANY_CLASSES]:
+        line("", f"{rows:,} {name}")
+    if len(found.classes) > MANY_CLASSES:
+        line("", f"and {len(found.classes) - MANY_CLASSES:,} more")
+    if found.network is None:
+        return
+    line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
+    line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
+    if found.expected_seconds is None or found.expected_memory_bytes is None:
+        line("time, memory", "not measured: --estimate trains for a few steps and tells both")
+        return
+    line("time", f"about {found.expected_seconds:,.0f} s of training")
+    allowed = (found.memory_limit_bytes or 0) / 1e9
+    line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")

@@ -1,0 +1,73 @@
+"""`labelaudit diff`: what changed from one published audit to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labelaudit.audits.comparison import AuditDifference, compare_published
+from labelaudit.audits.prepared import parquet_bytes
+from labelaudit.audits.published import PublishedAudit, find_audit
+from labelaudit.cli.console import show, show_json
+from labelaudit.cli.options import config_from
+from labelaudit.config_files import CONFIG_SUFFIXES
+from labelaudit.errors import ConfigError
+from labelaudit.report.changes import changes_in_words
+from labelaudit.storage.layout import dataset_folder
+from labelaudit.storage.store import Store
+from labelaudit.versions.named import audited_name
+
+
+def diff_command(before: str, now: str, options: Mapping[str, Any], as_json: bool) -> None:
+    """Compare two audits and print the outcome; raises where they cannot be compared."""
+    first, second = _audits(before, now, options["dataset"])
+    found = compare_published(first, second)
+    if options["output"] is not None:
+        _write(options["output"], found)
+    if as_json:
+        show_json(found.changes)
+    else:
+        _print(first, second, found, options["limit"])
+
+
+def _audits(before: str, now: str, dataset: str | None) -> tuple[PublishedAudit, PublishedAudit]:
+    url, storage_options = dataset, None
+    if dataset is not None and Path(dataset.rpartition("://")[2]).suffix.lower() in CONFIG_SUFFIXES:
+        config = config_from(dataset)
+        url, storage_options = _dataset_url(config.output.url, audited_name(config).name), config.storage.options
+    return (
+        find_audit(before, storage_options, dataset_url=url),
+        find_audit(now, storage_options, dataset_url=url),
+    )
+
+
+def _dataset_url(output_url: str, dataset: str) -> str:
+    return f"{output_url.rstrip('/')}/{dataset_folder(dataset)}"
+
+
+def _write(file: str, found: AuditDifference) -> None:
+    if not file.lower().endswith(".parquet"):
+        raise ConfigError(f"--output {file!r} must end in .parquet: the rows that changed are written as Parquet.")
+    folder, slash, name = file.rpartition("/")
+    Store(folder + slash if slash else ".").write(name, parquet_bytes(found.rows))
+
+
+def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, limit: int) -> None:
+    """The outcome on stdout: here it is the result."""
+    if found.changes["warning"]:
+        show(found.changes["warning"], fg="red", bold=True)
+    for audit in (before, now):
+        version, audited_at = audit.audit["version"], audit.audit["created_at"][:16].replace("T", " ")
+        show(f"{version}, audited {audited_at} UTC: {audit.summary()['verdict']}")
+    for sentence in changes_in_words({**found.changes, "warning": None}):
+        show(sentence)
+    for note in found.changes["notes"]:
+        show(f"note: {note}")
+    for row in found.new_issues.slice(0, limit).to_pylist():
+        labels = f"{row['given_label']} \N{RIGHTWARDS ARROW} {row['suggested_label']}"
+        was = "" if row["example_id_before"] in (None, row["example_id"]) else f"  (was {row['example_id_before']})"
+        show(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}{was}")
+    more = len(found.new_issues) - limit
+    if more > 0:
+        show(f"  and {more:,} more new issues")

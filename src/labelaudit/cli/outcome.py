@@ -1,0 +1,78 @@
+"""An audit in the terminal: progress and outcome for people on stderr, so that stdout stays for machines."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from labelaudit.audit import describe
+from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.references import AuditReference
+from labelaudit.audits.results import broken_rules, gate_failure, load_summary
+from labelaudit.cli.console import say, show, show_json
+from labelaudit.report.changes import counted_issues
+
+
+class ConsoleProgress:
+    """Progress as lines: every epoch on a terminal, every tenth of a fold in a log."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folds = 0
+        self._started = time.monotonic()
+
+    def prepared(self, prepared: Prepared) -> None:
+        self._folds = prepared.folds * prepared.repeats
+        for line in describe(prepared):
+            say(line)
+
+    def training(self, place: str) -> None:
+        say(f"training {self._folds} folds {place}")
+
+    def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
+        step = 1 if sys.stderr.isatty() else max(1, epochs // 4)
+        if epoch % step and epoch != epochs:
+            return
+        seconds = time.monotonic() - self._started
+        with self._lock:
+            say(f"  {seconds:5.0f} s  fold {fold + 1}/{self._folds}  epoch {epoch}/{epochs}  loss {loss:.3f}")
+
+
+def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
+    """Verdict and places of a published audit."""
+    say()
+    say(summary["verdict"], bold=True)
+    gate = summary.get("gate")
+    # A gate that failed is the error at the end.
+    if gate and gate_failure(audit, summary) is None:
+        say(gate["sentence"])
+        for rule in broken_rules(gate):
+            say(f"  {rule['rule']}: {rule['sentence']}")
+    for note in summary["notes"]:
+        say(f"  note: {note}")
+    if summary.get("changes"):
+        say(f"  since {summary['changes']['predecessor']['version']}: {counted_issues(summary['changes'])}")
+    for pair in summary["confusions"][:3]:
+        say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
+    if audit.status == "already_published":
+        say("This audit was published before: nothing had to be trained.")
+    say(f"Report: {audit.report_url}")
+
+
+def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_json: bool) -> None:
+    """The outcome for people on stderr; the URL, or one JSON object, on stdout.
+
+    Raises `GateFailedError` after all is said, where the audit's gate failed.
+    """
+    summary = load_summary(audit, storage_options)
+    say_audit(audit, summary)
+    if as_json:
+        show_json({**summary, **asdict(audit)})
+    else:
+        show(audit.audit_url)
+    if (failure := gate_failure(audit, summary)) is not None:
+        raise failure

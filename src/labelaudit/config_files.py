@@ -1,0 +1,76 @@
+"""Configs in files: YAML on this machine or in storage, and those that deployed runs name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from labelaudit.config import AuditConfig, parse_config
+from labelaudit.errors import ConfigError
+from labelaudit.storage.store import Store
+
+CONFIGS_VARIABLE = "LABELAUDIT_CONFIGS"
+CONFIG_SUFFIXES = (".yaml", ".yml")
+
+
+def is_config_file(target: str) -> bool:
+    """Whether a path or URL names a config, by its suffix."""
+    return Path(target.rpartition("://")[2]).suffix.lower() in CONFIG_SUFFIXES
+
+
+def read_config(target: str, *, overrides: Iterable[str] = ()) -> AuditConfig:
+    """The config in a YAML file, with `a.b=value` overrides on top. Raises `ConfigError`."""
+    return parse_config(_read_text(target), overrides=overrides, source=target)
+
+
+def referenced_config(reference: str) -> AuditConfig:
+    """The config that a deployed run names: a file below LABELAUDIT_CONFIGS, or anywhere where that is not set.
+
+    Where the variable is set, whoever may start runs or post events chooses among the files there, and cannot
+    bring a config, which may name code, of their own. Raises `ConfigError`.
+    """
+    url = config_url(reference)
+    if "://" not in url and not Path(url).is_file():
+        raise ConfigError(
+            f"There is no config {url}. Put the dataset's YAML file there, or set {CONFIGS_VARIABLE} in the "
+            "environment of the worker to the folder or URL that has it."
+        )
+    return read_config(url)
+
+
+def config_url(reference: str) -> str:
+    """Path or URL of the config that a name stands for."""
+    root = os.environ.get(CONFIGS_VARIABLE)
+    file = reference if is_config_file(reference) else f"{reference}.yaml"
+    if not root:
+        return file
+    if "://" in file or file.startswith("/") or ".." in file.split("/"):
+        raise ConfigError(
+            f"The config {reference!r} is not below {CONFIGS_VARIABLE} ({root}), which deployed runs are held to. "
+            "Name a file there, such as fruit.yaml."
+        )
+    return f"{root.rstrip('/')}/{file}"
+
+
+def known_configs() -> list[str]:
+    """Names of the config files below LABELAUDIT_CONFIGS, sorted. Raises `ConfigError` where it is not set."""
+    root = os.environ.get(CONFIGS_VARIABLE)
+    if not root:
+        raise ConfigError(f"{CONFIGS_VARIABLE} is not set. Set it to the folder or URL of the dataset configs.")
+    return [name for name in Store(root).children() if is_config_file(name)]
+
+
+def _read_text(target: str) -> str:
+    if "://" in target:
+        folder, _, name = target.rpartition("/")
+        data = Store(folder).read(name)
+    else:
+        try:
+            data = Path(target).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"The config {target} cannot be read: {error.strerror}.") from error
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The config {target} is not UTF-8 text (byte {error.start}).") from error

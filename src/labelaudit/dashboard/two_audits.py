@@ -1,0 +1,129 @@
+"""Two audits of a dataset side by side."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from labelaudit.audits.comparison import compare_published
+from labelaudit.audits.decisive_settings import ROW_NUMBERS
+from labelaudit.audits.history import AuditRecord
+from labelaudit.dashboard import look, session
+from labelaudit.dashboard.change_words import show_changes
+from labelaudit.dashboard.sidebar import chosen, show_place
+
+
+def show() -> None:
+    now = chosen()
+    audits = {audit.name: audit for audit in session.audits(now.dataset)}
+    if len(audits) < 2:
+        st.info("This dataset has one audit. There is something to compare when it has two.")
+        return
+    after = now.audit
+    others = [name for name in audits if name != after.name]
+    before = st.selectbox(
+        f"Compare {look.plain(after.version)} with",
+        others,
+        index=others.index(_suggested(after, audits)),
+        # With the id, for these words stand in the address: they stay as they are when there are more audits.
+        format_func=lambda name: look.option(f"{name} \N{MIDDLE DOT} {look.moment(audits[name].created_at)[:10]}"),
+        key="before",
+        bind="query-params",
+    )
+    _show_both(audits[str(before)], after)
+    if after.has_made_up_ids or audits[str(before)].has_made_up_ids:
+        st.info(f"The rows of both cannot be compared: {ROW_NUMBERS}")
+    else:
+        show_changes(_changes(audits[str(before)], after))
+    look.heading("Classes", "Flagged rows and estimated noise, before and after.")
+    _show_classes(audits[str(before)], after)
+    show_place()
+
+
+def _changes(before: AuditRecord, after: AuditRecord) -> dict[str, Any]:
+    """What `labelaudit diff` says of both; of an audit and its predecessor it stands in the summary already."""
+    if _predecessor(after) == before.name:
+        return dict(after.summary["changes"])
+    return _difference(before, after, before.folder, after.folder)
+
+
+@st.cache_data(show_spinner="Comparing row by row …", max_entries=50)
+def _difference(_before: AuditRecord, _after: AuditRecord, before_folder: str, after_folder: str) -> dict[str, Any]:
+    library = session.library()
+    with closing(library.open(_before)) as old, closing(library.open(_after)) as new:
+        return compare_published(library.published(_before, old), library.published(_after, new)).changes
+
+
+def _predecessor(audit: AuditRecord) -> str | None:
+    """Name of the audit that this one was compared with when it was made."""
+    changes = audit.summary.get("changes")
+    return f"{changes['predecessor']['version']}/{changes['predecessor']['audit_id']}" if changes else None
+
+
+def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
+    """The audit that the later one was compared with when it was made, else the one before it in time."""
+    predecessor = _predecessor(after)
+    if predecessor in audits:
+        return str(predecessor)
+    names = list(audits)
+    place = names.index(after.name)
+    # Newest first; the oldest one has only younger ones beside it.
+    return names[place + 1] if place + 1 < len(names) else names[place - 1]
+
+
+def _show_both(before: AuditRecord, after: AuditRecord) -> None:
+    rows = []
+    for name, key, shown in (
+        ("rows", "examples", look.number),
+        ("scored", "scored", look.number),
+        ("flagged", "issues", look.number),
+        ("estimated wrong", "estimated_error_rate", look.share),
+    ):
+        old, new = before.summary.get(key), after.summary.get(key)
+        rows.append((name, f"{shown(old)} \N{RIGHTWARDS ARROW} {shown(new)}", ""))
+    look.html(
+        '<p class="sentence"><bdi>{before}</bdi> \N{RIGHTWARDS ARROW} <bdi>{after}</bdi></p>',
+        before=look.clip(before.version, 60),
+        after=look.clip(after.version, 60),
+    )
+    look.figures(rows)
+
+
+def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
+    columns = ["class_name", "examples", "label_issues", "label_noise"]
+    frames = [pd.DataFrame(session.tables(audit).table("classes"), columns=columns) for audit in (before, after)]
+    frame = frames[0].merge(frames[1], on="class_name", how="outer", suffixes=("_before", "_after"))
+    frame["difference"] = frame["label_issues_after"].fillna(0) - frame["label_issues_before"].fillna(0)
+    frame = frame.sort_values("difference", key=abs, ascending=False, kind="stable")
+    frame["class_name"] = frame["class_name"].map(look.option)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_order=[
+            "class_name",
+            "examples_before",
+            "examples_after",
+            "label_issues_before",
+            "label_issues_after",
+            "difference",
+            "label_noise_before",
+            "label_noise_after",
+        ],
+        column_config={
+            "class_name": "class",
+            "examples_before": _count("rows before"),
+            "examples_after": _count("rows after"),
+            "label_issues_before": _count("flagged before"),
+            "label_issues_after": _count("flagged after"),
+            "difference": _count("difference"),
+            "label_noise_before": st.column_config.NumberColumn("noise before", format="percent"),
+            "label_noise_after": st.column_config.NumberColumn("noise after", format="percent"),
+        },
+    )
+
+
+def _count(name: str) -> Any:
+    return st.column_config.NumberColumn(name, format="localized")

@@ -1,0 +1,1 @@
+"""Folds in worker processes on this machine, within its memory."""

@@ -1,0 +1,16 @@
+"""The body of a process that rehearses a fold, for its memory to be measured.
+
+Started by `labelaudit.local.budget` as `python -m labelaudit.local.rehearsal`, with a reference as JSON on
+standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from labelaudit.audits.references import PreparedReference
+from labelaudit.pipeline.train import rehearse_training
+
+if __name__ == "__main__":
+    rehearse_training(PreparedReference(**json.load(sys.stdin)))

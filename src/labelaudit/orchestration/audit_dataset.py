@@ -1,0 +1,162 @@
+"""The flow that audits one dataset version: prepare, k folds, gather, detect, publish."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+from prefect import Flow, Task, flow, task
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment
+from prefect.runtime import flow_run as current_run
+from prefect.states import Failed
+
+from labelaudit.audit import run_audit, slots_within_memory
+from labelaudit.audits.finished import find_published
+from labelaudit.audits.prepared import load_prepared
+from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
+from labelaudit.audits.results import gate_failure, load_summary, worst_issues
+from labelaudit.config import AuditConfig, with_version
+from labelaudit.config_files import CONFIG_SUFFIXES, CONFIGS_VARIABLE, referenced_config
+from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
+from labelaudit.local.workers import LocalWorkers, describe_slots
+from labelaudit.orchestration.artifacts import RunProgress, publish_artifacts
+from labelaudit.orchestration.concurrency import dataset_turn
+from labelaudit.orchestration.events import gate_event, post_gate_event
+from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
+from labelaudit.orchestration.ray_folds import train_on_ray
+from labelaudit.orchestration.tasks import TASK_OPTIONS, side_by_side
+from labelaudit.pipeline.detect import detect
+from labelaudit.pipeline.gather import gather
+from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.publish import publish
+from labelaudit.versions.discover import choose_version
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Artifacts live in the server's database: the Parquet holds the rest.
+ISSUES_IN_ARTIFACT = 100
+# A run whose process dies is started again by an automation, which knows no end by itself.
+MOST_RUNS = 3
+# The name of the failed state of a run whose audit is published.
+GATE_FAILED = "GateFailed"
+
+_TASKS: dict[Callable[..., Any], Task[..., Any]] = {
+    step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
+    for step in (choose_version, prepare, find_published, gather, detect, publish)
+}
+
+
+@task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
+def train_fold(workers: LocalWorkers, reference: PreparedReference, fold: int) -> FoldReference:
+    """Train one fold in a worker process of this machine."""
+    return workers.train(reference, fold)
+
+
+@task(name="show", **{**TASK_OPTIONS, "retries": 0})
+def show(audit: AuditReference, config: AuditConfig) -> None:
+    """Show a published audit as artifacts of this run."""
+    options = config.storage.options
+    publish_artifacts(audit, load_summary(audit, options), worst_issues(audit, options, limit=ISSUES_IN_ARTIFACT))
+
+
+class _TaskCaller:
+    """Calls steps as tasks of the running flow, and trains folds where the config says."""
+
+    def __init__(self, audit_run: UUID) -> None:
+        self.progress = RunProgress()
+        self._audit_run = audit_run
+
+    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return cast("T", _TASKS[step](*args, **kwargs))
+
+    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+        if config.workers.kind == "ray":
+            self.progress.training(f"on Ray at {config.workers.address or 'this machine'}")
+            return train_on_ray(reference, folds, config.workers)
+        if config.workers.kind == "work-pool":
+            self.progress.training(f"in runs of {config.workers.deployment}")
+            prepared = load_prepared(reference)
+            return train_on_work_pool(reference, prepared, folds, config.workers, self._audit_run)
+        return self._train_locally(config, reference, folds)
+
+    def _train_locally(
+        self, config: AuditConfig, reference: PreparedReference, folds: list[int]
+    ) -> list[FoldReference]:
+        slots = slots_within_memory(config, reference)
+        self.progress.training(describe_slots(slots))
+        with LocalWorkers(slots, self.progress.epoch) as workers:
+            return side_by_side(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))
+
+
+def _settings(config: AuditConfig | str) -> AuditConfig:
+    if isinstance(config, str):
+        return referenced_config(config)
+    if deployment.id is not None and os.environ.get(CONFIGS_VARIABLE):
+        raise ConfigError(
+            f"This deployment takes the name of a config below {CONFIGS_VARIABLE}, not a whole config, which "
+            "may name code. Put the config there and pass its name."
+        )
+    return config
+
+
+def _run_name() -> str:
+    config, version = current_run.parameters["config"], current_run.parameters.get("version")
+    named = config if isinstance(config, str) else config.dataset.url
+    # The same name from a person, who leaves the suffix out, and from a sweep, which finds files.
+    if Path(named).suffix.lower() in CONFIG_SUFFIXES:
+        named = named[: named.rindex(".")]
+    return f"audit {named}" + (f" {version}" if version else "")
+
+
+def _cancel_folds(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Folds on a work pool are runs of their own, which a cancelled audit must not leave behind."""
+    cancel_folds(flow_run.id)
+
+
+@flow(name="audit-dataset", flow_run_name=_run_name, on_cancellation=[_cancel_folds], validate_parameters=True)
+def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict[str, Any]:
+    """Audit the labels of one dataset version and publish the report.
+
+    `config` is what the YAML file holds, or the name of a YAML file: a path or URL, or a name below
+    LABELAUDIT_CONFIGS where that is set. `version` takes the place of `dataset.version`. A version that is not
+    complete by the rule of `versions` is refused; the sweep announces it once it is. Returns the audit's URL and
+    main figures. An audit that is published already is found, not made again; a killed one goes on where it
+    stopped. One audit of a dataset runs at a time; others wait. Where the gate of the config fails, the audit is
+    published and shown, then the run ends in a Failed state named GateFailed.
+    """
+    if current_run.run_count > MOST_RUNS:
+        raise WorkerDiedError(
+            f"This audit was started {MOST_RUNS} times, and its process died each time, often for lack of memory. "
+            "Look at the worker's log, then start a new run: finished folds are kept."
+        )
+    settings = _settings(config)
+    if version is not None:
+        settings = with_version(settings, version)
+    audit_run = UUID(current_run.id)
+    with dataset_turn(settings, audit_run):
+        audit = run_audit(settings, _TaskCaller(audit_run))
+    show(audit, settings)
+    get_run_logger().info("report: %s", audit.report_url)
+    summary = load_summary(audit, settings.storage.options)
+    failure = gate_failure(audit, summary)
+    if failure is None:
+        return asdict(audit)
+    _tell(audit, summary)
+    # Prefect takes a state in place of a result; whoever called the flow gets the error.
+    return cast("dict[str, Any]", Failed(name=GATE_FAILED, message=str(failure), data=failure))
+
+
+def _tell(audit: AuditReference, summary: dict[str, Any]) -> None:
+    """Post the event of a failed gate."""
+    try:
+        post_gate_event(gate_event(audit, summary["gate"]))
+    except AnnouncementError as error:
+        # The state of the run tells of the gate already.
+        get_run_logger().warning("%s", error)

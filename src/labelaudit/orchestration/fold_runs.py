@@ -1,0 +1,244 @@
+"""Folds as runs of the deployment `train-fold` on a work pool: started, watched, started again, cancelled.
+
+The audit holds no GPU while it waits. It and its folds share nothing but storage, so that a fold may run on any
+machine, and a fold that an earlier run of the audit started is taken over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid4
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.states import Cancelling, Crashed
+
+from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.config import WorkersConfig
+from labelaudit.errors import ConfigError, TrainingError
+from labelaudit.orchestration.api_retries import patiently
+from labelaudit.orchestration.heartbeats import is_silent, is_stuck
+from labelaudit.orchestration.train_fold import REFUSED
+from labelaudit.pipeline.train import missing_folds
+from labelaudit.storage.layout import fold_record_key
+from labelaudit.storage.manifest import digest_of
+
+ATTEMPTS = 3
+BACKOFF_SECONDS = (5.0, 30.0)
+POLL_SECONDS = 2.0
+_LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+# The most runs that a Prefect server returns at once (PREFECT_SERVER_API_DEFAULT_LIMIT).
+_PAGE = 200
+
+
+def train_on_work_pool(
+    reference: PreparedReference, prepared: Prepared, folds: list[int], workers: WorkersConfig, audit_run: UUID
+) -> list[FoldReference]:
+    """Train each fold that is not committed yet in a run of `workers.deployment`, and wait for all.
+
+    A run that failed or crashed, whose heartbeats stopped, that never began, or that committed nothing, is followed
+    by another one, `ATTEMPTS` in all. Raises `TrainingError` in the end where folds are still missing; those that
+    were trained are kept.
+    """
+    with get_client(sync_client=True) as client:
+        runs = _FoldRuns(client, reference, prepared, workers, audit_run)
+        with _cancelled_together(client, audit_run):
+            runs.train(missing_folds(reference, prepared, folds))
+    return [FoldReference(fold, fold_record_key(prepared.dataset, prepared.training_key, fold)) for fold in folds]
+
+
+def cancel_folds(audit_run: UUID) -> int:
+    """Cancel the runs of folds that an audit's run has started and that are not over; returns how many."""
+    with get_client(sync_client=True) as client:
+        live = _live_runs(client, _audit_tag(audit_run))
+        for run in live:
+            client.set_flow_run_state(run.id, Cancelling(message="The audit was cancelled."))
+        return len(live)
+
+
+class _FoldRuns:
+    """The runs of one audit's folds."""
+
+    def __init__(
+        self,
+        client: SyncPrefectClient,
+        reference: PreparedReference,
+        prepared: Prepared,
+        workers: WorkersConfig,
+        audit_run: UUID,
+    ) -> None:
+        self._client = client
+        self._reference = reference
+        self._prepared = prepared
+        self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
+        self._deployment = workers.deployment
+        self._at_once = None if workers.max_parallel == "auto" else workers.max_parallel
+        self._training_tag = _training_tag(reference, prepared)
+        self._audit_tag = _audit_tag(audit_run)
+        # A start whose answer was lost is not made twice.
+        self._starter = uuid4()
+        self._running: dict[int, UUID] = {}
+        self._attempts: Counter[int] = Counter()
+        self._problems: dict[int, str] = {}
+
+    def train(self, folds: list[int]) -> None:
+        self._take_over(folds)
+        # Folds that wait to be started, each with the time from which on it may be.
+        waiting = {fold: 0.0 for fold in folds if fold not in self._running}
+        while waiting or self._running:
+            for fold in [fold for fold, start in waiting.items() if start <= time.monotonic()]:
+                if self._at_once is None or len(self._running) < self._at_once:
+                    del waiting[fold]
+                    self._start(fold)
+            time.sleep(POLL_SECONDS)
+            for fold, run in self._ended():
+                if self._is_to_be_repeated(fold, run):
+                    waiting[fold] = time.monotonic() + BACKOFF_SECONDS[self._attempts[fold] - 1]
+        if self._problems:
+            listed = " ".join(f"Fold {fold}: {problem}" for fold, problem in sorted(self._problems.items()))
+            raise TrainingError(f"{len(self._problems)} of {len(folds)} folds could not be trained. {listed}")
+
+    def _take_over(self, folds: list[int]) -> None:
+        for run in _live_runs(self._client, self._training_tag):
+            fold = run.parameters.get("fold")
+            if fold in folds and fold not in self._running:
+                self._running[fold] = run.id
+                get_run_logger().info("fold %d is in the hands of run %s already", fold, run.name)
+
+    def _start(self, fold: int) -> None:
+        self._attempts[fold] += 1
+        try:
+            run: Any = patiently(
+                run_deployment,
+                self._deployment,
+                parameters={**self._parameters, "fold": fold},
+                flow_run_name=self._name(fold),
+                tags=[self._training_tag, self._audit_tag],
+                timeout=0,
+                idempotency_key=f"{self._starter}-{fold}-{self._attempts[fold]}",
+            )
+        except ObjectNotFound as error:
+            raise ConfigError(
+                f"workers.deployment is {self._deployment}, which this Prefect server does not know. Deploy it "
+                "(prefect deploy --all), or set workers.deployment."
+            ) from error
+        self._running[fold] = run.id
+
+    def _name(self, fold: int) -> str:
+        attempt = self._attempts[fold]
+        audited = f"{self._prepared.dataset} {self._prepared.version}"
+        return f"fold {fold} of {audited}" + (f", try {attempt}" if attempt > 1 else "")
+
+    def _ended(self) -> Iterator[tuple[int, FlowRun | None]]:
+        """Folds whose runs are over, with these (None: deleted); those that are lost are made to be."""
+        runs = _read_runs(self._client, list(self._running.values()))
+        for fold, run_id in list(self._running.items()):
+            run = runs.get(run_id)
+            if run is None or (run.state is not None and run.state.is_final()):
+                del self._running[fold]
+                yield fold, run
+            elif is_silent(self._client, run):
+                self._give_up(run, "Its heartbeats have stopped.")
+            elif is_stuck(run):
+                self._give_up(run, "A worker took it, and it did not begin.")
+
+    def _give_up(self, run: FlowRun, reason: str) -> None:
+        crashed: State[Any] = Crashed(message=reason)
+        patiently(self._client.set_flow_run_state, run.id, crashed, force=True)
+
+    def _is_to_be_repeated(self, fold: int, run: FlowRun | None) -> bool:
+        """Whether a run that is over has to be followed by another one; notes the problem where it cannot."""
+        problem = self._problem(fold, run)
+        if problem is None:
+            return False
+        if _is_last_word(run) or self._attempts[fold] >= ATTEMPTS:
+            self._problems[fold] = problem
+            return False
+        # A fold that was taken over has not been tried by this run yet.
+        self._attempts[fold] = max(1, self._attempts[fold])
+        get_run_logger().warning("fold %d is started again: %s", fold, problem)
+        return True
+
+    def _problem(self, fold: int, run: FlowRun | None) -> str | None:
+        """Why a run that is over has not trained its fold, None where it has."""
+        if run is None:
+            return "its run was deleted from the Prefect server."
+        state = run.state
+        assert state is not None
+        if not state.is_completed():
+            return f"{state.name}, {state.message or 'without a message'} (run {run.name})."
+        if missing_folds(self._reference, self._prepared, [fold]):
+            return f"{state.name}, but nothing is committed at {self._reference.output_url} (run {run.name})."
+        return None
+
+
+def _is_last_word(run: FlowRun | None) -> bool:
+    """Whether another try would not help, or somebody does not want one."""
+    return run is None or run.state is None or run.state.name == REFUSED or run.state.is_cancelled()
+
+
+@contextmanager
+def _cancelled_together(client: SyncPrefectClient, audit_run: UUID) -> Iterator[None]:
+    """Folds do not outlive an audit that is interrupted.
+
+    One that fails has waited for its folds, but where the server or storage stayed away: then they train on, and the
+    next run of the audit takes them over.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        cancel_folds(audit_run)
+        raise
+
+
+def _read_runs(client: SyncPrefectClient, ids: list[UUID]) -> dict[UUID, FlowRun]:
+    """The runs with these ids that are there."""
+    found: dict[UUID, FlowRun] = {}
+    for start in range(0, len(ids), _PAGE):
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _PAGE]))
+        page = patiently(client.read_flow_runs, flow_run_filter=wanted, limit=_PAGE)
+        found.update((run.id, run) for run in page)
+    return found
+
+
+def _live_runs(client: SyncPrefectClient, tag: str) -> list[FlowRun]:
+    """Runs with a tag that are not over."""
+    # Asked for whatever their state: a run that ends meanwhile would shift the pages, and hide another one.
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    found: dict[UUID, FlowRun] = {}
+    for start in itertools.count(0, _PAGE):
+        page = patiently(
+            client.read_flow_runs, flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=start
+        )
+        found.update((run.id, run) for run in page)
+        if len(page) < _PAGE:
+            break
+    return [run for run in found.values() if run.state is not None and run.state.type in _LIVE]
+
+
+def _training_tag(reference: PreparedReference, prepared: Prepared) -> str:
+    """By what a fold trains and where it commits: another run of the audit finds it, and no other audit does."""
+    place = (reference.output_url, reference.storage_options, prepared.dataset)
+    return f"labelaudit-training:{digest_of(*place, prepared.training_key)[:32]}"
+
+
+def _audit_tag(audit_run: UUID) -> str:
+    return f"labelaudit-audit-run:{audit_run}"

@@ -1,0 +1,158 @@
+"""Read a dataset version and say what an audit would do, without training or publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import psutil
+
+from labelaudit.config import AuditConfig
+from labelaudit.data.columns import Columns
+from labelaudit.data.dataset import Examples
+from labelaudit.errors import DatasetError
+from labelaudit.memory import peak_bytes
+from labelaudit.model.recipes import Recipe
+from labelaudit.pipeline.plan import Scan, plan, scan_dataset
+from labelaudit.schemas import Status
+from labelaudit.versions.discover import choose_version
+from labelaudit.versions.named import audited_name, open_source
+
+# Seconds of one fold, from a config, what was scanned, its examples with statuses, a recipe, and CPU threads.
+FoldSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, int], float]
+# Rows shown for each status: enough to see a pattern.
+SHOWN_ROWS = 3
+
+
+@dataclass(frozen=True)
+class CheckedDataset:
+    """What was found, in the order in which a person reads it.
+
+    The part from `network` on is empty if nothing can be audited, which `problem` then says. `expected_seconds` and
+    `expected_memory_bytes` are None unless they were measured.
+    """
+
+    dataset: str
+    version: str
+    fingerprint: str
+    files: int
+    bytes: int
+    format: str
+    kind: str
+    columns: dict[str, str]
+    guesses: tuple[str, ...]
+    examples: int
+    statuses: dict[str, int]
+    first_rows: tuple[str, ...]  # of each status but `scored`
+    classes: dict[str, int]
+    problem: str | None
+    network: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    folds: int | None = None
+    parallel: int | None = None
+    threads: int | None = None
+    expected_seconds: float | None = None
+    expected_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+def check_dataset(
+    config: AuditConfig, *, parallel: int, threads: int, fold_seconds: FoldSeconds | None = None
+) -> CheckedDataset:
+    """Read and check a version, and plan its audit.
+
+    Args:
+        parallel, threads: folds that would train at a time, and CPU threads of each.
+        fold_seconds: measures how long a fold takes (`labelaudit.pipeline.fold_time`); None measures neither time nor
+            memory, and imports no torch.
+
+    Raises:
+        DatasetError: the dataset cannot be read at all.
+    """
+    config = choose_version(config)
+    # An audit reads everything again, and keeps the inputs then.
+    scanned = scan_dataset(open_source(config), config, keeps_inputs=False)
+    examples = scanned.examples
+    name = audited_name(config)
+    found = CheckedDataset(
+        dataset=name.name,
+        version=name.version or examples.fingerprint[:12],
+        fingerprint=examples.fingerprint,
+        files=scanned.files,
+        bytes=scanned.bytes,
+        format=scanned.columns.format,
+        kind=scanned.columns.kind,
+        columns=_columns(scanned.columns),
+        guesses=scanned.columns.guesses,
+        examples=len(examples.labels),
+        statuses=examples.status_counts(),
+        first_rows=_first_rows(examples),
+        classes=examples.all_class_counts(),
+        problem=None,
+    )
+    try:
+        rows, recipe = plan(scanned, config)
+    except DatasetError as error:
+        return replace(found, problem=str(error))
+    planned = _with_plan(found, config, rows.examples, recipe, parallel, threads)
+    if fold_seconds is None:
+        return planned
+    seconds = fold_seconds(config, scanned, rows.examples, recipe, threads)
+    rounds = -(-_total_folds(config) // parallel)
+    return replace(
+        planned,
+        expected_seconds=rounds * seconds,
+        # This process has read the dataset and trained for a few steps, as the audit and each of its workers will.
+        expected_memory_bytes=(parallel + 1) * peak_bytes(),
+    )
+
+
+def _with_plan(
+    found: CheckedDataset,
+    config: AuditConfig,
+    examples: Examples,
+    recipe: Recipe,
+    parallel: int,
+    threads: int,
+) -> CheckedDataset:
+    return replace(
+        found,
+        statuses=examples.status_counts(),
+        first_rows=_first_rows(examples),
+        network=recipe.network,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        folds=_total_folds(config),
+        parallel=parallel,
+        threads=threads,
+        memory_limit_bytes=config.limits.memory_bytes or int(psutil.virtual_memory().available),
+    )
+
+
+def _total_folds(config: AuditConfig) -> int:
+    return config.cross_validation.folds * config.cross_validation.repeats
+
+
+def _columns(columns: Columns) -> dict[str, str]:
+    inputs = ", ".join(columns.inputs[:5]) + (f" and {len(columns.inputs) - 5} more" * (len(columns.inputs) > 5))
+    return {
+        "label": columns.label or "the folder",
+        "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),
+        "input": inputs or "the files",
+        **({"group": columns.group} if columns.group else {}),
+    }
+
+
+def _first_rows(examples: Examples) -> tuple[str, ...]:
+    """The first rows of each status that keeps them from being scored, with the reason."""
+    lines = []
+    for status in Status:
+        if status is Status.SCORED:
+            continue
+        for row in np.flatnonzero(examples.status == status.value)[:SHOWN_ROWS]:
+            reason = f": {examples.problems[row]}" if examples.problems[row] else ""
+            place = f"{examples.files[row]} row {examples.rows[row]}"
+            lines.append(f"{status.value}: {examples.example_ids[row]} ({place}){reason}")
+    return tuple(lines)

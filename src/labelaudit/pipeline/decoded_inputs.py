@@ -1,0 +1,142 @@
+"""The inputs of a version, decoded once per machine into the local cache and memory-mapped from there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.references import PreparedReference
+from labelaudit.data.columns import Columns
+from labelaudit.data.dataset import Examples
+from labelaudit.data.readers import BatchHead, read_batches
+from labelaudit.errors import DatasetError
+from labelaudit.memory import held_bytes
+from labelaudit.model.image_inputs import ImageInputs
+from labelaudit.model.ngrams import HASHED_FEATURES, HASHING
+from labelaudit.pipeline.input_writers import WRITERS, Nowhere
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.manifest import digest_of
+from labelaudit.storage.store import DatasetFiles, open_dataset
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+# Changes when the same files are decoded to other inputs: every audit then trains anew.
+DECODING = 1
+# Changes when the files of a cache entry change their meaning.
+LAYOUT = 2
+# What putting rows into canonical order takes on top of the rows themselves; 250 were measured.
+SORTING_BYTES_PER_ROW = 300
+
+
+def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_limit: int | None = None) -> Examples:
+    """Read a version once: its inputs go to `folder` (None: nowhere), its rows are returned in canonical order.
+
+    Raises `DatasetError` where so many rows cannot be held within `memory_limit` bytes.
+    """
+    with contextlib.closing(Nowhere() if folder is None else WRITERS[columns.kind](folder, columns)) as writer:
+
+        def heads() -> Iterator[BatchHead]:
+            rows = 0
+            for batch in read_batches(source, columns):
+                writer.append(batch.inputs)
+                rows += len(batch.digests)
+                _check_memory(rows, memory_limit)
+                yield batch.head()
+
+        examples = Examples.from_batches(heads(), columns)
+        writer.finish(examples.positions)
+    return examples
+
+
+def _check_memory(rows: int, limit: int | None) -> None:
+    needed = held_bytes() + rows * SORTING_BYTES_PER_ROW
+    if limit is not None and needed > limit:
+        raise DatasetError(
+            f"The ids, labels and digests of the first {rows:,} rows need {needed >> 20:,} MiB, more than the "
+            f"{limit >> 20:,} MiB of limits.memory. Raise it, or audit the dataset in parts."
+        )
+
+
+def decoding_key(fingerprint: str, columns: Columns) -> str:
+    """Digest of the content of a version and how it is decoded."""
+    decoded = {**asdict(columns), "guesses": (), "label": None, "id": None, "group": None}
+    return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
+
+
+def cache_key(fingerprint: str, columns: Columns) -> str:
+    """Key of the cache entry of a decoded version."""
+    return f"{decoding_key(fingerprint, columns)}-{LAYOUT}"
+
+
+@contextlib.contextmanager
+def open_inputs(reference: PreparedReference, prepared: Prepared) -> Iterator[Path]:
+    """Folder of the decoded inputs, built from the dataset where this machine does not have it yet.
+
+    Raises `DatasetError` when the dataset is no longer what was prepared.
+    """
+    columns = Columns(**prepared.columns)
+
+    def build(folder: Path) -> None:
+        source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
+        if scan(source, columns, folder).fingerprint != prepared.fingerprint:
+            raise DatasetError(
+                f"{source.url} has changed since this audit began: it is not the version with fingerprint "
+                f"{prepared.fingerprint[:12]}. Run the audit again to audit what is there now."
+            )
+
+    cache = Cache(max_bytes=reference.cache_bytes)
+    with cache.entry(cache_key(prepared.fingerprint, columns), build) as folder:
+        yield folder
+
+
+def model_inputs(folder: Path, kind: str) -> ImageInputs | sparse.csr_matrix | pd.DataFrame:
+    """What the estimator of a kind is trained on, N rows in canonical order, memory-mapped."""
+    if kind == "image":
+        return load_images(folder)
+    if kind == "table":
+        return load_table_inputs(folder)
+    from scipy import sparse  # takes a while to import, and only texts need it
+
+    arrays = tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr"))
+    return sparse.csr_matrix(arrays, shape=json.loads((folder / "shape.json").read_text()), copy=False)
+
+
+def load_images(folder: Path) -> ImageInputs:
+    shape = tuple(json.loads((folder / "shape.json").read_text()))
+    pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape)
+    return ImageInputs(pixels, np.load(folder / "positions.npy"))
+
+
+def load_texts(folder: Path) -> Callable[[int], str]:
+    """The text of a row of the canonical order, read when it is asked for."""
+    texts = _read_arrow(folder / "texts.arrow")["text"]
+    positions = np.load(folder / "positions.npy", mmap_mode="r")
+    # One by one: `take` would first join all texts in memory.
+    return lambda row: str(texts[int(positions[row])])
+
+
+def load_table_inputs(folder: Path) -> pd.DataFrame:
+    """All rows in canonical order."""
+    frame: pd.DataFrame = _read_arrow(folder / "table.arrow").to_pandas().take(np.load(folder / "positions.npy"))
+    return frame.set_axis(pd.RangeIndex(len(frame)), axis="index")
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def input_shape(columns: Columns) -> tuple[int, ...]:
+    """Shape of one input: (channels, height, width), (hashed features,) or (columns,)."""
+    if columns.kind == "image":
+        return (columns.image_channels, *columns.image_size)
+    return (HASHED_FEATURES,) if columns.kind == "text" else (len(columns.inputs),)

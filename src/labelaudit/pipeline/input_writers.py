@@ -1,0 +1,141 @@
+"""The files of a cache entry, written batch by batch while a version is read: nothing is held but a batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from labelaudit.data.columns import Columns
+from labelaudit.model.ngrams import HASHED_FEATURES, hash_texts
+
+# N-gram counts that are put into canonical order at once.
+_SORTED_COUNTS = 2**21
+_ARROW_TYPES = {"number": pa.float64(), "category": pa.large_string()}
+
+
+class Writer(Protocol):
+    """Takes the inputs of a version in reading order, and leaves them in the folder of a cache entry.
+
+    What is as cheap to read in any order stays in reading order, beside `positions.npy`.
+    """
+
+    def append(self, inputs: Any) -> None: ...
+
+    def finish(self, positions: np.ndarray) -> None:
+        """`positions` (N,) int64 maps the canonical order to the reading order."""
+
+    def close(self) -> None:
+        """Close the files, also of a version that could not be read to its end."""
+
+
+class _ImageWriter:
+    """`pixels.bin`: (N, H, W, C) uint8 in reading order."""
+
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        self._folder = folder
+        self._shape = (*columns.image_size, columns.image_channels)
+        self._file: BinaryIO = open(folder / "pixels.bin", "wb")  # noqa: SIM115 (by close)
+
+    def append(self, inputs: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(inputs).data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, positions: np.ndarray) -> None:
+        self.close()
+        np.save(self._folder / "positions.npy", positions)
+        (self._folder / "shape.json").write_text(json.dumps([len(positions), *self._shape]))
+
+
+class _TableWriter:
+    """`table.arrow`: the input columns in reading order."""
+
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        self._folder = folder
+        types = zip(columns.inputs, columns.input_types, strict=True)
+        schema = pa.schema([(name, _ARROW_TYPES[type]) for name, type in types])
+        self._file = pa.ipc.new_file(folder / "table.arrow", schema)
+
+    def append(self, inputs: pa.Table) -> None:
+        self._file.write_table(inputs)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, positions: np.ndarray) -> None:
+        self.close()
+        np.save(self._folder / "positions.npy", positions)
+
+
+class _TextWriter:
+    """`texts.arrow`: the texts in reading order; `data`, `indices`, `indptr`: their counts in canonical order."""
+
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        self._folder = folder
+        self._schema = pa.schema([("text", pa.large_string())])
+        self._texts = pa.ipc.new_file(folder / "texts.arrow", self._schema)
+        self._values = open(folder / "data.unsorted", "wb")  # noqa: SIM115 (by close)
+        self._indices = open(folder / "indices.unsorted", "wb")  # noqa: SIM115 (by close)
+        self._lengths: list[np.ndarray] = [np.empty(0, np.int64)]
+
+    def append(self, inputs: list[str]) -> None:
+        self._texts.write_table(pa.table([pa.array(inputs, pa.large_string())], schema=self._schema))
+        counts = hash_texts(inputs)
+        self._values.write(counts.data.astype(np.float32, copy=False).data)
+        self._indices.write(counts.indices.astype(np.int32, copy=False).data)
+        self._lengths.append(np.diff(counts.indptr).astype(np.int64))
+
+    def close(self) -> None:
+        for file in (self._texts, self._values, self._indices):
+            file.close()
+
+    def finish(self, positions: np.ndarray) -> None:
+        self.close()
+        np.save(self._folder / "positions.npy", positions)
+        lengths = np.concatenate(self._lengths)
+        starts = (np.cumsum(lengths) - lengths)[positions]
+        ends = np.append(0, np.cumsum(lengths[positions]))
+        # scipy wants one type for both, and would copy what has another.
+        index_type = np.int32 if ends[-1] <= np.iinfo(np.int32).max else np.int64
+        np.save(self._folder / "indptr.npy", ends.astype(index_type))
+        _sort_counts(self._values.name, np.float32, self._folder / "data.npy", np.float32, starts, ends)
+        _sort_counts(self._indices.name, np.int32, self._folder / "indices.npy", index_type, starts, ends)
+        (self._folder / "shape.json").write_text(json.dumps([len(positions), HASHED_FEATURES]))
+
+
+class Nowhere:
+    """Keeps nothing, for a reader that only wants the rows."""
+
+    def append(self, inputs: Any) -> None: ...
+
+    def finish(self, positions: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+WRITERS: dict[str, Callable[[Path, Columns], Writer]] = {
+    "image": _ImageWriter,
+    "text": _TextWriter,
+    "table": _TableWriter,
+}
+
+
+def _sort_counts(unsorted: str, type: Any, path: Path, sorted_type: Any, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Move the values of a file into an array at `path`, row by row: row i begins at `starts[i]` of the old one, and is
+    `ends[i]` to `ends[i + 1]` of the new one."""
+    total = int(ends[-1])
+    ordered = np.lib.format.open_memmap(path, "w+", sorted_type, (total,))
+    cuts = np.append(np.searchsorted(ends, np.arange(0, total, _SORTED_COUNTS)), len(starts))
+    for first, last in pairwise(cuts):
+        new = np.arange(ends[first], ends[last])
+        moved = np.repeat(starts[first:last] - ends[first:last], ends[first + 1 : last + 1] - ends[first:last])
+        # Mapped anew for each part, so that pages of the last one can go.
+        ordered[ends[first] : ends[last]] = np.memmap(unsorted, type, "r")[new + moved]
+    Path(unsorted).unlink()

@@ -1,0 +1,250 @@
+"""From a config to a prepared version: checked rows with statuses, folds, and every `auto` resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from labelaudit.audits.comparison import find_predecessor
+from labelaudit.audits.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
+from labelaudit.audits.references import PreparedReference
+from labelaudit.config import AuditConfig
+from labelaudit.data.columns import Columns, resolve_columns
+from labelaudit.data.dataset import Examples, set_aside_rare_classes
+from labelaudit.data.folds import assign_folds
+from labelaudit.environment import machine, package_version, package_versions
+from labelaudit.errors import DatasetError
+from labelaudit.model.recipes import Recipe, choose_recipe
+from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
+from labelaudit.reviews.known import Known
+from labelaudit.reviews.stored_reviews import known_sha256, read_known, store_known
+from labelaudit.schemas import SCHEMA_VERSION, Status
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.layout import scan_data_key, scan_record_key
+from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
+from labelaudit.storage.store import DatasetFiles, Store
+from labelaudit.storage.versions import DatasetName, signature_of, version_state
+from labelaudit.versions.named import audited_name, open_source, version_in_url
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a dataset was found to contain, before folds and rare classes."""
+
+    columns: Columns
+    examples: Examples
+    files: int
+    bytes: int
+
+
+def prepare(config: AuditConfig) -> PreparedReference:
+    """Read and check one dataset version, decide folds and recipe, and store both.
+
+    A version that was scanned before, from files that did not change since, is not read again.
+    Raises `DatasetError` where nothing can be audited.
+    """
+    source = open_source(config)
+    store = Store(config.output.url, config.storage.options)
+    name = audited_name(config)
+    signature = _signature(source)
+    scanned = _stored_scan(store, name.name, signature, config)
+    if scanned is None:
+        scanned = scan_dataset(source, config)
+        # A file that changed while it was read must not be remembered under the signature of either state.
+        signature = signature if signature == _signature(source) else None
+        _store_scan(store, name.name, signature, config, scanned)
+    rows, recipe = plan(scanned, config)
+    known = read_known(store, name.name, rows.examples.fingerprint)
+    prepared = _decide(config, name, scanned, rows, recipe, known)
+    has_version_in_url = "{version}" in config.dataset.url
+    before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=has_version_in_url)
+    prepared = replace(prepared, predecessor=before)
+    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
+    store_known(store, prepared, known)
+    record = commit_record(store, prepared)
+    return PreparedReference(
+        dataset_url=source.url,
+        output_url=store.url,
+        storage_options=config.storage.options,
+        cache_bytes=config.limits.cache_bytes,
+        key=f"{prepared.work_folder}/{RECORD}",
+        sha256=sha256_hex(record),
+        marker=config.versions.marker,
+        state=None if signature is None else version_state(version_in_url(config), signature),
+        checkpoint_minutes=config.workers.checkpoint_minutes,
+    )
+
+
+def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
+    """Read a version once and return its rows; with `keeps_inputs` its inputs go into this machine's cache."""
+    dataset = config.dataset
+    columns = resolve_columns(
+        source,
+        label=dataset.label,
+        id=dataset.id,
+        input=dataset.input,
+        kind=dataset.kind,
+        group=dataset.group,
+        ignore=dataset.ignore,
+        image_size=_image_size(config),
+    )
+    if keeps_inputs:
+        cache = Cache(max_bytes=config.limits.cache_bytes)
+        with cache.staging() as folder:
+            examples = scan(source, columns, folder, memory_limit=config.limits.memory_bytes)
+            cache.adopt(folder, cache_key(examples.fingerprint, columns))
+    else:
+        examples = scan(source, columns, None, memory_limit=config.limits.memory_bytes)
+    files = source.files()
+    return Scan(columns, examples, len(files), sum(file.size for file in files))
+
+
+def plan(scanned: Scan, config: AuditConfig) -> tuple[Rows, Recipe]:
+    """Folds and recipe of a scanned version. Raises `DatasetError` where fewer than two classes are left."""
+    validation = config.cross_validation
+    examples = set_aside_rare_classes(scanned.examples, folds=validation.folds, policy=validation.rare_classes)
+    fold_of = assign_folds(
+        examples.labels,
+        examples.groups,
+        examples.example_ids,
+        folds=validation.folds,
+        repeats=validation.repeats,
+        seed=config.training.seed,
+    )
+    recipe = choose_recipe(
+        scanned.columns.kind,
+        network=config.model.network,
+        network_kwargs={
+            # The size is a matter of decoding, not of the network.
+            name: value
+            for name, value in config.model.kwargs.items()
+            if name != "image_size"
+        },
+        epochs=config.training.epochs,
+        batch_size=config.training.batch_size,
+        learning_rate=config.training.learning_rate,
+        rows=int((examples.labels >= 0).sum()) * (validation.folds - 1) // validation.folds,
+        num_classes=len(examples.class_names),
+        input_shape=input_shape(scanned.columns),
+    )
+    return Rows(examples, fold_of), recipe
+
+
+def _image_size(config: AuditConfig) -> tuple[int, int] | None:
+    """Size that the network wants its images decoded to, None where their own size decides."""
+    wanted = config.model.kwargs.get("image_size")
+    if wanted is None and config.model.network.startswith("torchvision:"):
+        wanted = 224
+    if wanted is None:
+        return None
+    height, width = (wanted, wanted) if isinstance(wanted, int) else wanted
+    return int(height), int(width)
+
+
+def _signature(source: DatasetFiles) -> str | None:
+    """Digest of the files' names, sizes and change tokens; None where the storage has no such tokens."""
+    files = source.files()
+    if not files:
+        raise DatasetError(
+            f"{source.url} holds no files. Check the URL; names that begin with '.' or '_' do not count."
+        )
+    return signature_of(files)
+
+
+def _scan_key(config: AuditConfig, signature: str) -> str:
+    reading = config.dataset.model_dump(mode="json", exclude={"url", "name", "version"})
+    return digest_of(signature, reading, _image_size(config), SCHEMA_VERSION, package_version())[:32]
+
+
+def _stored_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig) -> Scan | None:
+    if signature is None:
+        return None
+    key = _scan_key(config, signature)
+    if not store.exists(scan_record_key(dataset, key)):
+        return None
+    record = read_json(store, scan_record_key(dataset, key))
+    data = read_checked(store, scan_data_key(dataset, key), record["sha256"])
+    examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
+    return Scan(Columns(**record["columns"]), examples, record["files"], record["bytes"])
+
+
+def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
+    if signature is None:
+        return
+    key = _scan_key(config, signature)
+    data = parquet_bytes(scanned.examples.to_table())
+    store.write(scan_data_key(dataset, key), data)
+    record = {
+        "columns": asdict(scanned.columns),
+        "fingerprint": scanned.examples.fingerprint,
+        "sha256": sha256_hex(data),
+        "files": scanned.files,
+        "bytes": scanned.bytes,
+    }
+    store.write(scan_record_key(dataset, key), dump_json(record))
+
+
+def _decide(
+    config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe, known: Known
+) -> Prepared:
+    examples = rows.examples
+    settings = config.model_dump(mode="json")
+    trained = {
+        "model": settings["model"],
+        "training": settings["training"],
+        "cross_validation": settings["cross_validation"],
+        "decoding": decoding_key(examples.fingerprint, scanned.columns),
+        "recipe": asdict(recipe),
+        "code": network_digest(config),
+    }
+    statuses = Counter(str(status) for status in examples.status)
+    prepared = Prepared(
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        dataset=name.name,
+        version=name.version or examples.fingerprint[:12],
+        fingerprint=examples.fingerprint,
+        audit_id="",
+        training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
+        config=settings,
+        columns=asdict(scanned.columns),
+        recipe=asdict(recipe),
+        kind=scanned.columns.kind,
+        class_names=examples.class_names,
+        folds=config.cross_validation.folds,
+        repeats=config.cross_validation.repeats,
+        examples=len(examples.labels),
+        statuses={status.value: statuses[status.value] for status in Status},
+        versions=package_versions(),
+        machine=machine(),
+        rows_sha256=sha256_hex(rows_bytes(rows)),
+        code=trained["code"],
+        predecessor=None,
+        review_sha256=known_sha256(known),
+    )
+    return prepared.with_audit_id(rows)
+
+
+def network_digest(config: AuditConfig) -> str | None:
+    """Digest of a user's own network code and of local weights, so that a change trains anew."""
+    weights = config.model.kwargs.get("weights")
+    parts: list[Any] = []
+    if isinstance(weights, str) and Path(weights).is_file():
+        with open(weights, "rb") as file:
+            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+    module, colon, _ = config.model.network.partition(":")
+    if colon and module != "torchvision":
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        if found is not None and found.origin and Path(found.origin).is_file():
+            parts.append(sha256_hex(Path(found.origin).read_bytes()))
+    return digest_of(*parts) if parts else None

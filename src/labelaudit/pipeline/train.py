@@ -1,0 +1,190 @@
+"""Train one fold and commit the probabilities of the rows that it holds out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labelaudit.audits.prepared import (
+    Prepared,
+    load_prepared,
+    load_rows,
+    output_store,
+    parquet_bytes,
+)
+from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.detection.rows import ids_digest, row_digests
+from labelaudit.errors import StorageError
+from labelaudit.model.checkpoints import Checkpoints
+from labelaudit.model.device import limited_threads
+from labelaudit.model.fold import FoldFit, fit_fold, rehearse_fold
+from labelaudit.model.recipes import Recipe
+from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
+from labelaudit.schemas import pred_probs_schema
+from labelaudit.storage.folder import StoredFolder
+from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_record_key
+from labelaudit.storage.manifest import dump_json, read_json, sha256_hex
+from labelaudit.storage.store import Store
+
+
+def train_fold(
+    reference: PreparedReference,
+    fold: int,
+    on_epoch: Callable[[int, int, float], None] | None = None,
+    *,
+    threads: int | None = None,
+    is_pinned: bool = False,
+) -> FoldReference:
+    """Train fold `fold` on all rows of other folds; returns at once when it is committed already.
+
+    `threads` bounds the CPU threads, None leaves them as the process was started. `is_pinned`: this process sees the
+    GPUs of its fold alone, so that `cuda:<n>` is the one that it sees, whatever its number among all.
+    The fold's seed depends on the run's seed, the repeat and the fold alone. Raises `TrainingError` when the
+    asked device is missing, or the loss is not finite.
+    """
+    store = output_store(reference)
+    prepared = load_prepared(reference)
+    key = fold_record_key(prepared.dataset, prepared.training_key, fold)
+    unfinished = StoredFolder(store, fold_checkpoints_folder(prepared.dataset, prepared.training_key, fold))
+    if is_committed(store, key):
+        _forget(unfinished)
+        return FoldReference(fold, key)
+    rows = load_rows(reference, prepared)
+    held_out = _shuffled(rows.held_out(fold, prepared.folds), rows.examples.example_ids)
+    training = rows.training(fold, prepared.folds)
+    started = time.monotonic()
+    checkpoints = _checkpoints(reference, prepared, unfinished)
+    with open_inputs(reference, prepared) as folder, limited_threads(threads):
+        inputs = model_inputs(folder, prepared.kind)
+        settings = {**_fold_settings(prepared, fold, is_pinned), "on_epoch": on_epoch, "checkpoints": checkpoints}
+        fit = fit_fold(inputs, rows.examples.labels, training, held_out, **settings)
+    ids = rows.examples.example_ids
+    seconds = time.monotonic() - started
+    _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
+    _forget(unfinished)
+    return FoldReference(fold, key)
+
+
+def rehearse_training(reference: PreparedReference) -> None:
+    """Do what `train_fold` does for the first fold, but for most of the training steps, and commit nothing.
+
+    It is run to see how much memory a fold takes, in a process that sees the GPUs of its fold alone; the others are as
+    large.
+    """
+    prepared = load_prepared(reference)
+    rows = load_rows(reference, prepared)
+    ids = rows.examples.example_ids
+    held_out = _shuffled(rows.held_out(0, prepared.folds), ids)
+    training = rows.training(0, prepared.folds)
+    with open_inputs(reference, prepared) as folder:
+        inputs = model_inputs(folder, prepared.kind)
+        settings = _fold_settings(prepared, 0, is_pinned=True)
+        drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **settings)
+    ids_digest(ids[training])
+    parquet_bytes(_pred_probs_table(prepared, ids[held_out], drawn))
+
+
+def _fold_settings(prepared: Prepared, fold: int, is_pinned: bool) -> dict[str, Any]:
+    device = prepared.config["training"]["device"]
+    return {
+        "kind": prepared.kind,
+        "num_classes": len(prepared.class_names),
+        "recipe": Recipe(**prepared.recipe),
+        "device": device.partition(":")[0] if is_pinned else device,
+        "precision": prepared.config["training"]["precision"],
+        "seed": fold_seed(prepared, fold),
+    }
+
+
+def missing_folds(reference: PreparedReference, prepared: Prepared, folds: list[int]) -> list[int]:
+    """Those of the folds that are not committed yet."""
+    store = output_store(reference)
+    keys = {fold: fold_record_key(prepared.dataset, prepared.training_key, fold) for fold in folds}
+    return [fold for fold in folds if not is_committed(store, keys[fold])]
+
+
+def fold_seed(prepared: Prepared, fold: int) -> int:
+    """Seed of one fold, 31 bits."""
+    text = f"{prepared.config['training']['seed']}/{fold // prepared.folds}/{fold % prepared.folds}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def is_committed(store: Store, record_key: str) -> bool:
+    """Whether a fold's record is there, and the file that it points to."""
+    if not store.exists(record_key):
+        return False
+    if store.exists(read_json(store, record_key)["key"]):
+        return True
+    # A record whose file is gone commits nothing: the fold is trained again.
+    store.remove(record_key)
+    return False
+
+
+def _checkpoints(reference: PreparedReference, prepared: Prepared, unfinished: StoredFolder) -> Checkpoints | None:
+    if reference.checkpoint_minutes is None:
+        return None
+    # After the last member little is left to do, and packing its end would take longer.
+    finished = "keep" if prepared.recipe["members"] > 1 else "leave"
+    return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
+
+
+def _forget(unfinished: StoredFolder) -> None:
+    # What is left behind, such as where listing or removing is not allowed, does no harm.
+    with contextlib.suppress(StorageError):
+        unfinished.clear()
+
+
+def _shuffled(held_out: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Held-out rows in the order of their ids' hashes.
+
+    Sorted ids often sort the classes too (paths of image folders do); probabilities shifted by one row would
+    then still agree with most labels, and the integrity gate could not see the shift.
+    """
+    digests = (hashlib.blake2b(str(ids[row]).encode(), digest_size=8).digest() for row in held_out)
+    hashes = np.frombuffer(b"".join(digests), np.uint64)
+    return held_out[np.argsort(hashes, kind="stable")]
+
+
+def _commit(
+    store: Store,
+    prepared: Prepared,
+    fold: int,
+    fit: FoldFit,
+    example_ids: np.ndarray,
+    trained_on: str,
+    training_examples: int,
+    seconds: float,
+) -> None:
+    data = parquet_bytes(_pred_probs_table(prepared, example_ids, fit.pred_probs))
+    sha256 = sha256_hex(data)
+    data_key = fold_data_key(prepared.dataset, prepared.training_key, fold, sha256)
+    store.write(data_key, data)
+    record = {
+        **{name: value for name, value in vars(fit).items() if name != "pred_probs"},
+        "fold": fold,
+        "repeat": fold // prepared.folds,
+        "key": data_key,
+        "sha256": sha256,
+        "training_examples": training_examples,
+        "held_out_examples": len(example_ids),
+        "trained_on": trained_on,
+        "seconds": round(seconds, 3),
+    }
+    store.create(fold_record_key(prepared.dataset, prepared.training_key, fold), dump_json(record))
+
+
+def _pred_probs_table(prepared: Prepared, example_ids: np.ndarray, pred_probs: np.ndarray) -> pa.Table:
+    return pa.Table.from_arrays(
+        [
+            pa.array(example_ids, pa.string()),
+            pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
+            pa.array(row_digests(example_ids, pred_probs)),
+        ],
+        schema=pred_probs_schema(prepared.class_names),
+    )

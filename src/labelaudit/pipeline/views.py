@@ -1,0 +1,134 @@
+"""What people see of the rows of an audit: cards of the worst in its page, and previews for who decides later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelaudit.audits.prepared import Prepared, Rows
+from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts
+from labelaudit.report import gallery
+from labelaudit.report.gallery import Peers, text_excerpt, thumbnail
+from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview
+from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, review_order
+
+PREVIEWS_FILE = "previews.parquet"
+# Of all previews together, which are held in memory while they are made. What comes later has none.
+PREVIEW_BYTES = 256 * 2**20
+# Unusual columns in a card of the page.
+CARD_COLUMNS = 4
+
+
+class Views(Protocol):
+    """The decoded inputs of a version as people see them, by position in the canonical order."""
+
+    def card(self, row: int) -> gallery.Preview: ...
+
+    def whole(self, row: int) -> Preview: ...
+
+
+def open_views(prepared: Prepared, rows: Rows, folder: Path) -> Views:
+    """Views of the decoded inputs in the folder of a cache entry."""
+    if prepared.kind == "image":
+        return _Images(folder)
+    return _Texts(folder) if prepared.kind == "text" else _TableRows(folder, rows)
+
+
+def cards(views: Views, rows: Rows, issues: pa.Table, count: int) -> list[gallery.Preview]:
+    """Of the first `count` issues, in their order."""
+    position = _positions(rows)
+    return [views.card(position[example_id]) for example_id in issues["example_id"][:count].to_pylist()]
+
+
+def previews_bytes(views: Views, rows: Rows, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
+    """`previews.parquet`: the first `count` issues, and the first rows of a random sample of either stratum.
+
+    Nothing at all where `count` is 0: whoever asks for none has data that may not leave its place. examples and
+    issues have the schemas EXAMPLES and ISSUES.
+    """
+    position = _positions(rows)
+    wanted: dict[str, None] = {}
+    if count:
+        worst = issues["example_id"][:count].to_pylist()
+        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint), *worst])
+
+    def bounded() -> Iterator[tuple[str, Preview]]:
+        left = PREVIEW_BYTES
+        for example_id in wanted:
+            preview = views.whole(position[example_id])
+            left -= len(preview.data)
+            if left < 0:
+                return
+            yield example_id, preview
+
+    return previews_file(bounded())
+
+
+def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
+    """The first rows of the flagged and of the other scored rows in the order in which samples take them.
+
+    examples has the schema EXAMPLES; fingerprint: of the version.
+    """
+    scored = examples.filter(pc.is_valid(examples["is_label_issue"]))
+    # By the detector: what people dismissed stays in its stratum.
+    was_flagged = pc.or_(scored["is_label_issue"], scored["is_dismissed"])
+    found: list[str] = []
+    for mask in (was_flagged, pc.invert(was_flagged)):
+        ids = scored.filter(mask)["example_id"].to_pylist()
+        found += [ids[at] for at in review_order(ids, fingerprint, DEFAULT_SEED)[:PREVIEWED_ROWS]]
+    return found
+
+
+def _positions(rows: Rows) -> dict[str, int]:
+    """Of the scored rows: other rows may bear the same id."""
+    scored = rows.scored
+    return dict(zip(rows.examples.example_ids[scored], scored.tolist(), strict=True))
+
+
+class _Images:
+    def __init__(self, folder: Path) -> None:
+        self._images = load_images(folder)
+
+    def card(self, row: int) -> gallery.Preview:
+        return thumbnail(self._pixels(row))
+
+    def whole(self, row: int) -> Preview:
+        return image_preview(self._pixels(row))
+
+    def _pixels(self, row: int) -> np.ndarray:
+        return np.asarray(self._images.pixels[self._images.positions[row]])
+
+
+class _Texts:
+    def __init__(self, folder: Path) -> None:
+        self._text = load_texts(folder)
+
+    def card(self, row: int) -> gallery.Preview:
+        return text_excerpt(self._text(row))
+
+    def whole(self, row: int) -> Preview:
+        return text_preview(self._text(row))
+
+
+class _TableRows:
+    def __init__(self, folder: Path, rows: Rows) -> None:
+        self._frame = load_table_inputs(folder)
+        self._labels = rows.examples.labels
+        self._peers: dict[int, Peers] = {}
+
+    def card(self, row: int) -> gallery.Preview:
+        return self._peers_of(row).unusual_columns(row, CARD_COLUMNS)
+
+    def whole(self, row: int) -> Preview:
+        return table_preview(self._frame, row, self._peers_of(row))
+
+    def _peers_of(self, row: int) -> Peers:
+        label = int(self._labels[row])
+        if label not in self._peers:
+            self._peers[label] = Peers(self._frame, np.flatnonzero(self._labels == label))
+        return self._peers[label]

@@ -1,0 +1,1 @@
+"""Verdicts, random samples, review files, and what they measure."""

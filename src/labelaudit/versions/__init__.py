@@ -1,0 +1,1 @@
+"""Versions of a dataset: found, judged complete, uploaded."""

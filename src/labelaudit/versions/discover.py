@@ -1,0 +1,229 @@
+"""Which versions of a dataset are there, which are complete, and which have no published audit yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from labelaudit.config import AuditConfig, with_version
+from labelaudit.errors import ConfigError, DatasetError, StorageError
+from labelaudit.storage.layout import MANIFEST, announced_key, audited_key
+from labelaudit.storage.manifest import dump_json, read_json
+from labelaudit.storage.store import DatasetFiles, Store, StoredFile
+from labelaudit.storage.versions import VersionedTemplate, is_file_url, natural_order, signature_of, version_state
+from labelaudit.versions.named import audited_name, open_source
+
+LATEST = "latest"
+DEFAULT_MARKER = "_SUCCESS"
+# Lies in a version's folder while `publish-version` uploads its files; readers of datasets skip the name.
+CLAIM = "_uploading.json"
+# Where nothing marks the end of an upload.
+DEFAULT_QUIET_MINUTES = 10.0
+
+
+@dataclass(frozen=True)
+class FoundVersion:
+    """A version in storage. `state` names its content as far as names, sizes and change tokens of files tell."""
+
+    dataset: str
+    version: str | None  # None where the URL holds no {version}: the content at the URL is the version
+    url: str
+    state: str
+    incomplete: str | None  # why it is not complete yet
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset} {self.version or self.state[:12]}"
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """That a version was announced: the event's id, when, and how often so far."""
+
+    event_id: str
+    at: str  # ISO 8601, UTC
+    number: int
+
+    def age_seconds(self) -> float:
+        return (datetime.now(UTC) - datetime.fromisoformat(self.at)).total_seconds()
+
+
+def find_versions(config: AuditConfig) -> list[FoundVersion]:
+    """All versions below the dataset's URL, oldest first in natural order (v2 before v10)."""
+    return list(_versions(config))
+
+
+def choose_version(config: AuditConfig) -> AuditConfig:
+    """The config of the version to audit: `latest` is replaced by the newest complete version, a name stays.
+
+    Raises `DatasetError` where no version is complete, or the named one does not keep the rule of `versions`.
+    Where `versions` sets no rule, a version that is named is taken as it lies. Where the URL holds no {version},
+    what lies there is the latest.
+    """
+    is_latest = config.dataset.version == LATEST
+    if is_latest and "{version}" in config.dataset.url:
+        return _newest_complete(config)
+    if is_latest:
+        config = with_version(config, None)
+    elif config.versions.marker is None and config.versions.quiet_minutes is None:
+        return config
+    source = open_source(config)
+    missing = _missing(config, source, source.files())
+    if missing is not None:
+        raise DatasetError(
+            f"{source.url} is not complete: it {missing}. A version is complete when "
+            f"{_rule_in_words(config, source.is_single_file)}. Audit it then, or leave it to the sweep."
+        )
+    return config
+
+
+def unaudited(config: AuditConfig, versions: list[FoundVersion]) -> list[FoundVersion]:
+    """Those complete versions that have no published audit below `output.url`, whatever its settings."""
+    store = Store(config.output.url, config.storage.options)
+    return [found for found in versions if found.incomplete is None and not _is_audited(store, found)]
+
+
+def announcement_of(config: AuditConfig, found: FoundVersion) -> Announcement | None:
+    """How a version was announced, None where it was not."""
+    store = Store(config.output.url, config.storage.options)
+    key = announced_key(found.dataset, found.state)
+    return Announcement(**read_json(store, key)) if store.exists(key) else None
+
+
+def note_announcement(config: AuditConfig, found: FoundVersion, event_id: str, number: int) -> None:
+    """Remember that an event was accepted."""
+    store = Store(config.output.url, config.storage.options)
+    announcement = Announcement(event_id, datetime.now(UTC).isoformat(timespec="seconds"), number)
+    store.write(announced_key(found.dataset, found.state), dump_json(vars(announcement)))
+
+
+def _newest_complete(config: AuditConfig) -> AuditConfig:
+    for version in reversed(_names(config)):
+        found = look_at_version(with_version(config, version))
+        if found is not None and found.incomplete is None:
+            return with_version(config, version)
+    rule = _rule_in_words(config, is_file_url(config.dataset.url))
+    raise DatasetError(f"No version below {config.dataset.url} is complete. A version is complete when {rule}.")
+
+
+def _versions(config: AuditConfig) -> Iterator[FoundVersion]:
+    if "{version}" not in config.dataset.url:
+        found = look_at_version(with_version(config, None))
+        if found is not None:
+            yield found
+        return
+    for version in _names(config):
+        found = look_at_version(with_version(config, version))
+        if found is not None:
+            yield found
+
+
+def _names(config: AuditConfig) -> list[str]:
+    """Versions by the names of the folders or files that the template stands for, oldest first."""
+    named = config.dataset.url.replace("{name}", config.dataset.name or "{name}")
+    if "{name}" in named:
+        raise ConfigError(
+            f"dataset.url {config.dataset.url!r} holds {{name}}, but dataset.name is not set. "
+            "Set it, for example with --name fruit."
+        )
+    template = VersionedTemplate.parse(named)
+    parent = Store(template.parent, config.storage.options)
+    children = parent.folders() if _are_folders(config) else parent.children()
+    found = {version for name in children if (version := template.version_of(name)) is not None}
+    return sorted(found, key=natural_order)
+
+
+def _are_folders(config: AuditConfig) -> bool:
+    """Whether versions are folders for certain, so that a file beside them is none."""
+    url = config.dataset.url
+    return "/" in url.partition("{version}")[2] or (config.versions.marker is not None and not is_file_url(url))
+
+
+def look_at_version(config: AuditConfig) -> FoundVersion | None:
+    """The version that a config names, None where nothing is there."""
+    try:
+        source = open_source(config)
+    except DatasetError:
+        return None
+    files = source.files()
+    signature = signature_of(files)
+    if not files:
+        return None
+    if signature is None:
+        raise StorageError(
+            f"{source.url} lies in a storage that tells neither ETags nor times of change, so new versions "
+            "cannot be told from old ones. Audit its versions by name, with `labelaudit run --version`."
+        )
+    version = config.dataset.version if "{version}" in config.dataset.url else None
+    return FoundVersion(
+        dataset=audited_name(config).name,
+        version=version,
+        url=source.url,
+        state=version_state(version, signature),
+        incomplete=_missing(config, source, files),
+    )
+
+
+def marker_of(config: AuditConfig, *, is_single_file: bool) -> str | None:
+    """Name of the file that completes a version, None where versions are complete without."""
+    return _rule(config, is_single_file)[0]
+
+
+def _missing(config: AuditConfig, source: DatasetFiles, files: Sequence[StoredFile]) -> str | None:
+    """What a version with these files lacks to be complete, None where it is."""
+    marker, quiet_minutes = _rule(config, source.is_single_file)
+    if marker is not None:
+        return _without_marker(source, files, marker, may_be_rewritten="{version}" not in config.dataset.url)
+    if not source.is_single_file and source.file(CLAIM) is not None:
+        return "is being uploaded, or its upload was killed"
+    times = [file.modified for file in files]
+    known = [time for time in times if time is not None]
+    if len(known) < len(times):
+        raise StorageError(
+            f"{source.url} lies in a storage that tells no times of change, which versions.quiet_minutes goes by. "
+            "Set versions.marker to the name of a file that is written last."
+        )
+    waiting = max(known, default=0) + 60 * (quiet_minutes or 0) - time.time()
+    return f"changed less than {quiet_minutes:g} minutes ago" if waiting > 0 else None
+
+
+def _rule(config: AuditConfig, is_single_file: bool) -> tuple[str | None, float | None]:
+    """Marker or quiet minutes, by what is set and what lies there."""
+    rule = config.versions
+    if rule.marker is not None and is_single_file:
+        raise ConfigError(
+            f"versions.marker is {rule.marker!r}, but {config.dataset.url} names one file, beside which no marker "
+            "belongs. Leave it out, or set versions.quiet_minutes."
+        )
+    if rule.marker is not None or rule.quiet_minutes is not None:
+        return rule.marker, rule.quiet_minutes
+    if "{version}" in config.dataset.url and not is_single_file:
+        return DEFAULT_MARKER, None
+    return None, DEFAULT_QUIET_MINUTES
+
+
+def _without_marker(
+    source: DatasetFiles, files: Sequence[StoredFile], marker: str, *, may_be_rewritten: bool
+) -> str | None:
+    found = source.file(marker)
+    if found is None:
+        return f"has no {marker}"
+    times = [file.modified for file in files if file.modified is not None]
+    # A marker that stays while the files below it change says nothing about the change.
+    if may_be_rewritten and found.modified is not None and times and max(times) > found.modified:
+        return f"changed after its {marker} was written"
+    return None
+
+
+def _rule_in_words(config: AuditConfig, is_single_file: bool) -> str:
+    marker, quiet_minutes = _rule(config, is_single_file)
+    if marker is not None:
+        return f"it holds {marker} (versions.marker)"
+    return f"none of its files changed for {quiet_minutes:g} minutes (versions.quiet_minutes)"
+
+
+def _is_audited(store: Store, found: FoundVersion) -> bool:
+    key = audited_key(found.dataset, found.state)
+    return store.exists(key) and store.exists(f"{read_json(store, key)['audit']}/{MANIFEST}")

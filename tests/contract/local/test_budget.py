@@ -1,0 +1,103 @@
+"""How many folds fit into `limits.memory`, and what is said where none does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelaudit.audit import slots_within_memory
+from labelaudit.audits.prepared import load_prepared, output_store
+from labelaudit.audits.references import PreparedReference
+from labelaudit.errors import ConfigError
+from labelaudit.local.budget import fitting_slots
+from labelaudit.local.workers import Slot
+from labelaudit.pipeline.plan import prepare
+from labelaudit.storage.manifest import dump_json, read_json
+from support.audits import settings, write_fruit
+
+MIB = 2**20
+FOUR = [Slot(None, 2)] * 4
+
+
+def _prepared(tmp_path: Path, **sections: Any) -> PreparedReference:
+    return prepare(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", **sections))
+
+
+def _record(reference: PreparedReference) -> str:
+    return f"{load_prepared(reference).work_folder}/memory.json"
+
+
+def _remember(reference: PreparedReference, **mebibytes: int) -> None:
+    need = {name: size * MIB for name, size in mebibytes.items()}
+    output_store(reference).create(_record(reference), dump_json(need))
+
+
+@pytest.mark.parametrize(
+    ("limit", "fitting", "threads"), [(300, 1, 8), (499, 1, 8), (500, 2, 4), (700, 3, 2), (900, 4, 2), (9000, 4, 2)]
+)
+def test_folds_share_what_the_audit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, fitting: int, threads: int
+) -> None:
+    """An audit of 100 MiB and folds of 200: each further 200 MiB let one more train, up to the slots there are."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    reference = _prepared(tmp_path)
+    _remember(reference, audit=100, fold=200, closing=150)
+    assert fitting_slots(FOUR, reference, limit * MIB) == [Slot(None, threads, lean=True)] * fitting
+
+
+def test_without_a_limit_nothing_is_measured(tmp_path: Path) -> None:
+    reference = _prepared(tmp_path)
+    assert fitting_slots(FOUR, reference, None) == FOUR
+    assert not output_store(reference).exists(_record(reference))
+
+
+def test_what_does_not_fit_is_said_before_the_work(tmp_path: Path) -> None:
+    reference = _prepared(tmp_path)
+    _remember(reference, audit=100, fold=200, closing=450)
+    with pytest.raises(ConfigError, match="of 299 MiB is too small: this process holds 100 MiB and one fold"):
+        fitting_slots(FOUR, reference, 299 * MIB)
+    with pytest.raises(ConfigError, match="gathering and publishing the probabilities need 450 MiB"):
+        fitting_slots(FOUR, reference, 400 * MIB)
+
+
+def test_a_fold_is_rehearsed_once(tmp_path: Path) -> None:
+    reference = _prepared(tmp_path)
+    (slot,) = fitting_slots(FOUR[:1], reference, 8192 * MIB)
+    assert slot == Slot(None, 2, lean=True)
+    need = read_json(output_store(reference), _record(reference))
+    assert 200 * MIB < need["fold"] < 2048 * MIB
+    assert 50 * MIB < need["audit"] < 4096 * MIB
+    assert need["closing"] > 0
+    # The dataset is gone: a second rehearsal would fail, and nothing is measured in its place.
+    (tmp_path / "fruit.parquet").unlink()
+    assert (
+        fitting_slots(FOUR, reference, need["audit"] + 2 * need["fold"])
+        == [Slot(None, max(1, len(os.sched_getaffinity(0)) // 2), lean=True)] * 2
+    )
+
+
+def test_a_rehearsal_that_outgrows_the_limit_is_ended(tmp_path: Path) -> None:
+    reference = _prepared(tmp_path)
+    with pytest.raises(ConfigError, match=r"limits.memory of 64 MiB is too small: one fold alone needs more than \d+"):
+        fitting_slots(FOUR, reference, 64 * MIB)
+    assert not output_store(reference).exists(_record(reference))
+
+
+def test_a_rehearsal_that_fails_leaves_the_word_to_the_fold(tmp_path: Path) -> None:
+    reference = _prepared(tmp_path, model={"network": "no_such_module:build"})
+    assert fitting_slots(FOUR, reference, 8192 * MIB) == FOUR[:1]
+    assert not output_store(reference).exists(_record(reference))
+
+
+def test_an_audit_trains_as_many_folds_at_a_time_as_its_limit_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", limits={"memory": "50GiB"})
+    reference = prepare(config)
+    # Far more than the process of the tests holds.
+    _remember(reference, audit=10_240, fold=20_480, closing=15_360)
+    assert slots_within_memory(config, reference) == [Slot(None, 4, lean=True)] * 2
