@@ -6,19 +6,27 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from labelaudit.audits.finished import find_published
-from labelaudit.audits.prepared import Prepared, load_prepared
+from labelaudit.audits.finished import existing_audit, find_published
+from labelaudit.audits.prepared import Prepared, commit_record, load_prepared, parquet_bytes
 from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.local.budget import fitting_slots
 from labelaudit.local.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
-from labelaudit.pipeline.plan import prepare
+from labelaudit.pipeline.plan import plan_probabilities, prepare
+from labelaudit.reviews.known import Known
+from labelaudit.reviews.stored_reviews import read_known, store_known
 from labelaudit.schemas import Status
+from labelaudit.storage.layout import published_fold_key
+from labelaudit.storage.store import Store
 from labelaudit.text import plain
 from labelaudit.versions.discover import choose_version
+from labelaudit.versions.named import audited_name
+
+if TYPE_CHECKING:
+    from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,9 +91,42 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     return caller.call(publish, reference, trained, detected)
 
 
+def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> AuditReference:
+    """Audit probabilities that were made elsewhere; returns at once when the same audit is published already.
+
+    Raises:
+        DatasetError: the files cannot be used.
+        IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
+    """
+    from labelaudit.audits.comparison import open_predecessor
+    from labelaudit.audits.probabilities import Probabilities, pred_probs_table
+    from labelaudit.pipeline.detect import detect_issues
+    from labelaudit.pipeline.external_probabilities import read_probabilities
+    from labelaudit.pipeline.publish import publish_audit
+
+    loaded = read_probabilities(source, config.storage.options)
+    rows, examples = loaded.rows, loaded.rows.examples
+    store = Store(config.output.url, config.storage.options)
+    # Row numbers mean other rows in another version, so that verdicts on them do not apply.
+    dataset = audited_name(config).name
+    known = Known({}) if loaded.has_made_up_ids else read_known(store, dataset, examples.fingerprint)
+    prepared = plan_probabilities(store, config, rows, known, has_made_up_ids=loaded.has_made_up_ids)
+    published = existing_audit(store, prepared)
+    if published is not None:
+        return published
+    store_known(store, prepared, known)
+    # Of two runs at once, both write the files of the one whose record was stored first.
+    prepared = Prepared.from_json(commit_record(store, prepared))
+    detected = detect_issues(
+        prepared, rows, Probabilities(loaded.pred_probs, (), loaded.notes), known, open_predecessor(store, prepared)
+    )
+    table = pred_probs_table(examples.example_ids[rows.scored], loaded.pred_probs, prepared.class_names)
+    return publish_audit(store, prepared, detected, {published_fold_key(0): parquet_bytes(table)}, gallery=())
+
+
 def describe(prepared: Prepared) -> list[str]:
     """What is about to be audited, in a few lines."""
-    lines = [f"guessed: {guess}" for guess in prepared.columns["guesses"]]
+    lines = [f"guessed: {guess}" for guess in prepared.guesses]
     for status, rows in prepared.statuses.items():
         if rows and status != Status.SCORED:
             lines.append(f"set aside: {rows:,} rows, {status}")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labelaudit.codec import from_record
+from labelaudit.findings import CanaryRecall, Changes, Findings, Gate
 from labelaudit.report.audit_tables import (
     FoldRow,
     classes_table,
@@ -19,7 +21,7 @@ from labelaudit.report.audit_tables import (
 from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import Preview, gallery_items, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile
-from labelaudit.report.summary import Findings, summarize
+from labelaudit.report.summary import summarize
 
 FILES = ("examples", "issues", "classes", "confusions", "folds")
 
@@ -110,7 +112,13 @@ def make_content(
         "confusions": confusions_table(confusions),
     }
     summary = summarize(
-        Findings(int(flagged.sum()), float(flagged.mean()) * 0.9, notes=notes, gate=gate, canaries=canaries),
+        Findings(
+            int(flagged.sum()),
+            float(flagged.mean()) * 0.9,
+            notes=tuple(notes),
+            gate=None if gate is None else from_record(Gate, gate),
+            canaries=None if canaries is None else from_record(CanaryRecall, canaries),
+        ),
         audit_url="s3://audits/dataset=pets/version=v3/audit=1",
         dataset=dataset,
         version=version,
@@ -137,8 +145,8 @@ def make_content(
     return PageContent(**{**defaults, **changes})
 
 
-def changes(**values: Any) -> dict[str, Any]:
-    """What `summary.json` says of the changes since the version before."""
+def changes(**values: Any) -> Changes:
+    """The changes since the version before, with other values as in `summary.json`."""
     issues = {"new": 2, "fixed": 88, "gone": 0, "dismissed": 0, "persistent": 1300, "flapping": 0}
     defaults: dict[str, Any] = {
         "predecessor": {
@@ -160,4 +168,4 @@ def changes(**values: Any) -> dict[str, Any]:
         "warning": None,
         "notes": [],
     }
-    return {**defaults, **values}
+    return from_record(Changes, {**defaults, **values})

@@ -17,9 +17,11 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from streamlit.testing.v1 import AppTest
 
-from labelaudit.audits.decisive_settings import MADE_UP_IDS, deciding
+from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
 from labelaudit.audits.history import AuditRecord, write_audit_record
+from labelaudit.codec import to_record
 from labelaudit.detection.rows import row_digests
+from labelaudit.findings import Summary
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import Preview, image_preview, previews_file
 from labelaudit.schemas import (
@@ -85,23 +87,30 @@ def publish_small(
         created_at=f"2025-01-{day:02d}T10:00:00+00:00",
         folder=audit_folder(dataset, version, audit_id),
         fingerprint=f"{day:064x}",
-        deciding=deciding(made_from),
-        summary={
-            "verdict": f"{len(issues)} examples are flagged of {rows}; most often {class_names[0]}.",
-            "examples": rows,
-            "scored": rows - 1,
-            "issues": len(issues),
-            "estimated_error_rate": 0.25,
-            "statuses": {"scored": rows - 1, "unlabeled": 1},
-            "classes": [],
-            "notes": [f"a note on {class_names[0]}"],
-        },
+        deciding=DecisiveSettings.of_audit(made_from),
+        summary=Summary(
+            audit_url=store.url_of(audit_folder(dataset, version, audit_id)),
+            dataset=dataset,
+            version=version,
+            fingerprint=f"{day:064x}",
+            status="published",
+            verdict=f"{len(issues)} examples are flagged of {rows}; most often {class_names[0]}.",
+            examples=rows,
+            scored=rows - 1,
+            issues=len(issues),
+            estimated_error_rate=0.25,
+            health_score=0.75,
+            statuses={"scored": rows - 1, "unlabeled": 1},
+            classes=(),
+            confusions=(),
+            notes=(f"a note on {class_names[0]}",),
+        ),
         gate="passed",
         has_made_up_ids=has_made_up_ids,
     )
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
     about |= made_from
-    published = {**files, "summary.json": manifest.dump_json(record.summary)}
+    published = {**files, "summary.json": manifest.dump_json(to_record(record.summary))}
     manifest.publish(store, record.folder, published, about, SCHEMA_VERSION)
     write_audit_record(store, record)
     return record

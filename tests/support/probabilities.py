@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 
 NAMES = np.array(["ant", "bee", "fly"])
 ROWS = 90

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.reviews.audit_review import audit_to_review
 from labelaudit.reviews.judging import Judgement
 from labelaudit.reviews.verdicts import Verdict

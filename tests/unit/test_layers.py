@@ -27,8 +27,9 @@ LAYERS = [
     {"labelaudit.audits"},
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
-    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson", "labelaudit.text"},
-    {"labelaudit.environment"},
+    {"labelaudit.findings"},
+    {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson"},
+    {"labelaudit.environment", "labelaudit.text"},
 ]
 _IN = "src/labelaudit/"
 ONE_DOOR = {
@@ -41,7 +42,7 @@ ONE_DOOR = {
     "torch": (f"{_IN}model/",),
     "torchvision": (f"{_IN}model/",),
     "yaml": (f"{_IN}config.py",),
-    "pydantic": (f"{_IN}config.py",),
+    "pydantic": (f"{_IN}config.py", f"{_IN}codec.py"),
     "streamlit": (f"{_IN}dashboard/",),
     "duckdb": (f"{_IN}dashboard/",),
     "jinja2": (f"{_IN}report/",),

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelaudit.audits.decisive_settings import (
     PROBABILITIES,
     ROW_NUMBERS,
-    ChangedSetting,
-    as_records,
     changed_settings,
-    deciding,
-    has_made_up_ids,
     other_work_in_words,
 )
 from labelaudit.audits.history import GATE_FAILED, AuditRecord, audits_before, read_history
-from labelaudit.audits.prepared import Prepared, parquet_bytes
+from labelaudit.audits.prepared import Predecessor, Prepared
 from labelaudit.audits.published import SHOWN_VERSIONS, PublishedAudit, open_audit
 from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
+from labelaudit.findings import AuditName, ChangedSetting, Changes
 from labelaudit.report.changes import new_issues
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
 
-CHANGES_FILE = "changes.parquet"
-CLASS_CHANGES_FILE = "class_changes.parquet"
 # Label pairs in a summary: what fits on one screen.
 TOP_PAIRS = 10
 MADE_ELSEWHERE = (
@@ -41,42 +33,47 @@ MADE_ELSEWHERE = (
 
 
 @dataclass(frozen=True)
-class Predecessor:
-    """The audit that another one is compared with, as it was known when that one began."""
+class Compared:
+    """A comparison with another audit: `changes` for the summary, and the tables CHANGES and CLASS_CHANGES."""
 
-    version: str
-    audit_id: str
-    created_at: str
-    folder: str  # below the output URL
-    deciding: dict[str, Any]
-    held_versions: tuple[str, ...]  # in between, held by their gate
-    skipped_versions: tuple[str, ...] = ()  # in between, without an audit that this one can be compared with
+    changes: Changes
+    rows: pa.Table
+    classes: pa.Table
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What a comparison adds to an audit: files by name, the summary's `changes`, sentences for people."""
+class NotCompared:
+    """Why an audit is not compared with its predecessor, in a sentence."""
 
-    files: dict[str, bytes]
-    changes: dict[str, Any] | None
-    notes: tuple[str, ...]
-    problem: str | None = None  # why there is no comparison, though there is a predecessor
+    version: str
+    problem: str
+
+    @property
+    def note(self) -> str:
+        return f"Not compared with version {self.version}, the audit before: {self.problem}"
+
+
+@dataclass(frozen=True)
+class OpenPredecessor:
+    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED) and CLASSES."""
+
+    predecessor: Predecessor
+    audit: PublishedAudit
+    examples: pa.Table
+    classes: pa.Table
 
 
 @dataclass(frozen=True)
 class AuditDifference:
     """Two audits compared: `changes` as in a summary, the rows that changed (CHANGES), `report.changes.new_issues`."""
 
-    changes: dict[str, Any]
+    changes: Changes
     rows: pa.Table
     new_issues: pa.Table
 
 
-NOT_COMPARED = Compared({}, None, ())
-
-
-def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in_url: bool) -> dict[str, Any] | None:
-    """A JSON-able `Predecessor` for an audit of `version`, None where no version before was released.
+def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in_url: bool) -> Predecessor | None:
+    """The predecessor of an audit of `version`; None if no version before was released.
 
     Before are the versions whose names are smaller where the dataset's URL has a place for them, so that the order of
     audits means nothing; else those that were audited before.
@@ -95,30 +92,27 @@ def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in
     found = next((record for record in candidates if _is_comparable(store, record)), released[-1][-1])
     between = [audits[-1] for audits in before]
     between = between[[record.version for record in between].index(found.version) + 1 :]
-    return asdict(
-        Predecessor(
-            version=found.version,
-            audit_id=found.audit_id,
-            created_at=found.created_at,
-            folder=found.folder,
-            deciding=found.deciding,
-            held_versions=tuple(record.version for record in between if record.gate == GATE_FAILED),
-            skipped_versions=tuple(record.version for record in between if record.gate != GATE_FAILED),
-        )
+    return Predecessor(
+        version=found.version,
+        audit_id=found.audit_id,
+        created_at=found.created_at,
+        folder=found.folder,
+        deciding=found.deciding,
+        held_versions=tuple(record.version for record in between if record.gate == GATE_FAILED),
+        skipped_versions=tuple(record.version for record in between if record.gate != GATE_FAILED),
     )
 
 
-def compare_with_predecessor(store: Store, prepared: Prepared, tables: Mapping[str, bytes]) -> Compared:
-    """The comparison of an audit, whose tables are given as files by name, with the predecessor in its record.
+def open_predecessor(store: Store, prepared: Prepared) -> OpenPredecessor | NotCompared | None:
+    """Read the predecessor in the plan of an audit; None if it has none.
 
-    Where the predecessor's files are missing or damaged, or the ids of either are row numbers, a note says so in place
-    of a comparison.
+    `NotCompared` if the predecessor's files are missing or damaged, or the ids of either audit are row numbers.
     """
-    if prepared.predecessor is None:
-        return NOT_COMPARED
-    before = Predecessor(**prepared.predecessor)
-    if has_made_up_ids({"columns": prepared.columns}):
-        return _not_compared(before, ROW_NUMBERS)
+    before = prepared.predecessor
+    if before is None:
+        return None
+    if prepared.has_made_up_ids:
+        return NotCompared(before.version, ROW_NUMBERS)
     try:
         found = open_audit(store, before.folder)
         if found is None:
@@ -128,23 +122,27 @@ def compare_with_predecessor(store: Store, prepared: Prepared, tables: Mapping[s
     except StorageError as error:
         if error.transient:
             raise
-        return _not_compared(before, str(error))
+        return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
-        return _not_compared(before, ROW_NUMBERS)
+        return NotCompared(before.version, ROW_NUMBERS)
+    return OpenPredecessor(before, found, examples, classes)
+
+
+def compare_with_predecessor(
+    before: OpenPredecessor, prepared: Prepared, examples: pa.Table, classes: pa.Table
+) -> Compared:
+    """Compare an audit, of which the tables EXAMPLES and CLASSES are given, with its predecessor."""
     result = compare_audits(
+        before.examples,
         examples,
-        _table(tables["examples.parquet"]),
-        classes_before=classes,
-        classes=(now := _table(tables["classes.parquet"])),
-        class_order=_class_order(classes, now),
+        classes_before=before.classes,
+        classes=classes,
+        class_order=_class_order(before.classes, classes),
     )
-    changed = changed_settings(before.deciding, deciding(prepared_values(prepared)))
-    files = {
-        CHANGES_FILE: parquet_bytes(result.changes),
-        CLASS_CHANGES_FILE: parquet_bytes(result.class_changes),
-    }
-    changes = describe_changes(result, found, changed, before.held_versions, before.skipped_versions)
-    return Compared(files, changes, change_notes(changes))
+    predecessor = before.predecessor
+    changed = changed_settings(predecessor.deciding, prepared.decisive_settings)
+    changes = describe_changes(result, before.audit, changed, predecessor.held_versions, predecessor.skipped_versions)
+    return Compared(changes, result.changes, result.class_changes)
 
 
 def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDifference:
@@ -153,9 +151,9 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     Raises `ConfigError` for audits of two datasets, or whose ids are row numbers, `StorageError` where their files
     cannot be read.
     """
-    if before.audit["dataset"] != now.audit["dataset"]:
+    if before.dataset != now.dataset:
         raise ConfigError(
-            f"{before.url} is an audit of {before.audit['dataset']!r}, {now.url} one of {now.audit['dataset']!r}. "
+            f"{before.url} is an audit of {before.dataset!r}, {now.url} one of {now.dataset!r}. "
             "Name two audits of one dataset: ids of different datasets have nothing to do with each other."
         )
     for audit in (before, now):
@@ -169,7 +167,7 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
         classes=classes,
         class_order=_class_order(classes_before, classes),
     )
-    changed = changed_settings(deciding(before.audit), deciding(now.audit))
+    changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
     return AuditDifference(describe_changes(result, before, changed), result.changes, new)
@@ -181,38 +179,25 @@ def describe_changes(
     changed: list[ChangedSetting],
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The summary's `changes`: plain JSON values."""
-    return {
-        "predecessor": {
-            **{name: before.audit[name] for name in ("version", "audit_id", "created_at")},
-            "audit_url": before.url,
-        },
-        "held_versions": list(held_versions),
-        "issues": result.issues,
-        "data": result.data,
-        "statuses": [count._asdict() for count in result.statuses],
-        "other_status": result.other_status,
-        "relabeled": [pair._asdict() for pair in relabeled_pairs(result.changes)[:TOP_PAIRS]],
-        "changed_settings": as_records(changed),
-        "warning": _warning(changed, before.audit["version"], result),
-        "notes": [*_skipped(skipped_versions), *result.notes, *_made_elsewhere(before, changed, result)],
-    }
-
-
-def change_notes(changes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Sentences for the notes of an audit, the loudest first."""
-    return (*([changes["warning"]] if changes["warning"] else []), *changes["notes"])
-
-
-def prepared_values(prepared: Prepared) -> dict[str, Any]:
-    """What a manifest says of an audit that is not published yet, as far as `deciding` asks for it."""
-    return {name: getattr(prepared, name) for name in ("config", "columns", "recipe", "versions", "code")}
+) -> Changes:
+    """The summary's `changes`."""
+    return Changes(
+        predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
+        held_versions=tuple(held_versions),
+        issues=result.issues,
+        data=result.data,
+        statuses=result.statuses,
+        other_status=result.other_status,
+        relabeled=tuple(relabeled_pairs(result.changes)[:TOP_PAIRS]),
+        changed_settings=tuple(changed),
+        warning=_warning(changed, before.version, result),
+        notes=(*_skipped(skipped_versions), *result.notes, *_made_elsewhere(before, changed, result)),
+    )
 
 
 def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:
     """Why rows may flap between audits of probabilities, as far as it is known."""
-    both = deciding(before.audit)["kind"] == PROBABILITIES and all(setting.setting != "kind" for setting in changed)
+    both = before.facts.deciding.kind == PROBABILITIES and all(setting.setting != "kind" for setting in changed)
     return [MADE_ELSEWHERE] if both and result.issues[IssueChange.FLAPPING] else []
 
 
@@ -232,11 +217,6 @@ def _is_comparable(store: Store, record: AuditRecord) -> bool:
     return not record.has_made_up_ids and store.exists(f"{record.folder}/{MANIFEST}")
 
 
-def _not_compared(before: Predecessor, problem: str) -> Compared:
-    note = f"Not compared with version {before.version}, the audit before: {problem}"
-    return Compared({}, None, (note,), problem)
-
-
 def _skipped(versions: Sequence[str]) -> list[str]:
     """That released versions in between are no measure."""
     if not versions:
@@ -248,7 +228,3 @@ def _skipped(versions: Sequence[str]) -> list[str]:
 
 def _class_order(*classes: pa.Table) -> tuple[str, ...]:
     return sort_class_names({name for table in classes for name in table["class_name"].to_pylist()})
-
-
-def _table(data: bytes) -> pa.Table:
-    return pq.read_table(io.BytesIO(data))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from labelaudit.codec import Json, JsonObject, from_record
+from labelaudit.findings import ChangedSetting
 
 # Of the config: what findings depend on. Of `dataset` what names it is left out, and how it is read stays.
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
@@ -24,69 +26,66 @@ SHOWN_SETTINGS = 8
 
 
 @dataclass(frozen=True)
-class ChangedSetting:
-    """A value that differs between two audits. `cause`: config, code, package, or data (an `auto` that follows it)."""
+class DecisiveSettings:
+    """The values that findings depend on besides the data. Audits of earlier releases may have other names in them."""
 
-    setting: str  # such as training.epochs
-    before: Any
-    now: Any
-    cause: str
+    kind: str  # image, text, table or probabilities
+    config: JsonObject
+    recipe: JsonObject
+    code: str | None  # digest of a user's own network and local weights
+    versions: dict[str, str | None]  # of packages
 
-
-def has_made_up_ids(audit: Mapping[str, Any]) -> bool:
-    """Whether the ids of an audit are row numbers, which mean other rows in another version.
-
-    `audit` has the key `columns` of a manifest.
-    """
-    return bool(audit["columns"].get(MADE_UP_IDS))
-
-
-def deciding(audit: Mapping[str, Any]) -> dict[str, Any]:
-    """The deciding values of an audit: config, recipe, code and package versions.
-
-    `audit` has the keys of a manifest: config, columns, recipe, versions, code.
-    """
-    kind = audit["columns"].get("kind", PROBABILITIES)
-    config = {section: audit["config"][section] for section in DECIDING if section in audit["config"]}
-    packages = DETECTING if kind == PROBABILITIES else COMPUTING
-    dataset = {name: value for name, value in config.pop("dataset", {}).items() if name not in NAMING}
-    return {
-        "kind": kind,
-        # How a dataset is read means nothing where none was read.
-        "config": config if kind == PROBABILITIES else {"dataset": dataset, **config},
-        "recipe": audit["recipe"],
-        "code": audit.get("code"),
-        "versions": {name: audit["versions"].get(name) for name in packages},
-    }
+    @classmethod
+    def of_audit(cls, audit: JsonObject) -> DecisiveSettings:
+        """The decisive part of what the plan or the manifest of an audit says."""
+        columns, config, versions = (_object(audit[name]) for name in ("columns", "config", "versions"))
+        kind = str(columns.get("kind", PROBABILITIES))
+        sections = {section: config[section] for section in DECIDING if section in config}
+        dataset = _object(sections.pop("dataset", {}))
+        if kind != PROBABILITIES:
+            # How a dataset is read means nothing if none was read.
+            sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
+        packages = DETECTING if kind == PROBABILITIES else COMPUTING
+        recorded = {name: versions.get(name) for name in packages}
+        return from_record(
+            cls,
+            {
+                "kind": kind,
+                "config": sections,
+                "recipe": audit["recipe"],
+                "code": audit.get("code"),
+                "versions": recorded,
+            },
+        )
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[ChangedSetting]:
+def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[ChangedSetting]:
     """What differs between the deciding values of two audits, by setting.
 
     Values of the recipe stand for an `auto` of the config: they are named where no key of the config explains them.
     Their cause is the first of config, package and code that changed, and the data where none did.
     """
-    if before["kind"] != now["kind"]:
+    if before.kind != now.kind:
         # Nearly everything else differs because of it.
-        return [ChangedSetting("kind", before["kind"], now["kind"], "config")]
+        return [ChangedSetting("kind", before.kind, now.kind, "config")]
     changed = [
-        *_differences("", before["config"], now["config"], "config"),
-        *_differences("versions", before["versions"], now["versions"], "package"),
+        *_differences("", before.config, now.config, "config"),
+        *_differences("versions", {**before.versions}, {**now.versions}, "package"),
     ]
-    if before["code"] != now["code"]:
-        changed.append(ChangedSetting("model code", _short(before["code"]), _short(now["code"]), "code"))
+    if before.code != now.code:
+        changed.append(ChangedSetting("model code", _short(before.code), _short(now.code), "code"))
     named = {setting.setting.rpartition(".")[2] for setting in changed}
     cause = changed[0].cause if changed else "data"
-    recipe = _differences("recipe", before["recipe"], now["recipe"], cause)
+    recipe = _differences("recipe", before.recipe, now.recipe, cause)
     return changed + [setting for setting in recipe if setting.setting.rpartition(".")[2] not in named]
 
 
-def is_other_work(changed: list[ChangedSetting]) -> bool:
+def is_other_work(changed: Sequence[ChangedSetting]) -> bool:
     """Whether anything but the data changed."""
     return any(setting.cause != "data" for setting in changed)
 
 
-def other_work_in_words(changed: list[ChangedSetting], version: str) -> str | None:
+def other_work_in_words(changed: Sequence[ChangedSetting], version: str) -> str | None:
     """That not only the data changed since another version, and what else did; None where nothing else did."""
     settings = [in_words(setting) for setting in changed if setting.cause != "data"]
     if not settings:
@@ -100,29 +99,23 @@ def in_words(setting: ChangedSetting) -> str:
     return f"{setting.setting} {_shown(setting.before)} \N{RIGHTWARDS ARROW} {_shown(setting.now)}"
 
 
-def as_records(changed: list[ChangedSetting]) -> list[dict[str, Any]]:
-    return [asdict(setting) for setting in changed]
-
-
-def _differences(prefix: str, before: Any, now: Any, cause: str) -> list[ChangedSetting]:
+def _differences(prefix: str, before: Json, now: Json, cause: str) -> list[ChangedSetting]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         found: list[ChangedSetting] = []
         for name in sorted({*before, *now}):
             path = f"{prefix}.{name}" if prefix else str(name)
             found += _differences(path, before.get(name), now.get(name), cause)
         return found
-    # A tuple of a fresh record and the list that JSON makes of it are the same.
-    same = list(before) == list(now) if _is_list(before) and _is_list(now) else before == now
-    return [] if same else [ChangedSetting(prefix, before, now, cause)]
+    return [] if before == now else [ChangedSetting(prefix, before, now, cause)]
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
+def _object(value: Json) -> JsonObject:
+    return value if isinstance(value, dict) else {}
 
 
 def _short(digest: str | None) -> str | None:
     return None if digest is None else digest[:12]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Json) -> str:
     return "none" if value is None else str(value)

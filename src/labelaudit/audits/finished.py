@@ -6,15 +6,18 @@ Apart from `labelaudit.pipeline.publish`, because a rerun that only finds an aud
 from __future__ import annotations
 
 import io
-from typing import Any
+import json
 
 import pyarrow.parquet as pq
 
 from labelaudit.audits.prepared import Prepared, load_prepared, output_store
+from labelaudit.audits.published import AuditFacts
 from labelaudit.audits.references import AuditReference, PreparedReference
 from labelaudit.audits.site import rebuild_site, record_audit
+from labelaudit.codec import from_record
+from labelaudit.findings import Summary
 from labelaudit.storage.layout import MANIFEST, PAGE, SUMMARY, audit_record_key, audited_key
-from labelaudit.storage.manifest import Manifest, dump_json, read_json, read_manifest
+from labelaudit.storage.manifest import Manifest, dump_json, read_manifest
 from labelaudit.storage.store import Store
 
 
@@ -45,10 +48,10 @@ def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
 def completed(store: Store, prepared: Prepared, standing: Manifest, *, status: str) -> AuditReference:
     """What comes after the manifest, as far as it is not there: the audit's record, and what is made of all records."""
     folder = prepared.audit_folder
-    summary = read_json(store, f"{folder}/{SUMMARY}")
+    summary = from_record(Summary, json.loads(store.read(f"{folder}/{SUMMARY}")))
     if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
         classes = pq.read_table(io.BytesIO(store.read(f"{folder}/classes.parquet")))
-        record_audit(store, folder, standing.audit, summary, classes)
+        record_audit(store, folder, AuditFacts.of_manifest(standing.audit), summary, classes)
     rebuild_site(store, prepared.dataset)
     return _audit_reference(store, prepared, summary, status=status)
 
@@ -60,16 +63,16 @@ def remember(store: Store, reference: PreparedReference, prepared: Prepared) -> 
         store.write(audited_key(prepared.dataset, reference.state), dump_json(record))
 
 
-def _audit_reference(store: Store, prepared: Prepared, summary: dict[str, Any], *, status: str) -> AuditReference:
+def _audit_reference(store: Store, prepared: Prepared, summary: Summary, *, status: str) -> AuditReference:
     return AuditReference(
         audit_url=store.url_of(prepared.audit_folder),
         dataset=prepared.dataset,
         version=prepared.version,
         audit_id=prepared.audit_id,
         status=status,
-        examples=summary["examples"],
-        scored=summary["scored"],
-        issues=summary["issues"],
-        estimated_error_rate=summary["estimated_error_rate"],
+        examples=summary.examples,
+        scored=summary.scored,
+        issues=summary.issues,
+        estimated_error_rate=summary.estimated_error_rate,
         report_url=store.url_of(f"{prepared.audit_folder}/{PAGE}"),
     )

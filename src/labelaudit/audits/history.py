@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from labelaudit.audits.decisive_settings import DecisiveSettings
+from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.errors import StorageError
+from labelaudit.findings import Summary
 from labelaudit.storage.layout import audit_record_key, audit_records_folder, dataset_of
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store, StoredFile
@@ -17,26 +19,11 @@ from labelaudit.storage.versions import natural_order
 # Small objects, each a request of its own.
 READERS = 16
 GATE_FAILED = "failed"
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("dataset", "version", "audit_id", "created_at", "folder", "fingerprint"), str),
-    **dict.fromkeys(("deciding", "summary"), dict),
-    "gate": str | None,
-    **dict.fromkeys(("has_made_up_ids", "has_version_in_url"), bool),
-}
-# Of a summary, what pages and sentences about many audits show.
-_FIGURES: dict[str, Any] = {
-    **dict.fromkeys(("examples", "scored", "issues"), int),
-    "estimated_error_rate": int | float,
-    "verdict": str,
-}
 
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """The main figures of a published audit, beside the others of its dataset.
-
-    Raises `TypeError` where a value is none of its type, for records are read from JSON that others wrote.
-    """
+    """The main figures of a published audit, stored beside those of the dataset's other audits."""
 
     dataset: str
     version: str
@@ -44,18 +31,11 @@ class AuditRecord:
     created_at: str  # ISO 8601, UTC
     folder: str  # below the output URL
     fingerprint: str
-    deciding: dict[str, Any]  # config and package versions that its findings follow from, besides the data
-    summary: dict[str, Any]  # summary.json
+    deciding: DecisiveSettings
+    summary: Summary
     gate: str | None  # passed, warned, failed; None where the config sets no limits
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     has_version_in_url: bool = False  # so that versions are ordered by their names, not by when they were audited
-
-    def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
-            _check(name, getattr(self, name), kind)
-        for name, kind in _FIGURES.items():
-            if name in self.summary:
-                _check(name, self.summary[name], kind)
 
     @property
     def name(self) -> str:
@@ -64,7 +44,7 @@ class AuditRecord:
 
 
 def write_audit_record(store: Store, record: AuditRecord) -> None:
-    store.write(audit_record_key(record.dataset, record.version, record.audit_id), dump_json(asdict(record)))
+    store.write(audit_record_key(record.dataset, record.version, record.audit_id), dump_json(to_record(record)))
 
 
 def list_records(store: Store, dataset: str) -> list[StoredFile]:
@@ -89,14 +69,11 @@ def oldest_first(records: Iterable[AuditRecord]) -> list[AuditRecord]:
     return sorted(records, key=_age)
 
 
-def _record(store: Store, key: str, value: dict[str, Any]) -> AuditRecord:
+def _record(store: Store, key: str, value: JsonObject) -> AuditRecord:
     try:
-        names = [field.name for field in fields(AuditRecord) if field.name in value or field.default is MISSING]
-        record = AuditRecord(**{name: value[name] for name in names})
-    except KeyError as error:
-        raise _no_record(store, key, f"it has no {error}") from error
-    except TypeError as error:
-        raise _no_record(store, key, str(error)) from error
+        record = from_record(AuditRecord, value)
+    except ValueError as error:
+        raise _no_record(store, key, str(error).rstrip(".")) from error
     if key != audit_record_key(record.dataset, record.version, record.audit_id):
         raise _no_record(store, key, f"it is that of {record.name} of {record.dataset!r}")
     return record
@@ -145,11 +122,6 @@ def _by_version(history: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
     for record in sorted(history, key=_age):
         found.setdefault(record.version, []).append(record)
     return found
-
-
-def _check(name: str, value: object, kind: Any) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r:.40}")
 
 
 def _age(record: AuditRecord) -> tuple[str, str, str]:

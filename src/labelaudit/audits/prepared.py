@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
 from labelaudit.audits.references import FilesReference, PreparedReference
+from labelaudit.codec import JsonObject, from_record, to_record
+from labelaudit.config import AuditConfig
+from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
+from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.storage.layout import audit_folder, work_folder
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked, sha256_hex
@@ -21,6 +25,30 @@ from labelaudit.storage.store import Store
 
 ROWS = "rows.parquet"
 RECORD = "prepared.json"
+
+
+# Sections of the config that apply to probabilities from elsewhere: nothing is trained.
+_SECTIONS_OF_PROBABILITIES = {"dataset", "detection", "gate", "report", "output"}
+# What a manifest says about its audit.
+_FACTS = (
+    *("dataset", "version", "audit_id", "created_at", "fingerprint"),
+    *("config", "columns", "recipe", "code", "versions", "machine"),
+)
+# What an audit's findings and files depend on: it is part of the audit's id.
+_DECIDING_SECTIONS = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The audit that another one is compared with, as it was when that one began."""
+
+    version: str
+    audit_id: str
+    created_at: str
+    folder: str  # below the output URL
+    deciding: DecisiveSettings
+    held_versions: tuple[str, ...]  # in between, held by their gate
+    skipped_versions: tuple[str, ...] = ()  # in between, without an audit that can be compared with
 
 
 @dataclass(frozen=True)
@@ -33,9 +61,9 @@ class Prepared:
     fingerprint: str
     audit_id: str
     training_key: str
-    config: dict[str, Any]
-    columns: dict[str, Any]  # labelaudit.data.columns.Columns
-    recipe: dict[str, Any]  # labelaudit.model.recipes.Recipe
+    config: AuditConfig
+    columns: Columns | None  # None: the probabilities come from elsewhere, and no dataset was read
+    recipe: Recipe | None  # None: nothing is trained
     kind: str
     class_names: tuple[str, ...]
     folds: int  # per repeat
@@ -46,8 +74,9 @@ class Prepared:
     machine: dict[str, str]
     rows_sha256: str
     code: str | None = None  # digest of a user's own network and local weights
-    predecessor: dict[str, Any] | None = None  # labelaudit.audits.comparison.Predecessor
+    predecessor: Predecessor | None = None
     review_sha256: str | None = None  # of what people had decided (reviews/stored_reviews.py); None: nothing
+    has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
 
     @property
     def work_folder(self) -> str:
@@ -61,6 +90,20 @@ class Prepared:
     def scored(self) -> int:
         return self.statuses[Status.SCORED]
 
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """What was guessed about the columns, a sentence each."""
+        return () if self.columns is None else self.columns.guesses
+
+    def facts(self) -> JsonObject:
+        """What the manifest of the audit says about it."""
+        record = self.to_record()
+        return {name: record[name] for name in _FACTS}
+
+    @property
+    def decisive_settings(self) -> DecisiveSettings:
+        return DecisiveSettings.of_audit(self.to_record())
+
     def with_audit_id(self, rows: Rows) -> Prepared:
         """The record with its `audit_id`, a digest of all that its files depend on: two runs with one id publish the
         same bytes, and cannot damage each other's.
@@ -73,24 +116,39 @@ class Prepared:
             del decided[name]
         return replace(self, audit_id=digest_of(decided, rows.places(), self.versions["labelaudit"])[:12])
 
-    def decisions(self) -> dict[str, Any]:
+    def decisions(self) -> JsonObject:
         """All that the audit's findings depend on: the record without when, after what, where and how it is run."""
-        # As JSON has it: what was read from a record holds lists where a fresh one holds tuples.
-        values: dict[str, Any] = json.loads(self.to_json())
+        record = self.to_record()
         for name in ("created_at", "versions", "machine", "predecessor"):
-            del values[name]
-        deciding = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
-        return {**values, "config": {section: values["config"].get(section) for section in deciding}}
+            del record[name]
+        config = record["config"]
+        assert isinstance(config, dict)
+        return {**record, "config": {section: config.get(section) for section in _DECIDING_SECTIONS}}
+
+    def to_record(self) -> JsonObject:
+        """The plan as JSON."""
+        record = to_record(self)
+        has_made_up_ids = record.pop("has_made_up_ids")
+        if self.columns is None:
+            config = self.config.model_dump(mode="json", include=_SECTIONS_OF_PROBABILITIES)
+            record |= {"config": config, "columns": {"guesses": [], MADE_UP_IDS: has_made_up_ids}, "recipe": {}}
+        return record
+
+    @classmethod
+    def from_record(cls, record: JsonObject) -> Prepared:
+        """The plan in a record. Raises `ValueError` if it is not one, such as one of another release."""
+        columns = record.get("columns")
+        if not isinstance(columns, dict) or "kind" in columns:
+            return from_record(cls, record)
+        made_up = columns.get(MADE_UP_IDS, False)
+        return from_record(cls, {**record, "columns": None, "recipe": None, "has_made_up_ids": made_up})
 
     def to_json(self) -> bytes:
-        return dump_json(asdict(self))
+        return dump_json(self.to_record())
 
     @classmethod
     def from_json(cls, data: bytes) -> Prepared:
-        values = json.loads(data)
-        values["class_names"] = tuple(values["class_names"])
-        # Records of earlier releases lack fields that have a default.
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        return cls.from_record(json.loads(data))
 
 
 @dataclass(frozen=True)
@@ -129,11 +187,19 @@ def commit_record(store: Store, prepared: Prepared) -> bytes:
     key = f"{prepared.work_folder}/{RECORD}"
     if not store.create(key, prepared.to_json()):
         data = store.read(key)
-        if Prepared.from_json(data).decisions() == prepared.decisions():
+        if _decisions(data) == prepared.decisions():
             return data
         # Somebody changed the record, or another version of pyarrow wrote its rows.
         store.write(key, prepared.to_json())
     return prepared.to_json()
+
+
+def _decisions(data: bytes) -> JsonObject | None:
+    """The decisions in a record; None if another release wrote it."""
+    try:
+        return Prepared.from_json(data).decisions()
+    except ValueError:
+        return None
 
 
 def output_store(reference: PreparedReference) -> Store:

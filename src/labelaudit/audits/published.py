@@ -6,15 +6,16 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelaudit.audits.decisive_settings import has_made_up_ids
+from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
 from labelaudit.audits.history import AuditRecord, newest_of_versions, read_history
+from labelaudit.codec import JsonObject, from_record
 from labelaudit.errors import ConfigError, StorageError
+from labelaudit.findings import Summary
 from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
 from labelaudit.storage.manifest import load_manifest, read_checked, read_json
 from labelaudit.storage.store import Store
@@ -30,12 +31,42 @@ DECIDED = (
 
 
 @dataclass(frozen=True)
+class AuditFacts:
+    """What the manifest of an audit says about it."""
+
+    dataset: str
+    version: str
+    audit_id: str
+    created_at: str  # ISO 8601, UTC
+    fingerprint: str
+    deciding: DecisiveSettings
+    has_made_up_ids: bool  # row numbers, which mean other rows in another version
+    has_version_in_url: bool
+
+    @classmethod
+    def of_manifest(cls, audit: JsonObject) -> AuditFacts:
+        """The facts in a manifest that has the keys DECIDED."""
+        config, columns = audit["config"], audit["columns"]
+        dataset = config.get("dataset") if isinstance(config, dict) else None
+        url = dataset.get("url") if isinstance(dataset, dict) else None
+        return from_record(
+            cls,
+            {
+                **{name: audit[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
+                "deciding": DecisiveSettings.of_audit(audit),
+                "has_made_up_ids": isinstance(columns, dict) and bool(columns.get(MADE_UP_IDS)),
+                "has_version_in_url": "{version}" in str(url),
+            },
+        )
+
+
+@dataclass(frozen=True)
 class PublishedAudit:
-    """An audit in storage. `audit` holds what its manifest says: dataset, version, audit_id, config, versions, …"""
+    """An audit in storage."""
 
     store: Store  # at the output URL
-    folder: str  # below it; empty where the audit lies apart from a dataset, and the store is at its own folder
-    audit: dict[str, Any]
+    folder: str  # below it; empty if the audit is not in the folder of a dataset: then the store is at its own folder
+    facts: AuditFacts
     sha256: dict[str, str]  # by file name
 
     @property
@@ -44,24 +75,28 @@ class PublishedAudit:
 
     @property
     def dataset(self) -> str:
-        return str(self.audit["dataset"])
+        return self.facts.dataset
 
     @property
     def version(self) -> str:
-        return str(self.audit["version"])
+        return self.facts.version
 
     @property
     def audit_id(self) -> str:
-        return str(self.audit["audit_id"])
+        return self.facts.audit_id
+
+    @property
+    def created_at(self) -> str:
+        return self.facts.created_at
 
     @property
     def fingerprint(self) -> str:
-        return str(self.audit["fingerprint"])
+        return self.facts.fingerprint
 
     @property
     def has_made_up_ids(self) -> bool:
         """Whether its ids are row numbers, which mean other rows in another version."""
-        return has_made_up_ids(self.audit)
+        return self.facts.has_made_up_ids
 
     def table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
         """One of its tables by file name, all columns or some.
@@ -80,10 +115,9 @@ class PublishedAudit:
             )
         return file.read(columns)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """Its `summary.json`. Raises `StorageError` as `read` does."""
-        summary: dict[str, Any] = json.loads(self.read("summary.json"))
-        return summary
+        return from_record(Summary, json.loads(self.read("summary.json")))
 
     def read(self, name: str) -> bytes:
         """Bytes of one of its files. Raises `StorageError` where it is missing or damaged."""
@@ -98,11 +132,12 @@ def open_audit(store: Store, folder: str) -> PublishedAudit | None:
     if not store.exists(key):
         return None
     manifest = load_manifest(store, key, required=DECIDED)
-    return PublishedAudit(store, folder, manifest.audit, {entry.path: entry.sha256 for entry in manifest.files})
+    sha256 = {entry.path: entry.sha256 for entry in manifest.files}
+    return PublishedAudit(store, folder, AuditFacts.of_manifest(manifest.audit), sha256)
 
 
 def find_audit(
-    target: str, options: Mapping[str, Any] | None = None, *, dataset_url: str | None = None
+    target: str, options: Mapping[str, object] | None = None, *, dataset_url: str | None = None
 ) -> PublishedAudit:
     """The audit that a person means.
 
@@ -127,22 +162,22 @@ def find_audit(
     )
 
 
-def _audit_at(url: str, options: Mapping[str, Any] | None) -> PublishedAudit | None:
+def _audit_at(url: str, options: Mapping[str, object] | None) -> PublishedAudit | None:
     *root, dataset, version, audit = ["", "", *url.split("/")]
     if dataset_of(dataset) is not None and version.startswith("version=") and audit.startswith("audit="):
         return open_audit(_store("/".join(root[2:]), url, options), f"{dataset}/{version}/{audit}")
     return open_audit(Store(url, options), "")
 
 
-def _latest_audit(dataset_url: str, options: Mapping[str, Any] | None) -> PublishedAudit | None:
+def _latest_audit(dataset_url: str, options: Mapping[str, object] | None) -> PublishedAudit | None:
     output, dataset = _output_and_dataset(dataset_url)
     store = _store(output, dataset_url, options)
     if not store.exists(latest_key(dataset)):
         return None
-    return open_audit(store, read_json(store, latest_key(dataset))["audit"])
+    return open_audit(store, str(read_json(store, latest_key(dataset))["audit"]))
 
 
-def _newest_audit(dataset_url: str, version: str, options: Mapping[str, Any] | None) -> PublishedAudit:
+def _newest_audit(dataset_url: str, version: str, options: Mapping[str, object] | None) -> PublishedAudit:
     output, dataset = _output_and_dataset(dataset_url)
     store = _store(output, dataset_url, options)
     newest: dict[str, AuditRecord] = {
@@ -170,7 +205,7 @@ def _output_and_dataset(dataset_url: str) -> tuple[str, str]:
     return output, dataset
 
 
-def _store(output: str, url: str, options: Mapping[str, Any] | None) -> Store:
+def _store(output: str, url: str, options: Mapping[str, object] | None) -> Store:
     """At the output URL that was cut from the start of `url`."""
     return Store(output or ("/" if url.startswith("/") else "."), options)
 

@@ -5,43 +5,38 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from labelaudit.audits.references import AuditReference
-from labelaudit.detection.gate import GateVerdict, Outcome
+from labelaudit.codec import Json, from_record
 from labelaudit.errors import GateFailedError
+from labelaudit.findings import GateVerdict, Summary
 from labelaudit.storage.layout import SUMMARY
 from labelaudit.storage.manifest import read_json
 from labelaudit.storage.store import Store
 
 
-def load_summary(audit: AuditReference, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+def load_summary(audit: AuditReference, storage_options: Mapping[str, object]) -> Summary:
     """`summary.json` of a published audit."""
-    return read_json(Store(audit.audit_url, storage_options), SUMMARY)
+    return from_record(Summary, read_json(Store(audit.audit_url, storage_options), SUMMARY))
 
 
-def worst_issues(audit: AuditReference, storage_options: Mapping[str, Any], *, limit: int) -> list[dict[str, Any]]:
+def worst_issues(audit: AuditReference, storage_options: Mapping[str, object], *, limit: int) -> list[dict[str, Json]]:
     """The first rows of `issues.parquet` of a published audit, for people."""
     table = pq.read_table(io.BytesIO(Store(audit.audit_url, storage_options).read("issues.parquet")))
     shown = table.select(["rank", "example_id", "given_label", "suggested_label", "label_score"])
     return [{**row, "label_score": round(row["label_score"], 4)} for row in shown.slice(0, limit).to_pylist()]
 
 
-def gate_failure(audit: AuditReference, summary: Mapping[str, Any]) -> GateFailedError | None:
+def gate_failure(audit: AuditReference, summary: Summary) -> GateFailedError | None:
     """The error of a published audit whose gate failed; None where it did not."""
-    gate = summary.get("gate")
-    if gate is None or gate["verdict"] != GateVerdict.FAILED:
+    gate = summary.gate
+    if gate is None or gate.verdict != GateVerdict.FAILED:
         return None
-    sentences = "".join(f"\n  {rule['rule']}: {rule['sentence']}" for rule in broken_rules(gate))
+    sentences = "".join(f"\n  {rule.rule}: {rule.sentence}" for rule in gate.broken_rules)
     return GateFailedError(
-        f"{audit.dataset} version {audit.version}: {gate['sentence']}{sentences}\n"
+        f"{audit.dataset} version {audit.version}: {gate.sentence}{sentences}\n"
         f"The audit is published: {audit.report_url}",
         asdict(audit),
     )
-
-
-def broken_rules(gate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rules of a summary's gate that are broken."""
-    return [rule for rule in gate["rules"] if rule["outcome"] == Outcome.FAILED]

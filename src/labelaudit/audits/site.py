@@ -6,16 +6,12 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.audits.decisive_settings import (
-    ChangedSetting,
     changed_settings,
-    deciding,
-    has_made_up_ids,
     in_words,
     is_other_work,
 )
@@ -29,7 +25,9 @@ from labelaudit.audits.history import (
     write_audit_record,
 )
 from labelaudit.audits.prepared import parquet_bytes
+from labelaudit.audits.published import AuditFacts
 from labelaudit.errors import StorageError
+from labelaudit.findings import ChangedSetting, Summary
 from labelaudit.report.trend import CLASS_FIGURES, AuditEntry, trend_table
 from labelaudit.storage.layout import (
     audit_classes_key,
@@ -46,27 +44,30 @@ from labelaudit.storage.store import Store, StoredFile
 MOST_ROUNDS = 20
 
 
-def record_audit(
-    store: Store, folder: str, audit: dict[str, Any], summary: dict[str, Any], classes: pa.Table
-) -> AuditRecord:
-    """Write the record of a published audit. `audit`: what its manifest says; `classes`: CLASSES."""
-    record = AuditRecord(
-        dataset=audit["dataset"],
-        version=audit["version"],
-        audit_id=audit["audit_id"],
-        created_at=audit["created_at"],
-        folder=folder,
-        fingerprint=audit["fingerprint"],
-        deciding=deciding(audit),
-        summary=summary,
-        gate=(summary.get("gate") or {}).get("verdict"),
-        has_made_up_ids=has_made_up_ids(audit),
-        has_version_in_url="{version}" in audit["config"]["dataset"]["url"],
-    )
+def record_audit(store: Store, folder: str, facts: AuditFacts, summary: Summary, classes: pa.Table) -> AuditRecord:
+    """Write the record of a published audit. `classes` is a CLASSES table."""
+    record = audit_record(folder, facts, summary)
     figures = classes.select(CLASS_FIGURES.names)
     store.write(audit_classes_key(record.dataset, record.version, record.audit_id), parquet_bytes(figures))
     write_audit_record(store, record)
     return record
+
+
+def audit_record(folder: str, facts: AuditFacts, summary: Summary) -> AuditRecord:
+    """The record of an audit in `folder`."""
+    return AuditRecord(
+        dataset=facts.dataset,
+        version=facts.version,
+        audit_id=facts.audit_id,
+        created_at=facts.created_at,
+        folder=folder,
+        fingerprint=facts.fingerprint,
+        deciding=facts.deciding,
+        summary=summary,
+        gate=None if summary.gate is None else summary.gate.verdict.value,
+        has_made_up_ids=facts.has_made_up_ids,
+        has_version_in_url=facts.has_version_in_url,
+    )
 
 
 def rebuild_site(store: Store, dataset: str) -> None:
@@ -137,11 +138,11 @@ def _entry(record: AuditRecord, classes: pa.Table, number: int | None, before: A
         audit_id=record.audit_id,
         created_at=record.created_at,
         folder=record.folder.removeprefix(f"{dataset_folder(record.dataset)}/"),
-        verdict=summary["verdict"],
-        examples=summary["examples"],
-        scored=summary["scored"],
-        issues=summary["issues"],
-        error_rate=summary["estimated_error_rate"],
+        verdict=summary.verdict,
+        examples=summary.examples,
+        scored=summary.scored,
+        issues=summary.issues,
+        error_rate=summary.estimated_error_rate,
         gate=record.gate,
         classes=classes,
         position=None if number is None else number + 1,

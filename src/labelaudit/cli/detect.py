@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.cli.options import given
 from labelaudit.cli.outcome import show_audit
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, DatasetError, IntegrityError
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 
 # Of a config, what can be set besides the options.
 SECTIONS = ("gate", "report", "storage")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from labelaudit.audits.prepared import parquet_bytes
 from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.cli.console import show, show_json
 from labelaudit.cli.options import config_from
+from labelaudit.codec import to_record
 from labelaudit.config_files import CONFIG_SUFFIXES
 from labelaudit.errors import ConfigError
 from labelaudit.report.changes import changes_in_words
@@ -26,7 +28,7 @@ def diff_command(before: str, now: str, options: Mapping[str, Any], as_json: boo
     if options["output"] is not None:
         _write(options["output"], found)
     if as_json:
-        show_json(found.changes)
+        show_json(to_record(found.changes))
     else:
         _print(first, second, found, options["limit"])
 
@@ -55,14 +57,14 @@ def _write(file: str, found: AuditDifference) -> None:
 
 def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, limit: int) -> None:
     """The outcome on stdout: here it is the result."""
-    if found.changes["warning"]:
-        show(found.changes["warning"], fg="red", bold=True)
+    if found.changes.warning:
+        show(found.changes.warning, fg="red", bold=True)
     for audit in (before, now):
-        version, audited_at = audit.audit["version"], audit.audit["created_at"][:16].replace("T", " ")
-        show(f"{version}, audited {audited_at} UTC: {audit.summary()['verdict']}")
-    for sentence in changes_in_words({**found.changes, "warning": None}):
+        version, audited_at = audit.version, audit.created_at[:16].replace("T", " ")
+        show(f"{version}, audited {audited_at} UTC: {audit.summary().verdict}")
+    for sentence in changes_in_words(replace(found.changes, warning=None)):
         show(sentence)
-    for note in found.changes["notes"]:
+    for note in found.changes.notes:
         show(f"note: {note}")
     for row in found.new_issues.slice(0, limit).to_pylist():
         labels = f"{row['given_label']} \N{RIGHTWARDS ARROW} {row['suggested_label']}"

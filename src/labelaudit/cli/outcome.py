@@ -12,8 +12,10 @@ from typing import Any
 from labelaudit.audit import describe
 from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.references import AuditReference
-from labelaudit.audits.results import broken_rules, gate_failure, load_summary
+from labelaudit.audits.results import gate_failure, load_summary
 from labelaudit.cli.console import say, show, show_json
+from labelaudit.codec import to_record
+from labelaudit.findings import Summary
 from labelaudit.report.changes import counted_issues
 
 
@@ -42,22 +44,22 @@ class ConsoleProgress:
             say(f"  {seconds:5.0f} s  fold {fold + 1}/{self._folds}  epoch {epoch}/{epochs}  loss {loss:.3f}")
 
 
-def say_audit(audit: AuditReference, summary: Mapping[str, Any]) -> None:
+def say_audit(audit: AuditReference, summary: Summary) -> None:
     """Verdict and places of a published audit."""
     say()
-    say(summary["verdict"], bold=True)
-    gate = summary.get("gate")
+    say(summary.verdict, bold=True)
+    gate = summary.gate
     # A gate that failed is the error at the end.
     if gate and gate_failure(audit, summary) is None:
-        say(gate["sentence"])
-        for rule in broken_rules(gate):
-            say(f"  {rule['rule']}: {rule['sentence']}")
-    for note in summary["notes"]:
+        say(gate.sentence)
+        for rule in gate.broken_rules:
+            say(f"  {rule.rule}: {rule.sentence}")
+    for note in summary.notes:
         say(f"  note: {note}")
-    if summary.get("changes"):
-        say(f"  since {summary['changes']['predecessor']['version']}: {counted_issues(summary['changes'])}")
-    for pair in summary["confusions"][:3]:
-        say(f"  {pair['given_label']} -> {pair['suggested_label']}: {pair['examples']:,} flagged")
+    if summary.changes is not None:
+        say(f"  since {summary.changes.predecessor.version}: {counted_issues(summary.changes)}")
+    for pair in summary.confusions[:3]:
+        say(f"  {pair.given_label} -> {pair.suggested_label}: {pair.examples:,} flagged")
     if audit.status == "already_published":
         say("This audit was published before: nothing had to be trained.")
     say(f"Report: {audit.report_url}")
@@ -71,7 +73,7 @@ def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_jso
     summary = load_summary(audit, storage_options)
     say_audit(audit, summary)
     if as_json:
-        show_json({**summary, **asdict(audit)})
+        show_json({**to_record(summary), **asdict(audit)})
     else:
         show(audit.audit_url)
     if (failure := gate_failure(audit, summary)) is not None:

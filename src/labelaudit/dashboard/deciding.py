@@ -113,7 +113,7 @@ class Desk:
 
 
 def _show_bar(desk: Desk) -> None:
-    row, flagged = desk.row, desk.now.audit.summary.get("issues", 0)
+    row, flagged = desk.row, desk.now.audit.summary.issues
     back, place, undo, before, after = st.columns([2, 6, 1.7, 2, 1.7], vertical_alignment="center")
     with place:
         look.html(

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelaudit.audits.decisive_settings import deciding, has_made_up_ids
 from labelaudit.audits.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
-from labelaudit.audits.published import DECIDED, PublishedAudit
+from labelaudit.audits.published import DECIDED, AuditFacts, PublishedAudit
+from labelaudit.audits.site import audit_record
+from labelaudit.codec import from_record
 from labelaudit.errors import LabelauditError, StorageError
+from labelaudit.findings import Summary
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.confined import ConfinedStore
 from labelaudit.storage.layout import MANIFEST, latest_key
@@ -71,7 +73,7 @@ class Library:
         """An audit as the steps know it, with the files that `open` gave."""
         manifest = self.manifest(record)
         sha256 = {entry.path: entry.sha256 for entry in manifest.files}
-        return CachedAudit(self.store, record.folder, manifest.audit, sha256, files)
+        return CachedAudit(self.store, record.folder, AuditFacts.of_manifest(manifest.audit), sha256, files)
 
     def _records_of(self, dataset: str) -> list[AuditRecord]:
         """Records are read once, and again when the storage says that they changed: there may be thousands."""
@@ -92,16 +94,9 @@ class Library:
         """The record of an audit without one, from its manifest and summary."""
         try:
             manifest = load_manifest(self.store, f"{folder}/{MANIFEST}", required=DECIDED).audit
-            summary = read_json(self.store, f"{folder}/summary.json")
-            return AuditRecord(
-                **{name: manifest[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
-                folder=folder,
-                deciding=deciding(manifest),
-                summary=summary,
-                gate=(summary.get("gate") or {}).get("verdict"),
-                has_made_up_ids=has_made_up_ids(manifest),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
+            summary = from_record(Summary, read_json(self.store, f"{folder}/summary.json"))
+            return audit_record(folder, AuditFacts.of_manifest(manifest), summary)
+        except (KeyError, ValueError) as error:
             raise StorageError(
                 f"{self.store.url_of(folder)} holds no audit that can be read ({error!r}). Run the audit again."
             ) from error

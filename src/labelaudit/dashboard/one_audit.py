@@ -14,6 +14,7 @@ from labelaudit.dashboard import look, session
 from labelaudit.dashboard.change_words import show_changes
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.findings import Gate, Summary
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
 from labelaudit.schemas import CONFUSIONS, Status
 from labelaudit.storage.failures import without_secrets
@@ -32,13 +33,13 @@ def show() -> None:
         dataset=audit.dataset,
         version=audit.version,
         gate=look.gate_chip(audit.gate),
-        verdict=look.clip(summary.get("verdict", ""), 600),
+        verdict=look.clip(summary.verdict, 600),
     )
     look.figures(_figures(summary))
-    if summary.get("gate"):
-        _show_gate(summary["gate"])
-    if summary.get("changes"):
-        show_changes(summary["changes"])
+    if summary.gate:
+        _show_gate(summary.gate)
+    if summary.changes:
+        show_changes(summary.changes)
     tables = session.tables(audit)
     classes, confusions = tables.table("classes"), tables.table("confusions")
     left, right = st.columns([1, 1], gap="large")
@@ -51,10 +52,10 @@ def show() -> None:
         "Classes", "The most troubled first. Noise: the estimated share of the class's rows that belong elsewhere."
     )
     _show_classes(classes)
-    if summary.get("notes"):
+    if summary.notes:
         look.heading("Notes")
         items = look.joined(
-            look.fill("<li><bdi>{note}</bdi></li>", note=look.clip(note, 600)) for note in summary["notes"]
+            look.fill("<li><bdi>{note}</bdi></li>", note=look.clip(note, 600)) for note in summary.notes
         )
         look.html('<ul class="notes">{items}</ul>', items=items)
     with st.expander("How this audit was made"):
@@ -62,38 +63,37 @@ def show() -> None:
     show_place()
 
 
-def _figures(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    rows, scored = summary.get("examples"), summary.get("scored")
+def _figures(summary: Summary) -> list[tuple[str, str, str]]:
+    rows, scored = summary.examples, summary.scored
     others = [
         f"{look.number(count)} {status.replace('_', ' ')}"
-        for status, count in (summary.get("statuses") or {}).items()
+        for status, count in summary.statuses.items()
         if status != Status.SCORED
     ]
     found = [
         ("rows", look.number(rows), "in this version"),
         ("scored", look.number(scored), ", ".join(others) or "all of them"),
-        ("flagged", look.number(summary.get("issues")), "labels to look at"),
-        ("estimated wrong", look.share(summary.get("estimated_error_rate")), "of the scored labels"),
+        ("flagged", look.number(summary.issues), "labels to look at"),
+        ("estimated wrong", look.share(summary.estimated_error_rate), "of the scored labels"),
     ]
-    recall = (summary.get("canaries") or {}).get("recall")
-    if recall is not None:
-        found.append(("canaries caught", look.share(recall), "of errors planted on purpose"))
-    precision = (summary.get("review") or {}).get("precision")
-    if isinstance(precision, dict) and isinstance(precision.get("estimate"), float):
-        found.append(("measured precision", look.share(precision["estimate"]), "of the flags that people judged"))
+    if summary.canaries is not None:
+        found.append(("canaries caught", look.share(summary.canaries.recall), "of errors planted on purpose"))
+    if summary.review is not None and summary.review.precision is not None:
+        precision = look.share(summary.review.precision.estimate)
+        found.append(("measured precision", precision, "of the flags that people judged"))
     return found
 
 
-def _show_gate(gate: dict[str, Any]) -> None:
-    look.heading("Gate", look.clip(gate.get("sentence", ""), 600))
+def _show_gate(gate: Gate) -> None:
+    look.heading("Gate", look.clip(gate.sentence, 600))
     rows = look.joined(
         look.fill(
             "<tr><td>{chip}</td><th><bdi>{rule}</bdi></th><td><bdi>{sentence}</bdi></td></tr>",
-            chip=look.chip(str(rule.get("outcome")), _OUTCOMES.get(str(rule.get("outcome")), "")),
-            rule=look.clip(rule.get("rule"), 80),
-            sentence=look.clip(rule.get("sentence", ""), 400),
+            chip=look.chip(rule.outcome, _OUTCOMES[rule.outcome]),
+            rule=look.clip(rule.rule, 80),
+            sentence=look.clip(rule.sentence, 400),
         )
-        for rule in gate.get("rules", ())
+        for rule in gate.rules
     )
     look.html(_TABLE, rows=rows)
 

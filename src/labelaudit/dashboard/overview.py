@@ -30,7 +30,7 @@ def show() -> None:
         dataset=now.dataset,
         version=newest.version,
         gate=look.gate_chip(newest.gate),
-        verdict=look.clip(newest.summary.get("verdict", ""), 600),
+        verdict=look.clip(newest.summary.verdict, 600),
     )
     versions = session.versions(now.dataset)
     if len(versions) > 1:
@@ -68,7 +68,7 @@ def _dataset_row(name: str) -> dict[str, Any] | None:
         return {"dataset": name, "gate": "cannot be read"}
     if not versions:
         return None
-    rates = [audit.summary.get("estimated_error_rate", 0) for audit in versions]
+    rates = [audit.summary.estimated_error_rate for audit in versions]
     return {"dataset": name, "rates": rates[-50:], **_main(versions[-1])}
 
 
@@ -96,11 +96,11 @@ def _main(audit: AuditRecord) -> dict[str, Any]:
         "name": audit.name,
         "version": look.option(audit.version),
         "audited": look.moment(audit.created_at),
-        "rows": audit.summary.get("examples"),
-        "flagged": audit.summary.get("issues"),
-        "wrong": audit.summary.get("estimated_error_rate"),
+        "rows": audit.summary.examples,
+        "flagged": audit.summary.issues,
+        "wrong": audit.summary.estimated_error_rate,
         "gate": audit.gate or "",
-        "found": look.option(audit.summary.get("verdict", "")),
+        "found": look.option(audit.summary.verdict),
     }
 
 

@@ -14,6 +14,7 @@ from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.change_words import show_changes
 from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.findings import Changes
 
 
 def show() -> None:
@@ -43,15 +44,15 @@ def show() -> None:
     show_place()
 
 
-def _changes(before: AuditRecord, after: AuditRecord) -> dict[str, Any]:
+def _changes(before: AuditRecord, after: AuditRecord) -> Changes:
     """What `labelaudit diff` says of both; of an audit and its predecessor it stands in the summary already."""
-    if _predecessor(after) == before.name:
-        return dict(after.summary["changes"])
+    if after.summary.changes is not None and _predecessor(after) == before.name:
+        return after.summary.changes
     return _difference(before, after, before.folder, after.folder)
 
 
 @st.cache_data(show_spinner="Comparing row by row …", max_entries=50)
-def _difference(_before: AuditRecord, _after: AuditRecord, before_folder: str, after_folder: str) -> dict[str, Any]:
+def _difference(_before: AuditRecord, _after: AuditRecord, before_folder: str, after_folder: str) -> Changes:
     library = session.library()
     with closing(library.open(_before)) as old, closing(library.open(_after)) as new:
         return compare_published(library.published(_before, old), library.published(_after, new)).changes
@@ -59,8 +60,8 @@ def _difference(_before: AuditRecord, _after: AuditRecord, before_folder: str, a
 
 def _predecessor(audit: AuditRecord) -> str | None:
     """Name of the audit that this one was compared with when it was made."""
-    changes = audit.summary.get("changes")
-    return f"{changes['predecessor']['version']}/{changes['predecessor']['audit_id']}" if changes else None
+    changes = audit.summary.changes
+    return None if changes is None else f"{changes.predecessor.version}/{changes.predecessor.audit_id}"
 
 
 def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
@@ -75,21 +76,19 @@ def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
 
 
 def _show_both(before: AuditRecord, after: AuditRecord) -> None:
-    rows = []
-    for name, key, shown in (
-        ("rows", "examples", look.number),
-        ("scored", "scored", look.number),
-        ("flagged", "issues", look.number),
-        ("estimated wrong", "estimated_error_rate", look.share),
-    ):
-        old, new = before.summary.get(key), after.summary.get(key)
-        rows.append((name, f"{shown(old)} \N{RIGHTWARDS ARROW} {shown(new)}", ""))
+    old, new = before.summary, after.summary
+    figures = (
+        ("rows", look.number(old.examples), look.number(new.examples)),
+        ("scored", look.number(old.scored), look.number(new.scored)),
+        ("flagged", look.number(old.issues), look.number(new.issues)),
+        ("estimated wrong", look.share(old.estimated_error_rate), look.share(new.estimated_error_rate)),
+    )
     look.html(
         '<p class="sentence"><bdi>{before}</bdi> \N{RIGHTWARDS ARROW} <bdi>{after}</bdi></p>',
         before=look.clip(before.version, 60),
         after=look.clip(after.version, 60),
     )
-    look.figures(rows)
+    look.figures((name, f"{first} \N{RIGHTWARDS ARROW} {then}", "") for name, first, then in figures)
 
 
 def _show_classes(before: AuditRecord, after: AuditRecord) -> None:

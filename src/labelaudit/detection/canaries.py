@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.util import hash_array
 
 from labelaudit.detection.issues import LabelIssues, flag_issues
+from labelaudit.findings import Recall
 from labelaudit.wilson import wilson
 
 # Canaries of each kind: this share of the scored rows, within these bounds. More would disturb what is measured.
@@ -48,17 +49,6 @@ class Canaries:
     label_score: npt.NDArray[np.float64]  # (C,) probability of the planted label
     is_caught: npt.NDArray[np.bool_]  # (C,)
     note: str = ""  # why there are none
-
-
-@dataclass(frozen=True)
-class Recall:
-    """The share of canaries that was caught, with its 95 % interval."""
-
-    planted: int
-    caught: int
-    recall: float
-    low: float
-    high: float
 
 
 def plant_canaries(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.findings import LabelPair, StatusCount
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, IssueChange, Status
 
 BoolArray = npt.NDArray[np.bool_]
@@ -40,22 +41,6 @@ class Comparison:
     statuses: tuple[StatusCount, ...]
     other_status: int
     notes: tuple[str, ...]
-
-
-class StatusCount(NamedTuple):
-    """Rows of a status, copies included, in both audits."""
-
-    status: str
-    examples_before: int
-    examples: int
-
-
-class LabelPair(NamedTuple):
-    """Rows that went from one label to another; None where there is no label."""
-
-    given_label_before: str | None
-    given_label: str | None
-    examples: int
 
 
 def compare_audits(
@@ -125,7 +110,7 @@ def relabeled_pairs(changes: pa.Table) -> list[LabelPair]:
     sides = ["given_label_before", "given_label"]
     counts = relabeled.group_by(sides).aggregate([([], "count_all")]).to_pylist()
     pairs = [LabelPair(row[sides[0]], row[sides[1]], row["count_all"]) for row in counts]
-    return sorted(pairs, key=lambda pair: (-pair.examples, pair[0] or "", pair[1] or ""))
+    return sorted(pairs, key=lambda pair: (-pair.examples, pair.given_label_before or "", pair.given_label or ""))
 
 
 @dataclass(frozen=True)

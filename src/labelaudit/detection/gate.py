@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+
+from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
 
 # A detector that flags nothing and misses this share of planted errors sees nothing.
 BLIND_BELOW = 0.5
 NAME_LENGTH = 60
-
-
-class Outcome(StrEnum):
-    """What became of one rule."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_MEASURED = "not measured"
-    WARNED = "warned"  # not measured, though there is an audit before to measure it against
-
-
-class GateVerdict(StrEnum):
-    """What the rules say together."""
-
-    PASSED = "passed"
-    WARNED = "warned"  # a rule is broken, but there is no audit before; or that audit cannot be compared with
-    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -55,25 +39,7 @@ class Measures:
     not_compared: str | None = None  # why new issues could not be counted, though there is a predecessor
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One rule, what was measured for it, and a sentence for people."""
-
-    rule: str
-    measured: float | None
-    limit: float
-    outcome: Outcome
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Gate:
-    verdict: GateVerdict
-    sentence: str
-    rules: tuple[Rule, ...]
-
-
-def judge(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
+def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
     """Hold what was measured against the limits.
 
     A rule is broken where the measured value itself, not the end of its interval, is beyond the limit. Broken rules

@@ -19,6 +19,7 @@ from prefect.logging import get_run_logger
 from labelaudit.audit import describe
 from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.references import AuditReference
+from labelaudit.findings import Summary
 from labelaudit.report.summary import markdown
 
 # Each update is a request to the server; a person does not see more.
@@ -67,10 +68,10 @@ class RunProgress:
         self._folds.setdefault(fold, FoldProgress(fold)).epoch(epoch, epochs, loss)
 
 
-def publish_artifacts(audit: AuditReference, summary: dict[str, Any], issues: list[dict[str, Any]]) -> None:
+def publish_artifacts(audit: AuditReference, summary: Summary, issues: list[dict[str, Any]]) -> None:
     """Show a published audit in the run: summary, worst examples, and where the report is."""
     key = _key(audit.dataset)
-    create_markdown_artifact(markdown(summary), key=f"label-quality-{key}", description=summary["verdict"])
+    create_markdown_artifact(markdown(summary), key=f"label-quality-{key}", description=summary.verdict)
     if issues:
         create_table_artifact(issues, key=f"label-issues-{key}", description="the most doubtful labels")
     create_link_artifact(audit.report_url, "label-quality report", key=f"label-report-{key}")

@@ -24,6 +24,7 @@ from labelaudit.audits.results import gate_failure, load_summary, worst_issues
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.config_files import CONFIG_SUFFIXES, CONFIGS_VARIABLE, referenced_config
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
+from labelaudit.findings import Gate
 from labelaudit.local.workers import LocalWorkers, describe_slots
 from labelaudit.orchestration.artifacts import RunProgress, publish_artifacts
 from labelaudit.orchestration.concurrency import dataset_turn
@@ -148,15 +149,16 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     failure = gate_failure(audit, summary)
     if failure is None:
         return asdict(audit)
-    _tell(audit, summary)
+    if summary.gate is not None:
+        _tell(audit, summary.gate)
     # Prefect takes a state in place of a result; whoever called the flow gets the error.
     return cast("dict[str, Any]", Failed(name=GATE_FAILED, message=str(failure), data=failure))
 
 
-def _tell(audit: AuditReference, summary: dict[str, Any]) -> None:
+def _tell(audit: AuditReference, gate: Gate) -> None:
     """Post the event of a failed gate."""
     try:
-        post_gate_event(gate_event(audit, summary["gate"]))
+        post_gate_event(gate_event(audit, gate))
     except AnnouncementError as error:
         # The state of the run tells of the gate already.
         get_run_logger().warning("%s", error)

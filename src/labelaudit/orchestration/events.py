@@ -7,7 +7,6 @@ or it raises.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +15,8 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
 from labelaudit.audits.references import AuditReference
-from labelaudit.audits.results import broken_rules
 from labelaudit.errors import AnnouncementError
+from labelaudit.findings import Gate
 from labelaudit.orchestration.api_retries import patient
 from labelaudit.versions.discover import FoundVersion
 
@@ -44,7 +43,7 @@ def published_event(found: FoundVersion, config: str, number: int) -> dict[str, 
     }
 
 
-def gate_event(audit: AuditReference, gate: Mapping[str, Any]) -> dict[str, Any]:
+def gate_event(audit: AuditReference, gate: Gate) -> dict[str, Any]:
     """The event of an audit whose gate (that of its summary) failed; the same audit always gives the same id."""
     return {
         "id": str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, GATE_FAILED), audit.audit_url)),
@@ -56,8 +55,8 @@ def gate_event(audit: AuditReference, gate: Mapping[str, Any]) -> dict[str, Any]
             "version": audit.version,
             "audit_url": audit.audit_url,
             "report_url": audit.report_url,
-            "verdict": gate["sentence"],
-            "broken_rules": [{"rule": rule["rule"], "sentence": rule["sentence"]} for rule in broken_rules(gate)],
+            "verdict": gate.sentence,
+            "broken_rules": [{"rule": rule.rule, "sentence": rule.sentence} for rule in gate.broken_rules],
         },
     }
 

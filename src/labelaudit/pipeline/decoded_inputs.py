@@ -84,7 +84,8 @@ def open_inputs(reference: PreparedReference, prepared: Prepared) -> Iterator[Pa
 
     Raises `DatasetError` when the dataset is no longer what was prepared.
     """
-    columns = Columns(**prepared.columns)
+    columns = prepared.columns
+    assert columns is not None, "no dataset is read for probabilities from elsewhere"
 
     def build(folder: Path) -> None:
         source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)

@@ -1,82 +1,121 @@
-"""Find label issues in the gathered probabilities, and lay out the tables of the audit."""
+"""Find label issues in out-of-fold probabilities, and lay out the tables of the audit."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
-from labelaudit.audits.comparison import compare_with_predecessor
-from labelaudit.audits.prepared import (
-    Prepared,
-    Rows,
-    load_file,
-    load_prepared,
-    load_rows,
-    output_store,
-    parquet_bytes,
-    store_files,
+from labelaudit.audits.comparison import (
+    Compared,
+    NotCompared,
+    OpenPredecessor,
+    compare_with_predecessor,
+    open_predecessor,
 )
+from labelaudit.audits.detected import AuditTables, Detected
+from labelaudit.audits.prepared import Prepared, Rows, load_prepared, load_rows, output_store
+from labelaudit.audits.probabilities import Probabilities
 from labelaudit.audits.references import FilesReference, PreparedReference
+from labelaudit.codec import from_record
 from labelaudit.detection.issues import LabelIssues, find_issues
-from labelaudit.pipeline.gather import HEALTH, PRED_PROBS, read_pred_probs
-from labelaudit.pipeline.gating import with_gate
-from labelaudit.report.audit_tables import (
-    FoldRow,
-    classes_table,
-    confusions_table,
-    examples_table,
-    folds_table,
-    issues_table,
-)
-from labelaudit.reviews.known import Marks
+from labelaudit.findings import Findings, Review
+from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.report.audit_tables import classes_table, confusions_table, examples_table, folds_table, issues_table
+from labelaudit.reviews.known import Known, Marks
 from labelaudit.reviews.stored_reviews import load_known
 from labelaudit.schemas import Status
-from labelaudit.storage.manifest import dump_json
 
-FINDINGS = "findings.json"
 # Below this agreement the estimates of confident learning were seen to lie far above the truth: 26 % estimated
 # for 9 % real errors where a small network agrees with 65 % of CIFAR-10N's labels.
 WEAK_AGREEMENT = 0.8
 
 
 def detect(reference: PreparedReference, gathered: FilesReference) -> FilesReference:
-    """Run confident learning over proved probabilities; leaves all tables of the audit and its findings."""
+    """Run detection over gathered probabilities, and leave findings and tables in the work folder."""
     store = output_store(reference)
     prepared = load_prepared(reference)
-    rows = load_rows(reference, prepared)
-    _, pred_probs, class_names, _ = read_pred_probs(load_file(store, gathered, PRED_PROBS))
-    health = json.loads(load_file(store, gathered, HEALTH))
-    labels = rows.examples.labels[rows.scored]
-    known = load_known(store, prepared)
-    marks = known.marks(rows.examples.example_ids, rows.examples.digests, rows.examples.given_labels)
+    detected = detect_issues(
+        prepared,
+        load_rows(reference, prepared),
+        Probabilities.load(store, gathered),
+        load_known(store, prepared),
+        open_predecessor(store, prepared),
+    )
+    return detected.save(store, prepared)
+
+
+def detect_issues(
+    prepared: Prepared,
+    rows: Rows,
+    probabilities: Probabilities,
+    known: Known,
+    before: OpenPredecessor | NotCompared | None,
+) -> Detected:
+    """Run confident learning over proved probabilities, compare with the predecessor, plant canaries, judge the gate.
+
+    Args:
+        known: what people decided about the dataset when the audit was prepared.
+        before: the audit to compare with, or why there is no comparison.
+    """
+    examples, scored = rows.examples, rows.scored
+    labels = examples.labels[scored]
+    marks = known.marks(examples.example_ids, examples.digests, examples.given_labels)
     found = find_issues(
         labels,
-        pred_probs,
-        class_names,
-        filter_by=prepared.config["detection"]["filter"],
-        is_fine=marks.is_fine[rows.scored],
+        probabilities.pred_probs,
+        prepared.class_names,
+        filter_by=prepared.config.detection.filter,
+        is_fine=marks.is_fine[scored],
     )
-    files = audit_tables(prepared, rows, pred_probs, found, health, marks)
-    compared = compare_with_predecessor(store, prepared, files)
-    findings = {
-        "issues": int(found.is_label_issue.sum()),
-        "estimated_error_rate": found.error_rate,
-        "notes": [*compared.notes, *health["notes"], *found.notes, *_weak_model(labels, found)],
-        "changes": compared.changes,
-        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
-    }
-    files, findings = with_gate(
-        prepared, rows, pred_probs, found, {**files, **compared.files}, findings, not_compared=compared.problem
+    scores = _examples(prepared, rows, probabilities.pred_probs, found, marks)
+    classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
+    compared = None
+    if isinstance(before, OpenPredecessor):
+        compared = compare_with_predecessor(before, prepared, scores, classes)
+    canaries = plant_in_audit(prepared, rows, probabilities.pred_probs, found, scores)
+    notes = [
+        *_compared_notes(compared, before),
+        *probabilities.notes,
+        *found.notes,
+        *_weak_model(labels, found, is_trained_here=prepared.recipe is not None),
+        *([canaries.note] if canaries.note else []),
+    ]
+    findings = Findings(
+        issues=int(found.is_label_issue.sum()),
+        estimated_error_rate=float(found.error_rate),
+        notes=tuple(notes),
+        changes=None if compared is None else compared.changes,
+        canaries=canaries.recall,
+        review=from_record(Review, known.findings(marks, dismissed=int(found.is_dismissed.sum()))),
     )
-    return store_files(store, prepared.work_folder, {**files, FINDINGS: dump_json(findings)})
+    problem = before.problem if isinstance(before, NotCompared) else None
+    gate = judge_gate(prepared, len(scored), classes, findings, not_compared=problem)
+    names = np.asarray(prepared.class_names, dtype=object)
+    tables = AuditTables(
+        examples=scores,
+        issues=issues_table(scores, names[found.suggested_labels[found.is_label_issue]]),
+        classes=classes,
+        confusions=confusions_table(found.confusions),
+        folds=folds_table(probabilities.folds),
+        canaries=canaries.table,
+        changes=None if compared is None else compared.rows,
+        class_changes=None if compared is None else compared.classes,
+    )
+    return Detected(replace(findings, gate=gate), tables)
 
 
-def _weak_model(labels: np.ndarray, found: LabelIssues) -> list[str]:
+def _compared_notes(compared: Compared | None, before: OpenPredecessor | NotCompared | None) -> tuple[str, ...]:
+    if compared is not None:
+        return compared.changes.sentences
+    return (before.note,) if isinstance(before, NotCompared) else ()
+
+
+def _weak_model(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool) -> list[str]:
     agreement = float((found.predicted_labels == labels).mean())
-    if agreement >= WEAK_AGREEMENT:
+    if agreement >= WEAK_AGREEMENT or not is_trained_here:
         return []
     return [
         f"The models agree with {agreement:.1%} of the labels. The weaker a model, the more right labels are flagged "
@@ -84,14 +123,9 @@ def _weak_model(labels: np.ndarray, found: LabelIssues) -> list[str]:
     ]
 
 
-def audit_tables(
-    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, health: dict[str, Any], marks: Marks
-) -> dict[str, bytes]:
-    """The Parquet tables of an audit by file name."""
-    examples = rows.examples
-    scored = rows.scored
-    names = np.asarray(prepared.class_names, dtype=object)
-    example_rows = examples_table(
+def _examples(prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, marks: Marks) -> pa.Table:
+    examples, scored = rows.examples, rows.scored
+    return examples_table(
         example_ids=examples.example_ids,
         given_labels=examples.given_labels,
         status=examples.status,
@@ -110,43 +144,9 @@ def audit_tables(
         verdicts=marks.verdicts,
         right_labels=marks.right_labels,
     )
-    tables = {
-        "examples": example_rows,
-        "issues": issues_table(example_rows, names[found.suggested_labels[found.is_label_issue]]),
-        "classes": classes_table(found.classes, rare_classes=_rare_classes(rows)),
-        "confusions": confusions_table(found.confusions),
-        "folds": folds_table(_fold_rows(health)),
-    }
-    return {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
 
 
 def _rare_classes(rows: Rows) -> dict[str, int]:
     """Rows by class that was set aside."""
     is_rare = rows.examples.status == Status.RARE_CLASS
     return dict(sorted(Counter(rows.examples.given_labels[is_rare]).items()))
-
-
-def _fold_rows(health: dict[str, Any]) -> list[FoldRow]:
-    records = {record["fold"]: record for record in health.get("records", ())}
-    rows = []
-    for fold in health["folds"]:
-        record = records.get(fold["fold"], {})
-        rows.append(
-            FoldRow(
-                fold=fold["fold"],
-                repeat=fold["repeat"],
-                training_examples=record.get("training_examples"),
-                held_out_examples=fold["examples"],
-                agreement=fold["agreement"],
-                mean_p_given=fold["mean_p_given"],
-                training_loss=record.get("training_loss"),
-                epochs=record.get("epochs"),
-                seconds=record.get("seconds"),
-                device=record.get("device"),
-                precision=record.get("precision"),
-                threads=record.get("threads"),
-                seed=record.get("seed"),
-                sha256=record.get("sha256"),
-            )
-        )
-    return rows

@@ -1,11 +1,11 @@
-"""Audit probabilities that were made elsewhere: no dataset is read, nothing is trained."""
+"""Read probabilities that were made elsewhere, with their ids and labels."""
 
 from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,30 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from labelaudit.audits.comparison import compare_with_predecessor, find_predecessor
-from labelaudit.audits.decisive_settings import MADE_UP_IDS
-from labelaudit.audits.finished import existing_audit
-from labelaudit.audits.prepared import Prepared, Rows, commit_record, parquet_bytes
-from labelaudit.audits.references import AuditReference
-from labelaudit.config import AuditConfig
+from labelaudit.audits.prepared import Rows
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.detection.external import check_external
-from labelaudit.detection.issues import find_issues
-from labelaudit.detection.rows import row_digests
-from labelaudit.environment import machine, package_versions
 from labelaudit.errors import DatasetError
-from labelaudit.pipeline.detect import audit_tables
-from labelaudit.pipeline.gating import with_gate
-from labelaudit.pipeline.publish import publish_audit
-from labelaudit.report.summary import Findings
-from labelaudit.reviews.known import Known
-from labelaudit.reviews.stored_reviews import known_sha256, read_known, store_known
-from labelaudit.schemas import Status, pred_probs_schema
-from labelaudit.storage.layout import published_fold_key
+from labelaudit.schemas import Status
 from labelaudit.storage.manifest import digest_of, sha256_hex
-from labelaudit.storage.store import Store, open_dataset
-from labelaudit.versions.named import audited_name
+from labelaudit.storage.store import open_dataset
 
 NO_IDS = (
     "ids: the row numbers, because no column of ids is named. They mean other rows in another version: verdicts do not "
@@ -56,6 +40,16 @@ class ExternalProbabilities:
 
 
 @dataclass(frozen=True)
+class LoadedProbabilities:
+    """Probabilities that were made elsewhere: all rows in canonical order, `pred_probs` (M, K) of the scored ones."""
+
+    rows: Rows
+    pred_probs: np.ndarray
+    has_made_up_ids: bool  # row numbers, because no column of ids is named
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Loaded:
     example_ids: np.ndarray  # (N,) object of str
     given_labels: np.ndarray  # (N,) object of str or None
@@ -66,57 +60,26 @@ class _Loaded:
     notes: tuple[str, ...]
 
 
-def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilities) -> AuditReference:
-    """Check probabilities from outside, find label issues in them, and publish the audit.
+def read_probabilities(
+    probabilities: ExternalProbabilities, storage_options: Mapping[str, Any] | None = None
+) -> LoadedProbabilities:
+    """Read ids, labels and probabilities, and check that these can be out-of-fold probabilities of the rows.
 
-    Raises `DatasetError` when the files cannot be used, `IntegrityError` when the probabilities cannot be
-    out-of-fold probabilities of these rows.
+    Raises:
+        DatasetError: the files cannot be used.
+        IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
-    loaded = _load(config, probabilities)
+    loaded = _load(probabilities, dict(storage_options or {}))
     rows = _rows(loaded, probabilities)
     scored = rows.scored
     examples = rows.examples
     pred_probs, notes = check_external(
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
     )
-    store = Store(config.output.url, config.storage.options)
-    # Verdicts on row numbers of another version are verdicts on other rows.
-    known = Known({}) if loaded.has_made_up_ids else read_known(store, audited_name(config).name, examples.fingerprint)
-    prepared = _prepared(config, loaded, rows, known)
-    published = existing_audit(store, prepared)
-    if published is not None:
-        return published
-    # The URL is that of a file: there is no template to read a version from.
-    before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=False)
-    prepared = replace(prepared, predecessor=before)
-    store_known(store, prepared, known)
-    # Of two runs at once, both write the files of the one whose record stands.
-    prepared = Prepared.from_json(commit_record(store, prepared))
-    marks = known.marks(examples.example_ids, examples.digests, examples.given_labels)
-    found = find_issues(
-        examples.labels[scored],
-        pred_probs,
-        loaded.class_names,
-        filter_by=config.detection.filter,
-        is_fine=marks.is_fine[scored],
-    )
-    files = audit_tables(prepared, rows, pred_probs, found, {"folds": []}, marks)
-    compared = compare_with_predecessor(store, prepared, files)
-    files |= compared.files
-    files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)
-    findings: dict[str, Any] = {
-        "issues": int(found.is_label_issue.sum()),
-        "estimated_error_rate": found.error_rate,
-        "notes": [*compared.notes, *loaded.notes, *notes, *found.notes],
-        "changes": compared.changes,
-        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
-    }
-    files, findings = with_gate(prepared, rows, pred_probs, found, files, findings, not_compared=compared.problem)
-    return publish_audit(store, prepared, files, Findings(**findings), previews=())
+    return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, (*loaded.notes, *notes))
 
 
-def _load(config: AuditConfig, probabilities: ExternalProbabilities) -> _Loaded:
-    options = config.storage.options
+def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loaded:
     table, stored_names = None, None
     if not _is_npy(probabilities.url):
         table = _read_table(probabilities.url, options)
@@ -219,45 +182,6 @@ def _fingerprint(loaded: _Loaded) -> str:
     probabilities = sha256_hex(np.ascontiguousarray(loaded.pred_probs, "<f8").tobytes())
     ids_and_labels = [loaded.example_ids.tolist(), loaded.given_labels.tolist()]
     return digest_of(ids_and_labels, list(loaded.class_names), probabilities)
-
-
-def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) -> Prepared:
-    name = audited_name(config)
-    fingerprint = rows.examples.fingerprint
-    settings = config.model_dump(mode="json")
-    prepared = Prepared(
-        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        dataset=name.name,
-        version=name.version or fingerprint[:12],
-        fingerprint=fingerprint,
-        audit_id="",
-        training_key="",
-        config={part: settings[part] for part in ("dataset", "detection", "gate", "report", "output")},
-        columns={"guesses": [], MADE_UP_IDS: loaded.has_made_up_ids},
-        recipe={},
-        kind="probabilities",
-        class_names=loaded.class_names,
-        folds=0,
-        repeats=0,
-        examples=len(loaded.example_ids),
-        statuses=rows.examples.status_counts(),
-        versions=package_versions(),
-        machine=machine(),
-        rows_sha256="",
-        code=None,
-        predecessor=None,
-        review_sha256=known_sha256(known),
-    )
-    return prepared.with_audit_id(rows)
-
-
-def _pred_probs_file(example_ids: np.ndarray, pred_probs: np.ndarray, class_names: tuple[str, ...]) -> bytes:
-    columns = [
-        pa.array(example_ids, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
-        pa.array(row_digests(example_ids, pred_probs)),
-    ]
-    return parquet_bytes(pa.Table.from_arrays(columns, schema=pred_probs_schema(class_names)))
 
 
 def _probabilities(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray:

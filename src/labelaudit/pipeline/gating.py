@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from labelaudit.audits.prepared import Prepared, Rows, parquet_bytes
+from labelaudit.audits.prepared import Prepared, Rows
 from labelaudit.detection.canaries import Canaries, Flip, measure_recall, plant_canaries
-from labelaudit.detection.gate import Limits, Measures, judge
+from labelaudit.detection.gate import Limits, Measures, judge_limits
 from labelaudit.detection.issues import LabelIssues
-from labelaudit.schemas import CANARIES, Decision, Status
+from labelaudit.findings import CanaryRecall, Findings, Gate
+from labelaudit.schemas import CANARIES, Decision, IssueChange, Status
 
 # One for all audits: versions plant in the same rows as far as these are trusted, so that their recalls compare.
 CANARY_SEED = 0
 
 
-def with_gate(
-    prepared: Prepared,
-    rows: Rows,
-    pred_probs: np.ndarray,
-    found: LabelIssues,
-    files: dict[str, bytes],
-    findings: dict[str, Any],
-    *,
-    not_compared: str | None,
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Tables and findings of an audit with those of canaries and gate; the last word of `detect`.
+@dataclass(frozen=True)
+class PlantedCanaries:
+    """The canaries of an audit: the table CANARIES, the share that was caught, and why there are none."""
 
-    `files` holds examples.parquet and classes.parquet; `findings` what else was found: `issues`, `notes`, and
-    where there are such `changes` against a predecessor and what people reviewed (`review`). `not_compared`: why there
-    are no changes, though there is a predecessor.
-    """
-    examples = rows.examples
+    table: pa.Table
+    recall: CanaryRecall | None
+    note: str
+
+
+def plant_in_audit(
+    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, examples: pa.Table
+) -> PlantedCanaries:
+    """Plant canaries among the scored rows that no person judged wrong. `examples` is an EXAMPLES table."""
     scored = rows.scored
+    example_ids, labels = rows.examples.example_ids[scored], rows.examples.labels[scored]
+    wrong = examples.filter(pc.equal(examples["verdict"], str(Decision.WRONG)))["example_id"].to_numpy()
     canaries = plant_canaries(
-        examples.example_ids[scored],
-        examples.labels[scored],
+        example_ids,
+        labels,
         pred_probs,
         found,
-        is_doubted=pd.Index(examples.example_ids[scored]).isin(_judged_wrong(files["examples.parquet"])),
-        filter_by=prepared.config["detection"]["filter"],
+        is_doubted=pd.Index(example_ids).isin(wrong),
+        filter_by=prepared.config.detection.filter,
         seed=CANARY_SEED,
     )
-    table = _canaries_table(canaries, examples.example_ids[scored], examples.labels[scored], prepared.class_names)
-    findings = {**findings, "canaries": _recalls(canaries)}
-    if canaries.note:
-        findings["notes"] = [*findings["notes"], canaries.note]
-    findings["gate"] = _verdict(prepared, len(scored), files["classes.parquet"], findings, not_compared)
-    return {**files, "canaries.parquet": parquet_bytes(table)}, findings
-
-
-def _judged_wrong(examples: bytes) -> np.ndarray:
-    """Ids of the rows that a person judged wrong."""
-    table = pq.read_table(io.BytesIO(examples), columns=["example_id", "verdict"])
-    wrong: np.ndarray = table.filter(pc.equal(table["verdict"], str(Decision.WRONG)))["example_id"].to_numpy()
-    return wrong
+    table = _canaries_table(canaries, example_ids, labels, prepared.class_names)
+    return PlantedCanaries(table, _recall(canaries), canaries.note)
 
 
 def _canaries_table(
@@ -80,45 +64,52 @@ def _canaries_table(
     return pa.Table.from_arrays(columns, schema=CANARIES)
 
 
-def _recalls(canaries: Canaries) -> dict[str, Any] | None:
-    """What share was caught, of all and by kind; None where there are no canaries."""
+def _recall(canaries: Canaries) -> CanaryRecall | None:
+    """What share was caught, of all and by kind; None if there are no canaries."""
     overall = measure_recall(canaries)
     if overall is None:
         return None
-    by_kind = {flip.value: measure_recall(canaries, flip) for flip in Flip}
-    return {**asdict(overall), **{name: recall and asdict(recall) for name, recall in by_kind.items()}}
+    return CanaryRecall(
+        **vars(overall), random=measure_recall(canaries, Flip.RANDOM), likely=measure_recall(canaries, Flip.LIKELY)
+    )
 
 
-def _verdict(
-    prepared: Prepared, scored: int, classes: bytes, findings: Mapping[str, Any], not_compared: str | None
-) -> dict[str, Any] | None:
-    changes = findings.get("changes")
-    canaries = findings["canaries"]
-    rows = pq.read_table(io.BytesIO(classes)).to_pylist()
-    gate = judge(
-        Limits(**prepared.config["gate"]),
+def judge_gate(
+    prepared: Prepared, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None
+) -> Gate | None:
+    """Compare what was found with the limits of the config; None if there are none and the detector is not blind.
+
+    Args:
+        scored: number of scored rows.
+        classes: a CLASSES table.
+        findings: all but the gate.
+        not_compared: why new issues could not be counted although there is a predecessor.
+    """
+    changes, canaries, review = findings.changes, findings.canaries, findings.review
+    rows = classes.to_pylist()
+    return judge_limits(
+        Limits(**prepared.config.gate.model_dump()),
         Measures(
             scored=scored,
-            issues=findings["issues"],
+            issues=findings.issues,
             class_issues={
                 row["class_name"]: (row["examples"], row["label_issues"])
                 for row in rows
                 if row["status"] == Status.SCORED and row["examples"]
             },
             rare_classes={row["class_name"] for row in rows if row["status"] == Status.RARE_CLASS},
-            new_issues=changes["issues"].get("new", 0) if changes else None,
+            new_issues=None if changes is None else changes.issues[IssueChange.NEW],
             not_compared=not_compared,
             measured_error_rate=_measured_error_rate(findings),
-            canary_recall=canaries["recall"] if canaries else None,
-            dismissed=(findings.get("review") or {}).get("dismissed", 0),
+            canary_recall=None if canaries is None else canaries.recall,
+            dismissed=0 if review is None else review.dismissed,
         ),
-        # Also where its files could not be read any more, so that nothing was compared.
+        # Also if its files could not be read any more, so that nothing was compared.
         has_predecessor=prepared.predecessor is not None,
     )
-    return asdict(gate) if gate else None
 
 
-def _measured_error_rate(findings: Mapping[str, Any]) -> float | None:
-    """The estimate from a sample of this very version; that of another one says nothing about these labels."""
-    measured = (findings.get("review") or {}).get("error_rate")
-    return measured["estimate"] if measured and measured["same_version"] else None
+def _measured_error_rate(findings: Findings) -> float | None:
+    """The estimate from a sample of this very version; that of another version says nothing about these labels."""
+    measured = None if findings.review is None else findings.review.error_rate
+    return measured.estimate if measured is not None and measured.same_version else None

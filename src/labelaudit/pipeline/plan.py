@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import io
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
 from labelaudit.audits.references import PreparedReference
+from labelaudit.codec import from_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
@@ -63,10 +64,7 @@ def prepare(config: AuditConfig) -> PreparedReference:
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
     known = read_known(store, name.name, rows.examples.fingerprint)
-    prepared = _decide(config, name, scanned, rows, recipe, known)
-    has_version_in_url = "{version}" in config.dataset.url
-    before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=has_version_in_url)
-    prepared = replace(prepared, predecessor=before)
+    prepared = _decide(store, config, name, scanned, rows, recipe, known)
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
     store_known(store, prepared, known)
     record = commit_record(store, prepared)
@@ -173,7 +171,7 @@ def _stored_scan(store: Store, dataset: str, signature: str | None, config: Audi
     record = read_json(store, scan_record_key(dataset, key))
     data = read_checked(store, scan_data_key(dataset, key), record["sha256"])
     examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
-    return Scan(Columns(**record["columns"]), examples, record["files"], record["bytes"])
+    return Scan(from_record(Columns, record["columns"]), examples, record["files"], record["bytes"])
 
 
 def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
@@ -193,29 +191,34 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
 
 
 def _decide(
-    config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe, known: Known
+    store: Store,
+    config: AuditConfig,
+    name: DatasetName,
+    scanned: Scan,
+    rows: Rows,
+    recipe: Recipe,
+    known: Known,
 ) -> Prepared:
     examples = rows.examples
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json", include={"model", "training", "cross_validation"})
+    code = network_digest(config)
     trained = {
-        "model": settings["model"],
-        "training": settings["training"],
-        "cross_validation": settings["cross_validation"],
+        **settings,
         "decoding": decoding_key(examples.fingerprint, scanned.columns),
         "recipe": asdict(recipe),
-        "code": network_digest(config),
+        "code": code,
     }
     statuses = Counter(str(status) for status in examples.status)
     prepared = Prepared(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
-        version=name.version or examples.fingerprint[:12],
+        version=(version := name.version or examples.fingerprint[:12]),
         fingerprint=examples.fingerprint,
         audit_id="",
         training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
-        config=settings,
-        columns=asdict(scanned.columns),
-        recipe=asdict(recipe),
+        config=config,
+        columns=scanned.columns,
+        recipe=recipe,
         kind=scanned.columns.kind,
         class_names=examples.class_names,
         folds=config.cross_validation.folds,
@@ -225,9 +228,43 @@ def _decide(
         versions=package_versions(),
         machine=machine(),
         rows_sha256=sha256_hex(rows_bytes(rows)),
-        code=trained["code"],
-        predecessor=None,
+        code=code,
+        predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=known_sha256(known),
+    )
+    return prepared.with_audit_id(rows)
+
+
+def plan_probabilities(
+    store: Store, config: AuditConfig, rows: Rows, known: Known, *, has_made_up_ids: bool
+) -> Prepared:
+    """The plan of an audit of probabilities from elsewhere: nothing is read or trained."""
+    name = audited_name(config)
+    fingerprint = rows.examples.fingerprint
+    version = name.version or fingerprint[:12]
+    prepared = Prepared(
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        dataset=name.name,
+        version=version,
+        fingerprint=fingerprint,
+        audit_id="",
+        training_key="",
+        config=config,
+        columns=None,
+        recipe=None,
+        kind="probabilities",
+        class_names=rows.examples.class_names,
+        folds=0,
+        repeats=0,
+        examples=len(rows.examples.labels),
+        statuses=rows.examples.status_counts(),
+        versions=package_versions(),
+        machine=machine(),
+        rows_sha256="",
+        # The URL is that of a file: there is no template to read a version from.
+        predecessor=find_predecessor(store, name.name, version, has_version_in_url=False),
+        review_sha256=known_sha256(known),
+        has_made_up_ids=has_made_up_ids,
     )
     return prepared.with_audit_id(rows)
 

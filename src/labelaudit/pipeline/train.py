@@ -9,27 +9,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from labelaudit.audits.prepared import (
-    Prepared,
-    load_prepared,
-    load_rows,
-    output_store,
-    parquet_bytes,
-)
+from labelaudit.audits.prepared import Prepared, load_prepared, load_rows, output_store, parquet_bytes
+from labelaudit.audits.probabilities import FoldRecord, pred_probs_table, read_fold_record
 from labelaudit.audits.references import FoldReference, PreparedReference
-from labelaudit.detection.rows import ids_digest, row_digests
+from labelaudit.codec import to_record
+from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
 from labelaudit.model.fold import FoldFit, fit_fold, rehearse_fold
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
-from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_record_key
-from labelaudit.storage.manifest import dump_json, read_json, sha256_hex
+from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
 
 
@@ -87,19 +81,24 @@ def rehearse_training(reference: PreparedReference) -> None:
         settings = _fold_settings(prepared, 0, is_pinned=True)
         drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **settings)
     ids_digest(ids[training])
-    parquet_bytes(_pred_probs_table(prepared, ids[held_out], drawn))
+    parquet_bytes(pred_probs_table(ids[held_out], drawn, prepared.class_names))
 
 
 def _fold_settings(prepared: Prepared, fold: int, is_pinned: bool) -> dict[str, Any]:
-    device = prepared.config["training"]["device"]
+    device = prepared.config.training.device
     return {
         "kind": prepared.kind,
         "num_classes": len(prepared.class_names),
-        "recipe": Recipe(**prepared.recipe),
+        "recipe": _recipe(prepared),
         "device": device.partition(":")[0] if is_pinned else device,
-        "precision": prepared.config["training"]["precision"],
+        "precision": prepared.config.training.precision,
         "seed": fold_seed(prepared, fold),
     }
+
+
+def _recipe(prepared: Prepared) -> Recipe:
+    assert prepared.recipe is not None, "nothing is trained for probabilities from elsewhere"
+    return prepared.recipe
 
 
 def missing_folds(reference: PreparedReference, prepared: Prepared, folds: list[int]) -> list[int]:
@@ -111,7 +110,7 @@ def missing_folds(reference: PreparedReference, prepared: Prepared, folds: list[
 
 def fold_seed(prepared: Prepared, fold: int) -> int:
     """Seed of one fold, 31 bits."""
-    text = f"{prepared.config['training']['seed']}/{fold // prepared.folds}/{fold % prepared.folds}"
+    text = f"{prepared.config.training.seed}/{fold // prepared.folds}/{fold % prepared.folds}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
@@ -119,7 +118,7 @@ def is_committed(store: Store, record_key: str) -> bool:
     """Whether a fold's record is there, and the file that it points to."""
     if not store.exists(record_key):
         return False
-    if store.exists(read_json(store, record_key)["key"]):
+    if store.exists(read_fold_record(store, record_key).key):
         return True
     # A record whose file is gone commits nothing: the fold is trained again.
     store.remove(record_key)
@@ -130,7 +129,7 @@ def _checkpoints(reference: PreparedReference, prepared: Prepared, unfinished: S
     if reference.checkpoint_minutes is None:
         return None
     # After the last member little is left to do, and packing its end would take longer.
-    finished = "keep" if prepared.recipe["members"] > 1 else "leave"
+    finished = "keep" if _recipe(prepared).members > 1 else "leave"
     return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
 
 
@@ -161,30 +160,26 @@ def _commit(
     training_examples: int,
     seconds: float,
 ) -> None:
-    data = parquet_bytes(_pred_probs_table(prepared, example_ids, fit.pred_probs))
+    data = parquet_bytes(pred_probs_table(example_ids, fit.pred_probs, prepared.class_names))
     sha256 = sha256_hex(data)
     data_key = fold_data_key(prepared.dataset, prepared.training_key, fold, sha256)
     store.write(data_key, data)
-    record = {
-        **{name: value for name, value in vars(fit).items() if name != "pred_probs"},
-        "fold": fold,
-        "repeat": fold // prepared.folds,
-        "key": data_key,
-        "sha256": sha256,
-        "training_examples": training_examples,
-        "held_out_examples": len(example_ids),
-        "trained_on": trained_on,
-        "seconds": round(seconds, 3),
-    }
-    store.create(fold_record_key(prepared.dataset, prepared.training_key, fold), dump_json(record))
-
-
-def _pred_probs_table(prepared: Prepared, example_ids: np.ndarray, pred_probs: np.ndarray) -> pa.Table:
-    return pa.Table.from_arrays(
-        [
-            pa.array(example_ids, pa.string()),
-            pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
-            pa.array(row_digests(example_ids, pred_probs)),
-        ],
-        schema=pred_probs_schema(prepared.class_names),
+    record = FoldRecord(
+        fold=fold,
+        repeat=fold // prepared.folds,
+        key=data_key,
+        sha256=sha256,
+        training_examples=training_examples,
+        held_out_examples=len(example_ids),
+        trained_on=trained_on,
+        training_loss=fit.training_loss,
+        losses=fit.losses,
+        epochs=fit.epochs,
+        members=fit.members,
+        seconds=round(seconds, 3),
+        device=fit.device,
+        precision=fit.precision,
+        threads=fit.threads,
+        seed=fit.seed,
     )
+    store.create(fold_record_key(prepared.dataset, prepared.training_key, fold), dump_json(to_record(record)))

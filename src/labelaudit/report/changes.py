@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.findings import Changes, LabelPair
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import DataChange, IssueChange, Status
 
@@ -44,17 +45,18 @@ class ChangesContent:
     changes: `changes` of the summary; new_issues: the first rows of `new_issues`; class_changes: CLASS_CHANGES.
     """
 
-    changes: Mapping[str, Any]
+    changes: Changes
     new_issues: pa.Table
     class_changes: pa.Table
 
 
-def changes_content(changes: Mapping[str, Any] | None, tables: Mapping[str, pa.Table]) -> ChangesContent | None:
-    """The content for the tables `changes`, `class_changes` and `issues` of an audit; None without a comparison."""
+def changes_content(
+    changes: Changes | None, rows: pa.Table, class_changes: pa.Table, issues: pa.Table
+) -> ChangesContent | None:
+    """The content for the tables CHANGES, CLASS_CHANGES and ISSUES of an audit; None without a comparison."""
     if changes is None:
         return None
-    new = new_issues(tables["changes"], tables["issues"])
-    return ChangesContent(changes, new.slice(0, NEW_ISSUES), tables["class_changes"])
+    return ChangesContent(changes, new_issues(rows, issues).slice(0, NEW_ISSUES), class_changes)
 
 
 def new_issues(changes: pa.Table, issues: pa.Table) -> pa.Table:
@@ -66,47 +68,47 @@ def new_issues(changes: pa.Table, issues: pa.Table) -> pa.Table:
     return found.append_column("example_id_before", new["example_id_before"].take(places))
 
 
-def changes_in_words(changes: Mapping[str, Any]) -> list[str]:
+def changes_in_words(changes: Changes) -> list[str]:
     """Sentences about `changes` of a summary; that not only the data changed comes first."""
-    version = changes["predecessor"]["version"]
-    sentences = [changes["warning"]] if changes["warning"] else []
+    version = changes.predecessor.version
+    sentences = [changes.warning] if changes.warning else []
     sentences.append(f"Since {_name(version)}: {counted_issues(changes)}.")
     sentences.append(f"Data: {counted_data(changes)}.")
-    pairs = changes["relabeled"][:PAIRS_IN_WORDS]
+    pairs = changes.relabeled[:PAIRS_IN_WORDS]
     if pairs:
         sentences.append(f"Most relabeled: {', '.join(map(_pair, pairs))}.")
-    if changes["held_versions"]:
+    if changes.held_versions:
         sentences.append(f"{held_in_words(changes)}.")
     return sentences
 
 
-def counted_issues(changes: Mapping[str, Any]) -> str:
+def counted_issues(changes: Changes) -> str:
     """`12 new, 88 fixed`, or that nothing is or was flagged."""
-    return _counted(changes["issues"], IssueChange) or "nothing is or was flagged"
+    return _counted(changes.issues, IssueChange) or "nothing is or was flagged"
 
 
-def counted_data(changes: Mapping[str, Any]) -> str:
+def counted_data(changes: Changes) -> str:
     """`50 removed, 160 relabeled; duplicate_id 40 → 0`, or that the data is the same."""
-    counted = _counted(changes["data"], DataChange)
+    counted = _counted(changes.data, DataChange)
     # The scored rows are what is left: each difference has its reason among the others.
     statuses = [
-        f"{count['status']} {count['examples_before']:,} {ARROW} {count['examples']:,}"
-        for count in changes["statuses"]
-        if count["status"] != Status.SCORED
+        f"{count.status} {count.examples_before:,} {ARROW} {count.examples:,}"
+        for count in changes.statuses
+        if count.status != Status.SCORED
     ]
-    if not statuses and changes["other_status"]:
-        statuses = [f"{changes['other_status']:,} of another status"]
+    if not statuses and changes.other_status:
+        statuses = [f"{changes.other_status:,} of another status"]
     return "; ".join(filter(None, [counted, ", ".join(statuses)])) or "the same, row by row"
 
 
-def is_same_data(changes: Mapping[str, Any]) -> bool:
+def is_same_data(changes: Changes) -> bool:
     """Whether no row came, went, or has other content, another label or another status; copies included."""
-    return not (any(changes["data"].values()) or changes["statuses"] or changes["other_status"])
+    return not (any(changes.data.values()) or changes.statuses or changes.other_status)
 
 
-def held_in_words(changes: Mapping[str, Any]) -> str:
+def held_in_words(changes: Changes) -> str:
     """Which versions in between were no measure."""
-    held = changes["held_versions"]
+    held = changes.held_versions
     names = ", ".join(map(_name, held[:HELD_VERSIONS]))
     more = f" and {len(held) - HELD_VERSIONS:,} more" if len(held) > HELD_VERSIONS else ""
     return f"Held by the gate in between, and so no measure: {names}{more}"
@@ -121,20 +123,20 @@ def changes_context(content: ChangesContent | None) -> dict[str, Any]:
     class_rows.sort(key=lambda row: (-_difference(row, "label_issues"), -_difference(row, "examples")))
     return {
         "changes": {
-            "version": changes["predecessor"]["version"],
-            "created_at": changes["predecessor"]["created_at"],
-            "href": report_of(changes["predecessor"]["audit_url"]),
-            "warning": changes["warning"],
-            "held": held_in_words(changes) if changes["held_versions"] else "",
-            "notes": changes["notes"],
-            "issues": [_count_row(name, changes["issues"], MEANINGS[name]) for name in IssueChange],
-            "data": [_count_row(name, changes["data"], DATA_MEANINGS[name]) for name in DataChange],
-            "statuses": changes["statuses"],
-            "other_status": changes["other_status"],
+            "version": changes.predecessor.version,
+            "created_at": changes.predecessor.created_at,
+            "href": report_of(changes.predecessor.audit_url),
+            "warning": changes.warning,
+            "held": held_in_words(changes) if changes.held_versions else "",
+            "notes": changes.notes,
+            "issues": [_count_row(name, changes.issues, MEANINGS[name]) for name in IssueChange],
+            "data": [_count_row(name, changes.data, DATA_MEANINGS[name]) for name in DataChange],
+            "statuses": changes.statuses,
+            "other_status": changes.other_status,
             "is_same_data": is_same_data(changes),
-            "relabeled": changes["relabeled"],
+            "relabeled": changes.relabeled,
             "new_issues": content.new_issues.to_pylist(),
-            "new_count": changes["issues"][IssueChange.NEW],
+            "new_count": changes.issues[IssueChange.NEW],
             "classes": class_rows[:CLASSES],
             "changed_classes": len(class_rows),
         }
@@ -164,8 +166,8 @@ def _difference(row: Mapping[str, Any], name: str) -> int:
     return abs(now - before)
 
 
-def _pair(pair: Mapping[str, Any]) -> str:
-    return f"{_label(pair['given_label_before'])} {ARROW} {_label(pair['given_label'])} ({pair['examples']:,})"
+def _pair(pair: LabelPair) -> str:
+    return f"{_label(pair.given_label_before)} {ARROW} {_label(pair.given_label)} ({pair.examples:,})"
 
 
 def _label(label: str | None) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup, escape
 
+from labelaudit.findings import Summary
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
 from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
@@ -67,7 +68,7 @@ class PageContent:
     changes, review: the tables to those sections of the summary, None where it has none.
     """
 
-    summary: Mapping[str, Any]
+    summary: Summary
     issues: pa.Table
     classes: pa.Table
     confusions: pa.Table
@@ -95,7 +96,7 @@ def render_page(content: PageContent) -> str:
         **_examples(content),
         **_classes(content),
         **_health(content),
-        notes=content.summary["notes"][:NOTES],
+        notes=content.summary.notes[:NOTES],
         files=_files(content),
         **changes_context(content.changes),
     )
@@ -103,13 +104,13 @@ def render_page(content: PageContent) -> str:
 
 def _opening(content: PageContent) -> dict[str, Any]:
     """The verdict, the rows that are not judged, and the key figures."""
-    total, scored = content.summary["examples"], content.summary["scored"]
+    total, scored = content.summary.examples, content.summary.scored
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
-    rate = content.summary["estimated_error_rate"]
+    rate = content.summary.estimated_error_rate
     figures = [
         ("Label health", percent(1 - rate) if scored else "-", "estimated share right"),
-        ("Flagged", f"{content.summary['issues']:,}", f"of {scored:,} scored"),
+        ("Flagged", f"{content.summary.issues:,}", f"of {scored:,} scored"),
         ("Estimated wrong", f"{rate * scored:,.0f}" if scored else "-", f"{percent(rate)} of the scored"),
         ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
         ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all judged"),
@@ -130,7 +131,7 @@ def _examples(content: PageContent) -> dict[str, Any]:
     given = _label_counts(item.given_label for item in kept)
     suggested = _label_counts(item.suggested_label for item in kept)
     cards = [_card(item, given, suggested) for item in kept]
-    flagged = content.summary["issues"]
+    flagged = content.summary.issues
     help_line = f"The {len(cards):,} with the lowest label score of {flagged:,} flagged."
     if len(cards) == flagged or not cards:
         help_line = f"All {flagged:,} flagged, the lowest label score first."
@@ -209,8 +210,8 @@ def _scale(rows: Sequence[Mapping[str, Any]], *names: str) -> float:
 
 def _health(content: PageContent) -> dict[str, Any]:
     """Statuses, score distribution and folds."""
-    total = content.summary["examples"]
-    shown = [(str(Status.SCORED), content.summary["scored"]), *_other_statuses(content)]
+    total = content.summary.examples
+    shown = [(str(Status.SCORED), content.summary.scored), *_other_statuses(content)]
     flagged, others = sum(content.scores.flagged), sum(content.scores.others)
     folds = content.folds.slice(0, FOLD_ROWS)
     return {
@@ -233,7 +234,7 @@ def _health(content: PageContent) -> dict[str, Any]:
 
 def _other_statuses(content: PageContent) -> list[tuple[str, int]]:
     """Statuses that keep rows from being judged, the most frequent first."""
-    others = [(name, rows) for name, rows in content.summary["statuses"].items() if name != Status.SCORED]
+    others = [(name, rows) for name, rows in content.summary.statuses.items() if name != Status.SCORED]
     return sorted(others, key=lambda pair: (-pair[1], pair[0]))
 
 

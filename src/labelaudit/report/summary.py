@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.codec import from_record
+from labelaudit.findings import ClassSummary, ConfusionSummary, Findings, Gate, Summary
 from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import SCHEMA_VERSION, Status
@@ -21,25 +21,6 @@ TOP = 10
 NAME_LENGTH = 60
 # Below this share of scored rows the verdict begins with what is missing.
 FEW_SCORED = 0.9
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What detection found, as plain JSON values; a section that does not apply is None.
-
-    issues: flagged rows; estimated_error_rate: 0..1, the estimated share of wrong labels among the scored rows;
-    notes: sentences for people, on what was noticed on the way; changes: since the audit before
-    (`labelaudit.audits.comparison`); canaries: what share of planted errors was caught; gate: verdict, sentence, rules
-    (`labelaudit.pipeline.gating`); review: `labelaudit.reviews.known.Known.findings`.
-    """
-
-    issues: int
-    estimated_error_rate: float
-    notes: Sequence[str] = ()
-    changes: Mapping[str, Any] | None = None
-    canaries: Mapping[str, Any] | None = None
-    gate: Mapping[str, Any] | None = None
-    review: Mapping[str, Any] | None = None
 
 
 def summarize(
@@ -53,46 +34,42 @@ def summarize(
     status_counts: Mapping[str, int],
     classes: pa.Table,
     confusions: pa.Table,
-) -> dict[str, Any]:
-    """The summary for machines: plain JSON values only.
+) -> Summary:
+    """Summarize an audit.
 
-    status_counts: status -> rows, over all rows of the version; classes, confusions: tables of schemas CLASSES
-    and CONFUSIONS.
-
-    Keys: schema_version, audit_url, dataset, version, fingerprint, status, verdict (one sentence),
-    examples (all rows), scored, issues, estimated_error_rate, health_score (1 - that rate), statuses
-    (status -> rows, without zeros), classes and confusions (the TOP worst, as records with the columns
-    of their tables), notes, changes, canaries, gate, review (as in `Findings`).
+    Args:
+        status_counts: rows by status, over all rows of the version.
+        classes, confusions: tables with the schemas CLASSES and CONFUSIONS; the TOP worst go into the summary.
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "audit_url": audit_url,
-        "dataset": dataset,
-        "version": version,
-        "fingerprint": fingerprint,
-        "status": status,
-        "verdict": verdict(
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        audit_url=audit_url,
+        dataset=dataset,
+        version=version,
+        fingerprint=fingerprint,
+        status=status,
+        verdict=verdict(
             status_counts=counts,
             issues=findings.issues,
             estimated_error_rate=findings.estimated_error_rate,
             confusions=confusions,
         ),
-        "examples": sum(counts.values()),
-        "scored": counts.get(Status.SCORED, 0),
-        "issues": int(findings.issues),
-        "estimated_error_rate": float(findings.estimated_error_rate),
-        "health_score": 1 - float(findings.estimated_error_rate),
-        "statuses": counts,
-        "classes": classes.slice(0, TOP).to_pylist(),
-        "confusions": flagged_pairs.to_pylist(),
-        "notes": list(findings.notes),
-        "canaries": findings.canaries,
-        "gate": findings.gate,
-        "changes": findings.changes,
-        "review": findings.review,
-    }
+        examples=sum(counts.values()),
+        scored=counts.get(Status.SCORED, 0),
+        issues=findings.issues,
+        estimated_error_rate=findings.estimated_error_rate,
+        health_score=1 - findings.estimated_error_rate,
+        statuses=counts,
+        classes=tuple(from_record(ClassSummary, row) for row in classes.slice(0, TOP).to_pylist()),
+        confusions=tuple(from_record(ConfusionSummary, row) for row in flagged_pairs.to_pylist()),
+        notes=findings.notes,
+        canaries=findings.canaries,
+        gate=findings.gate,
+        changes=findings.changes,
+        review=findings.review,
+    )
 
 
 def verdict(status_counts: Mapping[str, int], issues: int, estimated_error_rate: float, confusions: pa.Table) -> str:
@@ -145,59 +122,58 @@ def percent(share: float) -> str:
     return f"{100 * share:.{0 if share in (0, 1) else 1}f}\N{NO-BREAK SPACE}%"
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
+def markdown(summary: Summary) -> str:
     """A summary as Markdown for a run's artifact: verdict, counts, worst classes, confusions, notes.
 
     Labels, names and notes are escaped, so that they stay text inside tables too.
     """
     lines = [
-        f"# {escape_markdown(summary['dataset'])} {escape_markdown(summary['version'])}",
+        f"# {escape_markdown(summary.dataset)} {escape_markdown(summary.version)}",
         "",
-        f"**{escape_markdown(summary['verdict'])}**",
+        f"**{escape_markdown(summary.verdict)}**",
         "",
-        f"Report: {escape_markdown(summary['audit_url'])}",
+        f"Report: {escape_markdown(summary.audit_url)}",
         "",
         *_table(
             ["rows", "scored", "flagged", "estimated error rate", "label health"],
             [
                 [
-                    f"{summary['examples']:,}",
-                    f"{summary['scored']:,}",
-                    f"{summary['issues']:,}",
-                    percent(summary["estimated_error_rate"]),
-                    percent(summary["health_score"]),
+                    f"{summary.examples:,}",
+                    f"{summary.scored:,}",
+                    f"{summary.issues:,}",
+                    percent(summary.estimated_error_rate),
+                    percent(summary.health_score),
                 ]
             ],
         ),
-        *_gate(summary.get("gate")),
-        *_bullets("Since the audit before", changes_in_words(summary["changes"]) if summary.get("changes") else []),
-        *_section("Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary["statuses"].items()]),
+        *_gate(summary.gate),
+        *_bullets("Since the audit before", changes_in_words(summary.changes) if summary.changes else []),
+        *_section("Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary.statuses.items()]),
         *_section(
             "Most frequent confusions",
             ["given", "suggested", "flagged"],
-            [[p["given_label"], p["suggested_label"], f"{p['examples']:,}"] for p in summary["confusions"]],
+            [[pair.given_label, pair.suggested_label, f"{pair.examples:,}"] for pair in summary.confusions],
         ),
         *_section(
             "Classes with the most label noise",
             ["class", "rows", "flagged", "estimated noise"],
             [
-                [c["class_name"], f"{c['examples']:,}", f"{c['label_issues']:,}", percent(c["label_noise"])]
-                for c in summary["classes"]
-                if c["label_noise"] is not None
+                [row.class_name, f"{row.examples:,}", f"{row.label_issues:,}", percent(row.label_noise)]
+                for row in summary.classes
+                if row.label_noise is not None
             ],
         ),
     ]
-    return "\n".join([*lines, *_bullets("Notes", summary["notes"])]) + "\n"
+    return "\n".join([*lines, *_bullets("Notes", summary.notes)]) + "\n"
 
 
-def _gate(gate: Mapping[str, Any] | None) -> list[str]:
+def _gate(gate: Gate | None) -> list[str]:
     if gate is None:
         return []
-    rules = [[rule["outcome"], rule["rule"], rule["sentence"]] for rule in gate["rules"]]
     items = [
-        f"- **{outcome}** {escape_markdown(rule)}: {escape_markdown(sentence)}" for outcome, rule, sentence in rules
+        f"- **{rule.outcome}** {escape_markdown(rule.rule)}: {escape_markdown(rule.sentence)}" for rule in gate.rules
     ]
-    return ["", f"## Gate: {gate['verdict']}", "", escape_markdown(gate["sentence"]), "", *items]
+    return ["", f"## Gate: {gate.verdict}", "", escape_markdown(gate.sentence), "", *items]
 
 
 def escape_markdown(text: str) -> str:

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.published import find_audit
 from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, DatasetError, ReviewError
 from labelaudit.pipeline import external_probabilities as external
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.reviews.audit_review import audit_to_review
 from labelaudit.reviews.verdict_store import append_verdicts
 from labelaudit.storage.manifest import sha256_hex

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.audits.references import AuditReference
 from labelaudit.audits.results import gate_failure, load_summary
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.errors import GateFailedError
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.schemas import CANARIES
 from support.audits import audit, fruit, settings, table, write_fruit
 

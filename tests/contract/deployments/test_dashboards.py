@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.config import build_config
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities, audit_probabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from support.paths import ROOT
 
 DASHBOARDS = ROOT / "deployments" / "dashboards"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from labelaudit.audits.decisive_settings import changed_settings, deciding, in_words, is_other_work
+from labelaudit.audits.decisive_settings import DecisiveSettings, changed_settings, in_words, is_other_work
 
 
 def audit(**changes: Any) -> dict[str, Any]:
@@ -33,6 +34,11 @@ def audit(**changes: Any) -> dict[str, Any]:
             place = place[parent]
         place[last] = value
     return values
+
+
+def deciding(manifest: dict[str, Any]) -> DecisiveSettings:
+    # As it is stored: JSON knows no tuples.
+    return DecisiveSettings.of_audit(json.loads(json.dumps(manifest)))
 
 
 def words(**changes: Any) -> list[str]:
@@ -92,5 +98,5 @@ def test_of_probabilities_what_trains_is_left_out() -> None:
     one = {"columns": {"guesses": []}, "config": {"dataset": {"id": "a"}, "detection": {}}, "recipe": {}}
     before = deciding({**one, "versions": {"torch": "2.6", "cleanlab": "2.9"}})
     now = deciding({**one, "versions": {"torch": "2.7", "cleanlab": "2.9"}})
-    assert before["kind"] == "probabilities"
+    assert before.kind == "probabilities"
     assert changed_settings(before, now) == []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelaudit.detection.gate import Gate, GateVerdict, Limits, Measures, Outcome, Rule, judge
+from labelaudit.detection.gate import Limits, Measures, judge_limits
+from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
 
 MEASURES = Measures(
     scored=1000,
@@ -23,7 +24,7 @@ MEASURES = Measures(
 
 
 def gate(limits: dict[str, Any], has_predecessor: bool = True, **measures: Any) -> Gate:
-    found = judge(Limits(**limits), replace(MEASURES, **measures), has_predecessor=has_predecessor)
+    found = judge_limits(Limits(**limits), replace(MEASURES, **measures), has_predecessor=has_predecessor)
     assert found is not None
     return found
 
@@ -165,7 +166,7 @@ def test_without_a_predecessor_it_warns() -> None:
 
 
 def test_a_blind_detector_needs_no_limits() -> None:
-    assert judge(Limits(), MEASURES, has_predecessor=True) is None
+    assert judge_limits(Limits(), MEASURES, has_predecessor=True) is None
     clean = {"issues": 0, "class_issues": {"cat": (400, 0)}}
     blind = gate({}, **clean, canary_recall=0.49)
     assert blind.verdict == GateVerdict.FAILED
@@ -174,12 +175,12 @@ def test_a_blind_detector_needs_no_limits() -> None:
     )
     assert gate({}, has_predecessor=False, **clean, canary_recall=0.0).verdict == GateVerdict.WARNED
     for recall in (0.5, 1.0, None):
-        assert judge(Limits(), replace(MEASURES, issues=0, canary_recall=recall), has_predecessor=True) is None
+        assert judge_limits(Limits(), replace(MEASURES, issues=0, canary_recall=recall), has_predecessor=True) is None
 
 
 def test_flags_that_people_dismissed_show_that_the_detector_sees() -> None:
     measures = replace(MEASURES, issues=0, canary_recall=0.0, dismissed=1)
-    assert judge(Limits(), measures, has_predecessor=True) is None
+    assert judge_limits(Limits(), measures, has_predecessor=True) is None
 
 
 def test_a_clean_dataset_passes() -> None:
@@ -226,7 +227,7 @@ def test_the_verdict_follows_from_the_rules(
 ) -> None:
     classes = {"cat": (100, issues)}
     measures = Measures(100, issues, classes, (), new, rate, recall, not_compared=not_compared)
-    found = judge(Limits(**limits), measures, has_predecessor=has_predecessor)
+    found = judge_limits(Limits(**limits), measures, has_predecessor=has_predecessor)
     values = {
         "max_flagged_share": issues / 100,
         "max_class_flagged_share": issues / 100,

@@ -23,12 +23,12 @@ def content(new: tuple[str, ...] = (), **values: Any) -> ChangesContent:
         {"class_name": "dog", "examples_before": None, "examples": 7, "label_issues": 6, "label_noise": 0.5},
         {"class_name": "eel", "examples_before": 5, "examples": 5, "label_issues_before": 1, "label_issues": 1},
     ]
-    tables = {
-        "changes": pa.Table.from_pylist(rows, schema=CHANGES),
-        "class_changes": pa.Table.from_pylist(classes, schema=CLASS_CHANGES),
-        "issues": page.issues,
-    }
-    found = changes_content(changes(**values), tables)
+    found = changes_content(
+        changes(**values),
+        pa.Table.from_pylist(rows, schema=CHANGES),
+        pa.Table.from_pylist(classes, schema=CLASS_CHANGES),
+        page.issues,
+    )
     assert found is not None
     return found
 
@@ -44,14 +44,14 @@ def test_sentences() -> None:
     assert changes_in_words(loud)[-1] == "Held by the gate in between, and so no measure: v3, v4."
     many = changes(held_versions=[f"h{number}" for number in range(12)])
     assert changes_in_words(many)[-1].endswith("h9 and 2 more.")
-    sorted_as_in_json = changes(issues=dict(sorted(changes()["issues"].items())))
+    sorted_as_in_json = changes(issues=dict(sorted(changes().issues.items())))
     assert changes_in_words(sorted_as_in_json) == changes_in_words(changes())
-    still = changes(issues=dict.fromkeys(changes()["issues"], 0), data=dict.fromkeys(changes()["data"], 0))
+    still = changes(issues=dict.fromkeys(changes().issues, 0), data=dict.fromkeys(changes().data, 0))
     assert changes_in_words(still)[:2] == ["Since v2: nothing is or was flagged.", "Data: the same, row by row."]
 
 
 def test_nothing_to_compare_with() -> None:
-    assert changes_content(None, {}) is None
+    assert changes_content(None, CHANGES.empty_table(), CLASS_CHANGES.empty_table(), ISSUES.empty_table()) is None
     html = render_page(make_content())
     assert 'id="changes"' not in html
     assert 'href="#changes"' not in html
@@ -96,12 +96,12 @@ def test_a_new_issue_that_has_another_id_now() -> None:
 def test_many_new_issues_are_cut() -> None:
     rows = [{"rank": n + 1, "example_id": f"i{n}", "label_score": 0.0, "given_label": "a"} for n in range(80)]
     new = [{"example_id": f"i{n}", "issue_change": "new"} for n in range(80)]
-    tables = {
-        "changes": pa.Table.from_pylist(new, schema=CHANGES),
-        "class_changes": CLASS_CHANGES.empty_table(),
-        "issues": pa.Table.from_pylist(rows, schema=ISSUES),
-    }
-    found = changes_content(changes(issues={**changes()["issues"], "new": 80}), tables)
+    found = changes_content(
+        changes(issues={**changes().issues, "new": 80}),
+        pa.Table.from_pylist(new, schema=CHANGES),
+        CLASS_CHANGES.empty_table(),
+        pa.Table.from_pylist(rows, schema=ISSUES),
+    )
     assert "The first 50 of 80 new issues" in render_page(make_content(changes=found))
 
 
@@ -113,7 +113,7 @@ def test_classes_with_other_counts() -> None:
     assert "eel" not in section
 
 
-NO_CHANGE = {"data": dict.fromkeys(changes()["data"], 0)}
+NO_CHANGE = {"data": dict.fromkeys(changes().data, 0)}
 COPIES = {"statuses": [{"status": "duplicate_id", "examples_before": 1040, "examples": 0}]}
 SCORED = {"status": "scored", "examples_before": 1000, "examples": 1001}
 DATA: dict[str, tuple[dict[str, Any], str]] = {

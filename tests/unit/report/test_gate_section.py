@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from labelaudit.codec import to_record
 from labelaudit.report.page import render_page
 from labelaudit.report.summary import markdown
 from support.contents import make_content
@@ -71,9 +73,11 @@ def test_canaries_are_in_the_page() -> None:
 
 def test_the_gate_in_markdown() -> None:
     summary = make_content(gate=GATE, canaries=CANARIES).summary
-    assert (summary["gate"], summary["canaries"]) == (GATE, CANARIES)
+    assert summary.gate is not None
+    assert summary.canaries is not None
+    assert (to_record(summary.gate), to_record(summary.canaries)) == (GATE, CANARIES)
     text = markdown(summary)
     assert "## Gate: failed" in text
     assert "- **failed** max\\_flagged\\_share: Of &lt;img" in text
     assert "](http" not in text
-    assert "## Gate" not in markdown({**summary, "gate": None})
+    assert "## Gate" not in markdown(replace(summary, gate=None))

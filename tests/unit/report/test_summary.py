@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelaudit.codec import from_record, to_record
+from labelaudit.findings import Summary
 from labelaudit.report.page import PageContent
 from labelaudit.report.summary import escape_markdown, markdown, percent, verdict
 from support.contents import make_content
@@ -96,13 +98,15 @@ def test_percent(share: float, text: str) -> None:
 
 def test_summary_is_strict_json_and_adds_up() -> None:
     content = make_content(class_names=[f"c{i:02d}" for i in range(25)], rows=300, rare_classes={"yak": 2})
-    summary = content.summary
+    summary = to_record(content.summary)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert from_record(Summary, summary) == content.summary
     assert summary["examples"] == 302
     assert summary["scored"] == 300
     assert summary["issues"] == 100
     assert summary["health_score"] == pytest.approx(1 - 0.3)
     assert summary["statuses"] == {"scored": 300, "rare_class": 2}
+    assert isinstance(summary["classes"], list)
     assert len(summary["classes"]) == 10
     assert summary["classes"][0] == content.classes.to_pylist()[0]
     assert summary["confusions"] == content.confusions.slice(0, 10).to_pylist()
@@ -110,7 +114,7 @@ def test_summary_is_strict_json_and_adds_up() -> None:
 
 
 def test_summary_leaves_out_pairs_that_are_only_estimated() -> None:
-    assert make_content(flag_every=0).summary["confusions"] == []
+    assert make_content(flag_every=0).summary.confusions == ()
 
 
 def test_markdown_tells_what_the_summary_tells() -> None:

@@ -1,0 +1,63 @@
+"""The findings of an audit and its tables, as detection leaves them for publishing."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, fields
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.audits.prepared import Prepared, load_file, parquet_bytes, store_files
+from labelaudit.audits.references import FilesReference
+from labelaudit.codec import from_record, to_record
+from labelaudit.findings import Findings
+from labelaudit.storage.manifest import dump_json
+from labelaudit.storage.store import Store
+
+FINDINGS = "findings.json"
+
+
+@dataclass(frozen=True)
+class AuditTables:
+    """The tables of an audit, each with the schema of its name in `labelaudit.schemas`."""
+
+    examples: pa.Table
+    issues: pa.Table
+    classes: pa.Table
+    confusions: pa.Table
+    folds: pa.Table
+    canaries: pa.Table
+    changes: pa.Table | None  # None if the audit is not compared with another one
+    class_changes: pa.Table | None
+
+    def to_files(self) -> dict[str, bytes]:
+        """Parquet files by name."""
+        tables = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items() if table is not None}
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What detection found, and the tables of the audit."""
+
+    findings: Findings
+    tables: AuditTables
+
+    def save(self, store: Store, prepared: Prepared) -> FilesReference:
+        """Leave it in the work folder of an audit."""
+        files = {**self.tables.to_files(), FINDINGS: dump_json(to_record(self.findings))}
+        return store_files(store, prepared.work_folder, files)
+
+    @classmethod
+    def load(cls, store: Store, reference: FilesReference) -> Detected:
+        """Read what `save` left. Raises `StorageError` if it was changed since."""
+        findings = from_record(Findings, json.loads(load_file(store, reference, FINDINGS)))
+        names = [field.name for field in fields(AuditTables)]
+        tables = {name: _table(store, reference, f"{name}.parquet") for name in names}
+        return cls(findings, AuditTables(**tables))
+
+
+def _table(store: Store, reference: FilesReference, name: str) -> pa.Table | None:
+    return pq.read_table(io.BytesIO(load_file(store, reference, name))) if name in reference.sha256 else None

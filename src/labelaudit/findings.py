@@ -1,0 +1,277 @@
+"""What an audit finds, as values: gate, changes, canaries, review, and the summary that contains them all.
+
+`summary.json` is a `Summary` as JSON. Fields with a default are missing from summaries of earlier releases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from labelaudit.codec import Json
+
+
+class Outcome(StrEnum):
+    """The outcome of one rule of the gate."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_MEASURED = "not measured"
+    WARNED = "warned"  # not measured, although there is a predecessor to measure it against
+
+
+class GateVerdict(StrEnum):
+    """The outcome of all rules together."""
+
+    PASSED = "passed"
+    WARNED = "warned"  # a rule is broken, but there is no predecessor; or the predecessor cannot be compared with
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of the gate, what was measured for it, and a sentence for people."""
+
+    rule: str
+    measured: float | None
+    limit: float
+    outcome: Outcome
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The verdict of the gate, in a sentence, and its rules."""
+
+    verdict: GateVerdict
+    sentence: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def broken_rules(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.outcome == Outcome.FAILED)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The share of canaries that was caught, with its 95 % interval."""
+
+    planted: int
+    caught: int
+    recall: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CanaryRecall(Recall):
+    """The recall of all canaries, and by how they got their label (`detection.canaries.Flip`)."""
+
+    random: Recall | None
+    likely: Recall | None
+
+
+@dataclass(frozen=True)
+class AuditName:
+    """An audit that another one is compared with."""
+
+    version: str
+    audit_id: str
+    created_at: str  # ISO 8601, UTC
+    audit_url: str
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """Rows with a status in both audits, copies included."""
+
+    status: str
+    examples_before: int
+    examples: int
+
+
+@dataclass(frozen=True)
+class LabelPair:
+    """Rows that changed from one label to another; None stands for no label."""
+
+    given_label_before: str | None
+    given_label: str | None
+    examples: int
+
+
+@dataclass(frozen=True)
+class ChangedSetting:
+    """A value that differs between two audits. `cause`: config, code, package, or data (an `auto` that follows it)."""
+
+    setting: str  # such as training.epochs
+    before: Json
+    now: Json
+    cause: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed since another audit of the dataset.
+
+    `issues` counts flagged rows by `schemas.IssueChange`, `data` rows by `schemas.DataChange`; `other_status` counts
+    rows that have another status in both audits. `warning` says that not only the data changed.
+    """
+
+    predecessor: AuditName
+    held_versions: tuple[str, ...]  # in between, held by their gate
+    issues: dict[str, int]
+    data: dict[str, int]
+    statuses: tuple[StatusCount, ...]
+    other_status: int
+    relabeled: tuple[LabelPair, ...]  # the most frequent pairs
+    changed_settings: tuple[ChangedSetting, ...]
+    warning: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Sentences for the notes of an audit, the most important first."""
+        return (*([self.warning] if self.warning else []), *self.notes)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share and its limits, each 0..1."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class JudgedFlags(Estimate):
+    """The share of wrong labels among flags that were judged wrong or fine, and the verdicts on them."""
+
+    wrong: int
+    fine: int
+    ambiguous: int
+
+
+@dataclass(frozen=True)
+class Precision(JudgedFlags):
+    """Precision over all judged flags, and over those of a random sample."""
+
+    random: JudgedFlags | None
+
+
+@dataclass(frozen=True)
+class StratumProgress:
+    """Rows of one stratum of a sample: all, drawn, judged in their order, and the verdicts on these."""
+
+    name: str
+    rows: int
+    sampled: int
+    judged: int
+    wrong: int
+    fine: int
+    ambiguous: int
+
+
+@dataclass(frozen=True)
+class ErrorRate(Estimate):
+    """The share of wrong labels among the scored rows of a sampled audit."""
+
+    confidence: float
+    with_ambiguous: Estimate | None  # the same, with ambiguous labels counted as wrong
+    version: str
+    audit_id: str
+    fingerprint: str
+    seed: int
+    sampled_at: str  # ISO 8601, UTC
+    strata: tuple[StratumProgress, ...]
+    same_version: bool  # whether the sample is of the audited version
+
+
+@dataclass(frozen=True)
+class Review:
+    """Verdicts of people on a version, and what they measure.
+
+    `verdicts` counts those that apply by `schemas.Decision`; `ended` are verdicts on content or labels that changed;
+    `dismissed` rows are flagged by the detector but judged fine; `known_wrong` rows still have a label that was judged
+    wrong.
+    """
+
+    verdicts: dict[str, int]
+    ended: int
+    dismissed: int
+    known_wrong: int
+    precision: Precision | None
+    error_rate: ErrorRate | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What detection found; None for a section that does not apply.
+
+    `issues` are flagged rows; `estimated_error_rate` is the estimated share of wrong labels among the scored rows,
+    0..1; `notes` are sentences for people.
+    """
+
+    issues: int
+    estimated_error_rate: float
+    notes: tuple[str, ...] = ()
+    changes: Changes | None = None
+    canaries: CanaryRecall | None = None
+    gate: Gate | None = None
+    review: Review | None = None
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """A row of `classes.parquet`, with its columns. A rare class has no measures."""
+
+    class_name: str
+    status: str
+    examples: int
+    label_issues: int | None
+    inverse_label_issues: int | None
+    label_noise: float | None
+    inverse_label_noise: float | None
+    label_quality_score: float | None
+    mean_label_score: float | None
+
+
+@dataclass(frozen=True)
+class ConfusionSummary:
+    """A row of `confusions.parquet`, with its columns."""
+
+    given_label: str
+    suggested_label: str
+    examples: int
+    estimated_examples: float
+    share_of_given: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One audit for machines, as `summary.json` contains it.
+
+    `verdict` is one sentence; `examples` counts all rows; `health_score` is 1 - that rate; `statuses`
+    counts rows by status, without zeros; `classes` and `confusions` are the worst ones; the rest is that of `Findings`.
+    """
+
+    audit_url: str
+    dataset: str
+    version: str
+    fingerprint: str
+    status: str
+    verdict: str
+    examples: int
+    scored: int
+    issues: int
+    estimated_error_rate: float
+    health_score: float
+    statuses: dict[str, int]
+    classes: tuple[ClassSummary, ...]
+    confusions: tuple[ConfusionSummary, ...]
+    notes: tuple[str, ...]
+    schema_version: str = ""
+    changes: Changes | None = None
+    canaries: CanaryRecall | None = None
+    gate: Gate | None = None
+    review: Review | None = None
