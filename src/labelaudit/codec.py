@@ -33,10 +33,17 @@ def from_record(kind: type[T], record: Mapping[str, object]) -> T:
     try:
         value: T = _adapter(kind).validate_python(dict(record))
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise ValueError(f"{place} is not valid: {problem['msg']} (got {problem['input']!r:.60}).") from error
+        raise ValueError(_problem(error)) from error
     return value
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    given = repr(first["input"])
+    return f"{place} is {given if len(given) <= 40 else given[:39] + '…'} ({first['msg']})"
 
 
 def _adapter(kind: type[object]) -> TypeAdapter[Any]:

@@ -37,7 +37,7 @@ class DecisiveSettings:
 
     @classmethod
     def of_audit(cls, audit: JsonObject) -> DecisiveSettings:
-        """The decisive part of what the plan or the manifest of an audit says."""
+        """The decisive part of what the plan or the manifest of an audit says. Raises `ValueError` for other JSON."""
         columns, config, versions = (_object(audit[name]) for name in ("columns", "config", "versions"))
         kind = str(columns.get("kind", PROBABILITIES))
         sections = {section: config[section] for section in DECIDING if section in config}
@@ -110,7 +110,9 @@ def _differences(prefix: str, before: Json, now: Json, cause: str) -> list[Chang
 
 
 def _object(value: Json) -> JsonObject:
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r:.40} is not a JSON object")
+    return value
 
 
 def _short(digest: str | None) -> str | None:

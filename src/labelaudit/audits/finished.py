@@ -11,7 +11,7 @@ import json
 import pyarrow.parquet as pq
 
 from labelaudit.audits.prepared import Prepared, load_prepared, output_store
-from labelaudit.audits.published import AuditFacts
+from labelaudit.audits.published import read_facts
 from labelaudit.audits.references import AuditReference, PreparedReference
 from labelaudit.audits.site import rebuild_site, record_audit
 from labelaudit.codec import from_record
@@ -51,7 +51,7 @@ def completed(store: Store, prepared: Prepared, standing: Manifest, *, status: s
     summary = from_record(Summary, json.loads(store.read(f"{folder}/{SUMMARY}")))
     if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
         classes = pq.read_table(io.BytesIO(store.read(f"{folder}/classes.parquet")))
-        record_audit(store, folder, AuditFacts.of_manifest(standing.audit), summary, classes)
+        record_audit(store, folder, read_facts(store, f"{folder}/{MANIFEST}", standing), summary, classes)
     rebuild_site(store, prepared.dataset)
     return _audit_reference(store, prepared, summary, status=status)
 

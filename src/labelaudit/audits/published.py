@@ -17,7 +17,7 @@ from labelaudit.codec import JsonObject, from_record
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.findings import Summary
 from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
-from labelaudit.storage.manifest import load_manifest, read_checked, read_json
+from labelaudit.storage.manifest import Manifest, load_manifest, read_checked, read_json
 from labelaudit.storage.store import Store
 
 # What people copy from a browser or a log in place of the folder.
@@ -45,7 +45,7 @@ class AuditFacts:
 
     @classmethod
     def of_manifest(cls, audit: JsonObject) -> AuditFacts:
-        """The facts in a manifest that has the keys DECIDED."""
+        """The facts in a manifest that has the keys DECIDED. Raises `ValueError` if they have other types."""
         config, columns = audit["config"], audit["columns"]
         dataset = config.get("dataset") if isinstance(config, dict) else None
         url = dataset.get("url") if isinstance(dataset, dict) else None
@@ -133,7 +133,18 @@ def open_audit(store: Store, folder: str) -> PublishedAudit | None:
         return None
     manifest = load_manifest(store, key, required=DECIDED)
     sha256 = {entry.path: entry.sha256 for entry in manifest.files}
-    return PublishedAudit(store, folder, AuditFacts.of_manifest(manifest.audit), sha256)
+    return PublishedAudit(store, folder, read_facts(store, key, manifest), sha256)
+
+
+def read_facts(store: Store, key: str, manifest: Manifest) -> AuditFacts:
+    """What the manifest at `key` says about its audit. Raises `StorageError` if that is not valid."""
+    try:
+        return AuditFacts.of_manifest(manifest.audit)
+    except ValueError as error:
+        raise StorageError(
+            f"{store.url_of(key)} is not a manifest of labelaudit ({error}). Name the folder of an audit, or remove "
+            "the file and run the audit again."
+        ) from error
 
 
 def find_audit(

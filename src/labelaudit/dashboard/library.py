@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelaudit.audits.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
-from labelaudit.audits.published import DECIDED, AuditFacts, PublishedAudit
+from labelaudit.audits.published import DECIDED, AuditFacts, PublishedAudit, read_facts
 from labelaudit.audits.site import audit_record
 from labelaudit.codec import from_record
 from labelaudit.errors import LabelauditError, StorageError
@@ -73,7 +73,9 @@ class Library:
         """An audit as the steps know it, with the files that `open` gave."""
         manifest = self.manifest(record)
         sha256 = {entry.path: entry.sha256 for entry in manifest.files}
-        return CachedAudit(self.store, record.folder, AuditFacts.of_manifest(manifest.audit), sha256, files)
+        return CachedAudit(
+            self.store, record.folder, read_facts(self.store, f"{record.folder}/{MANIFEST}", manifest), sha256, files
+        )
 
     def _records_of(self, dataset: str) -> list[AuditRecord]:
         """Records are read once, and again when the storage says that they changed: there may be thousands."""
@@ -93,9 +95,9 @@ class Library:
     def _record_of(self, folder: str) -> AuditRecord:
         """The record of an audit without one, from its manifest and summary."""
         try:
-            manifest = load_manifest(self.store, f"{folder}/{MANIFEST}", required=DECIDED).audit
+            manifest = load_manifest(self.store, f"{folder}/{MANIFEST}", required=DECIDED)
             summary = from_record(Summary, read_json(self.store, f"{folder}/summary.json"))
-            return audit_record(folder, AuditFacts.of_manifest(manifest), summary)
+            return audit_record(folder, AuditFacts.of_manifest(manifest.audit), summary)
         except (KeyError, ValueError) as error:
             raise StorageError(
                 f"{self.store.url_of(folder)} holds no audit that can be read ({error!r}). Run the audit again."

@@ -15,12 +15,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from labelaudit.audits.comparison import compare_published, compare_with_predecessor, find_predecessor
+from labelaudit.audits.comparison import compare_published, find_predecessor, open_predecessor
 from labelaudit.audits.history import read_history, write_audit_record
 from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.published import DECIDED, open_audit
 from labelaudit.audits.references import AuditReference
+from labelaudit.codec import from_record
 from labelaudit.errors import ConfigError, StorageError, StorageUnavailableError
+from labelaudit.findings import Summary
 from labelaudit.pipeline.plan import prepare
 from labelaudit.report.summary import markdown
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
@@ -156,7 +158,7 @@ def test_other_settings_are_said_first(versions: Versions) -> None:
     assert warning.startswith("Not only the data changed since v3: training.epochs 10 → 8. ")
     assert summary["notes"][0] == warning
     assert warning in Path(fourth.report_url).read_text()
-    first_bullet = markdown(summary).split("## Since the audit before\n\n")[1].splitlines()[0]
+    first_bullet = markdown(from_record(Summary, summary)).split("## Since the audit before\n\n")[1].splitlines()[0]
     assert first_bullet.startswith("- Not only the data changed")
 
 
@@ -271,7 +273,9 @@ def test_tables_of_another_version_of_labelaudit_are_not_compared(tmp_path: Path
 
 def test_a_table_that_is_none(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    about = {name: {} for name in DECIDED}
+    about: dict[str, Any] = {
+        name: {} if name in ("config", "columns", "recipe", "versions") else name for name in DECIDED
+    }
     publish(store, "audit", {"issues.parquet": b"no table"}, about, "1")
     found = open_audit(store, "audit")
     assert found is not None
@@ -292,7 +296,7 @@ def test_storage_that_does_not_answer_is_no_damage(tmp_path: Path) -> None:
     (record,) = (tmp_path / "out").rglob("version=v2/*/prepared.json")
     prepared = Prepared.from_json(record.read_bytes())
     with pytest.raises(StorageUnavailableError, match="no answer"):
-        compare_with_predecessor(Silent(str(tmp_path / "out")), prepared, {})
+        open_predecessor(Silent(str(tmp_path / "out")), prepared)
 
 
 def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
@@ -337,7 +341,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     (record,) = (tmp_path / "out" / "dataset=insects" / "_audits").rglob("*.json")
     record.write_text('{"dataset": "insects"}')
-    with pytest.raises(StorageError, match=r"is not the record of an audit: it has no 'version'"):
+    with pytest.raises(StorageError, match=r"is not the record of an audit: version is missing"):
         audit_insects(tmp_path, "v2", insects(wrong=(0, 10)))
     record.unlink()
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import labelaudit.audit as audit_module
 from labelaudit.audit import audit_probabilities
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.published import find_audit
 from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, DatasetError, ReviewError
-from labelaudit.pipeline import external_probabilities as external
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.reviews.audit_review import audit_to_review
 from labelaudit.reviews.verdict_store import append_verdicts
@@ -95,7 +95,7 @@ def test_two_runs_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other
     """The second one begins and ends after the first one has found nothing published, and before it has written."""
     path = _write(tmp_path / "p.parquet")
     others = [_write(tmp_path / other)]
-    find = external.existing_audit
+    find = audit_module.existing_audit
 
     def look_and_be_overtaken(*arguments: Any) -> AuditReference | None:
         found = find(*arguments)
@@ -103,7 +103,7 @@ def test_two_runs_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other
             _audit(tmp_path / "out", others.pop(), name="fruit")
         return found
 
-    monkeypatch.setattr(external, "existing_audit", look_and_be_overtaken)
+    monkeypatch.setattr(audit_module, "existing_audit", look_and_be_overtaken)
     assert _audit(tmp_path / "out", path, name="fruit").status == "published"
     manifests = list((tmp_path / "out").rglob("manifest.json"))
     assert len(manifests) == (1 if other == "p.parquet" else 2)

@@ -13,6 +13,7 @@ import pytest
 from labelaudit.audit import audit_probabilities
 from labelaudit.audits.references import AuditReference
 from labelaudit.audits.results import gate_failure, load_summary
+from labelaudit.codec import to_record
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.errors import GateFailedError
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
@@ -21,7 +22,7 @@ from support.audits import audit, fruit, settings, table, write_fruit
 
 
 def _summary(reference: AuditReference) -> dict[str, Any]:
-    return load_summary(reference, {})
+    return to_record(load_summary(reference, {}))
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +111,10 @@ def test_a_blind_detector_fails_without_limits(tmp_path: Path) -> None:
     first, second = _blind(tmp_path, "v1", 300), _blind(tmp_path, "v2", 310)
     assert (first.issues, second.issues) == (0, 0)
     assert _summary(first)["gate"]["verdict"] == "warned"
-    assert gate_failure(first, _summary(first)) is None
+    assert gate_failure(first, load_summary(first, {})) is None
     summary = _summary(second)
     assert summary["gate"]["verdict"] == "failed"
-    failure = gate_failure(second, summary)
+    failure = gate_failure(second, load_summary(second, {}))
     assert isinstance(failure, GateFailedError)
     assert "blind_detector: The detector is blind: it flags no row" in str(failure)
     assert failure.audit["audit_url"] == second.audit_url

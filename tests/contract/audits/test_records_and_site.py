@@ -16,6 +16,7 @@ import pytest
 from labelaudit.audits.history import AuditRecord, read_history, write_audit_record
 from labelaudit.audits.prepared import parquet_bytes
 from labelaudit.audits.site import rebuild_site
+from labelaudit.codec import to_record
 from labelaudit.errors import StorageError
 from labelaudit.report.trend import CLASS_FIGURES
 from labelaudit.schemas import TREND
@@ -37,7 +38,7 @@ def test_each_audit_leaves_its_record(tmp_path: Path) -> None:
     (record,) = read_history(Store(str(tmp_path / "out")), "insects")
     assert (record.version, record.audit_id) == ("v/1", reference.audit_id)
     assert str(tmp_path / "out" / record.folder) == reference.audit_url
-    assert record.summary == json.loads((Path(reference.audit_url) / "summary.json").read_text())
+    assert to_record(record.summary) == json.loads((Path(reference.audit_url) / "summary.json").read_text())
     assert record.gate is None
     classes = pq.read_table(
         tmp_path / "out" / audit_classes_key("insects", "v/1", reference.audit_id), partitioning=None

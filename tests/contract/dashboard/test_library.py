@@ -70,25 +70,32 @@ def test_nothing_is_there(tmp_path: Path) -> None:
 
 def test_a_record_that_is_none(output: Path, record: AuditRecord) -> None:
     change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.pop("folder"))
-    with pytest.raises(StorageError, match="is not the record of an audit: it has no 'folder'"):
+    with pytest.raises(StorageError, match="is not the record of an audit: folder is missing"):
         Library(str(output)).audits("pets")
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"summary": None}, "summary is None"),
-        ({"summary": {"issues": "many"}}, "issues is 'many'"),
-        ({"summary": {"verdict": 5}}, "verdict is 5"),
-        ({"deciding": []}, r"deciding is \[\]"),
-        ({"created_at": 5}, "created_at is 5"),
-        ({"gate": {}}, r"gate is \{\}"),
+        ({"summary": None}, r"summary is None \(Input should be .*\)"),
+        ({"summary": {}}, "summary.audit_url is missing"),
+        ({"deciding": []}, r"deciding is \[\] \(Input should be .*\)"),
+        ({"created_at": 5}, r"created_at is 5 \(Input should be a valid string\)"),
+        ({"gate": {}}, r"gate is \{\} \(Input should be a valid string\)"),
         ({"dataset": "ants"}, f"it is that of v1/{1:012x} of 'ants'"),
     ],
 )
 def test_a_record_of_other_types(output: Path, record: AuditRecord, change: dict[str, Any], why: str) -> None:
     change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.update(change))
     with pytest.raises(StorageError, match=rf"is not the record of an audit: {why}\. Remove it"):
+        Library(str(output)).audits("pets")
+
+
+@pytest.mark.parametrize(("name", "value"), [("issues", "many"), ("verdict", 5), ("notes", "one")])
+def test_a_record_with_a_figure_of_another_type(output: Path, record: AuditRecord, name: str, value: Any) -> None:
+    key = output / audit_record_key("pets", "v1", record.audit_id)
+    change_json(key, lambda stored: stored["summary"].update({name: value}))
+    with pytest.raises(StorageError, match=rf"record of an audit: summary\.{name} is {value!r} \(Input should be "):
         Library(str(output)).audits("pets")
 
 

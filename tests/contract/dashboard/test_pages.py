@@ -169,15 +169,15 @@ def test_two_audits_are_compared_as_diff_compares_them(store: Store, run: Callab
     )
     found = compare_published(*(open_audit(store, record.folder) for record in (before, now)))
     # The last row of v1 has no label.
-    assert (found.changes["data"]["relabeled"], found.changes["issues"]["fixed"]) == (2, 1)
+    assert (found.changes.data["relabeled"], found.changes.issues["fixed"]) == (2, 1)
     app = run()
     app.session_state["page wanted"] = "compare"
     app.run()
     assert not app.exception
     shown = texts(app)
     assert "Since version v1" in shown
-    for name, count in (*found.changes["data"].items(), *found.changes["issues"].items()):
-        label = f"{name} flags" if name in found.changes["issues"] else f"rows {name}"
+    for name, count in (*found.changes.data.items(), *found.changes.issues.items()):
+        label = f"{name} flags" if name in found.changes.issues else f"rows {name}"
         figure = f"<dt>{label}</dt><dd><strong>{count}</strong>"
         assert (figure in shown) == (count > 0), figure
     assert "cat → owl (1)" in shown
@@ -188,8 +188,8 @@ def test_an_audit_beside_its_predecessor_shows_what_its_summary_says(store: Stor
     before = publish_small(store, rows=20)
     after = publish_small(store, rows=24, version="v2", day=2)
     found = compare_published(*(open_audit(store, record.folder) for record in (before, after)))
-    changes = {**found.changes, "data": {**found.changes["data"], "added": 4_321}}
-    write_audit_record(store, replace(after, summary={**after.summary, "changes": changes}))
+    changes = replace(found.changes, data={**found.changes.data, "added": 4_321})
+    write_audit_record(store, replace(after, summary=replace(after.summary, changes=changes)))
     app = run()
     app.session_state["page wanted"] = "compare"
     app.run()
