@@ -57,7 +57,7 @@ class Case:
 
 
 def table_shard(generator: np.random.Generator, right: np.ndarray) -> dict[str, Any]:
-    """Return eight numbers, three of which depend on the class, and a category."""
+    """Return a category and eight numbers. The first three depend on the class."""
     values = generator.normal(size=(len(right), 8))
     values[:, :3] += 3 * np.eye(3)[right]
     columns = {f"x{number}": values[:, number] for number in range(8)}
