@@ -1,4 +1,4 @@
-"""One audit of a dataset at a time, and no slot that stays occupied forever."""
+"""One audit of a dataset at a time, and no slot that stays taken for ever."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_two_runs_of_one_dataset_take_turns(
 
 def test_other_datasets_and_outputs_do_not_wait(client: SyncPrefectClient, tmp_path: Path) -> None:
     one = _config(tmp_path, "same")
-    # Each continues when the other one is inside too.
+    # Each goes on when the other one is inside too.
     meeting = threading.Barrier(2, timeout=60)
     log = _side_by_side(lambda log: meeting.wait(), one, _config(tmp_path / "elsewhere", "same"))
     assert log == ["in", "in", "out", "out"]
@@ -71,7 +71,7 @@ def test_other_datasets_and_outputs_do_not_wait(client: SyncPrefectClient, tmp_p
 def test_a_slot_that_nobody_holds_is_freed(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Simulate the restart of a server that keeps its leases in memory."""
+    """As after a restart of a server that keeps its leases in memory."""
     config = _config(tmp_path, "leaked")
     name = turns._limit_name(config)
     client.upsert_global_concurrency_limit_by_name(name, 1)
@@ -90,7 +90,7 @@ def test_a_held_slot_is_not_freed(
     config = _config(tmp_path, "held")
 
     def until_the_other_one_asked_three_times(log: list[str]) -> None:
-        # A slot without a run is freed when that is seen twice.
+        # A slot that no run holds is freed when that is seen twice.
         wait_for(lambda: caplog.text.count(WAITING) >= 3 or "out" in log)
 
     assert _side_by_side(until_the_other_one_asked_three_times, config, config) == ["in", "out", "in", "out"]
@@ -100,7 +100,7 @@ def test_a_held_slot_is_not_freed(
 def test_a_killed_holder_is_known_by_its_silence(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run whose process was killed stays Running. Only its missing heartbeats show it."""
+    """A run whose process was killed stays Running; nothing but its heartbeats tells."""
     config = _config(tmp_path, "silent")
     name = turns._limit_name(config)
     client.upsert_global_concurrency_limit_by_name(name, 1)
@@ -109,7 +109,7 @@ def test_a_killed_holder_is_known_by_its_silence(
     client.set_flow_run_state(killed.id, Pending())
     client.set_flow_run_state(killed.id, Running())
     monkeypatch.setattr(turns, "WAIT_SECONDS", 1.0)
-    # Two seconds without a heartbeat count as silence here.
+    # Two seconds without a sign are silence here.
     monkeypatch.setattr(heartbeats, "DEFAULT_HEARTBEAT_SECONDS", 2 / 3)
     log: list[str] = []
     take_turn(config, log, lambda log: None)
