@@ -1,7 +1,7 @@
 """Measure how the time and memory of an audit grow with its rows: tables of three sizes, images of two.
 
     python benchmarks/growth.py                                    all cases, as a Markdown table
-    python benchmarks/growth.py table-10k images-5k --plot growth.png
+    python benchmarks/growth.py table-10k images-5k --plot growth.png      needs matplotlib
 
 Each case is written to a temporary folder and audited there in its own process, as the command line does it: 2 folds in
 worker processes, 1 epoch for each network. Seconds are wall time by phase. "train" includes the start of the workers
@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -199,6 +197,9 @@ def row(name: str, figures: dict[str, float]) -> str:
 
 def plot(measured: dict[str, dict[str, float]], path: Path) -> None:
     """Plot the seconds by phase and the peak memory over the rows, with logarithmic axes."""
+    import matplotlib as mpl  # not a dependency of labelaudit
+    import matplotlib.pyplot as plt
+
     mpl.use("Agg")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for kind, marker in (("table", "o"), ("images", "s")):

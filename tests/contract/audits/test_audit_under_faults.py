@@ -163,7 +163,7 @@ def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy,
 @pytest.mark.slow
 @pytest.mark.parametrize("ignores", [False, True], ids=["honours-conditions", "ignores-conditions"])
 def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy, ignores: bool) -> None:
-    """Two processes with the same output both succeed, with one audit whose files match its manifest."""
+    """Two processes on one output: both succeed with one audit whose files fit its manifest."""
     sink = io.BytesIO()
     fruit().to_parquet(sink, index=False)
     bucket.put("data/fruit.parquet", sink.getvalue())

@@ -1,4 +1,4 @@
-"""Folds outside the audit's process: what is refused, and with which message."""
+"""Folds outside the audit's process: what is refused, and with which words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_ray_that_is_not_installed(client: SyncPrefectClient, tmp_path: Path, mo
 def test_an_audit_whose_process_dies_again_and_again_ends(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The fourth run of a flow run, one more than allowed.
+    # As in the fourth run of a flow run: one more than are allowed.
     monkeypatch.setattr(flow_module, "MOST_RUNS", 0)
     with pytest.raises(WorkerDiedError, match=r"This audit was started 0 times, and its process died each time"):
         audit_dataset(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out"))
@@ -48,7 +48,7 @@ def test_a_deployed_run_takes_no_config_of_its_own(
 ) -> None:
     monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path))
     config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")
-    # Prefect's way to mark a run as a deployment's in a test.
+    # Prefect's own way to say in a test that a run is a deployment's.
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
     with pytest.raises(ConfigError, match="takes the name of a config below LABELAUDIT_CONFIGS, not a whole config"):
         audit_dataset(config)
