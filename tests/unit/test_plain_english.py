@@ -41,7 +41,7 @@ class Rule:
 
 
 RULES = (
-    Rule("where", r"\b[Ww]here\b", 120, "'if' or 'when' for a condition; 'where' only for a place"),
+    Rule("where", r"\b[Ww]here\b", 90, "'if' or 'when' for a condition; 'where' only for a place"),
     Rule("is no", r"(?<!here\s)\b(?:is|are|was|were) no\b(?! longer| more than| less than)", 8, "'is not a'"),
     Rule("bears", r"\b[Bb]ear(?:s|ing)?\b", 2, "'has' or 'contains'"),
     Rule("anew", r"\banew\b", 2, "'again'"),
