@@ -7,20 +7,20 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export UV_PYTHON_DOWNLOADS := never
 
-# Where it is set, each process would compile torch, scikit-learn and Prefect again.
+# If it is set, each process compiles torch, scikit-learn and Prefect again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# One process more than there are cores, because some tests wait for servers; in the order of tests/conftest.py.
+# One process more than cores, because some tests wait for servers. tests/conftest.py sets the order.
 SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --no-loadscope-reorder
 
 help:
-	@echo "make demo       audit an embedded dataset with planted label errors and write the report"
+	@echo "make demo       audit a built-in dataset with planted label errors and write the report"
 	@echo "make test       run the tests (about 4 minutes on 2 cores)"
-	@echo "make test-unit  run the tests that start no process (about a minute)"
-	@echo "make test-slow  run the slow and the browser tests (about 20 minutes)"
-	@echo "make bench      time the classifier against a bare loop and skorch (about 10 minutes)"
-	@echo "make lint       ruff and mypy"
-	@echo "make lock       resolve requirements.lock and the locks of the image again"
+	@echo "make test-unit  run only the tests that start no process (about a minute)"
+	@echo "make test-slow  run the slow tests and the browser tests (most of CI's 22 minutes)"
+	@echo "make bench      compare the classifier's speed with a bare loop and skorch (about 10 minutes)"
+	@echo "make lint       run ruff and mypy"
+	@echo "make lock       resolve requirements.lock and the image's locks again"
 
 # The stamp is newer than its inputs once the environment matches the lock.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -53,7 +53,7 @@ lint: $(VENV)/installed
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-# The image gets the very versions that were tested: its locks are held to the first one.
+# The first lock constrains the image's locks, so that the image contains the tested versions.
 lock:
 	$(COMPILE) --group dev --extra ray --extra kubernetes --extra dashboard pyproject.toml -o requirements.lock
 	$(COMPILE) --extra ray --extra kubernetes --extra dashboard -c requirements.lock pyproject.toml -o docker/requirements.lock

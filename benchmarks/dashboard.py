@@ -1,9 +1,9 @@
-"""How fast the dashboard's queries are over an audit of a million rows.
+"""Time the dashboard's queries over an audit of a million rows.
 
     python benchmarks/dashboard.py [--rows 1000000] [--folder FOLDER]
 
-Makes the tables of an audit through the schemas of labelaudit, publishes them with a manifest and a record, and
-prints the time of each query that a click waits for, the median of five. With --folder the audit is kept there, and
+Creates the tables of an audit with labelaudit's schemas, publishes them with a manifest and a record, and prints the
+median time of five runs for each query that a click waits for. With --folder the audit is kept there, and
 `labelaudit dashboard FOLDER` shows it.
 """
 

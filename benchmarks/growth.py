@@ -1,12 +1,12 @@
-"""How the time and memory of an audit grow with the rows of a dataset: tables of three sizes, images of two.
+"""Measure how the time and memory of an audit grow with its rows: tables of three sizes, images of two.
 
     python benchmarks/growth.py                                    all cases, as a Markdown table
-    python benchmarks/growth.py table-10k images-5k --plot growth.png
+    python benchmarks/growth.py table-10k images-5k --plot growth.png      needs matplotlib
 
-Each case is written to a temporary folder and audited there in a process of its own, as the command line does it:
-2 folds in worker processes, 1 epoch for each network. Seconds are those of the steps; "train" has the start of the
-workers in it (mostly imports), the start of the audit's own process is in none. Memory is the most that the process
-and its workers held, without pages of mapped files, as `limits.memory` counts it; looked at 50 times a second.
+Each case is written to a temporary folder and audited there in its own process, as the command line does it: 2 folds in
+worker processes, 1 epoch for each network. Seconds are wall time by phase. "train" includes the start of the workers
+(mostly imports). The start of the audit's own process is not counted. Memory is the peak of the process and its workers
+without pages of mapped files, as `limits.memory` counts it, measured 50 times a second.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -45,19 +43,19 @@ COLUMNS = (
     *("rows", "prepare s", "train s", "publish s", "all s", "ms per row"),
     *("parent MiB", "worker MiB", "together MiB"),
 )
-STEPS = {"prepare": "prepare", "train_folds": "train"}  # all others: publish
+PHASES = ("prepare", "train", "publish")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A dataset of `rows` examples, written shard by shard."""
+    """A dataset of `rows` examples, which `shard` makes piece by piece."""
 
     rows: int
     shard: Callable[[np.random.Generator, np.ndarray], dict[str, Any]]
 
 
 def table_shard(generator: np.random.Generator, right: np.ndarray) -> dict[str, Any]:
-    """Eight numbers, of which three tell the class, and a category."""
+    """Return a category and eight numbers. The first three depend on the class."""
     values = generator.normal(size=(len(right), 8))
     values[:, :3] += 3 * np.eye(3)[right]
     columns = {f"x{number}": values[:, number] for number in range(8)}
@@ -65,7 +63,7 @@ def table_shard(generator: np.random.Generator, right: np.ndarray) -> dict[str, 
 
 
 def image_shard(generator: np.random.Generator, right: np.ndarray) -> dict[str, Any]:
-    """Noise of 16x16 pixels with one colour brighter than the others."""
+    """Return noise of 16x16 pixels with one colour brighter than the others."""
     encoded = []
     for label in right:
         pixels = generator.integers(0, 120, (16, 16, 3), dtype=np.uint8)
@@ -86,7 +84,7 @@ CASES = {
 
 
 def write_dataset(case: Case, folder: Path) -> None:
-    """Every twentieth label is wrong."""
+    """Write the dataset with every twentieth label wrong."""
     generator = np.random.default_rng(0)
     folder.mkdir()
     for start in range(0, case.rows, SHARD_ROWS):
@@ -98,37 +96,45 @@ def write_dataset(case: Case, folder: Path) -> None:
 
 
 class TimedCaller(DirectCaller):
-    """Calls steps directly, and keeps the seconds of each."""
+    """A direct caller that measures the seconds before, during and after the training of the folds."""
 
     def __init__(self) -> None:
-        self.seconds = dict.fromkeys([*STEPS.values(), "publish"], 0.0)
+        super().__init__(SilentProgress())
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._phase = "prepare"
 
     def call(self, step: Any, *args: Any, **kwargs: Any) -> Any:
-        if step.__name__ == "train":  # a fold within `train_folds`
+        if self._phase == "train":  # a fold, whose seconds `train_folds` counts
             return super().call(step, *args, **kwargs)
-        return self._timed(step.__name__, super().call, step, *args, **kwargs)
+        return self._timed(super().call, step, *args, **kwargs)
 
     def train_folds(self, *args: Any) -> Any:
-        return self._timed("train_folds", super().train_folds, *args)
+        self._phase = "train"
+        try:
+            return self._timed(super().train_folds, *args)
+        finally:
+            self._phase = "publish"
 
-    def _timed(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _timed(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         try:
             return work(*args, **kwargs)
         finally:
-            self.seconds[STEPS.get(name, "publish")] += time.perf_counter() - started
+            self.seconds[self._phase] += time.perf_counter() - started
 
 
-class Quiet:
-    """Progress that nobody watches."""
+class SilentProgress:
+    """Progress that prints nothing."""
 
     def prepared(self, *_: Any) -> None: ...
+
+    def training(self, *_: Any) -> None: ...
 
     def epoch(self, *_: Any) -> None: ...
 
 
 def audit(folder: Path) -> None:
-    """The body of the measured process: prints the seconds of the steps."""
+    """Audit in this process, which is measured, and print the seconds of the phases."""
     config = build_config(
         {
             "dataset": {"url": str(folder / "data"), "label": "label", "id": "id"},
@@ -138,12 +144,12 @@ def audit(folder: Path) -> None:
         }
     )
     caller = TimedCaller()
-    published = run_audit(config, caller, Quiet())  # type: ignore[arg-type]
+    published = run_audit(config, caller)
     say(json.dumps({**caller.seconds, "issues": published.issues}))
 
 
 def measure(name: str) -> dict[str, float]:
-    """Seconds of the steps and MiB of the process, of one worker and of all together, of one case."""
+    """Return the seconds of one case by phase, and the peak MiB of the process, of one worker and of all together."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_dataset(CASES[name], folder / "data")
@@ -155,12 +161,12 @@ def measure(name: str) -> dict[str, float]:
             output.seek(0)
             lines = output.read().splitlines()
     if process.returncode:
-        sys.exit(f"{name}: the audit ended with exit code {process.returncode}")
+        sys.exit(f"The audit of {name} ended with exit code {process.returncode}.")
     return {**json.loads(lines[-1]), **memory}
 
 
 def watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """The most MiB that the process, its largest worker, and all of them together held until it ended."""
+    """Return the peak MiB of the process, of its largest worker, and of all together."""
     parent = psutil.Process(process.pid)
     peaks = {"parent": 0.0, "worker": 0.0, "together": 0.0}
     while process.poll() is None:
@@ -177,8 +183,8 @@ def watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
 
 
 def row(name: str, figures: dict[str, float]) -> str:
-    """One line of the Markdown table."""
-    steps = [figures[step] for step in ("prepare", "train", "publish")]
+    """Return one line of the Markdown table."""
+    steps = [figures[phase] for phase in PHASES]
     cells = [
         name,
         f"{CASES[name].rows:,}",
@@ -190,15 +196,18 @@ def row(name: str, figures: dict[str, float]) -> str:
 
 
 def plot(measured: dict[str, dict[str, float]], path: Path) -> None:
-    """Seconds of the steps and peak memory over rows, both axes logarithmic."""
+    """Plot the seconds by phase and the peak memory over the rows, with logarithmic axes."""
+    import matplotlib as mpl  # not a dependency of labelaudit
+    import matplotlib.pyplot as plt
+
     mpl.use("Agg")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for kind, marker in (("table", "o"), ("images", "s")):
         cases = [(CASES[name].rows, figures) for name, figures in measured.items() if name.startswith(kind)]
         rows = [count for count, _ in cases]
-        for step, colour in (("prepare", "tab:blue"), ("train", "tab:orange"), ("publish", "tab:green")):
-            seconds = [figures[step] for _, figures in cases]
-            left.plot(rows, seconds, marker=marker, color=colour, label=f"{kind}: {step}")
+        for phase, colour in zip(PHASES, ("tab:blue", "tab:orange", "tab:green"), strict=True):
+            seconds = [figures[phase] for _, figures in cases]
+            left.plot(rows, seconds, marker=marker, color=colour, label=f"{kind}: {phase}")
         for key, colour in (("parent", "tab:purple"), ("worker", "tab:red")):
             right.plot(
                 rows, [figures[key] for _, figures in cases], marker=marker, color=colour, label=f"{kind}: {key}"
@@ -218,17 +227,17 @@ def say(line: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; default: all")
-    parser.add_argument("--plot", type=Path, help="where the plot is saved (PNG)")
+    parser.add_argument("cases", nargs="*", help=f"any of {', '.join(CASES)}; default: all")
+    parser.add_argument("--plot", type=Path, help="write a plot to this file (PNG)")
     parser.add_argument("--audit", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.audit:
-        audit(asked.audit)
+    arguments = parser.parse_args()
+    if arguments.audit:
+        audit(arguments.audit)
         return
-    cases = asked.cases or list(CASES)
+    cases = arguments.cases or list(CASES)
     unknown = set(cases) - set(CASES)
     if unknown:
-        parser.error(f"unknown case {sorted(unknown)[0]!r}: use {', '.join(CASES)}")
+        parser.error(f"Case {sorted(unknown)[0]!r} is unknown. Use {', '.join(CASES)}.")
     memory = psutil.virtual_memory().total / 2**30
     say(
         f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
@@ -240,8 +249,8 @@ def main() -> None:
     for name in cases:
         measured[name] = measure(name)
         say(row(name, measured[name]))
-    if asked.plot:
-        plot(measured, asked.plot)
+    if arguments.plot:
+        plot(measured, arguments.plot)
 
 
 if __name__ == "__main__":

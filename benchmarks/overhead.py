@@ -1,8 +1,8 @@
-"""What orchestration costs: the flow of a whole audit with 5 folds against the same steps in a plain loop.
+"""Measure the cost of orchestration: the flow of a whole audit with 5 folds, compared with the same steps in a loop.
 
-Three ways, each in processes of its own and in turns: a plain loop over the steps; the flow with a Prefect server on
-this machine; the flow without one, for which Prefect starts a temporary server. Imports are not timed. The audit is
-that of a small table, so that little else is.
+Three ways run in turns, each in its own process: a plain loop over the steps; the flow with a Prefect server on
+this machine; the flow without one, for which Prefect starts a temporary server. Imports are not timed. The dataset is
+a small table, so the steps themselves take little time.
 
     python benchmarks/overhead.py [--rounds 5]
 """
@@ -30,7 +30,7 @@ ROWS = 1_000
 
 
 def measure(way: str, folder: Path) -> float:
-    """Seconds of one audit in this process, after imports."""
+    """Return the seconds of one audit in this process, without imports."""
     from labelaudit.audit import DirectCaller, run_audit
     from labelaudit.config import build_config
 
@@ -43,7 +43,7 @@ def measure(way: str, folder: Path) -> float:
     )
     if way == "loop":
         started = time.perf_counter()
-        run_audit(config, DirectCaller(_Silent()))
+        run_audit(config, DirectCaller(_SilentProgress()))
     else:
         from labelaudit.orchestration.audit_dataset import audit_dataset
 
@@ -52,8 +52,8 @@ def measure(way: str, folder: Path) -> float:
     return time.perf_counter() - started
 
 
-class _Silent:
-    """Progress that nobody watches."""
+class _SilentProgress:
+    """Progress that prints nothing."""
 
     def prepared(self, prepared: object) -> None: ...
 
@@ -73,7 +73,7 @@ def write_table(path: Path) -> None:
 
 
 def run_round(environment: dict[str, str], api_url: str) -> dict[str, float]:
-    """Seconds by way, each from a fresh process, output folder and home."""
+    """Return the seconds by way. Each way gets a fresh process, output folder and home."""
     seconds = {}
     for way in WAYS:
         with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def start_server(environment: dict[str, str], home: str) -> tuple[subprocess.Pop
         else:
             return server, url
     server.kill()
-    raise SystemExit("the Prefect server did not start within two minutes")
+    raise SystemExit("The Prefect server did not start within two minutes.")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""How long commands take to start, beside a bare Python process that imports numpy, pandas and pyarrow.
+"""Compare the start-up time of commands with a bare Python process that imports numpy, pandas and pyarrow.
 
-Each command runs in a fresh process, in turns with the peer, and the median of the rounds counts. The dataset is a CSV
-of 200 rows, so that little but imports is timed. Run it once before: the first round of a fresh environment reads all
+Each command runs in a fresh process, in turns with that peer, and the median of the rounds counts. The dataset is a CSV
+of 200 rows, so the time is mostly imports. Run the benchmark twice in a fresh environment: the first round reads all
 files from the disk and, without compiled bytecode, compiles them.
 
     python benchmarks/startup.py [--rounds 7]
@@ -28,7 +28,7 @@ PYTHON = (sys.executable, "-c")
 LABELAUDIT = (*PYTHON, "from labelaudit.cli.main import main; main()")
 OPTIONS = ("--label", "label", "--id", "id")
 PEER = (*PYTHON, "import numpy, pandas, pyarrow.parquet")
-# A worker whose standard input ends at once has imported all that it trains with.
+# A worker whose standard input ends at once has imported everything that it trains with.
 CASES: dict[str, Sequence[str]] = {
     "`labelaudit --help`": (*LABELAUDIT, "--help"),
     "`labelaudit check table.csv`": (*LABELAUDIT, "check", "table.csv", *OPTIONS),
@@ -74,7 +74,7 @@ def main() -> None:
                 command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
 
-        # The published audit, and a first round that nobody times.
+        # A first round without timing, which also publishes the audit.
         for command in (*CASES.values(), PEER):
             run(command)
         found: dict[str, list[float]] = {name: [] for name in CASES}

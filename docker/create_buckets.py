@@ -1,5 +1,7 @@
-"""Make the buckets named on the command line where they are missing; the S3 server and its keys come from the
-environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."""
+"""Create the buckets named on the command line if they are missing.
+
+The S3 server and its keys come from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+"""
 
 import sys
 
@@ -10,4 +12,4 @@ existing = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
 for name in sys.argv[1:]:
     if name not in existing:
         s3.create_bucket(Bucket=name)
-        sys.stderr.write(f"Made the bucket {name}.\n")
+        sys.stderr.write(f"Created the bucket {name}.\n")

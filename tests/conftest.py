@@ -1,4 +1,4 @@
-"""What all tests share: how files are spread over processes, caches of their own, and an S3 server."""
+"""Shared by all tests: the order and distribution of files, separate caches, and an S3 server."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from labelaudit.local import workers
 from support.paths import SHARED_DATA
 from support.preloaded import preloaded_workers
 
-# Small matrices gain nothing from threads, and lose much on a busy machine. Before torch is imported.
+# Threads do not speed up small matrices, and cost much on a busy machine. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test may report usage over the network.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
-# Nothing is timed in tests: on a busy machine an example may take any time.
+# Tests measure no time: on a busy machine an example may take long.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 START_WORKER = workers.start_worker
 
-# The order in which files begin: the long ones first, so that no process waits for another one at the end.
+# The order of files: the long ones first, so that no process waits for another at the end.
 BEGIN = ("tests/system/", "tests/contract/", "tests/unit/")
 
 
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class FilesSideBySide(LoadScopeScheduling):
-    """Keeps a file of tests in one process, and all files of a folder below `tests/system`, which share a server."""
+    """A scheduler that keeps each file, and each folder below `tests/system` with its shared server, in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -45,7 +45,7 @@ class FilesSideBySide(LoadScopeScheduling):
         return folder if folder.startswith("tests/system/") else file
 
 
-# A scheduler of our own, because xdist's mark for groups does nothing under pytest 9.2.
+# A custom scheduler, because xdist's mark for groups has no effect under pytest 9.2.
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesSideBySide:
     return FilesSideBySide(config, log)
@@ -53,37 +53,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesSi
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real datasets that lies beside a development checkout."""
+    """Return the folder of real datasets next to a development checkout."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the shared datasets are not beside this checkout")
+        pytest.skip("The shared datasets are not next to this checkout.")
     return SHARED_DATA
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a cache of its own: none reads what another one, or a user of this machine, has decoded."""
+    """Give each test its own cache, so that it does not read what another test or a user has decoded."""
     monkeypatch.setenv("LABELAUDIT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _preloaded_workers() -> Iterator[None]:
-    """Let worker processes start without their imports."""
+    """Start worker processes without importing everything again."""
     with preloaded_workers():
         yield
 
 
 @pytest.fixture(autouse=True)
 def _new_interpreters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the workers of a test marked `new_interpreters` start as users' do."""
+    """Start the workers of a test marked `new_interpreters` as users do."""
     if request.node.get_closest_marker("new_interpreters"):
         monkeypatch.setattr(workers, "start_worker", START_WORKER)
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """URL of a real S3 server on loopback that honours conditional writes."""
-    from moto.server import ThreadedMotoServer  # takes seconds, and a GPU machine (benchmarks/gpu) has no moto
+    """Return the URL of a real S3 server on loopback that supports conditional writes."""
+    from moto.server import ThreadedMotoServer  # takes seconds, and is not installed on a GPU machine (benchmarks/gpu)
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -94,7 +94,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty bucket; endpoint and credentials come from the environment, as a user's do."""
+    """Return the URL of an empty bucket. Endpoint and credentials are in the environment, as for users."""
     import boto3  # as above
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)

@@ -1,4 +1,4 @@
--- Tables over what export.sql wrote. Declared once: each export replaces the files below them.
+-- Tables over the files of export.sql. Declare them once: each export replaces the files.
 CREATE EXTERNAL TABLE IF NOT EXISTS labelaudit_versions (
   dataset string, position bigint, version string, audit_id string, created_at timestamp, examples bigint,
   scored bigint, label_issues bigint, error_rate double, gate string, is_newest boolean)

@@ -1,9 +1,9 @@
--- Views over published audits, for DuckDB and whatever speaks to it. Replace s3://audits by your output URL.
+-- Views over published audits, for DuckDB and its clients. Replace s3://audits with your output URL.
 --
--- `hive_types_autocast = false`: versions such as 2026-01-05 and audit ids of digits alone are names, not dates and
--- numbers. `union_by_name`: audits of older releases may lack columns.
+-- `hive_types_autocast = false`: versions such as 2026-01-05 and audit ids that contain only digits are names, not dates
+-- and numbers. `union_by_name`: audits of older releases may lack columns.
 
--- The newest audit of each version, versions numbered from the oldest.
+-- The newest audit of each version. Versions are numbered from the oldest.
 CREATE OR REPLACE VIEW labelaudit_versions AS
 SELECT dataset, position, version, audit_id, created_at, examples, scored, label_issues, error_rate, gate,
        position = max(position) OVER (PARTITION BY dataset) AS is_newest
@@ -16,8 +16,8 @@ SELECT dataset, position, version, audit_id, created_at, class_name, examples, l
 FROM read_parquet('s3://audits/dataset=*/trend.parquet', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)
 WHERE class_name IS NOT NULL;
 
--- Tables of these audits. The join leaves out what is being published right now and what a newer audit of the same
--- version has replaced.
+-- Tables of these audits. The join leaves out audits that are still being published and audits that a newer one of the
+-- same version has replaced.
 CREATE OR REPLACE VIEW labelaudit_issues AS
 SELECT v.is_newest, v.created_at, t.* EXCLUDE (audit)
 FROM read_parquet('s3://audits/dataset=*/version=*/audit=*/issues.parquet', hive_partitioning = true, hive_types_autocast = false, union_by_name = true) t

@@ -1,9 +1,9 @@
-"""Print the base job template of a Kubernetes work pool: prefect-kubernetes' default and the changes below.
+"""Print the base job template of a Kubernetes work pool: prefect-kubernetes' default with the changes below.
 
     python deployments/kubernetes/job_template.py --image registry.example/labelaudit:0.1.0 --gpus 1
 
-`deploy-job.yaml` gives it to the two work pools. `job-template.json` is its output without options, for those who
-paste it into the UI or into Terraform.
+`deploy-job.yaml` sets it on the two work pools. `job-template.json` is its output without options, to paste into the UI
+or into Terraform.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ NAMESPACE = "labelaudit"
 
 
 def job_template(*, image: str = IMAGE, namespace: str = NAMESPACE, gpus: int = 0) -> dict[str, Any]:
-    """The template as a work pool takes it, with these values as the defaults of its variables."""
+    """Return the template for a work pool, with these values as defaults of its variables."""
     template = copy.deepcopy(KubernetesWorker.get_default_base_job_template())
     properties = template["variables"]["properties"]
     properties["gpus"] = {
         "title": "GPUs",
-        "description": "Whole GPUs of the job, as the resource nvidia.com/gpu.",
+        "description": "Number of GPUs of the job, as the resource nvidia.com/gpu.",
         "type": "integer",
         "minimum": 0,
     }
     properties["secret"] = {
         "title": "Secret",
         "description": "Secret whose entries are environment variables of the job, such as AWS_ACCESS_KEY_ID. "
-        "It may be missing, where the service account has a role in the cloud.",
+        "It is optional: the service account may have a cloud role instead.",
         "type": "string",
     }
     properties["cache"] = {
         "title": "Cache volume",
-        "description": "Volume named `cache`, for decoded inputs. It need not outlive the job; one that the jobs of "
-        "a node share decodes each dataset once per node.",
+        "description": "Volume named `cache`, for decoded inputs. It may be temporary. If the jobs of a node share it, "
+        "each dataset is decoded once per node.",
         "type": "object",
     }
     properties["tolerations"] = {
         "title": "Tolerations",
-        "description": "Taints of nodes on which the job may run, as Kubernetes writes them.",
+        "description": "Tolerations of the job, in Kubernetes' syntax.",
         "type": "array",
         "items": {"type": "object"},
     }
@@ -57,7 +57,7 @@ def job_template(*, image: str = IMAGE, namespace: str = NAMESPACE, gpus: int = 
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}] if gpus else [],
         "service_account_name": "labelaudit-job",
         "finished_job_ttl": 3600,
-        # A node with GPUs may have to be started first.
+        # A node with GPUs may have to start first.
         "pod_watch_timeout_seconds": 900,
     }
     for name, value in defaults.items():
@@ -67,9 +67,9 @@ def job_template(*, image: str = IMAGE, namespace: str = NAMESPACE, gpus: int = 
 
 
 def _change_manifest(pod: dict[str, Any]) -> None:
-    """Rights, volumes and GPUs. Where a value is one whole `{{ variable }}`, its type stays."""
-    # The default has `completions` and `parallelism` here, where Kubernetes drops them with a warning. They stay:
-    # prefect-kubernetes refuses a template without them, and both are 1 by default where they belong.
+    """Set rights, volumes and GPUs. A value that is exactly one `{{ variable }}` keeps the variable's type."""
+    # The default has `completions` and `parallelism` here, and Kubernetes drops them with a warning. They stay, because
+    # prefect-kubernetes refuses a template without them. In their right place both default to 1.
     pod["automountServiceAccountToken"] = False
     pod["securityContext"] = {
         "runAsNonRoot": True,

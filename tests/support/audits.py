@@ -1,4 +1,4 @@
-"""Small datasets and the direct way to audit them, shared by many tests."""
+"""Small datasets, and audits of them in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASSES = ("apple", "pear", "plum")
 
 
 def fruit(rows: int = 240, seed: int = 0) -> pd.DataFrame:
-    """Three well separated classes; every twentieth label is wrong, and `true_label` knows the right one."""
+    """Return rows of three well separated classes. Every twentieth label is wrong; `true_label` has the right one."""
     generator = np.random.default_rng(seed)
     right = generator.integers(0, 3, rows)
     given = np.where(np.arange(rows) % 20 == 7, (right + 1) % 3, right)
@@ -52,7 +52,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def write_squares(folder: Path, per_class: int = 20) -> Path:
-    """An image folder: red or blue squares somewhere in an 8x8 colour image."""
+    """Write an image folder: 8x8 images with a red or blue square at a random place."""
     generator = np.random.default_rng(0)
     for name, channel in (("red", 0), ("blue", 2)):
         (folder / name).mkdir(parents=True)
@@ -65,7 +65,7 @@ def write_squares(folder: Path, per_class: int = 20) -> Path:
 
 
 def write_reviews(path: Path, rows: int = 120) -> Path:
-    """Short texts in JSONL whose words tell the class."""
+    """Write short texts as JSONL. Their words depend on the class."""
     generator = np.random.default_rng(0)
     words = {
         "good": ["great", "lovely", "excellent", "fine", "happy"],
@@ -82,7 +82,7 @@ def write_reviews(path: Path, rows: int = 120) -> Path:
 
 
 def settings(url: object, output: object, **sections: Any) -> AuditConfig:
-    """A quick config: few epochs, one thread, CPU."""
+    """Return a config that trains quickly: few epochs, on the CPU."""
     values: dict[str, Any] = {
         "dataset": {"url": str(url), "ignore": ["true_label"], **sections.pop("dataset", {})},
         "training": {"epochs": 10, "device": "cpu", "precision": "float32", **sections.pop("training", {})},
@@ -94,7 +94,7 @@ def settings(url: object, output: object, **sections: Any) -> AuditConfig:
 
 
 class InProcess:
-    """Calls every step in this process, also the training of folds, and counts what was called."""
+    """A caller that runs every step in this process, including the training of folds, and records the calls."""
 
     def __init__(self) -> None:
         self.progress = Quiet()
@@ -111,7 +111,7 @@ class InProcess:
 
 
 class Quiet:
-    """Progress that nobody watches; remembers the epochs."""
+    """Progress that prints nothing and records the epochs."""
 
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int, int]] = []
@@ -131,11 +131,11 @@ def audit(config: AuditConfig, caller: InProcess | None = None) -> AuditReferenc
 
 
 def table(audit: AuditReference, name: str) -> pa.Table:
-    """A published table of a local audit."""
+    """Return a published table of a local audit."""
     return pq.read_table(Path(audit.audit_url) / f"{name}.parquet", partitioning=None)
 
 
 def fold_bytes(audit: AuditReference) -> dict[str, bytes]:
-    """The published probabilities by file."""
+    """Return the published probabilities by file."""
     folder = Path(audit.audit_url) / "pred_probs"
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}

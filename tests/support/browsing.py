@@ -1,4 +1,4 @@
-"""A dashboard in a process of its own, and a real browser that looks at it."""
+"""A dashboard in its own process, and a real browser."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ARGUMENTS = [
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Debian's Chromium, which reaches this machine alone."""
+    """Open Debian's Chromium, restricted to this machine."""
     if not CHROMIUM.exists():
-        pytest.fail(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
+        pytest.fail(f"There is no browser at {CHROMIUM}. Run apt-get install chromium, or set CHROMIUM.")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield running
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 @contextmanager
 def dashboard(url: object, cache: Path, *options: str) -> Iterator[str]:
-    """URL of a dashboard in a process of its own."""
+    """Start a dashboard in its own process, and return its URL."""
     port = free_port()
     command = [
         sys.executable,
@@ -88,8 +88,8 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-# When the row that is shown last changed, by the page's own clock. The dashboard refuses decisions on a row that has
-# been shown for less than 0.4 s (`deciding.UNSEEN_SECONDS`).
+# The time of the last change of the row, by the page's clock. The dashboard refuses decisions on a row that has
+# been visible for less than 0.4 s (`deciding.UNSEEN_SECONDS`).
 _WATCH = """() => {
   const shown = document.querySelector('.values dd')?.textContent ?? '';
   if (window.__shown !== shown) { window.__shown = shown; window.__since = performance.now(); }
@@ -99,12 +99,12 @@ _WATCH = """() => {
 
 
 def settled(page: Page) -> None:
-    """Wait until the page is drawn, and its row has been shown for long enough to be decided on."""
+    """Wait until the page is drawn and its row has been visible long enough for a decision."""
     page.wait_for_function(_WATCH, polling=50)
 
 
 def press(page: Page, key: str) -> None:
-    """Press a key with nothing focused, as it is after a click into the page that has been drawn."""
+    """Press a key without a focused element, as after a click into the page."""
     settled(page)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press(key)

@@ -1,4 +1,4 @@
-"""A whole installation on loopback, in processes of its own: S3, a Prefect server on PostgreSQL, workers."""
+"""A complete installation on loopback, in its own processes: S3, a Prefect server on PostgreSQL, workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support.paths import ROOT
 from support.waiting import PATIENCE_SECONDS, wait_for
 
 BIN = Path(sys.executable).parent
-# A user's network that trains as long as its test needs.
+# A user's network whose training takes as long as the test needs.
 SLOW_NETS = """
 import time, torch
 
@@ -46,7 +46,7 @@ def build(num_classes, input_shape, seconds=0.0):
 
 
 class Cluster:
-    """Servers and workers, each a process that is ended by its id."""
+    """Servers and workers, each in its own process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Cluster:
             "PREFECT_HOME": str(folder / "client"),
             # The shortest that Prefect allows: a silent run is found in 90 s, not in 9 minutes.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            # How often workers ask for runs: 10 s else.
+            # How often workers poll for runs; the default is 10 s.
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
             "AWS_ACCESS_KEY_ID": "testing",
@@ -99,9 +99,9 @@ class Cluster:
         extra = {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            # How often runs of schedules are made: once a minute else.
+            # How often scheduled runs are created; the default is once a minute.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-            # Leases in memory are forgotten at a restart.
+            # Leases in memory are lost at a restart.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_HOME": str(self.folder / "server"),
         }
@@ -113,7 +113,7 @@ class Cluster:
         self._server.wait(60)
 
     def start_worker(self, pool: str, name: str, *options: str) -> subprocess.Popen[bytes]:
-        """A worker with its own home, scratch, cache and working directory."""
+        """Start a worker with its own home, temporary folder, cache and working directory."""
         place = self.folder / name
         for part in ("home", "tmp", "work"):
             (place / part).mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ class Cluster:
         return self._start(name, command, extra, cwd=place / "work")
 
     def call(self, *command: str, without: str = "") -> str:
-        """Run a command as a user would, without one variable of the environment; its standard output."""
+        """Run a command as a user does, without one environment variable, and return its standard output."""
         done = subprocess.run(
             [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
             env={name: value for name, value in self.environment.items() if name != without},
@@ -144,7 +144,7 @@ class Cluster:
         self.call(str(ROOT / "deployments" / "deploy"))
 
     def runs(self, *tags: str, flow: str | None = None) -> list[FlowRun]:
-        """Runs that have begun, oldest first."""
+        """Return the runs that have started, oldest first."""
         of_flow = None if flow is None else FlowFilter(name=FlowFilterName(any_=[flow]))
         of_run = FlowRunFilter(tags=FlowRunFilterTags(all_=list(tags))) if tags else None
         found = self.client.read_flow_runs(flow_filter=of_flow, flow_run_filter=of_run, limit=200)
@@ -161,7 +161,7 @@ class Cluster:
         self.call("prefect", "--no-prompt", "flow-run", "cancel", str(run.id))
 
     def process_of(self, run: FlowRun) -> psutil.Process | None:
-        """The process in which a run goes on, wherever its worker started it."""
+        """Return the process of a run, from any worker."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id) and process.is_running():
@@ -169,7 +169,7 @@ class Cluster:
         return None
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, str]:
-        """Keys of a bucket with their ETags."""
+        """Return the keys of a bucket with their ETags."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
 
@@ -178,7 +178,7 @@ class Cluster:
         return body
 
     def worker_of(self, run: FlowRun) -> str:
-        """Name of the worker that took a run."""
+        """Return the name of the worker that claimed a run."""
         wanted = EventFilter(
             event=EventNameFilter(prefix=["prefect.worker."]),
             related=EventRelatedFilter(id=[f"prefect.flow-run.{run.id}"]),
@@ -186,8 +186,8 @@ class Cluster:
         found = self.client.read_events(filter=wanted, limit=1).events
         return str(found[0].resource.name) if found else ""
 
-    def look(self) -> None:
-        """Pictures of the server's pages for people, into the folder LABELAUDIT_PICTURES where that is set."""
+    def save_screenshots(self) -> None:
+        """Save screenshots of the server's pages in the folder LABELAUDIT_PICTURES, if that is set."""
         folder = os.environ.get("LABELAUDIT_PICTURES")
         if not folder:
             return
@@ -214,11 +214,11 @@ class Cluster:
             process.wait(30)
 
     def _start_database(self) -> str:
-        """PostgreSQL where it is installed; on SQLite the automations of a Prefect server are not dependable."""
+        """Start PostgreSQL. On SQLite the automations of a Prefect server are not reliable."""
         tools = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         if not tools:
-            pytest.skip("the tests of a whole installation need PostgreSQL: apt-get install postgresql")
-        # Not below pytest's own folder, which every other run of pytest closes to the database's user again.
+            pytest.skip("The tests of an installation need PostgreSQL. Run apt-get install postgresql.")
+        # Not below pytest's temporary folder, because each run of pytest denies the database's user access to it.
         place, port = Path(tempfile.mkdtemp(prefix="labelaudit-postgres-")), _free_port()
         self._exit.callback(shutil.rmtree, place, ignore_errors=True)
         user = _database_user(place)
@@ -244,7 +244,7 @@ class Cluster:
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all that it started, as a machine that loses power does."""
+    """Send SIGKILL to a process and its children, as if the machine lost power."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for one in [*process.children(recursive=True), process]:
@@ -253,11 +253,11 @@ def kill_tree(pid: int) -> None:
 
 
 def _database_user(place: Path) -> str | None:
-    """PostgreSQL does not run as root."""
+    """Return the user for PostgreSQL, which refuses to run as root."""
     if os.getuid() != 0:
         return None
     shutil.chown(place, "postgres", "postgres")
-    # Its user must be able to reach its folder.
+    # The user must be able to reach the folder.
     for parent in place.parents:
         if parent.stat().st_uid == 0 and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o011)

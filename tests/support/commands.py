@@ -1,4 +1,4 @@
-"""The command line, called in this process: what a user's shell would get, without starting an interpreter."""
+"""Commands called in this process, with the results that a shell would get."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labelaudit.cli.main import main
 
 
 class Done(NamedTuple):
-    """What a command left: its exit code, and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -22,7 +22,7 @@ class Done(NamedTuple):
 
 
 def labelaudit(*arguments: object, folder: Path, **environment: str) -> Done:
-    """Run `labelaudit ARGUMENTS` in a folder, with more variables in its environment."""
+    """Run `labelaudit ARGUMENTS` in a folder, with additional environment variables."""
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,

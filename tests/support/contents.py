@@ -1,4 +1,4 @@
-"""Contents of report pages, made from plain arrays by the same functions as in an audit."""
+"""Contents of report pages, made from arrays with the functions of an audit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = ("examples", "issues", "classes", "confusions", "folds")
 
 
 def picture(row: int) -> Preview:
-    """A small image of its own for each row."""
+    """Return a different small image for each row."""
     return thumbnail(np.random.default_rng(row).integers(0, 255, (8, 8, 3), dtype=np.uint8))
 
 
@@ -48,7 +48,7 @@ def make_content(
     canaries: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> PageContent:
-    """Row i bears class i mod K; every `flag_every`-th one (0: none) is flagged for the next class.
+    """Return a page whose row i has class i mod K. Every `flag_every`-th row (0: none) is flagged for the next class.
 
     changes: other values of the content.
     """

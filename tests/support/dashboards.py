@@ -1,4 +1,4 @@
-"""Small audits, published by hand, for the tests of the dashboard."""
+"""Small audits, published without a pipeline, for the tests of the dashboard."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def publish_small(
     epochs: int = 3,
     more: Sequence[Mapping[str, Any]] = (),
 ) -> AuditRecord:
-    """An audit of images in which every fourth row is flagged; the last row is unlabeled.
+    """Publish an audit of images in which every fourth row is flagged and the last row is unlabeled.
 
-    new_ids: new flags. more: rows of examples.parquet besides these, without a preview.
+    new_ids: new flags. more: additional rows of examples.parquet, without a preview.
     """
     examples = small_examples(rows, class_names)
     issues = issues_table(examples)
@@ -158,7 +158,7 @@ def parquet(table: pa.Table) -> bytes:
 
 @contextlib.contextmanager
 def unreadable(name: str) -> Iterator[None]:
-    """A local disk that fails where files of this name are read."""
+    """Let the local disk fail when files with this name are read."""
     read = LocalFileSystem.cat_file
 
     def cat_file(disk: LocalFileSystem, path: str, *args: Any, **kwargs: Any) -> bytes:
@@ -172,7 +172,7 @@ def unreadable(name: str) -> Iterator[None]:
 
 
 def texts(app: AppTest) -> str:
-    """All markup of a page."""
+    """Return all markup of a page."""
     return " ".join(str(element.proto.body) for element in app.get("html"))
 
 

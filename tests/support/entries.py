@@ -1,4 +1,4 @@
-"""Audits of a dataset as the page of all audits shows them."""
+"""Entries of the page that shows all audits of a dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labelaudit.report.trend import CLASS_FIGURES, AuditEntry
 
 
 def class_figures(noise: Mapping[str, float | None]) -> pa.Table:
-    """The classes of an audit by their label noise; those without one were set aside."""
+    """Return the figures of classes with this label noise. A class without noise (None) was set aside."""
     rows = [
         {
             "class_name": name,
@@ -26,7 +26,7 @@ def class_figures(noise: Mapping[str, float | None]) -> pa.Table:
 
 
 def entry(number: int = 1, rate: float = 0.05, **changes: Any) -> AuditEntry:
-    """Version v<number> of 1,000 rows, all scored; classes cat and dog share the errors, eel is set aside."""
+    """Return version v<number> with 1,000 scored rows. Classes cat and dog have errors, eel is set aside."""
     noise = {"cat": 1.5 * rate, "dog": 0.5 * rate, "eel": None}
     values: dict[str, Any] = {
         "version": f"v{number}",

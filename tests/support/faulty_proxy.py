@@ -1,4 +1,4 @@
-"""A small HTTP proxy in front of an S3 server that does what networks and servers do at night."""
+"""A small HTTP proxy in front of an S3 server that imitates faults of networks and servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 
 class Trouble(StrEnum):
-    """What may happen to a request."""
+    """A fault of one request."""
 
     SLOW_DOWN = "503 SlowDown, not passed on"
     INTERNAL_ERROR = "500 InternalError, not passed on"
@@ -32,14 +32,14 @@ class Trouble(StrEnum):
 
 
 class Refusal(NamedTuple):
-    """An answer of the proxy itself."""
+    """An answer that comes from the proxy itself."""
 
     status: int
     code: str
     message: str = "Please reduce your request rate."
 
 
-# Called with method and path of each request; what it meets, if anything.
+# Called with the method and path of each request; returns its fault or None.
 Plan = Callable[[str, str], Trouble | Refusal | None]
 
 _REFUSALS = {
@@ -51,7 +51,7 @@ NETWORK_TROUBLES = tuple(Trouble)[:7]
 
 
 def at_random(share: float, seed: int, troubles: Sequence[Trouble] = NETWORK_TROUBLES) -> Plan:
-    """Troubles for a share of all requests, each kind as likely as the others."""
+    """Plan random faults for a share of all requests. All kinds are equally likely."""
     generator = random.Random(seed)
 
     def plan(method: str, path: str) -> Trouble | None:
@@ -61,7 +61,7 @@ def at_random(share: float, seed: int, troubles: Sequence[Trouble] = NETWORK_TRO
 
 
 def once(trouble: Trouble, method: str, part: str = "") -> Plan:
-    """The trouble for the first request of a method whose path holds `part`."""
+    """Plan a fault for the first request with this method whose path contains `part`."""
     return times(1, trouble, method, part)
 
 
@@ -75,19 +75,19 @@ def times(count: int, trouble: Trouble, method: str, part: str = "") -> Plan:
 
 
 def never(method: str, path: str) -> None:
-    """No trouble."""
+    """Plan no faults."""
 
 
 class FaultyProxy:
-    """A running proxy; `plan` may be replaced while it runs.
+    """A running proxy, whose `plan` may be replaced at any time.
 
-    Attributes: `url`; `met`, how many requests met each trouble; `requests`, the (method, path) of all.
+    Attributes: `url`; `met`, the number of requests per fault; `requests`, the (method, path) of all requests.
     """
 
     def __init__(self, target: str, plan: Plan = never, *, late_seconds: float = 1.0) -> None:
         self.plan = plan
         self.late_seconds = late_seconds
-        self.drops_conditions = False  # as servers do that know no conditional writes
+        self.drops_conditions = False  # like servers without conditional writes
         self.met: Counter[Trouble | Refusal] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.target = urlsplit(target).netloc
@@ -120,7 +120,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that went away are the purpose here."""
+        """Ignore clients that disconnected, which is intended here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,14 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("connection", "transfer-encoding", "content-length"):
                 self.send_header(name, value)
-        # A HEAD answer keeps the length of the body that it does not have.
+        # A HEAD answer has the length of the body but no body.
         lengths = [value for name, value in headers if name.lower() == "content-length"]
         self.send_header("Content-Length", lengths[0] if self.command == "HEAD" and lengths else str(len(body)))
         self.end_headers()
         if not cut:
             self.wfile.write(body)
             return
-        # Without a body there is nothing to cut but the connection.
+        # Without a body, only the connection can be cut.
         self.wfile.write(body[: len(body) // 2])
         self.wfile.flush()
         self._reset()

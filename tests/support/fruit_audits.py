@@ -1,4 +1,4 @@
-"""Audits of small datasets in a whole installation, whose folds train as long as a test needs."""
+"""Audits of small datasets in an installation. Their folds train for as long as a test needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDS = 3
 
 
 def write_config(cluster: Cluster, name: str, seconds: float, **sections: object) -> None:
-    """A config whose folds sleep for `seconds` in every batch."""
+    """Return a config whose folds sleep for `seconds` in every batch."""
     config = {
         "dataset": {"name": name, "url": f"s3://datasets/{name}/{{version}}/", "ignore": ["true_label"]},
         "model": {"network": "slow_nets:build", "kwargs": {"seconds": seconds}},
@@ -27,7 +27,7 @@ def write_config(cluster: Cluster, name: str, seconds: float, **sections: object
 
 
 def publish(cluster: Cluster, name: str, seconds: float, version: str = "v1", **sections: object) -> None:
-    """Publish a version of a dataset, whose event starts its audit."""
+    """Publish a version of a dataset. Its event starts the audit."""
     write_config(cluster, name, seconds, **sections)
     data = write_fruit(cluster.folder / name / "fruit.parquet", fruit(rows=240))
     cluster.call("labelaudit", "publish-version", name, str(data), "--version", version)
@@ -38,7 +38,7 @@ def audits_of(cluster: Cluster, name: str, version: str = "") -> list[FlowRun]:
 
 
 def audit_of(cluster: Cluster, name: str, version: str = "") -> FlowRun:
-    """The last audit of a dataset, or of one version of it, when it has begun."""
+    """Return the last audit of a dataset, or of one version, as soon as it has started."""
     run: FlowRun = wait_for(lambda: audits_of(cluster, name, version), what=f"for the audit of {name}")[-1]
     return run
 
@@ -52,7 +52,7 @@ def running_folds(cluster: Cluster, audit: FlowRun) -> list[FlowRun]:
 
 
 def ended(cluster: Cluster, name: str, version: str = "") -> FlowRun:
-    """The last audit of a dataset, or of one version of it, when it is over."""
+    """Return the last audit of a dataset, or of one version, as soon as it has ended."""
 
     def is_over() -> FlowRun | None:
         run = audit_of(cluster, name, version)

@@ -1,7 +1,7 @@
 """Worker processes that start in milliseconds: forked from a process that has imported torch and scikit-learn.
 
-A worker is the same code as `python -m labelaudit.local.worker_process`, with the same environment, pipes and log. Only
-the imports are saved. Tests of how a process starts or dies use real interpreters (the marker `new_interpreters`).
+A worker runs the code of `python -m labelaudit.local.worker_process` with the same environment, pipes and log; it only
+saves the imports. Tests of how a process starts or dies use real interpreters (the marker `new_interpreters`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LENGTH_BYTES = 4
 
 @contextlib.contextmanager
 def preloaded_workers() -> Iterator[None]:
-    """Fork the workers of this process from a preloader, which is started by the first of them."""
+    """Fork the workers of this process from a preloader, which the first worker starts."""
     preloader: Preloader | None = None
     lock = threading.Lock()
 
@@ -44,7 +44,7 @@ def preloaded_workers() -> Iterator[None]:
 
 
 class Preloader:
-    """The process that workers are forked from: started once per session, by the first test that needs it."""
+    """The process that workers are forked from. The first test that needs it starts it, once per session."""
 
     def __init__(self) -> None:
         self._socket, remote = socket.socketpair()
@@ -57,7 +57,7 @@ class Preloader:
         remote.close()
 
     def start_worker(self, environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
-        """Stand in for `labelaudit.local.workers.start_worker`."""
+        """Replace `labelaudit.local.workers.start_worker`."""
         stdin, stdout, (status, remote) = os.pipe(), os.pipe(), socket.socketpair()
         request = json.dumps({"environment": environment, "path": sys.path, "folder": os.getcwd()}).encode()
         self._socket.sendall(len(request).to_bytes(_LENGTH_BYTES, "big"))
@@ -74,7 +74,7 @@ class Preloader:
 
 
 class _ForkedWorker(subprocess.Popen[str]):
-    """What `labelaudit.local.workers` uses of a `Popen`, of a process whose parent is the preloader."""
+    """The part of `Popen` that `labelaudit.local.workers` uses, for a child of the preloader."""
 
     def __init__(self, status: socket.socket, stdin: int, stdout: int) -> None:
         self._status = status.makefile("rb")
@@ -116,7 +116,7 @@ class _ForkedWorker(subprocess.Popen[str]):
         return rest, None
 
     def __del__(self) -> None:
-        # `Popen` would wait for a child of its own.
+        # `Popen` would wait for its child, but this process has a different parent.
         pass
 
 
@@ -135,7 +135,7 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _watch(request: dict[str, Any], stdin: int, stdout: int, log: int, status: int) -> None:
-    """Fork the worker, and tell the test its process id and, in the end, its exit code."""
+    """Fork the worker, and send its process id and later its exit code to the test."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = os.fork()
     if worker == 0:
@@ -151,7 +151,7 @@ def _watch(request: dict[str, Any], stdin: int, stdout: int, log: int, status: i
 
 
 def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
-    """Be a worker process, as one of a new interpreter would be."""
+    """Run as a worker process, like one in a new interpreter."""
     import torch
 
     from labelaudit.local import worker_process
@@ -165,7 +165,7 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
     os.environ.update(request["environment"])
     user_paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [*filter(None, user_paths), *request["path"]]
-    # Read from the environment when torch was imported.
+    # torch read this variable when it was imported, before the request set it.
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
         worker_process.main()
@@ -174,6 +174,6 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
 
 
 if __name__ == "__main__":
-    import labelaudit.local.worker_process  # noqa: F401 (what takes a worker seconds to import)
+    import labelaudit.local.worker_process  # noqa: F401 (takes seconds, so import it once)
 
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Audits of probabilities, which train nothing: a dataset whose versions a test makes as it needs them."""
+"""Audits of given probabilities, without training. Tests make versions of the dataset as they need them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 90
 
 
 def insects(wrong: Iterable[int] = (), rows: int = ROWS) -> pd.DataFrame:
-    """Rows i000, i001, … whose right labels go round; those of `wrong` bear the next class, and are flagged."""
+    """Return rows i000, i001, … with alternating right labels. Rows in `wrong` have the next class and are flagged."""
     numbers = np.arange(rows)
     right = numbers % 3
     given = np.where(np.isin(numbers, list(wrong)), (right + 1) % 3, right)

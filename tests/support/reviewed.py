@@ -1,4 +1,4 @@
-"""Audits that are quick to make, and verdicts on their rows, shared by the tests of reviews."""
+"""Quick audits and verdicts on their rows, for the tests of reviews."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from labelaudit.schemas import Decision
 ROWS = 120
 NAMES = np.array(["ant", "bee", "fly"])
 RIGHT = np.arange(ROWS) % 3
-# Every 15th label is wrong, and flagged.
+# Every 15th label is wrong and flagged.
 GIVEN = np.where(np.arange(ROWS) % 15 == 0, (RIGHT + 1) % 3, RIGHT)
 IDS = [f"i{number:03d}" for number in range(ROWS)]
 WRONG = IDS[::15]
 
 
 def audit_insects(folder: Path, output: object, given: list[str] | None = None, version: str = "v1") -> AuditReference:
-    """Audit 120 rows whose probabilities know the right class; 8 labels are wrong unless `given` says otherwise."""
+    """Audit 120 rows with correct probabilities. 8 labels are wrong unless `given` sets others."""
     labels = list(NAMES[GIVEN]) if given is None else given
     path = folder / "insects.parquet"
     table = pa.table({"id": IDS, "label": labels, "pred_probs": list(0.05 + 0.85 * np.eye(3)[RIGHT])})
@@ -47,7 +47,7 @@ def right_label(example_id: str) -> str:
 
 
 def truly(example_id: str) -> Judgement:
-    """What a person who knows the right labels says."""
+    """Return the decision of a person who knows the right labels."""
     if example_id in WRONG:
         return Judgement(example_id, Decision.WRONG, right_label(example_id))
     return Judgement(example_id, Decision.FINE)

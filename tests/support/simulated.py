@@ -1,4 +1,4 @@
-"""Out-of-fold runs for the tests of this room to damage: simulated ones, and given probabilities in folds."""
+"""Out-of-fold runs for tests to damage: simulated ones, and given probabilities split into folds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labelaudit.detection.rows import ids_digest, row_digests
 
 @dataclass(frozen=True)
 class Run:
-    """A healthy out-of-fold run: what `gather_folds` is called with."""
+    """A correct out-of-fold run: the arguments of `gather_folds`."""
 
     parts: list[FoldProbabilities]
     example_ids: np.ndarray
@@ -36,11 +36,11 @@ class Run:
         )
 
     def with_part(self, fold: int, /, **changes: Any) -> Run:
-        """The same run with one fold's part changed."""
+        """Return the same run with one fold's part changed."""
         return replace(self, parts=[replace(p, **changes) if p.fold == fold else p for p in self.parts])
 
     def with_probs(self, fold: int, change: Callable[[np.ndarray], np.ndarray]) -> Run:
-        """The same run with one fold's probabilities changed and without its digests."""
+        """Return the same run with one fold's probabilities changed and without its digests."""
         changed = change(self.parts[fold].pred_probs.copy())
         return self.with_part(fold, pred_probs=np.ascontiguousarray(changed), row_digests=None)
 
@@ -54,7 +54,7 @@ def split_run(
     fold_of: np.ndarray | None = None,
     digests: bool = True,
 ) -> Run:
-    """Deal rows to folds, stratified; rows of a part lie in a random order, as folds store them."""
+    """Deal rows to stratified folds. Each part has its rows in random order, as stored folds do."""
     rng = np.random.default_rng(seed)
     class_names = tuple(f"class {k:02d}" for k in range(pred_probs.shape[1]))
     example_ids = np.array([f"id-{i:06d}" for i in range(len(labels))], dtype=object)
@@ -81,7 +81,7 @@ def split_run(
 
 
 def simulate_probs(labels: np.ndarray, num_classes: int, *, signal: float, seed: int = 0) -> np.ndarray:
-    """(n, K) float32 of a model that is right more often the larger `signal` (logits: signal + N(0, 1))."""
+    """Return (n, K) float32 probabilities. The larger `signal`, the more are right (logits: signal + N(0, 1))."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(len(labels), num_classes))
     logits[np.arange(len(labels)), labels] += signal

@@ -1,4 +1,4 @@
-"""Small data, modules and classifiers that the tests of the estimators share."""
+"""Small data, modules and classifiers for the tests of the estimators."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from labelaudit.model.networks import MLP
 CPU = torch.device("cpu")
 X, Y = make_classification(120, 6, n_informative=4, n_classes=3, random_state=0)
 X = X.astype(np.float32)
-# Whole numbers of one byte, which every number type holds.
+# Whole numbers of one byte, which every number type can represent.
 WHOLE = np.abs(X * 20).astype(np.int8)
 SMALL = TorchClassifier(MLP, module__hidden=(8,), epochs=5, batch_size=32, device="cpu")
 
 
 def small(**changes: Any) -> TorchClassifier:
-    """A classifier that fits in a blink."""
+    """Return a classifier that fits in a fraction of a second."""
     return clone(SMALL).set_params(**changes)
 
 
 def own(module: Any, **changes: Any) -> TorchClassifier:
-    """As `small`, around another module."""
+    """Return a classifier like `small` around another module."""
     return TorchClassifier(module, **{"epochs": 5, "batch_size": 32, "device": "cpu", **changes})
 
 
@@ -43,7 +43,7 @@ def same_weights(first: TorchClassifier, second: TorchClassifier) -> bool:
 
 
 class RowDataset(Dataset[Any]):
-    """Items (row, label), as a user's dataset has them."""
+    """A dataset whose items are (row, label), like a user's."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -124,7 +124,7 @@ def array_rows(values: torch.Tensor) -> ArrayRows:
 
 
 def linear() -> nn.Linear:
-    """It returns what it is given, until it is trained."""
+    """Return a layer that is the identity until it is trained."""
     layer = nn.Linear(2, 2)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(2))

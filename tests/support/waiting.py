@@ -1,4 +1,4 @@
-"""Waiting for a condition, never for a time."""
+"""Waiting for a condition, never for a fixed time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# A fold's process imports torch and Prefect, on a machine that runs everything else too.
+# A fold's process imports torch and Prefect, on a machine that is busy with other tests.
 PATIENCE_SECONDS = 600.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:
-    """Wait until the condition holds; returns what it gave."""
+    """Wait until the condition is true, and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s {what}"

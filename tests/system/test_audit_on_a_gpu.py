@@ -1,4 +1,4 @@
-"""Audits whose folds train on a GPU: workers see the GPU of their slot, and neighbours on it change no byte."""
+"""Audits whose folds train on a GPU: workers see the GPU of their slot, and sharing it does not change a byte."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[[str], Page]]:
-    """Opens pages; afterwards nothing of a label has run, and nothing came from elsewhere."""
+    """Open pages, and check at the end that no code in a label ran and nothing was loaded from elsewhere."""
     contexts, troubles, requests = [], [], []
     origins = set()
 
@@ -67,7 +67,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[str, Path]]:
-    """URL of a dashboard, and the folder that it shows, with a dataset for each test."""
+    """Return the URL of a dashboard and its folder, which contains a dataset for each test."""
     folder = tmp_path_factory.mktemp("audits")
     store = Store(str(folder))
     for dataset in ("keys", "refusing", "twice"):
@@ -85,7 +85,7 @@ def cards(page: Page) -> list[str]:
 
 
 def decide_and_reload(page: Page) -> None:
-    """Decide on three rows by keys and on one by mouse, take one back, and find it all again."""
+    """Decide on three rows by key and on one by mouse, undo one, reload, and find the decisions."""
     expect(page.locator(".card")).to_have_count(15)
     press(page, "Enter")
     shown_id(page, "example-000")
@@ -194,7 +194,7 @@ def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_
 def test_a_storage_that_refuses_keeps_the_decision(shared: Shared, open_page: OpenPage) -> None:
     url, folder = shared
     store = Store(str(folder))
-    # A file where the folder of verdicts should be: also root cannot write below it.
+    # A file in place of the folder of verdicts: even root cannot write below it.
     in_the_way = folder / "dataset=refusing" / "_verdicts"
     in_the_way.write_bytes(b"")
     page = open_page(f"{url}/review?dataset=refusing&example=example-004")

@@ -1,4 +1,4 @@
-"""What README and docs say is run: commands, config, Python, SQL; and the lists of keys and columns are complete."""
+"""README and docs are correct: commands, config, Python and SQL run, and the lists of keys and columns are complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Path]:
-    """A user's folder with the files that the README names, and its buckets in S3."""
+    """Return a user's folder with the files of the README, and create its buckets in S3."""
     folder = tmp_path_factory.mktemp("user")
     fruit().to_csv(folder / "fruit.csv", index=False)
     generator_labels = fruit()
@@ -60,10 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator
 
 
 def _call(command: str, folder: Path) -> str:
-    """Standard output of a command of the README, called in this process."""
+    """Call a command of the README in this process, and return its standard output."""
     name, *arguments = shlex.split(command)
     assert name == "labelaudit"
-    # The cache is the user's: the fixture that gives each test its own does not count here.
+    # All commands share the user's cache, although a fixture gives each test its own.
     done = labelaudit(*arguments, folder=folder, LABELAUDIT_CACHE_DIR=str(folder / "cache"))
     assert done.code == 0, done.err
     return done.out
@@ -81,7 +81,7 @@ def test_every_block_of_the_readme_is_tried() -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[:3]))
 def test_commands(folder: Path, command: str) -> None:
     if "review" in command:
-        # Of the audit that an earlier command leaves; found at once where it is there.
+        # The review needs the audit of an earlier command. If that is published, it is found at once.
         _call(COMMANDS[1], folder)
     out = _call(command, folder)
     if "review" in command:
@@ -104,7 +104,7 @@ def test_sql(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_python(folder: Path) -> None:
-    """Without a Prefect API the flow starts Prefect's temporary server, as any flow does."""
+    """Without a Prefect API, the flow starts Prefect's temporary server like any flow."""
     script = "import os\nos.environ['PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS'] = '120'\n"
     (folder / "audit.py").write_text(script + blocks("python")[0])
     home = folder / "prefect"

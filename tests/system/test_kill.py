@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def published(output: Path) -> dict[str, bytes]:
-    """All bytes of the published audit but those that tell time: when it was begun, how long folds took."""
+    """Return all bytes of the published audit except times: its start, and the seconds of folds."""
     (manifest,) = output.glob("dataset=*/version=*/audit=*/manifest.json")
     timed = {"manifest.json", "report.html", "folds.parquet", "summary.json"}
     return {
@@ -49,7 +49,7 @@ def test_a_kill_in_the_middle_changes_no_byte(data: Path, tmp_path: Path, victim
     output = tmp_path / "killed"
     command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(data), "--output", str(output), *QUICK]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        # Some folds are done, and others are not.
+        # Some folds are done, others are not.
         wait_for(lambda: list(output.rglob("_work/folds/**/*.json")))
         if victim == "run":
             process.kill()

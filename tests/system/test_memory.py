@@ -1,6 +1,6 @@
-"""`limits.memory` for real: the command line audits more bytes of images than it may hold.
+"""`limits.memory` in practice: the command line audits more bytes of images than fit into the limit.
 
-Two interpreters with torch take most of the limit, so that what is left holds a tenth of the images.
+Two interpreters with torch use most of the limit. A tenth of the images fits into the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ IMAGES = 400
 SHARDS = 8
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
-# Looks at every 64th pixel, so that the time goes into moving images, not into computing.
+# Uses every 64th pixel, so that most time is spent on moving images, not on computing.
 NETWORK = """
 from torch import nn
 
@@ -58,13 +58,13 @@ limits: {{memory: {limit}, cache: 20GB}}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose content does not outlive the test: pytest would keep these gigabytes."""
+    """Return a folder that is removed after the test, because pytest would keep its gigabytes."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 
 
 def _write_images(folder: Path, count: int) -> set[str]:
-    """Shards of large JPEGs of one colour each; returns the ids of those with a wrong label."""
+    """Write shards of large JPEGs of one colour each, and return the ids with a wrong label."""
     generator = np.random.default_rng(0)
     names = list(COLOURS)
     wrong = set()
@@ -78,7 +78,7 @@ def _write_images(folder: Path, count: int) -> set[str]:
                 wrong.add(f"image-{number:05d}")
             colour = np.array(COLOURS[names[right]]) + generator.integers(-30, 31, 3)
             sink = io.BytesIO()
-            # The comment makes each file another one: copies would have to be in one fold.
+            # The comment makes each file different, because copies would have to be in one fold.
             Image.new("RGB", (SIDE, SIDE), tuple(colour.tolist())).save(sink, "JPEG", comment=str(number).encode())
             rows.append({"id": f"image-{number:05d}", "image": sink.getvalue(), "label": names[given]})
         pq.write_table(pa.Table.from_pylist(rows), folder / f"shard-{shard}.parquet")
@@ -86,7 +86,7 @@ def _write_images(folder: Path, count: int) -> set[str]:
 
 
 def _watched(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, int]:
-    """Exit code of a command, and the most bytes that it and its children held together."""
+    """Run a command, and return its exit code and the peak bytes of it and its children together."""
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         family = psutil.Process(process.pid)

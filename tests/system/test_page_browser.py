@@ -1,4 +1,4 @@
-"""The page in a real browser: sorting, filtering, enlarging by keys, in light and dark, without a request."""
+"""The report page in a real browser: sorting, filtering, enlarging by key, in light and dark, without requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(params=["light", "dark"])
 def page(request: pytest.FixtureRequest, browser: Browser, report: str) -> Iterator[Page]:
-    """The open page; afterwards no message in the console, no error, no request but for the page itself."""
+    """Open the page, and check at the end that there was no console message, no error and no other request."""
     context = browser.new_context(color_scheme=request.param, viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     troubles: list[str] = []
@@ -64,7 +64,7 @@ def test_colours_follow_the_scheme(page: Page) -> None:
 
 
 def test_text_contrast_is_at_least_aa(page: Page) -> None:
-    """Each foreground on each background where it is used: 4.5 (WCAG 2.2, 1.4.3)."""
+    """Each foreground has a contrast of 4.5 on each background on which it is used (WCAG 2.2, 1.4.3)."""
     pairs = [
         *((text, ground) for text in ("ink", "muted", "given", "suggested") for ground in ("paper", "panel")),
         *(("on-heat", f"heat-{level}") for level in (5, 6, 7)),
@@ -132,7 +132,7 @@ def test_examples_are_opened_by_keys_alone(page: Page) -> None:
     assert viewer.locator("#viewer-place").inner_text() == "3 of 60"
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
-    # The dialog tells that it was closed a moment later.
+    # The dialog's close event comes a moment later.
     page.wait_for_function("document.activeElement.closest('.card')?.dataset.rank === '3'")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")

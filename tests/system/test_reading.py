@@ -1,6 +1,6 @@
-"""A team with real label errors: versions compared, verdicts in a browser, an audit that remembers, a gate that holds.
+"""The work of a team on real label errors: comparing versions, verdicts in a browser, an audit that remembers, a gate.
 
-The rows are those of cifar10n-5k. In place of its pictures they hold stored probabilities of a small network, so that
+The rows are those of cifar10n-5k. Instead of pictures they contain stored probabilities of a small network, so that
 an audit trains in seconds.
 """
 
@@ -32,8 +32,8 @@ VERDICTS = 12
 class Team(NamedTuple):
     folder: Path
     truth: dict[str, str]
-    audits: dict[str, Path]  # the folder of the audit of each version
-    codes: dict[str, int]  # what `labelaudit run` returned
+    audits: dict[str, Path]  # the audit's folder by version
+    codes: dict[str, int]  # the exit code of `labelaudit run` by version
 
 
 def flip(frame: pd.DataFrame, ids: list[str], classes: list[str]) -> None:
@@ -55,7 +55,7 @@ def write_versions(folder: Path, frame: pd.DataFrame) -> None:
     fourth = second.copy()
     still_right = [name for name in right[REMOVED + FLIPPED :] if name in set(second["id"])]
     flip(fourth, still_right[: round(NOISE * len(second))], classes)
-    # Version 3 is version 2 in another order and other files.
+    # Version 3 is version 2 in another order and in other files.
     versions = {"v1": [frame], "v2": [second], "v4": [fourth]}
     shuffled = second.sample(frac=1, random_state=1)
     versions["v3"] = [shuffled.iloc[:700], shuffled.iloc[700:3000], shuffled.iloc[3000:]]
@@ -111,7 +111,7 @@ def summary(path: Path) -> dict[str, Any]:
 
 
 def counted_by_hand(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> Counter[str]:
-    """The changes of issues, one row after the other. No content changes here, and no row is left unscored."""
+    """Count the changes of issues row by row. Here no content changes, and every row is scored."""
     counts: Counter[str] = Counter()
     for example_id in before.keys() | now.keys():
         old, new = before.get(example_id), now.get(example_id)
@@ -166,7 +166,7 @@ def test_the_gate_lets_pass_and_holds(team: Team) -> None:
     assert gate["verdict"] == "failed"
     broken = [rule["rule"] for rule in gate["rules"] if rule["outcome"] == "failed"]
     assert broken == ["max_new_issues_share"]
-    # Published all the same.
+    # The audit is published although its gate failed.
     assert (path / "manifest.json").exists()
 
 

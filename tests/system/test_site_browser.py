@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset's folder with its page, and the report of its newest version with a comparison."""
+    """Return a dataset's folder with its page and the report of its newest version, which has a comparison."""
     folder = tmp_path_factory.mktemp("dataset=pets")
     settings = ("training.epochs 5 → 9",)
     entries = [entry(number, 0.1 / number, gate="failed" if number == 3 else "passed") for number in range(1, 40)]
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["light", "dark"])
 def page(request: pytest.FixtureRequest, browser: Browser, folder: Path) -> Iterator[Page]:
-    """The open page of all audits; afterwards no message in the console, and no request but for our own files."""
+    """Open the page of all audits, and check at the end that it caused no console message or foreign request."""
     context = browser.new_context(color_scheme=request.param, viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     troubles: list[str] = []

@@ -1,4 +1,4 @@
-"""Worker processes: where folds train, what comes back, and what happens when one dies."""
+"""Worker processes: where folds train, what they return, and what happens if one dies."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_user_code_prints_or_raises(data: Path, tmp_path: Path) -> None:
 def test_an_error_that_stays_with_its_process_costs_one_fold(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As those of CUDA do: every call after it fails."""
+    """An error like CUDA's: every call after it fails."""
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     reference = _reference(data, tmp_path / "out", model={"network": "users_nets:sticks"})
     with LocalWorkers(ONE) as workers:
@@ -154,7 +154,7 @@ def test_a_gpu_that_is_full_is_told_with_a_remedy(data: Path, tmp_path: Path) ->
 
 
 def test_the_number_of_a_gpu_means_something_where_all_are_seen(data: Path, tmp_path: Path) -> None:
-    """A worker of one slot sees one GPU, whose number is 0; a worker of a pool sees what it was started with."""
+    """A worker of a slot sees one GPU, with number 0. A worker of a pool sees the GPUs that it was started with."""
     reference = _reference(data, tmp_path)
     prepared = load_prepared(reference)
     prepared.config["training"]["device"] = "cuda:77"
@@ -206,7 +206,7 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
 
     def has_workers() -> bool:
         children[:] = psutil.Process(parent.pid).children()
-        # A child that has ended since has no command line.
+        # A child that has ended meanwhile has no command line.
         with suppress(psutil.Error):
             return any("worker_process" in " ".join(child.cmdline()) for child in children)
         return False
@@ -216,7 +216,7 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
             wait_for(has_workers)
         finally:
             parent.kill()
-    # On a busy machine a worker may still import torch, and look up only then.
+    # On a busy machine a worker may still be importing torch and notice only afterwards.
     gone, alive = psutil.wait_procs(children, timeout=150)
     assert gone
     assert not alive

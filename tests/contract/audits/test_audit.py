@@ -1,4 +1,4 @@
-"""The whole order of work over small datasets of every kind, without worker processes."""
+"""Whole audits of small datasets of every kind, without worker processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.audits import (
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    """An audit of the fruit, and the folder that it lies in."""
+    """Return an audit of the fruit and its folder."""
     folder = tmp_path_factory.mktemp("published")
     write_fruit(folder / "data" / "fruit.parquet")
     return audit(settings(folder / "data" / "fruit.parquet", folder / "out")), folder
@@ -272,7 +272,7 @@ def test_a_dataset_that_changes_while_it_is_audited(tmp_path: Path, monkeypatch:
     class Changing(InProcess):
         def train_folds(self, workers, reference, folds):  # type: ignore[no-untyped-def]
             write_fruit(path, fruit(seed=9))
-            # Another machine, which has not decoded the dataset yet.
+            # Another machine that has not decoded the dataset yet.
             monkeypatch.setenv("LABELAUDIT_CACHE_DIR", str(tmp_path / "other-machine"))
             return super().train_folds(workers, reference, folds)
 
@@ -326,7 +326,7 @@ def test_hostile_labels_stay_text(tmp_path: Path) -> None:
 
 
 def test_the_record_of_a_killed_run_stands(tmp_path: Path) -> None:
-    """Its time is that of the audit; what was decided is decided anew from the config."""
+    """The audit keeps its time. Everything else is decided again from the config."""
     path = write_fruit(tmp_path / "fruit.parquet")
     reference = prepare(settings(path, tmp_path / "out"))
     record = tmp_path / "out" / reference.key
@@ -335,7 +335,7 @@ def test_the_record_of_a_killed_run_stands(tmp_path: Path) -> None:
     record.write_bytes(dump_json(earlier))
     assert prepare(settings(path, tmp_path / "out", workers={"max_parallel": 1})).sha256 != reference.sha256
     assert json.loads(record.read_bytes()) == earlier
-    # Somebody who may write there has the audit call another function.
+    # An attacker who can write there makes the audit call another function.
     foreign = {**earlier, "recipe": {**first["recipe"], "network": "os:system"}}
     record.write_bytes(dump_json(foreign))
     assert prepare(settings(path, tmp_path / "out")).sha256 == hashlib.sha256(record.read_bytes()).hexdigest()

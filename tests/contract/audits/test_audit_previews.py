@@ -1,4 +1,4 @@
-"""`previews.parquet` of real audits: which rows it holds, and what of them."""
+"""`previews.parquet` of real audits: which rows it contains, and what it shows of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_table_row_is_shown_whole(tmp_path: Path) -> None:
     shown = {row["example_id"]: row for row in found.to_pylist()}
     flagged = table(reference, "issues")["example_id"].to_pylist()
     assert set(flagged) <= set(shown)
-    # All flagged rows, and the first 200 of the others.
+    # All flagged rows and the first 200 of the others.
     assert len(shown) == len(flagged) + min(200, 240 - len(flagged))
     values = json.loads(shown[flagged[0]]["data"])
     row = pd.read_parquet(tmp_path / "fruit.parquet").set_index("id").loc[flagged[0]]

@@ -1,4 +1,4 @@
-"""Audits from S3 to S3 while requests fail at random: the same bytes, and nothing half-written to be seen."""
+"""Audits from S3 to S3 while requests fail at random: the same bytes, and nothing half-written is visible."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from labelaudit.storage import retries, store
 from support.audits import Quiet, audit, fruit, settings, write_squares
 from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, at_random
 
-# What tells time differs from run to run, and so do the files that show a checksum of it.
+# Files with times differ from run to run, and so do the files with their checksums.
 TIMED = {"manifest.json", "report.html", "summary.json", "folds.parquet"}
 QUICK = {"storage": {"options": {"config_kwargs": {"read_timeout": 1}}}, "cross_validation": {"folds": 2}}
 
 
 class Bucket:
-    """The bucket behind the proxy, as it is."""
+    """Return the bucket without the proxy."""
 
     def __init__(self, url: str, endpoint: str) -> None:
         self.url = url
@@ -48,7 +48,7 @@ class Bucket:
         return data
 
     def published(self, prefix: str) -> dict[str, bytes]:
-        """The files of the one audit below a prefix, checked against its manifest."""
+        """Return the files of the only audit below a prefix, checked against its manifest."""
         (manifest,) = [key for key in self.keys(prefix) if key.endswith("/manifest.json")]
         folder = manifest.removesuffix("manifest.json")
         files = {key.removeprefix(folder): self.get(key) for key in self.keys(folder)}
@@ -85,7 +85,7 @@ def _same_bytes(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
 
 
 def _watch(bucket: Bucket, prefix: str, ended: threading.Event, seen: list[str]) -> None:
-    """Look as readers do, again and again: whatever is announced must be there, whole."""
+    """Read again and again: everything that is announced must exist and be complete."""
     while not ended.is_set():
         for key in bucket.keys(prefix):
             if key.endswith("/latest.json"):
@@ -144,7 +144,7 @@ def test_a_small_audit_through_faults(bucket: Bucket, proxy: FaultyProxy) -> Non
 
 @pytest.mark.slow
 def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Images are files of their own, so that one audit makes many requests; folds train in worker processes."""
+    """Each image is a file, so that an audit makes many requests. Folds train in worker processes."""
     for path in write_squares(tmp_path / "squares", per_class=200).rglob("*.png"):
         bucket.put(f"squares/{path.relative_to(tmp_path / 'squares')}", path.read_bytes())
 

@@ -1,4 +1,4 @@
-"""Audits with a predecessor: what they say of it, and what becomes of them when it is damaged."""
+"""Audits with a predecessor: what they report, and what happens if the predecessor is damaged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Versions(NamedTuple):
 
 
 def next_version(first: pd.DataFrame) -> pd.DataFrame:
-    """Wrong labels fixed, rows removed (a wrong one among them), other labels flipped."""
+    """Fix wrong labels, remove rows (one with a wrong label), and flip other labels."""
     frame = first.set_index("id", drop=False)
     wrong = [name for name in frame.index[frame.label != frame.true_label] if name not in REMOVED]
     frame.loc[wrong[:FIXED], "label"] = frame.loc[wrong[:FIXED], "true_label"]
@@ -56,7 +56,7 @@ def next_version(first: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versions]:
-    """v1; v2 with other rows and labels; v3, which is v2 in another order and other shards; v4 trained otherwise."""
+    """Audit v1, v2 with other rows and labels, v3 with v2's rows in other order and shards, v4 with other training."""
     folder = tmp_path_factory.mktemp("versions")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELAUDIT_CACHE_DIR", str(folder / "cache"))
@@ -105,7 +105,7 @@ def test_changes_of_the_data_are_exactly_right(versions: Versions) -> None:
 
 
 def test_changes_of_the_issues_are_exactly_right(versions: Versions) -> None:
-    """Counted from the tables of both audits, without our comparison."""
+    """Count changes from the tables of both audits, without the comparison that is tested."""
     before, now = (
         table(versions.audits[name], "examples").to_pandas().set_index("example_id") for name in ("v1", "v2")
     )
@@ -284,7 +284,7 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
 
 
 class Silent(Store):
-    """A store that stopped to answer."""
+    """Imitate a store that does not answer."""
 
     def read(self, key: str) -> bytes:
         raise StorageUnavailableError("no answer")
@@ -314,7 +314,7 @@ def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
 
 
 def test_versions_in_the_url_are_compared_by_their_names(tmp_path: Path) -> None:
-    """Whichever is audited first: a sweep that catches up must not judge v9 by v10."""
+    """The order of audits does not matter: a sweep that catches up must not compare v9 with v10."""
     dataset = {"name": "fruit"}
     for version in ("v10", "v9"):
         write_fruit(tmp_path / "fruit" / version / "a.parquet", fruit(60))

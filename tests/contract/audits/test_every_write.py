@@ -1,4 +1,4 @@
-"""Each write of an audit fails once, and the process ends after each write: a rerun gives the same bytes."""
+"""Each write of an audit fails once, and the process ends after each write. A rerun gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from labelaudit.storage import store
 from labelaudit.storage.uploads import complete_file
 from support.audits import audit, fruit, settings, write_fruit
 
-# What tells time differs from run to run, and so do the files that show a checksum of it.
+# Files with times differ from run to run, and so do the files with their checksums.
 TIMED = {"manifest.json", "report.html", "summary.json", "folds.parquet"}
 FOLDS = 2
 
 
 class KilledError(BaseException):
-    """Ends an audit as a kill does: no handler of errors sees it."""
+    """Ends an audit like a kill: error handlers do not catch it."""
 
 
 class Disk:
-    """The local disk, on which the write of one number fails, or is the last one that the process makes."""
+    """The local disk, on which the write with one number fails, or is the last one of the process."""
 
     def __init__(self, *, fails_at: int = 0, killed_after: int = 0) -> None:
         self.fails_at = fails_at
@@ -52,7 +52,7 @@ Run = Callable[[Path, Disk], None]
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two versions of a dataset, the first of which is audited."""
+    """Write two versions of a dataset, and audit the first one."""
     folder = tmp_path_factory.mktemp("before")
     write_fruit(folder / "v1" / "fruit.parquet", fruit(rows=90))
     write_fruit(folder / "v2" / "fruit.parquet", fruit(rows=99))
@@ -62,7 +62,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(before: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Audits version 2 into a folder, with a disk of its own."""
+    """Audit version 2 into a folder with a new disk."""
 
     def run_on(output: Path, disk: Disk) -> None:
         monkeypatch.setattr(store, "complete_file", disk.complete_file)
@@ -82,7 +82,7 @@ def config(data: Path, output: Path, version: str) -> AuditConfig:
 
 
 def published(output: Path) -> dict[str, bytes]:
-    """The files of the audit of version 2, whole by its manifest; none where it isn't published."""
+    """Return the files of the audit of version 2, checked by its manifest, or none if it is not published."""
     manifests = list(output.glob("dataset=fruit/version=v2/audit=*/manifest.json"))
     if not manifests:
         return {}
@@ -95,7 +95,7 @@ def published(output: Path) -> dict[str, bytes]:
 
 
 def check_what_readers_see(output: Path) -> None:
-    """Whatever is announced is there, whole: the latest audit, the records of folds, each published audit."""
+    """Check that everything announced exists and is complete: the latest audit, fold records, published audits."""
     latest = json.loads((output / "dataset=fruit" / "latest.json").read_text())
     assert (output / latest["audit"] / "manifest.json").is_file()
     published(output)
@@ -116,7 +116,7 @@ def check_same(output: Path, expected: dict[str, bytes]) -> None:
 
 @pytest.fixture
 def undisturbed(before: Path, run: Run, tmp_path: Path) -> tuple[dict[str, bytes], int]:
-    """The bytes of an audit that nothing disturbs, and how many writes it makes."""
+    """Return the bytes of an undisturbed audit and the number of its writes."""
     output, disk = tmp_path / "undisturbed", Disk()
     shutil.copytree(before / "out", output)
     run(output, disk)
@@ -142,7 +142,7 @@ def test_each_write_fails_once(
         check_same(output, expected)
 
 
-# Slow: storage is left in the states that the test above leaves it in. Here nothing is caught on the way out.
+# Slow: storage gets into the same states as in the test above. Here no error handler runs before the end.
 @pytest.mark.slow
 def test_a_kill_after_each_write(
     before: Path, run: Run, undisturbed: tuple[dict[str, bytes], int], tmp_path: Path

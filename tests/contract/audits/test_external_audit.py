@@ -1,4 +1,4 @@
-"""Probabilities from elsewhere: what is accepted, and what is refused with which words."""
+"""External probabilities: what is accepted, and what is refused with which message."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_class_names_from_metadata_and_the_same_audit_again(tmp_path: Path) -> N
 
 
 def test_the_same_probabilities_from_another_file(tmp_path: Path) -> None:
-    """Tables and page name the file: another audit, and the first one stays whole."""
+    """Tables and page name the file, so another file gives another audit and the first one stays complete."""
     first = _audit(tmp_path / "out", _write(tmp_path / "p.parquet"), name="fruit")
     before = _files(first)
     second = _audit(tmp_path / "out", _write(tmp_path / "q.parquet"), name="fruit")
@@ -92,7 +92,7 @@ def _files(audit: AuditReference) -> dict[Path, bytes]:
 
 @pytest.mark.parametrize("other", ["p.parquet", "q.parquet"])
 def test_two_runs_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
-    """The second one begins and ends after the first one has found nothing published, and before it has written."""
+    """The second audit starts and ends after the first one has found nothing published and before it has written."""
     path = _write(tmp_path / "p.parquet")
     others = [_write(tmp_path / other)]
     find = audit_module.existing_audit
@@ -157,7 +157,7 @@ def test_rows_without_label_and_without_ids(tmp_path: Path) -> None:
 def _without_ids(
     folder: Path, version: str, drop: int = 0, ids: list[str] | None = None, **gate: int
 ) -> AuditReference:
-    """A version whose first rows are left out, so that all others move up."""
+    """Return a version without its first rows, so that all others move up."""
     kept = slice(drop, None)
     path = _write(folder / f"{version}.parquet", id=ids, label=NAMES[GIVEN][kept], pred_probs=list(PRED_PROBS[kept]))
     dataset = {"url": str(path), "name": "insects", "version": version}
@@ -171,7 +171,7 @@ def _summary(reference: AuditReference) -> dict[str, Any]:
 
 
 def test_row_numbers_mean_nothing_in_another_version(tmp_path: Path) -> None:
-    """Neither a verdict nor a comparison takes row 15 of one version for row 15 of the next."""
+    """Neither a verdict nor a comparison confuses row 15 of one version with row 15 of the next."""
     first = _without_ids(tmp_path, "v1")
     assert _summary(first)["changes"] is None
     fine = make_verdict("row-015", content_digest=None, given_label=NAMES[GIVEN[15]])

@@ -1,4 +1,4 @@
-"""Folds that are killed in the middle: they go on after their last checkpoint, and commit the same bytes."""
+"""Folds that are killed during training resume from their last checkpoint and commit the same bytes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def unfinished(reference: PreparedReference, fold: int = 0) -> StoredFolder:
 
 
 def committed(reference: PreparedReference, key: str) -> tuple[bytes, list[float]]:
-    """The Parquet file of a fold, and its losses."""
+    """Return the Parquet file of a fold and its losses."""
     store = output_store(reference)
     record = read_json(store, key)
     return store.read(record["key"]), record["losses"]
@@ -64,14 +64,14 @@ def killed_at(last: int) -> OnEpoch:
 
 
 def train(reference: PreparedReference) -> tuple[str, list[int]]:
-    """The key of the record of fold 0, and the epochs that were trained for it."""
+    """Return the key of the record of fold 0 and the epochs that were trained for it."""
     heard: list[int] = []
     key = train_fold(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).key
     return key, heard
 
 
 def leave(reference: PreparedReference, last: int) -> None:
-    """Train fold 0 until its epoch `last`, the members' epochs counted on."""
+    """Train fold 0 until epoch `last`, counted over all members."""
     with pytest.raises(Killed):
         train_fold(reference, 0, killed_at(last))
 
@@ -84,7 +84,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[b
     return committed(reference, key)
 
 
-# In the middle of the first member, of the second, and at the first epoch of the last one.
+# During the first member, during the second, and at the first epoch of the last one.
 @pytest.mark.slow
 @pytest.mark.new_interpreters
 @pytest.mark.parametrize("last", [5, EPOCHS + 5, 2 * EPOCHS + 1])
@@ -97,7 +97,7 @@ def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
     def on_epoch(fold: int, epoch: int, epochs: int, loss: float) -> None:
         heard.append(epoch)
         if epoch == last and len(heard) == last:
-            # Other tests leave helpers of their own beside the worker, and some that ended.
+            # Other tests leave helper processes next to the worker, and some have ended.
             for child in psutil.Process().children():
                 with suppress(psutil.ZombieProcess):
                     if "labelaudit.local.worker_process" in child.cmdline():
@@ -106,7 +106,7 @@ def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
     with LocalWorkers([Slot(None, 1)], on_epoch) as workers:
         with pytest.raises(WorkerDiedError, match="signal SIGKILL"):
             workers.train(reference, 0)
-        # The worker may have trained on while it was being killed.
+        # The worker may have continued while it was being killed.
         first = len(heard)
         done = workers.train(reference, 0)
     again = heard[first:]
@@ -119,7 +119,7 @@ def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
 def check_that_a_fold_goes_on(data: Path, output: object, undisturbed: tuple[bytes, list[float]], last: int) -> None:
     reference = reference_to(data, output)
     leave(reference, last)
-    # One for each member that ended or had a first epoch.
+    # One for each member that ended or finished its first epoch.
     assert len(unfinished(reference)) == (last - 1) // EPOCHS + ((last - 1) % EPOCHS > 0)
     key, heard = train(reference)
     assert heard == list(range(last, EPOCHS * MEMBERS + 1))
@@ -219,7 +219,7 @@ def test_what_a_worker_left_after_its_commit_is_removed(data: Path, tmp_path: Pa
 
 
 def test_two_workers_at_one_fold_do_no_harm(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]) -> None:
-    """The second begins while the first one trains, takes up its checkpoint, and commits before it."""
+    """The second one starts while the first one trains, resumes from its checkpoint, and commits before it."""
     reference = reference_to(data, tmp_path)
     heard: list[int] = []
 
@@ -234,7 +234,7 @@ def test_two_workers_at_one_fold_do_no_harm(data: Path, tmp_path: Path, undistur
 
 
 class Silent(Store):
-    """A store that does not answer."""
+    """Imitate a store that does not answer."""
 
     def read(self, key: str) -> bytes:
         raise StorageUnavailableError("The storage did not answer.")

@@ -1,4 +1,4 @@
-"""The record of a fold says that it is trained: it comes after the fold's file, and is worth nothing without it."""
+"""The record of a fold marks it as trained. It is written after the fold's file and is not valid without it."""
 
 from __future__ import annotations
 

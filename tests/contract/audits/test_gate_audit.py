@@ -86,7 +86,7 @@ def test_too_few_rows_for_canaries(tmp_path: Path) -> None:
 
 
 def _blind(tmp_path: Path, version: str, rows: int, **gate: Any) -> AuditReference:
-    """A model that knows of a fifth of the rows a little, of the others how frequent the classes are. It flags none."""
+    """Audit probabilities that flag no row: they are informative for a fifth of the rows, else class frequencies."""
     labels = np.where(np.arange(rows) % 10 < 6, "yes", "no")
     is_known = np.arange(rows) % 5 == 0
     p_no = np.where(is_known, np.where(labels == "yes", 0.3, 0.49), 0.4)

@@ -1,4 +1,4 @@
-"""The first promise: eight faults, injected into a real stored fold, are eight named errors."""
+"""The first promise: eight faults in a real stored fold give eight named errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DAMAGED = 1  # the fold that is damaged, of three
 
 
 class Fold:
-    """A stored fold to be damaged: its rows, and its file and record in storage."""
+    """A stored fold to damage: its rows, and its file and record in storage."""
 
     def __init__(self, reference: PreparedReference, fold: FoldReference) -> None:
         self._store = Store(reference.output_url)
@@ -52,8 +52,8 @@ class Fold:
         self.digests = self.digests[rows]
 
     def save(self, *, is_forged: bool) -> None:
-        """Write the damaged file; a forged one has digests and a checksum that fit, so that only what the
-        numbers say can betray it."""
+        """Write the damaged file. A forged one has matching digests and checksums, so that only its numbers can
+        reveal it."""
         digests = row_digests(self.ids, self.pred_probs) if is_forged else self.digests
         table = pa.Table.from_arrays(
             [
@@ -72,13 +72,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class Trained:
-    """A prepared version with all folds committed, nothing gathered yet."""
+    """Return a prepared version with all folds committed and not gathered yet."""
 
     reference: PreparedReference
     folds: list[FoldReference]
 
     def copied(self, output: Path) -> Trained:
-        """The same in another output folder, to be damaged there."""
+        """Return a copy in another output folder, to damage there."""
         shutil.copytree(self.reference.output_url, output)
         return replace(self, reference=replace(self.reference, output_url=str(output)))
 
@@ -178,9 +178,9 @@ def test_a_damaged_fold_is_a_named_error(trained: Trained, tmp_path: Path, name:
 
 
 def test_rows_scored_by_a_model_that_saw_them(tmp_path: Path) -> None:
-    """Seen by statistics alone: ids, digests and training record are those of a sound fold."""
+    """Only statistics detect it: ids, digests and training record are those of a correct fold."""
     frame = fruit(rows=900)
-    # Harder than the fruit: where every fold agrees with 95 % of labels, memory adds too little to be seen.
+    # Harder than the fruit: if every fold agrees with 95 % of labels, memorized rows add too little to detect.
     hard = np.random.default_rng(1).random(900) < 0.3
     frame.loc[hard, "label"] = np.random.default_rng(2).permutation(frame.label[hard].to_numpy())
     path = write_fruit(tmp_path / "fruit.parquet", frame)
@@ -259,7 +259,7 @@ def test_a_file_that_was_rewritten_with_the_same_numbers(trained: Trained, tmp_p
 
 
 def test_the_remedy_works(dataset: Path, trained: Trained, tmp_path: Path) -> None:
-    """A damaged fold publishes nothing. Remove its files and run again: only this fold is trained anew, and
+    """A damaged fold publishes nothing. After its files are removed, only this fold is trained again, and
     the bytes are the same."""
     damaged = trained.damaged(tmp_path / "out", _nan_row, is_forged=True)
     with pytest.raises(IntegrityError, match="not-finite"):

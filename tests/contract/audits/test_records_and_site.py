@@ -1,4 +1,4 @@
-"""The records of all audits, and the page and table that are made of them: mended, whole, and the same for all."""
+"""The records of all audits, and the page and table made from them: repaired, complete, the same for all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support.probabilities import audit_insects, insects
 
 @pytest.fixture
 def record(tmp_path: Path) -> AuditRecord:
-    """The record of an audit, to make others of."""
+    """Return the record of an audit, to derive others from it."""
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
     return read_history(Store(str(tmp_path / "out")), "insects")[0]
 
@@ -69,7 +69,7 @@ def test_trend_of_all_versions(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_left_out_is_mended(tmp_path: Path) -> None:
-    """Between the manifest and the record, and between the record and the page."""
+    """The run was killed between manifest and record, or between record and page."""
     reference = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
     folder = tmp_path / "out" / "dataset=insects"
     complete = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -99,7 +99,7 @@ def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
 
 
 def _record_another(store: Store, record: AuditRecord, version: str, **changes: str) -> None:
-    """What an audit of another version leaves, with the classes of this one."""
+    """Write the record of another version with the classes of this one."""
     classes = store.read(audit_classes_key(record.dataset, record.version, record.audit_id))
     other = replace(record, version=version, folder=f"dataset=insects/version={version}/audit=a", **changes)
     store.write(audit_classes_key(other.dataset, other.version, other.audit_id), classes)
@@ -107,7 +107,7 @@ def _record_another(store: Store, record: AuditRecord, version: str, **changes: 
 
 
 class Reading(Store):
-    """Notes what is read."""
+    """A store that records the keys that are read."""
 
     keys: list[str]
 
@@ -143,7 +143,7 @@ def test_many_publishers_at_once_are_all_on_the_page(tmp_path: Path, record: Aud
 
 
 class Overtaken(Store):
-    """Just before an object is written, somebody else publishes an audit: all that he writes comes first."""
+    """A store in which another process publishes an audit just before an object is written."""
 
     before: str  # end of its key
     others: list[str]  # versions, one each time

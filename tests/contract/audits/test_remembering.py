@@ -1,4 +1,4 @@
-"""Trained audits after a review: nothing is trained again, and a killed one ends with the same bytes."""
+"""Trained audits after a review: nothing is trained again, and a resumed one has the same bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KilledError(Exception):
 
 
 class KilledBefore(InProcess):
-    """Dies when a step is called."""
+    """A caller that dies when a step is called."""
 
     def __init__(self, step: str) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class KilledBefore(InProcess):
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a dataset with an audit; tests work on copies."""
+    """Return the folder of an audited dataset. Tests use copies."""
     folder = tmp_path_factory.mktemp("first")
     config = settings(write_fruit(folder / "fruit.parquet"), folder / "out", cross_validation={"folds": 2})
     audit(config)
@@ -53,13 +53,13 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(first: Path, tmp_path: Path) -> AuditConfig:
-    """The audited dataset, whose output holds one audit."""
+    """Return the config of the audited dataset, whose output contains one audit."""
     shutil.copytree(first / "out", tmp_path / "out")
     return settings(first / "fruit.parquet", tmp_path / "out", cross_validation={"folds": 2})
 
 
 def _review(config: AuditConfig, *decisions: Decision) -> list[str]:
-    """Judge the most doubtful rows; returns their ids."""
+    """Judge the most doubtful rows, and return their ids."""
     found = find_audit(f"{config.output.url}/dataset=fruit")
     issues = found.table("issues.parquet", ISSUES).to_pylist()[: len(decisions)]
     judgements = [
@@ -82,7 +82,7 @@ def test_an_audit_after_a_review_trains_nothing(config: AuditConfig) -> None:
     after = audit(config, caller)
     assert after.audit_url != before.audit_url
     assert after.issues == before.issues - 1
-    # A fold that is committed is found: its record is not written again.
+    # A committed fold is found, and its record is not written again.
     assert {path: path.stat().st_mtime_ns for path in Path(config.output.url).rglob("fold=*.json")} == records
     assert [row["example_id"] for row in table(after, "examples").to_pylist() if row["is_dismissed"]] == [fine]
     issues = {row["example_id"]: row["verdict"] for row in table(after, "issues").to_pylist()}

@@ -1,4 +1,4 @@
-"""Automations and triggers fit together: what one of them makes of a run or an event, another one acts on."""
+"""Automations and triggers fit together: one acts on the states and events that another creates."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TEXT = (DOCKER / "compose.yaml").read_text()
 STACK: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = STACK["services"]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-# Images of others, which know no read-only root file system.
+# Third-party images that do not support a read-only root file system.
 FOREIGN = ("postgres", "s3")
 
 
@@ -34,7 +34,7 @@ def example() -> dict[str, str]:
 
 
 def used() -> set[tuple[str, str]]:
-    """Every variable of the file and what follows its name: `:?` refuses an empty one, `:-` has a default."""
+    """Return every variable of the file with its suffix: `:?` refuses an empty value, `:-` has a default."""
     return set(re.findall(r"\$\{(\w+)(:[?-])?", TEXT))
 
 
@@ -45,7 +45,7 @@ def test_the_schema_is_kept() -> None:
 
 
 def test_a_misspelt_key_breaks_the_schema(tmp_path: Path) -> None:
-    """The check above can fail."""
+    """The check above is able to fail."""
     (tmp_path / "compose.yaml").write_text(TEXT.replace("healthcheck:", "healthchek:"))
     command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / "compose.yaml"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
@@ -137,7 +137,7 @@ def test_the_config_of_the_demo_is_valid() -> None:
 
 
 def test_buckets_are_made_once(s3: str) -> None:
-    """Against a real S3 server, with keys and endpoint from the environment as in the stack."""
+    """Uses a real S3 server, with keys and endpoint from the environment as in the stack."""
     name = f"{s3.removeprefix('s3://')}-made"
     for _ in range(2):
         subprocess.run([sys.executable, DOCKER / "create_buckets.py", name], check=True, env=dict(os.environ))

@@ -1,4 +1,4 @@
-"""The SQL that is given to other dashboards, run over real audits: views, panels, and the export for Athena."""
+"""The SQL for other dashboards, run over real audits: views, panels, and the export for Athena."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DASHBOARDS = ROOT / "deployments" / "dashboards"
 GRAFANA = json.loads((DASHBOARDS / "grafana.json").read_text())
 CLASSES = ("apple", "pear")
 ROWS = 200
-# As a date, a number, and a path: names all the same.
+# Names that look like a date, a number and a path.
 VERSIONS = ("2026-01-05", "20260106", "candidate/7 %")
 
 
 def audit(folder: Path, output: Path, version: str, wrong: int) -> int:
-    """Audit ROWS rows with certain probabilities, of which the first labels are wrong; how many are flagged."""
+    """Audit ROWS rows with certain probabilities and wrong first labels, and return the number of flags."""
     right = np.arange(ROWS) % 2
     given = right.copy()
     given[:wrong] = 1 - given[:wrong]
@@ -50,7 +50,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("dashboards")
     wrong = (30, 20, 10)
     flagged = [audit(folder, folder / "audits", version, w) for version, w in zip(VERSIONS, wrong, strict=True)]
-    # The same version once more, which replaces the audit before; and one that is being published.
+    # The same version again, which replaces the audit before, and one that is still being published.
     flagged[1] = audit(folder, folder / "audits", VERSIONS[1], 24)
     unfinished = next((folder / "audits").glob("dataset=*/version=*/audit=*"))
     copy = unfinished.parent / "audit=0123456789ab"
@@ -91,7 +91,7 @@ def test_views_show_the_newest_audit_of_each_version(sql: duckdb.DuckDBPyConnect
 
 
 def as_grafana_asks(query: str) -> str:
-    """A panel's query with its macros and variables filled in."""
+    """Return a panel's query with its macros and variables replaced."""
     query = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN now() - INTERVAL 1 DAY AND now() + INTERVAL 1 DAY", query)
     return query.replace("${dataset:sqlstring}", "'fruit'")
 
@@ -125,7 +125,7 @@ def test_panels_do_not_overlap() -> None:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    """Where exports go; DuckDB makes no folders on a local disk."""
+    """Return the folder of exports with its subfolders, which DuckDB does not create on a local disk."""
     for name in ("versions", "classes", "issues"):
         (tmp_path / "tables" / name).mkdir(parents=True)
     return tmp_path / "tables"
@@ -156,7 +156,7 @@ def _rows(sql: duckdb.DuckDBPyConnection, table: str) -> set[tuple[Any, ...]]:
 
 
 def test_an_export_keeps_nothing_of_the_one_before(tmp_path: Path, tables: Path) -> None:
-    """A version is audited again, and nothing of it is flagged any more."""
+    """A version is audited again, and none of its rows is flagged any longer."""
     output = tmp_path / "audits"
     for wrong in (20, 0):
         flagged = audit(tmp_path, output, "v1", wrong)
@@ -182,6 +182,6 @@ def test_the_export_to_s3(s3: str, published: Published) -> None:
 
 
 def test_views_need_a_published_audit(tmp_path: Path) -> None:
-    """As docs/dashboards-of-others.md says."""
+    """docs/dashboards-of-others.md gives this command."""
     with pytest.raises(duckdb.IOException, match="No files found that match the pattern"):
         duckdb.connect().execute(statements("duckdb.sql", audits=str(tmp_path)))

@@ -1,4 +1,4 @@
-"""The Dockerfile and what it copies. An image is built where an engine is, see docs/containers.md."""
+"""The Dockerfile and the files that it copies. Building an image needs an engine, see docs/containers.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Name and arguments of each instruction, with continued lines joined and comments left out."""
+    """Return name and arguments of each instruction, with continued lines joined and without comments."""
     lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     pairs = [line.split(maxsplit=1) for line in joined.splitlines() if line.strip()]
@@ -33,14 +33,14 @@ def arguments(name: str) -> list[str]:
 
 
 def sources() -> list[str]:
-    """What is copied from the build context."""
+    """Return the paths that are copied from the build context."""
     copies = [shlex.split(text) for text in arguments("COPY") if not text.startswith("--from=")]
     return [source for words in copies for source in words[:-1]]
 
 
 def is_sent(path: str) -> bool:
-    """Whether .dockerignore lets a path into the build context: the last pattern that matches it, or a folder
-    above it, decides."""
+    """Return whether .dockerignore lets a path into the build context. The last pattern that matches the path or a
+    folder above it decides."""
     parts = path.strip("/").split("/")
     above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     decision = True
@@ -92,7 +92,7 @@ def test_the_python_of_the_image_is_supported() -> None:
 
 
 def test_it_runs_as_a_user_with_a_number() -> None:
-    """Kubernetes checks `runAsNonRoot` by number."""
+    """Kubernetes checks `runAsNonRoot` by user number."""
     assert [name for name, _ in instructions()].index("USER") > 0
     assert arguments("USER") == ["10001:10001"]
 
@@ -138,7 +138,7 @@ def test_a_mistyped_device_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cpu_image_leaves_out_cuda(tmp_path: Path) -> None:
-    """The list of packages is made before anything is installed, which fails here for want of an environment."""
+    """The list of packages is written before the installation, which fails here because there is no environment."""
     lock = tmp_path / "requirements.lock"
     lock.write_text((ROOT / "docker" / "requirements.lock").read_text())
     assert _install(lock, DEVICE="cpu", TORCH_CPU_INDEX="file:///nowhere").returncode != 0

@@ -62,7 +62,7 @@ def _pods() -> list[dict[str, Any]]:
 
 
 def rendered(values: dict[str, Any], **options: Any) -> KubernetesWorkerJobConfiguration:
-    """A job's configuration as a worker makes it for a run with these job variables."""
+    """Return a job's configuration as a worker creates it for a run with these job variables."""
     settings = {PREFECT_API_URL: "http://prefect.example/api", PREFECT_API_AUTH_STRING: SECRET}
     with temporary_settings(settings):
         configuration: KubernetesWorkerJobConfiguration = asyncio.run(
@@ -89,7 +89,7 @@ def test_manifests_are_valid(version: str) -> None:
 
 
 def test_a_misspelt_field_is_found() -> None:
-    """The check above can fail."""
+    """The check above is able to fail."""
     manifest = _manifest("Deployment", "labelaudit-gpu-worker")
     manifest["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
@@ -113,7 +113,7 @@ def test_the_example_renders() -> None:
     [job] = [item for item in documents if item["kind"] == "Job"]
     variables = {entry["name"]: entry for entry in job["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert variables["IMAGE"]["value"] == image
-    # The subject of a role binding is set to the namespace too.
+    # The namespace of a role binding's subject is set too.
     [binding] = [item for item in documents if item["kind"] == "RoleBinding"]
     assert binding["subjects"][0]["namespace"] == "labelaudit"
 
@@ -144,7 +144,7 @@ def test_pods_have_no_rights_on_their_node() -> None:
 def test_the_worker_has_few_rights() -> None:
     rules = _manifest("Role", "labelaudit-worker")["rules"]
     granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
-    # What prefect-kubernetes calls: it creates, reads, lists and deletes jobs, watches jobs and pods, reads logs.
+    # The calls of prefect-kubernetes: it creates, reads, lists and deletes jobs, watches jobs and pods, reads logs.
     needed = {("jobs", verb) for verb in ("create", "get", "list", "watch", "delete")}
     needed |= {("pods", "list"), ("pods", "watch"), ("pods/log", "get")}
     assert needed <= granted
@@ -165,7 +165,7 @@ def test_secrets_are_references() -> None:
 
 
 def test_the_template_in_the_repository_is_the_one_that_is_printed() -> None:
-    """Made anew by `python deployments/kubernetes/job_template.py > deployments/kubernetes/job-template.json`."""
+    """To update: `python deployments/kubernetes/job_template.py > deployments/kubernetes/job-template.json`."""
     assert json.loads((FOLDER / "job-template.json").read_text()) == _job_template()
 
 
@@ -183,7 +183,7 @@ def test_gpus_are_a_resource_of_the_job(gpus: int) -> None:
     configuration = rendered({"gpus": gpus})
     assert container(configuration)["resources"]["limits"] == {"nvidia.com/gpu": gpus}
     for version in KUBERNETES:
-        # Not strict: prefect-kubernetes wants two fields where Kubernetes does not know them.
+        # Not strict, because prefect-kubernetes requires two fields that Kubernetes does not know in this place.
         kubernetes_validate.validate(configuration.job_manifest, version)
 
 
@@ -218,7 +218,7 @@ def test_a_job_refers_to_what_the_manifests_make() -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The API server of a cluster, as far as making a job needs one: URL, and the manifests that it was given."""
+    """Imitate a cluster's API server as far as creating a job needs it. Returns its URL and the received manifests."""
     given: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -250,8 +250,8 @@ async def _create(configuration: KubernetesWorkerJobConfiguration, url: str) -> 
 def test_no_credential_reaches_a_job(
     cluster: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """prefect-kubernetes hands its own PREFECT_ settings on to every job, the password among them. The
-    environment of our worker makes it a reference before the job is sent to the cluster."""
+    """prefect-kubernetes passes its own PREFECT_ settings to every job, including the password. The environment
+    of our worker replaces it with a reference before the job is sent to the cluster."""
     url, given = cluster
     configuration = rendered({"gpus": 1})
     assert SECRET in json.dumps(configuration.job_manifest)

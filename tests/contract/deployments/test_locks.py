@@ -1,4 +1,4 @@
-"""The locks of the image: the versions that were tested, nothing for development, every package with hashes."""
+"""The locks of the image: the tested versions, no development packages, and hashes for every package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXTRAS = ("ray", "kubernetes")
 
 
 def locked(path: str) -> dict[str, tuple[str, list[str]]]:
-    """By requirement without its version: the version, and the lines of its hashes. Markers count: a package may be
+    """Return the version and the hash lines of each requirement. Markers are part of the key, because a package may be
     locked in two versions for two Pythons."""
     entries: dict[str, tuple[str, list[str]]] = {}
     for block in re.split(r"\n(?=\S)", (ROOT / path).read_text().strip()):
@@ -54,7 +54,7 @@ def test_no_package_for_development() -> None:
     needed = [Requirement(text).name for text in _runtime_requirements()]
     dev = [Requirement(text).name for text in PROJECT["dependency-groups"]["dev"]]
     assert "pytest" in dev
-    # moto brings boto3, which nothing that runs in production imports.
+    # moto depends on boto3, which production code does not import.
     assert [name for name in [*dev, "boto3", "moto"] if name.lower() in shipped and name not in needed] == []
 
 

@@ -1,7 +1,7 @@
-"""Seed document 000: what a torch classifier owes scikit-learn and cleanlab, with X as row numbers of a dataset.
+"""Seed document 000: what a torch classifier must do for scikit-learn and cleanlab, with X as row numbers of a dataset.
 
-It forgets that labels are not always 0..K-1, that folds are stratified for classifiers only, and that the
-dataset is best left to know nothing of labels, order and held-out rows.
+It overlooks that labels are not always 0..K-1, that folds are stratified only for classifiers, and that the
+dataset should not depend on labels, order and held-out rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def own(module: Any, **params: Any) -> TorchClassifier:
 
 
 class Scores(nn.Module):
-    """A linear layer that returns logits, or what `last` makes of them."""
+    """A linear layer that returns logits, or the output of `last` for them."""
 
     def __init__(self, num_classes: int, last: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Scores(nn.Module):
 
 
 class Recording(Dataset[torch.Tensor]):
-    """Remembers which rows were read."""
+    """A dataset that records which rows were read."""
 
     def __init__(self) -> None:
         self.read: list[int] = []
@@ -72,7 +72,7 @@ class Recording(Dataset[torch.Tensor]):
 
 
 class Transformed(Dataset[tuple[torch.Tensor, int]]):
-    """Grey images whose transforms are part of the dataset, with a label that is always 0."""
+    """Grey images with transforms in the dataset and a label that is always 0."""
 
     images = (np.kron(np.eye(2)[ROWS % 2][:, None], np.ones((1, 8, 4))) * 255).astype(np.uint8)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
@@ -85,7 +85,7 @@ class Transformed(Dataset[tuple[torch.Tensor, int]]):
 
 
 class ArgmaxOnly(BaseEstimator):
-    """The contract as the document lists it: no ClassifierMixin, and `predict` is the column of the largest."""
+    """The document's class: without ClassifierMixin, and `predict` returns the column of the maximum."""
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ArgmaxOnly:
         self.inner_ = LogisticRegression().fit(X, y)
@@ -99,7 +99,7 @@ class ArgmaxOnly(BaseEstimator):
 
 
 def spoiled_labels() -> tuple[np.ndarray, np.ndarray]:
-    """Codes of which a few are wrong, and where those are."""
+    """Return codes with a few errors, and the positions of the errors."""
     given, planted = CODES.copy(), np.array([4, 17, 50, 77, 101])
     given[planted] = (given[planted] + 1) % 3
     return given, planted
@@ -261,7 +261,7 @@ def test_predictions_come_in_the_order_of_the_row_numbers() -> None:
     torch.manual_seed(0)
     sampled = DataLoader(TensorDataset(torch.from_numpy(asked)), sampler=SubsetRandomSampler(range(5)), batch_size=5)
     assert next(iter(sampled))[0].tolist() != asked.tolist()
-    # Not bit by bit: the size of a batch, and where it lies in memory, decide in which order products are added.
+    # Not bit by bit: the size of a batch and its place in memory decide the order in which products are added.
     np.testing.assert_allclose(classifier.predict_proba(asked), classifier.predict_proba(ROWS)[asked], rtol=1e-5)
 
 

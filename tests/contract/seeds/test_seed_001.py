@@ -1,7 +1,7 @@
 """Seed document 001: torch as a transformer in a pipeline, pre-trained from a file, trained, and behind a scaler.
 
-Its classes cannot be cloned, unpickle whatever the file holds, know only labels 0..K-1, train on all rows at
-once without a seed, keep dropout on, end pipelines without `predict`, and share one scaler among instances.
+Its classes cannot be cloned, unpickle anything in the file, accept only labels 0..K-1, train on all rows at
+once without a seed, leave dropout on, end pipelines without `predict`, and share one scaler among instances.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SmallCNN(nn.Module):
 
 
 class Attack:
-    """Its pickle writes a file when it is opened."""
+    """An object whose pickle writes a file when it is loaded."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -65,14 +65,14 @@ class Attack:
 
 
 class FromPath(BaseEstimator, TransformerMixin):
-    """As in the document: the constructor loads, and forgets the path."""
+    """The document's class: the constructor loads and does not store the path."""
 
     def __init__(self, model_path: Path) -> None:
         self.model = torch.load(model_path, weights_only=False)
 
 
 class Trainer(BaseEstimator, TransformerMixin):
-    """As in the document: every step takes all rows, and the outputs are the "predictions"."""
+    """The document's class: every step takes all rows, and the outputs are the "predictions"."""
 
     def __init__(self, model_class: Callable[[], nn.Module], epochs: int = 5) -> None:
         self.model_class = model_class
@@ -95,7 +95,7 @@ class Trainer(BaseEstimator, TransformerMixin):
 
 
 class SharedScaler(BaseEstimator):
-    """As in the document: one scaler, made when the class is, is the default of every instance."""
+    """The document's class: one scaler, created with the class, is the default of every instance."""
 
     def __init__(self, scaler: StandardScaler = StandardScaler()) -> None:  # noqa: B008
         self.scaler = scaler

@@ -1,7 +1,7 @@
 """Seed document 002: arrays and tensors that share memory, a hand-made classifier, pipelines, searches, PCA.
 
-Its classifier is no estimator (no clone, no tags, typing errors are new parameters), breaks on a last batch of
-one row, and no seed of NumPy makes it repeat itself; its PCA drops what the labels depend on.
+Its classifier is not an estimator (no clone, no tags, mistyped names become new parameters), fails on a last batch of
+one row, and is not repeatable with a NumPy seed. Its PCA drops the features that the labels depend on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def small(**params: Any) -> TorchClassifier:
 
 
 class Naive:
-    """As in the document, with its get_params and set_params."""
+    """The document's class, with its get_params and set_params."""
 
     def __init__(self, hidden_size: int = 8, normalise: bool = False) -> None:
         self.hidden_size = hidden_size
@@ -72,14 +72,14 @@ class Naive:
 
 
 class WithoutParams:
-    """As the document's first class: nothing but a constructor and `fit`."""
+    """The document's first class: only a constructor and `fit`."""
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> WithoutParams:
         return self
 
 
 class InPlace(nn.Module):
-    """Changes the batch that it is given."""
+    """A module that changes its input batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class InPlace(nn.Module):
 
 
 class Embedded(nn.Module):
-    """A vector for each category of each column."""
+    """A module with a vector for each category of each column."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Seed document 003: features of a torch module for scikit-learn, batch by batch, and augmented images for forests.
 
-It uses an untrained module in training mode on random labels, scales all rows before they are split, and
-augments before the split, so that copies of one image lie on both sides.
+It uses an untrained module in training mode on random labels, scales all rows before the split, and
+augments before the split, so that copies of one image are on both sides.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Extractor(nn.Module):
 
 
 class Counted(Dataset[torch.Tensor]):
-    """10000 rows that are made when they are read."""
+    """A dataset of 10,000 rows that are made when they are read."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -57,7 +57,7 @@ class Counted(Dataset[torch.Tensor]):
 
 
 class Augmented(Dataset[torch.Tensor]):
-    """Images that torchvision changes each time they are read."""
+    """A dataset of images that torchvision changes on each read."""
 
     transform = transforms.Compose([transforms.RandomHorizontalFlip(0.5), transforms.RandomRotation(15)])
 

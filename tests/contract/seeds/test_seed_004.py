@@ -1,7 +1,7 @@
 """Seed document 004: train_test_split, a wrapper around one module instance, and a grid search over it.
 
-Its wrapper trains the instance that it was given, so that fits and clones start from what earlier ones learned;
-it has no classes, no probabilities, no seed and no batches, and takes only labels 0..K-1.
+Its wrapper trains the given instance, so that fits and clones start from what earlier ones learned.
+It has no classes, no probabilities, no seed and no batches, and accepts only labels 0..K-1.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SimpleNet(nn.Module):
 
 
 class Wrapper(BaseEstimator, ClassifierMixin):
-    """As in the document: trains the very module that it was given."""
+    """The document's class: it trains the given module itself."""
 
     def __init__(self, model: nn.Module, epochs: int = 20, lr: float = 0.01) -> None:
         self.model = model
@@ -65,7 +65,7 @@ class Wrapper(BaseEstimator, ClassifierMixin):
 
 
 class Recording(Dataset[torch.Tensor]):
-    """Remembers which rows were read."""
+    """A dataset that records which rows were read."""
 
     def __init__(self) -> None:
         self.read: set[int] = set()

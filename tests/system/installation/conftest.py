@@ -10,7 +10,7 @@ import pytest
 from support.cluster import Cluster
 from support.paths import ROOT
 
-# The tests of a file are one story. After a failure the rest would only wait, up to ten minutes each.
+# The tests of a file depend on each other. After a failure, each of the rest would wait for up to ten minutes.
 _failed: set[Path] = set()
 
 
@@ -29,7 +29,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Deployed, with a worker for audits and two machines with a GPU each, as far as Prefect knows."""
+    """Deploy, and start a worker for audits and two workers that Prefect sees as machines with one GPU each."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         cluster.deploy()
@@ -44,6 +44,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for name in ("gpu-1", "gpu-2"):
             cluster.start_worker("labelaudit-gpu", name, "--limit", "1")
         yield cluster
-        cluster.look()
+        cluster.save_screenshots()
     finally:
         cluster.close()

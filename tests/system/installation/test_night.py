@@ -1,7 +1,7 @@
-"""A night of an installation: versions arrive, machines are lost, the server restarts, and people are told.
+"""A night of an installation: versions arrive, machines are lost, the server restarts, and alerts are sent.
 
-The tests are one story, told in order. A run on a lost machine is found after 90 s, so both losses come early, and
-what they cost is looked at in the end.
+The tests depend on each other and run in order. A run on a lost machine is found after 90 s, so both losses come early,
+and their consequences are checked at the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def publish_digits(cluster: Cluster, version: str, epochs: int, seed: int = 0) -> set[str]:
-    """Publish a version of the demo dataset under its shipped config, with fewer folds; the ids of its errors."""
+    """Publish a version of the demo dataset with its config and fewer folds, and return the ids of its errors."""
     config = yaml.safe_load((ROOT / "deployments" / "datasets" / "digits.yaml").read_text())
     config["cross_validation"] = {"folds": FOLDS}
     config["training"] = {"device": "cpu", "precision": "float32", "epochs": epochs}
@@ -43,7 +43,7 @@ def publish_digits(cluster: Cluster, version: str, epochs: int, seed: int = 0) -
 
 
 def published(cluster: Cluster, prefix: str) -> str:
-    """Folder of the one published audit below a prefix."""
+    """Return the folder of the only published audit below a prefix."""
     (manifest,) = [key for key in cluster.objects("audits", prefix) if key.endswith("/manifest.json")]
     return manifest.removesuffix("/manifest.json")
 
@@ -106,7 +106,7 @@ def test_the_schedule_fires_and_finds_nothing_to_do(cluster: Cluster) -> None:
 
 
 def test_the_server_restarts(cluster: Cluster) -> None:
-    # Before anything is lost: for 15 minutes a restarted server acts late on runs that began before its restart.
+    # First, because for 15 minutes a restarted server acts late on runs that started before its restart.
     cluster.stop_server()
     cluster.start_server()
     assert cluster.client.read_deployment_by_name("audit-dataset/on-publish")
@@ -117,7 +117,7 @@ def test_the_machine_of_an_audit_is_lost(cluster: Cluster) -> None:
     audit = audit_of(cluster, "silent")
     wait_for(lambda: folds_of(cluster, audit))
     process = wait_for(lambda: cluster.process_of(audit))
-    # The audit and the worker above it at once: its machine is gone, and no one reports it.
+    # Kill the audit and its worker at once, as if the machine were lost: nothing reports it.
     kill_tree(process.parent().pid)
     cluster.start_worker("labelaudit-cpu", "cpu-2")
 
@@ -126,7 +126,7 @@ def test_a_machine_is_lost_in_the_middle_of_a_fold(cluster: Cluster) -> None:
     publish_digits(cluster, "v2", epochs=80, seed=1)
     audit = audit_of(cluster, "digits", "v2")
     running = wait_for(lambda: two if len(two := running_folds(cluster, audit)) == 2 else None)
-    # The fold that began last is in the middle for long enough, also on a fast machine.
+    # The fold that started last is still running for long enough, even on a fast machine.
     lost = running[-1]
     worker = wait_for(lambda: cluster.process_of(lost)).parent()
     kill_tree(worker.pid)
@@ -173,7 +173,7 @@ def test_a_fold_that_cannot_be_trained_is_not_tried_again(cluster: Cluster) -> N
 
 def test_one_audit_however_often_it_is_asked_for(cluster: Cluster) -> None:
     publish(cluster, "often", seconds=0.05)
-    # The same event again, another event, and a run by hand, all while the first audit goes on.
+    # The same event again, another event, and a manual run, all during the first audit.
     same = str(uuid.uuid4())
     for event_id in (same, same):
         post(cluster, {"config": "often", "version": "v1"}, event_id)
@@ -187,14 +187,14 @@ def test_one_audit_however_often_it_is_asked_for(cluster: Cluster) -> None:
 
     runs = wait_for(all_over, what="for three runs of one audit")
     assert all(run.state.is_completed() for run in runs)
-    # Only the one that came first trained; on a busy machine that need not be the one that was started first.
+    # Only one audit trained. On a busy machine this may not be the one that was started first.
     assert sorted(len(folds_of(cluster, run)) for run in runs) == [0, 0, FOLDS]
     published(cluster, "dataset=often/")
 
 
 @pytest.fixture
 def alerts() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """URL of a channel on loopback, and what arrives there."""
+    """Return the URL of an alert channel on loopback, and the list of messages that it receives."""
     received: list[dict[str, str]] = []
 
     class Channel(BaseHTTPRequestHandler):
@@ -226,10 +226,10 @@ def test_people_are_told(cluster: Cluster, alerts: tuple[str, list[dict[str, str
     def told(words: str) -> bool:
         return any(words in message["subject"] + message["body"] for message in received)
 
-    # An audit that is published, and whose gate fails: one alert, and not the one for failed runs. The first version
+    # An audit is published and its gate fails: one alert, but not the one for failed runs. The first version
     # only warns.
     publish(cluster, "held", seconds=0.0, version="v1", gate={"max_flagged_share": 0.0})
-    # A number where a name belongs: the action of the trigger fails, and no run tells of it.
+    # A number instead of a name: the action of the trigger fails, and there is no run to show it.
     post(cluster, {"config": "often", "version": 7})
     # An audit that fails.
     write_config(cluster, "nothing", seconds=0.0)
@@ -256,7 +256,7 @@ def test_the_lost_machine_cost_its_fold_alone(cluster: Cluster) -> None:
     assert len(crashed) == 1
     assert sorted(completed) == list(range(FOLDS))
     assert len(folds) == FOLDS + 1
-    # The same audit, trained in one process tree of this machine, has the same bytes.
+    # The same audit, trained by local processes, has the same bytes.
     cluster.call(
         "labelaudit", "run", str(cluster.configs / "digits.yaml"), "--version", "v2", "--output", "s3://audits/local",
         "--set", "workers.kind=local", without="PREFECT_API_URL",
@@ -272,6 +272,6 @@ def test_the_lost_audit_was_started_again(cluster: Cluster) -> None:
     assert over.id == audit.id
     assert over.state.is_completed(), over.state
     assert over.run_count == 2
-    # Folds that trained on were taken over, or found committed: none was trained twice.
+    # Folds that were still training were taken over or found committed. None was trained twice.
     completed = [run for run in folds_of(cluster, audit) if run.state and run.state.is_completed()]
     assert sorted(run.parameters["fold"] for run in completed) == list(range(FOLDS))

@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 @pytest.fixture(scope="session")
 def _server() -> Iterator[SyncPrefectClient]:
-    # Imported late: it imports the server, which the other test processes don't need.
+    # Imported here, because it imports the server, which other test processes do not need.
     from prefect.testing.utilities import prefect_test_harness
 
     with (
@@ -25,5 +25,5 @@ def _server() -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def client(_server: SyncPrefectClient) -> SyncPrefectClient:
-    """Client of a real, temporary Prefect server, under which flows run."""
+    """Start a temporary Prefect server for flows, and return its client."""
     return _server

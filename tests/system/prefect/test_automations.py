@@ -1,4 +1,4 @@
-"""Automations from a file: created, brought up to date, never doubled."""
+"""Automations from a file: created, updated, never duplicated."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_shipped_automations_twice(client: SyncPrefectClient) -> None:
 
 
 def test_people_are_told_of_audits_and_sweeps_but_not_of_each_try_of_a_fold() -> None:
-    # Imported late: they import the server, which the other test processes don't need.
+    # Imported here, because they import the server, which other test processes do not need.
     from prefect.server.events.schemas.automations import EventTrigger
     from prefect.server.events.schemas.events import RelatedResource, Resource
 

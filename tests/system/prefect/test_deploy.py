@@ -1,4 +1,4 @@
-"""Work pools as `deployments/deploy` and the Kubernetes job leave them on a server."""
+"""The work pools that `deployments/deploy` and the Kubernetes job create on a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BIN = Path(sys.executable).parent
 POOLS = ("labelaudit-cpu", "labelaudit-gpu")
-# Prefect's own command, but that a worker of the CPU pool is quicker than `create`. What follows the pools is left out.
+# Prefect's command, except that a worker of the CPU pool is faster than `create`. Steps after the pools are left out.
 QUICK_WORKER = f"""#!/usr/bin/env bash
 [[ " $* " != *" deploy "* ]] || exit 0
 [[ " $* " != *" create labelaudit-cpu "* ]] || {BIN}/prefect --no-prompt work-pool create labelaudit-cpu --type "$TYPE"
@@ -31,7 +31,7 @@ exec {BIN}/prefect "$@"
 
 @pytest.fixture
 def bring_up(client: SyncPrefectClient, tmp_path: Path) -> Iterator[Callable[..., dict[str, int | None]]]:
-    """Run a script that makes the pools; the limits that these have then."""
+    """Run a script that creates the pools, and return their limits."""
     for name, text in (("prefect", QUICK_WORKER), ("labelaudit", "#!/bin/sh\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -61,7 +61,7 @@ def bring_up(client: SyncPrefectClient, tmp_path: Path) -> Iterator[Callable[...
 def test_pools_get_a_limit_and_keep_another(
     client: SyncPrefectClient, bring_up: Callable[..., dict[str, int | None]]
 ) -> None:
-    # As a worker makes it that starts first.
+    # Like a pool that a worker created first.
     client.create_work_pool(WorkPoolCreate(name="labelaudit-gpu", type="process"))
     assert bring_up("deployments/deploy") == {"labelaudit-cpu": 4, "labelaudit-gpu": 2}
     client.update_work_pool("labelaudit-gpu", WorkPoolUpdate(concurrency_limit=8))

@@ -62,7 +62,7 @@ def test_a_flow_run_publishes_and_shows_the_audit(client: SyncPrefectClient, tmp
 def test_a_run_is_named_alike_by_whoever_started_it(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person leaves out the suffix of the config, a sweep finds files."""
+    """A person leaves out the suffix of the config; a sweep passes file names."""
     monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path))
     (tmp_path / "pears.yaml").write_text("dataset: {url: nothing}\noutput: {url: nowhere}\n")
     for name in ("pears", "pears.yaml"):

@@ -1,4 +1,4 @@
-"""A gate that fails: exit code 3, and a flow run that ends as GateFailed after its audit is published and shown."""
+"""A failed gate: exit code 3, and a flow run that ends as GateFailed after its audit is published."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIMITS = {"max_flagged_share": 0.1, "max_new_issues": 5}
 
 
 def _worse(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same rows, a tenth more of them under a wrong label."""
+    """Return the same rows with a tenth more wrong labels."""
     worse = frame.copy()
     worse.loc[3::10, "label"] = [CLASSES[(CLASSES.index(label) + 1) % 3] for label in frame["label"][3::10]]
     return worse
@@ -58,7 +58,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def _probabilities(folder: Path, wrong: int) -> Path:
-    """300 rows of three classes; the first `wrong` bear the label after their own."""
+    """Return 300 rows of three classes. The first `wrong` rows have the next label."""
     right = np.arange(300) % 3
     given = np.where(np.arange(300) < wrong, (right + 1) % 3, right)
     pred_probs = list(0.04 + 0.88 * np.eye(3)[right])
@@ -94,7 +94,7 @@ def test_exit_code_3_after_publishing_and_again(command: Callable[..., tuple[int
     assert (answer["status"], answer["gate"]["verdict"]) == ("already_published", "failed")
     assert [rule["outcome"] for rule in answer["gate"]["rules"]] == ["passed", "failed", "passed"]
 
-    # What was held is no measure for the next version.
+    # A stopped version is not the predecessor of the next one.
     code, out, _ = detect("v3", 4, "--json")
     assert code == 0
     assert json.loads(out)["changes"]["predecessor"]["version"] == "v1"
@@ -134,7 +134,7 @@ def test_a_flow_run_ends_as_gate_failed(client: SyncPrefectClient, tmp_path: Pat
     text = "".join(str(artifact.data) for artifact in artifacts if artifact.type == "markdown")
     assert "## Gate: failed" in text
 
-    # Found as published, it fails again, and the event is the same one.
+    # The published audit is found and fails again with the same event.
     with pytest.raises(GateFailedError):
         audit_dataset(config)
     assert unaudited(config, find_versions(config)) == [], "a held version is not announced again"

@@ -1,4 +1,4 @@
-"""The sweep and its announcements: once per version, and none is lost."""
+"""The sweep announces each version once, and none is lost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _statuses(rows: list[dict[str, str]]) -> list[tuple[str, str, str]]:
 
 
 def _events(client: SyncPrefectClient, name: str) -> list[dict[str, object]]:
-    """Payloads of the announcements of a dataset that the server has; they are stored a moment later."""
+    """Return the payloads of a dataset's announcements, which the server stores a moment later."""
     wanted = EventFilter(
         event=EventNameFilter(name=[events.PUBLISHED]),
         resource=EventResourceFilter(id=[f"labelaudit.dataset.{name}"]),
@@ -74,7 +74,7 @@ def test_a_version_is_announced_once(client: SyncPrefectClient, configs: Path) -
         {"config": "pears.yaml", "dataset": "pears", "version": version, "url": f"{configs.parent}/pears/{version}"}
         for version in ("v1", "v2")
     ]
-    # The payload is what the deployed flow takes.
+    # The payload has the parameters of the deployed flow.
     audit = audit_dataset(payloads[0]["config"], payloads[0]["version"])  # type: ignore[arg-type]
     assert (audit["dataset"], audit["version"], audit["status"]) == ("pears", "v1", "published")
     assert [version for _, version, _ in _statuses(audit_new_versions())] == ["v3", "v2"]
@@ -86,7 +86,7 @@ def test_events_lost_while_the_server_was_down(
     _dataset(configs, "figs", "v1")
     monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.1)
     with monkeypatch.context() as patch:
-        # Nobody listens there, as while a server is down.
+        # No server listens there, as if it were down.
         patch.setattr(events, "get_client", lambda sync_client: SyncPrefectClient("http://127.0.0.1:9/api"))
         assert _statuses(audit_new_versions()) == [("figs", "v1", "could not be announced")]
     assert _statuses(audit_new_versions()) == [("figs", "v1", "announced")]

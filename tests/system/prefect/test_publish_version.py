@@ -1,4 +1,4 @@
-"""`labelaudit publish-version`: what it says, and when it announces what it uploaded."""
+"""`labelaudit publish-version`: its output, and when it announces a version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Publish = Callable[..., tuple[dict[str, object], str]]
 
 @pytest.fixture
 def publish(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Publish:
-    """Publish a file as a version of a config with this rule; returns the facts and what was said."""
+    """Publish a file as a version of a config with this rule, and return the facts and the output."""
     source = write_fruit(tmp_path / "source" / "fruit.parquet")
 
     def command(target: object, version: str, **rule: object) -> tuple[dict[str, object], str]:
@@ -54,7 +54,7 @@ def test_announced_by_the_name_that_runs_know(
     publish: Publish, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", str(client.api_url))
-    # A path of this machine says nothing to workers.
+    # Workers cannot use a path of this machine.
     facts, said = publish(tmp_path / "configs" / "fruit.yaml", "v1")
     assert not facts["announced"]
     assert "Not announced: LABELAUDIT_CONFIGS is not set, so it is not known how runs name this config." in said

@@ -1,4 +1,4 @@
-"""Folds as runs on a work pool whose worker is played here: whose they are, lost ones, and many at once."""
+"""Folds as runs on a work pool with a simulated worker: ownership, lost folds, and many at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TAKEN_OVER = "is in the hands of run"
 
 @dataclass(frozen=True)
 class Audit:
-    """A run of an audit that waits for its folds."""
+    """The run of an audit that waits for its folds."""
 
     client: SyncPrefectClient
     reference: PreparedReference
@@ -52,7 +52,7 @@ class Audit:
         return missing_folds(self.reference, load_prepared(self.reference), list(folds))
 
     def runs(self) -> list[FlowRun]:
-        """Runs of folds that this audit started, in the order in which they were."""
+        """Return the fold runs that this audit started, in order."""
         wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"labelaudit-audit-run:{self.run}"]))
         return sorted(self.client.read_flow_runs(flow_run_filter=wanted), key=lambda run: (run.created, run.name))
 
@@ -67,7 +67,7 @@ def wait_for_folds(audit: Audit, folds: tuple[int, ...]) -> None:
 
 @pytest.fixture
 def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Audit]:
-    """Makes audits of one dataset version; their folds wait for a worker that is not there."""
+    """Create audits of one dataset version. Their folds wait for a worker that does not exist."""
     data = write_fruit(tmp_path / "fruit.parquet")
     monkeypatch.setattr(fold_runs, "BACKOFF_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(fold_runs, "POLL_SECONDS", 0.2)
@@ -92,7 +92,7 @@ def _until(condition: Callable[[], Any]) -> Any:
 
 @contextmanager
 def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
-    """Let the audit wait for its folds beside the test; in the end, what it raised."""
+    """Let the audit wait for its folds in a thread, and return its error."""
     raised: list[BaseException] = []
 
     def train() -> None:
@@ -107,7 +107,7 @@ def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
         yield raised
         thread.join(PATIENCE_SECONDS)
     finally:
-        # Does nothing where all folds are over, as they are unless the test failed.
+        # Has no effect if all folds have ended, which is so unless the test failed.
         cancel_folds(audit.run)
 
 
@@ -116,7 +116,7 @@ def _take(client: SyncPrefectClient, run: FlowRun) -> None:
 
 
 def _serve(audit: Audit, run: FlowRun, *, is_trained: bool) -> None:
-    """What a worker does for a run, or says that it did."""
+    """Act as the worker of a run. Its fold is trained only if `is_trained`."""
     _take(audit.client, run)
     audit.client.set_flow_run_state(run.id, Running())
     if is_trained:
@@ -182,7 +182,7 @@ def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(
     with _waiting(one, 0) as raised:
         (first,) = _until(one.runs)
         _take(one.client, first)
-        # Nothing happens as long as Kubernetes may still pull its image.
+        # Nothing happens while Kubernetes may still be pulling the image.
         assert heartbeats.PENDING_SECONDS > 15 * 60
         monkeypatch.setattr(heartbeats, "PENDING_SECONDS", 0.0)
         _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)

@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[SyncPrefectClient]:
-    # Imported late: it imports the server, which the other test processes don't need.
+    # Imported here, because it imports the server, which other test processes do not need.
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:

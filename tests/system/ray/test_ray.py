@@ -1,4 +1,4 @@
-"""Folds on a Ray cluster of several nodes whose GPUs are only counted: placement, lost nodes, a lost driver."""
+"""Folds on a Ray cluster whose GPUs exist only by number: placement, lost nodes, a lost driver."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from support.waiting import wait_for
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
-    # Ray leaves sockets and files to the end of the process.
+    # Ray closes sockets and files only at the end of the process.
     pytest.mark.filterwarnings("ignore"),
 ]
 
 FOLDS = 4
-# Tells where it is built, and trains as long as its test needs.
+# Records where it is built, and trains for as long as the test needs.
 NETS = """
 import os, time, torch
 
@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ray_cluster(place: Path, client: SyncPrefectClient) -> Iterator[Any]:
-    """A head without GPUs and two nodes with two each. Their processes have the environment of now."""
+    """Start a head without GPUs and two nodes with two GPUs each. Their processes inherit the current environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{place / 'modules'}:{os.environ.get('PYTHONPATH', '')}")
         patch.syspath_prepend(str(place / "modules"))
@@ -100,10 +100,10 @@ def _places(place: Path, output: str) -> list[str]:
 
 
 def _same_audit_here(config: AuditConfig, place: Path, monkeypatch: pytest.MonkeyPatch) -> AuditReference:
-    """The same audit in this process, published elsewhere. Its network does not sleep, which changes no weight."""
+    """Run the same audit here with another output. Its network does not sleep, which changes no weight."""
     output = {"url": f"{config.output.url}-here"}
     model = {"network": config.model.network, "kwargs": {**config.model.kwargs, "seconds": 0.0}}
-    # Only for the audit: a node that is added later takes its environment from here.
+    # Only for the audit, because a node that is added later inherits this environment.
     with monkeypatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         patch.setenv("LABELAUDIT_CACHE_DIR", str(place / "cache-here"))
@@ -121,7 +121,7 @@ def test_one_gpu_per_fold(ray_cluster: Any, place: Path, monkeypatch: pytest.Mon
 def test_two_folds_on_one_gpu(ray_cluster: Any, place: Path) -> None:
     config = _config(place, "half", ray_cluster.address, workers={"gpus_per_fold": 0.5}, kwargs={"seconds": 0.1})
     audit_dataset(config)
-    # All four fit on the two GPUs of one node, or are spread; never more than two on one GPU of one node.
+    # All four folds fit on the two GPUs of one node, or are spread. No GPU has more than two.
     assert len(_places(place, "half")) == FOLDS
     assert max(Counter(_places(place, "half")).values()) >= 2
 
@@ -149,10 +149,10 @@ def test_a_node_is_lost_in_the_middle_of_its_folds(
 def test_the_driver_is_killed_and_the_audit_run_again(
     ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The temporary server of tests ends no leases, so that the killed run is known by its silence alone.
+    # The temporary server of tests ends no leases, so only the missing heartbeats reveal the killed run.
     monkeypatch.setattr(turns, "WAIT_SECONDS", 10.0)
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    # Two at a time, so that some folds are done when the driver is killed, and some are not begun.
+    # Two at a time, so that some folds are done and some not started when the driver is killed.
     config = _config(place, "driver", ray_cluster.address, kwargs={"seconds": 0.1}, workers={"max_parallel": 1})
     file = place / "driver.yaml"
     file.write_text(config.model_dump_json())

@@ -1,4 +1,4 @@
-"""Ray on this machine alone, where no cluster runs."""
+"""Ray on this machine, without a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.audits import audit, fold_bytes, settings, write_fruit
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
-    # Ray leaves sockets and files to the end of the process.
+    # Ray closes sockets and files only at the end of the process.
     pytest.mark.filterwarnings("ignore"),
 ]
 
