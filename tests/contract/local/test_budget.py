@@ -57,7 +57,7 @@ def test_without_a_limit_nothing_is_measured(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said_before_the_work(tmp_path: Path) -> None:
     reference = _prepared(tmp_path)
     _remember(reference, audit=100, fold=200, closing=450)
-    with pytest.raises(ConfigError, match="of 299 MiB is too small: this process holds 100 MiB and one fold"):
+    with pytest.raises(ConfigError, match="of 299 MiB is too small: this process uses 100 MiB and one fold"):
         fitting_slots(FOUR, reference, 299 * MIB)
     with pytest.raises(ConfigError, match="gathering and publishing the probabilities need 450 MiB"):
         fitting_slots(FOUR, reference, 400 * MIB)

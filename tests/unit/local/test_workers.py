@@ -78,7 +78,7 @@ def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         _slots(monkeypatch, cores=2, gpus=[], device="cuda")
     with pytest.raises(TrainingError, match="'cuda:2', but 2 CUDA devices are visible: the last one is cuda:1"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], device="cuda:2")
-    with pytest.raises(ConfigError, match=r"'cuda', but workers\.gpus_per_fold is 0, which leaves a fold no GPU"):
+    with pytest.raises(ConfigError, match=r"'cuda', but workers\.gpus_per_fold is 0, so a fold has no GPU"):
         _slots(monkeypatch, cores=2, gpus=["0"], device="cuda", gpus_per_fold=0)
     with pytest.raises(TrainingError, match=r"workers\.gpus_per_fold is 3, but 2 CUDA devices are visible"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], gpus_per_fold=3.0)
