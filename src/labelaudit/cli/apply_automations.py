@@ -16,11 +16,11 @@ def apply_automations_command(file: str, alerts: str | None, as_json: bool) -> N
             "No Prefect API is configured. Set PREFECT_API_URL, for example to http://127.0.0.1:4200/api."
         )
     # Imported late, because Prefect takes seconds to import.
-    from labelaudit.orchestration.api_retries import check_that_api_answers, connected
+    from labelaudit.orchestration.api_retries import check_api, open_client
     from labelaudit.orchestration.automations import apply_automations
 
-    check_that_api_answers()
-    with connected() as client:
+    check_api()
+    with open_client() as client:
         applied = apply_automations(client, file, alerts)
     if as_json:
         show_json([asdict(one) for one in applied])

@@ -25,10 +25,10 @@ def run_command(target: str, options: DatasetOptions, as_json: bool) -> None:
     else:
         say(f"The audit runs as a run of the flow audit-dataset at {prefect_api_url()}.")
         # Imported late, because Prefect takes seconds to import.
-        from labelaudit.orchestration.api_retries import check_that_api_answers
+        from labelaudit.orchestration.api_retries import check_api
         from labelaudit.orchestration.audit_dataset import audit_dataset
 
-        check_that_api_answers()
+        check_api()
         try:
             audit = AuditReference(**audit_dataset(config))
         except GateFailedError as failure:

@@ -1,4 +1,4 @@
-"""Folds outside the audit's process: what is refused, and with which words."""
+"""Errors of the orchestration: their types and messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
+from labelaudit.cli.apply_automations import apply_automations_command
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.orchestration import audit_dataset as flow_module
 from labelaudit.orchestration import events
 from labelaudit.orchestration.audit_dataset import audit_dataset
-from labelaudit.orchestration.automations import apply_automations_command
 from labelaudit.versions.discover import FoundVersion
 from support.audits import settings, write_fruit
 
@@ -38,7 +38,7 @@ def test_an_audit_whose_process_dies_again_and_again_ends(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in the fourth run of a flow run: one more than are allowed.
-    monkeypatch.setattr(flow_module, "MOST_RUNS", 0)
+    monkeypatch.setattr(flow_module, "MAX_RUNS", 0)
     with pytest.raises(WorkerDiedError, match=r"This audit was started 0 times, and its process died each time"):
         audit_dataset(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out"))
 
@@ -55,10 +55,12 @@ def test_a_deployed_run_takes_no_config_of_its_own(
 
 
 def test_an_announcement_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(events, "get_client", lambda sync_client: SyncPrefectClient("http://127.0.0.1:9/api"))
     event = events.published_event(FoundVersion("figs", "v1", "s3://figs/v1", "0" * 32, None), "figs", 1)
-    with pytest.raises(AnnouncementError, match=r"did not take the event of s3://figs/v1 \(ConnectError.*new-versions"):
+    with pytest.raises(
+        AnnouncementError, match=r"did not accept the event of s3://figs/v1 \(ConnectError.*new-versions"
+    ):
         events.post_event(event)
 
 
