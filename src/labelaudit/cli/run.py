@@ -23,7 +23,7 @@ def run_command(target: str, options: DatasetOptions, as_json: bool) -> None:
         say("No Prefect API is configured (PREFECT_API_URL). The audit runs in this process.")
         audit = run_audit(config, DirectCaller(ConsoleProgress()))
     else:
-        say(f"The audit runs as a run of the flow audit-dataset at {prefect_api_url()}.")
+        say(f"The audit is a run of the flow audit-dataset at {prefect_api_url()}.")
         # Imported late, because Prefect takes seconds to import.
         from labelaudit.orchestration.api_retries import check_api
         from labelaudit.orchestration.audit_dataset import audit_dataset

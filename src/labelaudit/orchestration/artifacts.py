@@ -21,7 +21,7 @@ from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.references import AuditReference
 from labelaudit.report.summary import markdown
 
-# Each update is a request to the server, and nobody needs more of them.
+# Each update is a request to the server.
 SECONDS_BETWEEN_UPDATES = 2.0
 
 

@@ -67,7 +67,7 @@ def show(audit: AuditReference, config: AuditConfig) -> None:
 
 
 class _TaskCaller:
-    """Calls steps as tasks of the current flow run, and trains folds where `workers.kind` says."""
+    """Calls steps as tasks of the current flow run, and trains folds as `workers.kind` says."""
 
     def __init__(self, audit_run: UUID) -> None:
         self.progress = RunProgress()

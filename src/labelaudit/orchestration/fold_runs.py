@@ -238,7 +238,7 @@ def _live_runs(client: SyncPrefectClient, tag: str) -> list[FlowRun]:
 
 
 def _training_tag(reference: PreparedReference, prepared: Prepared) -> str:
-    """Return a tag that another run of this audit also gets, but no other audit: what is trained and where it goes."""
+    """Return a tag that all runs of this audit share, and no other audit: it identifies the training and its output."""
     place = (reference.output_url, reference.storage_options, prepared.dataset)
     return f"labelaudit-training:{digest_of(*place, prepared.training_key)[:32]}"
 

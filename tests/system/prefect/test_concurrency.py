@@ -47,7 +47,7 @@ def _in_parallel(wait: Callable[[list[str]], object], *configs: AuditConfig) -> 
     return log
 
 
-def test_two_runs_of_one_dataset_hold_locks(
+def test_two_runs_of_one_dataset_wait_for_each_other(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(concurrency, "WAIT_SECONDS", 1.0)

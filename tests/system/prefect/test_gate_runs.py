@@ -171,7 +171,7 @@ def test_exit_code_3_of_a_flow_run(
     monkeypatch.setenv("PREFECT_API_URL", str(client.api_url))
     code, out, err = command("run", tmp_path / "audit.yaml")
     assert code == 3
-    assert "This is a run of the flow audit-dataset at" in err
+    assert "The audit is a run of the flow audit-dataset at" in err
     assert out == f"{published.audit_url}\n"
     assert "error: fruit version v2: The gate failed" in err
 
@@ -190,4 +190,4 @@ def test_a_server_that_takes_no_event_changes_nothing(
     assert run.state is not None
     assert run.state.name == "GateFailed"
     assert "did not accept the event" in caplog.text
-    assert "its run ends as GateFailed all the same" in caplog.text
+    assert "its run still ends as GateFailed" in caplog.text
