@@ -331,6 +331,51 @@ def test_help_imports_nothing_heavy() -> None:
         assert f"'{package}'" not in loaded
 
 
+NETS = """
+import torch
+
+def build(num_classes, input_shape):
+    return torch.nn.Linear(input_shape[0], num_classes)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's folder whose files have the names of other packages and of modules of the standard library."""
+    for name in ("random.py", "queue.py", "flows/__init__.py", "torch/__init__.py"):
+        path = tmp_path / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"raise SystemExit('{name} of the user was imported')")
+    (tmp_path / "project" / "nets.py").write_text(NETS)
+    fruit().to_csv(tmp_path / "project" / "fruit.csv", index=False)
+    return tmp_path / "project"
+
+
+def _command_of_a_shell(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("labelaudit")
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return subprocess.run(
+        [program, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_files_of_the_working_directory_do_not_replace_modules(project: Path) -> None:
+    done = _command_of_a_shell(project, "check", "fruit.csv", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "240 scored" in done.stdout
+
+
+@pytest.mark.slow
+def test_workers_find_the_network_of_the_working_directory_and_no_other_file(project: Path) -> None:
+    """With a limit on memory, so that the rehearsal of a fold finds it too."""
+    settings = {"model.network": "nets:build", "training.learning_rate": 0.1, "limits.memory": "8GiB"}
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    done = _command_of_a_shell(project, "run", "fruit.csv", *QUICK, *overrides)
+    assert done.returncode == 0, done.stderr
+    assert "4 columns of a table" in done.stderr
+    assert list((project / "labelaudit-reports").rglob("memory.json")), "the rehearsal has succeeded"
+
+
 def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     data = write_fruit(tmp_path / "fruit.parquet")
     command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(data), "--output", str(tmp_path / "out")]

@@ -110,7 +110,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "dies",
-            r"The worker of fold 1 ended without a result \(exit code 7\)\. Its last words: about to go",
+            r"The worker of fold 1 ended without a result \(exit code 7\)\. The last line of its log: about to go",
         ),
         ("is_killed", r"ended without a result \(signal SIGKILL, often a lack of memory: lower training"),
     ],

@@ -1,4 +1,4 @@
-"""`labelaudit apply-automations`: automations of a Prefect server from a file."""
+"""`labelaudit apply-automations`: create or update the automations of a Prefect server from a file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from labelaudit.orchestration.prefect_api import prefect_api_url
 
 
 def apply_automations_command(file: str, alerts: str | None, as_json: bool) -> None:
-    """Apply a file to the configured Prefect API, and say what happened to each automation."""
+    """Apply a file to the configured Prefect API, and print what happened to each automation."""
     if prefect_api_url() is None:
         raise ConfigError(
-            "No Prefect API is configured. Set PREFECT_API_URL to the server's, such as http://127.0.0.1:4200/api."
+            "No Prefect API is configured. Set PREFECT_API_URL, for example to http://127.0.0.1:4200/api."
         )
-    # Prefect takes seconds to import.
-    from labelaudit.orchestration.api_retries import check_that_api_answers, connected
+    # Imported late, because Prefect takes seconds to import.
+    from labelaudit.orchestration.api_retries import check_api, open_client
     from labelaudit.orchestration.automations import apply_automations
 
-    check_that_api_answers()
-    with connected() as client:
+    check_api()
+    with open_client() as client:
         applied = apply_automations(client, file, alerts)
     if as_json:
         show_json([asdict(one) for one in applied])

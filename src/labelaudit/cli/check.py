@@ -1,4 +1,4 @@
-"""`labelaudit check`: what is in a dataset version, and what an audit of it would take."""
+"""`labelaudit check`: what a dataset version contains, and what its audit would do."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from dataclasses import asdict
 
 from labelaudit.audit import local_slots
 from labelaudit.cli.console import show, show_json
-from labelaudit.cli.options import DatasetOptions, config_from
+from labelaudit.cli.dataset_options import DatasetOptions
+from labelaudit.cli.options import config_from
 from labelaudit.errors import DatasetError
 from labelaudit.pipeline.check import CheckedDataset, FoldSeconds, check_dataset
 
-# Classes that are listed: more do not help a person.
-MANY_CLASSES = 40
+# A longer list of classes does not help a reader.
+SHOWN_CLASSES = 40
 
 
 def check_command(target: str, options: DatasetOptions, as_json: bool, *, estimate: bool) -> None:
-    """Print what was found, with `estimate` also the time and memory to expect; raises if nothing can be audited."""
+    """Print what the dataset contains and, with `estimate`, the time and memory that its audit needs.
+
+    Raises:
+        DatasetError: The dataset cannot be audited.
+    """
     config = config_from(target, options)
     slots = local_slots(config)
     measure: FoldSeconds | None = None
     if estimate:
-        # Imported only now: it needs torch, which takes longer to import than a small dataset to check.
+        # Imported late, because torch takes longer to import than a small dataset takes to check.
         from labelaudit.pipeline.fold_time import fold_seconds
 
         measure = fold_seconds
@@ -34,7 +39,6 @@ def check_command(target: str, options: DatasetOptions, as_json: bool, *, estima
 
 
 def _print(found: CheckedDataset) -> None:
-    """What a dataset holds, on stdout: here it is the result."""
     width = 14
 
     def line(name: str, value: object) -> None:
@@ -53,16 +57,16 @@ def _print(found: CheckedDataset) -> None:
     for row in found.first_rows:
         line("", row)
     line("classes", f"{len(found.classes):,}")
-    for name, rows in list(found.classes.items())[:MANY_CLASSES]:
+    for name, rows in list(found.classes.items())[:SHOWN_CLASSES]:
         line("", f"{rows:,} {name}")
-    if len(found.classes) > MANY_CLASSES:
-        line("", f"and {len(found.classes) - MANY_CLASSES:,} more")
+    if len(found.classes) > SHOWN_CLASSES:
+        line("", f"and {len(found.classes) - SHOWN_CLASSES:,} more")
     if found.network is None:
         return
     line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
     line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
     if found.expected_seconds is None or found.expected_memory_bytes is None:
-        line("time, memory", "not measured: --estimate trains for a few steps and tells both")
+        line("time, memory", "not measured: --estimate trains for a few steps and reports both")
         return
     line("time", f"about {found.expected_seconds:,.0f} s of training")
     allowed = (found.memory_limit_bytes or 0) / 1e9

@@ -1,4 +1,4 @@
-"""`labelaudit demo`: the real flow on real images, some of whose labels were replaced."""
+"""`labelaudit demo`: the real flow on real images with planted label errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOISE_SEED = 0
 
 @dataclass(frozen=True)
 class PlantedErrors:
-    """How many of the replaced labels an audit found."""
+    """How many of the planted label errors an audit found."""
 
     planted: int
     flagged: int
@@ -38,17 +38,17 @@ class PlantedErrors:
 
 
 def run_demo(output: str, as_json: bool) -> None:
-    """Write the dataset, audit it, and tell what was found."""
+    """Write the dataset, audit it, and report what was found."""
     folder = Path(output).absolute()
     planted = write_digits(folder / "digits.parquet")
-    say(f"Wrote {folder / 'digits.parquet'}: 1,797 images of handwritten digits, {len(planted)} wrong labels.")
-    say("Starting Prefect's temporary server and the flow audit-dataset …")
+    say(f"Wrote {folder / 'digits.parquet'}: 1,797 images of handwritten digits with {len(planted)} wrong labels.")
+    say("Starting a temporary Prefect server and the flow audit-dataset …")
     config = {
         "dataset": {"url": str(folder / "digits.parquet"), "version": "demo"},
         "output": {"url": str(folder / "audits")},
     }
     with _temporary_prefect():
-        # Prefect reads its settings when it is imported.
+        # Imported late, because Prefect reads its settings when it is imported.
         from labelaudit.orchestration.audit_dataset import audit_dataset
 
         audit = AuditReference(**audit_dataset(build_config(config)))
@@ -65,7 +65,7 @@ def run_demo(output: str, as_json: bool) -> None:
 
 
 def write_digits(path: Path, seed: int = NOISE_SEED) -> set[str]:
-    """Write scikit-learn's digits as PNG images with planted label errors; returns the ids of the errors."""
+    """Write scikit-learn's digits as PNG images with planted label errors, and return the ids of the errors."""
     digits = load_digits()
     labels, is_flipped = plant_noise(digits.target, share=NOISE_SHARE, num_classes=10, seed=seed)
     ids = np.array([f"digit-{number:04d}" for number in range(len(labels))])
@@ -82,7 +82,7 @@ def write_digits(path: Path, seed: int = NOISE_SEED) -> set[str]:
 
 
 def count_found(examples: pa.Table, planted: set[str]) -> PlantedErrors:
-    """Compare `examples.parquet` of an audit with the ids whose labels were replaced."""
+    """Compare an audit's `examples.parquet` with the ids of the planted errors."""
     frame = examples.to_pandas()
     flagged = set(frame.loc[frame.is_label_issue.eq(True), "example_id"])
     top = set(frame.sort_values("label_score").example_id.head(len(planted)))
@@ -90,7 +90,7 @@ def count_found(examples: pa.Table, planted: set[str]) -> PlantedErrors:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """A digit of 8x8 grey levels 0..16 as a PNG file."""
+    """Return an image of (8, 8) grey levels in 0..16 as a PNG file."""
     sink = io.BytesIO()
     Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).save(sink, "PNG")
     return sink.getvalue()
@@ -98,22 +98,24 @@ def _png(pixels: np.ndarray) -> bytes:
 
 @contextmanager
 def _temporary_prefect() -> Iterator[None]:
-    """Settings under which Prefect starts its own server for this process and leaves nothing behind."""
+    """Let Prefect start a server for this process alone, with its files in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="labelaudit-demo-") as home:
         settings: Mapping[str, str] = {
             "PREFECT_HOME": home,
             "PREFECT_PROFILES_PATH": f"{home}/profiles.toml",
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-            # A fresh database takes longer than the default of 20 s on a busy machine.
+            # On a busy machine, a new database takes longer than the default of 20 s.
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
             "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s  %(message)s",
             "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s  %(task_run_name)s: %(message)s",
-            # The steps of the run, but not the comings and goings of the server.
+            # Show the steps of the run, but not the log of the server.
             "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "WARNING",
             "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
             "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
+            # The server is started as `python -m uvicorn`, which would import a random.py of the user's folder.
+            "PYTHONSAFEPATH": "1",
         }
         os.environ.pop("PREFECT_API_URL", None)
         os.environ.update(settings)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from labelaudit.audits.comparison import AuditDifference, compare_published
 from labelaudit.audits.prepared import parquet_bytes
@@ -21,26 +19,37 @@ from labelaudit.storage.store import Store
 from labelaudit.versions.named import audited_name
 
 
-def diff_command(before: str, now: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """Compare two audits and print the outcome; raises where they cannot be compared."""
-    first, second = _audits(before, now, options["dataset"])
-    found = compare_published(first, second)
-    if options["output"] is not None:
-        _write(options["output"], found)
+def diff_command(
+    before: str, after: str, *, dataset: str | None, output: str | None, limit: int, as_json: bool
+) -> None:
+    """Compare two audits and print the changes.
+
+    Args:
+        before: URL of the earlier audit, or a version of `dataset`.
+        after: URL of the later audit, or a version of `dataset`.
+        dataset: Folder of a dataset, or a config file.
+        output: Parquet file for all changed rows.
+        limit: How many new issues to list.
+        as_json: Whether to print JSON.
+    """
+    audit_before, audit_after = _audits(before, after, dataset)
+    found = compare_published(audit_before, audit_after)
+    if output is not None:
+        _write(output, found)
     if as_json:
         show_json(to_record(found.changes))
     else:
-        _print(first, second, found, options["limit"])
+        _print(audit_before, audit_after, found, limit)
 
 
-def _audits(before: str, now: str, dataset: str | None) -> tuple[PublishedAudit, PublishedAudit]:
+def _audits(before: str, after: str, dataset: str | None) -> tuple[PublishedAudit, PublishedAudit]:
     url, storage_options = dataset, None
     if dataset is not None and Path(dataset.rpartition("://")[2]).suffix.lower() in CONFIG_SUFFIXES:
         config = config_from(dataset)
         url, storage_options = _dataset_url(config.output.url, audited_name(config).name), config.storage.options
     return (
         find_audit(before, storage_options, dataset_url=url),
-        find_audit(now, storage_options, dataset_url=url),
+        find_audit(after, storage_options, dataset_url=url),
     )
 
 
@@ -50,16 +59,17 @@ def _dataset_url(output_url: str, dataset: str) -> str:
 
 def _write(file: str, found: AuditDifference) -> None:
     if not file.lower().endswith(".parquet"):
-        raise ConfigError(f"--output {file!r} must end in .parquet: the rows that changed are written as Parquet.")
+        raise ConfigError(
+            f"--output {file!r} must end in .parquet, because changed rows are written as Parquet. Change the name."
+        )
     folder, slash, name = file.rpartition("/")
     Store(folder + slash if slash else ".").write(name, parquet_bytes(found.rows))
 
 
-def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, limit: int) -> None:
-    """The outcome on stdout: here it is the result."""
+def _print(before: PublishedAudit, after: PublishedAudit, found: AuditDifference, limit: int) -> None:
     if found.changes.warning:
         show(found.changes.warning, fg="red", bold=True)
-    for audit in (before, now):
+    for audit in (before, after):
         version, audited_at = audit.version, audit.created_at[:16].replace("T", " ")
         show(f"{version}, audited {audited_at} UTC: {audit.summary().verdict}")
     for sentence in changes_in_words(replace(found.changes, warning=None)):
@@ -68,8 +78,9 @@ def _print(before: PublishedAudit, now: PublishedAudit, found: AuditDifference, 
         show(f"note: {note}")
     for row in found.new_issues.slice(0, limit).to_pylist():
         labels = f"{row['given_label']} \N{RIGHTWARDS ARROW} {row['suggested_label']}"
-        was = "" if row["example_id_before"] in (None, row["example_id"]) else f"  (was {row['example_id_before']})"
-        show(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}{was}")
+        id_before = row["example_id_before"]
+        renamed = "" if id_before in (None, row["example_id"]) else f"  (was {id_before})"
+        show(f"  new  {row['label_score']:.3f}  {row['example_id']}  {labels}{renamed}")
     more = len(found.new_issues) - limit
     if more > 0:
         show(f"  and {more:,} more new issues")

@@ -1,12 +1,10 @@
-"""`labelaudit doctor`: is everything there that an audit needs?"""
+"""`labelaudit doctor`: check that everything is available that an audit needs."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-import urllib.error
-import urllib.request
 import uuid
 from dataclasses import asdict, dataclass
 
@@ -30,7 +28,7 @@ API_TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
@@ -38,7 +36,7 @@ class Finding:
 
 
 def doctor_command(target: str | None, as_json: bool) -> None:
-    """Print each finding; exit code 1 where something that an audit needs is not there."""
+    """Print the result of each check. The exit code is 1 if a check failed."""
     config = None if target is None else config_from(target)
     findings = examine(config, prefect_api_url())
     if as_json:
@@ -52,7 +50,7 @@ def doctor_command(target: str | None, as_json: bool) -> None:
 
 
 def examine(config: AuditConfig | None, api_url: str | None) -> list[Finding]:
-    """Installation, devices, cache and Prefect API; with a config its storage too."""
+    """Check packages, device, cache and the Prefect API; with a config also its dataset and output."""
     findings = [_packages(), _devices(), _cache(), _prefect_api(api_url)]
     if config is not None:
         findings += [_dataset(config), _output(config)]
@@ -66,7 +64,7 @@ def _packages() -> Finding:
 def _devices() -> Finding:
     if not has_gpu_driver():
         return Finding("device", True, f"cpu ({platform.machine()}), {len(os.sched_getaffinity(0))} CPU cores")
-    # Imported only now: torch takes seconds, and has nothing to find where no driver is.
+    # Imported late, because torch takes seconds to import, and without a driver it finds no GPU.
     from labelaudit.model.device import device_facts, resolve_device
 
     facts = device_facts(resolve_device("auto"))
@@ -84,13 +82,19 @@ def _cache() -> Finding:
 
 def _prefect_api(api_url: str | None) -> Finding:
     if api_url is None:
-        return Finding("prefect", True, "no API is configured: audits run in the calling process")
+        return Finding("prefect", True, "no API is configured; audits run in the calling process")
+    # Imported late, because only this check needs it.
+    import httpx
+
     try:
-        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=API_TIMEOUT_SECONDS) as answer:
-            answer.read()
-    except (OSError, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return Finding("prefect", False, f"{api_url} does not answer ({reason}); start it or unset PREFECT_API_URL")
+        httpx.get(
+            f"{api_url.rstrip('/')}/health", timeout=API_TIMEOUT_SECONDS, follow_redirects=True
+        ).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error).partition("\n")[0]
+        return Finding(
+            "prefect", False, f"{api_url} does not answer ({reason}). Start the server, or unset PREFECT_API_URL."
+        )
     return Finding("prefect", True, f"{api_url} answers")
 
 
@@ -105,7 +109,7 @@ def _dataset(config: AuditConfig) -> Finding:
 
 
 def _output(config: AuditConfig) -> Finding:
-    """Write a probe, read it and remove it; ask whether conditional writes are honoured."""
+    """Write a test file, read it and remove it; check whether the storage honours conditional writes."""
     key = f"_work/doctor-{uuid.uuid4().hex}"
     try:
         store = Store(config.output.url, config.storage.options)

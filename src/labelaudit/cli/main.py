@@ -1,7 +1,7 @@
-"""The command line. Only declarations stand here; what a command does is imported when it runs.
+"""The command line. This module only declares commands; what a command does is imported when it runs.
 
-`--help` must answer at once, but torch, cleanlab and Prefect take seconds to import: so this module, and few others
-that tests/test_layers.py lists, have first-party imports inside functions.
+`--help` must answer at once, but torch, cleanlab and Prefect take seconds to import. This module and a few others,
+which tests/unit/test_layers.py lists, therefore import parts of labelaudit inside functions.
 """
 
 from __future__ import annotations
@@ -9,41 +9,19 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from labelaudit.cli.dataset_options import DatasetOptions, dataset_options
+from labelaudit.local.python_path import append_working_directory
+
 EPILOG = """\b
-Exit codes: 0 done, 1 the run failed, 2 bad usage, config or input, 3 the gate failed
-(the audit is published), 130 interrupted.
+Exit codes: 0 done; 1 the run failed; 2 bad usage, config or input;
+3 the gate failed (the audit is published); 130 interrupted.
 Credentials come from the environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."""
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-
-
-def _dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that describe a dataset on the command line, for a URL in place of a config file."""
-    options = [
-        click.option("--label", metavar="COLUMN", help="Column of the given labels."),
-        click.option("--id", metavar="COLUMN", help="Column of stable example ids."),
-        click.option("--input", metavar="COLUMN", multiple=True, help="Input column; may be repeated."),
-        click.option("--kind", type=click.Choice(["auto", "image", "text", "table"]), help="Kind of input."),
-        click.option("--group", metavar="COLUMN", help="Column whose examples stay in one fold."),
-        click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to leave alone; may be repeated."),
-        click.option("--name", help="Name of the dataset in reports."),
-        click.option("--version", help="Version of the dataset in reports."),
-        click.option("--output", metavar="URL", help="Where audits are published [labelaudit-reports]."),
-        click.option(
-            "--set",
-            metavar="A.B=VALUE",
-            multiple=True,
-            help="Override a config key, e.g. training.epochs=3; may be repeated.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -51,29 +29,27 @@ def _dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def cli() -> None:
     """Find wrong labels in labeled datasets.
 
-    labelaudit trains a classifier in k folds, runs confident learning over the out-of-fold probabilities,
-    and publishes a report: an HTML page for people, Parquet tables for dashboards.
+    labelaudit trains a classifier in k folds, runs confident learning on the out-of-fold probabilities, and
+    publishes a report: an HTML page for people and Parquet tables for dashboards.
 
     \b
-      labelaudit demo                                  see it work on images with planted errors
-      labelaudit check data.parquet --label label      what is in a dataset, without training
-      labelaudit run data.parquet --label label        audit it
-      labelaudit run nightly.yaml                      the same from a config file
+      labelaudit demo                                  try it on images with planted label errors
+      labelaudit check data.parquet --label label      see what a dataset contains, without training
+      labelaudit run data.parquet --label label        audit the dataset
+      labelaudit run nightly.yaml                      audit it with a config file
     """
-    # A user's own network (`model.network: nets:build`) is found beside where the command is run.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    append_working_directory()
 
 
 @cli.command()
 @click.option("--output", default="labelaudit-demo", show_default=True, metavar="FOLDER", help="Where to write.")
 @_json
 def demo(output: str, as_json: bool) -> None:
-    """Audit an embedded image dataset in which 6 % of the labels were replaced.
+    """Audit a built-in image dataset with 6 % wrong labels.
 
-    Writes scikit-learn's handwritten digits with planted label errors to a folder, runs the real flow on
-    them under Prefect's temporary server, and tells how many of the planted errors were found. Needs no
-    network and no account; takes about a minute.
+    Writes scikit-learn's handwritten digits with planted label errors to a folder, audits them as a Prefect flow on
+    a temporary server, and reports how many of the planted errors were found. Needs no network and no account.
+    Takes about a minute.
     """
     from labelaudit.cli.demo import run_demo
 
@@ -82,21 +58,20 @@ def demo(output: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("config")
-@_dataset_options
+@dataset_options
 @_json
 def run(config: str, as_json: bool, **options: Any) -> None:
     """Audit a dataset version and publish the report.
 
-    CONFIG is a YAML file, or straight the URL of a dataset: a Parquet, CSV, TSV or JSONL file, a folder of
-    them, or a folder of images by class; local, s3:// or any other fsspec URL.
+    CONFIG is a YAML file or the URL of a dataset. A dataset is a Parquet, CSV, TSV or JSONL file, a folder of such
+    files, or a folder of images with one subfolder per class. It can be local, or at s3:// or any other fsspec URL.
 
-    With a Prefect API configured (PREFECT_API_URL or a profile) this is a run of the flow `audit-dataset`;
-    without one, the same steps run in this process. Run the same command again after a crash: finished folds
-    are not trained again, and a finished audit is found at once.
+    If a Prefect API is configured (PREFECT_API_URL or a profile), the audit is a run of the flow `audit-dataset`.
+    Otherwise the same steps run in this process. To resume after a crash, run the same command again: finished folds
+    are not trained again, and a published audit is not repeated.
 
     The last line on stdout is the URL of the audit's folder.
     """
-    from labelaudit.cli.options import DatasetOptions
     from labelaudit.cli.run import run_command
 
     run_command(config, DatasetOptions(**options), as_json)
@@ -104,72 +79,75 @@ def run(config: str, as_json: bool, **options: Any) -> None:
 
 @cli.command()
 @click.argument("config")
-@_dataset_options
-@click.option("--estimate", is_flag=True, help="Time a few training steps, and tell the time and memory to expect.")
+@dataset_options
+@click.option("--estimate", is_flag=True, help="Train for a few steps to estimate time and memory.")
 @_json
 def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
-    """Read a dataset version and say what an audit would do, without training.
+    """Read a dataset version and show what an audit would do, without training.
 
-    Shows the columns that were found or guessed, rows by status (unlabeled, unreadable, duplicate id, rare
-    class), classes, the model and the folds. Publishes nothing.
+    CONFIG is a YAML file or the URL of a dataset, as for `labelaudit run`.
 
-    With --estimate it also builds the network, trains it for a few steps on random data, and tells the time and
-    memory to expect. This takes some seconds longer.
+    Shows the columns that were configured or guessed, the rows by status (unlabeled, unreadable, duplicate id, rare
+    class), the classes, the model and the folds. Publishes nothing.
+
+    With --estimate it also builds the network, trains it on random data for a few steps, and reports how much time
+    and memory an audit needs. This takes a few seconds longer.
     """
     from labelaudit.cli.check import check_command
-    from labelaudit.cli.options import DatasetOptions
 
     check_command(config, DatasetOptions(**options), as_json, estimate=estimate)
 
 
 @cli.command()
 @click.argument("file")
-@click.option("--label", metavar="COLUMN|FILE", help="Column of given labels, or a .npy file. [label]")
-@click.option("--id", "id_column", metavar="COLUMN|FILE", help="Column of example ids, or a .npy file. [id]")
+@click.option("--label", metavar="COLUMN|FILE", help="Column with the given labels, or a .npy file. [default: label]")
+@click.option("--id", metavar="COLUMN|FILE", help="Column with the example ids, or a .npy file. [default: id]")
 @click.option(
     "--pred-probs",
     metavar="COLUMN|FILE",
-    help="Column of probability lists, or a .npy file of shape (rows, classes). [pred_probs]",
+    help="Column with lists of probabilities, or a .npy file of shape (rows, classes). [default: pred_probs]",
 )
-@click.option("--classes", help="Class names in the order of the columns, separated by commas.")
+@click.option("--classes", help="Class names in the order of the probabilities, separated by commas.")
 @click.option("--name", help="Name of the dataset in reports.")
-@click.option("--version", "dataset_version", help="Version of the dataset in reports.")
-@click.option("--output", metavar="URL", help="Where the audit is published [labelaudit-reports].")
-@click.option("--filter", "filter_by", default="prune_by_noise_rate", show_default=True, help="cleanlab filter.")
+@click.option("--version", help="Version of the dataset in reports.")
+@click.option("--output", metavar="URL", help="Where to publish the audit. [default: labelaudit-reports]")
+@click.option("--filter", default="prune_by_noise_rate", show_default=True, help="How cleanlab selects label issues.")
 @click.option(
     "--set",
-    "overrides",
     metavar="A.B=VALUE",
     multiple=True,
-    help="Set a config key of gate, report or storage, e.g. gate.max_flagged_share=0.1; may be repeated.",
+    help="Set a config key of gate, report or storage, for example gate.max_flagged_share=0.1. Can be repeated.",
 )
 @_json
 def detect(file: str, as_json: bool, **options: Any) -> None:
-    """Find label issues in out-of-fold probabilities that you have already.
+    """Find label issues in out-of-fold probabilities that you already have.
 
-    FILE is a Parquet file with ids, labels and probabilities, or a .npy file of probabilities with
-    --label labels.npy. Columns of probabilities are in the order of `class_names` in the file's metadata, of
-    --classes, or else of the sorted labels. No dataset is read and nothing is trained.
+    FILE is a Parquet file with ids, labels and probabilities, or a .npy file of probabilities together with
+    --label labels.npy. The order of the classes comes from --classes, from `class_names` in the metadata of the
+    file, or from sorting the labels. No dataset is read and nothing is trained.
     """
-    from labelaudit.cli.detect import detect_command
+    from labelaudit.cli.detect import DetectOptions, detect_command
 
-    detect_command(file, options, as_json)
+    detect_command(file, DetectOptions(**options), as_json)
 
 
 @cli.command()
 @click.argument("before", metavar="A")
-@click.argument("now", metavar="B")
+@click.argument("after", metavar="B")
 @click.option(
-    "--dataset", metavar="URL|CONFIG", help="A and B are versions of this dataset: …/dataset=NAME, or a config."
+    "--dataset",
+    metavar="URL|CONFIG",
+    help="Read A and B as versions of this dataset: a folder …/dataset=NAME, or a config file.",
 )
-@click.option("--output", metavar="FILE", help="Write all rows that changed to a Parquet file.")
-@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=0), help="New issues that are listed.")
+@click.option("--output", metavar="FILE", help="Write all changed rows to this Parquet file.")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=0), help="How many new issues to list.")
 @_json
-def diff(before: str, now: str, as_json: bool, **options: Any) -> None:
-    """Say what changed from audit A to audit B of a dataset.
+def diff(before: str, after: str, dataset: str | None, output: str | None, limit: int, as_json: bool) -> None:
+    """Show what changed from audit A to audit B of a dataset.
 
-    By stable example ids: flagged rows that are new, fixed, gone, dismissed, persistent or flapping; rows that were
-    added, removed, relabeled or replaced; and whether anything but the data changed (config, packages).
+    Rows are compared by their stable example ids. Shows flagged rows that are new, fixed, gone, dismissed, persistent
+    or flapping, rows that were added, removed, relabeled or replaced, and whether anything besides the data changed
+    (config or packages).
 
     \b
       labelaudit diff audits/dataset=fruit/version=v2/audit=0a1b… audits/dataset=fruit/version=v3/audit=2c3d…
@@ -177,28 +155,28 @@ def diff(before: str, now: str, as_json: bool, **options: Any) -> None:
       labelaudit diff v2 v3 --dataset audits/dataset=fruit
       labelaudit diff v2 v3 --dataset audit.yaml
 
-    Of a version the newest audit counts. Nothing is trained or published.
+    A version stands for its newest audit. Nothing is trained or published.
     """
     from labelaudit.cli.diff import diff_command
 
-    diff_command(before, now, options, as_json)
+    diff_command(before, after, dataset=dataset, output=output, limit=limit, as_json=as_json)
 
 
 @cli.command()
 @click.argument("url")
-@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Port to listen on.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
-              help="Name under which a proxy serves the dashboard; may be repeated.")  # fmt: skip
-@click.option("--read-only", is_flag=True, help="Show no buttons that decide, and store nothing.")
-@click.option("--reviewer", metavar="NAME", help="In whose name decisions are stored. [the user's]")
+              help="Host name under which a proxy serves the dashboard. Can be repeated.")  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Show no buttons that store a verdict.")
+@click.option("--reviewer", metavar="NAME", help="Name to store with verdicts. [default: your user name]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 def dashboard(url: str, **options: Any) -> None:
-    """Look at audits in the browser, and decide on doubtful labels.
+    """Browse audits and review doubtful labels in the browser.
 
-    URL is where audits are published (all datasets), the folder of a dataset (dataset=…), or of one audit. What is
-    decided is stored beside the audits of the dataset, and the next audit honours it. There is no login: let a proxy
-    that has one stand before it where others can reach it. Needs `pip install 'labelaudit[dashboard]'`.
+    URL is the folder with the audits of all datasets, of one dataset (dataset=…), or of one audit. Verdicts are stored
+    next to the audits of the dataset, and the next audit uses them. The dashboard has no login: if others can reach
+    it, put it behind a proxy with a login. Needs `pip install 'labelaudit[dashboard]'`.
     """
     from labelaudit.cli.dashboard import dashboard_command
 
@@ -209,18 +187,18 @@ def dashboard(url: str, **options: Any) -> None:
 @click.argument("config")
 @click.argument("source", type=click.Path(exists=True))
 @click.option("--version", metavar="NAME", help="Name of the new version.")
-@click.option("--name", help="Name of the dataset, where the config leaves it open.")
-@click.option("--set", metavar="A.B=VALUE", multiple=True, help="Override a config key.")
+@click.option("--name", help="Name of the dataset, if the config does not set it.")
+@click.option("--set", metavar="A.B=VALUE", multiple=True, help="Override a config key. Can be repeated.")
 @_json
 def publish_version(config: str, source: str, as_json: bool, **options: Any) -> None:
-    """Upload a local dataset as a new version, and announce it.
+    """Upload a local dataset as a new version and announce it.
 
-    CONFIG is the dataset's YAML file, whose `dataset.url` holds {version}; SOURCE a file or folder of this
-    machine. The files go first and the marker that makes the version complete last, so that nobody reads a
-    part of it. With a Prefect API configured, the event `labelaudit.dataset.published` then starts the
-    audit; the same command again starts no second one.
+    CONFIG is the dataset's YAML file, whose `dataset.url` contains {version}. SOURCE is a local file or folder. The
+    marker that makes the version complete is uploaded after all files, so that no audit reads a partial version.
+
+    If a Prefect API is configured, the event `labelaudit.dataset.published` then starts the audit. The command is
+    idempotent: run again, it starts no second audit.
     """
-    from labelaudit.cli.options import DatasetOptions
     from labelaudit.cli.publish_version import publish_version_command
 
     publish_version_command(config, source, DatasetOptions(**options), as_json)
@@ -228,17 +206,17 @@ def publish_version(config: str, source: str, as_json: bool, **options: Any) -> 
 
 @cli.group()
 def review() -> None:
-    """Judge labels, and keep what people decided.
+    """Review labels, and store the verdicts of people.
 
-    AUDIT is the folder of an audit, as `run` prints it (…/dataset=<name>/version=<version>/audit=<id>), or that of
-    a dataset (…/dataset=<name>), which stands for its latest audit.
+    AUDIT is the folder of an audit, as `labelaudit run` prints it (…/dataset=<name>/version=<version>/audit=<id>), or
+    the folder of a dataset (…/dataset=<name>), which stands for the latest audit of the dataset.
     """
 
 
-_output_file = click.option("--output", required=True, metavar="FILE", help="File of this machine to write.")
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace the file where it is there.")
+_output_file = click.option("--output", required=True, metavar="FILE", help="Local file to write.")
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 _tasks_format = click.option(
-    "--format", type=click.Choice(["csv", "label-studio"]), help="Kind of file [by suffix: .csv or .json]."
+    "--format", type=click.Choice(["csv", "label-studio"]), help="File format. [default: by suffix, .csv or .json]"
 )
 
 
@@ -246,16 +224,17 @@ _tasks_format = click.option(
 @click.argument("audit")
 @click.option("--flagged", type=click.IntRange(1), default=100, show_default=True, help="Flagged rows to draw.")
 @click.option("--unflagged", type=click.IntRange(1), default=100, show_default=True, help="Other rows to draw.")
-@click.option("--seed", type=int, default=0, show_default=True, help="One seed: a larger sample holds a smaller one.")
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Random seed. With the same seed, a larger sample contains a smaller one.")  # fmt: skip
 @_output_file
 @_tasks_format
 @_overwrite
 @_json
 def review_sample(audit: str, as_json: bool, **options: Any) -> None:
-    """Draw rows at random to judge, for an interval of the share of wrong labels.
+    """Draw random rows to review, to estimate the share of wrong labels.
 
-    Flagged and other rows are drawn apart and written mixed: nothing in the file tells them apart. Rows that
-    were judged before count and are left out of the file.
+    Flagged and other rows are drawn separately and written in mixed order; the file does not show which rows are
+    flagged. Rows that already have a verdict count, but are left out of the file.
     """
     from labelaudit.cli.review import sample_command
 
@@ -269,16 +248,16 @@ def review_sample(audit: str, as_json: bool, **options: Any) -> None:
     type=click.Choice(["issues", "verdicts", "corrected", "interface"]),
     default="issues",
     show_default=True,
-    help="Flagged rows that nobody judged; verdicts; right labels of wrong ones; interface of a Label Studio project.",
+    help="Flagged rows without a verdict; verdicts; corrections of wrong labels; interface of a Label Studio project.",
 )
 @_output_file
 @click.option(
-    "--format", type=click.Choice(["csv", "parquet", "label-studio", "xml"]), help="Kind of file [by suffix]."
+    "--format", type=click.Choice(["csv", "parquet", "label-studio", "xml"]), help="File format. [default: by suffix]"
 )
 @_overwrite
 @_json
 def review_export(audit: str, as_json: bool, **options: Any) -> None:
-    """Write rows to judge, verdicts, or corrected labels to a file. The dataset itself is never touched."""
+    """Write rows to review, verdicts, or corrected labels to a file. The dataset itself is not changed."""
     from labelaudit.cli.review import export_command
 
     export_command(audit, options, as_json)
@@ -287,14 +266,14 @@ def review_export(audit: str, as_json: bool, **options: Any) -> None:
 @review.command("import")
 @click.argument("audit")
 @click.argument("file")
-@click.option("--reviewer", required=True, metavar="NAME", help="Who decided.")
-@click.option("--allow-new-classes", is_flag=True, help="Right labels need not be classes of the audit.")
+@click.option("--reviewer", required=True, metavar="NAME", help="Who gave the verdicts.")
+@click.option("--allow-new-classes", is_flag=True, help="Accept right labels that are not classes of the audit.")
 @_tasks_format
 @_json
 def review_import(audit: str, file: str, as_json: bool, **options: Any) -> None:
-    """Store the verdicts of a filled CSV file or of a Label Studio export: all of them, or none.
+    """Store the verdicts of a completed CSV file or a Label Studio export: all of them, or none.
 
-    AUDIT is the one that the file was made from. The same file again changes nothing.
+    AUDIT is the audit that the file was made from. Importing the same file twice changes nothing.
     """
     from labelaudit.cli.review import import_command
 
@@ -305,7 +284,7 @@ def review_import(audit: str, file: str, as_json: bool, **options: Any) -> None:
 @click.argument("audit")
 @_json
 def review_status(audit: str, as_json: bool) -> None:
-    """Tell how far a review has come, and what it measured."""
+    """Show the progress of a review and what it measured."""
     from labelaudit.cli.review import status_command
 
     status_command(audit, as_json)
@@ -313,13 +292,13 @@ def review_status(audit: str, as_json: bool) -> None:
 
 @cli.command("apply-automations")
 @click.argument("file", default="deployments/automations.yaml", metavar="[FILE]")
-@click.option("--alerts", metavar="TYPE/NAME", help="Notification block, such as slack-webhook/labelaudit.")
+@click.option("--alerts", metavar="TYPE/NAME", help="Notification block, for example slack-webhook/labelaudit.")
 @_json
 def apply_automations(file: str, alerts: str | None, as_json: bool) -> None:
-    """Create the automations of FILE on the Prefect server, or bring them up to date.
+    """Create or update the automations of FILE on the Prefect server.
 
-    FILE is deployments/automations.yaml where none is given. Automations are known by their names: applied
-    twice, they are there once. Those that notify somebody need --alerts.
+    FILE is deployments/automations.yaml by default. Automations are identified by name, so the command is idempotent.
+    Automations that send notifications need --alerts; without it they are left out.
     """
     from labelaudit.cli.apply_automations import apply_automations_command
 
@@ -330,10 +309,10 @@ def apply_automations(file: str, alerts: str | None, as_json: bool) -> None:
 @click.argument("config", required=False)
 @_json
 def doctor(config: str | None, as_json: bool) -> None:
-    """Say what is installed, which GPU, and whether storage and the Prefect API answer.
+    """Check packages, device, cache and the Prefect API; with CONFIG also storage.
 
-    With CONFIG (a config file or a dataset URL) its storage is tried too: the dataset is listed, and a probe
-    is written to the output, read and removed.
+    CONFIG is a config file or the URL of a dataset. The dataset is then listed, and a small test file is written to
+    the output, read and removed.
     """
     from labelaudit.cli.doctor import doctor_command
 
@@ -341,18 +320,18 @@ def doctor(config: str | None, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Entry point: every expected error is one message on stderr and an exit code, never a traceback."""
+    """Run the command line. An expected error is one message on stderr and an exit code, never a traceback."""
     try:
-        # Not standalone, click returns the code of an Exit instead of raising it.
+        # With standalone_mode=False, click returns the code of an Exit instead of raising it.
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
+        click.echo("Interrupted. Run the same command again to resume.", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); nothing is wrong here.
+        # The reader of our output has ended (`| head`), which is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""An audit in the terminal: progress and outcome for people on stderr, so that stdout stays for machines."""
+"""An audit in the terminal: progress and outcome for people on stderr, the result for programs on stdout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from labelaudit.report.changes import counted_issues
 
 
 class ConsoleProgress:
-    """Progress as lines: every epoch on a terminal, every tenth of a fold in a log."""
+    """Progress as lines on stderr: every epoch on a terminal, about four epochs of each fold in a log."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,11 +45,11 @@ class ConsoleProgress:
 
 
 def say_audit(audit: AuditReference, summary: Summary) -> None:
-    """Verdict and places of a published audit."""
+    """Print the verdict of a published audit, and where its report is."""
     say()
     say(summary.verdict, bold=True)
     gate = summary.gate
-    # A gate that failed is the error at the end.
+    # A gate that failed is reported at the end, as the error.
     if gate and gate_failure(audit, summary) is None:
         say(gate.sentence)
         for rule in gate.broken_rules:
@@ -61,14 +61,15 @@ def say_audit(audit: AuditReference, summary: Summary) -> None:
     for pair in summary.confusions[:3]:
         say(f"  {pair.given_label} -> {pair.suggested_label}: {pair.examples:,} flagged")
     if audit.status == "already_published":
-        say("This audit was published before: nothing had to be trained.")
+        say("This audit was already published: nothing had to be trained.")
     say(f"Report: {audit.report_url}")
 
 
 def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_json: bool) -> None:
-    """The outcome for people on stderr; the URL, or one JSON object, on stdout.
+    """Print the outcome for people on stderr, and the URL or one JSON object on stdout.
 
-    Raises `GateFailedError` after all is said, where the audit's gate failed.
+    Raises:
+        GateFailedError: The gate of the audit failed. Everything is printed before.
     """
     summary = load_summary(audit, storage_options)
     say_audit(audit, summary)

@@ -1,1 +1,1 @@
-"""Folds in worker processes on this machine, within its memory."""
+"""Worker processes that train folds on this machine, within a memory limit."""

@@ -1,7 +1,7 @@
-"""How many folds train at a time within `limits.memory`: one is rehearsed, and its memory measured.
+"""How many folds can train at a time within `limits.memory`, measured by rehearsing one fold.
 
-The limit is on what this process and its workers hold together (`labelaudit.memory`). It is planned for before
-the first fold, so that a fold that cannot fit is an error then, and no process is killed hours later.
+The limit applies to the memory of this process and its workers together (`labelaudit.memory`). It is checked before
+the first fold, so that a fold that does not fit is an error at once and not a killed process hours later.
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import asdict, dataclass, replace
 
 from labelaudit.audits.prepared import Prepared, load_prepared, output_store
 from labelaudit.audits.references import PreparedReference
 from labelaudit.errors import ConfigError
+from labelaudit.local.python_path import python_command
 from labelaudit.local.workers import Slot
 from labelaudit.memory import held_bytes, release
 from labelaudit.storage.manifest import dump_json, read_json
 
-# A second fold in the same process was seen to take 11 % more than the first, and many steps a little more than few.
+# A second fold in the same process took 11 % more than the first, and many steps took a little more than a few.
 _MARGIN = 1.15
 _SAMPLE_SECONDS = 0.01
-# What gathering, detecting and publishing take besides: 1,080 bytes at 300,000 rows of 3 classes, and 7.6 copies of
-# the probabilities at 200,000 rows of 100 classes were measured.
+# Memory of gathering, detecting and publishing. Measured: 1,080 bytes per row for 300,000 rows of 3 classes, and
+# 7.6 copies of the probabilities for 200,000 rows of 100 classes.
 _BYTES_PER_ROW = 1_100
 _COPIES_OF_PROBABILITIES = 8
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of memory: of this process while folds train, of one fold, and of this process afterwards."""
+    """Memory in bytes: of this process while folds train, of one fold, and of this process after the last fold."""
 
     audit: int
     fold: int
@@ -38,9 +38,10 @@ class Need:
 
 
 def fitting_slots(slots: list[Slot], reference: PreparedReference, limit: int | None) -> list[Slot]:
-    """As many of the slots as fit into `limit` bytes together with this process; None: all of them.
+    """Return as many slots as fit into `limit` bytes together with this process; all of them if `limit` is None.
 
-    Raises `ConfigError` where not even one fits.
+    Raises:
+        ConfigError: Not even one slot fits.
     """
     if limit is None:
         return slots
@@ -50,7 +51,7 @@ def fitting_slots(slots: list[Slot], reference: PreparedReference, limit: int | 
         return slots[:1]
     fitting = min(len(slots), (limit - need.audit) // need.fold)
     if fitting < 1:
-        raise _too_small(limit, f"this process holds {_mib(need.audit)} and one fold needs {_mib(need.fold)}")
+        raise _too_small(limit, f"this process uses {_mib(need.audit)} and one fold needs {_mib(need.fold)}")
     if need.closing > limit:
         raise _too_small(limit, f"gathering and publishing the probabilities need {_mib(need.closing)}")
     shared = cores // fitting if fitting < len(slots) else slots[0].threads
@@ -58,9 +59,10 @@ def fitting_slots(slots: list[Slot], reference: PreparedReference, limit: int | 
 
 
 def _recorded(reference: PreparedReference, slot: Slot, limit: int) -> Need | None:
-    """The need of this audit, measured once: a resumed audit then has as many folds at a time, and the same bytes.
+    """Return the memory that the audit needs, or None if the rehearsal failed.
 
-    None where the rehearsal failed: so will the first fold, and say why.
+    It is measured once and stored, so that a resumed audit trains as many folds at a time and gives the same bytes.
+    If the rehearsal failed, the first fold will fail too and say why.
     """
     prepared = load_prepared(reference)
     store = output_store(reference)
@@ -77,9 +79,13 @@ def _recorded(reference: PreparedReference, slot: Slot, limit: int) -> Need | No
 
 
 def _rehearsed_peak(reference: PreparedReference, slot: Slot, limit: int) -> int | None:
-    """The most bytes that a rehearsed fold held, None where it failed. Raises `ConfigError` above the limit."""
+    """Return the peak memory of a rehearsed fold in bytes, or None if it failed.
+
+    Raises:
+        ConfigError: The fold alone needs more than the limit.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "labelaudit.local.rehearsal"],
+        python_command("-m", "labelaudit.local.rehearsal"),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
-"""The body of a process that rehearses a fold, for its memory to be measured.
+"""The program of a process that rehearses a fold, so that its memory can be measured.
 
-Started by `labelaudit.local.budget` as `python -m labelaudit.local.rehearsal`, with a reference as JSON on
-standard input.
+`labelaudit.local.budget` starts it as `python -m labelaudit.local.rehearsal`, with a reference as JSON on standard
+input.
 """
 
 from __future__ import annotations

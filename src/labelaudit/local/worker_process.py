@@ -1,6 +1,6 @@
-"""The body of a worker process: trains the folds that it is asked for, and answers in lines of JSON.
+"""The program of a worker process: reads requests for folds as lines of JSON, trains them, and answers.
 
-Started by `labelaudit.local.workers` as `python -m labelaudit.local.worker_process`.
+`labelaudit.local.workers` starts it as `python -m labelaudit.local.worker_process`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from labelaudit.pipeline.train import train_fold
 
 
 def main() -> None:
-    """Train one fold after the other until standard input ends, which the parent's death brings about."""
-    # What user modules print must not mix with the answers.
+    """Train one fold after the other until standard input ends, at the latest when the parent dies."""
+    # Text that user modules print must not mix with the answers, so it goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -35,13 +35,13 @@ def main() -> None:
 
     while True:
         answer(**_train(json.loads(requests.get()), answer))
-        # What the fold leaves behind would add to what the next one takes.
+        # Memory that the fold leaves behind would add to that of the next one.
         release()
         release_device()
 
 
 def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, Any]:
-    """The last answer to a request: its result, or the error in its place."""
+    """Return the last answer to a request: the result or the error."""
     fold = request["fold"]
 
     def on_epoch(epoch: int, epochs: int, loss: float) -> None:
@@ -53,7 +53,7 @@ def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, An
     except LabelauditError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
-        # The log has the whole traceback; the message names the kind.
+        # The log gets the whole traceback, and the message only the type.
         traceback.print_exc()
         message = f"Fold {fold} failed: {type(error).__name__}: {str(error)[:500]}"
         return {"error": TrainingError.__name__, "message": message}
@@ -62,7 +62,7 @@ def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, An
 def _read_requests(requests: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         requests.put(line)
-    # The parent is gone: what is trained now would be asked for by nobody. Committed folds are kept.
+    # The parent has ended, so the current fold is not needed any more. Committed folds are kept.
     os._exit(1)
 
 

@@ -1,8 +1,8 @@
-"""Folds in spawned processes of this machine: one per GPU slot, or a fair share of the CPU cores each.
+"""Training folds in worker processes on this machine: one per GPU slot, or one per share of the CPU cores.
 
-A worker process is given references on its standard input, one fold after the other, and answers with lines
-of JSON: progress while it trains, then a result or an error. Nothing is forked and nothing is pickled. When
-the parent dies, the worker's standard input ends, and it ends too.
+A worker process reads one fold after the other from its standard input and answers in lines of JSON: progress while it
+trains, then a result or an error. Processes are spawned, not forked, and nothing is pickled. If the parent dies, the
+worker's standard input ends and the worker exits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,16 +23,20 @@ from typing import IO, Any
 import labelaudit.errors as errors
 from labelaudit.audits.references import FoldReference, PreparedReference
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
+from labelaudit.local.python_path import python_command, python_path
 
-# Called as on_epoch(fold, epoch, epochs, loss) while a fold trains.
+# Called as on_epoch(fold, epoch, epochs, loss) after each epoch of a fold. Epochs are counted from 1.
 OnEpoch = Callable[[int, int, int, float], None]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one fold: GPUs by their numbers ("0" or "0,1"), or the CPU (None).
+    """A place where one fold at a time trains.
 
-    What a `lean` one frees goes back to the system at once, so that its peak is that of what it uses.
+    Attributes:
+        gpu: Identifiers of its GPUs ("0" or "0,1"), or None for the CPU.
+        threads: CPU threads of the worker process.
+        lean: Whether the worker returns freed memory to the system at once, which lowers its peak.
     """
 
     gpu: str | None
@@ -41,31 +44,33 @@ class Slot:
     lean: bool = False
 
     def environment(self) -> dict[str, str]:
+        """Return the environment variables of the slot's worker process."""
         variables = {
             **os.environ,
             "OMP_NUM_THREADS": str(self.threads),
             "MKL_NUM_THREADS": str(self.threads),
             "OPENBLAS_NUM_THREADS": str(self.threads),
+            "PYTHONPATH": python_path(),
         }
-        # Else a fold that is planned for the CPU would find the GPUs of the machine, uncounted.
+        # An empty value hides all GPUs; otherwise a fold planned for the CPU could use one.
         variables["CUDA_VISIBLE_DEVICES"] = self.gpu or ""
         if self.lean:
-            # Else glibc keeps freed blocks of up to 32 MiB, in pieces: a third more was seen with large images.
+            # By default, glibc keeps freed blocks of up to 32 MiB, which used a third more memory with large images.
             variables["MALLOC_MMAP_THRESHOLD_"] = str(2**20)
-            # Fresh blocks cost page faults, which made predictions 2.5 times as slow: large pages have few.
+            # New blocks cause page faults, which made predictions 2.5 times slower. Huge pages cause fewer.
             variables["THP_MEM_ALLOC_ENABLE"] = "1"
         return variables
 
 
 def describe_slots(slots: list[Slot]) -> str:
-    """Where folds train, in words."""
+    """Return in words where folds train."""
     place = "GPUs" if slots[0].gpu is not None else "the CPU"
     threads = "1 thread" if slots[0].threads == 1 else f"{slots[0].threads} threads"
     return f"on {place}, {len(slots)} at a time, {threads} each"
 
 
 def fair_threads(folds: int, max_parallel: int | None) -> int:
-    """CPU threads of one fold where all of them share the cores of this machine evenly."""
+    """Return the CPU threads of one fold if all folds share the cores of this machine evenly."""
     cores = len(os.sched_getaffinity(0))
     return max(1, cores // max(1, min(folds, max_parallel or cores)))
 
@@ -73,23 +78,34 @@ def fair_threads(folds: int, max_parallel: int | None) -> int:
 def plan_slots(
     *, folds: int, device: str, max_parallel: int | None, gpus_per_fold: float, threads: int | None = None
 ) -> list[Slot]:
-    """The places in which folds train side by side.
+    """Return the slots in which folds train in parallel.
 
-    A GPU takes `1 / gpus_per_fold` folds, or a fold takes so many GPUs. On the CPU, as many folds as there
-    are cores, with the cores shared out evenly: on 2 cores, two folds of one thread each finish before two
-    folds of two threads one after the other (docs/image-training.md). The threads of a fold do not depend on
-    how many folds are left, so that a resumed audit has the same bytes.
+    On GPUs, a slot has `gpus_per_fold` GPUs, or `1 / gpus_per_fold` slots share one. On the CPU there is a slot per
+    core, and the slots share the cores evenly: on 2 cores, two parallel folds with one thread each finish before two
+    sequential folds with two threads (docs/image-training.md). The threads of a fold do not depend on how many folds
+    are left, so that a resumed audit gives the same bytes.
+
+    Args:
+        folds: Number of folds of the audit.
+        device: `training.device`: "auto", "cpu", "cuda" or "cuda:<number>".
+        max_parallel: Upper limit of slots, or None.
+        gpus_per_fold: GPUs of a slot; 0 to train on the CPU.
+        threads: CPU threads of a slot, or None to share the cores.
+
+    Raises:
+        ConfigError: `device` and `gpus_per_fold` contradict each other.
+        TrainingError: A requested GPU is not available.
     """
     if device.startswith("cuda") and not gpus_per_fold:
         raise ConfigError(
-            f"training.device is {device!r}, but workers.gpus_per_fold is 0, which leaves a fold no GPU. "
+            f"training.device is {device!r}, but workers.gpus_per_fold is 0, so a fold has no GPU. "
             "Raise workers.gpus_per_fold, or set training.device to cpu."
         )
     gpus = [] if device == "cpu" or not gpus_per_fold else visible_gpus()
     if device.startswith("cuda") and not gpus:
         raise TrainingError(
             f"training.device is {device!r}, but no CUDA device is visible on this machine. Run the audit "
-            "where one is, or set training.device to cpu or auto."
+            "on a machine with a GPU, or set training.device to cpu or auto."
         )
     cores = len(os.sched_getaffinity(0))
     if not gpus:
@@ -99,8 +115,8 @@ def plan_slots(
         number = int(device.partition(":")[2])
         if number >= len(gpus):
             raise TrainingError(
-                f"training.device is {device!r}, but {len(gpus)} CUDA devices are visible: "
-                "the last one is cuda:" + str(len(gpus) - 1) + "."
+                f"training.device is {device!r}, but {len(gpus)} CUDA devices are visible: the last one is "
+                f"cuda:{len(gpus) - 1}. Choose one of them."
             )
         gpus = [gpus[number]]
     places = _share_out(gpus, gpus_per_fold)[: max_parallel or None]
@@ -108,31 +124,31 @@ def plan_slots(
 
 
 def _share_out(gpus: list[str], gpus_per_fold: float) -> list[str]:
-    """Which GPUs each fold sees, one entry per fold that fits; neighbours take different GPUs."""
+    """Return the GPUs of each slot. Consecutive slots use different GPUs."""
     if gpus_per_fold <= 1:
-        # Half a fold fits nowhere; the tolerance is for 1 / 0.1 and its like.
+        # The tolerance corrects the rounding of floats such as 1 / 0.1.
         return [gpu for _ in range(int(1 / gpus_per_fold + 1e-9)) for gpu in gpus]
-    together = int(gpus_per_fold)
-    if together > len(gpus):
+    size = int(gpus_per_fold)
+    if size > len(gpus):
         raise TrainingError(
-            f"workers.gpus_per_fold is {together}, but {len(gpus)} CUDA devices are visible on this machine. "
-            "Lower it, or run the audit where more are."
+            f"workers.gpus_per_fold is {size}, but {len(gpus)} CUDA devices are visible on this machine. "
+            "Lower it, or run the audit on a machine with more GPUs."
         )
-    return [",".join(gpus[first : first + together]) for first in range(0, len(gpus) - together + 1, together)]
+    return [",".join(gpus[first : first + size]) for first in range(0, len(gpus) - size + 1, size)]
 
 
 def has_gpu_driver() -> bool:
-    """Whether this machine seems to have an NVIDIA driver: without one there is no CUDA device to ask torch for."""
+    """Return whether this machine seems to have an NVIDIA driver. Without one, torch finds no CUDA device."""
     return shutil.which("nvidia-smi") is not None or os.path.exists("/dev/nvidia0")
 
 
 def visible_gpus() -> list[str]:
-    """Identifiers of the CUDA devices that this process may use, in the order of their numbers."""
+    """Return the identifiers of the CUDA devices that this process may use, in the order of their numbers."""
     if not has_gpu_driver():
         return []
-    # Asked of torch, in a process of its own: the parent never holds a CUDA context.
+    # torch runs in a process of its own, so that the parent never has a CUDA context.
     answer = subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
+        python_command("-c", "import torch; print(torch.cuda.device_count())"),
         capture_output=True,
         text=True,
         check=False,
@@ -143,9 +159,9 @@ def visible_gpus() -> list[str]:
 
 
 class LocalWorkers:
-    """Trains folds in worker processes, at most one per slot at a time; safe to use from several threads.
+    """Worker processes, at most one per slot. Several threads may use them at once.
 
-    As a context manager it ends, on leaving, all workers that still run.
+    On leaving, the context manager ends all workers that are still running.
     """
 
     def __init__(self, slots: list[Slot], on_epoch: OnEpoch | None = None) -> None:
@@ -164,7 +180,7 @@ class LocalWorkers:
         self._is_stopped = True
         for worker in self._workers:
             worker.kill()
-        # Each comes back from the thread that used it, which reads its last words first.
+        # The thread that uses a worker puts it back after reading its log.
         ended = [self._free.get() for _ in self._workers]
         for worker in ended:
             worker.close()
@@ -173,7 +189,9 @@ class LocalWorkers:
     def train(self, reference: PreparedReference, fold: int) -> FoldReference:
         """Train one fold as soon as a slot is free.
 
-        Raises what the worker raised, or `WorkerDiedError` when it ended without an answer.
+        Raises:
+            LabelauditError: The error of the worker process.
+            WorkerDiedError: The worker process ended without a result.
         """
         worker = self._free.get()
         try:
@@ -192,16 +210,16 @@ class LocalWorkers:
             if "result" in answer:
                 return FoldReference(**answer["result"])
             if "error" in answer:
-                # An error of CUDA stays with its process, which would fail each fold that comes after.
+                # After a CUDA error, all later folds in the same process would fail too.
                 worker.end()
                 raise _rebuilt_error(answer)
             if self._on_epoch is not None:
                 self._on_epoch(fold, answer["epoch"], answer["epochs"], answer["loss"])
-        raise WorkerDiedError(worker.obituary(fold))
+        raise WorkerDiedError(worker.cause_of_exit(fold))
 
 
 class _Worker:
-    """The process of one slot: started for its first fold, kept for the next, replaced when it died."""
+    """The process of one slot: started for its first fold, reused for later ones, replaced if it died."""
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
@@ -211,7 +229,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def answers(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Ask, and yield the answers as they come; they end when the process does."""
+        """Send a request and yield the answers as they arrive, until the process ends."""
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -221,14 +239,14 @@ class _Worker:
         for line in process.stdout:
             yield json.loads(line)
 
-    def obituary(self, fold: int) -> str:
-        """Why the process ended, as far as its exit code and its last words tell."""
+    def cause_of_exit(self, fold: int) -> str:
+        """Return why the process ended, from its exit code and the last line of its log."""
         assert self._process is not None
         assert self._log is not None
         code = self._process.wait()
         self._log.seek(0)
         lines = self._log.read()[-4000:].strip().splitlines()
-        last = f" Its last words: {lines[-1][:300]}" if lines else ""
+        last = f" The last line of its log: {lines[-1][:300]}" if lines else ""
         cause = f"exit code {code}"
         if code < 0:
             cause = f"signal {signal.Signals(-code).name}"
@@ -237,20 +255,20 @@ class _Worker:
         return f"The worker of fold {fold} ended without a result ({cause}).{last}"
 
     def end(self) -> None:
-        """End the process; the next fold has a new one. Only from the thread that asks."""
+        """End the process; the next fold starts a new one. Call it only from the thread that uses the worker."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def kill(self) -> None:
-        """End the process from any thread; no other is started after it."""
+        """End the process for good. Any thread may call it."""
         with self._lock:
             self._is_ended = True
             if self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """Forget an ended process; only where no thread waits for its answers."""
+        """Release the pipes and the log of an ended process. No thread may be waiting for its answers."""
         if self._process is None or self._log is None:
             return
         with contextlib.suppress(BrokenPipeError):
@@ -263,24 +281,24 @@ class _Worker:
             return self._process
         self.close()
         with self._lock:
-            # Checked under the lock: a process started after `kill` would never be ended.
+            # Checked under the lock, because a process started after `kill` would never be ended.
             if self._is_ended:
-                raise TrainingError("No fold is trained any more, because the audit ended before it.")
+                raise TrainingError("The fold is not trained, because the audit ended before it.")
             self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed with the process)
             self._process = start_worker(self._slot.environment(), self._log)
         return self._process
 
 
 def start_worker(environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
-    """Start a worker process in a new interpreter; what it prints goes to `log`."""
+    """Start a worker process in a new interpreter. Everything that it prints goes to `log`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "labelaudit.local.worker_process"],
+        python_command("-m", "labelaudit.local.worker_process"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
         env=environment,
-        # Ctrl-C reaches the parent alone, which then ends its workers.
+        # Ctrl-C must reach only the parent, which then ends its workers.
         start_new_session=True,
     )
 

@@ -1,1 +1,1 @@
-"""Audits as Prefect flows: tasks, artifacts, events, fold runs. The only importer of prefect and ray."""
+"""Audits as Prefect flows: tasks, artifacts, events and fold runs. The only importer of prefect and ray."""

@@ -1,4 +1,4 @@
-"""What an audit leaves in Prefect: progress while folds train, and the summary when it is published."""
+"""Artifacts and log lines of an audit in Prefect: progress while folds train, then the published audit."""
 
 from __future__ import annotations
 
@@ -22,40 +22,15 @@ from labelaudit.audits.references import AuditReference
 from labelaudit.findings import Summary
 from labelaudit.report.summary import markdown
 
-# Each update is a request to the server; a person does not see more.
+# Each update is a request to the server.
 SECONDS_BETWEEN_UPDATES = 2.0
 
 
-class FoldProgress:
-    """Progress of one fold as a progress artifact of the run that trains it."""
-
-    def __init__(self, fold: int) -> None:
-        self._fold = fold
-        self._artifact: UUID | None = None
-        self._updated = 0.0
-
-    def epoch(self, epoch: int, epochs: int, loss: float) -> None:
-        """Called in the thread of the fold's run, so that the artifact belongs to that run."""
-        now = time.monotonic()
-        if self._artifact and epoch < epochs and now - self._updated < SECONDS_BETWEEN_UPDATES:
-            return
-        self._updated = now
-        description = f"epoch {epoch} of {epochs}, loss {loss:.3f}"
-        percent = 100.0 * epoch / epochs
-        if epoch == epochs:
-            get_run_logger().info("fold %d: %s", self._fold, description)
-        if self._artifact is None:
-            created = create_progress_artifact(percent, key=f"fold-{self._fold}", description=description)
-            self._artifact = cast("UUID", created)
-        else:
-            update_progress_artifact(self._artifact, percent, description=description)
-
-
 class RunProgress:
-    """Progress of an audit as log lines, and that of its folds."""
+    """Progress of an audit as log lines, and of each fold as a progress artifact."""
 
     def __init__(self) -> None:
-        self._folds: dict[int, FoldProgress] = {}
+        self._artifacts: dict[int, _FoldArtifact] = {}
 
     def prepared(self, prepared: Prepared) -> None:
         for line in describe(prepared):
@@ -65,11 +40,34 @@ class RunProgress:
         get_run_logger().info("folds train %s", place)
 
     def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
-        self._folds.setdefault(fold, FoldProgress(fold)).epoch(epoch, epochs, loss)
+        """Update the artifact of a fold. Called in the thread of the run that trains it, which gets the artifact."""
+        self._artifacts.setdefault(fold, _FoldArtifact(fold)).update(epoch, epochs, loss)
+
+
+class _FoldArtifact:
+    def __init__(self, fold: int) -> None:
+        self._fold = fold
+        self._id: UUID | None = None
+        self._updated = 0.0
+
+    def update(self, epoch: int, epochs: int, loss: float) -> None:
+        now = time.monotonic()
+        if self._id and epoch < epochs and now - self._updated < SECONDS_BETWEEN_UPDATES:
+            return
+        self._updated = now
+        description = f"epoch {epoch} of {epochs}, loss {loss:.3f}"
+        percent = 100.0 * epoch / epochs
+        if epoch == epochs:
+            get_run_logger().info("fold %d: %s", self._fold, description)
+        if self._id is None:
+            created = create_progress_artifact(percent, key=f"fold-{self._fold}", description=description)
+            self._id = cast("UUID", created)
+        else:
+            update_progress_artifact(self._id, percent, description=description)
 
 
 def publish_artifacts(audit: AuditReference, summary: Summary, issues: list[dict[str, Any]]) -> None:
-    """Show a published audit in the run: summary, worst examples, and where the report is."""
+    """Create artifacts of a published audit: its summary, its most doubtful labels, and a link to its report."""
     key = _key(audit.dataset)
     create_markdown_artifact(markdown(summary), key=f"label-quality-{key}", description=summary.verdict)
     if issues:
@@ -78,5 +76,5 @@ def publish_artifacts(audit: AuditReference, summary: Summary, issues: list[dict
 
 
 def _key(name: str) -> str:
-    """A name in the alphabet of artifact keys."""
+    """Return a name that contains only the characters that Prefect allows in artifact keys."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "dataset"

@@ -1,4 +1,4 @@
-"""The flow that audits one dataset version: prepare, k folds, gather, detect, publish."""
+"""The flow `audit-dataset`, which audits one dataset version: prepare, train folds, gather, detect, publish."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.findings import Gate
 from labelaudit.local.workers import LocalWorkers, describe_slots
 from labelaudit.orchestration.artifacts import RunProgress, publish_artifacts
-from labelaudit.orchestration.concurrency import dataset_turn
+from labelaudit.orchestration.concurrency import dataset_lock
 from labelaudit.orchestration.events import gate_event, post_gate_event
 from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
 from labelaudit.orchestration.ray_folds import train_on_ray
-from labelaudit.orchestration.tasks import TASK_OPTIONS, side_by_side
+from labelaudit.orchestration.tasks import TASK_OPTIONS, run_folds
 from labelaudit.pipeline.detect import detect
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
@@ -41,11 +41,11 @@ from labelaudit.versions.discover import choose_version
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Artifacts live in the server's database: the Parquet holds the rest.
+# Artifacts are stored in the server's database. The Parquet files contain all issues.
 ISSUES_IN_ARTIFACT = 100
-# A run whose process dies is started again by an automation, which knows no end by itself.
-MOST_RUNS = 3
-# The name of the failed state of a run whose audit is published.
+# An automation restarts a run whose process died, and has no limit of its own.
+MAX_RUNS = 3
+# The name of the state of a run whose audit is published, but whose gate failed.
 GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
@@ -68,7 +68,7 @@ def show(audit: AuditReference, config: AuditConfig) -> None:
 
 
 class _TaskCaller:
-    """Calls steps as tasks of the running flow, and trains folds where the config says."""
+    """Calls steps as tasks of the current flow run, and trains folds as `workers.kind` says."""
 
     def __init__(self, audit_run: UUID) -> None:
         self.progress = RunProgress()
@@ -93,16 +93,16 @@ class _TaskCaller:
         slots = slots_within_memory(config, reference)
         self.progress.training(describe_slots(slots))
         with LocalWorkers(slots, self.progress.epoch) as workers:
-            return side_by_side(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))
+            return run_folds(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))
 
 
-def _settings(config: AuditConfig | str) -> AuditConfig:
+def _load_config(config: AuditConfig | str) -> AuditConfig:
     if isinstance(config, str):
         return referenced_config(config)
     if deployment.id is not None and os.environ.get(CONFIGS_VARIABLE):
         raise ConfigError(
-            f"This deployment takes the name of a config below {CONFIGS_VARIABLE}, not a whole config, which "
-            "may name code. Put the config there and pass its name."
+            f"This deployment takes the name of a config below {CONFIGS_VARIABLE}, not a whole config, because a "
+            "config can name code to run. Put the config there and pass its name."
         )
     return config
 
@@ -110,14 +110,14 @@ def _settings(config: AuditConfig | str) -> AuditConfig:
 def _run_name() -> str:
     config, version = current_run.parameters["config"], current_run.parameters.get("version")
     named = config if isinstance(config, str) else config.dataset.url
-    # The same name from a person, who leaves the suffix out, and from a sweep, which finds files.
+    # People leave the suffix out and sweeps name files; both get the same run name.
     if Path(named).suffix.lower() in CONFIG_SUFFIXES:
         named = named[: named.rindex(".")]
     return f"audit {named}" + (f" {version}" if version else "")
 
 
 def _cancel_folds(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Folds on a work pool are runs of their own, which a cancelled audit must not leave behind."""
+    """Cancel the runs of folds on a work pool, which would otherwise outlive the audit."""
     cancel_folds(flow_run.id)
 
 
@@ -125,23 +125,29 @@ def _cancel_folds(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
 def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict[str, Any]:
     """Audit the labels of one dataset version and publish the report.
 
-    `config` is what the YAML file holds, or the name of a YAML file: a path or URL, or a name below
-    LABELAUDIT_CONFIGS where that is set. `version` takes the place of `dataset.version`. A version that is not
-    complete by the rule of `versions` is refused; the sweep announces it once it is. Returns the audit's URL and
-    main figures. An audit that is published already is found, not made again; a killed one goes on where it
-    stopped. One audit of a dataset runs at a time; others wait. Where the gate of the config fails, the audit is
-    published and shown, then the run ends in a Failed state named GateFailed.
+    The flow is idempotent: a published audit is not repeated, and an interrupted audit resumes. One audit of a dataset
+    runs at a time; others wait. If the gate of the config fails, the audit is published and shown, and the run then
+    ends in a Failed state named GateFailed.
+
+    Args:
+        config: The content of a YAML file, or the name of one: a path or URL, or, if LABELAUDIT_CONFIGS is set, a name
+            below it.
+        version: Replaces `dataset.version`. A version that is not complete by the rules of `versions` is refused; the
+            sweep announces it when it is complete.
+
+    Returns:
+        The fields of the audit's `AuditReference`: its URLs, status and main figures.
     """
-    if current_run.run_count > MOST_RUNS:
+    if current_run.run_count > MAX_RUNS:
         raise WorkerDiedError(
-            f"This audit was started {MOST_RUNS} times, and its process died each time, often for lack of memory. "
-            "Look at the worker's log, then start a new run: finished folds are kept."
+            f"This audit was started {MAX_RUNS} times, and its process died each time, often because memory ran out. "
+            "Read the worker's log, then start a new run. Finished folds are kept."
         )
-    settings = _settings(config)
+    settings = _load_config(config)
     if version is not None:
         settings = with_version(settings, version)
     audit_run = UUID(current_run.id)
-    with dataset_turn(settings, audit_run):
+    with dataset_lock(settings, audit_run):
         audit = run_audit(settings, _TaskCaller(audit_run))
     show(audit, settings)
     get_run_logger().info("report: %s", audit.report_url)
@@ -150,15 +156,14 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     if failure is None:
         return asdict(audit)
     if summary.gate is not None:
-        _tell(audit, summary.gate)
-    # Prefect takes a state in place of a result; whoever called the flow gets the error.
+        _post_gate_event(audit, summary.gate)
+    # For Prefect, a returned state replaces the result: the run fails, and the caller gets the error.
     return cast("dict[str, Any]", Failed(name=GATE_FAILED, message=str(failure), data=failure))
 
 
-def _tell(audit: AuditReference, gate: Gate) -> None:
-    """Post the event of a failed gate."""
+def _post_gate_event(audit: AuditReference, gate: Gate) -> None:
     try:
         post_gate_event(gate_event(audit, gate))
     except AnnouncementError as error:
-        # The state of the run tells of the gate already.
+        # The state of the run also reports the failed gate.
         get_run_logger().warning("%s", error)

@@ -1,4 +1,4 @@
-"""The sweep: which versions have no published audit yet? Each is announced, and the announcement starts its audit."""
+"""The flow `audit-new-versions`, called the sweep: it announces versions that have no published audit."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from labelaudit.versions.discover import (
     unaudited,
 )
 
-# A version whose audit does not appear is announced again, but not for ever: then a person has to look.
-MOST_ANNOUNCEMENTS = 3
-# Of one dataset and sweep: a dataset with many old versions does not fill the queue at once.
-MOST_AT_A_TIME = 10
+# After so many announcements without an audit, a person has to find the cause.
+MAX_ANNOUNCEMENTS = 3
+# Per dataset and sweep, so that a dataset with many old versions does not fill the queue.
+MAX_PER_SWEEP = 10
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What a sweep did about one version that has no published audit."""
+class UnauditedVersion:
+    """A version without a published audit; `status` says what the sweep did about it."""
 
     config: str
     dataset: str
@@ -40,62 +40,75 @@ class Sighting:
     url: str
 
 
-@task(name="look-at-dataset", task_run_name="look-at-{name}", **TASK_OPTIONS)
-def look_at_dataset(name: str, again_after_hours: float) -> list[Sighting]:
-    """Announce the versions of one config that have no audit, the oldest ones first."""
+@task(name="announce-versions", task_run_name="announce-versions-{name}", **TASK_OPTIONS)
+def announce_versions(name: str, again_after_hours: float) -> list[UnauditedVersion]:
+    """Announce the versions of one config that have no audit, oldest first."""
     config = referenced_config(name)
     versions = find_versions(config)
-    waiting = [_sighting(name, found, found.incomplete) for found in versions if found.incomplete is not None]
-    seen: list[Sighting] = []
+    incomplete = [_unaudited(name, found, found.incomplete) for found in versions if found.incomplete is not None]
+    complete: list[UnauditedVersion] = []
     tried = 0
     for found in unaudited(config, versions):
         earlier = announcement_of(config, found)
         reason = _reason_to_wait(earlier, again_after_hours)
-        if reason is None and tried == MOST_AT_A_TIME:
-            reason = f"waits for the next sweep: one announces {MOST_AT_A_TIME} of a dataset"
+        if reason is None and tried == MAX_PER_SWEEP:
+            reason = f"waits for the next sweep: one sweep announces {MAX_PER_SWEEP} versions of a dataset"
         tried += reason is None
-        seen.append(_sighting(name, found, reason or _announce(name, config, found, earlier)))
-    return waiting + seen
+        complete.append(_unaudited(name, found, reason or _announce(name, config, found, earlier)))
+    return incomplete + complete
 
 
 @flow(name="audit-new-versions", flow_run_name="sweep", validate_parameters=True)
 def audit_new_versions(configs: list[str] | None = None, again_after_hours: float = 24.0) -> list[dict[str, Any]]:
     """Announce every complete dataset version without a published audit, once.
 
-    `configs` names YAML files as the parameter of `audit-dataset` does; all below LABELAUDIT_CONFIGS where it
-    is not given. The event `labelaudit.dataset.published` starts the deployment `audit-dataset/on-publish`.
-    A version whose audit has not appeared after `again_after_hours` is announced again, three times in all. One
-    dataset that cannot be read does not keep the others from being looked at. Returns what was seen of the
-    versions without an audit. Of one dataset 10 are announced at a time, oldest first; the next sweep goes on.
+    The event `labelaudit.dataset.published` starts the deployment `audit-dataset/on-publish`. A sweep announces at most
+    10 versions of a dataset, oldest first; the next sweep announces the next ones. If one dataset cannot be read, the
+    others are still announced.
+
+    Args:
+        configs: Names of YAML files, as for `audit-dataset`; by default, all files below LABELAUDIT_CONFIGS.
+        again_after_hours: If a version still has no audit after this time, it is announced again, up to three times in
+            total.
+
+    Returns:
+        One dict per version without an audit: config, dataset, version, status and url.
+
+    Raises:
+        DatasetError: A dataset could not be read.
     """
-    sightings: list[Sighting] = []
+    unaudited_versions: list[UnauditedVersion] = []
     problems: list[str] = []
     names = known_configs() if configs is None else configs
     for name in names:
-        state = look_at_dataset(name, again_after_hours, return_state=True)
+        state = announce_versions(name, again_after_hours, return_state=True)
         found = state.result(raise_on_failure=False)
         if isinstance(found, Exception):
             problems.append(f"{name}: {found}")
         else:
-            sightings += found
-    rows = [vars(sighting) for sighting in sightings]
+            unaudited_versions += found
+    rows = [vars(version) for version in unaudited_versions]
     if rows:
         create_table_artifact(rows, key="labelaudit-new-versions", description="versions without a published audit")
     for problem in problems:
         get_run_logger().error("%s", problem)
     if problems:
-        raise DatasetError(f"{len(problems)} of {len(names)} configs could not be looked at. {' '.join(problems)}")
+        raise DatasetError(f"The sweep failed for {len(problems)} of {len(names)} configs. {' '.join(problems)}")
     return rows
 
 
 def announce(name: str, config: AuditConfig, found: FoundVersion, number: int = 1) -> None:
-    """Post the event of a version and remember that it was taken. Raises `AnnouncementError`."""
+    """Post the event of a version, and record the announcement.
+
+    Raises:
+        AnnouncementError: The Prefect API did not accept the event.
+    """
     post_event(published_event(found, name, number))
     note_announcement(config, found, event_id(found, number), number)
 
 
 def _announce(name: str, config: AuditConfig, found: FoundVersion, earlier: Announcement | None) -> str:
-    """Announce a version; what came of it, in words."""
+    """Announce a version and return the outcome in words."""
     number = earlier.number + 1 if earlier else 1
     try:
         announce(name, config, found, number)
@@ -109,12 +122,12 @@ def _announce(name: str, config: AuditConfig, found: FoundVersion, earlier: Anno
 def _reason_to_wait(earlier: Announcement | None, again_after_hours: float) -> str | None:
     if earlier is None:
         return None
-    if earlier.number >= MOST_ANNOUNCEMENTS:
+    if earlier.number >= MAX_ANNOUNCEMENTS:
         return f"announced {earlier.number} times without an audit: look at its runs"
     if earlier.age_seconds() < 3600 * again_after_hours:
         return f"announced at {earlier.at}"
     return None
 
 
-def _sighting(name: str, found: FoundVersion, status: str) -> Sighting:
-    return Sighting(name, found.dataset, found.version or found.state[:12], status, found.url)
+def _unaudited(name: str, found: FoundVersion, status: str) -> UnauditedVersion:
+    return UnauditedVersion(name, found.dataset, found.version or found.state[:12], status, found.url)

@@ -1,4 +1,4 @@
-"""Automations of a Prefect server from a file, created or brought up to date."""
+"""Creating and updating the automations of a Prefect server from a file."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from prefect.exceptions import ObjectNotFound
 
 from labelaudit.config import parse_yaml
 from labelaudit.errors import ConfigError
-from labelaudit.orchestration.api_retries import patiently
+from labelaudit.orchestration.api_retries import call_with_retries
 
-# Stands in a file for the id of the block that `--alerts` names.
+# The placeholder in a file for the id of the block that `--alerts` names.
 ALERTS = "{{ alerts }}"
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of one automation of the file."""
+    """The outcome for one automation of the file."""
 
     name: str
     outcome: str  # created, updated, or left out
 
 
 def apply_automations(client: SyncPrefectClient, file: str, alerts: str | None) -> list[Applied]:
-    """Create the automations of a YAML file, or replace those of the same name: twice is as once.
+    """Create the automations of a YAML file, or replace those with the same name. Idempotent.
 
-    `alerts` names a notification block as TYPE/NAME, such as slack-webhook/labelaudit; without it the
-    automations that notify somebody are left out. Nothing is applied where one of them is not valid.
-    Raises `ConfigError`.
+    Args:
+        client: Client of the server.
+        file: The YAML file.
+        alerts: A notification block as TYPE/NAME, such as slack-webhook/labelaudit. Without it, automations that send
+            notifications are left out.
+
+    Raises:
+        ConfigError: The file, an automation in it or the block is not valid. Nothing is applied then.
     """
     block = None if alerts is None else _block_id(client, alerts)
     read = [(text, _automation(file, text, block)) for text in _texts(file)]
@@ -46,16 +51,21 @@ def _texts(file: str) -> list[dict[str, Any]]:
     try:
         text = Path(file).read_text()
     except OSError as error:
-        raise ConfigError(f"The automations {file} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"The automations {file} cannot be read: {error.strerror}. Name a file that can be read."
+        ) from error
     values = parse_yaml(text, file)
     found = values.get("automations") if isinstance(values, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) and "name" in one for one in found):
-        raise ConfigError(f"{file} must hold `automations:`, a list of automations with a name each.")
+        raise ConfigError(
+            f"{file} must contain `automations:`, a list of automations with a name each. See "
+            "deployments/automations.yaml."
+        )
     return found
 
 
 def _automation(file: str, values: dict[str, Any], block: str | None) -> AutomationCore | None:
-    """The checked automation; None where it notifies and no block is given."""
+    """Return the checked automation, or None if it sends notifications and no block is given."""
     text = json.dumps(values)
     if ALERTS in text:
         if block is None:
@@ -65,28 +75,30 @@ def _automation(file: str, values: dict[str, Any], block: str | None) -> Automat
         return AutomationCore.model_validate_json(text)
     except ValueError as error:
         problem = " ".join(str(error).split())[:500]
-        raise ConfigError(f"{file}: automation {values['name']!r} is not valid: {problem}") from error
+        raise ConfigError(f"Automation {values['name']!r} in {file} is not valid: {problem}") from error
 
 
 def _apply(client: SyncPrefectClient, automation: AutomationCore) -> str:
-    known = patiently(client.read_automations_by_name, automation.name)
+    known = call_with_retries(client.read_automations_by_name, automation.name)
     if not known:
-        patiently(client.create_automation, automation)
+        call_with_retries(client.create_automation, automation)
         return "created"
-    patiently(client.update_automation, known[0].id, automation)
-    for double in known[1:]:
-        patiently(client.delete_automation, double.id)
+    call_with_retries(client.update_automation, known[0].id, automation)
+    for duplicate in known[1:]:
+        call_with_retries(client.delete_automation, duplicate.id)
     return "updated"
 
 
 def _block_id(client: SyncPrefectClient, alerts: str) -> str:
     kind, slash, name = alerts.partition("/")
     if not slash or not name:
-        raise ConfigError(f"--alerts {alerts!r} must look like slack-webhook/labelaudit: the block's type and name.")
+        raise ConfigError(
+            f"--alerts {alerts!r} must be the type and the name of a block. Write it like slack-webhook/labelaudit."
+        )
     try:
-        return str(patiently(client.read_block_document_by_name, name, kind).id)
+        return str(call_with_retries(client.read_block_document_by_name, name, kind).id)
     except ObjectNotFound as error:
         raise ConfigError(
-            f"The Prefect server has no block {alerts}. Create it under Blocks in its UI, which keeps the "
-            "address of your channel, or leave --alerts out."
+            f"The Prefect server has no block {alerts}. Create it with the address of your channel under Blocks in the "
+            "server's UI, or leave --alerts out."
         ) from error

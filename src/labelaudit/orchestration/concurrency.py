@@ -1,4 +1,4 @@
-"""One audit of a dataset at a time, whichever deployment, event or person started it."""
+"""A lock on a dataset, so that its audits run one at a time."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 
 from labelaudit.config import AuditConfig
-from labelaudit.orchestration.api_retries import patiently
-from labelaudit.orchestration.heartbeats import is_silent
+from labelaudit.orchestration.api_retries import call_with_retries
+from labelaudit.orchestration.heartbeats import has_lost_heartbeat
 from labelaudit.storage.manifest import digest_of
 from labelaudit.versions.named import audited_name
 
-# The shortest lease that Prefect grants: a killed audit holds its dataset no longer.
+# The shortest lease that Prefect grants. The lock of a killed audit expires after it.
 LEASE_SECONDS = 60.0
-# How long to wait before the server is asked whether the audit ahead is still there.
+# How long to wait for the lock before checking that the run that holds it is still alive.
 WAIT_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def dataset_turn(config: AuditConfig, audit_run: UUID) -> Iterator[None]:
-    """Hold the dataset of `config` for this run; waits while another run holds it.
+def dataset_lock(config: AuditConfig, audit_run: UUID) -> Iterator[None]:
+    """Lock the dataset of `config` for this run. Waits while another run holds the lock.
 
-    A concurrency limit of Prefect, named by dataset and output, of one slot, whose lease ends a minute after
-    its holder is killed. Two audits at once would do no harm, but each would train the same folds.
+    The lock is a global concurrency limit of Prefect with one slot, named by dataset and output. Its lease expires a
+    minute after the run that holds it is killed. Two audits at once would do no harm, but both would train the same
+    folds.
     """
     if get_current_settings().api.url is None:
-        # Prefect's temporary server is this process's own: nobody else could hold anything.
+        # A temporary server of Prefect serves only this process, so no other run can hold the lock.
         yield
         return
     name = _limit_name(config)
     with get_client(sync_client=True) as client:
-        patiently(client.upsert_global_concurrency_limit_by_name, name, 1)
-        # A run that is tried again still has the mark of its first try, and holds nothing now.
-        _mark(client, audit_run, name, is_holder=False)
+        call_with_retries(client.upsert_global_concurrency_limit_by_name, name, 1)
+        # A retried run still has the tag of its first attempt, but does not hold the lock now.
+        _tag_run(client, audit_run, name, is_holder=False)
         with _slot(client, name):
-            _mark(client, audit_run, name, is_holder=True)
+            _tag_run(client, audit_run, name, is_holder=True)
             yield
 
 
@@ -56,14 +57,14 @@ def _slot(client: SyncPrefectClient, name: str) -> Iterator[None]:
                 stack.enter_context(_concurrency(name))
                 break
             except TimeoutError:
-                is_orphaned = not _is_held(client, name)
+                is_orphaned = not _has_live_holder(client, name)
                 if not is_orphaned:
                     get_run_logger().info("waiting for another audit of the same dataset (%s)", name)
                 elif was_orphaned:
-                    # A server that keeps leases in memory forgets them at a restart, and their slots stay taken.
-                    # Seen twice, because the holder may have ended just now.
-                    get_run_logger().warning("no run holds %s any more: its slot is freed", name)
-                    _free(client, name)
+                    # A server that keeps leases in memory loses them in a restart, and their slots stay taken.
+                    # Checked twice, because the holder may have ended just before the first check.
+                    get_run_logger().warning("no live run holds %s: its slot is freed", name)
+                    _free_slot(client, name)
                 was_orphaned = is_orphaned
         yield
 
@@ -74,35 +75,35 @@ def _concurrency(name: str) -> contextlib.AbstractContextManager[None]:
         timeout_seconds=WAIT_SECONDS,
         lease_duration=LEASE_SECONDS,
         strict=True,
-        # A restarted server may know nothing of the lease: that is no reason to give up half an audit.
+        # A restarted server may have lost the lease. The audit continues without it.
         raise_on_lease_renewal_failure=False,
     )
 
 
-def _is_held(client: SyncPrefectClient, name: str) -> bool:
+def _has_live_holder(client: SyncPrefectClient, name: str) -> bool:
     wanted = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[name]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])),
     )
-    holders = patiently(client.read_flow_runs, flow_run_filter=wanted)
-    # A killed run stays Running for ever, where no automation looks after it.
-    return any(not is_silent(client, run) for run in holders)
+    holders = call_with_retries(client.read_flow_runs, flow_run_filter=wanted)
+    # Without an automation, a killed run stays Running for ever.
+    return any(not has_lost_heartbeat(client, run) for run in holders)
 
 
-def _mark(client: SyncPrefectClient, audit_run: UUID, name: str, *, is_holder: bool) -> None:
-    tags = set(patiently(client.read_flow_run, audit_run).tags)
+def _tag_run(client: SyncPrefectClient, audit_run: UUID, name: str, *, is_holder: bool) -> None:
+    tags = set(call_with_retries(client.read_flow_run, audit_run).tags)
     wanted = tags | {name} if is_holder else tags - {name}
     if wanted != tags:
-        patiently(client.update_flow_run, audit_run, tags=sorted(wanted))
+        call_with_retries(client.update_flow_run, audit_run, tags=sorted(wanted))
 
 
-def _free(client: SyncPrefectClient, name: str) -> None:
-    limit = patiently(client.read_global_concurrency_limit_by_name, name)
+def _free_slot(client: SyncPrefectClient, name: str) -> None:
+    limit = call_with_retries(client.read_global_concurrency_limit_by_name, name)
     update = GlobalConcurrencyLimitUpdate(active_slots=0)
-    patiently(client.update_global_concurrency_limit, name=limit.name, concurrency_limit=update)
+    call_with_retries(client.update_global_concurrency_limit, name=limit.name, concurrency_limit=update)
 
 
 def _limit_name(config: AuditConfig) -> str:
     dataset = audited_name(config).name
-    readable = "".join(letter if letter.isalnum() else "-" for letter in dataset)
+    readable = "".join(character if character.isalnum() else "-" for character in dataset)
     return f"labelaudit-dataset:{readable}-{digest_of(dataset, config.output.url)[:8]}"

@@ -1,7 +1,7 @@
-"""Events of a Prefect server, over HTTP and with an answer: a version is published, a gate failed.
+"""Events for a Prefect server: a version was published, or a gate failed.
 
-Prefect's own `emit_event` goes over a websocket and drops what the server does not take; here an event was accepted,
-or it raises.
+They are posted over HTTP, and an error is raised if the server does not accept them. Prefect's own `emit_event` sends
+events over a websocket, and drops them if the server does not accept them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from prefect.exceptions import PrefectHTTPStatusError
 from labelaudit.audits.references import AuditReference
 from labelaudit.errors import AnnouncementError
 from labelaudit.findings import Gate
-from labelaudit.orchestration.api_retries import patient
+from labelaudit.orchestration.api_retries import with_retries
 from labelaudit.versions.discover import FoundVersion
 
 PUBLISHED = "labelaudit.dataset.published"
 GATE_FAILED = "labelaudit.gate.failed"
-# Long enough for a restart; the next sweep announces what this one could not.
-PATIENCE_SECONDS = 60.0
+# Long enough for a restart of the server. Later, the next sweep announces the version.
+RETRY_SECONDS = 60.0
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "labelaudit.dataset.published")
 
 
 def event_id(found: FoundVersion, number: int) -> str:
-    """Id of the announcement `number` (from 1) of a version: the same from whomever it comes."""
+    """Return the id of announcement `number` (from 1) of a version. It does not depend on who announces."""
     return str(uuid.uuid5(_NAMESPACE, f"{found.dataset}/{found.url}/{found.state}/{number}"))
 
 
 def published_event(found: FoundVersion, config: str, number: int) -> dict[str, Any]:
-    """The event of a version: names and URLs only. `config` names the YAML file of the dataset."""
+    """Return the event of a version, which contains only names and URLs. `config` names the dataset's YAML file."""
     return {
         "id": event_id(found, number),
         "occurred": datetime.now(UTC).isoformat(),
@@ -44,7 +44,7 @@ def published_event(found: FoundVersion, config: str, number: int) -> dict[str, 
 
 
 def gate_event(audit: AuditReference, gate: Gate) -> dict[str, Any]:
-    """The event of an audit whose gate (that of its summary) failed; the same audit always gives the same id."""
+    """Return the event of a failed gate. `gate` is that of the audit's summary; an audit always gives the same id."""
     return {
         "id": str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, GATE_FAILED), audit.audit_url)),
         "occurred": datetime.now(UTC).isoformat(),
@@ -62,16 +62,21 @@ def gate_event(audit: AuditReference, gate: Gate) -> dict[str, Any]:
 
 
 def post_event(event: dict[str, Any]) -> None:
-    """Hand the event of a version to the configured Prefect API, which answers when it has it.
+    """Post the event of a version to the configured Prefect API, with retries for a minute.
 
-    Raises `AnnouncementError` when it does not for a minute, or refuses.
+    Raises:
+        AnnouncementError: The API did not answer, or refused the event.
     """
-    _post(event, event["payload"]["url"], "The version is stored; the next run of new-versions announces it.")
+    _post(event, event["payload"]["url"], "The version is stored. The next run of audit-new-versions announces it.")
 
 
 def post_gate_event(event: dict[str, Any]) -> None:
-    """Hand the event of a failed gate to the configured Prefect API. Raises `AnnouncementError` as `post_event`."""
-    _post(event, event["payload"]["audit_url"], "The audit is published; its run ends as GateFailed all the same.")
+    """Post the event of a failed gate in the same way.
+
+    Raises:
+        AnnouncementError: The API did not answer, or refused the event.
+    """
+    _post(event, event["payload"]["audit_url"], "The audit is published, and its run still ends as GateFailed.")
 
 
 def _resource(dataset: str) -> dict[str, str]:
@@ -81,9 +86,9 @@ def _resource(dataset: str) -> dict[str, str]:
 def _post(event: dict[str, Any], subject: str, consequence: str) -> None:
     with get_client(sync_client=True) as client:
         try:
-            patient(client.request, PATIENCE_SECONDS)("POST", "/events", json=[event])
+            with_retries(client.request, RETRY_SECONDS)("POST", "/events", json=[event])
         except (httpx.TransportError, PrefectHTTPStatusError) as error:
             raise AnnouncementError(
-                f"The Prefect API at {client.api_url} did not take the event of {subject} "
+                f"The Prefect API at {client.api_url} did not accept the event of {subject} "
                 f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}). {consequence}"
             ) from error

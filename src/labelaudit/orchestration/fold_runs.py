@@ -1,7 +1,7 @@
-"""Folds as runs of the deployment `train-fold` on a work pool: started, watched, started again, cancelled.
+"""Training folds in runs of the deployment `train-fold` on a work pool: start, watch, retry and cancel them.
 
-The audit holds no GPU while it waits. It and its folds share nothing but storage, so that a fold may run on any
-machine, and a fold that an earlier run of the audit started is taken over.
+The audit uses no GPU while it waits. It shares only storage with its folds, so that a fold can run on any machine, and
+a resumed audit can adopt the folds that an earlier run started.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.references import FoldReference, PreparedReference
 from labelaudit.config import WorkersConfig
 from labelaudit.errors import ConfigError, TrainingError
-from labelaudit.orchestration.api_retries import patiently
-from labelaudit.orchestration.heartbeats import is_silent, is_stuck
+from labelaudit.orchestration.api_retries import call_with_retries
+from labelaudit.orchestration.heartbeats import has_lost_heartbeat, is_stuck_pending
 from labelaudit.orchestration.train_fold import REFUSED
 from labelaudit.pipeline.train import missing_folds
 from labelaudit.storage.layout import fold_record_key
@@ -52,19 +52,22 @@ def train_on_work_pool(
 ) -> list[FoldReference]:
     """Train each fold that is not committed yet in a run of `workers.deployment`, and wait for all.
 
-    A run that failed or crashed, whose heartbeats stopped, that never began, or that committed nothing, is followed
-    by another one, `ATTEMPTS` in all. Raises `TrainingError` in the end where folds are still missing; those that
-    were trained are kept.
+    A fold is retried, with up to `ATTEMPTS` runs in total, if its run failed or crashed, lost its heartbeat, never
+    started, or committed nothing.
+
+    Raises:
+        ConfigError: The server does not have the deployment.
+        TrainingError: Some folds could not be trained. The others are kept.
     """
     with get_client(sync_client=True) as client:
         runs = _FoldRuns(client, reference, prepared, workers, audit_run)
-        with _cancelled_together(client, audit_run):
+        with _cancel_on_interrupt(audit_run):
             runs.train(missing_folds(reference, prepared, folds))
     return [FoldReference(fold, fold_record_key(prepared.dataset, prepared.training_key, fold)) for fold in folds]
 
 
 def cancel_folds(audit_run: UUID) -> int:
-    """Cancel the runs of folds that an audit's run has started and that are not over; returns how many."""
+    """Cancel the unfinished fold runs that a run of an audit started, and return how many."""
     with get_client(sync_client=True) as client:
         live = _live_runs(client, _audit_tag(audit_run))
         for run in live:
@@ -88,43 +91,43 @@ class _FoldRuns:
         self._prepared = prepared
         self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
         self._deployment = workers.deployment
-        self._at_once = None if workers.max_parallel == "auto" else workers.max_parallel
+        self._max_running = None if workers.max_parallel == "auto" else workers.max_parallel
         self._training_tag = _training_tag(reference, prepared)
         self._audit_tag = _audit_tag(audit_run)
-        # A start whose answer was lost is not made twice.
+        # For idempotency keys: if the answer to a start is lost, the retry does not start a second run.
         self._starter = uuid4()
         self._running: dict[int, UUID] = {}
         self._attempts: Counter[int] = Counter()
         self._problems: dict[int, str] = {}
 
     def train(self, folds: list[int]) -> None:
-        self._take_over(folds)
-        # Folds that wait to be started, each with the time from which on it may be.
+        self._adopt_live_runs(folds)
+        # Folds that wait for their start, with the earliest time of it.
         waiting = {fold: 0.0 for fold in folds if fold not in self._running}
         while waiting or self._running:
             for fold in [fold for fold, start in waiting.items() if start <= time.monotonic()]:
-                if self._at_once is None or len(self._running) < self._at_once:
+                if self._max_running is None or len(self._running) < self._max_running:
                     del waiting[fold]
                     self._start(fold)
             time.sleep(POLL_SECONDS)
-            for fold, run in self._ended():
-                if self._is_to_be_repeated(fold, run):
+            for fold, run in self._finished():
+                if self._needs_retry(fold, run):
                     waiting[fold] = time.monotonic() + BACKOFF_SECONDS[self._attempts[fold] - 1]
         if self._problems:
             listed = " ".join(f"Fold {fold}: {problem}" for fold, problem in sorted(self._problems.items()))
             raise TrainingError(f"{len(self._problems)} of {len(folds)} folds could not be trained. {listed}")
 
-    def _take_over(self, folds: list[int]) -> None:
+    def _adopt_live_runs(self, folds: list[int]) -> None:
         for run in _live_runs(self._client, self._training_tag):
             fold = run.parameters.get("fold")
             if fold in folds and fold not in self._running:
                 self._running[fold] = run.id
-                get_run_logger().info("fold %d is in the hands of run %s already", fold, run.name)
+                get_run_logger().info("fold %d is already trained by run %s", fold, run.name)
 
     def _start(self, fold: int) -> None:
         self._attempts[fold] += 1
         try:
-            run: Any = patiently(
+            run: Any = call_with_retries(
                 run_deployment,
                 self._deployment,
                 parameters={**self._parameters, "fold": fold},
@@ -135,8 +138,8 @@ class _FoldRuns:
             )
         except ObjectNotFound as error:
             raise ConfigError(
-                f"workers.deployment is {self._deployment}, which this Prefect server does not know. Deploy it "
-                "(prefect deploy --all), or set workers.deployment."
+                f"workers.deployment is {self._deployment}, which this Prefect server does not have. Deploy it "
+                "(prefect deploy --all), or change workers.deployment."
             ) from error
         self._running[fold] = run.id
 
@@ -145,38 +148,38 @@ class _FoldRuns:
         audited = f"{self._prepared.dataset} {self._prepared.version}"
         return f"fold {fold} of {audited}" + (f", try {attempt}" if attempt > 1 else "")
 
-    def _ended(self) -> Iterator[tuple[int, FlowRun | None]]:
-        """Folds whose runs are over, with these (None: deleted); those that are lost are made to be."""
+    def _finished(self) -> Iterator[tuple[int, FlowRun | None]]:
+        """Yield folds with their finished runs, or with None if a run was deleted. Mark lost runs as Crashed."""
         runs = _read_runs(self._client, list(self._running.values()))
         for fold, run_id in list(self._running.items()):
             run = runs.get(run_id)
             if run is None or (run.state is not None and run.state.is_final()):
                 del self._running[fold]
                 yield fold, run
-            elif is_silent(self._client, run):
-                self._give_up(run, "Its heartbeats have stopped.")
-            elif is_stuck(run):
-                self._give_up(run, "A worker took it, and it did not begin.")
+            elif has_lost_heartbeat(self._client, run):
+                self._mark_crashed(run, "Its heartbeats have stopped.")
+            elif is_stuck_pending(run):
+                self._mark_crashed(run, "A worker took the run but did not start it.")
 
-    def _give_up(self, run: FlowRun, reason: str) -> None:
+    def _mark_crashed(self, run: FlowRun, reason: str) -> None:
         crashed: State[Any] = Crashed(message=reason)
-        patiently(self._client.set_flow_run_state, run.id, crashed, force=True)
+        call_with_retries(self._client.set_flow_run_state, run.id, crashed, force=True)
 
-    def _is_to_be_repeated(self, fold: int, run: FlowRun | None) -> bool:
-        """Whether a run that is over has to be followed by another one; notes the problem where it cannot."""
+    def _needs_retry(self, fold: int, run: FlowRun | None) -> bool:
+        """Return whether the fold of a finished run must be retried. Record the problem if it cannot be."""
         problem = self._problem(fold, run)
         if problem is None:
             return False
-        if _is_last_word(run) or self._attempts[fold] >= ATTEMPTS:
+        if _forbids_retry(run) or self._attempts[fold] >= ATTEMPTS:
             self._problems[fold] = problem
             return False
-        # A fold that was taken over has not been tried by this run yet.
+        # The run of an adopted fold counts as the first attempt.
         self._attempts[fold] = max(1, self._attempts[fold])
-        get_run_logger().warning("fold %d is started again: %s", fold, problem)
+        get_run_logger().warning("fold %d is retried: %s", fold, problem)
         return True
 
     def _problem(self, fold: int, run: FlowRun | None) -> str | None:
-        """Why a run that is over has not trained its fold, None where it has."""
+        """Return why a finished run did not train its fold, or None if it did."""
         if run is None:
             return "its run was deleted from the Prefect server."
         state = run.state
@@ -188,17 +191,17 @@ class _FoldRuns:
         return None
 
 
-def _is_last_word(run: FlowRun | None) -> bool:
-    """Whether another try would not help, or somebody does not want one."""
+def _forbids_retry(run: FlowRun | None) -> bool:
+    """Return whether a retry would not help, or a person deleted or cancelled the run."""
     return run is None or run.state is None or run.state.name == REFUSED or run.state.is_cancelled()
 
 
 @contextmanager
-def _cancelled_together(client: SyncPrefectClient, audit_run: UUID) -> Iterator[None]:
-    """Folds do not outlive an audit that is interrupted.
+def _cancel_on_interrupt(audit_run: UUID) -> Iterator[None]:
+    """Cancel the folds of an audit that is interrupted.
 
-    One that fails has waited for its folds, but where the server or storage stayed away: then they train on, and the
-    next run of the audit takes them over.
+    An audit that fails has waited for its folds, unless the server or storage did not answer. The folds then continue,
+    and the next run of the audit adopts them.
     """
     try:
         yield
@@ -210,22 +213,22 @@ def _cancelled_together(client: SyncPrefectClient, audit_run: UUID) -> Iterator[
 
 
 def _read_runs(client: SyncPrefectClient, ids: list[UUID]) -> dict[UUID, FlowRun]:
-    """The runs with these ids that are there."""
+    """Return the runs that exist, by id."""
     found: dict[UUID, FlowRun] = {}
     for start in range(0, len(ids), _PAGE):
         wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _PAGE]))
-        page = patiently(client.read_flow_runs, flow_run_filter=wanted, limit=_PAGE)
+        page = call_with_retries(client.read_flow_runs, flow_run_filter=wanted, limit=_PAGE)
         found.update((run.id, run) for run in page)
     return found
 
 
 def _live_runs(client: SyncPrefectClient, tag: str) -> list[FlowRun]:
-    """Runs with a tag that are not over."""
-    # Asked for whatever their state: a run that ends meanwhile would shift the pages, and hide another one.
+    """Return the unfinished runs with a tag."""
+    # Not filtered by state on the server: if a run ended between two pages, the next page would skip another run.
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
     found: dict[UUID, FlowRun] = {}
     for start in itertools.count(0, _PAGE):
-        page = patiently(
+        page = call_with_retries(
             client.read_flow_runs, flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=start
         )
         found.update((run.id, run) for run in page)
@@ -235,7 +238,7 @@ def _live_runs(client: SyncPrefectClient, tag: str) -> list[FlowRun]:
 
 
 def _training_tag(reference: PreparedReference, prepared: Prepared) -> str:
-    """By what a fold trains and where it commits: another run of the audit finds it, and no other audit does."""
+    """Return a tag that all runs of this audit share, and no other audit: it identifies the training and its output."""
     place = (reference.output_url, reference.storage_options, prepared.dataset)
     return f"labelaudit-training:{digest_of(*place, prepared.training_key)[:32]}"
 

@@ -1,4 +1,4 @@
-"""Steps as Prefect tasks: what may pass is tried again, nothing else is."""
+"""Options of all Prefect tasks, and running one task per fold."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from labelaudit.errors import LabelauditError
 T = TypeVar("T")
 
 
-def may_pass(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Retry what another try may change: storage that did not answer, a worker that died."""
+def is_transient_failure(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Return whether a retry may help: storage did not answer, or a worker process died."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, LabelauditError) and error.transient
 
 
-# Resume is our own (committed folds, checked against the data), so no result of a task is kept.
+# Prefect stores no results: an audit resumes from committed folds, which are checked against the data.
 TASK_OPTIONS: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [2, 10],
-    "retry_condition_fn": may_pass,
+    "retry_condition_fn": is_transient_failure,
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }
 
 
-def side_by_side(submit: Callable[[int], PrefectFuture[T]], folds: list[int], at_once: int) -> list[T]:
-    """Submit a task run per fold, `at_once` at a time, and wait for all.
+def run_folds(submit: Callable[[int], PrefectFuture[T]], folds: list[int], max_running: int) -> list[T]:
+    """Submit a task run per fold, at most `max_running` at a time, and return their results.
 
-    One that fails does not stop the others, whose folds are then there for the next run; its error is raised in
-    the end.
+    A fold that fails does not stop the others, so that the next run finds them. Its error is raised at the end.
     """
     futures: list[PrefectFuture[T]] = []
     running: list[PrefectFuture[T]] = []
     for fold in folds:
-        if len(running) == at_once:
+        if len(running) == max_running:
             running.remove(next(iter(as_completed(running))))
         running.append(submit(fold))
         futures.append(running[-1])

@@ -1,6 +1,8 @@
-"""The flow that trains one fold: what a GPU work pool runs, and what is retried by itself."""
+"""The flow `train-fold`, which trains one fold, usually on a GPU work pool. Each fold is retried separately."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -13,10 +15,10 @@ from labelaudit.audits.prepared import load_prepared
 from labelaudit.audits.references import FoldReference, PreparedReference
 from labelaudit.config import WorkersConfig
 from labelaudit.errors import LabelauditError
-from labelaudit.orchestration.artifacts import FoldProgress
+from labelaudit.orchestration.artifacts import RunProgress
 from labelaudit.pipeline import train
 
-# The name of the failed state of a fold that another try would not help.
+# The name of the failed state of a fold that must not be retried.
 REFUSED = "Refused"
 
 
@@ -24,14 +26,14 @@ REFUSED = "Refused"
 def train_fold(reference: PreparedReference, fold: int, workers: WorkersConfig) -> State[None]:
     """Train one fold of a prepared audit and commit its probabilities to storage.
 
-    Started by `audit-dataset` where `workers.kind` is `work-pool`. A run and its audit share nothing but
-    storage. Ends at once where the fold is committed, or the audit published, already. An error that
-    another try would meet again ends in a Failed state named Refused.
+    `audit-dataset` starts it if `workers.kind` is `work-pool`. A run and its audit share only storage. The run ends at
+    once if the fold is already committed or the audit already published. If a retry cannot help, it ends in a Failed
+    state named Refused.
     """
     if is_published(reference):
-        return Completed(message="The audit is published already: nothing to train.")
+        return Completed(message="The audit is already published. Nothing to train.")
     try:
-        trained = train_here(reference, fold, workers)
+        trained = train_in_this_process(reference, fold, workers)
     except LabelauditError as error:
         if error.transient:
             raise
@@ -40,10 +42,11 @@ def train_fold(reference: PreparedReference, fold: int, workers: WorkersConfig) 
     return Completed(message=f"Fold {fold} is committed as {trained.key}.")
 
 
-def train_here(reference: PreparedReference, fold: int, workers: WorkersConfig) -> FoldReference:
-    """Train a fold in this process, in which a run of Prefect is going on."""
+def train_in_this_process(reference: PreparedReference, fold: int, workers: WorkersConfig) -> FoldReference:
+    """Train a fold in the process of the current flow or task run."""
     prepared = load_prepared(reference)
     threads = remote_threads(workers, prepared.folds * prepared.repeats)
-    # Ray shows a task the GPUs that it gave it; a worker of Prefect sees those that it was started with.
+    # Ray shows a task only its own GPUs. A worker of Prefect sees all GPUs that it was started with.
     is_pinned = workers.kind == "ray"
-    return train.train_fold(reference, fold, FoldProgress(fold).epoch, threads=threads, is_pinned=is_pinned)
+    on_epoch = partial(RunProgress().epoch, fold)
+    return train.train_fold(reference, fold, on_epoch, threads=threads, is_pinned=is_pinned)

@@ -1,4 +1,4 @@
-"""`labelaudit diff` as a user meets it: two audits by URL or version, for people and for machines."""
+"""`labelaudit diff` for users: two audits by URL or version, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run `labelaudit diff` where the audits lie in `out`; returns exit code, stdout and stderr."""
+    """Run `labelaudit diff` in a folder with audits in `out`; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object) -> tuple[int, str, str]:
@@ -53,7 +53,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Audi
 
 @pytest.fixture
 def audits(made_once: tuple[Path, list[AuditReference]], tmp_path: Path) -> list[AuditReference]:
-    """Two audits that tests leave as they are."""
+    """Two audits that tests must not change."""
     (tmp_path / "out").symlink_to(made_once[0] / "out")
     return made_once[1]
 
@@ -64,7 +64,7 @@ def own_audits(tmp_path: Path) -> list[AuditReference]:
     return _two_audits(tmp_path)
 
 
-def test_for_people(run: Command, audits: list[AuditReference]) -> None:
+def test_text(run: Command, audits: list[AuditReference]) -> None:
     code, out, err = run(audits[0].audit_url, audits[1].audit_url)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -75,7 +75,7 @@ def test_for_people(run: Command, audits: list[AuditReference]) -> None:
     assert sorted(line.split()[2] for line in lines if line.startswith("  new")) == ["i041", "i052"]
 
 
-def test_an_issue_that_has_another_id_now(run: Command, own_audits: list[AuditReference]) -> None:
+def test_an_issue_whose_id_has_changed(run: Command, own_audits: list[AuditReference]) -> None:
     for audit, folder in zip(own_audits, ("", "moved/"), strict=True):
         _move(Path(audit.audit_url), folder)
     _, out, _ = run(*(audit.audit_url for audit in own_audits))
@@ -86,7 +86,7 @@ def test_an_issue_that_has_another_id_now(run: Command, own_audits: list[AuditRe
 
 
 def _move(audit: Path, folder: str) -> None:
-    """Give the rows of an audit contents, which tell them apart, and ids in a folder."""
+    """Give each row of an audit a content digest of its own, and an id in a folder."""
     manifest = json.loads((audit / "manifest.json").read_text())
     for name in ("examples.parquet", "issues.parquet"):
         table = pq.read_table(audit / name, partitioning=None)
@@ -101,7 +101,7 @@ def _move(audit: Path, folder: str) -> None:
     (audit / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_for_machines(run: Command, audits: list[AuditReference]) -> None:
+def test_json(run: Command, audits: list[AuditReference]) -> None:
     _, out, _ = run(*(audit.audit_url for audit in audits), "--json")
     changes = json.loads(out)
     assert changes == json.loads((Path(audits[1].audit_url) / "summary.json").read_text())["changes"]
@@ -128,7 +128,7 @@ def test_ways_to_name_an_audit(run: Command, audits: list[AuditReference], named
     assert json.loads(out)["issues"]["new"] == 2
 
 
-def test_the_newest_audit_of_a_version_counts(run: Command, tmp_path: Path, own_audits: list[AuditReference]) -> None:
+def test_a_version_stands_for_its_newest_audit(run: Command, tmp_path: Path, own_audits: list[AuditReference]) -> None:
     frame = insects(wrong=(0, 10, 41, 52))
     audit_insects(tmp_path, "v2", frame, filter_by="predicted_neq_given")
     for record in (tmp_path / "out" / "dataset=insects" / "_audits" / "version=v2").glob("*.json"):
@@ -142,7 +142,7 @@ def test_the_newest_audit_of_a_version_counts(run: Command, tmp_path: Path, own_
     )
 
 
-def test_all_rows_to_a_file(run: Command, audits: list[AuditReference]) -> None:
+def test_all_changed_rows_in_a_file(run: Command, audits: list[AuditReference]) -> None:
     code, out, _ = run("v1", "v2", "--dataset", "out/dataset=insects", "--output", "rows.parquet", "--limit", "1")
     assert code == 0
     assert out.count("  new") == 1
@@ -205,7 +205,7 @@ def test_two_datasets_are_refused(run: Command, tmp_path: Path, own_audits: list
     assert "ids of different datasets have nothing to do with each other" in err
 
 
-def test_labels_obey_no_terminal(run: Command, tmp_path: Path) -> None:
+def test_control_characters_in_labels_are_replaced(run: Command, tmp_path: Path) -> None:
     hostile = "fly\x1b[2J\u202eant"
     for version, wrong in (("v1", (0, 10)), ("v2", (0, 10, 20))):
         frame = insects(wrong=wrong)

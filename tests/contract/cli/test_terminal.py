@@ -1,4 +1,4 @@
-"""What commands print is text: nothing of a dataset moves the cursor, clears the screen, or forges a line."""
+"""Output of commands contains no control characters: a dataset cannot clear the screen or forge a line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run a command; returns exit code, stdout and stderr, which hold nothing but lines of text."""
+    """Run a command; returns exit code, stdout and stderr, after checking both for control characters."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
@@ -36,7 +36,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
             main()
         printed = capsys.readouterr()
         for stream in (printed.out, printed.err):
-            assert [sign for sign in stream if category(sign).startswith("C") and sign != "\n"] == []
+            assert [
+                character for character in stream if category(character).startswith("C") and character != "\n"
+            ] == []
         return int(str(stop.value.code or 0)), printed.out, printed.err
 
     return command
@@ -44,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def probabilities(tmp_path: Path) -> Path:
-    """Flagged rows, some of which bear a hostile label and id."""
+    """Flagged rows, some with a hostile label, all with a hostile id."""
     frame = insects(wrong=range(2, 30, 3))
     frame["label"] = frame.label.replace({"ant": HOSTILE})
     frame["id"] = [f"{HOSTILE}{number}" for number in range(len(frame))]
@@ -60,7 +62,7 @@ def test_detect(run: Command, probabilities: Path) -> None:
 
 
 def test_the_error_of_a_gate(run: Command, probabilities: Path) -> None:
-    """Only where there is an audit before, does a limit fail the run."""
+    """A limit fails the run only if an earlier audit exists."""
     run("detect", probabilities, "--version", "v1")
     limit = f"gate.max_class_flagged_share={json.dumps({HOSTILE: 0.0})}"
     code, _, err = run("detect", probabilities, "--version", "v2", "--set", limit)
@@ -101,10 +103,10 @@ def test_diff(run: Command, tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_plain_text_stays_and_no_other(text: str) -> None:
+def test_only_control_characters_are_replaced(text: str) -> None:
     shown = plain(text)
     assert len(shown) == len(text)
-    assert all(not category(sign).startswith("C") for sign in shown)
+    assert all(not category(character).startswith("C") for character in shown)
     assert [a for a, b in zip(text, shown, strict=True) if a != b and not category(a).startswith("C")] == []
 
 
@@ -116,10 +118,10 @@ def test_json_of_any_text(value: object) -> None:
         show_json(value)
     (line,) = lines
     assert json.loads(line) == value
-    assert all(not category(sign).startswith("C") for sign in line)
+    assert all(not category(character).startswith("C") for character in line)
 
 
-def test_styles_are_ours_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_our_styles_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("click._compat.should_strip_ansi", lambda *_: False)
     monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_: False)
     say("\x1b[31mred", bold=True)

@@ -1,4 +1,4 @@
-"""How many folds fit into `limits.memory`, and what is said where none does."""
+"""How many folds fit into `limits.memory`, and the error if none does."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def _remember(reference: PreparedReference, **mebibytes: int) -> None:
 @pytest.mark.parametrize(
     ("limit", "fitting", "threads"), [(300, 1, 8), (499, 1, 8), (500, 2, 4), (700, 3, 2), (900, 4, 2), (9000, 4, 2)]
 )
-def test_folds_share_what_the_audit_leaves(
+def test_folds_share_the_memory_that_the_audit_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, fitting: int, threads: int
 ) -> None:
-    """An audit of 100 MiB and folds of 200: each further 200 MiB let one more train, up to the slots there are."""
+    """With an audit of 100 MiB and folds of 200 MiB, each further 200 MiB allow one more fold, up to the slots."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     reference = _prepared(tmp_path)
     _remember(reference, audit=100, fold=200, closing=150)
@@ -54,10 +54,10 @@ def test_without_a_limit_nothing_is_measured(tmp_path: Path) -> None:
     assert not output_store(reference).exists(_record(reference))
 
 
-def test_what_does_not_fit_is_said_before_the_work(tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_before_training(tmp_path: Path) -> None:
     reference = _prepared(tmp_path)
     _remember(reference, audit=100, fold=200, closing=450)
-    with pytest.raises(ConfigError, match="of 299 MiB is too small: this process holds 100 MiB and one fold"):
+    with pytest.raises(ConfigError, match="of 299 MiB is too small: this process uses 100 MiB and one fold"):
         fitting_slots(FOUR, reference, 299 * MIB)
     with pytest.raises(ConfigError, match="gathering and publishing the probabilities need 450 MiB"):
         fitting_slots(FOUR, reference, 400 * MIB)
@@ -71,7 +71,7 @@ def test_a_fold_is_rehearsed_once(tmp_path: Path) -> None:
     assert 200 * MIB < need["fold"] < 2048 * MIB
     assert 50 * MIB < need["audit"] < 4096 * MIB
     assert need["closing"] > 0
-    # The dataset is gone: a second rehearsal would fail, and nothing is measured in its place.
+    # Without the dataset a second rehearsal would fail.
     (tmp_path / "fruit.parquet").unlink()
     assert (
         fitting_slots(FOUR, reference, need["audit"] + 2 * need["fold"])
@@ -79,25 +79,23 @@ def test_a_fold_is_rehearsed_once(tmp_path: Path) -> None:
     )
 
 
-def test_a_rehearsal_that_outgrows_the_limit_is_ended(tmp_path: Path) -> None:
+def test_a_rehearsal_above_the_limit_is_stopped(tmp_path: Path) -> None:
     reference = _prepared(tmp_path)
     with pytest.raises(ConfigError, match=r"limits.memory of 64 MiB is too small: one fold alone needs more than \d+"):
         fitting_slots(FOUR, reference, 64 * MIB)
     assert not output_store(reference).exists(_record(reference))
 
 
-def test_a_rehearsal_that_fails_leaves_the_word_to_the_fold(tmp_path: Path) -> None:
+def test_after_a_failed_rehearsal_one_fold_trains_and_reports_the_error(tmp_path: Path) -> None:
     reference = _prepared(tmp_path, model={"network": "no_such_module:build"})
     assert fitting_slots(FOUR, reference, 8192 * MIB) == FOUR[:1]
     assert not output_store(reference).exists(_record(reference))
 
 
-def test_an_audit_trains_as_many_folds_at_a_time_as_its_limit_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_limit_sets_how_many_folds_train_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", limits={"memory": "50GiB"})
     reference = prepare(config)
-    # Far more than the process of the tests holds.
+    # Far more than the process of the tests uses.
     _remember(reference, audit=10_240, fold=20_480, closing=15_360)
     assert slots_within_memory(config, reference) == [Slot(None, 4, lean=True)] * 2

@@ -73,12 +73,12 @@ def test_a_change_is_applied(client: SyncPrefectClient, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "must hold `automations:`, a list of automations with a name each"),
-        ("automations: [{trigger: {}}]", "must hold `automations:`"),
+        ("[]", "must contain `automations:`, a list of automations with a name each"),
+        ("automations: [{trigger: {}}]", "must contain `automations:`"),
         ("a: [", "is not valid YAML"),
         (
             "automations: [{name: x, trigger: {type: event, posture: Sideways}, actions: []}]",
-            "'x' is not valid: .*posture",
+            r"'x' in .*automations\.yaml is not valid: .*posture",
         ),
     ],
 )
@@ -96,5 +96,5 @@ def test_what_is_not_there(client: SyncPrefectClient, tmp_path: Path) -> None:
         apply_automations(client, str(tmp_path / "none.yaml"), None)
     with pytest.raises(ConfigError, match="no block slack-webhook/nobody"):
         apply_automations(client, str(SHIPPED), "slack-webhook/nobody")
-    with pytest.raises(ConfigError, match="'nobody' must look like slack-webhook/labelaudit"):
+    with pytest.raises(ConfigError, match=r"'nobody' must be the type and the name of a block\."):
         apply_automations(client, str(SHIPPED), "nobody")

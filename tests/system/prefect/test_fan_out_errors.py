@@ -1,4 +1,4 @@
-"""Folds outside the audit's process: what is refused, and with which words."""
+"""Errors of the orchestration: their types and messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
+from labelaudit.cli.apply_automations import apply_automations_command
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.orchestration import audit_dataset as flow_module
 from labelaudit.orchestration import events
 from labelaudit.orchestration.audit_dataset import audit_dataset
-from labelaudit.orchestration.automations import apply_automations_command
 from labelaudit.versions.discover import FoundVersion
 from support.audits import settings, write_fruit
 
@@ -34,31 +34,33 @@ def test_ray_that_is_not_installed(client: SyncPrefectClient, tmp_path: Path, mo
         audit_dataset(settings(data, tmp_path / "out", workers={"kind": "ray"}))
 
 
-def test_an_audit_whose_process_dies_again_and_again_ends(
+def test_an_audit_whose_process_always_dies_ends(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As in the fourth run of a flow run: one more than are allowed.
-    monkeypatch.setattr(flow_module, "MOST_RUNS", 0)
+    # As in the fourth attempt of a flow run, which is one too many.
+    monkeypatch.setattr(flow_module, "MAX_RUNS", 0)
     with pytest.raises(WorkerDiedError, match=r"This audit was started 0 times, and its process died each time"):
         audit_dataset(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out"))
 
 
-def test_a_deployed_run_takes_no_config_of_its_own(
+def test_a_deployed_run_refuses_a_whole_config(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path))
     config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")
-    # Prefect's own way to say in a test that a run is a deployment's.
+    # Makes Prefect treat the run as one of a deployment.
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
     with pytest.raises(ConfigError, match="takes the name of a config below LABELAUDIT_CONFIGS, not a whole config"):
         audit_dataset(config)
 
 
-def test_an_announcement_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.1)
+def test_a_server_that_does_not_accept_an_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(events, "get_client", lambda sync_client: SyncPrefectClient("http://127.0.0.1:9/api"))
     event = events.published_event(FoundVersion("figs", "v1", "s3://figs/v1", "0" * 32, None), "figs", 1)
-    with pytest.raises(AnnouncementError, match=r"did not take the event of s3://figs/v1 \(ConnectError.*new-versions"):
+    with pytest.raises(
+        AnnouncementError, match=r"did not accept the event of s3://figs/v1 \(ConnectError.*new-versions"
+    ):
         events.post_event(event)
 
 

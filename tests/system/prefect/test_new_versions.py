@@ -12,11 +12,12 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
+from labelaudit.cli.dataset_options import DatasetOptions
 from labelaudit.cli.options import config_from
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.orchestration import events
 from labelaudit.orchestration.audit_dataset import audit_dataset
-from labelaudit.orchestration.audit_new_versions import MOST_ANNOUNCEMENTS, MOST_AT_A_TIME, audit_new_versions
+from labelaudit.orchestration.audit_new_versions import MAX_ANNOUNCEMENTS, MAX_PER_SWEEP, audit_new_versions
 from labelaudit.storage.store import Store
 from labelaudit.versions.discover import find_versions
 from support.audits import settings, write_fruit
@@ -84,7 +85,7 @@ def test_events_lost_while_the_server_was_down(
     client: SyncPrefectClient, configs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _dataset(configs, "figs", "v1")
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as patch:
         # No server listens there, as if it were down.
         patch.setattr(events, "get_client", lambda sync_client: SyncPrefectClient("http://127.0.0.1:9/api"))
@@ -104,7 +105,7 @@ def test_a_version_without_an_audit_is_announced_again_but_not_for_ever(
         "announced again (3)",
         "announced 3 times without an audit: look at its runs",
     ]
-    assert MOST_ANNOUNCEMENTS == 3
+    assert MAX_ANNOUNCEMENTS == 3
     store = Store(str(configs.parent / "audits"))
     (record,) = store.find("dataset=limes/_announced")
     assert json.loads(store.read(record.path))["number"] == 3
@@ -123,13 +124,13 @@ def test_an_announcement_waits_its_hours(client: SyncPrefectClient, configs: Pat
 
 
 def test_old_versions_are_announced_a_few_at_a_time(client: SyncPrefectClient, configs: Path) -> None:
-    _dataset(configs, "hazel", *(f"v{number}" for number in range(1, MOST_AT_A_TIME + 4)))
-    waits = f"waits for the next sweep: one announces {MOST_AT_A_TIME} of a dataset"
+    _dataset(configs, "hazel", *(f"v{number}" for number in range(1, MAX_PER_SWEEP + 4)))
+    waits = f"waits for the next sweep: one sweep announces {MAX_PER_SWEEP} versions of a dataset"
     first = [status for _, _, status in _statuses(audit_new_versions())]
-    assert first == ["announced"] * MOST_AT_A_TIME + [waits] * 3
+    assert first == ["announced"] * MAX_PER_SWEEP + [waits] * 3
     rows = _statuses(audit_new_versions())
-    assert all(status.startswith("announced at ") for _, _, status in rows[:MOST_AT_A_TIME])
-    assert rows[MOST_AT_A_TIME:] == [("hazel", f"v{MOST_AT_A_TIME + number}", "announced") for number in (1, 2, 3)]
+    assert all(status.startswith("announced at ") for _, _, status in rows[:MAX_PER_SWEEP])
+    assert rows[MAX_PER_SWEEP:] == [("hazel", f"v{MAX_PER_SWEEP + number}", "announced") for number in (1, 2, 3)]
     assert len(_events(client, "hazel")) >= 1
 
 
@@ -151,14 +152,14 @@ def test_an_event_with_an_empty_version(client: SyncPrefectClient, configs: Path
     with pytest.raises(ConfigError, match=r"The version '' cannot be used:(?s:.*)version: must be printable"):
         audit_dataset("olives", "")
     with pytest.raises(ConfigError, match="version: must be printable"):
-        config_from(str(configs / "olives.yaml"), {"dataset_version": ""})
+        config_from(str(configs / "olives.yaml"), DatasetOptions(version=""))
 
 
 def test_one_bad_config_does_not_hide_the_others(client: SyncPrefectClient, configs: Path) -> None:
     (configs / "bad.yaml").write_text("dataset: {url: 3, lable: x}")
     _dataset(configs, "kiwis", "v1")
     with pytest.raises(
-        DatasetError, match=r"1 of 2 configs could not be looked at\. bad\.yaml: (?s:.*)lable is not a setting"
+        DatasetError, match=r"The sweep failed for 1 of 2 configs\. bad\.yaml: (?s:.*)lable is not a setting"
     ):
         audit_new_versions()
     assert len(_events(client, "kiwis")) == 1

@@ -47,7 +47,7 @@ def test_without_an_api(publish: Publish, tmp_path: Path) -> None:
     assert "Not announced: no Prefect API is configured (PREFECT_API_URL)." in said
     facts, said = publish(tmp_path / "configs" / "fruit.yaml", "v1")
     assert not facts["is_new"]
-    assert "Found, stored before: fruit v1" in said
+    assert "Already stored: fruit v1" in said
 
 
 def test_announced_by_the_name_that_runs_know(
@@ -57,14 +57,14 @@ def test_announced_by_the_name_that_runs_know(
     # Workers cannot use a path of this machine.
     facts, said = publish(tmp_path / "configs" / "fruit.yaml", "v1")
     assert not facts["announced"]
-    assert "Not announced: LABELAUDIT_CONFIGS is not set, so it is not known how runs name this config." in said
+    assert "Not announced: LABELAUDIT_CONFIGS is not set, so runs would not find this config." in said
     monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path / "configs"))
     facts, said = publish("fruit", "v1")
     assert (facts["is_new"], facts["announced"]) == (False, True)
     assert f"Announced to {client.api_url}" in said
     facts, said = publish("fruit", "v1")
     assert facts["announced"]
-    assert "It was announced before." in said
+    assert "It was already announced." in said
 
 
 def test_what_is_not_complete_yet_is_left_to_the_sweep(
@@ -74,7 +74,7 @@ def test_what_is_not_complete_yet_is_left_to_the_sweep(
     monkeypatch.setenv("LABELAUDIT_CONFIGS", str(tmp_path / "configs"))
     facts, said = publish("fruit", "v1", quiet_minutes=5)
     assert not facts["announced"]
-    assert "Not announced: it changed less than 5 minutes ago, and its audit would be refused" in said
+    assert "Not announced: it changed less than 5 minutes ago, and an incomplete version cannot be audited" in said
     publish("fruit", "v2", quiet_minutes=0)
     assert {row["version"]: row["status"].partition(" at ")[0] for row in audit_new_versions()} == {
         "v1": "announced",

@@ -32,8 +32,8 @@ from support.audits import settings, write_fruit
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECONDS = 120.0
-TAKEN_OVER = "is in the hands of run"
+TIMEOUT_SECONDS = 120.0
+ADOPTED = "is already trained by run"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def _until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (value := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -105,7 +105,7 @@ def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
     thread.start()
     try:
         yield raised
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
     finally:
         # Has no effect if all folds have ended, which is so unless the test failed.
         cancel_folds(audit.run)
@@ -145,7 +145,7 @@ def test_folds_of_another_run_of_the_audit_are_taken_over(
     with _waiting(one, 0) as raised:
         (run,) = _until(one.runs)
         with _waiting(again, 0) as raised_again:
-            _until(lambda: TAKEN_OVER in caplog.text)
+            _until(lambda: ADOPTED in caplog.text)
             _serve(one, run, is_trained=True)
     assert raised == raised_again == []
     assert again.runs() == []
@@ -190,7 +190,7 @@ def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(
         _serve(one, second, is_trained=True)
     assert raised == []
     assert one.states() == [StateType.CRASHED, StateType.COMPLETED]
-    assert one.runs()[0].state.message == "A worker took it, and it did not begin."  # type: ignore[union-attr]
+    assert one.runs()[0].state.message == "A worker took the run but did not start it."  # type: ignore[union-attr]
 
 
 def test_more_folds_than_the_server_returns_at_once(
@@ -202,7 +202,7 @@ def test_more_folds_than_the_server_returns_at_once(
     with _waiting(one, *range(5)) as raised:
         _until(lambda: len(one.runs()) == 5)
         with _waiting(again, *range(5)) as raised_again:
-            _until(lambda: caplog.text.count(TAKEN_OVER) == 5)
+            _until(lambda: caplog.text.count(ADOPTED) == 5)
             assert cancel_folds(one.run) == 5
     for (error,) in (raised, raised_again):
         assert "5 of 5 folds could not be trained. Fold 0: Cancelled" in str(error)

@@ -1,4 +1,4 @@
-"""Slots: where folds train side by side, and with how many threads."""
+"""Slots: on which devices folds train in parallel, and with how many threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _slots(monkeypatch: pytest.MonkeyPatch, *, cores: int, gpus: list[str], **ar
         (2, {"max_parallel": 8}, [Slot(None, 1)] * 5),
     ],
 )
-def test_cores_are_shared_out(monkeypatch, cores, arguments, expected) -> None:  # type: ignore[no-untyped-def]
+def test_slots_share_the_cores(monkeypatch, cores, arguments, expected) -> None:  # type: ignore[no-untyped-def]
     assert _slots(monkeypatch, cores=cores, gpus=[], **arguments) == expected
 
 
@@ -50,25 +50,25 @@ def test_cores_are_shared_out(monkeypatch, cores, arguments, expected) -> None: 
         ({"gpus_per_fold": 0.1, "folds": 20}, ["0", "1"] * 10),
     ],
 )
-def test_gpus_are_shared_out(monkeypatch, arguments, gpus) -> None:  # type: ignore[no-untyped-def]
+def test_slots_share_the_gpus(monkeypatch, arguments, gpus) -> None:  # type: ignore[no-untyped-def]
     slots = _slots(monkeypatch, cores=4, gpus=["0", "1"], **arguments)
     assert [slot.gpu for slot in slots] == gpus
 
 
-def test_a_worker_sees_its_gpu_alone() -> None:
+def test_a_worker_sees_only_its_gpu() -> None:
     environment = Slot("GPU-7", 3).environment()
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-7"
     assert environment["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_worker_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else `training.device: auto` would take the first one, in as many processes as there are cores."""
+    """Otherwise `training.device: auto` would use the first GPU in as many processes as there are cores."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     [slot] = _slots(monkeypatch, cores=1, gpus=["0", "1"], gpus_per_fold=0)
     assert slot.environment()["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_a_lean_worker_gives_freed_blocks_back() -> None:
+def test_a_lean_worker_returns_freed_memory() -> None:
     added = Slot(None, 1, lean=True).environment().items() - Slot(None, 1).environment().items()
     assert added == {("MALLOC_MMAP_THRESHOLD_", "1048576"), ("THP_MEM_ALLOC_ENABLE", "1")}
 
@@ -78,14 +78,14 @@ def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         _slots(monkeypatch, cores=2, gpus=[], device="cuda")
     with pytest.raises(TrainingError, match="'cuda:2', but 2 CUDA devices are visible: the last one is cuda:1"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], device="cuda:2")
-    with pytest.raises(ConfigError, match=r"'cuda', but workers\.gpus_per_fold is 0, which leaves a fold no GPU"):
+    with pytest.raises(ConfigError, match=r"'cuda', but workers\.gpus_per_fold is 0, so a fold has no GPU"):
         _slots(monkeypatch, cores=2, gpus=["0"], device="cuda", gpus_per_fold=0)
     with pytest.raises(TrainingError, match=r"workers\.gpus_per_fold is 3, but 2 CUDA devices are visible"):
         _slots(monkeypatch, cores=2, gpus=["0", "1"], gpus_per_fold=3.0)
     assert [slot.gpu for slot in _slots(monkeypatch, cores=2, gpus=list("01234"), gpus_per_fold=2.0)] == ["0,1", "2,3"]
 
 
-def test_threads_are_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {slot.threads for slot in _slots(monkeypatch, cores=2, gpus=[], threads=7)} == {7}
     assert {slot.threads for slot in _slots(monkeypatch, cores=8, gpus=["0"], threads=3)} == {3}
     for folds in (3, 5):
@@ -96,6 +96,6 @@ def test_threads_are_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert remote_threads(settings("x", "y", workers={"threads": 5}).workers, 3) == 5
 
 
-def test_places_in_words() -> None:
+def test_slots_in_words() -> None:
     assert describe_slots([Slot(None, 1)] * 2) == "on the CPU, 2 at a time, 1 thread each"
     assert describe_slots([Slot("0", 4)]) == "on GPUs, 1 at a time, 4 threads each"
