@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from labelaudit.text import listing
+
 # Of the config: what findings depend on. Of `dataset` what names it is left out, and how it is read stays.
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
 NAMING = ("url", "name", "version")
@@ -91,8 +93,8 @@ def other_work_in_words(changed: list[ChangedSetting], version: str) -> str | No
     settings = [in_words(setting) for setting in changed if setting.cause != "data"]
     if not settings:
         return None
-    more = f"; and {len(settings) - SHOWN_SETTINGS:,} more" if len(settings) > SHOWN_SETTINGS else ""
-    return f"Not only the data changed since {version}: {'; '.join(settings[:SHOWN_SETTINGS])}{more}."
+    named = listing(settings, shown=SHOWN_SETTINGS, separator="; ")
+    return f"Not only the data changed since {version}: {named}."
 
 
 def in_words(setting: ChangedSetting) -> str:

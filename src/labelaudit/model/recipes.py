@@ -5,13 +5,13 @@ The rules are general; none looks at labels beyond their number, and none knows 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from labelaudit.errors import ConfigError
+from labelaudit.text import closest
 
 NETWORKS = {"image": "cnn", "text": "ngrams", "table": "mlp"}
 
@@ -110,8 +110,8 @@ def check_network(kind: str, network: str) -> None:
             f"network {network!r} is not for {kind} data: use auto, {NETWORKS[kind]} or your own my_package.nets:build."
         )
     known = ["auto", *NETWORKS.values(), "torchvision:resnet18", "torchvision:resnet50"]
-    close = difflib.get_close_matches(network, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = closest(network, known)
+    hint = f"did you mean {close!r}? " if close else ""
     raise ConfigError(
         f"network {network!r} is unknown; {hint}Use auto, {', '.join(NETWORKS.values())}, "
         "torchvision:<model> or my_package.nets:build."

@@ -12,9 +12,8 @@ from typing import Any
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
+from labelaudit.text import listing
 
-# Files that a message names.
-SHOWN_FILES = 5
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -113,16 +112,11 @@ def _same_files(store: Store, folder: str, ours: Manifest) -> Manifest:
     theirs = load_manifest(store, f"{folder}/{MANIFEST}")
     if differing := {entry.path for entry in {*theirs.files} ^ {*ours.files}}:
         raise StorageError(
-            f"Another run published {store.url_of(folder)} at the same time with other bytes ({_first(differing)}), "
-            "as runs with other package versions do, and its files may be written over. Remove its manifest.json and "
-            "run the audit once again."
+            f"Another run published {store.url_of(folder)} at the same time, with other bytes in "
+            f"{listing(sorted(differing))}. Package versions that differ can cause this, and files of that run may be "
+            "overwritten. Remove its manifest.json and run the audit again."
         )
     return theirs
-
-
-def _first(paths: Iterable[str]) -> str:
-    shown = sorted(paths)
-    return ", ".join(shown[:SHOWN_FILES]) + (", …" if len(shown) > SHOWN_FILES else "")
 
 
 def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Manifest:

@@ -98,7 +98,7 @@ def test_two_runs_at_once_with_the_same_files(store: Store, before: str) -> None
 def test_two_runs_at_once_with_other_files(store: Store, before: str) -> None:
     ours = Overtaken(store.url)
     ours.before, ours.files = before, {"a": b"1", "b": b"2", "d": b""}
-    message = r"published .*/x at the same time with other bytes \(b, c, d\).* Remove its manifest\.json and run"
+    message = r"published .*/x at the same time, with other bytes in b, c, d\..* Remove its manifest\.json and run"
     with pytest.raises(StorageError, match=message):
         publish(ours, "x", {"a": b"1", "b": b"3", "c": b""}, {"run": "ours"}, "1")
     # As it says: then the audit is whole again.
@@ -110,7 +110,7 @@ def test_two_runs_at_once_with_other_files(store: Store, before: str) -> None:
 def test_many_other_files_are_not_all_named(store: Store) -> None:
     ours = Overtaken(store.url)
     ours.before, ours.files = "x/manifest.json", {f"{number}": b"1" for number in range(9)}
-    with pytest.raises(StorageError, match=r"\(0, 1, 2, 3, 4, …\)"):
+    with pytest.raises(StorageError, match="other bytes in 0, 1, 2, 3, 4 and 4 more"):
         publish(ours, "x", {}, {}, "1")
 
 
