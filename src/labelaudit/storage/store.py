@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -23,13 +21,8 @@ from labelaudit.storage.lazy_file import LazyFile
 from labelaudit.storage.retries import retrying
 from labelaudit.storage.uploads import complete_file, upload, upload_new
 
-# In a store without conditional writes: longer than a writer takes from looking whether a key is there until
-# its small object is stored. Who reads after it sees the last of those who wrote at once.
-SETTLE_SECONDS = 2.0
-
-_log = logging.getLogger(__name__)
-# By filesystem and root, for the life of the process.
-_honours_conditions: dict[tuple[int, str], bool] = {}
+# Filesystems and roots that were found to honour conditional writes, for the life of the process.
+_with_conditions: set[tuple[int, str]] = set()
 
 
 class StoredFile(NamedTuple):
@@ -103,15 +96,14 @@ class Store:
             os.replace(complete, path)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write one object atomically unless there is one, which then stays as it is, and False is returned.
+        """Write one object atomically unless there is one already; return whether its bytes are ours.
 
-        Of many writers at once one wins, and each learns whether its bytes are the ones that stand. In a store
-        that ignores conditions on writes this takes `SETTLE_SECONDS`, and holds as long as no writer needs longer.
+        If many write at once, one wins and each learns whether it did. Raises `StorageError` for stores that
+        cannot decide this, see `require_conditional_writes`.
         """
-        if not self.honours_conditions():
-            return self._create_and_settle(key, data)
         if self.exists(key):
             return False
+        self.require_conditional_writes()
         try:
             self._call("written", key, self._create, self._path(key), data)
         except FileExistsError:
@@ -120,20 +112,21 @@ class Store:
             return self.read_if_there(key) == data
         return True
 
-    def honours_conditions(self) -> bool:
-        """Whether the store refuses a write on the condition that nothing is there, where something is.
+    def require_conditional_writes(self) -> None:
+        """Raise `StorageError` if the store ignores the condition that nothing may be stored at a key yet.
 
-        Many S3 servers ignore the condition without a word. A probe tells, once per process and store.
+        Some S3 servers do so without an error. Writing a probe object twice finds out, once per process and store.
         """
-        if isinstance(self._fs, LocalFileSystem | MemoryFileSystem):
-            return True
-        known = (hash(self._fs), self._root)
-        if known not in _honours_conditions:
-            _honours_conditions[known] = self._probe_conditions()
-            if not _honours_conditions[known]:
-                message = "%s ignores conditional writes: each record waits %g s for those written at the same time"
-                _log.warning(message, without_secrets(self.url), SETTLE_SECONDS)
-        return _honours_conditions[known]
+        this = (hash(self._fs), self._root)
+        if self.is_local or isinstance(self._fs, MemoryFileSystem) or this in _with_conditions:
+            return
+        if not self._refuses_second_write():
+            raise StorageError(
+                f"{without_secrets(self.url)} ignores conditional writes (If-None-Match), so two runs could overwrite "
+                "each other's records. Use a server that honours them, such as AWS S3, Cloudflare R2, or a current "
+                "MinIO or SeaweedFS, or use a local folder."
+            )
+        _with_conditions.add(this)
 
     def remove(self, key: str) -> None:
         """Remove one object; a missing one is no error."""
@@ -208,21 +201,8 @@ class Store:
         else:
             upload_new(self._fs, path, data)
 
-    def _create_and_settle(self, key: str, data: bytes) -> bool:
-        """Of those who write at once the last one wins, which all see who look again after a while."""
-        was_there = self.exists(key)
-        if not was_there:
-            self._call("written", key, self._write_unless_there, self._path(key), data)
-        # Also where it was there: it may have been written just now, and another write be under way.
-        time.sleep(SETTLE_SECONDS)
-        return not was_there and self.read(key) == data
-
-    def _write_unless_there(self, path: str, data: bytes) -> None:
-        # Looked anew in every try: the wait between two tries is longer than others have for their write.
-        if self._look(path) is None:
-            upload(self._fs, path, data)
-
-    def _probe_conditions(self) -> bool:
+    def _refuses_second_write(self) -> bool:
+        # If the probe object is there already, the first write is refused.
         for _ in range(2):
             try:
                 self._call("written", CONDITIONS_PROBE, upload_new, self._fs, self._path(CONDITIONS_PROBE), b"")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from labelaudit.storage import retries, store
+from labelaudit.storage import retries
 from support.faulty_proxy import FaultyProxy
 
 
@@ -17,10 +17,8 @@ from support.faulty_proxy import FaultyProxy
 def fresh_connections() -> Iterator[None]:
     """s3fs keeps connections for the life of a process, whatever becomes of the environment."""
     S3FileSystem.clear_instance_cache()
-    store._honours_conditions.clear()
     yield
     S3FileSystem.clear_instance_cache()
-    store._honours_conditions.clear()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_each_request_survives_each_trouble(s3: str, proxy: FaultyProxy, trouble
 @pytest.mark.parametrize("trouble", NETWORK_TROUBLES)
 def test_a_conditional_write_is_answered_rightly(s3: str, proxy: FaultyProxy, trouble: Trouble) -> None:
     store = Store(f"{s3}/x")
-    assert store.honours_conditions()
+    store.require_conditional_writes()
     proxy.plan = once(trouble, "PUT")
     # Stored, or stored although the answer was lost: in both cases it is ours.
     assert store.create("record", b"ours") is True
@@ -62,7 +62,7 @@ def test_a_lost_race_is_no_success(s3: str, s3_server: str, proxy: FaultyProxy) 
     """The first try fails on its way, and before the second one another writer is there."""
     bucket = boto3.resource("s3", endpoint_url=s3_server).Bucket(s3.removeprefix("s3://"))
     ours = Store(f"{s3}/x")
-    assert ours.honours_conditions()
+    ours.require_conditional_writes()
 
     def plan(method: str, path: str) -> Trouble | None:
         if method != "PUT":
@@ -206,7 +206,7 @@ def test_an_endpoint_of_no_name(
 @pytest.mark.parametrize("trouble", [Trouble.DAMAGED_UPLOAD, Trouble.CUT_UPLOAD])
 def test_a_damaged_upload_is_sent_again(s3: str, proxy: FaultyProxy, trouble: Trouble) -> None:
     store = Store(f"{s3}/x")
-    assert store.honours_conditions()
+    store.require_conditional_writes()
     for act in (store.write, store.create):
         proxy.plan = once(trouble, "PUT")
         proxy.met.clear()
