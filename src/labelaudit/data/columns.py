@@ -19,6 +19,7 @@ from labelaudit.data.source import Source
 from labelaudit.data.tables import read_sample, read_schema, read_tables
 from labelaudit.data.values import family, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
+from labelaudit.schemas import INPUT_KINDS
 
 LABEL_NAMES = (
     "label",
@@ -35,7 +36,6 @@ LABEL_NAMES = (
 ID_NAMES = ("id", "example_id", "sample_id", "uuid", "guid", "image_id", "key", "idx", "_id")
 # An id column may hold some ids twice, which the audit reports; a category named "key" holds most of them.
 MIN_UNIQUE_IDS = 0.9
-KINDS = ("auto", "image", "text", "table")
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def resolve_columns(
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or nothing fits.
     """
-    if kind not in KINDS:
-        raise DatasetError(f"kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
+    if kind not in INPUT_KINDS:
+        raise DatasetError(f"kind {kind!r} is unknown; use one of {', '.join(INPUT_KINDS)}")
     if image_size is not None and not all(1 <= side <= MAX_SIDE for side in image_size):
         raise DatasetError(f"image_size {image_size} is out of range; each side is 1 to {MAX_SIDE} pixels")
     layout = find_layout(source)

@@ -88,7 +88,7 @@ class _FoldRuns:
         self._prepared = prepared
         self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
         self._deployment = workers.deployment
-        self._at_once = None if workers.max_parallel == "auto" else workers.max_parallel
+        self._at_once = workers.max_parallel
         self._training_tag = _training_tag(reference, prepared)
         self._audit_tag = _audit_tag(audit_run)
         # A start whose answer was lost is not made twice.

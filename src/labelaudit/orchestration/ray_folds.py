@@ -54,7 +54,7 @@ def train_folds_on_ray(reference: PreparedReference, folds: list[int], workers: 
     def submit(fold: int) -> PrefectFuture[FoldReference]:
         return train_fold_on_ray.submit(reference, fold, workers)
 
-    at_once = len(folds) if workers.max_parallel == "auto" else workers.max_parallel
+    at_once = workers.max_parallel or len(folds)
     with remote_options(**_resources(workers, len(folds)), max_retries=TRIES_AFTER_LOST_NODES):
         return side_by_side(submit, folds, at_once)
 

@@ -128,7 +128,7 @@ def _with_plan(
         folds=_total_folds(config),
         parallel=parallel,
         threads=threads,
-        memory_limit_bytes=config.limits.memory_bytes or int(psutil.virtual_memory().available),
+        memory_limit_bytes=config.limits.memory or int(psutil.virtual_memory().available),
     )
 
 

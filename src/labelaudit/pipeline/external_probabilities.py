@@ -35,9 +35,9 @@ from labelaudit.reviews.stored_reviews import known_sha256, read_known, store_kn
 from labelaudit.schemas import Status, pred_probs_schema
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.manifest import digest_of, sha256_hex
-from labelaudit.storage.store import Store, open_dataset
+from labelaudit.storage.store import open_dataset
 from labelaudit.text import listing
-from labelaudit.versions.named import audited_name
+from labelaudit.versions.named import audited_name, open_output
 
 NO_IDS = (
     "ids: the row numbers, because no column of ids is named. They mean other rows in another version: verdicts do not "
@@ -80,7 +80,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     pred_probs, notes = check_external(
         examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
     )
-    store = Store(config.output.url, config.storage.options)
+    store = open_output(config)
     # Verdicts on row numbers of another version are verdicts on other rows.
     known = Known({}) if loaded.has_made_up_ids else read_known(store, audited_name(config).name, examples.fingerprint)
     prepared = _prepared(config, loaded, rows, known)
