@@ -119,7 +119,7 @@ def test_entangled_groups_are_refused():
     # Each pair of three groups shares a class: two folds cannot part every pair.
     labels = np.array([0, 1, 0, 2, 1, 2])
     groups = _objects(["a", "a", "b", "b", "c", "c"])
-    with pytest.raises(DatasetError, match=r"class number \d \(2 examples\) cannot be spread"):
+    with pytest.raises(DatasetError, match=r"Class number \d \(2 examples\) cannot be spread"):
         assign_folds(labels, groups, _ids(6), folds=2, repeats=1, seed=0)
 
 
