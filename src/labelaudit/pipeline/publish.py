@@ -81,7 +81,7 @@ def publish_audit(
         name: getattr(prepared, name)
         for name in ("created_at", "fingerprint", "config", "columns", "recipe", "code", "versions", "machine")
     }
-    standing = manifest.publish(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
+    standing = manifest.publish_files(store, prepared.audit_folder, published, {**audit, **decided}, SCHEMA_VERSION)
     return completed(store, prepared, standing, status="published")
 
 

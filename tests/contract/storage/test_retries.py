@@ -114,14 +114,14 @@ def test_a_text_file_is_read_by_lines(s3: str, proxy: FaultyProxy) -> None:
     assert proxy.met[Trouble.CUT] == 3
 
 
-def test_tries_are_bounded_and_told_once(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
+def test_tries_are_bounded_and_logged_once(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(f"{s3}/x")
     proxy.plan = at_random(1.0, seed=0, troubles=[Trouble.SLOW_DOWN])
     with (
         caplog.at_level(logging.WARNING, "labelaudit"),
         pytest.raises(
             StorageUnavailableError,
-            match=rf"The storage behind s3://.*/x/key failed {ATTEMPTS} times in \d+ s, at last with .*"
+            match=rf"The storage of s3://.*/x/key failed {ATTEMPTS} times in \d+ s\. The last error was .*"
             r"reduce your request rate.* Check the endpoint",
         ),
     ):
@@ -129,7 +129,7 @@ def test_tries_are_bounded_and_told_once(s3: str, proxy: FaultyProxy, caplog: py
     assert len(proxy.requests) == ATTEMPTS
     assert len(caplog.records) == 1
     assert "x/key: OSError" in caplog.text
-    assert f"trying again, at most {ATTEMPTS - 1} times" in caplog.text
+    assert f"It is retried at most {ATTEMPTS - 1} times." in caplog.text
 
 
 def test_nothing_is_told_where_all_goes_well(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,8 +218,8 @@ def test_a_damaged_upload_is_sent_again(s3: str, proxy: FaultyProxy, trouble: Tr
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        (Trouble.DAMAGED_UPLOAD, r"x/key was damaged on its way: it has the size of what was written, but other bytes"),
-        (Trouble.CUT_UPLOAD, r"x/key is incomplete: 10 bytes were written, 5 are stored\. Run the audit again"),
+        (Trouble.DAMAGED_UPLOAD, r"x/key was damaged in transfer: the stored bytes are not those that were written"),
+        (Trouble.CUT_UPLOAD, r"x/key is incomplete: 10 bytes were written, 5 are stored\. Run the command again"),
     ],
 )
 def test_an_upload_that_never_arrives_whole(s3: str, proxy: FaultyProxy, trouble: Trouble, message: str) -> None:
