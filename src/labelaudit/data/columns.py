@@ -273,7 +273,7 @@ def _feature_types(
     if empty and (not is_auto or len(empty) == len(types)):
         raise DatasetError(f"Column {empty[0]!r} cannot be an input: it is empty in all rows. Name another one.")
     kept = [(name, type) for name, type in types.items() if type is not None]
-    guesses = (*chosen.guesses, *(f"left out {name!r}: it holds no value" for name in empty))
+    guesses = (*chosen.guesses, *(f"left out {name!r}: it has no value" for name in empty))
     return tuple(type for _, type in kept), Inputs("table", tuple(name for name, _ in kept), guesses)
 
 

@@ -43,7 +43,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Examples:
-    """N rows, sorted by example id, then digest, label and group, whatever the order of files and rows.
+    """N rows, sorted by example id, then digest, label and group. The order of files and rows does not matter.
 
     Attributes:
         example_ids: (N,) object of str; unique among scored rows.

@@ -91,12 +91,12 @@ def choose_auto(sample: Sample, kind: str) -> Inputs:
     if kind in ("auto", "image"):
         images = [name for name in names if _is_image(sample, name)]
         if images:
-            return _single("image", images, IMAGE_NAMES, "it holds images")
+            return _single("image", images, IMAGE_NAMES, "it contains images")
     if kind in ("auto", "text"):
         texts = [name for name in names if _is_language(sample, name)]
         texts.sort(key=lambda name: -_mean_length(sample, name))
         if texts:
-            return _single("text", texts, TEXT_NAMES, "it holds sentences")
+            return _single("text", texts, TEXT_NAMES, "it contains sentences")
     if kind in ("auto", "table"):
         left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
         features = tuple(name for name in names if name not in left_out)
@@ -119,8 +119,8 @@ def _table_sentence(features: tuple[str, ...]) -> str:
 def _single(kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
     ranked = sorted(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
     chosen, others = ranked[0], ranked[1:]
-    besides = f" (not used: {', '.join(others)})" if others else ""
-    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{besides}",))
+    unused = f" (not used: {listing(others)})" if others else ""
+    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{unused}",))
 
 
 def _kind_of(sample: Sample, names: Sequence[str]) -> str:
@@ -187,7 +187,7 @@ def _why_not_feature(sample: Sample, name: str) -> str | None:
     if family(type) == "other":
         return f"its type is {type}"
     if family(type) == "null":
-        return "it holds no value"
+        return "it has no value"
     values = sample.rows.column(name)
     if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
         return "nearly every row has a value of its own" if _is_nearly_unique(values) else None

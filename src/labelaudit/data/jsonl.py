@@ -16,7 +16,7 @@ from labelaudit.errors import DatasetError
 READ_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20
 SCHEMA_ROWS = 1000
-# The type of lists and objects in a schema. It stands for all of them, because no column may have them.
+# The type of all lists and objects in a schema. Columns of this type cannot be used.
 NESTED = pa.list_(pa.null())
 
 

@@ -12,7 +12,7 @@ from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
-MAX_BYTES = 32 << 20  # of encoded values in one piece of the stream
+MAX_BYTES = 32 << 20  # about the most encoded values in one table of the stream
 SAMPLE_ROWS = 1_000
 
 
@@ -43,7 +43,6 @@ def read_tables(
     *,
     label: str | None = None,
     max_rows: int = MAX_ROWS,
-    max_bytes: int = MAX_BYTES,
 ) -> Iterator[tuple[str, int, pa.Table]]:
     """Yield (file, position of the first row in the file, rows) in the order of files and rows.
 
@@ -53,11 +52,10 @@ def read_tables(
         columns: the columns to read; each table has them in this order. CSV values are strings.
         label: the column whose values must have the same type in a JSONL file.
         max_rows: most rows of one table.
-        max_bytes: about the most bytes of one table.
     """
     for file in layout.tables:
         first_row = 0
-        for table in _read_shard(source, layout, file.path, columns, label, max_rows, max_bytes):
+        for table in _read_shard(source, layout, file.path, columns, label, max_rows):
             for start in range(0, table.num_rows, max_rows):
                 piece = table.slice(start, max_rows).select(list(columns))
                 yield file.path, first_row + start, piece
@@ -118,10 +116,9 @@ def _read_shard(
     columns: Sequence[str],
     label: str | None,
     max_rows: int,
-    max_bytes: int,
 ) -> Iterator[pa.Table]:
     if layout.format == "parquet":
-        return parquet.read_tables(source, path, columns, max_rows=max_rows, max_bytes=max_bytes)
+        return parquet.read_tables(source, path, columns, max_rows=max_rows, max_bytes=MAX_BYTES)
     if layout.format == "csv":
         return delimited.read_tables(source, path, columns)
-    return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=max_bytes)
+    return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)

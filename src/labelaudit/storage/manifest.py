@@ -33,7 +33,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where a published audit comes from, and the checksums of its files."""
+    """The origin of a published audit, and the checksums of its files."""
 
     schema_version: str
     audit: dict[str, Any]  # dataset, version, audit_id, fingerprint, config, versions, seeds, machine, times

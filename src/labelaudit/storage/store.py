@@ -294,9 +294,3 @@ def _last_segment(path: str) -> str:
 
 def is_hidden(path: str) -> bool:
     return any(part.startswith((".", "_")) for part in path.split("/"))
-
-
-def clear_memory() -> None:
-    """Remove everything under `memory://` in this process, which all stores share."""
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -18,8 +18,9 @@ from labelaudit.reviews.files import What, export
 from labelaudit.reviews.stored_reviews import read_known
 from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
 from labelaudit.reviews.verdicts import Verdict
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
 from support.faulty_proxy import FaultyProxy, Refusal
+from support.memory_store import clear_memory
 from support.reviewed import audit_insects, make_verdict
 
 FOLDER = "dataset=insects/_verdicts"

@@ -13,9 +13,10 @@ from labelaudit.errors import StorageError
 from labelaudit.pipeline.plan import prepare
 from labelaudit.storage import store as store_module
 from labelaudit.storage.layout import CONDITIONS_PROBE
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
 from support.audits import settings, write_fruit
 from support.faulty_proxy import FaultyProxy, Refusal
+from support.memory_store import clear_memory
 
 REFUSED = r"x ignores conditional writes \(If-None-Match\), so two runs could .* Use a server that honours"
 

@@ -42,7 +42,7 @@ def test_everything_is_guessed_and_said(make_dataset):
     assert columns.guesses == (
         "label column: 'label', by its name",
         "id column: 'id', by its name",
-        "text column: 'text', it holds sentences",
+        "text column: 'text', it contains sentences",
     )
 
 
@@ -109,7 +109,7 @@ def test_the_better_name_is_taken_among_several_images(make_dataset, noise_image
     rows = pa.table({"mask": [noise_image(0)], "image": [noise_image(1)], "label": ["a"]})
     columns = resolve_columns(make_dataset({"a.parquet": rows}))
     assert columns.inputs == ("image",)
-    assert columns.guesses[-1] == "image column: 'image', it holds images (not used: mask)"
+    assert columns.guesses[-1] == "image column: 'image', it contains images (not used: mask)"
 
 
 def test_images_of_several_sizes_are_brought_to_one(make_dataset, png):
@@ -160,7 +160,7 @@ def test_a_table_leaves_out_what_would_give_the_answer_away(make_dataset):
         "left out 'name': nearly every row has a value of its own",
         "left out 'true_label': by its name it is another label",
         "left out 'when': its type is timestamp[ms]",
-        "left out 'nothing': it holds no value",
+        "left out 'nothing': it has no value",
     )
     named = resolve_columns(make_dataset({"a.parquet": rows}), input=["true_label", "row"])
     assert named.inputs == ("true_label", "row")
@@ -188,7 +188,7 @@ def test_types_of_a_table_come_from_all_rows(make_dataset, format):
     columns = resolve_columns(make_dataset({f"a.{format}": text}))
     assert columns.inputs == ("size", "code")
     assert columns.input_types == ("number", "category")
-    assert "left out 'gap': it holds no value" in columns.guesses
+    assert "left out 'gap': it has no value" in columns.guesses
 
 
 def test_text_without_spaces_is_text(make_dataset):
