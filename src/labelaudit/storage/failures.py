@@ -76,7 +76,7 @@ _BY_CODE = {
 }
 _S3_ACTIONS = {
     "read": "s3:GetObject, and s3:ListBucket to find out that something is missing",
-    "written": "s3:PutObject and s3:AbortMultipartUpload",
+    "written": "s3:PutObject, s3:AbortMultipartUpload and, to check the upload, s3:GetObject",
     "removed": "s3:DeleteObject",
     "listed": "s3:ListBucket",
 }

@@ -181,7 +181,7 @@ def test_a_version_that_is_not_complete_is_refused(tmp_path: Path) -> None:
     quiet = _config(tmp_path, versions={"quiet_minutes": 3}, **named)
     with pytest.raises(DatasetError, match=r"it changed less than 3 minutes ago\. .* none of its files changed for 3"):
         run_audit(quiet, InProcess())
-    # The content at the URL: the default is ten minutes, which whoever asks for the latest waits for.
+    # The content at the URL: by default it must be unchanged for ten minutes.
     with pytest.raises(DatasetError, match="it changed less than 10 minutes ago"):
         choose_version(_config(tmp_path, "fruit/v1", dataset={"version": "latest"}))
     assert not (tmp_path / "audits").exists()

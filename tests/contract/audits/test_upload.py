@@ -64,7 +64,7 @@ def _folder(path: Path, **files: str) -> str:
 
 
 def _contents(base: object, url: str) -> dict[str, str]:
-    """What a version holds, without its marker."""
+    """The content of a version, without its marker."""
     return {name: data.decode() for name, data in _bytes(base, url).items() if name != "_SUCCESS"}
 
 

@@ -15,7 +15,7 @@ from support.faulty_proxy import FaultyProxy
 
 @pytest.fixture
 def fresh_connections() -> Iterator[None]:
-    """s3fs keeps connections for the life of a process, whatever becomes of the environment."""
+    """s3fs keeps connections for the life of a process, even if the environment changes."""
     S3FileSystem.clear_instance_cache()
     yield
     S3FileSystem.clear_instance_cache()

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelaudit.data import delimited, jsonl
+from labelaudit.data import delimited, jsonl, tables
 from labelaudit.data.formats import find_layout
 from labelaudit.data.tables import read_sample, read_schema, read_tables
 from labelaudit.errors import DatasetError
@@ -48,7 +48,8 @@ def test_rows_come_in_order_with_their_places(make_dataset, format):
     assert {tuple(table.column_names) for _, _, table in pieces} == {("b",)}
 
 
-def test_large_values_make_small_pieces(make_dataset):
+def test_large_values_make_small_pieces(make_dataset, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_BYTES", 100_000)
     big = "x" * 10_000
     rows = pa.table({"a": [f"{index}{big}" for index in range(50)]})
     lines = "".join(json.dumps({"a": f"{index}{big}"}) + "\n" for index in range(50))
@@ -56,7 +57,7 @@ def test_large_values_make_small_pieces(make_dataset):
         "a.parquet": _parquet_bytes(rows, compression="none", use_dictionary=False),
         "a.jsonl": lines,
     }.items():
-        pieces = _read(make_dataset({name: content}), ["a"], max_bytes=100_000)
+        pieces = _read(make_dataset({name: content}), ["a"])
         assert max(len(table) for _, _, table in pieces) <= 11
         assert sum(len(table) for _, _, table in pieces) == 50
 
