@@ -149,25 +149,23 @@ def local_slots(config: AuditConfig) -> list[Slot]:
     return plan_slots(
         folds=total_folds(config),
         device=config.training.device,
-        max_parallel=None if workers.max_parallel == "auto" else workers.max_parallel,
+        max_parallel=workers.max_parallel,
         gpus_per_fold=workers.gpus_per_fold,
-        threads=None if workers.threads == "auto" else workers.threads,
+        threads=workers.threads,
     )
 
 
 def remote_threads(workers: WorkersConfig, folds: int) -> int:
     """CPU threads of a fold that trains on another machine: as many as it would have here, side by side with
     all others, so that the same audit has the same bytes wherever its folds train."""
-    if workers.threads != "auto":
-        return workers.threads
-    return fair_threads(folds, None if workers.max_parallel == "auto" else workers.max_parallel)
+    return workers.threads or fair_threads(folds, workers.max_parallel)
 
 
 def slots_within_memory(config: AuditConfig, reference: PreparedReference) -> list[Slot]:
     """As many of the local slots as fit into `limits.memory`. Raises `ConfigError` where not one does."""
-    slots = fitting_slots(local_slots(config), reference, config.limits.memory_bytes)
+    slots = fitting_slots(local_slots(config), reference, config.limits.memory)
     threads = config.workers.threads
-    return slots if threads == "auto" else [replace(slot, threads=threads) for slot in slots]
+    return slots if threads is None else [replace(slot, threads=threads) for slot in slots]
 
 
 class DirectCaller:

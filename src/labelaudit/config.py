@@ -1,16 +1,28 @@
-"""The config of an audit: frozen, checked on construction, read by `audit`, the steps and the flows only."""
+"""The config of an audit: frozen sections that are checked when they are built."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from labelaudit.errors import ConfigError
+from labelaudit.schemas import Filter, InputKind
+from labelaudit.text import closest
 
 _UNITS = {
     "": 1,
@@ -23,24 +35,47 @@ _UNITS = {
     "GI": 2**30,
     "TI": 2**40,
 }
-# Words in the name of a storage option that mark a secret.
+# A storage option whose name contains one of these is a secret.
 _SECRETS = ("secret", "password", "token", "sas", "credential", "private")
+# Members of unions. pydantic puts them into the location of an error, where they mean nothing to a user.
+_ONE = "<one>"
+_SEVERAL = "<several>"
+
+
+def _none_if_auto(value: Any) -> Any:
+    if value is None:
+        raise ValueError("Must not be null. Leave the key out, or use auto")
+    return None if value == "auto" else value
+
+
+def _auto_if_none(value: Any) -> Any:
+    return "auto" if value is None else value
 
 
 def _bytes(value: Any) -> Any:
-    """`8GB`, `512 MiB` or a number of bytes."""
-    if not isinstance(value, str) or value == "auto":
+    """Return a number of bytes for a size such as `8GB` or `512 MiB`."""
+    if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", value.upper())
     if match is None:
-        raise ValueError("must be 'auto' or a size such as 8GB, 512MiB or 1000000")
+        raise ValueError("Must be auto, or a size such as 8GB, 512MiB or 1000000")
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
-Auto = Literal["auto"]
+def _one_or_several(value: Any) -> str:
+    return _SEVERAL if isinstance(value, list | tuple | dict) else _ONE
+
+
+# The config says `auto`, the code reads None. Prefect checks parameters of deployments against the JSON schema.
+_AUTO = (
+    BeforeValidator(_none_if_auto, json_schema_input_type=float | str),
+    PlainSerializer(_auto_if_none),
+    Field(json_schema_extra={"default": "auto"}),
+)
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Size = Annotated[Annotated[int, Field(ge=2**20)] | Auto, BeforeValidator(_bytes)]
+AutoInt = Annotated[PositiveInt | None, *_AUTO]
+AutoSize = Annotated[Annotated[int, Field(ge=2**20)] | None, BeforeValidator(_bytes), *_AUTO]
 
 
 class _Section(BaseModel):
@@ -50,23 +85,33 @@ class _Section(BaseModel):
 class DatasetConfig(_Section):
     """What is audited."""
 
-    url: str = Field(description="file, folder of shards, image folder, CSV, TSV or JSONL; may hold {name}, {version}")
+    url: str = Field(
+        description="file, folder of shards, image folder, CSV, TSV or JSONL; may contain {name} and {version}"
+    )
     name: str | None = Field(None, description="default: from the URL", min_length=1, max_length=200)
     version: str | None = Field(
-        None, description="default: from the URL, else the start of the fingerprint; latest: the newest complete one"
+        None,
+        description="default: from the URL, else the first digits of the fingerprint; latest: newest complete version",
     )
-    label: str | None = Field(None, description="column of the given labels; image folders need none")
-    id: str | None = Field(None, description="column of ids that are stable across versions")
-    input: str | tuple[str, ...] = Field("auto", description="auto, one column or a list of columns")
-    kind: Literal["auto", "image", "text", "table"] = "auto"
+    label: str | None = Field(None, description="column of the given labels; not needed for image folders")
+    id: str | None = Field(None, description="column of ids that stay the same in all versions")
+    input: Annotated[
+        Annotated[str, Tag(_ONE)] | Annotated[tuple[str, ...], Tag(_SEVERAL)], Discriminator(_one_or_several)
+    ] = Field("auto", description="auto, one column or a list of columns")
+    kind: InputKind = "auto"
     group: str | None = Field(None, description="column whose examples stay in one fold")
-    ignore: tuple[str, ...] = Field((), description="columns that are never used for anything")
+    ignore: tuple[str, ...] = Field((), description="columns that are not used at all")
+
+    @property
+    def has_version_in_url(self) -> bool:
+        """Whether versions have URLs of their own. If not, the version is the content at the URL."""
+        return "{version}" in self.url
 
     @field_validator("name", "version")
     @classmethod
     def _printable(cls, value: str | None) -> str | None:
         if value is not None and (not value.isprintable() or value.strip(". ") == ""):
-            raise ValueError("must be printable and more than dots and spaces")
+            raise ValueError("Must be printable, and not only dots and spaces")
         return value
 
     @field_validator("version", mode="before")
@@ -84,11 +129,11 @@ class ModelConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How it is trained."""
+    """How it is trained. None: decided by the kind and size of the dataset."""
 
-    epochs: PositiveInt | Auto = "auto"
-    batch_size: Annotated[int, Field(ge=2)] | Auto = "auto"
-    learning_rate: Annotated[float, Field(gt=0, le=100)] | Auto = "auto"
+    epochs: AutoInt = None
+    batch_size: Annotated[Annotated[int, Field(ge=2)] | None, *_AUTO] = None
+    learning_rate: Annotated[Annotated[float, Field(gt=0, le=100)] | None, *_AUTO] = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -105,29 +150,21 @@ class CrossValidationConfig(_Section):
 class DetectionConfig(_Section):
     """How label issues are found in the probabilities."""
 
-    filter: Literal[
-        "prune_by_noise_rate",
-        "prune_by_class",
-        "both",
-        "confident_learning",
-        "predicted_neq_given",
-        "low_normalized_margin",
-        "low_self_confidence",
-    ] = "prune_by_noise_rate"
+    filter: Filter = "prune_by_noise_rate"
 
 
 class VersionsConfig(_Section):
-    """When a version is complete: by a file that is written last, or because nothing changes any more."""
+    """When a version is complete: a marker file exists, or no file has changed for some time."""
 
-    marker: str | None = Field(None, description="name of a file that completes a version", pattern=r"^[^/]+$")
+    marker: str | None = Field(None, description="name of the file that is written last", pattern=r"^[^/]+$")
     quiet_minutes: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="instead: a version is complete when no file of it changed for so long"
+        None, description="instead of a marker: no file has changed for so long"
     )
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if self.marker is not None and self.quiet_minutes is not None:
-            raise ValueError("set either marker or quiet_minutes: a version is complete by one rule")
+            raise ValueError("Set either marker or quiet_minutes, not both")
         return self
 
 
@@ -135,8 +172,8 @@ class WorkersConfig(_Section):
     """Where folds are trained."""
 
     kind: Literal["local", "ray", "work-pool"] = "local"
-    max_parallel: PositiveInt | Auto = "auto"
-    threads: PositiveInt | Auto = Field("auto", description="CPU threads of a fold; auto: a fair share of the cores")
+    max_parallel: AutoInt = Field(None, description="auto: one per GPU slot, else one per CPU core")
+    threads: AutoInt = Field(None, description="CPU threads of a fold; auto: a fair share of the cores")
     gpus_per_fold: Annotated[float, Field(ge=0)] = Field(1, description="a fraction, or a whole number")
     address: str | None = Field(None, description="of a Ray cluster; default: Ray on this machine")
     deployment: str = Field(
@@ -148,7 +185,7 @@ class WorkersConfig(_Section):
     @classmethod
     def _fraction_or_whole(cls, value: float) -> float:
         if value > 1 and value != int(value):
-            raise ValueError("must be a fraction up to 1, or a whole number")
+            raise ValueError("Must be a fraction up to 1, or a whole number")
         return value
 
     @model_validator(mode="after")
@@ -156,23 +193,27 @@ class WorkersConfig(_Section):
         for name, kind in (("address", "ray"), ("deployment", "work-pool")):
             is_given = getattr(self, name) != type(self).model_fields[name].default
             if is_given and self.kind != kind:
-                raise ValueError(f"{name} is for kind: {kind}, and kind is {self.kind}")
+                raise ValueError(f"{name} is for kind: {kind}, but kind is {self.kind}. Leave {name} out")
         return self
 
 
 class GateConfig(_Section):
-    """Limits that a version must keep; after its audit is published, a broken one fails the run. None: no limit."""
+    """Limits for a version. If one is exceeded, the run fails after the audit is published. None: no limit."""
 
-    max_flagged_share: Share | None = Field(None, description="flagged rows by scored rows")
-    max_class_flagged_share: Share | Annotated[dict[str, Share], Field(min_length=1)] | None = Field(
-        None, description="the same of each class: one number for all, or a number by class name"
-    )
+    max_flagged_share: Share | None = Field(None, description="flagged rows divided by scored rows")
+    max_class_flagged_share: (
+        Annotated[
+            Annotated[Share, Tag(_ONE)] | Annotated[dict[str, Share], Field(min_length=1), Tag(_SEVERAL)],
+            Discriminator(_one_or_several),
+        ]
+        | None
+    ) = Field(None, description="the same for each class: one number for all, or a number by class name")
     max_new_issues: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="newly flagged since the version before"
+        None, description="rows that are flagged now and were not in the previous version"
     )
-    max_new_issues_share: Share | None = Field(None, description="the same by scored rows")
-    max_measured_error_rate: Share | None = Field(None, description="of a random sample that people judged")
-    min_canary_recall: Share | None = Field(None, description="share of planted errors that must be caught")
+    max_new_issues_share: Share | None = Field(None, description="the same divided by scored rows")
+    max_measured_error_rate: Share | None = Field(None, description="error rate of a random sample that people judged")
+    min_canary_recall: Share | None = Field(None, description="share of planted errors that must be found")
 
     @field_validator("max_class_flagged_share", mode="before")
     @classmethod
@@ -180,12 +221,14 @@ class GateConfig(_Section):
         if not isinstance(value, dict):
             return value
         if any(not isinstance(name, (str, int)) or isinstance(name, bool) for name in value):
-            raise ValueError("class names must be text: put quotes around those that YAML reads as something else")
+            raise ValueError("Class names must be text. Put quotes around those that YAML reads as something else")
         # YAML reads the class `3:` as a number.
         return {str(name): share for name, share in value.items()}
 
 
 class ReportConfig(_Section):
+    """How many rows the report and the dashboard show."""
+
     examples: Annotated[int, Field(ge=0, le=1000)] = Field(200, description="worst examples shown in the page")
     previews: Annotated[int, Field(ge=0, le=20_000)] = Field(
         2000, description="worst examples that the dashboard can show without the dataset"
@@ -193,11 +236,13 @@ class ReportConfig(_Section):
 
 
 class OutputConfig(_Section):
+    """Where audits are published."""
+
     url: str = Field("labelaudit-reports", description="where audits are published", min_length=1)
 
 
 class StorageConfig(_Section):
-    """fsspec options for remote URLs; secrets come from the environment, never from here."""
+    """fsspec options for remote URLs. Secrets come from the environment, never from here."""
 
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -208,27 +253,17 @@ class StorageConfig(_Section):
             name = path.rpartition(".")[2].lower()
             if name in ("key", "access_key") or any(word in name for word in _SECRETS):
                 raise ValueError(
-                    f"{path} is a secret: set it in the environment (AWS_ACCESS_KEY_ID, "
-                    "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, …) instead of the config"
+                    f"{path} is a secret. Set it in the environment (AWS_ACCESS_KEY_ID, "
+                    "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, …), not in the config"
                 )
         return options
 
 
 class LimitsConfig(_Section):
-    """Bounds on this machine's memory and cache disk."""
+    """Limits for this machine, in bytes."""
 
-    memory: Size = "auto"
-    cache: Size = "auto"
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """Bytes that the processes of an audit may hold on this machine; None: no limit."""
-        return None if self.memory == "auto" else self.memory
-
-    @property
-    def cache_bytes(self) -> int | None:
-        """Bytes that the cache may take on disk; None: the cache decides."""
-        return None if self.cache == "auto" else self.cache
+    memory: AutoSize = Field(None, description="of all processes of an audit together; auto: no limit")
+    cache: AutoSize = Field(None, description="of the cache on disk; auto: half of the free disk")
 
 
 class AuditConfig(_Section):
@@ -249,29 +284,35 @@ class AuditConfig(_Section):
 
 
 def parse_config(text: str, *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:
-    """Config from YAML text, with `a.b=value` overrides on top; values of overrides are YAML too.
+    """Return the config in a YAML text, with `a.b=value` overrides on top.
 
-    Raises `ConfigError` with one line per problem.
+    Args:
+        text: the YAML text.
+        overrides: as `--set` takes them; their values are YAML too.
+        source: what error messages call the text.
+
+    Raises:
+        ConfigError: with one line per problem.
     """
     values = parse_yaml(text, source)
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{source} must hold sections such as `dataset:`, not {type(values).__name__}. "
+            f"{source} must have sections such as `dataset:`, but it is a {type(values).__name__}. "
             "The smallest config is `dataset: {url: data.parquet}`."
         )
     return build_config(values, overrides=overrides, source=source)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Plain values of a YAML text. Raises `ConfigError` where it is none."""
+    """Return the plain values of a YAML text. Raises `ConfigError` if it is not valid."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}. Correct it.") from error
 
 
 def build_config(values: Mapping[str, Any], *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:
-    """Config from nested values. Raises `ConfigError` with one line per problem."""
+    """Return the config with these nested values. Raises `ConfigError` with one line per problem."""
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     for override in overrides:
         _override(merged, override)
@@ -282,7 +323,7 @@ def build_config(values: Mapping[str, Any], *, overrides: Iterable[str] = (), so
 
 
 def with_version(config: AuditConfig, version: str | None) -> AuditConfig:
-    """The config with another `dataset.version`. Raises `ConfigError` where that is no name of a version."""
+    """Return the config with another `dataset.version`. Raises `ConfigError` if that cannot be a version's name."""
     values = {**config.dataset.model_dump(exclude_unset=True), "version": version}
     try:
         dataset = DatasetConfig.model_validate(values)
@@ -300,33 +341,32 @@ def _override(values: dict[str, Any], override: str) -> None:
     for name in names[:-1]:
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
-            raise ConfigError(f"--set {override!r}: {name} is a value, not a section.")
+            raise ConfigError(f"--set {override!r} cannot be used: {name} is a value, not a section.")
     try:
         section[names[-1]] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML.") from error
+        raise ConfigError(f"--set {override!r} cannot be used: the value is not valid YAML.") from error
 
 
 def _raise_readable(error: ValidationError, source: str) -> NoReturn:
-    lines = {_problem(item["loc"], item) for item in error.errors()}
-    raise ConfigError(f"{source} cannot be used:\n" + "\n".join(f"  {line}" for line in sorted(lines))) from error
+    lines = sorted({_problem(item["loc"], item) for item in error.errors()})
+    raise ConfigError("\n  ".join([f"{source} cannot be used:", *lines])) from error
 
 
 def _problem(location: Sequence[int | str], item: Mapping[str, Any]) -> str:
-    # Locations of unions end with the name of the tried member, which means nothing to a user.
-    names = [str(name) for name in location if re.fullmatch(r"[a-z_]+", str(name)) and name != "function-before"]
+    names = [str(name) for name in location if name not in (_ONE, _SEVERAL)]
+    path = ".".join(names)
     if item["type"] == "extra_forbidden":
         known = _known_keys(names[:-1])
-        close = difflib.get_close_matches(names[-1] if names else str(location[-1]), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-        return f"{'.'.join(map(str, location))} is not a setting; {hint}"
-    names = [name for name in names if name not in ("int", "float", "str", "constrained", "literal")]
+        close = closest(names[-1], known)
+        remedy = f"Did you mean {close}?" if close else f"The settings are {', '.join(known)}."
+        return f"{path} is not a setting. {remedy}"
     if item["type"] == "missing":
-        return f"{'.'.join(names)} is required."
+        return f"{path} is required."
     message = item["msg"].removeprefix("Value error, ")
-    # What was given for the storage may hold a secret, so it is not repeated.
-    given = "" if names[:1] == ["storage"] else f" (given: {item['input']!r})"
-    return f"{'.'.join(names)}: {message}{given}"[:400]
+    # A value of the section `storage` may contain a secret, so it is not repeated.
+    given = "" if names[:1] == ["storage"] else f" (given: {item['input']!r:.200})"
+    return f"{path}: {message}{given}."
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Configs in files: YAML on this machine or in storage, and those that deployed runs name."""
+"""Config files: local or in storage, named by path, URL or, in deployed runs, by dataset."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ CONFIG_SUFFIXES = (".yaml", ".yml")
 
 
 def is_config_file(target: str) -> bool:
-    """Whether a path or URL names a config, by its suffix."""
+    """Return whether a path or URL has the suffix of a config."""
     return Path(target.rpartition("://")[2]).suffix.lower() in CONFIG_SUFFIXES
 
 
 def read_config(target: str, *, overrides: Iterable[str] = ()) -> AuditConfig:
-    """The config in a YAML file, with `a.b=value` overrides on top. Raises `ConfigError`."""
+    """Return the config in a YAML file, with `a.b=value` overrides on top. Raises `ConfigError`."""
     return parse_config(_read_text(target), overrides=overrides, source=target)
 
 
 def referenced_config(reference: str) -> AuditConfig:
-    """The config that a deployed run names: a file below LABELAUDIT_CONFIGS, or anywhere where that is not set.
+    """Return the config that a deployed run names: a file below LABELAUDIT_CONFIGS; if that is not set, any file.
 
-    Where the variable is set, whoever may start runs or post events chooses among the files there, and cannot
-    bring a config, which may name code, of their own. Raises `ConfigError`.
+    Configs may name code. If the variable is set, users who may start runs or post events can only choose one of
+    the files there. Raises `ConfigError`.
     """
     url = config_url(reference)
     if "://" not in url and not Path(url).is_file():
         raise ConfigError(
-            f"There is no config {url}. Put the dataset's YAML file there, or set {CONFIGS_VARIABLE} in the "
+            f"The config {url} does not exist. Put the dataset's YAML file there, or set {CONFIGS_VARIABLE} in the "
             "environment of the worker to the folder or URL that has it."
         )
     return read_config(url)
 
 
 def config_url(reference: str) -> str:
-    """Path or URL of the config that a name stands for."""
+    """Return the path or URL of the config that a deployed run names. Raises `ConfigError`."""
     root = os.environ.get(CONFIGS_VARIABLE)
     file = reference if is_config_file(reference) else f"{reference}.yaml"
     if not root:
         return file
     if "://" in file or file.startswith("/") or ".." in file.split("/"):
         raise ConfigError(
-            f"The config {reference!r} is not below {CONFIGS_VARIABLE} ({root}), which deployed runs are held to. "
+            f"The config {reference!r} is not below {CONFIGS_VARIABLE} ({root}), as deployed runs require. "
             "Name a file there, such as fruit.yaml."
         )
     return f"{root.rstrip('/')}/{file}"
 
 
 def known_configs() -> list[str]:
-    """Names of the config files below LABELAUDIT_CONFIGS, sorted. Raises `ConfigError` where it is not set."""
+    """Return the names of the config files below LABELAUDIT_CONFIGS, sorted. Raises `ConfigError` if it is not set."""
     root = os.environ.get(CONFIGS_VARIABLE)
     if not root:
         raise ConfigError(f"{CONFIGS_VARIABLE} is not set. Set it to the folder or URL of the dataset configs.")
@@ -69,8 +69,8 @@ def _read_text(target: str) -> str:
         try:
             data = Path(target).read_bytes()
         except OSError as error:
-            raise ConfigError(f"The config {target} cannot be read: {error.strerror}.") from error
+            raise ConfigError(f"The config {target} cannot be read: {error.strerror}. Check the path.") from error
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(f"The config {target} is not UTF-8 text (byte {error.start}).") from error
+        raise ConfigError(f"The config {target} is not valid UTF-8 (byte {error.start}). Save it as UTF-8.") from error

@@ -1,4 +1,4 @@
-"""What an audit records about where it ran: package versions and the machine."""
+"""The package versions and the machine that an audit records."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ _REPORTED_PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the reported packages that are installed.
-
-    An audit of local files without a Prefect API needs neither Prefect nor s3fs.
-    """
+    """Return the versions of Python and of the reported packages that are installed."""
+    # Prefect and s3fs are optional: audits of local files without a Prefect API do not need them.
     found = {"python": platform.python_version()}
     for name in _REPORTED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -36,7 +34,7 @@ def package_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """The machine that prepared the audit, in words."""
+    """Return a description of this machine: system, cores and memory."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": str(len(os.sched_getaffinity(0))),
@@ -45,4 +43,5 @@ def machine() -> dict[str, str]:
 
 
 def package_version() -> str:
+    """Return the version of labelaudit."""
     return importlib.metadata.version("labelaudit")

@@ -1,7 +1,7 @@
-"""The error family: what a user can meet, each with the exit code that the command line returns.
+"""All errors that labelaudit raises, each with the exit code of the command line.
 
-Messages name the value, the rule, the place and the remedy in a sentence or two. All of them are plain
-strings, so that an error survives the way out of a worker process unchanged.
+A message is a sentence that names the value, the rule and the place, then a sentence with the remedy. Arguments are
+plain values, so that errors can be pickled in worker processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 class LabelauditError(Exception):
     """Base of every error that labelaudit raises on purpose.
 
-    `exit_code` is what the command line returns; `transient` says whether trying again may help.
+    Attributes:
+        exit_code: the exit code of the command line.
+        transient: whether a retry may help.
     """
 
     exit_code = 1
@@ -34,11 +36,11 @@ class DatasetError(LabelauditError):
 
 
 class StorageError(LabelauditError):
-    """Object storage refused, is missing, or holds something else than what was written."""
+    """Object storage refused a request, is missing, or contains other bytes than were written."""
 
 
 class StorageUnavailableError(StorageError):
-    """Object storage did not answer, or failed in a way that may pass."""
+    """Object storage did not answer, or failed in a way that a retry may solve."""
 
     transient = True
 
@@ -50,7 +52,7 @@ class ReviewError(LabelauditError, ValueError):
 
 
 class AnnouncementError(LabelauditError):
-    """No Prefect API took an event; what it tells of is stored."""
+    """The Prefect API did not accept an event. The data that it announces is stored."""
 
 
 class TrainingError(LabelauditError):
@@ -58,7 +60,7 @@ class TrainingError(LabelauditError):
 
 
 class InputError(TrainingError, ValueError):
-    """X, y or weights given to an estimator cannot be used; a ValueError, as scikit-learn raises."""
+    """X, y or weights given to an estimator cannot be used. A ValueError, as in scikit-learn."""
 
 
 class WorkerDiedError(TrainingError):
@@ -68,15 +70,16 @@ class WorkerDiedError(TrainingError):
 
 
 class GateFailedError(LabelauditError):
-    """The labels of a version are worse than the config's gate allows; its audit is published.
+    """The labels of a version are worse than the config's gate allows. Its audit is published.
 
-    `audit` holds the fields of its `steps.references.AuditReference`.
+    Attributes:
+        audit: the fields of its `AuditReference`.
     """
 
     exit_code = 3
 
     def __init__(self, message: str, audit: Mapping[str, Any]) -> None:
-        # All arguments go to Exception, so that pickling rebuilds the same error.
+        # Pickle needs all arguments in Exception.args.
         super().__init__(message, audit)
         self.audit = dict(audit)
 
@@ -85,7 +88,7 @@ class GateFailedError(LabelauditError):
 
 
 class Fault(StrEnum):
-    """What the integrity gate can find wrong with out-of-fold probabilities."""
+    """Faults of out-of-fold probabilities that the integrity checks find."""
 
     CLASS_ORDER = "class-order"
     CLASSES_SWAPPED = "classes-swapped"
@@ -102,10 +105,15 @@ class Fault(StrEnum):
 
 
 class IntegrityError(LabelauditError):
-    """Out-of-fold probabilities that must not be audited, because a plausible wrong report would follow.
+    """Out-of-fold probabilities that would give a plausible but wrong report.
 
-    Attributes: `fault`; `fold` (None where the probabilities do not come in folds); `rows`, how many rows
-    are concerned; `example_ids`, the first few of them.
+    Attributes:
+        fault: what is wrong.
+        problem: the same as text, with figures.
+        remedy: what to do.
+        fold: the fold; None if the probabilities are not in folds.
+        rows: the number of affected rows.
+        example_ids: the first few of their ids.
     """
 
     def __init__(
@@ -118,7 +126,7 @@ class IntegrityError(LabelauditError):
         rows: int = 0,
         example_ids: Sequence[str] = (),
     ) -> None:
-        # All arguments go to Exception, so that pickling rebuilds the same error.
+        # Pickle needs all arguments in Exception.args.
         super().__init__(fault, problem, remedy)
         self.fault = fault
         self.problem = problem

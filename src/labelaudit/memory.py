@@ -1,4 +1,4 @@
-"""What a process holds in memory, as `limits.memory` counts it. Imports nothing of ours."""
+"""The memory of a process, as `limits.memory` counts it."""
 
 from __future__ import annotations
 
@@ -10,43 +10,46 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-# Anonymous pages, shared memory, and what of both was swapped out. Pages of mapped files (the decoded
-# inputs, libraries) are not in it: the kernel drops them when it needs the room.
-_HELD = ("RssAnon", "RssShmem", "VmSwap")
+# Anonymous pages, shared memory, and the swapped part of both. Pages of mapped files (decoded inputs, libraries)
+# do not count, because the kernel drops them when it needs memory.
+_COUNTED = ("RssAnon", "RssShmem", "VmSwap")
 
 
 def held_bytes(pid: int | None = None) -> int:
-    """Bytes of memory that a process (None: this one) holds and that cannot be dropped; 0 once it has ended.
+    """Return the bytes of memory of a process that cannot be dropped; 0 if it has ended.
 
-    Where the system does not tell them apart from mapped files (macOS), all resident bytes.
+    Systems that do not report mapped files separately (macOS) return all resident bytes.
+
+    Args:
+        pid: the process; None: this one.
     """
-    number = os.getpid() if pid is None else pid
-    fields = _status(number)
+    pid = os.getpid() if pid is None else pid
+    fields = _status(pid)
     if fields:
-        return sum(fields.get(name, 0) for name in _HELD)
+        return sum(fields.get(name, 0) for name in _COUNTED)
     try:
-        return int(psutil.Process(number).memory_info().rss)
+        return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
 
 
 def peak_bytes() -> int:
-    """The most that this process has held so far, about: its peak less the mapped files of now."""
+    """Return about the largest `held_bytes` of this process so far: its peak minus the files mapped now."""
     fields = _status(os.getpid())
     return fields["VmHWM"] - fields["RssFile"] if fields else held_bytes()
 
 
 def release() -> None:
-    """Give back to the system what freed objects have left with the allocators of this process."""
+    """Return memory of freed objects from the allocators of this process to the system."""
     gc.collect()
     pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
         trim(0)
 
 
 def _status(pid: int) -> dict[str, int]:
-    """Sizes in bytes that the kernel tells of a process; empty where there is no such process or no /proc."""
+    """Return the sizes in bytes that the kernel reports for a process; empty without such a process or /proc."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

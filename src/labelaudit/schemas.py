@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from typing import Literal, get_args
 
 import pyarrow as pa
 
 SCHEMA_VERSION = "2"
+# What an example is made of; auto: found out from the data.
+InputKind = Literal["auto", "image", "text", "table"]
+INPUT_KINDS: tuple[str, ...] = get_args(InputKind)
+# Ways to find label issues, by cleanlab's names.
+Filter = Literal[
+    "prune_by_noise_rate",
+    "prune_by_class",
+    "both",
+    "confident_learning",
+    "predicted_neq_given",
+    "low_normalized_margin",
+    "low_self_confidence",
+]
+FILTERS: tuple[str, ...] = get_args(Filter)
 
 
 class Status(StrEnum):

@@ -111,7 +111,7 @@ def publish_small(
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
     about |= made_from
     published = {**files, "summary.json": manifest.dump_json(to_record(record.summary))}
-    manifest.publish(store, record.folder, published, about, SCHEMA_VERSION)
+    manifest.publish_files(store, record.folder, published, about, SCHEMA_VERSION)
     write_audit_record(store, record)
     return record
 

@@ -38,10 +38,14 @@ def test_limits_that_are_set() -> None:
         ("max_new_issues: -1", r"gate\.max_new_issues: Input should be greater than or equal to 0"),
         ("max_new_issues: 2.5", r"gate\.max_new_issues: Input should be a valid integer"),
         ("min_canary_recall: high", r"gate\.min_canary_recall: Input should be a valid number"),
-        ("max_class_flagged_share: {cat: 2}", r"gate\.max_class_flagged_share.*less than or equal to 1 \(given: 2\)"),
+        (
+            "max_class_flagged_share: {cat: 2}",
+            r"gate\.max_class_flagged_share\.cat: .*than or equal to 1 \(given: 2\)\.$",
+        ),
+        ("max_class_flagged_share: 2", r"^[^\n]*\n  gate\.max_class_flagged_share: .*equal to 1 \(given: 2\)\.$"),
         ("max_class_flagged_share: {}", r"gate\.max_class_flagged_share.*at least 1 item"),
-        ("max_class_flagged_share: {no: 0.1}", r"gate\.max_class_flagged_share: class names must be text: put quotes"),
-        ("max_flaged_share: 0.1", r"gate\.max_flaged_share is not a setting; did you mean max_flagged_share\?"),
+        ("max_class_flagged_share: {no: 0.1}", r"gate\.max_class_flagged_share: Class names must be text\. Put quotes"),
+        ("max_flaged_share: 0.1", r"gate\.max_flaged_share is not a setting\. Did you mean max_flagged_share\?"),
     ],
 )
 def test_errors_name_key_value_and_rule(gate: str, message: str) -> None:

@@ -24,6 +24,7 @@ from labelaudit.report.changes import new_issues
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
+from labelaudit.text import listing
 
 # Label pairs in a summary: what fits on one screen.
 TOP_PAIRS = 10
@@ -221,9 +222,8 @@ def _skipped(versions: Sequence[str]) -> list[str]:
     """That released versions in between are no measure."""
     if not versions:
         return []
-    named = ", ".join(versions[:SHOWN_VERSIONS])
-    more = f" and {len(versions) - SHOWN_VERSIONS:,} more" if len(versions) > SHOWN_VERSIONS else ""
-    return [f"Passed over, because their audits are not in storage any more, or their rows have no ids: {named}{more}."]
+    named = listing(versions, shown=SHOWN_VERSIONS)
+    return [f"Passed over, because their audits are not in storage any more, or their rows have no ids: {named}."]
 
 
 def _class_order(*classes: pa.Table) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labelaudit.codec import Json, JsonObject, from_record
 from labelaudit.findings import ChangedSetting
+from labelaudit.text import listing
 
 # Of the config: what findings depend on. Of `dataset` what names it is left out, and how it is read stays.
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
@@ -90,8 +91,8 @@ def other_work_in_words(changed: Sequence[ChangedSetting], version: str) -> str 
     settings = [in_words(setting) for setting in changed if setting.cause != "data"]
     if not settings:
         return None
-    more = f"; and {len(settings) - SHOWN_SETTINGS:,} more" if len(settings) > SHOWN_SETTINGS else ""
-    return f"Not only the data changed since {version}: {'; '.join(settings[:SHOWN_SETTINGS])}{more}."
+    named = listing(settings, shown=SHOWN_SETTINGS, separator="; ")
+    return f"Not only the data changed since {version}: {named}."
 
 
 def in_words(setting: ChangedSetting) -> str:

@@ -19,6 +19,7 @@ from labelaudit.findings import Summary
 from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
 from labelaudit.storage.manifest import Manifest, load_manifest, read_checked, read_json
 from labelaudit.storage.store import Store
+from labelaudit.text import listing
 
 # What people copy from a browser or a log in place of the folder.
 FILES_OF_PEOPLE = ("report.html", "index.html", "summary.json", MANIFEST)
@@ -111,7 +112,7 @@ class PublishedAudit:
         if not file.schema_arrow.equals(schema):
             raise StorageError(
                 f"{url} has the columns of another version of labelaudit "
-                f"({', '.join(file.schema_arrow.names[:20])}). Audit that version of the dataset again."
+                f"({listing(file.schema_arrow.names, shown=20)}). Audit that version of the dataset again."
             )
         return file.read(columns)
 

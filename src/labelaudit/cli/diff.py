@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from labelaudit.audits.comparison import AuditDifference, compare_published
 from labelaudit.audits.prepared import parquet_bytes
@@ -11,7 +10,7 @@ from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.cli.console import show, show_json
 from labelaudit.cli.options import config_from
 from labelaudit.codec import to_record
-from labelaudit.config_files import CONFIG_SUFFIXES
+from labelaudit.config_files import is_config_file
 from labelaudit.errors import ConfigError
 from labelaudit.report.changes import changes_in_words
 from labelaudit.storage.layout import dataset_folder
@@ -44,7 +43,7 @@ def diff_command(
 
 def _audits(before: str, after: str, dataset: str | None) -> tuple[PublishedAudit, PublishedAudit]:
     url, storage_options = dataset, None
-    if dataset is not None and Path(dataset.rpartition("://")[2]).suffix.lower() in CONFIG_SUFFIXES:
+    if dataset is not None and is_config_file(dataset):
         config = config_from(dataset)
         url, storage_options = _dataset_url(config.output.url, audited_name(config).name), config.storage.options
     return (

@@ -18,10 +18,9 @@ from labelaudit.errors import LabelauditError
 from labelaudit.local.workers import has_gpu_driver
 from labelaudit.orchestration.prefect_api import prefect_api_url
 from labelaudit.storage.cache import Cache
-from labelaudit.storage.store import SETTLE_SECONDS, Store
 from labelaudit.text import plain
 from labelaudit.versions.discover import choose_version
-from labelaudit.versions.named import open_source
+from labelaudit.versions.named import open_output, open_source
 
 API_TIMEOUT_SECONDS = 10
 
@@ -109,21 +108,17 @@ def _dataset(config: AuditConfig) -> Finding:
 
 
 def _output(config: AuditConfig) -> Finding:
-    """Write a test file, read it and remove it; check whether the storage honours conditional writes."""
+    """Write a probe, read it and remove it; check that conditional writes are honoured."""
     key = f"_work/doctor-{uuid.uuid4().hex}"
     try:
-        store = Store(config.output.url, config.storage.options)
+        store = open_output(config)
         started = time.monotonic()
         store.write(key, b"probe")
         is_same = store.read(key) == b"probe"
         store.remove(key)
         seconds = time.monotonic() - started
-        honours = store.honours_conditions()
+        store.require_conditional_writes()
     except LabelauditError as error:
         return Finding("output", False, str(error))
-    conditions = (
-        "conditional writes are honoured"
-        if honours
-        else f"conditional writes are IGNORED, so that each record is settled by waiting {SETTLE_SECONDS:g} s"
-    )
-    return Finding("output", is_same, f"{store.url}: written, read and removed in {seconds:.2f} s; {conditions}")
+    detail = f"{store.url}: written, read and removed in {seconds:.2f} s; conditional writes are honoured"
+    return Finding("output", is_same, detail)

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from labelaudit.report.summary import escape_markdown, percent
+from labelaudit.text import for_html, in_one_direction
 
 STYLE = Path(__file__).parent / "app.css"
 # What Streamlit makes icons, emoji, colours and arrows of, besides Markdown.
 _MARKS = re.compile(r"([:\-<>=~])")
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WORD_JOINER = "\u2060"
 _SVG_FONT = "ui-sans-serif, system-ui, sans-serif"
 _LIGHT = {
@@ -61,16 +61,14 @@ def option(text: object) -> str:
 
 def clip(text: object, limit: int) -> str:
     """Without control characters, and within a length."""
-    shown = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    shown = in_one_direction(for_html(str(text)))
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def fill(template: str, **values: object) -> Markup:
     """Markup from a template of ours, with escaped values."""
     safe = {
-        name: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value)
-        if isinstance(value, str) and not isinstance(value, Markup)
-        else value
+        name: in_one_direction(for_html(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
         for name, value in values.items()
     }
     return Markup(template).format(**safe)

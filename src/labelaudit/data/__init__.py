@@ -1,1 +1,1 @@
-"""Datasets in memory: reading, labels, statuses, folds. Knows no storage."""
+"""Datasets in memory: reading, labels, statuses and folds. Does not access storage."""

@@ -1,11 +1,10 @@
-"""Which column is what: format, kind, label, id, group and inputs of a dataset, named or guessed."""
+"""The role of each column: label, id, group and inputs of a dataset, as configured or guessed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,8 @@ from labelaudit.data.source import Source
 from labelaudit.data.tables import read_sample, read_schema, read_tables
 from labelaudit.data.values import family, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
+from labelaudit.schemas import INPUT_KINDS
+from labelaudit.text import closest, listing
 
 LABEL_NAMES = (
     "label",
@@ -33,9 +34,8 @@ LABEL_NAMES = (
     "y",
 )
 ID_NAMES = ("id", "example_id", "sample_id", "uuid", "guid", "image_id", "key", "idx", "_id")
-# An id column may hold some ids twice, which the audit reports; a category named "key" holds most of them.
+# An id column may contain a few duplicates, which the audit reports. A category named "key" has many.
 MIN_UNIQUE_IDS = 0.9
-KINDS = ("auto", "image", "text", "table")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Columns:
     inputs: tuple[str, ...]
     input_types: tuple[str, ...]  # number | category, one for each input of a table
     label_names: tuple[str, ...]  # names of the integer labels 0, 1, … (Hugging Face ClassLabel)
-    image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) where kind is not image
-    image_channels: int  # 1 or 3; 0 where kind is not image
+    image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) if kind is not image
+    image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
 
     def __post_init__(self) -> None:
-        # JSON has lists only.
+        # JSON turns tuples into lists.
         for name in ("inputs", "input_types", "label_names", "image_size", "guesses"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
@@ -71,26 +71,28 @@ def resolve_columns(
     ignore: Sequence[str] = (),
     image_size: tuple[int, int] | None = None,
 ) -> Columns:
-    """Finds out how to read a dataset; what is not named is guessed from names, types and first rows.
+    """Return how to read a dataset. What is not named is guessed from names, types and the first rows.
 
-    Reads schemas and the first rows; of a CSV or JSONL table all rows, once, because only they tell
-    numbers from categories.
+    Reads schemas and first rows. CSV and JSONL tables are read completely, because a column is a number
+    only if all its values are.
 
     Args:
         source: the dataset's files.
-        label, id, group: column names; None guesses label and id, and takes no group.
+        label: column name; None: guess.
+        id: column name; None: guess.
+        group: column name; None: no groups.
         input: "auto", a column name, or several.
         kind: auto | image | text | table.
-        ignore: columns that are not used for anything, nor read.
+        ignore: columns that are not read.
         image_size: (height, width) to decode images to.
 
     Raises:
-        DatasetError: files cannot be read, a named column does not exist, or nothing fits.
+        DatasetError: files cannot be read, a named column does not exist, or no column fits.
     """
-    if kind not in KINDS:
-        raise DatasetError(f"kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
+    if kind not in INPUT_KINDS:
+        raise DatasetError(f"The kind {kind!r} is unknown. Use one of {', '.join(INPUT_KINDS)}.")
     if image_size is not None and not all(1 <= side <= MAX_SIDE for side in image_size):
-        raise DatasetError(f"image_size {image_size} is out of range; each side is 1 to {MAX_SIDE} pixels")
+        raise DatasetError(f"image_size {image_size} is out of range. Each side must be 1 to {MAX_SIDE} pixels.")
     layout = find_layout(source)
     if layout.format == "image_folder":
         named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
@@ -127,11 +129,11 @@ def _image_folder(
 ) -> Columns:
     if named:
         raise DatasetError(
-            f"{source.url} is an image folder, which has no column {named[0]!r}: its folders are the labels "
-            "and its paths the ids; leave label, id, group and input out"
+            f"{source.url} is an image folder, which has no column {named[0]!r}. Its folders are the labels "
+            "and its paths the ids. Leave label, id, group and input out."
         )
     if kind not in ("auto", "image"):
-        raise DatasetError(f"{source.url} is an image folder, not of kind {kind}; leave dataset.kind out")
+        raise DatasetError(f"{source.url} is an image folder, but dataset.kind is {kind}. Leave dataset.kind out.")
     geometry = folder_geometry(source, layout, image_size)
     return Columns(
         format="image_folder",
@@ -156,9 +158,9 @@ def _geometry(
         return table_geometry(source, layout, chosen.names[0], column, image_size)
     if layout.images:
         raise DatasetError(
-            f"{source.url} holds {layout.tables[0].path} and {len(layout.images)} images "
-            f"({layout.images[0].path}), but no column names the images; point dataset.url at one of them, "
-            "or name the column of image paths with dataset.input"
+            f"{source.url} contains {layout.tables[0].path} and {len(layout.images)} images "
+            f"({layout.images[0].path}), but no column contains image paths. Point dataset.url at the table or at "
+            "the images, or name the column of image paths with dataset.input."
         )
     return Geometry((0, 0), 0, ())
 
@@ -176,19 +178,19 @@ def _check_named(
         *(("input", n) for n in inputs),
     ]
     if input != "auto" and not inputs:
-        raise DatasetError("dataset.input is an empty list; name at least one column, or use auto")
+        raise DatasetError("dataset.input is an empty list. Name at least one column, or use auto.")
     taken: dict[str, str] = {}
     for role, name in named:
         if name not in schema.names:
-            close = get_close_matches(name, schema.names, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            close = closest(name, schema.names)
+            hint = f" Did you mean {close!r}?" if close else ""
             raise DatasetError(
-                f"{source.url} has no column {name!r} (dataset.{role}){hint}; it has {_list(schema.names)}"
+                f"Column {name!r} (dataset.{role}) is not in {source.url}.{hint} The columns are {_list(schema.names)}."
             )
         if name in ignore:
-            raise DatasetError(f"column {name!r} is both dataset.{role} and in dataset.ignore; drop one of the two")
+            raise DatasetError(f"Column {name!r} is both dataset.{role} and in dataset.ignore. Remove one of the two.")
         if name in taken and {role, taken[name]} != {"id", "group"}:
-            raise DatasetError(f"column {name!r} is both dataset.{taken[name]} and dataset.{role}; name another one")
+            raise DatasetError(f"Column {name!r} is both dataset.{taken[name]} and dataset.{role}. Name another one.")
         taken[name] = role
 
 
@@ -199,7 +201,7 @@ def _guess_label(sample: Sample, others: Iterable[object], guesses: list[str]) -
     ranked = sorted(features, key=_label_rank) or by_name
     if not ranked:
         raise DatasetError(
-            f"no column looks like the label; name it with dataset.label (--label); columns are {_list(free)}"
+            f"No column looks like the label. Name it with dataset.label (--label). The columns are {_list(free)}."
         )
     reason = "it is a ClassLabel feature" if features else "by its name"
     guesses.append(f"label column: {ranked[0]!r}, {reason}")
@@ -243,8 +245,8 @@ def _check_names(sample: Sample, names: Iterable[str | None]) -> None:
             to_strings(sample.rows.column(name))
         except pa.ArrowException as error:
             raise DatasetError(
-                f"column {name!r} cannot be an id or a group: its type is {sample.schema.field(name).type}; "
-                "use a column of strings or whole numbers"
+                f"Column {name!r} cannot be an id or a group: its type is {sample.schema.field(name).type}. "
+                "Use a column of strings or whole numbers."
             ) from error
 
 
@@ -258,7 +260,7 @@ def _choose_inputs(sample: Sample, input: str | Sequence[str], kind: str, taken:
 def _feature_types(
     source: Source, layout: Layout, sample: Sample, chosen: Inputs, *, is_auto: bool
 ) -> tuple[tuple[str, ...], Inputs]:
-    """number or category for each input of a table, over all rows; columns without a value go."""
+    """Return number or category for each input of a table; columns without any value are dropped."""
     if chosen.kind != "table":
         return (), chosen
     types: dict[str, str | None]
@@ -269,9 +271,9 @@ def _feature_types(
         types = _scan_types(source, layout, chosen.names, sample.is_untyped)
     empty = [name for name, type in types.items() if type is None]
     if empty and (not is_auto or len(empty) == len(types)):
-        raise DatasetError(f"column {empty[0]!r} cannot be an input: it holds no value in any row")
+        raise DatasetError(f"Column {empty[0]!r} cannot be an input: it is empty in all rows. Name another one.")
     kept = [(name, type) for name, type in types.items() if type is not None]
-    guesses = (*chosen.guesses, *(f"left out {name!r}: it holds no value" for name in empty))
+    guesses = (*chosen.guesses, *(f"left out {name!r}: it has no value" for name in empty))
     return tuple(type for _, type in kept), Inputs("table", tuple(name for name, _ in kept), guesses)
 
 
@@ -295,7 +297,7 @@ def _scan_types(source: Source, layout: Layout, names: Sequence[str], is_untyped
 
 
 def _hugging_face_features(schema: pa.Schema) -> dict[str, Mapping[str, Any]]:
-    """Feature descriptions by column, from the schema metadata that the `datasets` library writes."""
+    """Return feature descriptions by column, from the schema metadata that the `datasets` library writes."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -304,5 +306,4 @@ def _hugging_face_features(schema: pa.Schema) -> dict[str, Mapping[str, Any]]:
 
 
 def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:20]))
-    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return listing(map(repr, names), shown=20)

@@ -19,9 +19,10 @@ from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.readers import BatchHead
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
+from labelaudit.text import listing
 
-ID_DIGITS = 16  # of the content digest, where there is no id column
-# More classes than this, with few rows each, are hardly classes.
+ID_DIGITS = 16  # of the content digest, if there is no id column
+# More classes than this, with few rows each, are probably not classes.
 MANY_CLASSES = 1_000
 
 _SCHEMA = pa.schema(
@@ -42,21 +43,22 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Examples:
-    """N rows, sorted by example id, then digest, label and group; no order of files or rows shows in it.
+    """N rows, sorted by example id, then digest, label and group. The order of files and rows does not matter.
 
     Attributes:
         example_ids: (N,) object of str; unique among scored rows.
-        given_labels: (N,) object of str, None where unlabeled.
+        given_labels: (N,) object of str, None if unlabeled.
         status: (N,) object of str, values of `schemas.Status`.
-        groups: (N,) object of str: the group column's value, else the digest of the input, so that
-            exact copies stay in one fold.
+        groups: (N,) object of str: the group column's value, else the digest of the input. So exact
+            copies stay in one fold.
         digests: (N,) object of str, blake2b-128 of the input in hex.
-        files: (N,) object of str, relative to the dataset's root; rows: (N,) int64, from 0 within the file.
-        positions: (N,) int64, where each row comes in reading order: row i was read as positions[i].
+        files: (N,) object of str, relative to the dataset's root.
+        rows: (N,) int64, row number within the file, from 0.
+        positions: (N,) int64, position in reading order: row i was read as number positions[i].
         class_names: K names, sorted (whole numbers by value, else by code point).
         labels: (N,) int64 in 0..K-1, -1 unless status is scored.
-        problems: (N,) object: why a row is unreadable, else None.
-        fingerprint: sha256 in hex over ids, given labels, groups and digests of all rows.
+        problems: (N,) object of str: why a row is unreadable, else None.
+        fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
     """
 
     example_ids: np.ndarray
@@ -74,14 +76,14 @@ class Examples:
 
     @classmethod
     def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
-        """Gathers the rows of all batches; their inputs are not kept.
+        """Return the rows of all batches, without their inputs.
 
         Raises:
-            DatasetError: no rows, no labels, ids are missing, or labels cannot be classes.
+            DatasetError: there are no rows or no labels, ids are missing, or labels cannot be classes.
         """
         heads = [batch.head() for batch in batches]
         if sum(len(head.digests) for head in heads) == 0:
-            raise DatasetError("the dataset has no rows; check dataset.url")
+            raise DatasetError("The dataset has no rows. Check dataset.url.")
         given = _given_labels(heads, columns)
         digests = _concatenate(head.digests for head in heads)
         groups = _concatenate(_groups(head) for head in heads)
@@ -115,16 +117,16 @@ class Examples:
         )
 
     def all_class_counts(self) -> dict[str, int]:
-        """Rows of each class of the version, of every status, rare classes included, in class order."""
+        """Return the number of rows of each class, of any status and with rare classes, in class order."""
         counts = Counter(label for label in self.given_labels if label is not None)
         return {name: counts[name] for name in sort_class_names(counts)}
 
     def status_counts(self) -> dict[str, int]:
-        """Rows of each status, zeros included, in the order of `schemas.Status`."""
+        """Return the number of rows of each status, in the order of `schemas.Status`."""
         return {status.value: int((self.status == status.value).sum()) for status in Status}
 
     def to_table(self) -> pa.Table:
-        """An Arrow table with one row per example; class names and fingerprint are in its metadata."""
+        """Return an Arrow table with one row per example; class names and fingerprint are in its metadata."""
         columns = [
             self.example_ids,
             self.given_labels,
@@ -143,16 +145,16 @@ class Examples:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Examples:
-        """Rebuilds what `to_table` wrote.
+        """Return the examples of a table that `to_table` made.
 
         Raises:
-            DatasetError: the table is another one.
+            DatasetError: the table has other columns or metadata.
         """
         metadata = table.schema.metadata or {}
         if table.column_names != _SCHEMA.names or not {b"class_names", b"fingerprint"} <= metadata.keys():
             raise DatasetError(
-                f"this is no table of prepared examples: columns are {', '.join(table.column_names[:12])}; "
-                "prepare the dataset again"
+                f"A table of prepared examples cannot have the columns {listing(table.column_names, shown=12)}. "
+                "Prepare the dataset again."
             )
         array = {name: table.column(name).to_numpy() for name in table.column_names}
         return cls(
@@ -172,13 +174,17 @@ class Examples:
 
 
 def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["set_aside", "error"]) -> Examples:
-    """Gives rows of classes that cannot be in every fold the status rare_class, and drops these classes.
+    """Return the examples without the classes that cannot be in every fold; their rows get the status rare_class.
 
-    A class is rare when its scored rows are in fewer than `folds` groups, so that copies of one example
-    do not count twice. Classes are never filled up: made-up rows would brand real ones as mislabeled.
+    A class is rare if its scored rows are in fewer than `folds` groups. So copies of one example count once.
+
+    Args:
+        examples: N rows.
+        folds: how many groups a class needs.
+        policy: "set_aside" or "error", which raises if there are rare classes.
 
     Returns:
-        Examples whose `class_names` and `labels` hold the trained classes alone.
+        Examples whose `class_names` and `labels` contain only the classes that are trained.
 
     Raises:
         DatasetError: there are rare classes and the policy is "error", or fewer than two classes are left.
@@ -190,9 +196,8 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
     rare = [name for name, is_kept in zip(examples.class_names, kept, strict=True) if not is_kept]
     if rare and policy == "error":
         raise DatasetError(
-            f"{len(rare)} classes have fewer than {folds} independent examples "
-            f"(first: {', '.join(rare[:10])}); add examples, merge classes, or set "
-            "cross_validation.rare_classes to set_aside"
+            f"{len(rare)} classes have fewer than {folds} independent examples: {listing(rare, shown=10)}. "
+            "Add examples, merge classes, or set cross_validation.rare_classes to set_aside."
         )
     if kept.sum() < 2:
         raise DatasetError(_too_few_classes(examples, groups_per_class, folds))
@@ -205,7 +210,7 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
 
 def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
     if columns.format == "image_folder":
-        # Folder names are names, also where they look like numbers.
+        # Folder names are names, even if they look like numbers.
         return _concatenate(head.labels.to_pylist() for head in heads)
     label = columns.label or ""
     given = given_labels(
@@ -215,7 +220,7 @@ def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
         is_untyped=columns.format == "csv",
     )
     if all(value is None for value in given):
-        raise DatasetError(f"column {label!r} holds no label in any of {len(given)} rows; check dataset.label")
+        raise DatasetError(f"Column {label!r} has no label in any of {len(given)} rows. Check dataset.label.")
     return given
 
 
@@ -233,7 +238,7 @@ def _groups(head: BatchHead) -> list[str]:
 
 
 def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """File and row of each example; in an image folder the ids are the files."""
+    """Return file and row of each example; in an image folder the ids are the files."""
     if columns.format == "image_folder":
         files = _concatenate(head.ids or [] for head in heads)
         return files, np.zeros(len(files), dtype=np.int64)
@@ -245,22 +250,22 @@ def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, n
 def _check_ids(ids: np.ndarray, files: np.ndarray, rows: np.ndarray, columns: Columns) -> None:
     missing = np.flatnonzero(ids == None)  # noqa: E711, elementwise
     if len(missing):
-        first = ", ".join(f"{files[index]} row {rows[index]}" for index in missing[:3])
+        places = listing((f"{files[index]} row {rows[index]}" for index in missing), shown=3)
         raise DatasetError(
-            f"{len(missing)} of {len(ids)} rows have no id in column {columns.id!r} (first: {first}); "
-            f"fill it in, or put {columns.id!r} into dataset.ignore so that ids are made from the content"
+            f"{len(missing)} of {len(ids)} rows have no id in column {columns.id!r}: {places}. "
+            f"Add the ids, or put {columns.id!r} into dataset.ignore, so that ids are made from the content."
         )
 
 
 def _order(*keys: np.ndarray) -> np.ndarray:
-    """(N,) int64 positions in the order of the keys, the first one first; stable."""
+    """Return (N,) int64 positions sorted by the keys, the first key first; stable."""
     table = pa.table({str(index): pa.array(key, pa.large_string()) for index, key in enumerate(keys)})
     order: np.ndarray = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
     return np.asarray(order).astype(np.int64)
 
 
 def _number_copies(ids: np.ndarray) -> np.ndarray:
-    """Sorted ids made unique: the second of a kind gets "-2", the third "-3"."""
+    """Return sorted ids made unique: the second copy of an id gets "-2", the third "-3"."""
     copies = pd.Series(ids).groupby(ids).cumcount().to_numpy()
     numbered = ids.copy()
     for index in np.flatnonzero(copies):
@@ -269,7 +274,7 @@ def _number_copies(ids: np.ndarray) -> np.ndarray:
 
 
 def _statuses(ids: np.ndarray, digests: np.ndarray, given: np.ndarray, readable: np.ndarray) -> np.ndarray:
-    """Status of each row in canonical order; a later rule overrules an earlier one."""
+    """Return the status of each row in canonical order; a later rule overrides an earlier one."""
     status = np.full(len(ids), Status.SCORED.value, dtype=object)
     status[given == None] = Status.UNLABELED.value  # noqa: E711, elementwise
     status[_is_duplicate(ids, digests, given)] = Status.DUPLICATE_ID.value
@@ -278,7 +283,7 @@ def _statuses(ids: np.ndarray, digests: np.ndarray, given: np.ndarray, readable:
 
 
 def _is_duplicate(ids: np.ndarray, digests: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Rows whose id is taken: all but the first of identical copies, all of conflicting ones."""
+    """Return (N,) bool, True for rows with the id of another row: all but the first copy, and all that conflict."""
     is_same_id = np.append(False, ids[1:] == ids[:-1]).astype(bool)
     if not is_same_id.any():
         return is_same_id
@@ -307,7 +312,7 @@ def _problems(heads: Sequence[BatchHead]) -> np.ndarray:
 
 
 def _fingerprint(kind: str, columns: Sequence[np.ndarray]) -> str:
-    """sha256 over canonical rows; each column as its lengths, then its bytes, so that no two rows mix."""
+    """Return the sha256 of canonical rows: for each column all lengths, then all bytes, so values cannot mix."""
     hasher = hashlib.sha256(f"labelaudit dataset 1 {kind} {len(columns[0])}\n".encode())
     for column in columns:
         values = pa.array(column, pa.large_string())
@@ -321,11 +326,10 @@ def _too_few_classes(examples: Examples, groups_per_class: np.ndarray, folds: in
     counts = examples.all_class_counts()
     rows = len(examples.labels)
     found = (
-        f"{int((groups_per_class >= folds).sum())} classes are left to train of {len(counts)} "
-        f"({rows} rows, {int((examples.labels >= 0).sum())} of them usable): a class needs at least {folds} "
-        "independent examples, and an audit two classes"
+        f"Only {int((groups_per_class >= folds).sum())} of {len(counts)} classes can be trained "
+        f"({rows} rows, {int((examples.labels >= 0).sum())} of them usable). A class needs at least {folds} "
+        "independent examples, and an audit needs two classes."
     )
     if len(counts) > min(MANY_CLASSES, rows / 2):
-        remedy = "so many classes are probably an id or a quantity: name another column with dataset.label"
-        return f"{found}; {remedy}"
-    return f"{found}; add examples, merge classes, or lower cross_validation.folds"
+        return f"{found} So many classes are probably ids or quantities. Name another column with dataset.label."
+    return f"{found} Add examples, merge classes, or lower cross_validation.folds."

@@ -1,7 +1,7 @@
 """CSV and TSV files as streams of Arrow tables in which every value is a string.
 
-Types are not inferred here: a stream would fix them from its first block and then fail on a later
-"3.5", and an id "007" would become 7.
+Types are not inferred: they would depend on the first block, so a later "3.5" would fail and the id "007" would
+become 7.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from labelaudit.data.formats import reading
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
 
-# A row may not be larger than a block; Arrow holds a few of them at a time.
+# The largest row. Arrow keeps a few blocks in memory at a time.
 BLOCK_BYTES = 8 << 20
 DELIMITERS = ",\t;|"
 
 
 def read_schema(source: Source, path: str) -> pa.Schema:
-    """The column names of one file, all of type string."""
+    """Return the columns of one file, all of type string."""
     names, _ = _read_header(source, path)
     return pa.schema([(name, pa.string()) for name in names])
 
 
 def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Rows of one file in order, block by block; an empty field is an empty string."""
+    """Yield the rows of one file in order, block by block; an empty field is an empty string."""
     _, delimiter = _read_header(source, path)
     with source.open(path) as handle, reading(path, "CSV"):
         reader = pacsv.open_csv(
@@ -47,10 +47,10 @@ def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[p
 
 
 def _read_header(source: Source, path: str) -> tuple[list[str], str]:
-    """Column names and the delimiter, which is the commonest candidate of the header line."""
+    """Return the column names and the delimiter: the candidate that is most frequent in the header line."""
     with source.open(path) as handle, reading(path, "CSV"):
         head = handle.read(BLOCK_BYTES)
-    # The cut may go through a character of many bytes, but not through one of the header.
+    # The block may end within a multi-byte character, but only after the header.
     text = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
     line = next((line for line in text if line.strip()), "")
     delimiter = "\t" if path.lower().endswith(".tsv") else max(DELIMITERS, key=line.count)
@@ -58,5 +58,7 @@ def _read_header(source: Source, path: str) -> tuple[list[str], str]:
     try:
         names = next(row for row in csv.reader(text, delimiter=delimiter, strict=False) if row)
     except (csv.Error, StopIteration) as error:
-        raise DatasetError(f"{path} has no header line that can be read as CSV: {error}") from error
+        raise DatasetError(
+            f"{path} has no header line that can be read as CSV: {error}. Add a line of column names."
+        ) from error
     return names, delimiter

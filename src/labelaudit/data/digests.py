@@ -1,4 +1,4 @@
-"""Digests of inputs: they tell copies apart from other examples, whatever file they came from."""
+"""Digests of inputs, which identify copies in any file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DIGEST_BYTES = 16
 
 
 def digest_bytes(data: bytes) -> str:
-    """blake2b-128 of one input, in hex."""
+    """Return the blake2b-128 of one input, in hex."""
     return blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def digest_rows(table: pa.Table) -> list[str]:
-    """One digest per row of a table of float64 and string columns.
+    """Return one digest per row of a table of float64 and string columns.
 
-    The order of columns does not count, their names do. Missing numbers are all alike.
+    Digests depend on the names of columns, not on their order. All missing numbers count as equal.
     """
     names = sorted(table.column_names)
     numbers = [name for name in names if family(table.schema.field(name).type) == "number"]
@@ -44,7 +44,7 @@ def digest_rows(table: pa.Table) -> list[str]:
 
 
 def _length_prefixed(column: pa.ChunkedArray) -> np.ndarray:
-    """(n,) object: the bytes of each string after their number; -1 and nothing where it is missing."""
+    """Return (n,) object of bytes: each string after its length; the length is -1 if the string is missing."""
     encoded = column.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()

@@ -1,4 +1,4 @@
-"""Stratified folds that keep groups together and depend on ids and seed alone."""
+"""Stratified folds that keep groups together and depend only on ids and seed."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ def assign_folds(
     repeats: int,
     seed: int,
 ) -> np.ndarray:
-    """Deals rows to folds, for each repeat anew.
+    """Assign rows to folds, independently for each repeat.
 
-    The order of dealing comes from keyed hashes of the ids, so that neither the order of rows nor the
-    layout of files changes anything. Groups of several rows are placed first, large ones first, where
-    their classes are needed most (as scikit-learn's StratifiedGroupKFold does); single rows then fill
-    up each class.
+    The order of assignment comes from keyed hashes of the ids, so the order of rows and the layout of files
+    do not matter. Groups of several rows are placed first, large ones first, where their classes are needed
+    most (like scikit-learn's StratifiedGroupKFold). Single rows then fill up each class.
 
     Args:
-        labels: (N,) int64 in 0..K-1, -1 where a row is not scored.
+        labels: (N,) int64 in 0..K-1, -1 if a row is not scored.
         groups: (N,) object of str; rows of one group stay in one fold.
         example_ids: (N,) object of str, unique among scored rows.
         folds: at least 2; every class must be in at least as many groups.
-        repeats: independent divisions.
-        seed: of the whole run.
+        repeats: number of independent divisions.
+        seed: seed of the whole run.
 
     Returns:
         (repeats, N) int16: repeat * folds + the fold within the repeat in which a row is held out;
-        -1 where it is not scored. Where all groups are single rows, the folds of one repeat differ by
-        at most 1 in size and in each class.
+        -1 if it is not scored. If all groups are single rows, the folds of one repeat differ by at
+        most 1 in size and in each class.
 
     Raises:
-        DatasetError: groups are so large or so entangled that a class is in one fold only.
+        DatasetError: groups are so large or so entangled that a class is in only one fold.
     """
     scored = np.flatnonzero(labels >= 0)
     result = np.full((repeats, len(labels)), -1, dtype=np.int16)
@@ -49,13 +48,13 @@ def assign_folds(
     codes, _ = pd.factorize(groups[scored])
     for repeat in range(repeats):
         keys = _keyed_hashes(example_ids[scored], seed, repeat)
-        dealer = _Dealer(labels[scored], codes.astype(np.int64), keys, folds)
-        result[repeat, scored] = dealer.deal() + repeat * folds
+        division = _Division(labels[scored], codes.astype(np.int64), keys, folds)
+        result[repeat, scored] = division.assign() + repeat * folds
     return result
 
 
 def _keyed_hashes(ids: np.ndarray, seed: int, repeat: int) -> np.ndarray:
-    """(n,) uint64, one per id: a random-looking order that only the id, seed and repeat decide."""
+    """Return (n,) uint64, one hash per id: a pseudo-random order that depends on id, seed and repeat."""
     base = blake2b(f"{seed}/{repeat}".encode(), digest_size=8, person=b"labelaudit fold")
     digests = []
     for example_id in ids:
@@ -65,8 +64,8 @@ def _keyed_hashes(ids: np.ndarray, seed: int, repeat: int) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-class _Dealer:
-    """One division of n rows: `counts[c, f]` rows of class c are in fold f so far."""
+class _Division:
+    """One division of n rows into folds: `counts[c, f]` rows of class c are in fold f so far."""
 
     def __init__(self, labels: np.ndarray, groups: np.ndarray, keys: np.ndarray, folds: int) -> None:
         self.labels, self.groups, self.keys, self.folds = labels, groups, keys, folds
@@ -74,7 +73,7 @@ class _Dealer:
         self.counts = np.zeros((len(self.class_sizes), folds), dtype=np.int64)
         self.fold = np.full(len(labels), -1, dtype=np.int16)
 
-    def deal(self) -> np.ndarray:
+    def assign(self) -> np.ndarray:
         sizes = np.bincount(self.groups)
         is_single = sizes[self.groups] == 1
         self._place_groups(np.flatnonzero(~is_single))
@@ -83,7 +82,7 @@ class _Dealer:
         return self.fold
 
     def _members(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Rows of each group, the largest group first, then by the smallest key of its members."""
+        """Return the rows of each group, the largest group first, then by the smallest key of its members."""
         frame = pd.DataFrame({"group": self.groups[rows], "key": self.keys[rows]})
         per_group = frame.groupby("group")["key"]
         size, key = per_group.transform("size").to_numpy(), per_group.transform("min").to_numpy()
@@ -118,17 +117,16 @@ class _Dealer:
             totals += taken
 
     def _spread(self) -> None:
-        """Moves a group of each class that is in one fold only: else no other fold could train it."""
+        """Move a group of each class that is in only one fold, because the model of that fold could not learn it."""
         for label in np.flatnonzero((self.counts > 0).sum(axis=1) == 1):
             if (self.counts[label] > 0).sum() == 1 and not self._move_one(int(label)):
                 raise DatasetError(
-                    f"class number {label} ({self.class_sizes[label]} examples) cannot be spread over two "
-                    "folds: it is in too few groups, or they hold other classes that need them; "
-                    "use smaller groups"
+                    f"Class number {label} ({self.class_sizes[label]} examples) cannot be spread over two folds: "
+                    "it is in too few groups, or other classes need these groups. Use smaller groups."
                 )
 
     def _move_one(self, label: int) -> bool:
-        """Moves the smallest group of the class that no other class loses its second fold by."""
+        """Move the smallest group of the class that leaves every other class in at least two folds."""
         rows = np.flatnonzero(np.isin(self.groups, self.groups[self.labels == label]))
         for members in reversed(self._members(rows)):
             source = self.fold[members[0]]
@@ -145,12 +143,12 @@ class _Dealer:
 
 
 def _water_fill(counts: np.ndarray, totals: np.ndarray, rows: int) -> np.ndarray:
-    """How many of `rows` each fold takes, so that `counts` become as even as they can.
+    """Return how many of `rows` each fold takes, so that `counts` become as even as possible.
 
-    Those left over go where a fold is shortest of this class, then of all rows.
+    The rest goes to the folds with the fewest rows of this class, then with the fewest rows in total.
     """
     ascending = np.sort(counts)
-    # With the water at the height of the j-th fold, the folds below it hold this much.
+    # How much water is in the folds below the j-th one when it reaches the height of that fold.
     held = np.arange(len(counts)) * ascending - np.concatenate(([0], np.cumsum(ascending)[:-1]))
     below = int(np.flatnonzero(held <= rows)[-1]) + 1
     level = (rows + ascending[:below].sum()) // below

@@ -1,4 +1,4 @@
-"""Which files of a dataset hold its rows, and in which format."""
+"""The files of a dataset that contain its rows, and their format."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import DatasetError
+from labelaudit.text import listing
 
 FORMATS = {
     ".parquet": "parquet",
@@ -24,8 +25,8 @@ FORMATS = {
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 SPLIT_NAMES = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 HEAD_BYTES = 512
-# First bytes of files that are often saved under a wrong name.
-FOREIGN = {
+# First bytes of files that often have the wrong suffix.
+OTHER_FORMATS = {
     b"PAR1": "Parquet",
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "a zip archive or an Excel sheet",
@@ -38,7 +39,7 @@ FOREIGN = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a dataset: `tables` hold its rows (none in an image folder), `images` lie beside them."""
+    """The files of a dataset: `tables` contain its rows (empty in an image folder), `images` its images."""
 
     format: str  # parquet | csv | jsonl | image_folder
     tables: tuple[SourceFile, ...]
@@ -46,15 +47,15 @@ class Layout:
 
 
 def find_layout(source: Source) -> Layout:
-    """Sorts the files of a dataset by their suffixes.
+    """Return the files of a dataset, sorted by their suffixes into tables and images.
 
     Raises:
-        DatasetError: there is no file, none that holds data, or tables of several formats.
+        DatasetError: there are no data files, or tables of several formats.
     """
     files = source.files()
     images = tuple(file for file in files if _suffix(file) in IMAGE_SUFFIXES)
     tables = [file for file in files if _suffix(file) in FORMATS]
-    # `dataset_info.json` and its like lie beside data of every format.
+    # Datasets of all formats come with files such as `dataset_info.json`.
     tables = [file for file in tables if _suffix(file) != ".json"] or tables
     if any(_suffix(file) == ".json" for file in tables) and _is_class_folder(images):
         tables = []
@@ -62,49 +63,48 @@ def find_layout(source: Source) -> Layout:
     if len(formats) > 1:
         named = ", ".join(f"{name} ({_first_of(name, tables)})" for name in sorted(formats))
         raise DatasetError(
-            f"{source.url} holds files of several formats: {named}; point dataset.url at the file or folder to audit"
+            f"{source.url} contains files of several formats: {named}. Point dataset.url at one file or folder."
         )
     if tables:
         return Layout(formats.pop(), tuple(tables), images)
     if images:
         _check_folders(source, images)
         return Layout("image_folder", (), images)
-    found = ", ".join(file.path for file in files[:5]) or "no file at all"
+    found = f"no data files, only {listing(file.path for file in files)}" if files else "no files"
     raise DatasetError(
-        f"{source.url} holds no data: found {found}; data files end in {', '.join(FORMATS)}, "
-        "or are images in one folder per class"
+        f"{source.url} has {found}. Point dataset.url at files that end in {', '.join(FORMATS)}, "
+        "or at images in one folder per class."
     )
 
 
 def check_head(source: Source, file: SourceFile, format: str) -> None:
-    """Looks at the first bytes of a data file, so that the usual mix-ups are named plainly.
+    """Check the first bytes of a data file for common mistakes.
 
     Raises:
-        DatasetError: the file is empty, is a web page, or has the magic bytes of another format.
+        DatasetError: the file is empty, a web page, or has the magic bytes of another format.
     """
     with source.open(file.path) as handle:
         head = handle.read(HEAD_BYTES)
     if not head.strip():
-        raise DatasetError(f"{file.path} is empty; remove it or write it again")
+        raise DatasetError(f"{file.path} is empty. Remove it or write it again.")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DatasetError(
-            f"{file.path} is a web page (HTML or XML), not {format}; the download probably failed, fetch it again"
+            f"{file.path} is a web page (HTML or XML), not {format}. The download probably failed. Download it again."
         )
     if format == "parquet":
         if not head.startswith(b"PAR1"):
-            raise DatasetError(f"{file.path} is not a Parquet file (it lacks the magic bytes); write it again")
+            raise DatasetError(f"{file.path} is not a Parquet file: it does not begin with PAR1. Write it again.")
         return
-    for magic, name in FOREIGN.items():
+    for magic, name in OTHER_FORMATS.items():
         if head.startswith(magic):
-            raise DatasetError(f"{file.path} is {name}, not {format}; convert it or give it the right suffix")
+            raise DatasetError(f"{file.path} is {name}, not {format}. Convert it or correct its suffix.")
 
 
 @contextmanager
 def reading(path: str, format: str) -> Iterator[None]:
-    """Turns what a decoder raises into a DatasetError that names the file.
+    """Raise errors of a decoder as a DatasetError that names the file.
 
-    Errors of the operating system or the network have a number and pass through: they say
-    nothing about the data, and may go away.
+    Errors of the operating system or network (those with an errno) pass unchanged: a retry may help.
     """
     try:
         yield
@@ -112,7 +112,7 @@ def reading(path: str, format: str) -> Iterator[None]:
         if getattr(error, "errno", None) is not None:
             raise
         reason = " ".join(str(error).split())[:300]
-        raise DatasetError(f"{path} cannot be read as {format}: {reason}; write the file again") from error
+        raise DatasetError(f"{path} cannot be read as {format}: {reason}. Write the file again.") from error
 
 
 def _suffix(file: SourceFile) -> str:
@@ -131,11 +131,11 @@ def _check_folders(source: Source, images: tuple[SourceFile, ...]) -> None:
     folders = {file.path.split("/")[0] for file in images if "/" in file.path}
     if not folders:
         raise DatasetError(
-            f"{source.url} holds images but no folders: an image folder needs one folder per class "
-            "(<class>/<file>), or a CSV, JSONL or Parquet file with a label for each image"
+            f"{source.url} contains images but no folders. Put them into one folder per class (<class>/<file>), or "
+            "add a CSV, JSONL or Parquet file with a label for each image."
         )
     if folders <= SPLIT_NAMES:
         raise DatasetError(
-            f"the folders of {source.url} are splits ({', '.join(sorted(folders))}), not classes; "
-            "point dataset.url at one of them"
+            f"The folders of {source.url} are splits ({', '.join(sorted(folders))}), not classes. "
+            "Point dataset.url at one of them."
         )

@@ -1,4 +1,4 @@
-"""Image files that lie beside a table, or in one folder per class."""
+"""Image files next to a table, or in one folder per class."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from labelaudit.data.source import Source, SourceFile
 
 MAX_FILE_BYTES = 64 << 20
-# Storage answers many small requests at once far sooner than one after the other.
+# Many small requests to storage are much faster in parallel.
 READ_THREADS = 16
-MAX_BYTES_AT_ONCE = 32 << 20  # of files that were read and not taken yet
+MAX_BYTES_AT_ONCE = 32 << 20  # of files that are read ahead
 
 
 def image_sizes(images: Sequence[SourceFile]) -> dict[str, int]:
-    """Bytes of each image file of the dataset, by path."""
+    """Return the size in bytes of each image file, by path."""
     return {file.path: file.size for file in images}
 
 
 def find_image(sizes: Mapping[str, int], table_path: str, reference: str) -> str | None:
-    """The listed file that a table means by `reference`: beside the table, else below the root.
+    """Return the file that a table means by `reference`: relative to the table, else to the dataset's root.
 
-    Only listed files are ever found, so that no reference ("../..", "/etc") leads out of the dataset.
+    Returns None if it is not one of the dataset's files. So no reference ("../..", "/etc") leads out of the dataset.
     """
     reference = reference.replace("\\", "/")
     for base in (posixpath.dirname(table_path), ""):
@@ -35,7 +35,7 @@ def find_image(sizes: Mapping[str, int], table_path: str, reference: str) -> str
 def read_images(
     source: Source, sizes: Mapping[str, int], paths: Sequence[str | None]
 ) -> Iterator[tuple[bytes | None, str]]:
-    """(bytes, "") for each file, or (None, why not) where there is none or it is too large; read as they are taken.
+    """Yield (bytes, "") for each file, or (None, reason) if it is missing or too large.
 
     Raises:
         StorageError: a listed file cannot be read.
@@ -46,7 +46,7 @@ def read_images(
 
 
 def _portions(sizes: Mapping[str, int], paths: Sequence[str | None]) -> Iterator[list[str | None]]:
-    """The paths in order, in runs of files that fit into memory together."""
+    """Yield the paths in order, in lists of files that fit into memory together."""
     portion: list[str | None] = []
     size = 0
     for path in paths:

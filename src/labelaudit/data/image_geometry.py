@@ -17,13 +17,13 @@ from labelaudit.data.values import family
 from labelaudit.errors import DatasetError
 
 SAMPLE_IMAGES = 256
-# Images that are all of one small size keep it; others are brought to this one.
+# Images keep their size if all have the same size, up to this one. Others are resized to it.
 DEFAULT_SIDE = 64
 MAX_SIDE = 1024
 
 
 class Geometry(NamedTuple):
-    """(height, width), 1 (grey) or 3 (RGB) channels, and a sentence if images have to be resized."""
+    """(height, width), 1 (grey) or 3 (RGB) channels, and a sentence if images are resized."""
 
     size: tuple[int, int]
     channels: int
@@ -31,7 +31,7 @@ class Geometry(NamedTuple):
 
 
 def folder_geometry(source: Source, layout: Layout, image_size: tuple[int, int] | None) -> Geometry:
-    """Geometry for an image folder, by the headers of images from all over it.
+    """Return the geometry of an image folder, from the headers of images spread over the folder.
 
     Raises:
         DatasetError: none of these images can be read.
@@ -49,18 +49,18 @@ def table_geometry(
     column: pa.ChunkedArray,
     image_size: tuple[int, int] | None,
 ) -> Geometry:
-    """Geometry for a column of images or image paths, by the headers of its first values.
+    """Return the geometry of a column of images or image paths, from the headers of its first values.
 
     Raises:
-        DatasetError: none of these images can be read, or the dataset holds no image file.
+        DatasetError: none of these images can be read, or the dataset has no image files.
     """
     values = column.drop_null().slice(0, SAMPLE_IMAGES).to_pylist()
     if family(column.type) == "string":
         values = [{"bytes": None, "path": value} for value in values]
         if not layout.images:
             raise DatasetError(
-                f"column {name!r} names image files, but {source.url} holds none; point dataset.url at the "
-                "folder that holds both the table and the images"
+                f"Column {name!r} names image files, but {source.url} contains none. Point dataset.url at the "
+                "folder that contains both the table and the images."
             )
     values = [value if isinstance(value, dict) else {"bytes": value} for value in values]
     sizes = image_sizes(layout.images)
@@ -74,8 +74,8 @@ def _geometry_of(encoded: Iterable[bytes | None], place: str, image_size: tuple[
     headers = [header for data in encoded if data and (header := read_header(data)) is not None]
     if not headers:
         raise DatasetError(
-            f"none of the first images of {place} can be read; check the files, or name another column with "
-            "dataset.input"
+            f"None of the first images of {place} can be read. Check the files, or name another column with "
+            "dataset.input."
         )
     channels = 1 if all(header.is_grey for header in headers) else 3
     if image_size is not None:

@@ -1,4 +1,4 @@
-"""Encoded images to pixel arrays of one size. Whatever the bytes are, nothing is raised."""
+"""Encoded images to pixel arrays of one size. No image raises an error."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# A header may ask for any number of pixels; a photograph has fewer than these.
+# A damaged or hostile header may claim any number of pixels. Photographs have fewer than these.
 MAX_PIXELS = 64_000_000
-# Only formats that Pillow decodes by itself: others start programs or read further files.
+# Only formats that Pillow decodes by itself. Others start programs or read more files.
 PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 EXIF_ORIENTATION = 0x0112
@@ -21,7 +21,7 @@ MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 
 
 class Header(NamedTuple):
-    """What an image says about itself before it is decoded."""
+    """Size and colour of an image, known before it is decoded."""
 
     height: int
     width: int
@@ -29,12 +29,12 @@ class Header(NamedTuple):
 
 
 def looks_like_image(data: bytes) -> bool:
-    """Whether the first bytes are those of an image format."""
+    """Return whether the first bytes are those of an image format."""
     return data.startswith(MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def read_header(data: bytes | BinaryIO) -> Header | None:
-    """Size and colour of an image, after its EXIF orientation; None where it cannot be read."""
+    """Return size and colour of an image, with its EXIF orientation applied; None if it cannot be read."""
     with quiet():
         try:
             with Image.open(BytesIO(data) if isinstance(data, bytes) else data, formats=PILLOW_FORMATS) as image:
@@ -42,22 +42,23 @@ def read_header(data: bytes | BinaryIO) -> Header | None:
                 if _orientation(image) >= 5:
                     width, height = height, width
                 return Header(height, width, image.mode in GREY_MODES)
-        except Exception:  # Pillow's decoders raise whatever a broken file leads them to
+        except Exception:  # Pillow's decoders raise errors of any type for broken files
             return None
 
 
 def decode_images(
     encoded: Iterable[bytes | None], count: int, size: tuple[int, int], channels: int
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Decodes images to one size: the shorter side fits, the centre is kept.
+    """Decode images to one size: scale the shorter side to fit, crop to the centre.
 
     Args:
-        encoded: `count` files as bytes, of which one at a time is held; None or empty where there is none.
+        encoded: `count` files as bytes, read one at a time; None or empty if there is none.
+        count: n, the number of images.
         size: (height, width) of the result.
         channels: 1 (grey) or 3 (RGB).
 
     Returns:
-        Pixels, (count, height, width, channels) uint8, zeros where unreadable; and why, by position.
+        Pixels, (n, height, width, channels) uint8, zeros if unreadable; and the reasons, by position.
     """
     pixels = np.zeros((count, *size, channels), dtype=np.uint8)
     problems: dict[int, str] = {}
@@ -65,21 +66,21 @@ def decode_images(
         with quiet():
             try:
                 pixels[index] = _decode(data, size, channels)
-            except Exception as error:  # as above; a broken image is a status, never an error
+            except Exception as error:  # as above; a broken image gets a status
                 problems[index] = _reason(error)
     return pixels, problems
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hides Pillow's warnings about broken files: they are reported as statuses."""
+    """Hide Pillow's warnings about broken files, which are reported as statuses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 class _DecodeError(Exception):
-    """The reason why bytes are not decoded, in words for people."""
+    """Why bytes are not decoded, as text for people."""
 
 
 def _decode(data: bytes | None, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -89,7 +90,7 @@ def _decode(data: bytes | None, size: tuple[int, int], channels: int) -> np.ndar
     with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _DecodeError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}")
-        # JPEG can be decoded at an eighth to a half of its size; twice the target loses nothing to see.
+        # JPEG can be decoded at 1/8 to 1/2 of its size. Twice the target size loses nothing visible.
         longer = 2 * max(height, width)
         image.draft(None, (longer, longer))
         upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
@@ -100,7 +101,7 @@ def _decode(data: bytes | None, size: tuple[int, int], channels: int) -> np.ndar
 
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
-    """The image in 8 bits without transparency: over white where it has an alpha channel."""
+    """Return the image with 8 bits and without transparency, on white."""
     if image.mode.startswith(("I", "F")):
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         if image.mode == "F" and values.max() <= 1:
@@ -117,7 +118,7 @@ def _flatten(image: Image.Image, mode: str) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # broken EXIF says nothing about the pixels
+    except Exception:  # broken EXIF does not mean broken pixels
         return 1
     return value if isinstance(value, int) else 1
 

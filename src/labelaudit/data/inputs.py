@@ -1,4 +1,4 @@
-"""What a dataset's examples are made of: its kind and its input columns, named or guessed."""
+"""The kind of a dataset and its input columns, as configured or guessed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from labelaudit.data.formats import IMAGE_SUFFIXES
 from labelaudit.data.images import looks_like_image
 from labelaudit.data.values import family, is_binary, parses_as_numbers, to_numbers
 from labelaudit.errors import DatasetError
+from labelaudit.text import listing
 
 IMAGE_NAMES = ("image", "img", "file_name", "filename", "image_path", "path", "file", "filepath", "picture")
 TEXT_NAMES = (
@@ -28,7 +29,7 @@ TEXT_NAMES = (
     "tweet",
     "utterance",
 )
-# Fewer words are a person's name or an address rather than language.
+# Fewer words are probably a name or an address.
 MIN_WORDS = 5
 MIN_SAMPLE = 20  # rows that a statistical guess needs
 ROW_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__|index|level_0")
@@ -36,7 +37,7 @@ OTHER_LABEL = re.compile(r"(^|_)(labels?|targets?|annotations?|annotators?|groun
 
 
 class Inputs(NamedTuple):
-    """The chosen kind and input columns, and a sentence for each guess."""
+    """The chosen kind and input columns, with a sentence for each guess."""
 
     kind: str
     names: tuple[str, ...]
@@ -44,7 +45,7 @@ class Inputs(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """First rows of the usable columns, their types over all shards, and Hugging Face features."""
+    """First rows of the usable columns, their types in all shards, and Hugging Face features."""
 
     rows: pa.Table
     schema: pa.Schema
@@ -53,33 +54,35 @@ class Sample(NamedTuple):
 
 
 def choose_named(sample: Sample, names: Sequence[str], kind: str) -> Inputs:
-    """Inputs that the user named; the kind is guessed where it is "auto".
+    """Return the inputs that the user named; the kind is guessed if it is "auto".
 
     Raises:
-        DatasetError: the columns cannot be of the asked kind.
+        DatasetError: the columns cannot be of the requested kind.
     """
     if kind == "auto":
         kind = _kind_of(sample, names)
     if kind in ("image", "text") and len(names) != 1:
-        raise DatasetError(f"kind {kind} takes one input column, not {len(names)} ({', '.join(names)})")
+        raise DatasetError(f"The kind {kind} takes one input column, not {len(names)} ({listing(names)}). Name one.")
     if kind == "image" and not _is_image(sample, names[0]):
         raise DatasetError(
-            f"column {names[0]!r} holds no images: its type is {_type(sample, names[0])}; images are bytes, "
-            "{bytes, path} or names of image files"
+            f"Column {names[0]!r} contains no images: its type is {_type(sample, names[0])}. Name a column of bytes, "
+            "of {bytes, path} or of names of image files."
         )
     if kind == "text" and family(_type(sample, names[0])) != "string":
-        raise DatasetError(f"column {names[0]!r} holds no text: its type is {_type(sample, names[0])}")
+        raise DatasetError(
+            f"Column {names[0]!r} is not text: its type is {_type(sample, names[0])}. Name a column of strings."
+        )
     for name in names if kind == "table" else ():
         if family(_type(sample, name)) == "other":
             raise DatasetError(
-                f"column {name!r} cannot be an input: its type is {_type(sample, name)}; "
-                "tables take numbers, strings and booleans"
+                f"Column {name!r} cannot be an input: its type is {_type(sample, name)}. "
+                "Name columns of numbers, strings or booleans."
             )
     return Inputs(kind, tuple(names), ())
 
 
 def choose_auto(sample: Sample, kind: str) -> Inputs:
-    """Inputs by the columns' types, names and first values: an image, else a text, else a table.
+    """Return the inputs that types, names and first values suggest: an image, else a text, else a table.
 
     Raises:
         DatasetError: no column fits.
@@ -88,12 +91,12 @@ def choose_auto(sample: Sample, kind: str) -> Inputs:
     if kind in ("auto", "image"):
         images = [name for name in names if _is_image(sample, name)]
         if images:
-            return _single("image", images, IMAGE_NAMES, "it holds images")
+            return _single("image", images, IMAGE_NAMES, "it contains images")
     if kind in ("auto", "text"):
         texts = [name for name in names if _is_language(sample, name)]
         texts.sort(key=lambda name: -_mean_length(sample, name))
         if texts:
-            return _single("text", texts, TEXT_NAMES, "it holds sentences")
+            return _single("text", texts, TEXT_NAMES, "it contains sentences")
     if kind in ("auto", "table"):
         left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
         features = tuple(name for name in names if name not in left_out)
@@ -104,21 +107,20 @@ def choose_auto(sample: Sample, kind: str) -> Inputs:
     if kind in ("auto", "text") and len(strings) == 1:
         return _single("text", strings, (), "it is the only column of strings")
     raise DatasetError(
-        f"no column can be the input of kind {kind}: columns are {', '.join(map(repr, names)) or 'none'} "
-        "besides label, id and ignored ones; name it with dataset.input"
+        f"No column can be the input of kind {kind}. Besides label, id and ignored ones, the columns are "
+        f"{listing(map(repr, names), shown=20) or 'none'}. Name the input with dataset.input."
     )
 
 
 def _table_sentence(features: tuple[str, ...]) -> str:
-    shown = ", ".join(features[:5]) + (", …" if len(features) > 5 else "")
-    return f"inputs: {len(features)} columns of a table ({shown})"
+    return f"inputs: {len(features)} columns of a table ({listing(features)})"
 
 
 def _single(kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
     ranked = sorted(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
     chosen, others = ranked[0], ranked[1:]
-    besides = f" (not used: {', '.join(others)})" if others else ""
-    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{besides}",))
+    unused = f" (not used: {listing(others)})" if others else ""
+    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{unused}",))
 
 
 def _kind_of(sample: Sample, names: Sequence[str]) -> str:
@@ -171,7 +173,7 @@ def _is_language(sample: Sample, name: str) -> bool:
     if name.lower() in TEXT_NAMES:
         return not parses_as_numbers(pa.array(values))
     words = float(np.median([len(value.split()) for value in values]))
-    # Chinese, Japanese and Thai do not put spaces between words.
+    # Chinese, Japanese and Thai have no spaces between words.
     unspaced = float(np.median([sum(ord(letter) > 0x0E00 for letter in value) for value in values]))
     return words >= MIN_WORDS or unspaced >= 2 * MIN_WORDS
 
@@ -185,7 +187,7 @@ def _why_not_feature(sample: Sample, name: str) -> str | None:
     if family(type) == "other":
         return f"its type is {type}"
     if family(type) == "null":
-        return "it holds no value"
+        return "it has no value"
     values = sample.rows.column(name)
     if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
         return "nearly every row has a value of its own" if _is_nearly_unique(values) else None

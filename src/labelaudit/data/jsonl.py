@@ -16,12 +16,12 @@ from labelaudit.errors import DatasetError
 READ_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20
 SCHEMA_ROWS = 1000
-# What a list or an object is called in a schema: no column of this room can be one.
+# The type of all lists and objects in a schema. Columns of this type cannot be used.
 NESTED = pa.list_(pa.null())
 
 
 def read_schema(source: Source, path: str) -> pa.Schema:
-    """Columns of the first rows of one file; a column of several types is a string."""
+    """Return the columns of the first rows of one file; a column of several types is a string."""
     with source.open(path) as handle, reading(path, "JSONL"):
         records = [record for _, record, _ in islice(_records(handle, path), SCHEMA_ROWS)]
     names = dict.fromkeys(key for record in records for key in record)
@@ -31,9 +31,9 @@ def read_schema(source: Source, path: str) -> pa.Schema:
 def read_tables(
     source: Source, path: str, columns: Sequence[str], *, label: str | None, max_rows: int, max_bytes: int
 ) -> Iterator[pa.Table]:
-    """Rows of one file in order; a key that a line lacks is null there.
+    """Yield the rows of one file in order; a key that a line does not have is null.
 
-    Values of several types in one column become strings, except in the column `label`.
+    Values of several types in one column become strings. In the column `label` they are an error.
 
     Raises:
         DatasetError: a line is not a JSON object, or labels are of several types.
@@ -52,7 +52,7 @@ def read_tables(
 
 
 def _records(handle: BinaryIO, path: str) -> Iterator[tuple[int, dict[str, Any], int]]:
-    """(line number from 1, object, size of the line in bytes) for each line that is not blank."""
+    """Yield (line number from 1, object, bytes of the line) for each line that is not blank."""
     for number, line in enumerate(_lines(handle, path), start=1):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -62,13 +62,13 @@ def _records(handle: BinaryIO, path: str) -> Iterator[tuple[int, dict[str, Any],
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DatasetError(
-                f"{path}, line {number} is not valid JSON ({_short(str(error))}): {_short(line)}; "
-                "each line must be one JSON object"
+                f"{path}, line {number} is not valid JSON ({_short(str(error))}): {_short(line)}. "
+                "Write one JSON object per line."
             ) from error
         if not isinstance(record, dict):
             raise DatasetError(
-                f"{path}, line {number} holds {_short(line)}, not a JSON object; "
-                "write one object per line (`jq -c '.[]'` converts a JSON array)"
+                f"{path}, line {number} is {_short(line)}, not a JSON object. "
+                "Write one object per line (`jq -c '.[]'` converts a JSON array)."
             )
         yield number, record, len(line)
 
@@ -82,7 +82,7 @@ def _lines(handle: BinaryIO, path: str) -> Iterator[bytes]:
         yield from lines
         if len(rest) > MAX_LINE_BYTES:
             raise DatasetError(
-                f"{path}, line {number + 1} is longer than {MAX_LINE_BYTES >> 20} MiB; write one JSON object per line"
+                f"{path}, line {number + 1} is longer than {MAX_LINE_BYTES >> 20} MiB. Write one JSON object per line."
             )
     yield rest
 
@@ -105,15 +105,15 @@ def _check_one_type(name: str, values: list[Any], lines: list[int], path: str) -
         family = _family(value)
         if family == "nested":
             raise DatasetError(
-                f"column {name!r} cannot be the label: {path}, line {line} holds {_short(value)}; "
-                "labels are strings, whole numbers or booleans"
+                f"Column {name!r} cannot be the label: it is {_short(value)} in {path}, line {line}. "
+                "Labels must be strings, whole numbers or booleans."
             )
         if family == "null":
             continue
         if seen is not None and seen[0] != family:
             raise DatasetError(
-                f"labels in column {name!r} are of several types: {_short(seen[1])} ({path}, line {seen[2]}) "
-                f"and {_short(value)} (line {line}); write all of them as strings"
+                f"Labels in column {name!r} have several types: {_short(seen[1])} ({path}, line {seen[2]}) "
+                f"and {_short(value)} (line {line}). Write all of them as strings."
             )
         seen = seen or (family, value, line)
 
@@ -159,7 +159,7 @@ def _as_text(value: Any) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value)
-    # JSON can spell half a surrogate pair, which no UTF-8 file can hold.
+    # JSON can contain lone surrogates, which UTF-8 cannot encode.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Raw label columns to label strings, and the list of classes."""
+"""Label columns to label strings, and the list of classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from labelaudit.data.values import family, to_strings
 from labelaudit.errors import DatasetError
 
-# Longer runs of digits are names, not numbers: a float would not keep them apart.
+# Longer runs of digits are names: as floats, two of them could be equal.
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]+)?|nan|NaN")
 
@@ -27,36 +27,37 @@ class LabelChunk(NamedTuple):
 
 
 def check_label_type(column: str, type: pa.DataType) -> None:
-    """Refuses a column that cannot hold classes.
+    """Check that a column can contain classes.
 
     Raises:
         DatasetError: the type is a list, a struct, a time, bytes, …
     """
     if family(type) == "other":
         raise DatasetError(
-            f"column {column!r} cannot be the label: its type is {type}; labels are strings, whole numbers or booleans"
+            f"Column {column!r} cannot be the label: its type is {type}. "
+            "Labels must be strings, whole numbers or booleans."
         )
 
 
 def given_labels(
     chunks: Sequence[LabelChunk], *, column: str, label_names: Sequence[str] = (), is_untyped: bool = False
 ) -> np.ndarray:
-    """Label strings in the order of the chunks.
+    """Return label strings in the order of the chunks.
 
-    Whole numbers become their shortest form ("1.0" is "1"), booleans "true" and "false"; a null, NaN
-    or blank value is no label.
+    Whole numbers become their shortest form ("1.0" is "1"), booleans "true" and "false". Null, NaN
+    and blank values are not labels.
 
     Args:
         chunks: the column, piece by piece.
         column: its name, for messages.
-        label_names: names of the integers 0, 1, … (a Hugging Face ClassLabel; -1 is no label), or none.
+        label_names: names of the integers 0, 1, … (a Hugging Face ClassLabel; -1: no label), or empty.
         is_untyped: values come from a CSV file, where numbers are strings too.
 
     Returns:
-        (N,) object: str, or None where a row has no label.
+        (N,) object of str, None if a row has no label.
 
     Raises:
-        DatasetError: values are of several types, a number is not whole or has no name.
+        DatasetError: values have several types, or a number is not whole or has no name.
     """
     _check_one_family(chunks, column)
     parts = [_chunk_labels(chunk, column, label_names) for chunk in chunks]
@@ -68,7 +69,7 @@ def given_labels(
 
 
 def sort_class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in their order: by number where all are whole numbers, else by code point."""
+    """Return class names in their order: by value if all are whole numbers, else by code point."""
     names = set(names)
     if all(INTEGER.fullmatch(name) for name in names):
         return tuple(sorted(names, key=int))
@@ -85,10 +86,9 @@ def _check_one_family(chunks: Sequence[LabelChunk], column: str) -> None:
         if seen is not None and seen[0] != name:
             first = seen[1]
             raise DatasetError(
-                f"labels in column {column!r} are of several types: {_first_value(first)} in {first.file} "
-                f"is a {seen[0]}, {_first_value(chunk)} in {chunk.file} (row {chunk.first_row} and after) "
-                f"is a {name}; "
-                "write all of them as strings"
+                f"Labels in column {column!r} have several types: {_first_value(first)} in {first.file} "
+                f"is a {seen[0]}, {_first_value(chunk)} in {chunk.file} (row {chunk.first_row} or later) "
+                f"is a {name}. Write all of them as strings."
             )
         seen = seen or (name, chunk)
 
@@ -122,14 +122,13 @@ def _check_whole(chunk: LabelChunk, column: str) -> None:
     numbers = chunk.values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     wrong = np.flatnonzero(~np.isnan(numbers) & (~np.isfinite(numbers) | (numbers != np.floor(numbers))))
     if len(wrong):
-        _refuse_fraction(numbers[wrong[0]], chunk.file, chunk.first_row + int(wrong[0]), column)
+        _raise_fraction(numbers[wrong[0]], chunk.file, chunk.first_row + int(wrong[0]), column)
 
 
-def _refuse_fraction(value: object, file: str, row: int, column: str) -> None:
+def _raise_fraction(value: object, file: str, row: int, column: str) -> None:
     raise DatasetError(
-        f"label {value} in column {column!r} ({file}, row {row}) is not a whole number: "
-        "labelaudit audits classes, not quantities; name the column of classes with dataset.label, or write "
-        "classes as strings"
+        f"Label {value} in column {column!r} ({file}, row {row}) is not a whole number, so it is not a class. "
+        "Name the column of classes with dataset.label, or write classes as strings."
     )
 
 
@@ -139,17 +138,16 @@ def _named(chunk: LabelChunk, column: str, label_names: Sequence[str]) -> np.nda
     wrong = np.flatnonzero((codes < -1) | (codes >= len(label_names)))
     if len(wrong):
         raise DatasetError(
-            f"label {codes[wrong[0]]} in column {column!r} "
-            f"({chunk.file}, row {chunk.first_row + int(wrong[0])}) has no name: the dataset names "
-            f"{len(label_names)} classes, 0 to {len(label_names) - 1}; correct the value or "
-            "the names in the schema"
+            f"Label {codes[wrong[0]]} in column {column!r} "
+            f"({chunk.file}, row {chunk.first_row + int(wrong[0])}) has no name: the schema names "
+            f"{len(label_names)} classes, 0 to {len(label_names) - 1}. Correct the value or the schema."
         )
     named: np.ndarray = np.array([*label_names, None], dtype=object)[codes]
     return named
 
 
 def _whole_numbers(labels: np.ndarray, distinct: set[str], chunks: Sequence[LabelChunk], column: str) -> np.ndarray:
-    """Numbers that were written as strings, under the same rule as numbers."""
+    """Apply the rule for numbers to numbers that were written as strings."""
     whole: dict[str | None, str | None] = {None: None}
     for label in distinct:
         if label.lower() == "nan":
@@ -160,7 +158,7 @@ def _whole_numbers(labels: np.ndarray, distinct: set[str], chunks: Sequence[Labe
             whole[label] = str(int(float(label)))
         else:
             position = int(np.flatnonzero(labels == label)[0])
-            _refuse_fraction(label, *_place(chunks, position), column)
+            _raise_fraction(label, *_place(chunks, position), column)
     return np.array([whole[label] for label in labels], dtype=object)
 
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 from labelaudit.data.formats import reading
 from labelaudit.data.source import Source
 
-# Column chunks are read through a buffer of this size, so that a row group need not fit into memory.
+# Column chunks are read through a buffer of this size, because a row group may not fit into memory.
 BUFFER_BYTES = 4 << 20
 
 
 def read_schema(source: Source, path: str) -> pa.Schema:
-    """Schema of one file, with its metadata (Hugging Face features among them)."""
+    """Return the schema of one file, with its metadata (such as Hugging Face features)."""
     with source.open(path) as handle, reading(path, "Parquet"):
         return pq.read_schema(handle)
 
@@ -23,7 +23,7 @@ def read_schema(source: Source, path: str) -> pa.Schema:
 def read_tables(
     source: Source, path: str, columns: Sequence[str], *, max_rows: int, max_bytes: int
 ) -> Iterator[pa.Table]:
-    """Rows of one file in order, at most `max_rows` and about `max_bytes` at a time."""
+    """Yield the rows of one file in order, at most `max_rows` and about `max_bytes` at a time."""
     with (
         source.open(path) as handle,
         reading(path, "Parquet"),
@@ -32,11 +32,11 @@ def read_tables(
         row_bytes = _mean_row_bytes(parquet.metadata)
         rows = max(1, min(max_rows, int(max_bytes / max(row_bytes, 1.0))))
         for batch in parquet.iter_batches(batch_size=rows, columns=list(columns)):
-            batch.validate(full=True)  # Parquet does not promise that strings are UTF-8
+            batch.validate(full=True)  # Parquet does not guarantee that strings are UTF-8
             yield pa.Table.from_batches([batch])
 
 
 def _mean_row_bytes(metadata: pq.FileMetaData) -> float:
-    # Of all columns: pyarrow 26 ends the whole process when it is asked about a damaged column chunk.
+    # The sum for all columns, because asking pyarrow 26 about a damaged column chunk kills the process.
     total = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     return float(total) / max(int(metadata.num_rows), 1)

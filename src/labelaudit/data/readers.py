@@ -15,7 +15,7 @@ from labelaudit.data.image_files import find_image, image_sizes, read_images
 from labelaudit.data.images import decode_images
 from labelaudit.data.source import Source
 from labelaudit.data.tables import MAX_ROWS, read_tables
-from labelaudit.data.values import family, plain, to_categories, to_numbers, to_strings
+from labelaudit.data.values import family, to_categories, to_numbers, to_strings, without_encoding
 from labelaudit.errors import DatasetError
 
 MAX_IMAGE_ROWS = 1_024
@@ -26,20 +26,20 @@ MAX_PIXEL_BYTES = 32 << 20  # of decoded images in one batch
 class BatchHead:
     """n consecutive rows of one file, without their inputs.
 
-    In an image folder each row is a file of its own: `file` is "" and the ids are the paths.
+    In an image folder each row is a file: `file` is "" and the ids are the paths.
     """
 
     file: str
     first_row: int
-    ids: list[str | None] | None  # None: there is no id column
+    ids: list[str | None] | None  # None: no id column
     labels: pa.Array  # as stored
-    groups: list[str | None] | None  # None: there is no group column
-    digests: list[str]  # blake2b-128 of the input alone, in hex
+    groups: list[str | None] | None  # None: no group column
+    digests: list[str]  # blake2b-128 of the input, in hex
     readable: np.ndarray  # (n,) bool
-    problems: dict[int, str] = field(default_factory=dict)  # why a row is not readable, by its offset
+    problems: dict[int, str] = field(default_factory=dict)  # why a row is unreadable, by its offset
 
     def head(self) -> BatchHead:
-        """The batch without its inputs, so that those can be freed."""
+        """Return the batch without its inputs, to free their memory."""
         return BatchHead(
             self.file,
             self.first_row,
@@ -56,8 +56,9 @@ class BatchHead:
 class Batch(BatchHead):
     """A batch with its inputs.
 
-    image: (n, height, width, channels) uint8, zeros where unreadable; text: n strings; table: the
-    input columns, float64 for numbers and large_string for categories, null where missing.
+    Attributes:
+        inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text n strings; for
+            tables the input columns, float64 for numbers and large_string for categories, null if missing.
     """
 
     inputs: np.ndarray | list[str] | pa.Table = field(kw_only=True)
@@ -71,15 +72,15 @@ class _Inputs:
 
 
 def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
-    """Streams a dataset in the order of its files and rows, in bounded memory.
+    """Yield a dataset in the order of its files and rows, in bounded memory.
 
     Raises:
-        DatasetError: a file cannot be read, or the files are no longer what `columns` says.
+        DatasetError: a file cannot be read, or the files no longer match `columns`.
     """
     layout = find_layout(source)
     if layout.format != columns.format:
         raise DatasetError(
-            f"{source.url} was {columns.format} and is now {layout.format}; publish changed data as a new version"
+            f"{source.url} was {columns.format} and is now {layout.format}. Publish changed data as a new version."
         )
     if layout.format == "image_folder":
         yield from _read_image_folder(source, layout, columns)
@@ -99,7 +100,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
             file,
             first_row,
             None if columns.id is None else _names(table.column(columns.id)),
-            plain(table.column(columns.label)),
+            without_encoding(table.column(columns.label)),
             None if columns.group is None else _names(table.column(columns.group)),
             inputs.digests,
             _readable(table.num_rows, inputs.problems),
@@ -136,7 +137,7 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
 
 
 def _names(column: pa.ChunkedArray) -> list[str | None]:
-    """Ids or groups as strings; None where null or blank."""
+    """Return ids or groups as strings; None if null or blank."""
     return [value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()]
 
 
@@ -159,13 +160,13 @@ def _image_inputs(
 
 
 def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
-    """The path that has to be read: that of an image whose bytes are not in the table."""
+    """Return the path of an image whose bytes are not in the table, else None."""
     path = None if value is None or value["bytes"] is not None else value.get("path")
     return path if isinstance(path, str) and path.strip() else None
 
 
 def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], references: list[str | None]) -> _Inputs:
-    """Pixels, digests and problems in one pass, so that encoded files need not be held together."""
+    """Return pixels, digests and problems in one pass, so only one encoded file is in memory at a time."""
     digests: list[str] = []
     unread: dict[int, str] = {}
 
@@ -177,12 +178,12 @@ def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], refer
             yield content
 
     pixels, problems = decode_images(contents(), len(references), columns.image_size, columns.image_channels)
-    # Why a file was not read says more than that there are no bytes.
+    # The reason why a file was not read is more useful than "no bytes".
     return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()})
 
 
 def _digested(content: bytes | None, reference: str | None) -> bytes:
-    """What stands for an image in its digest: its bytes, or its path where it has none."""
+    """Return what an image's digest is made from: its bytes, or its path if it has none."""
     return content if content is not None else b"\0missing\0" + (reference or "").encode()
 
 
@@ -198,7 +199,9 @@ def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:
     try:
         arrays = {name: convert[type](table.column(name)) for name, type in types}
     except pa.ArrowInvalid as error:
-        raise DatasetError(f"a column of numbers now holds other values ({error}); check the dataset again") from error
+        raise DatasetError(
+            f"A column of numbers now contains other values ({error}). Publish changed data as a new version."
+        ) from error
     inputs = pa.table(arrays)
     present = np.zeros(table.num_rows, dtype=bool)
     for name in columns.inputs:

@@ -1,4 +1,4 @@
-"""What a dataset's files look like to this room: a listing and a way to open each of them."""
+"""How this package sees a dataset's files: as a listing, with a way to open each of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class SourceFile(Protocol):
 
 
 class Source(Protocol):
-    """The files of one dataset version, wherever they are stored."""
+    """The files of one dataset version, in any storage."""
 
     url: str
 
     def files(self) -> Sequence[SourceFile]:
-        """All files, sorted by path; those whose name begins with "_" or "." are left out."""
+        """Return all files, sorted by path, without those whose name begins with "_" or "."."""
         ...
 
     def open(self, path: str) -> BinaryIO:
-        """Opens a file for reading, seekable; may be called from several threads.
+        """Open a file for reading. The file is seekable; several threads may call this at once.
 
         Raises:
-            StorageError: the file is missing or cannot be reached.
+            StorageError: the file is missing or cannot be read.
         """
         ...

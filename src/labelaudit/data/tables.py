@@ -1,4 +1,4 @@
-"""The rows of a dataset as a stream of Arrow tables, whatever the format of its files."""
+"""The rows of a dataset as a stream of Arrow tables, for all formats of tables."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
-MAX_BYTES = 32 << 20  # of encoded values in one piece of the stream
+MAX_BYTES = 32 << 20  # about the most encoded values in one table of the stream
 SAMPLE_ROWS = 1_000
 
 
 def read_schema(source: Source, layout: Layout) -> pa.Schema:
-    """Schema of the first shard, after all shards have been checked to have the same columns.
+    """Return the schema of a dataset, after checking that all shards have the same columns.
 
-    A column whose type differs between shards gets the type of a string column.
+    A column whose type differs between shards becomes a string column (a float column if all are numbers).
 
     Raises:
-        DatasetError: a shard cannot be read, has other columns, or two columns have one name.
+        DatasetError: a shard cannot be read or has other columns, or two columns have the same name.
     """
     first = _shard_schema(source, layout, 0)
     fields = {field.name: field for field in first}
     for index in range(1, len(layout.tables)):
         schema = _shard_schema(source, layout, index)
-        # Keys of JSON objects may be left out, so that shards may differ in them.
+        # JSON objects may leave out keys, so shards may differ in them.
         if layout.format != "jsonl":
             _check_same_columns(layout, index, first, schema)
         for field in schema:
@@ -43,16 +43,19 @@ def read_tables(
     *,
     label: str | None = None,
     max_rows: int = MAX_ROWS,
-    max_bytes: int = MAX_BYTES,
 ) -> Iterator[tuple[str, int, pa.Table]]:
-    """(file, position of the first row in it, rows) in the order of files and rows.
+    """Yield (file, position of the first row in the file, rows) in the order of files and rows.
 
-    A table has the asked `columns` in their order, at most `max_rows` rows and about `max_bytes`.
-    CSV values are strings; `label` is the column whose values may not be of several types.
+    Args:
+        source: the dataset's files.
+        layout: its tables and their format.
+        columns: the columns to read; each table has them in this order. CSV values are strings.
+        label: the column whose values must have the same type in a JSONL file.
+        max_rows: most rows of one table.
     """
     for file in layout.tables:
         first_row = 0
-        for table in _read_shard(source, layout, file.path, columns, label, max_rows, max_bytes):
+        for table in _read_shard(source, layout, file.path, columns, label, max_rows):
             for start in range(0, table.num_rows, max_rows):
                 piece = table.slice(start, max_rows).select(list(columns))
                 yield file.path, first_row + start, piece
@@ -60,7 +63,7 @@ def read_tables(
 
 
 def read_sample(source: Source, layout: Layout, columns: Sequence[str]) -> pa.Table:
-    """The first rows of the dataset: at most SAMPLE_ROWS, fewer where rows are large, at least one.
+    """Return the first rows of the dataset: at most SAMPLE_ROWS, fewer if rows are large, at least one.
 
     Raises:
         DatasetError: the dataset has no row.
@@ -68,17 +71,20 @@ def read_sample(source: Source, layout: Layout, columns: Sequence[str]) -> pa.Ta
     for _, _, table in read_tables(source, layout, columns, max_rows=SAMPLE_ROWS):
         if table.num_rows:
             return table
-    raise DatasetError(f"{source.url} has no rows: {len(layout.tables)} {layout.format} file(s) hold column names only")
+    raise DatasetError(
+        f"{source.url} has no rows: its {len(layout.tables)} {layout.format} file(s) contain only column names. "
+        "Check dataset.url."
+    )
 
 
 def _shard_schema(source: Source, layout: Layout, index: int) -> pa.Schema:
     file = layout.tables[index]
     check_head(source, file, layout.format)
-    room = {"parquet": parquet, "csv": delimited, "jsonl": jsonl}[layout.format]
-    schema = room.read_schema(source, file.path)
-    doubled = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if doubled:
-        raise DatasetError(f"{file.path} has two columns named {doubled[0]!r}; give every column a name of its own")
+    reader = {"parquet": parquet, "csv": delimited, "jsonl": jsonl}[layout.format]
+    schema = reader.read_schema(source, file.path)
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise DatasetError(f"{file.path} has two columns named {repeated[0]!r}. Rename one of them.")
     return schema
 
 
@@ -87,10 +93,10 @@ def _check_same_columns(layout: Layout, index: int, first: pa.Schema, schema: pa
     extra = [name for name in schema.names if name not in set(first.names)]
     if not missing and not extra:
         return
-    difference = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} besides"
+    difference = f"has no column {missing[0]!r}" if missing else f"has an extra column {extra[0]!r}"
     raise DatasetError(
-        f"shard {layout.tables[index].path} {difference}, unlike {layout.tables[0].path}; "
-        "all shards must have the same columns"
+        f"The shard {layout.tables[index].path} {difference}, unlike {layout.tables[0].path}. "
+        "Write all shards with the same columns."
     )
 
 
@@ -110,10 +116,9 @@ def _read_shard(
     columns: Sequence[str],
     label: str | None,
     max_rows: int,
-    max_bytes: int,
 ) -> Iterator[pa.Table]:
     if layout.format == "parquet":
-        return parquet.read_tables(source, path, columns, max_rows=max_rows, max_bytes=max_bytes)
+        return parquet.read_tables(source, path, columns, max_rows=max_rows, max_bytes=MAX_BYTES)
     if layout.format == "csv":
         return delimited.read_tables(source, path, columns)
-    return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=max_bytes)
+    return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)

@@ -1,4 +1,4 @@
-"""What an Arrow column can be to an audit: numbers, categories, strings; and its values in that form."""
+"""The values of Arrow columns as numbers, categories or strings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MISSING_NUMBERS = pa.array(["", "na", "n/a", "nan", "null", "none", "#n/a", "?"]
 
 
 def family(type: pa.DataType) -> str:
-    """null | string | bool | number | other, seen through dictionary encoding."""
+    """Return null, string, bool, number or other; for dictionary encoding, the family of its values."""
     if pa.types.is_dictionary(type):
         return family(type.value_type)
     if pa.types.is_null(type):
@@ -26,7 +26,7 @@ def family(type: pa.DataType) -> str:
 
 
 def is_binary(type: pa.DataType) -> bool:
-    """Whether values are bytes."""
+    """Return whether values are bytes."""
     kinds = (
         pa.types.is_binary,
         pa.types.is_large_binary,
@@ -36,8 +36,8 @@ def is_binary(type: pa.DataType) -> bool:
     return any(is_kind(type) for is_kind in kinds)
 
 
-def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One contiguous array without dictionary encoding or extension type."""
+def without_encoding(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one contiguous array without dictionary encoding or extension type."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks that would overflow
@@ -48,8 +48,8 @@ def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def to_strings(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Values in their string form, with nulls kept: 7 and 7.0 are "7", True is "true"; NaN is null."""
-    array = plain(array)
+    """Return values as strings, and nulls as null: 7 and 7.0 are "7", True is "true", NaN is null."""
+    array = without_encoding(array)
     if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
         numbers = array.cast(pa.float64(), safe=False).to_pylist()
         return pa.array([_number_string(value) for value in numbers], pa.large_string())
@@ -60,12 +60,12 @@ def to_strings(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def to_numbers(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Values as float64, null where missing; strings are parsed (CSV), -0.0 becomes 0.0.
+    """Return values as float64, null if missing; strings are parsed (CSV), -0.0 becomes 0.0.
 
     Raises:
         pyarrow.ArrowInvalid: a string is not a number.
     """
-    array = plain(array)
+    array = without_encoding(array)
     if family(array.type) == "string":
         array = pc.utf8_trim_whitespace(array)
         missing = pc.is_in(pc.utf8_lower(array), value_set=MISSING_NUMBERS.cast(array.type))
@@ -75,13 +75,13 @@ def to_numbers(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def to_categories(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Values as strings, null where missing or empty."""
+    """Return values as strings, null if missing or empty."""
     strings = to_strings(array)
     return pc.if_else(pc.equal(strings, ""), pa.scalar(None, strings.type), strings)
 
 
 def parses_as_numbers(array: pa.Array | pa.ChunkedArray) -> bool:
-    """Whether every value of a string column is a number or missing."""
+    """Return whether every value of a string column is a number or missing."""
     try:
         to_numbers(array)
     except pa.ArrowInvalid:

@@ -22,6 +22,7 @@ from labelaudit.detection.column_order import (
 )
 from labelaudit.detection.rows import Place
 from labelaudit.errors import Fault, IntegrityError
+from labelaudit.text import listing
 
 # Chance of a false alarm of one check over a whole audit: one in a million, as -ln.
 LOG_ODDS = 6 * math.log(10)
@@ -233,7 +234,7 @@ def _shifted(measured: Agreement, place: Place) -> IntegrityError:
 
 
 def _swapped(classes: Sequence[int], rows: int, place: Place, class_names: Sequence[str]) -> IntegrityError:
-    names = ", ".join(repr(class_names[k]) for k in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    names = listing(repr(class_names[k]) for k in classes)
     return place.fault(
         Fault.CLASSES_SWAPPED,
         f"the columns of {len(classes)} classes ({names}) are in another order than their names: the "

@@ -18,16 +18,7 @@ import pandas as pd
 from cleanlab import count, dataset, filter, rank
 
 from labelaudit.errors import ConfigError
-
-FILTERS = (
-    "prune_by_noise_rate",
-    "prune_by_class",
-    "both",
-    "confident_learning",
-    "predicted_neq_given",
-    "low_normalized_margin",
-    "low_self_confidence",
-)
+from labelaudit.schemas import FILTERS
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ def find_issues(
         labels: (M,) int64 in 0..K-1, every class present.
         pred_probs: (M, K) float32 that passed `gather_folds` or `check_external`.
         class_names: K names.
-        filter_by: one of `FILTERS`, cleanlab's names.
+        filter_by: one of `schemas.FILTERS`, cleanlab's names.
         is_fine: (M,) bool, rows whose label a person confirmed: they are not flagged and count in no table of
             flags. The estimates (noise, error rate) are of the probabilities alone and stay as they are.
 

@@ -25,6 +25,7 @@ from labelaudit.detection.rows import (
     sum_digest,
 )
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from labelaudit.text import listing
 
 REMEDY = "Remove this fold's files and run the audit again: only this fold is trained anew."
 
@@ -220,7 +221,7 @@ def _check_partition(
 
 
 def _some(folds: npt.NDArray[np.integer]) -> str:
-    return ", ".join(str(fold) for fold in np.unique(folds)[:5])
+    return listing(np.unique(folds))
 
 
 def _check_training_rows(

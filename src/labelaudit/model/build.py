@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from labelaudit.errors import ConfigError
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet, UnitPixels
 from labelaudit.model.weights import load_weights
+from labelaudit.text import closest, listing
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": SmallResNet, "mlp": MLP, "ngrams": Ngrams}
 
@@ -115,7 +115,6 @@ def replace_head(module: nn.Module, num_classes: int) -> None:
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return f"{what} is unknown{hint} Known: {listed}."
+    close = closest(name, known)
+    hint = f"; did you mean {close!r}?" if close else "."
+    return f"{what} is unknown{hint} Known: {listing(known, shown=12)}."

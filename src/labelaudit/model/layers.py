@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from labelaudit.errors import ConfigError
+from labelaudit.text import listing
 
 
 def last_layer(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
@@ -29,5 +30,6 @@ def named_layer(module: nn.Module, name: str) -> nn.Module:
         return module.get_submodule(name)
     except AttributeError:
         names = [known for known, _ in module.named_modules() if known]
-        listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        raise ConfigError(f"the module has no layer {name!r}. It has {listed or 'no layers'}.") from None
+        raise ConfigError(
+            f"the module has no layer {name!r}. It has {listing(names, shown=12) or 'no layers'}."
+        ) from None

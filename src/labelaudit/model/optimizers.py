@@ -13,6 +13,7 @@ from labelaudit.errors import ConfigError
 from labelaudit.model.layers import last_layer
 from labelaudit.model.muon import Muon
 from labelaudit.model.torch_optimizers import SGD, AdamW
+from labelaudit.text import listing
 
 
 class Optimizer(Protocol):
@@ -151,8 +152,9 @@ def check_patterns(setting: str, patterns: Sequence[str] | Mapping[str, float], 
     names = [name for name, _ in module.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            raise ConfigError(f"{setting}: {pattern!r} matches no parameter of the module. It has {listed}.")
+            raise ConfigError(
+                f"{setting}: {pattern!r} matches no parameter of the module. It has {listing(names, shown=8)}."
+            )
 
 
 def _resolve(

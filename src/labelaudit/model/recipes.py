@@ -5,13 +5,13 @@ The rules are general; none looks at labels beyond their number, and none knows 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from labelaudit.errors import ConfigError
+from labelaudit.text import closest
 
 NETWORKS = {"image": "cnn", "text": "ngrams", "table": "mlp"}
 
@@ -63,17 +63,14 @@ class Recipe:
     members: int = 1
 
 
-Auto = Literal["auto"]
-
-
 def choose_recipe(
     kind: str,
     *,
     network: str = "auto",
     network_kwargs: dict[str, Any] | None = None,
-    epochs: int | Auto = "auto",
-    batch_size: int | Auto = "auto",
-    learning_rate: float | Auto = "auto",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     rows: int,
     num_classes: int,
     input_shape: Sequence[int],
@@ -95,7 +92,7 @@ def choose_recipe(
     chosen = rules(name, rows, num_classes, tuple(input_shape), bool((network_kwargs or {}).get("weights")))
     chosen["network_kwargs"] = {**chosen.get("network_kwargs", {}), **(network_kwargs or {})}
     asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    chosen |= {setting: value for setting, value in asked.items() if value != "auto"}
+    chosen |= {setting: value for setting, value in asked.items() if value is not None}
     return Recipe(network=name, **chosen)
 
 
@@ -110,8 +107,8 @@ def check_network(kind: str, network: str) -> None:
             f"network {network!r} is not for {kind} data: use auto, {NETWORKS[kind]} or your own my_package.nets:build."
         )
     known = ["auto", *NETWORKS.values(), "torchvision:resnet18", "torchvision:resnet50"]
-    close = difflib.get_close_matches(network, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = closest(network, known)
+    hint = f"did you mean {close!r}? " if close else ""
     raise ConfigError(
         f"network {network!r} is unknown; {hint}Use auto, {', '.join(NETWORKS.values())}, "
         "torchvision:<model> or my_package.nets:build."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from labelaudit.audits.prepared import load_prepared
 from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.audits.results import gate_failure, load_summary, worst_issues
 from labelaudit.config import AuditConfig, with_version
-from labelaudit.config_files import CONFIG_SUFFIXES, CONFIGS_VARIABLE, referenced_config
+from labelaudit.config_files import CONFIGS_VARIABLE, is_config_file, referenced_config
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.findings import Gate
 from labelaudit.local.workers import LocalWorkers, describe_slots
@@ -110,8 +109,8 @@ def _load_config(config: AuditConfig | str) -> AuditConfig:
 def _run_name() -> str:
     config, version = current_run.parameters["config"], current_run.parameters.get("version")
     named = config if isinstance(config, str) else config.dataset.url
-    # People leave the suffix out and sweeps name files; both get the same run name.
-    if Path(named).suffix.lower() in CONFIG_SUFFIXES:
+    # The same name from a person, who leaves the suffix out, and from a sweep, which finds files.
+    if is_config_file(named):
         named = named[: named.rindex(".")]
     return f"audit {named}" + (f" {version}" if version else "")
 

@@ -91,7 +91,7 @@ class _FoldRuns:
         self._prepared = prepared
         self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
         self._deployment = workers.deployment
-        self._max_running = None if workers.max_parallel == "auto" else workers.max_parallel
+        self._max_running = workers.max_parallel
         self._training_tag = _training_tag(reference, prepared)
         self._audit_tag = _audit_tag(audit_run)
         # For idempotency keys: if the answer to a start is lost, the retry does not start a second run.

@@ -56,7 +56,7 @@ def train_folds_on_ray(reference: PreparedReference, folds: list[int], workers: 
     def submit(fold: int) -> PrefectFuture[FoldReference]:
         return train_fold_on_ray.submit(reference, fold, workers)
 
-    max_running = len(folds) if workers.max_parallel == "auto" else workers.max_parallel
+    max_running = workers.max_parallel or len(folds)
     with remote_options(**_resources(workers, len(folds)), max_retries=RETRIES_OF_LOST_NODES):
         return run_folds(submit, folds, max_running)
 

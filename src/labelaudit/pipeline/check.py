@@ -16,6 +16,7 @@ from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.plan import Scan, plan, scan_dataset
 from labelaudit.schemas import Status
+from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version
 from labelaudit.versions.named import audited_name, open_source
 
@@ -127,7 +128,7 @@ def _with_plan(
         folds=_total_folds(config),
         parallel=parallel,
         threads=threads,
-        memory_limit_bytes=config.limits.memory_bytes or int(psutil.virtual_memory().available),
+        memory_limit_bytes=config.limits.memory or int(psutil.virtual_memory().available),
     )
 
 
@@ -136,11 +137,10 @@ def _total_folds(config: AuditConfig) -> int:
 
 
 def _columns(columns: Columns) -> dict[str, str]:
-    inputs = ", ".join(columns.inputs[:5]) + (f" and {len(columns.inputs) - 5} more" * (len(columns.inputs) > 5))
     return {
         "label": columns.label or "the folder",
         "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),
-        "input": inputs or "the files",
+        "input": listing(columns.inputs) or "the files",
         **({"group": columns.group} if columns.group else {}),
     }
 

@@ -21,6 +21,7 @@ from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
 from labelaudit.storage.manifest import digest_of, sha256_hex
 from labelaudit.storage.store import open_dataset
+from labelaudit.text import listing
 
 NO_IDS = (
     "ids: the row numbers, because no column of ids is named. They mean other rows in another version: verdicts do not "
@@ -115,7 +116,7 @@ def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loa
     if len(names) != pred_probs.shape[1]:
         raise DatasetError(
             f"{probabilities.url} has {pred_probs.shape[1]} columns of probabilities for {len(names)} "
-            f"classes ({', '.join(names[:5])}, …); name the class of each column with --classes."
+            f"classes ({listing(names)}); name the class of each column with --classes."
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = np.asarray(pc.sort_indices(pa.array(ids, pa.string())))
@@ -149,10 +150,9 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     by_number = {str(number): name for number, name in enumerate(names)}
     if distinct <= by_number.keys():
         return np.array([None if label is None else by_number[label] for label in given], dtype=object)
-    shown = ", ".join(sorted(unknown)[:5])
     raise DatasetError(
         f"{len(unknown)} labels are not among the {len(names)} classes of the probabilities "
-        f"(first: {shown}); name the class of each column with --classes."
+        f"({listing(sorted(unknown))}); name the class of each column with --classes."
     )
 
 
@@ -223,7 +223,7 @@ def _column(name: str, url: str, table: pa.Table | None, options: dict[str, Any]
             "Give a .npy file, for example --label labels.npy."
         )
     if name not in table.column_names:
-        raise DatasetError(f"{url} has no column {name!r}; it has {', '.join(table.column_names[:20])}.")
+        raise DatasetError(f"{url} has no column {name!r}; it has {listing(table.column_names, shown=20)}.")
     column = table[name].combine_chunks()
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 

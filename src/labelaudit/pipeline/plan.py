@@ -33,7 +33,7 @@ from labelaudit.storage.layout import scan_data_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import DatasetFiles, Store
 from labelaudit.storage.versions import DatasetName, signature_of, version_state
-from labelaudit.versions.named import audited_name, open_source, version_in_url
+from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def prepare(config: AuditConfig) -> PreparedReference:
     Raises `DatasetError` where nothing can be audited.
     """
     source = open_source(config)
-    store = Store(config.output.url, config.storage.options)
+    store = open_output(config)
+    # Now, because reading a large dataset takes long.
+    store.require_conditional_writes()
     name = audited_name(config)
     signature = _signature(source)
     scanned = _stored_scan(store, name.name, signature, config)
@@ -72,7 +74,7 @@ def prepare(config: AuditConfig) -> PreparedReference:
         dataset_url=source.url,
         output_url=store.url,
         storage_options=config.storage.options,
-        cache_bytes=config.limits.cache_bytes,
+        cache_bytes=config.limits.cache,
         key=f"{prepared.work_folder}/{RECORD}",
         sha256=sha256_hex(record),
         marker=config.versions.marker,
@@ -95,12 +97,12 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         image_size=_image_size(config),
     )
     if keeps_inputs:
-        cache = Cache(max_bytes=config.limits.cache_bytes)
+        cache = Cache(max_bytes=config.limits.cache)
         with cache.staging() as folder:
-            examples = scan(source, columns, folder, memory_limit=config.limits.memory_bytes)
+            examples = scan(source, columns, folder, memory_limit=config.limits.memory)
             cache.adopt(folder, cache_key(examples.fingerprint, columns))
     else:
-        examples = scan(source, columns, None, memory_limit=config.limits.memory_bytes)
+        examples = scan(source, columns, None, memory_limit=config.limits.memory)
     files = source.files()
     return Scan(columns, examples, len(files), sum(file.size for file in files))
 

@@ -78,7 +78,7 @@ def publish_audit(
     )
     content = _page_content(prepared, summary, detected.tables, files, gallery)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
-    standing = manifest.publish(store, prepared.audit_folder, published, prepared.facts(), SCHEMA_VERSION)
+    standing = manifest.publish_files(store, prepared.audit_folder, published, prepared.facts(), SCHEMA_VERSION)
     return completed(store, prepared, standing, status="published")
 
 

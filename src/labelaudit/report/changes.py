@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from labelaudit.findings import Changes, LabelPair
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import DataChange, IssueChange, Status
+from labelaudit.text import listing
 
 MEANINGS = {
     IssueChange.NEW: "flagged now: the row, its label or its content is new, or it was not scored before",
@@ -108,10 +109,8 @@ def is_same_data(changes: Changes) -> bool:
 
 def held_in_words(changes: Changes) -> str:
     """Which versions in between were no measure."""
-    held = changes.held_versions
-    names = ", ".join(map(_name, held[:HELD_VERSIONS]))
-    more = f" and {len(held) - HELD_VERSIONS:,} more" if len(held) > HELD_VERSIONS else ""
-    return f"Held by the gate in between, and so no measure: {names}{more}"
+    names = listing(map(_name, changes.held_versions), shown=HELD_VERSIONS)
+    return f"Held by the gate in between, and so no measure: {names}"
 
 
 def changes_context(content: ChangesContent | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from labelaudit.report.summary import percent
+from labelaudit.text import for_html
 
 TEMPLATES = Path(__file__).parent / "template"
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render(template: str, **values: Any) -> str:
     """A template with values, as text that UTF-8 can hold."""
-    html = _environment().get_template(template).render(**values)
-    # Control characters and lone surrogates, which HTML or UTF-8 cannot hold.
-    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", html)
+    return for_html(_environment().get_template(template).render(**values))
 
 
 def template_file(name: str) -> Markup:

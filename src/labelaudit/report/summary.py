@@ -14,6 +14,7 @@ from labelaudit.findings import ClassSummary, ConfusionSummary, Findings, Gate, 
 from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import SCHEMA_VERSION, Status
+from labelaudit.text import in_one_direction
 
 # Classes and confusions in a summary: what fits on one screen.
 TOP = 10
@@ -97,8 +98,7 @@ def verdict(status_counts: Mapping[str, int], issues: int, estimated_error_rate:
 
 
 def _in_sentence(name: str) -> str:
-    """Short, and without the controls that would turn the direction of what follows."""
-    return text_excerpt(re.sub("[\u202a-\u202e\u2066-\u2069]", "", name), NAME_LENGTH)
+    return text_excerpt(in_one_direction(name), NAME_LENGTH)
 
 
 def _begin(words: str, before: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from labelaudit.errors import ReviewError
 from labelaudit.reviews.records import is_text
 from labelaudit.reviews.verdicts import Judged, Verdict, last_words, newest
 from labelaudit.schemas import Decision
+from labelaudit.text import closest, listing
 
 # Bad lines that one message names.
 NAMED_PROBLEMS = 100
@@ -159,8 +159,8 @@ def _problem_of_right_label(judgement: Judgement, given: str, class_names: Colle
     if not is_text(label):
         return f"{judgement.example_id!r}: the right label {label!r} is no text in UTF-8"
     if label not in class_names:
-        close = difflib.get_close_matches(label, class_names, 1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
+        close = closest(label, class_names)
+        hint = f", did you mean {close!r}?" if close else ""
         return f"{judgement.example_id!r}: {label!r} is no class of this audit{hint}"
     return None
 
@@ -173,7 +173,6 @@ def _contradiction(judgement: Judgement, seen: Mapping[str, Judgement]) -> str |
 
 
 def _message(problems: Sequence[str]) -> str:
-    shown = "\n  ".join(problems[:NAMED_PROBLEMS])
-    more = f"\n  and {len(problems) - NAMED_PROBLEMS:,} more" if len(problems) > NAMED_PROBLEMS else ""
+    named = listing(problems, shown=NAMED_PROBLEMS, separator="\n  ")
     count = "1 judgement" if len(problems) == 1 else f"{len(problems):,} judgements"
-    return f"Nothing was stored, because {count} cannot stand:\n  {shown}{more}"
+    return f"Nothing was stored, because {count} cannot stand:\n  {named}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -17,6 +16,7 @@ from labelaudit.errors import ReviewError
 from labelaudit.reviews.judging import Judgement
 from labelaudit.reviews.words import as_judgement
 from labelaudit.schemas import Decision
+from labelaudit.text import for_xml
 
 OBJECT, VERDICT, RIGHT_LABEL = "example", "verdict", "right_label"
 # Media type and bytes of what a person sees of a row.
@@ -30,7 +30,6 @@ _NO_PREVIEW: Preview = (
     b'<svg xmlns="http://www.w3.org/2000/svg" width="320" height="80"><rect width="320" height="80" fill="#eeeeee"/>'
     b'<text x="20" y="47" font-family="sans-serif" font-size="20" fill="#333333">No preview of this row</text></svg>',
 )
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def tasks_bytes(
@@ -102,7 +101,7 @@ def _chosen(name: str, choice: str) -> dict[str, Any]:
 def _choices(name: str, values: Sequence[str], how: str) -> Iterator[str]:
     yield f'  <Choices name="{name}" toName="{OBJECT}" choice="single" {how}>'
     for value in values:
-        yield f"    <Choice value={quoteattr(_NOT_XML.sub(chr(0xFFFD), value))}/>"
+        yield f"    <Choice value={quoteattr(for_xml(value))}/>"
     yield "  </Choices>"
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.judging import Judgement
 from labelaudit.reviews.words import as_judgement
+from labelaudit.text import listing
 
 MARK = "'"
 # Where a cell may begin.
@@ -97,7 +98,7 @@ def _header(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, list[s
         if all(column in named for column in REQUIRED) and len(set(named)) == len(named):
             return header, lines
     raise ReviewError(
-        f"{name} has the columns {', '.join(map(repr, first[:10])) or 'of an empty file'}; a review needs "
+        f"{name} has the columns {listing(map(repr, first), shown=10) or 'of an empty file'}; a review needs "
         f"{' and '.join(REQUIRED)}, and right_label for what is wrong, once each, in the first line."
     )
 

@@ -1,1 +1,1 @@
-"""The store, its layout, manifests and the local cache. The only room that imports fsspec."""
+"""The store, its layout, manifests and the local cache. The only package that imports fsspec."""

@@ -1,4 +1,4 @@
-"""A size-bounded folder of decoded inputs on the local disk, shared by all processes of a machine."""
+"""A cache of decoded inputs on the local disk, of limited size, shared by all processes of a machine."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ import platformdirs
 
 from labelaudit.errors import StorageError
 
-# Half of what is free leaves room for other jobs on the machine.
+# Half of the free disk leaves space for other jobs on the machine.
 AUTO_SHARE_OF_FREE_DISK = 0.5
-# A staging folder this old belongs to a process that was killed: no build takes a day.
+# A staging folder of this age belongs to a killed process, because no build takes a day.
 ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
 class Cache:
-    """Entries are folders that appear complete or not at all, and never change afterwards.
+    """A folder of entries. An entry is a folder that is complete or missing, and never changes.
 
-    An entry in use is held by a shared lock of its user, which ends with the user's process; only entries
-    that nobody holds are evicted, the least recently used first. Linux and macOS only (flock).
+    Each user of an entry has a shared lock on it, which is released when the process ends. Entries without a
+    lock are evicted, the least recently used first. Linux and macOS only (flock).
 
-    root: default `LABELAUDIT_CACHE_DIR`, else the user's cache folder. max_bytes: default `LABELAUDIT_CACHE_BYTES`,
-    else half of the free disk.
+    Args:
+        root: the folder. None: `LABELAUDIT_CACHE_DIR`, else the user's cache folder.
+        max_bytes: its largest size. None: `LABELAUDIT_CACHE_BYTES`, else half of the free disk.
     """
 
     def __init__(self, root: Path | None = None, max_bytes: int | None = None) -> None:
@@ -44,7 +45,7 @@ class Cache:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """A private folder to build an entry in whose key is not known yet; removed at the end."""
+        """Yield a private folder in which to build an entry. It is removed at the end."""
         with _disk_errors(self.root):
             folder = Path(tempfile.mkdtemp(prefix="staging-", dir=self.root))
         try:
@@ -54,18 +55,17 @@ class Cache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def adopt(self, staged: Path, key: str) -> None:
-        """Make a staged folder the entry `key`; an entry that is there already stands."""
+        """Make a staged folder the entry `key`, unless that entry exists already."""
         with self._lock(key, fcntl.LOCK_EX):
             self._move_in(staged, key)
         self._evict()
 
     @contextlib.contextmanager
     def entry(self, key: str, build: Callable[[Path], None]) -> Iterator[Path]:
-        """The folder of an entry, held while in use. Built first where it is missing, by one process only:
-        others wait for it."""
-        # Shared from the start where the entry is there: an exclusive lock would wait for all its users.
+        """Yield the folder of an entry, locked while in use. If it is missing, one process builds it first."""
+        # First a shared lock: an exclusive one would wait for all users of an existing entry.
         with self._lock(key, fcntl.LOCK_SH) as lock:
-            # Again where it was evicted while the lock was exchanged, which is not one atomic operation.
+            # A loop, because changing the lock is not atomic: the entry may be evicted in between.
             while not self._folder(key).is_dir():
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._build(key, build)
@@ -99,13 +99,13 @@ class Cache:
         size = _folder_bytes(staged)
         if size > self.max_bytes:
             raise StorageError(
-                f"The decoded inputs take {size:,} bytes, more than the {self.max_bytes:,} that the cache in "
-                f"{self.root} may hold. Raise limits.cache, or set LABELAUDIT_CACHE_DIR to a larger disk."
+                f"The decoded inputs take {size:,} bytes, more than the {self.max_bytes:,} of the cache in "
+                f"{self.root}. Raise limits.cache, or set LABELAUDIT_CACHE_DIR to a larger disk."
             )
         os.rename(staged, self._folder(key))
 
     def _entries(self) -> list[Path]:
-        """Least recently used first."""
+        """Return the entries, least recently used first."""
         found = []
         for folder in self.root.glob("entry-*"):
             with contextlib.suppress(FileNotFoundError):
@@ -125,7 +125,7 @@ class Cache:
             if used <= self.max_bytes:
                 return
             key = folder.name.removeprefix("entry-")
-            # Another process, or an open entry of this one, holds the lock: in use, so it stays.
+            # If the entry is in use, its lock cannot be acquired.
             with contextlib.suppress(BlockingIOError), self._lock(key, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 size = _folder_bytes(folder)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -133,12 +133,12 @@ class Cache:
 
 
 def _bytes_of_environment() -> int | None:
-    """For volumes whose bound the file system does not tell, such as an `emptyDir` with a `sizeLimit`."""
+    """Return the limit for volumes whose file system does not report one, such as an `emptyDir` with a `sizeLimit`."""
     text = os.environ.get("LABELAUDIT_CACHE_BYTES", "")
     if not text:
         return None
     if not re.fullmatch("[1-9][0-9]{0,17}", text):
-        raise StorageError(f"LABELAUDIT_CACHE_BYTES is {text[:80]!r}: set it to a number of bytes, or leave it out.")
+        raise StorageError(f"LABELAUDIT_CACHE_BYTES is {text[:80]!r}. Set it to a number of bytes, or leave it out.")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""A store that reaches nothing outside the URL it was given, whatever keys it is asked for."""
+"""A store that cannot access anything outside its URL."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LEVELS = ("dataset=", "version=", "audit=")
 
 
 class ConfinedStore(Store):
-    """A store with the keys of an output URL that refuses every key outside the folder that it was given.
+    """A store with the keys of an output URL, which refuses all keys outside one folder.
 
-    The URL is that of an output, of a dataset below one, or of an audit; keys are the same in all three cases, from
-    `dataset=…` on. Keys may come from records that somebody else wrote: `..`, absolute paths and control
-    characters are refused with a `StorageError` before anything is asked from the storage.
+    Its URL is that of an output, of a dataset below it, or of an audit. In all cases keys begin with `dataset=…`.
+    Keys may come from records that other programs wrote. So `..`, absolute paths and control characters raise
+    `StorageError` before any request.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
@@ -25,15 +25,15 @@ class ConfinedStore(Store):
         super().__init__(root, options)
 
     def children(self) -> list[str]:
-        """Names directly below the output URL that may be looked at."""
+        """Return the names directly below the output URL that may be read."""
         return [self.folder.split("/")[0]] if self.folder else super().children()
 
     def _path(self, key: str) -> str:
         parts = key.split("/")
         if key and (not key.isprintable() or "\\" in key or any(part in ("", ".", "..") for part in parts)):
             raise StorageError(
-                f"A record names the key {key!r}, which may lead out of {self.url_of(self.folder)}. "
-                "Nothing was read; remove the record."
+                f"A record contains the key {key!r}, which may lead out of {self.url_of(self.folder)}. "
+                "Nothing was read. Remove the record."
             )
         if self.folder and key != self.folder and not key.startswith(f"{self.folder}/"):
             raise StorageError(
@@ -44,7 +44,7 @@ class ConfinedStore(Store):
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """An output URL, and the folder of a dataset, version or audit below it, which is empty where there is none."""
+    """Return the output URL, and the folder of a dataset, version or audit below it; empty if the URL has none."""
     parts = url.rstrip("/").split("/")
     for depth in range(len(_LEVELS), 0, -1):
         tail = parts[-depth:]

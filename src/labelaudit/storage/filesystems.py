@@ -1,4 +1,4 @@
-"""fsspec filesystems, set up so that listings are fresh and requests are repeated in one place alone."""
+"""fsspec filesystems, configured so that listings are not cached and requests are retried in one place only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READ_TIMEOUT_SECONDS = 30  # without a single byte
 
 
 def open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """The filesystem of a URL, and the path in it. No request is sent."""
+    """Return the filesystem of a URL, and the path in it. No request is sent."""
     protocol, _ = fsspec.core.split_protocol(url)
     if protocol is None or protocol in ("file", "local"):
         local = Path(fsspec.core.strip_protocol(url) if protocol else url).expanduser().absolute()
@@ -26,8 +26,8 @@ def open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         extra["config_kwargs"] = _s3_config(options.get("config_kwargs", {}))
     fs, path = fsspec.core.url_to_fs(url, **{**options, **extra})
     if is_s3:
-        # s3fs repeats a request up to five times, and botocore each of these five times again, without a word.
-        # Neither repeats what goes wrong in the body of a large object, so `retries` is needed around them anyway.
+        # s3fs retries up to five times, and botocore each of these up to five times, without logging. Neither
+        # retries errors in the body of a large object, so `storage.retries` is needed anyway.
         fs.retries = 1
     return fs, str(path)
 
@@ -38,8 +38,8 @@ def _s3_config(given: Mapping[str, Any]) -> dict[str, Any]:
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "read_timeout": READ_TIMEOUT_SECONDS,
     }
-    # Many S3-compatible servers do not return the newer default checksums for ranges; our own sha256 in
-    # every manifest covers what they would. The standard AWS variables and the user's options win.
+    # Many S3-compatible servers do not support the newer default checksums. The sha256 of every file in
+    # the manifest replaces them. The standard AWS variables and the user's options take precedence.
     for name in ("request_checksum_calculation", "response_checksum_validation"):
         if f"AWS_{name.upper()}" not in os.environ:
             config[name] = "when_required"

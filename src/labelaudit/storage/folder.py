@@ -11,7 +11,7 @@ from labelaudit.storage.store import Store
 class StoredFolder(MutableMapping[str, bytes]):
     """The objects below `folder` of a store; names have no slashes.
 
-    What cannot be read is as if it were missing, unless trying again may help: then `StorageError` is raised.
+    Objects that cannot be read count as missing. Only if a retry may help, `StorageError` is raised.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
@@ -39,7 +39,7 @@ class StoredFolder(MutableMapping[str, bytes]):
         return len(list(iter(self)))
 
     def clear(self) -> None:
-        """Remove all of them, with one listing."""
+        """Remove all objects, with one listing."""
         for name in self:
             del self[name]
 

@@ -1,4 +1,4 @@
-"""A stored object as a file whose reads are tried again."""
+"""A stored object as a file whose reads are retried."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from labelaudit.errors import StorageUnavailableError
 
 
 class LazyFile(io.BufferedIOBase):
-    """An open fsspec file, which is fetched as it is read; each read goes through `call`, which may repeat it.
+    """An open fsspec file that is fetched as it is read.
 
-    `call` takes a function and its arguments, and names what fails in the end. `place` is what messages name.
+    Args:
+        file: the fsspec file.
+        place: the URL that messages name.
+        call: calls a function with arguments, and retries it. Each read goes through it.
     """
 
     def __init__(self, file: Any, place: str, call: Callable[..., bytes]) -> None:
@@ -44,14 +47,14 @@ class LazyFile(io.BufferedIOBase):
         super().close()
 
     def _read(self, position: int, size: int) -> bytes:
-        # A failed try may have moved the file on.
+        # A failed try may have changed the position.
         if self._file.tell() != position:
             self._file.seek(position)
         data: bytes = self._file.read(size)
         if self._size is not None:
-            left = max(0, self._size - position)
-            # Else a body that was cut would look like the end of the file.
-            if len(data) < (left if size < 0 else min(size, left)):
+            expected = max(0, self._size - position)
+            # A body that was cut must not look like the end of the file.
+            if len(data) < (expected if size < 0 else min(size, expected)):
                 raise StorageUnavailableError(
                     f"Reading {self._place} ended after {position + len(data):,} of {self._size:,} bytes. "
                     "Run the audit again."

@@ -1,4 +1,4 @@
-"""What makes an audit exist: a manifest with a checksum of every file, written last."""
+"""Manifests: an audit exists once its manifest is written, with a checksum of every file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Any
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
+from labelaudit.text import listing
 
-# Files that a message names.
-SHOWN_FILES = 5
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,14 +26,14 @@ class FileEntry:
     sha256: str
 
     def __post_init__(self) -> None:
-        # Also what a cache names the file by.
+        # The cache uses it as a file name.
         if not _SHA256.fullmatch(self.sha256) or self.bytes < 0:
             raise ValueError(f"{self.path!r} has {self.bytes} bytes and the sha256 {self.sha256[:80]!r}")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a published audit was made from, and the checksums of its files."""
+    """The origin of a published audit, and the checksums of its files."""
 
     schema_version: str
     audit: dict[str, Any]  # dataset, version, audit_id, fingerprint, config, versions, seeds, machine, times
@@ -50,17 +49,17 @@ def sha256_hex(data: bytes) -> str:
 
 
 def digest_of(*parts: Any) -> str:
-    """sha256 hex of JSON-able values, the same for equal values."""
+    """Return the sha256 in hex of values that JSON can represent, the same for equal values."""
     return sha256_hex(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
 
 
 def dump_json(value: Any) -> bytes:
-    """Readable JSON with sorted keys, so that equal values give equal bytes; NaN is refused."""
+    """Return readable JSON with sorted keys: equal values give equal bytes. Raises `ValueError` for NaN."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(store: Store, key: str) -> dict[str, Any]:
-    """One JSON object from storage. Raises `StorageError` when it is not one."""
+    """Return one JSON object from storage. Raises `StorageError` if it is not one."""
     data = store.read(key)
     try:
         value = json.loads(data)
@@ -68,35 +67,34 @@ def read_json(store: Store, key: str) -> dict[str, Any]:
         raise StorageError(f"{store.url_of(key)} is not JSON ({error}). Remove it and run the audit again.") from error
     if not isinstance(value, dict):
         raise StorageError(
-            f"{store.url_of(key)} holds a {type(value).__name__} where a JSON object belongs. "
-            "Remove it and run the audit again."
+            f"{store.url_of(key)} is a {type(value).__name__}, not a JSON object. Remove it and run the audit again."
         )
     return value
 
 
 def read_checked(store: Store, key: str, sha256: str) -> bytes:
-    """Bytes of one object whose checksum is known. Raises `StorageError` when it differs."""
+    """Return the bytes of one object. Raises `StorageError` if their checksum is not the given one."""
     data = store.read(key)
     if sha256_hex(data) != sha256:
         raise StorageError(
             f"{store.url_of(key)} was changed after it was written: its sha256 is {sha256_hex(data)[:12]}…, "
-            f"recorded was {sha256[:12]}…. Remove it and run the audit again."
+            f"not {sha256[:12]}… as recorded. Remove it and run the audit again."
         )
     return data
 
 
-def publish(
+def publish_files(
     store: Store, folder: str, files: Mapping[str, bytes], audit: dict[str, Any], schema_version: str
 ) -> Manifest:
-    """Write all files of an audit into its folder and the manifest last; returns the manifest that stands.
+    """Write all files of an audit, the manifest last, and return the manifest in storage.
 
-    When the folder holds a manifest already, that audit stands and nothing is written. Of publishers at once all
-    write the same bytes, and the manifest of the first stands: it is for the folder's name to tell apart what differs.
-    Raises `StorageError` where another one published other bytes meanwhile all the same.
+    If there is a manifest already, nothing is written. If several runs publish at once, all write the same
+    bytes and the first manifest stays. Audits that differ must have folders with different names.
+    Raises `StorageError` if another run published other bytes in the meantime.
     """
-    standing = read_manifest(store, folder)
-    if standing is not None:
-        return standing
+    existing = read_manifest(store, folder)
+    if existing is not None:
+        return existing
     ordered = sorted(files.items())
     manifest = Manifest(
         schema_version, audit, tuple(FileEntry(path, len(data), sha256_hex(data)) for path, data in ordered)
@@ -109,27 +107,21 @@ def publish(
 
 
 def _same_files(store: Store, folder: str, ours: Manifest) -> Manifest:
-    """The manifest of another publisher, whose files were written over with ours. Raises where these differ."""
+    """Return the manifest of another run whose files we overwrote. Raises `StorageError` if they differ."""
     theirs = load_manifest(store, f"{folder}/{MANIFEST}")
     if differing := {entry.path for entry in {*theirs.files} ^ {*ours.files}}:
         raise StorageError(
-            f"Another run published {store.url_of(folder)} at the same time with other bytes ({_first(differing)}), "
-            "as runs with other package versions do, and its files may be written over. Remove its manifest.json and "
-            "run the audit once again."
+            f"Another run published {store.url_of(folder)} at the same time, with other bytes in "
+            f"{listing(sorted(differing))}. Package versions that differ can cause this, and files of that run may be "
+            "overwritten. Remove its manifest.json and run the audit again."
         )
     return theirs
 
 
-def _first(paths: Iterable[str]) -> str:
-    shown = sorted(paths)
-    return ", ".join(shown[:SHOWN_FILES]) + (", …" if len(shown) > SHOWN_FILES else "")
-
-
 def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Manifest:
-    """A manifest as it is stored, whose `audit` has at least the `required` keys.
+    """Return a manifest from storage, whose `audit` has at least the `required` keys.
 
-    Raises `StorageError` where it is another JSON file, such as the manifest of a dataset, or names a checksum that is
-    none.
+    Raises `StorageError` if it is another JSON file, such as the manifest of a dataset, or if a checksum is not valid.
     """
     audit = read_json(store, key)
     try:
@@ -146,9 +138,9 @@ def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Ma
 
 
 def read_manifest(store: Store, folder: str) -> Manifest | None:
-    """The manifest of a published audit, None where there is none.
+    """Return the manifest of a published audit; None if there is none.
 
-    Raises `StorageError` when a file that it names is missing or has another size.
+    Raises `StorageError` if one of its files is missing or has another size.
     """
     if not store.exists(f"{folder}/{MANIFEST}"):
         return None
@@ -157,7 +149,7 @@ def read_manifest(store: Store, folder: str) -> Manifest | None:
         path = f"{folder}/{entry.path}"
         if not store.exists(path) or store.size(path) != entry.bytes:
             raise StorageError(
-                f"{store.url_of(path)} is missing or has another size than the manifest beside it says. "
+                f"{store.url_of(path)} is missing or has another size than in the manifest. "
                 f"Remove {store.url_of(f'{folder}/{MANIFEST}')} and run the audit again."
             )
     return manifest

@@ -1,4 +1,4 @@
-"""Trying again: the one place where labelaudit repeats a request to storage."""
+"""Retries: the only place where labelaudit repeats a request to storage."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from labelaudit.errors import LabelauditError, StorageUnavailableError
 from labelaudit.storage.failures import first_line, is_transient, without_secrets
 
 ATTEMPTS = 8
-# No try begins later than this after the first one; but a second try is always made, because a long transfer
-# may break near its end.
+# No try begins later than this after the first one. The second try is always made, because a long transfer may
+# break near its end.
 TOTAL_SECONDS = 120.0
-# Waits are random between 0 and 0.5, 1, 2, … seconds: many workers do not come back at the same moment.
+# Waits are random between 0 and 0.5, 1, 2, … seconds, so that many workers do not retry at the same moment.
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 20.0
 
@@ -30,27 +30,27 @@ _log = logging.getLogger(__name__)
 
 
 def retrying(place: str) -> Retrying:
-    """Calls a function until it succeeds, fails for good, or the bounds are reached.
+    """Return an object that calls a function until it succeeds, fails permanently, or reaches the limits.
 
-    `place` is what messages name. Raises what the function raised where that is permanent, else
-    `StorageUnavailableError` in the end.
+    It raises permanent errors of the function unchanged, and `StorageUnavailableError` at the limits.
+    `place` is the URL that messages name.
     """
     place = without_secrets(place)
     return Retrying(
         retry=retry_if_exception(is_transient),
         wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
         stop=stop_after_attempt(ATTEMPTS) | (stop_before_delay(TOTAL_SECONDS) & stop_after_attempt(2)),
-        before_sleep=_tell_once(place),
+        before_sleep=_log_first_failure(place),
         retry_error_callback=_give_up(place),
     )
 
 
-def _tell_once(place: str) -> Callable[[RetryCallState], None]:
-    def tell(state: RetryCallState) -> None:
+def _log_first_failure(place: str) -> Callable[[RetryCallState], None]:
+    def log(state: RetryCallState) -> None:
         if state.attempt_number == 1:
-            _log.warning("%s: %s; trying again, at most %d times", place, _cause(_error(state)), ATTEMPTS - 1)
+            _log.warning("%s: %s. It is retried at most %d times.", place, _cause(_error(state)), ATTEMPTS - 1)
 
-    return tell
+    return log
 
 
 def _give_up(place: str) -> Callable[[RetryCallState], Any]:
@@ -59,8 +59,8 @@ def _give_up(place: str) -> Callable[[RetryCallState], Any]:
         if isinstance(error, LabelauditError):
             raise error
         raise StorageUnavailableError(
-            f"The storage behind {place} failed {state.attempt_number} times in "
-            f"{state.seconds_since_start or 0:.0f} s, at last with {_cause(error)}. "
+            f"The storage of {place} failed {state.attempt_number} times in "
+            f"{state.seconds_since_start or 0:.0f} s. The last error was {_cause(error)}. "
             "Check the endpoint and the network, and run again later."
         ) from error
 

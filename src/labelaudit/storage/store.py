@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -16,20 +14,15 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from labelaudit.errors import DatasetError, StorageError
-from labelaudit.storage.failures import is_missing_bucket, named_errors, says_no_reason, without_secrets
+from labelaudit.storage.failures import is_missing_bucket, is_unexplained_refusal, named_errors, without_secrets
 from labelaudit.storage.filesystems import open_filesystem
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.lazy_file import LazyFile
 from labelaudit.storage.retries import retrying
 from labelaudit.storage.uploads import complete_file, upload, upload_new
 
-# In a store without conditional writes: longer than a writer takes from looking whether a key is there until
-# its small object is stored. Who reads after it sees the last of those who wrote at once.
-SETTLE_SECONDS = 2.0
-
-_log = logging.getLogger(__name__)
-# By filesystem and root, for the life of the process.
-_honours_conditions: dict[tuple[int, str], bool] = {}
+# Filesystems and roots that were found to honour conditional writes, for the life of the process.
+_with_conditions: set[tuple[int, str]] = set()
 
 
 class StoredFile(NamedTuple):
@@ -37,18 +30,18 @@ class StoredFile(NamedTuple):
 
     path: str  # relative to the store's URL
     size: int  # bytes
-    token: str | None  # changes when the content does (ETag, else modification time); None where unknown
-    modified: float | None  # seconds since 1970; None where unknown
+    token: str | None  # changes when the content does (ETag, else modification time); None if unknown
+    modified: float | None  # seconds since 1970; None if unknown
 
 
 class Store:
     """Objects below one URL (`s3://…`, a local path, `memory://…`, any other fsspec URL).
 
-    Reads go by exact keys, and listings are never taken from a cache. A write replaces the whole object at
-    once: a reader sees the old bytes or the new ones, also when the writer is killed. What may pass (an answer
-    of 429, 500 or 503, a timeout, a lost connection, a body that was cut) is tried again, within bounds.
+    Keys are exact, and listings are never cached. A write replaces the whole object at once: readers see the old
+    bytes or the new ones, even if the writer is killed. Transient failures (an answer of 429, 500 or 503, a
+    timeout, a lost connection, a body that was cut) are retried, within limits.
 
-    Every failure of the storage is a `StorageError` that names the URL.
+    All failures of the storage raise a `StorageError` that names the URL.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
@@ -63,15 +56,15 @@ class Store:
         return isinstance(self._fs, LocalFileSystem)
 
     def url_of(self, key: str) -> str:
-        """URL of one object, as people and other tools name it."""
+        """Return the URL of one object, for people and other tools."""
         return f"{self.url}/{key}" if key else self.url
 
     def read(self, key: str) -> bytes:
-        """Bytes of one object."""
+        """Return the bytes of one object."""
         return cast("bytes", self._call("read", key, self._fs.cat_file, self._path(key)))
 
     def read_if_there(self, key: str) -> bytes | None:
-        """Bytes of one object, None if there is none, or if it is removed meanwhile."""
+        """Return the bytes of one object; None if there is none, or if it is removed in the meantime."""
         try:
             return self.read(key)
         except StorageError:
@@ -80,21 +73,21 @@ class Store:
             return None
 
     def open(self, key: str) -> BinaryIO:
-        """A seekable binary file of one object, read in blocks when they are needed."""
+        """Return a seekable binary file of one object, read in blocks when they are needed."""
         file = self._call("read", key, self._fs.open, self._path(key), "rb")
         if self.is_local:
             return cast("BinaryIO", file)
         return cast("BinaryIO", LazyFile(file, self.url_of(key), functools.partial(self._call, "read", key)))
 
     def exists(self, key: str) -> bool:
-        return self._call("read", key, self._look, self._path(key)) is not None
+        return self._call("read", key, self._info, self._path(key)) is not None
 
     def size(self, key: str) -> int:
-        """Bytes of one object, asked from the storage."""
+        """Return the size of one object in bytes, as the storage reports it."""
         return int(self._call("read", key, self._fs.info, self._path(key))["size"])
 
     def write(self, key: str, data: bytes) -> None:
-        """Write or replace one object atomically. Size and checksum of what is stored are checked."""
+        """Write or replace one object atomically, and check size and checksum of the stored bytes."""
         path = self._path(key)
         if not self.is_local:
             self._call("written", key, upload, self._fs, path, data)
@@ -103,79 +96,79 @@ class Store:
             os.replace(complete, path)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write one object atomically unless there is one, which then stays as it is, and False is returned.
+        """Write one object atomically unless there is one already; return whether its bytes are ours.
 
-        Of many writers at once one wins, and each learns whether its bytes are the ones that stand. In a store
-        that ignores conditions on writes this takes `SETTLE_SECONDS`, and holds as long as no writer needs longer.
+        If many write at once, one wins and each learns whether it did. Raises `StorageError` for stores that
+        cannot decide this, see `require_conditional_writes`.
         """
-        if not self.honours_conditions():
-            return self._create_and_settle(key, data)
         if self.exists(key):
             return False
+        self.require_conditional_writes()
         try:
             self._call("written", key, self._create, self._path(key), data)
         except FileExistsError:
-            # It may be ours: the answer to an earlier try was lost. HTTP clients, too, send again by themselves.
-            # If it isn't, its writer may have removed it since.
+            # It may be ours, if the answer to an earlier try was lost. HTTP clients may also resend a request.
+            # If it is not ours, its writer may have removed it since.
             return self.read_if_there(key) == data
         return True
 
-    def honours_conditions(self) -> bool:
-        """Whether the store refuses a write on the condition that nothing is there, where something is.
+    def require_conditional_writes(self) -> None:
+        """Raise `StorageError` if the store ignores the condition that nothing may be stored at a key yet.
 
-        Many S3 servers ignore the condition without a word. A probe tells, once per process and store.
+        Some S3 servers do so without an error. Writing a probe object twice finds out, once per process and store.
         """
-        if isinstance(self._fs, LocalFileSystem | MemoryFileSystem):
-            return True
-        known = (hash(self._fs), self._root)
-        if known not in _honours_conditions:
-            _honours_conditions[known] = self._probe_conditions()
-            if not _honours_conditions[known]:
-                message = "%s ignores conditional writes: each record waits %g s for those written at the same time"
-                _log.warning(message, without_secrets(self.url), SETTLE_SECONDS)
-        return _honours_conditions[known]
+        this = (hash(self._fs), self._root)
+        if self.is_local or isinstance(self._fs, MemoryFileSystem) or this in _with_conditions:
+            return
+        if not self._refuses_second_write():
+            raise StorageError(
+                f"{without_secrets(self.url)} ignores conditional writes (If-None-Match), so two runs could overwrite "
+                "each other's records. Use a server that honours them, such as AWS S3, Cloudflare R2, or a current "
+                "MinIO or SeaweedFS, or use a local folder."
+            )
+        _with_conditions.add(this)
 
     def remove(self, key: str) -> None:
-        """Remove one object; a missing one is no error."""
+        """Remove one object, if it exists."""
         self._call("removed", key, self._remove, self._path(key))
 
     def find(self, prefix: str = "") -> list[StoredFile]:
-        """All objects below a prefix, sorted by path; empty when there are none."""
+        """Return all objects below a prefix, sorted by path."""
         found = self._call("listed", prefix, functools.partial(self._fs.find, detail=True), self._path(prefix))
         base = len(self._root) + 1
         return sorted(_stored_file(path[base:], info) for path, info in found.items() if info["type"] == "file")
 
     def children(self) -> list[str]:
-        """Names of the folders and objects directly below this URL, sorted; empty when there are none."""
+        """Return the names of the folders and objects directly below this URL, sorted."""
         return sorted({_last_segment(info["name"]) for info in self._listed()} - {""})
 
     def folders(self) -> list[str]:
-        """Those of `children` that are no objects; a link to a folder counts."""
+        """Return the names of the folders directly below this URL, links to folders included, sorted."""
         return sorted({_last_segment(info["name"]) for info in self._listed() if info["type"] != "file"} - {""})
 
-    def look(self) -> Mapping[str, Any] | None:
-        """What fsspec knows of the URL itself, None where nothing is there."""
-        return cast("Mapping[str, Any] | None", self._call("read", "", self._look, self._root))
+    def info(self) -> Mapping[str, Any] | None:
+        """Return what fsspec knows about the URL itself; None if nothing is there."""
+        return cast("Mapping[str, Any] | None", self._call("read", "", self._info, self._root))
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
 
     def _call(self, action: str, key: str, function: Callable[..., Any], *args: Any) -> Any:
-        """Every request goes through here: tried again where that may help, and named where it fails."""
+        """Call a function that sends a request, with retries and named errors. All requests go through here."""
         with named_errors(self.url_of(key), action):
             try:
                 return retrying(self.url_of(key))(function, *args)
             except OSError as error:
-                if says_no_reason(error):
+                if is_unexplained_refusal(error):
                     self._ask_why(key)
                 raise
 
     def _ask_why(self, key: str) -> None:
-        """Raise what the server says of a request below a key whose answer has a body."""
+        """Send a GET request below a key, so that the server's answer has a body that names the reason."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.cat_file(self._path(f"{key}/_" if key else "_"), start=0, end=1)
 
-    def _look(self, path: str) -> Mapping[str, Any] | None:
+    def _info(self, path: str) -> Mapping[str, Any] | None:
         try:
             return cast("Mapping[str, Any]", self._fs.info(path))
         except FileNotFoundError as error:
@@ -208,21 +201,8 @@ class Store:
         else:
             upload_new(self._fs, path, data)
 
-    def _create_and_settle(self, key: str, data: bytes) -> bool:
-        """Of those who write at once the last one wins, which all see who look again after a while."""
-        was_there = self.exists(key)
-        if not was_there:
-            self._call("written", key, self._write_unless_there, self._path(key), data)
-        # Also where it was there: it may have been written just now, and another write be under way.
-        time.sleep(SETTLE_SECONDS)
-        return not was_there and self.read(key) == data
-
-    def _write_unless_there(self, path: str, data: bytes) -> None:
-        # Looked anew in every try: the wait between two tries is longer than others have for their write.
-        if self._look(path) is None:
-            upload(self._fs, path, data)
-
-    def _probe_conditions(self) -> bool:
+    def _refuses_second_write(self) -> bool:
+        # If the probe object is there already, the first write is refused.
         for _ in range(2):
             try:
                 self._call("written", CONDITIONS_PROBE, upload_new, self._fs, self._path(CONDITIONS_PROBE), b"")
@@ -234,14 +214,14 @@ class Store:
 
 
 def open_dataset(url: str, options: Mapping[str, Any] | None = None, *, marker: str | None = None) -> DatasetFiles:
-    """The files of a dataset: a folder, or a single file that stands for itself.
+    """Return the files of a dataset, which is a folder or a single file.
 
-    `marker` names a file of the folder that says that a version is complete, and is no data.
-    Raises `DatasetError` when there is nothing at the URL.
+    `marker` is the name of the file that completes a version; it is not data.
+    Raises `DatasetError` if there is nothing at the URL.
     """
     whole = Store(url, options)
     try:
-        info = whole.look()
+        info = whole.info()
     except StorageError as error:
         if is_missing_bucket(error):
             raise DatasetError(f"{error}") from error
@@ -256,7 +236,7 @@ def open_dataset(url: str, options: Mapping[str, Any] | None = None, *, marker: 
 
 
 class DatasetFiles:
-    """Read-only view of a dataset's files; hidden names and those that begin with `_` are left out."""
+    """Read-only view of a dataset's files, without those whose name begins with `.` or `_`."""
 
     def __init__(self, store: Store, single: StoredFile | None, marker: str | None) -> None:
         self._store = store
@@ -269,22 +249,22 @@ class DatasetFiles:
         return self._single is not None
 
     def files(self) -> list[StoredFile]:
-        """Files sorted by path, relative to the dataset's URL (a single file is its own name)."""
+        """Return the files sorted by path, relative to the dataset's URL (for a single file: its name)."""
         if self._single is not None:
             return [self._single]
         found = self._store.find()
         return [file for file in found if not is_hidden(file.path) and file.path != self._marker]
 
     def file(self, name: str) -> StoredFile | None:
-        """A file directly in the dataset's folder, also one that is no data; None where it is missing."""
+        """Return a file directly in the dataset's folder, even if it is not data; None if it is missing."""
         return next((file for file in self._store.find(name) if file.path == name), None)
 
     def open(self, path: str) -> BinaryIO:
-        """A seekable binary file. Paths that leave the dataset's folder are refused."""
+        """Return a seekable binary file. Raises `StorageError` for paths that leave the dataset's folder."""
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts:
             raise StorageError(
-                f"{path!r} leaves the dataset at {self.url}; paths must be relative to the dataset's folder."
+                f"The path {path!r} leaves the dataset at {self.url}. Use paths relative to the dataset's folder."
             )
         return self._store.open(path)
 
@@ -314,9 +294,3 @@ def _last_segment(path: str) -> str:
 
 def is_hidden(path: str) -> bool:
     return any(part.startswith((".", "_")) for part in path.split("/"))
-
-
-def clear_memory() -> None:
-    """Forget everything stored under `memory://` in this process, which is one store for all."""
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]

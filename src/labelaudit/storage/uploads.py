@@ -1,4 +1,4 @@
-"""Writing whole objects: complete or not at all, checked after the write, and only where nothing is stored yet."""
+"""Writes of whole objects, which are complete or missing, and checked after the write."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from labelaudit.errors import StorageUnavailableError
 from labelaudit.storage.failures import answer_of
 
-# s3fs uploads an object in parts of this size once it has two of them.
+# s3fs uploads objects of at least two parts in parts of this size.
 PART_BYTES = 50 * 2**20
-# Larger objects in a store whose ETag is no MD5 (encrypted with KMS, not S3) are checked by size alone.
+# If the ETag is not an MD5 (KMS encryption, not S3), only the size of larger objects is checked.
 READ_BACK_BYTES = 64 * 2**20
 
 
 @contextlib.contextmanager
 def complete_file(path: str, data: bytes) -> Iterator[str]:
-    """A complete, flushed local file beside `path`, to be moved or linked into place; never left behind."""
+    """Yield the path of a complete, flushed temporary file in the folder of `path`, to move or link into place."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     complete = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}"
     try:
@@ -35,15 +35,15 @@ def complete_file(path: str, data: bytes) -> Iterator[str]:
 
 
 def upload(fs: Any, path: str, data: bytes) -> None:
-    """Write or replace one object, and check what is stored."""
+    """Write or replace one object, and check the stored bytes."""
     fs.pipe_file(path, data)
     check_stored(fs, path, data)
 
 
 def upload_new(fs: Any, path: str, data: bytes) -> None:
-    """Write one object on the condition that there is none, and check what is stored.
+    """Write one object on the condition that none exists, and check the stored bytes.
 
-    Raises `FileExistsError` where there is one, `NotImplementedError` where the store knows no conditions.
+    Raises `FileExistsError` if one exists, `NotImplementedError` if the store does not support conditions.
     """
     try:
         fs.pipe_file(path, data, mode="create")
@@ -57,33 +57,32 @@ def upload_new(fs: Any, path: str, data: bytes) -> None:
     try:
         check_stored(fs, path, data)
     except StorageUnavailableError:
-        # The object is ours, so nobody else's is lost.
+        # The object is ours, so it may be replaced.
         upload(fs, path, data)
 
 
 def check_stored(fs: Any, path: str, data: bytes) -> None:
-    """Compare size and checksum of what is stored with what was written.
+    """Compare size and checksum of the stored bytes with `data`.
 
-    Asks no more of the server than every S3 server knows. Raises `StorageUnavailableError` where they differ:
-    a second upload may arrive whole.
+    Uses only requests that every S3 server supports. Raises `StorageUnavailableError` if they differ, because a
+    second upload may succeed.
     """
     info = fs.info(path)
     place = fs.unstrip_protocol(path)
     if info["size"] != len(data):
         raise StorageUnavailableError(
-            f"{place} is incomplete: {len(data)} bytes were written, {info['size']} are stored. Run the audit again."
+            f"{place} is incomplete: {len(data)} bytes were written, {info['size']} are stored. Run the command again."
         )
     if str(info.get("ETag", "")).strip('"') == etag_of(data) or len(data) > READ_BACK_BYTES:
         return
     if fs.cat_file(path) != data:
         raise StorageUnavailableError(
-            f"{place} was damaged on its way: it has the size of what was written, but other bytes. "
-            "Run the audit again."
+            f"{place} was damaged in transfer: the stored bytes are not those that were written. Run the command again."
         )
 
 
 def etag_of(data: bytes) -> str:
-    """The ETag that S3 gives to an unencrypted upload: its MD5, or the MD5 of the MD5s of its parts."""
+    """Return the ETag that S3 gives to an unencrypted upload: its MD5, or the MD5 of the MD5s of its parts."""
     if len(data) < 2 * PART_BYTES:
         return hashlib.md5(data, usedforsecurity=False).hexdigest()
     view = memoryview(data)

@@ -1,4 +1,4 @@
-"""Datasets and versions by their URLs: how they are called, where they lie, and what state they are in."""
+"""Names, URLs and states of datasets and their versions."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ _SUFFIXES = re.compile(r"\.(parquet|pq|csv|tsv|jsonl|ndjson|json)$", re.IGNORECA
 
 
 class DatasetName(NamedTuple):
+    """The name and the version of a dataset."""
+
     name: str
-    version: str | None  # None: nothing in the URL looks like one
+    version: str | None  # None: nothing in the URL looks like a version
 
 
 def dataset_url(template: str, name: str | None, version: str | None) -> str:
-    """The URL of one version; `{name}` and `{version}` in the template are replaced."""
+    """Return the URL of one version, with `{name}` and `{version}` in the template replaced."""
     for placeholder, value in (("name", name), ("version", version)):
         if "{" + placeholder + "}" not in template:
             continue
         if value is None:
             raise ConfigError(
-                f"dataset.url {template!r} holds {{{placeholder}}}, but dataset.{placeholder} is not set. "
+                f"dataset.url {template!r} contains {{{placeholder}}}, but dataset.{placeholder} is not set. "
                 f"Set it, for example with --{placeholder} {'v3' if placeholder == 'version' else 'fruit'}."
             )
         if "/" in value or value in (".", ".."):
             raise ConfigError(
-                f"dataset.{placeholder} {value!r} is a path, and {{{placeholder}}} in dataset.url stands for one "
+                f"dataset.{placeholder} {value!r} is a path, but {{{placeholder}}} in dataset.url stands for one "
                 "segment. Write the other folders into dataset.url."
             )
         template = template.replace("{" + placeholder + "}", value)
@@ -40,16 +42,16 @@ def dataset_url(template: str, name: str | None, version: str | None) -> str:
 
 
 def natural_order(version: str) -> tuple[tuple[tuple[int, str], ...], str]:
-    """Sort key that counts: v2 before v10, 2026-01-05 before 2026-01-10."""
+    """Return a sort key that compares numbers by value: v2 before v10, 2026-01-05 before 2026-01-10."""
     parts = re.findall(r"\d+|\D+", version)
-    # The text itself at the end: 1 and 01 count the same.
+    # The text comes last, because 1 and 01 are equal as numbers.
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts), version
 
 
 def name_from_url(template: str) -> DatasetName:
-    """Name and version in a URL: `s3://data/cifar10n/v3` is version v3 of cifar10n.
+    """Return name and version in a URL: `s3://data/cifar10n/v3` is version v3 of cifar10n.
 
-    A last segment that does not look like a version is the name itself, without its file suffix.
+    A last segment that does not look like a version is the name, without its file suffix.
     """
     path = template.rpartition("://")[2].rstrip("/")
     segments = [part for part in path.split("/") if part not in ("", ".", "..")]
@@ -69,28 +71,28 @@ def name_from_url(template: str) -> DatasetName:
 
 
 def is_file_url(url: str) -> bool:
-    """Whether a URL names a file of data rather than a folder, as far as its suffix tells."""
+    """Return whether the suffix of a URL is that of a data file, so the URL is not a folder."""
     return bool(_SUFFIXES.search(url))
 
 
 class VersionedTemplate(NamedTuple):
-    """A template around its `{version}`: the folder whose children are versions, and how a child is named."""
+    """A URL template with `{version}`: the folder whose children are versions, and the pattern of their names."""
 
     parent: str
     child: re.Pattern[str]
 
     @classmethod
     def parse(cls, template: str) -> VersionedTemplate:
-        """Parts of a template that holds `{version}`."""
+        """Return the parts of a template that contains `{version}`."""
         parent, _, rest = template.partition("{version}")
         folder, slash, prefix = parent.rpartition("/")
-        # Where it stands twice in a name, both are the same version.
+        # If it occurs twice in a name, both must be the same version.
         suffix = re.escape(rest.partition("/")[0]).replace(re.escape("{version}"), "(?P=version)")
         child = re.compile(f"{re.escape(prefix)}(?P<version>.+?){suffix}")
         return cls(folder + slash if folder.endswith(":/") else folder or slash or ".", child)
 
     def version_of(self, name: str) -> str | None:
-        """The version that a child of the parent folder is, None where it is none."""
+        """Return the version of a child of the parent folder; None if it is not a version."""
         if name.startswith((".", "_")) or not name.isprintable():
             return None
         match = self.child.fullmatch(name)
@@ -98,12 +100,12 @@ class VersionedTemplate(NamedTuple):
 
 
 def signature_of(files: Sequence[StoredFile]) -> str | None:
-    """Digest of the files' names, sizes and change tokens; None where the storage has no such tokens."""
+    """Return a digest of the files' names, sizes and change tokens; None if the storage has no such tokens."""
     if any(file.token is None for file in files):
         return None
     return digest_of([[file.path, file.size, file.token] for file in files])
 
 
 def version_state(version: str | None, signature: str) -> str:
-    """Name of one state of a version: another one where its files are other files, 32 hex digits."""
+    """Return the name of one state of a version, 32 hex digits. It changes if the files change."""
     return digest_of(version, signature)[:32]

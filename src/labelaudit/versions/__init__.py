@@ -1,1 +1,1 @@
-"""Versions of a dataset: found, judged complete, uploaded."""
+"""Versions of a dataset: finding them, checking that they are complete, uploading new ones."""

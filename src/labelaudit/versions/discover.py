@@ -1,4 +1,4 @@
-"""Which versions of a dataset are there, which are complete, and which have no published audit yet."""
+"""The versions of a dataset in storage, whether they are complete, and whether they were audited."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from labelaudit.storage.layout import MANIFEST, announced_key, audited_key
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import DatasetFiles, Store, StoredFile
 from labelaudit.storage.versions import VersionedTemplate, is_file_url, natural_order, signature_of, version_state
-from labelaudit.versions.named import audited_name, open_source
+from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
 
 LATEST = "latest"
 DEFAULT_MARKER = "_SUCCESS"
-# Lies in a version's folder while `publish-version` uploads its files; readers of datasets skip the name.
+# In a version's folder while `publish-version` uploads its files. Readers of datasets skip the name.
 CLAIM = "_uploading.json"
-# Where nothing marks the end of an upload.
+# If no marker completes versions.
 DEFAULT_QUIET_MINUTES = 10.0
 
 
 @dataclass(frozen=True)
 class FoundVersion:
-    """A version in storage. `state` names its content as far as names, sizes and change tokens of files tell."""
+    """A version in storage. `state` identifies its content by names, sizes and change tokens of its files."""
 
     dataset: str
-    version: str | None  # None where the URL holds no {version}: the content at the URL is the version
+    version: str | None  # None if the URL contains no {version}: the content at the URL is the version
     url: str
     state: str
-    incomplete: str | None  # why it is not complete yet
+    incomplete: str | None  # why it is not complete yet; None: it is complete
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class FoundVersion:
 
 @dataclass(frozen=True)
 class Announcement:
-    """That a version was announced: the event's id, when, and how often so far."""
+    """The announcement of a version: the event's id, its time, and the number of announcements so far."""
 
     event_id: str
     at: str  # ISO 8601, UTC
@@ -51,19 +51,18 @@ class Announcement:
 
 
 def find_versions(config: AuditConfig) -> list[FoundVersion]:
-    """All versions below the dataset's URL, oldest first in natural order (v2 before v10)."""
+    """Return all versions below the dataset's URL, oldest first in natural order (v2 before v10)."""
     return list(_versions(config))
 
 
 def choose_version(config: AuditConfig) -> AuditConfig:
-    """The config of the version to audit: `latest` is replaced by the newest complete version, a name stays.
+    """Return the config with the version to audit: `latest` becomes the newest complete version.
 
-    Raises `DatasetError` where no version is complete, or the named one does not keep the rule of `versions`.
-    Where `versions` sets no rule, a version that is named is taken as it lies. Where the URL holds no {version},
-    what lies there is the latest.
+    If the URL contains no {version}, `latest` is the content at the URL. A version that is named must be complete
+    only if the section `versions` sets a rule. Raises `DatasetError` if no such version is complete.
     """
     is_latest = config.dataset.version == LATEST
-    if is_latest and "{version}" in config.dataset.url:
+    if is_latest and config.dataset.has_version_in_url:
         return _newest_complete(config)
     if is_latest:
         config = with_version(config, None)
@@ -73,28 +72,28 @@ def choose_version(config: AuditConfig) -> AuditConfig:
     missing = _missing(config, source, source.files())
     if missing is not None:
         raise DatasetError(
-            f"{source.url} is not complete: it {missing}. A version is complete when "
+            f"{source.url} is not complete: it {missing}. A version is complete if "
             f"{_rule_in_words(config, source.is_single_file)}. Audit it then, or leave it to the sweep."
         )
     return config
 
 
 def unaudited(config: AuditConfig, versions: list[FoundVersion]) -> list[FoundVersion]:
-    """Those complete versions that have no published audit below `output.url`, whatever its settings."""
-    store = Store(config.output.url, config.storage.options)
+    """Return the complete versions without a published audit below `output.url`. Its settings do not matter."""
+    store = open_output(config)
     return [found for found in versions if found.incomplete is None and not _is_audited(store, found)]
 
 
 def announcement_of(config: AuditConfig, found: FoundVersion) -> Announcement | None:
-    """How a version was announced, None where it was not."""
-    store = Store(config.output.url, config.storage.options)
+    """Return the announcement of a version; None if there is none."""
+    store = open_output(config)
     key = announced_key(found.dataset, found.state)
     return Announcement(**read_json(store, key)) if store.exists(key) else None
 
 
 def note_announcement(config: AuditConfig, found: FoundVersion, event_id: str, number: int) -> None:
-    """Remember that an event was accepted."""
-    store = Store(config.output.url, config.storage.options)
+    """Store that the event for a version was accepted."""
+    store = open_output(config)
     announcement = Announcement(event_id, datetime.now(UTC).isoformat(timespec="seconds"), number)
     store.write(announced_key(found.dataset, found.state), dump_json(vars(announcement)))
 
@@ -105,11 +104,11 @@ def _newest_complete(config: AuditConfig) -> AuditConfig:
         if found is not None and found.incomplete is None:
             return with_version(config, version)
     rule = _rule_in_words(config, is_file_url(config.dataset.url))
-    raise DatasetError(f"No version below {config.dataset.url} is complete. A version is complete when {rule}.")
+    raise DatasetError(f"No version below {config.dataset.url} is complete. A version is complete if {rule}.")
 
 
 def _versions(config: AuditConfig) -> Iterator[FoundVersion]:
-    if "{version}" not in config.dataset.url:
+    if not config.dataset.has_version_in_url:
         found = look_at_version(with_version(config, None))
         if found is not None:
             yield found
@@ -121,11 +120,11 @@ def _versions(config: AuditConfig) -> Iterator[FoundVersion]:
 
 
 def _names(config: AuditConfig) -> list[str]:
-    """Versions by the names of the folders or files that the template stands for, oldest first."""
+    """Return the versions by the names of their folders or files, oldest first."""
     named = config.dataset.url.replace("{name}", config.dataset.name or "{name}")
     if "{name}" in named:
         raise ConfigError(
-            f"dataset.url {config.dataset.url!r} holds {{name}}, but dataset.name is not set. "
+            f"dataset.url {config.dataset.url!r} contains {{name}}, but dataset.name is not set. "
             "Set it, for example with --name fruit."
         )
     template = VersionedTemplate.parse(named)
@@ -136,13 +135,13 @@ def _names(config: AuditConfig) -> list[str]:
 
 
 def _are_folders(config: AuditConfig) -> bool:
-    """Whether versions are folders for certain, so that a file beside them is none."""
+    """Return whether versions must be folders, so that a file next to them is not a version."""
     url = config.dataset.url
     return "/" in url.partition("{version}")[2] or (config.versions.marker is not None and not is_file_url(url))
 
 
 def look_at_version(config: AuditConfig) -> FoundVersion | None:
-    """The version that a config names, None where nothing is there."""
+    """Return the version that a config names; None if nothing is there."""
     try:
         source = open_source(config)
     except DatasetError:
@@ -153,10 +152,10 @@ def look_at_version(config: AuditConfig) -> FoundVersion | None:
         return None
     if signature is None:
         raise StorageError(
-            f"{source.url} lies in a storage that tells neither ETags nor times of change, so new versions "
-            "cannot be told from old ones. Audit its versions by name, with `labelaudit run --version`."
+            f"The storage of {source.url} reports neither ETags nor modification times, so changes cannot be noticed. "
+            "Audit its versions by name, with `labelaudit run --version`."
         )
-    version = config.dataset.version if "{version}" in config.dataset.url else None
+    version = version_in_url(config)
     return FoundVersion(
         dataset=audited_name(config).name,
         version=version,
@@ -167,22 +166,22 @@ def look_at_version(config: AuditConfig) -> FoundVersion | None:
 
 
 def marker_of(config: AuditConfig, *, is_single_file: bool) -> str | None:
-    """Name of the file that completes a version, None where versions are complete without."""
+    """Return the name of the file that completes a version; None if versions need no marker."""
     return _rule(config, is_single_file)[0]
 
 
 def _missing(config: AuditConfig, source: DatasetFiles, files: Sequence[StoredFile]) -> str | None:
-    """What a version with these files lacks to be complete, None where it is."""
+    """Return why a version with these files is not complete; None if it is."""
     marker, quiet_minutes = _rule(config, source.is_single_file)
     if marker is not None:
-        return _without_marker(source, files, marker, may_be_rewritten="{version}" not in config.dataset.url)
+        return _without_marker(source, files, marker, may_be_rewritten=not config.dataset.has_version_in_url)
     if not source.is_single_file and source.file(CLAIM) is not None:
         return "is being uploaded, or its upload was killed"
     times = [file.modified for file in files]
     known = [time for time in times if time is not None]
     if len(known) < len(times):
         raise StorageError(
-            f"{source.url} lies in a storage that tells no times of change, which versions.quiet_minutes goes by. "
+            f"The storage of {source.url} reports no modification times, which versions.quiet_minutes needs. "
             "Set versions.marker to the name of a file that is written last."
         )
     waiting = max(known, default=0) + 60 * (quiet_minutes or 0) - time.time()
@@ -190,16 +189,16 @@ def _missing(config: AuditConfig, source: DatasetFiles, files: Sequence[StoredFi
 
 
 def _rule(config: AuditConfig, is_single_file: bool) -> tuple[str | None, float | None]:
-    """Marker or quiet minutes, by what is set and what lies there."""
+    """Return marker and quiet minutes, of which exactly one is None."""
     rule = config.versions
     if rule.marker is not None and is_single_file:
         raise ConfigError(
-            f"versions.marker is {rule.marker!r}, but {config.dataset.url} names one file, beside which no marker "
-            "belongs. Leave it out, or set versions.quiet_minutes."
+            f"versions.marker is {rule.marker!r}, but {config.dataset.url} is a single file, which cannot have a "
+            "marker. Leave it out, or set versions.quiet_minutes."
         )
     if rule.marker is not None or rule.quiet_minutes is not None:
         return rule.marker, rule.quiet_minutes
-    if "{version}" in config.dataset.url and not is_single_file:
+    if config.dataset.has_version_in_url and not is_single_file:
         return DEFAULT_MARKER, None
     return None, DEFAULT_QUIET_MINUTES
 
@@ -211,7 +210,7 @@ def _without_marker(
     if found is None:
         return f"has no {marker}"
     times = [file.modified for file in files if file.modified is not None]
-    # A marker that stays while the files below it change says nothing about the change.
+    # An old marker does not complete files that changed later.
     if may_be_rewritten and found.modified is not None and times and max(times) > found.modified:
         return f"changed after its {marker} was written"
     return None
@@ -220,7 +219,7 @@ def _without_marker(
 def _rule_in_words(config: AuditConfig, is_single_file: bool) -> str:
     marker, quiet_minutes = _rule(config, is_single_file)
     if marker is not None:
-        return f"it holds {marker} (versions.marker)"
+        return f"it contains {marker} (versions.marker)"
     return f"none of its files changed for {quiet_minutes:g} minutes (versions.quiet_minutes)"
 
 

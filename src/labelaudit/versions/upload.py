@@ -1,4 +1,4 @@
-"""Upload a local dataset as a new version: a claim first, then the files, in any order, and last the marker."""
+"""Upload a local dataset as a new version: first a claim, then the files in any order, then the marker."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from labelaudit.storage.store import Store, is_hidden
 from labelaudit.storage.versions import dataset_url, is_file_url
 from labelaudit.versions.discover import CLAIM, LATEST, FoundVersion, look_at_version, marker_of
 
-# Each holds its file in memory.
+# Each keeps its file in memory.
 PARALLEL_UPLOADS = 4
-# Of what is stored, read at a time.
+# Stored files are read in blocks of this size.
 BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class UploadedVersion:
-    """A version that is in storage now; `is_new` is False where the same files were there before."""
+    """A version that is in storage now; `is_new` is False if the same files were there before."""
 
     version: FoundVersion
     files: int
@@ -33,32 +33,32 @@ class UploadedVersion:
 
 @dataclass(frozen=True)
 class _Upload:
-    """Files of this machine, and the version that they are to be."""
+    """Local files, and the version that they become."""
 
     source: str
-    paths: Mapping[str, Path]  # by their names in the target
+    paths: Mapping[str, Path]  # by their names in the version
     entries: list[FileEntry]
     url: str
     marker: str | None
-    store: Store  # where versions lie, so that what a store keeps for itself is no part of one
-    folder: str  # of the version, with a slash; empty where one file is the version
+    store: Store  # the folder of all versions, so that the store's probe object is not part of a version
+    folder: str  # of the version, with a slash; empty if the version is one file
 
     @property
-    def listing(self) -> bytes:
-        """What claim and marker hold: equal for equal files."""
+    def file_list(self) -> bytes:
+        """The content of claim and marker: equal for equal files."""
         return dump_json({"files": [asdict(entry) for entry in self.entries]})
 
     def read(self, entry: FileEntry) -> bytes:
-        """Bytes of one file of this machine, as they are in the listing."""
+        """Return the bytes of one local file. Raises `DatasetError` if it has changed."""
         data = self.paths[entry.path].read_bytes()
         if sha256_hex(data) != entry.sha256:
             raise DatasetError(
-                f"{self.paths[entry.path]} changed while it was uploaded. Publish again when nothing writes to it."
+                f"{self.paths[entry.path]} changed while it was uploaded. Publish again when it no longer changes."
             )
         return data
 
     def is_stored(self, entry: FileEntry) -> bool:
-        """Whether the bytes of a file that is there are those of the listing."""
+        """Return whether the stored file has the same bytes."""
         digest = hashlib.sha256()
         with self.store.open(self.folder + entry.path) as file:
             while block := file.read(BLOCK_BYTES):
@@ -67,12 +67,14 @@ class _Upload:
 
 
 def upload_version(config: AuditConfig, source: str) -> UploadedVersion:
-    """Upload the file or folder `source` of this machine as the version that `config.dataset` names.
+    """Upload the local file or folder `source` as the version that `config.dataset` names.
 
-    A killed upload is gone on with, and the same upload twice is one, also at the same time. Of different ones at
-    once the first wins. Nothing that is stored is replaced or removed: raises `DatasetError` where other files are
-    there already, because versions do not change. Raises `ConfigError` where the config has no place for a new
-    version, or `source` holds a file that is named like the marker.
+    Uploads are idempotent and resume after a kill. If different uploads run at once, the first one wins. Stored
+    files are never replaced or removed.
+
+    Raises:
+        DatasetError: the version contains other files already.
+        ConfigError: dataset.url has no {version}, or a file in `source` has the name of the marker.
     """
     url = _target_url(config)
     is_file = is_file_url(url)
@@ -80,8 +82,8 @@ def upload_version(config: AuditConfig, source: str) -> UploadedVersion:
     paths = _local_files(Path(source), url)
     if marker in paths:
         raise ConfigError(
-            f"{paths[marker]} is named like the file that completes a version (versions.marker: {marker}), so that a "
-            "part of the version would look complete. Rename it, or set versions.marker to another name."
+            f"{paths[marker]} has the name of the file that completes a version (versions.marker: {marker}), so an "
+            "unfinished upload would look complete. Rename it, or set versions.marker to another name."
         )
     entries = [_entry(name, path) for name, path in sorted(paths.items())]
     parent, _, name = url.rpartition("/")
@@ -95,10 +97,10 @@ def upload_version(config: AuditConfig, source: str) -> UploadedVersion:
 
 def _target_url(config: AuditConfig) -> str:
     dataset = config.dataset
-    if "{version}" not in dataset.url:
+    if not dataset.has_version_in_url:
         raise ConfigError(
-            f"dataset.url {dataset.url!r} holds no {{version}}, so there is no place for a new one. "
-            "Write it as s3://bucket/datasets/fruit/{version}/."
+            f"dataset.url {dataset.url!r} contains no {{version}}, so there is no place for a new one. "
+            "Write it like s3://bucket/datasets/fruit/{version}/."
         )
     if dataset.version in (None, LATEST):
         raise ConfigError("A new version needs a name. Give it one, for example --version v3.")
@@ -106,17 +108,17 @@ def _target_url(config: AuditConfig) -> str:
 
 
 def _local_files(source: Path, url: str) -> dict[str, Path]:
-    """The files to upload by their names in the target."""
+    """Return the files to upload by their names in the version."""
     if is_file_url(url):
         if not source.is_file():
-            raise DatasetError(f"dataset.url names one file per version ({url}), but {source} is not a file.")
+            raise DatasetError(f"dataset.url is one file per version ({url}), but {source} is not a file. Name a file.")
         return {url.rpartition("/")[2]: source}
     if source.is_file():
         return {source.name: source}
     found = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*")) if path.is_file()}
     shown = {name: path for name, path in found.items() if not is_hidden(name)}
     if not shown:
-        raise DatasetError(f"{source} holds no files to upload. Names that begin with '.' or '_' do not count.")
+        raise DatasetError(f"{source} contains no files to upload. Names that begin with '.' or '_' do not count.")
     return shown
 
 
@@ -126,39 +128,38 @@ def _entry(name: str, path: Path) -> FileEntry:
 
 
 def _store_file(upload: _Upload) -> bool:
-    """Store a version of one file; whether it was not there before."""
+    """Store a version of one file. Return whether it is new."""
     (entry,) = upload.entries
     if upload.store.create(entry.path, upload.read(entry)):
         return True
     if not upload.is_stored(entry):
-        raise DatasetError(f"{upload.url} is there already, with other content. Choose another --version.")
+        raise DatasetError(f"{upload.url} exists already, with other content. Choose another --version.")
     return False
 
 
 def _store_folder(upload: _Upload) -> bool:
-    """Store the files that are missing, then the marker; whether anything was to be done.
+    """Store the missing files, then the marker. Return whether anything was missing.
 
-    The claim keeps publishers of other files away meanwhile, and stays where this is killed: it tells a part of
-    these files, which is gone on with, from a version that has fewer files and no marker.
+    The claim keeps out uploads of other files. A killed upload leaves it behind: so the files that it stored are
+    part of this upload, not a complete version of fewer files.
     """
     store, claim = upload.store, upload.folder + CLAIM
-    is_first = store.create(claim, upload.listing)
-    standing = upload.listing if is_first else store.read_if_there(claim)
-    if standing is None:
-        # The other upload has ended since, so this one begins after it.
+    is_first = store.create(claim, upload.file_list)
+    claimed = upload.file_list if is_first else store.read_if_there(claim)
+    if claimed is None:
+        # The other upload ended in the meantime, so start again.
         return _store_folder(upload)
-    if standing != upload.listing:
+    if claimed != upload.file_list:
         if _is_complete(upload):
             return False
         raise DatasetError(
-            f"Another upload of {upload.url}, with other files than {upload.source}, is under way or was killed (it "
-            f"left {CLAIM}). Choose another --version; or, if nobody uploads there, remove {upload.url} and publish "
-            "again."
+            f"Another upload of {upload.url}, with other files than {upload.source}, is running or was killed (it left "
+            f"{CLAIM}). Choose another --version. Or, if it was killed, remove {upload.url} and publish again."
         )
     try:
         missing = _missing_files(upload, may_be_a_part=upload.marker is not None or not is_first)
         with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
-            # The list raises what a thread raised.
+            # Building the list raises the errors of the threads.
             list(pool.map(lambda entry: store.write(upload.folder + entry.path, upload.read(entry)), missing))
         is_completed = _complete(upload)
     except DatasetError:
@@ -170,7 +171,7 @@ def _store_folder(upload: _Upload) -> bool:
 
 
 def _missing_files(upload: _Upload, *, may_be_a_part: bool) -> list[FileEntry]:
-    """What is not stored yet. Raises `DatasetError` where something is stored that is not of this upload."""
+    """Return the files that are not stored yet. Raises `DatasetError` if files of another upload are stored."""
     if _is_complete(upload):
         return []
     found = {file.path.removeprefix(upload.folder): file.size for file in upload.store.find(upload.folder.rstrip("/"))}
@@ -184,31 +185,30 @@ def _missing_files(upload: _Upload, *, may_be_a_part: bool) -> list[FileEntry]:
         others += [entry.path for entry in missing]
     if others:
         raise DatasetError(
-            f"{upload.url} holds other files than {upload.source} already (first difference: {others[0]}). "
-            f"Versions do not change: choose another --version; or, if nobody needs what is there, remove {upload.url} "
-            "and publish again."
+            f"{upload.url} already contains other files than {upload.source} (first difference: {others[0]}). "
+            f"Versions do not change. Choose another --version, or remove {upload.url} and publish again."
         )
     return missing
 
 
 def _complete(upload: _Upload) -> bool:
-    """Write the marker where there is one; whether it was not there before."""
+    """Write the marker, if versions have one. Return whether it is new."""
     if upload.marker is None:
         return False
-    if upload.store.create(upload.folder + upload.marker, upload.listing):
+    if upload.store.create(upload.folder + upload.marker, upload.file_list):
         return True
-    _is_complete(upload)  # Raises where it is that of others.
+    _is_complete(upload)  # Raises if another upload wrote it.
     return False
 
 
 def _is_complete(upload: _Upload) -> bool:
-    """Whether the marker of these files is there. Raises `DatasetError` where it is another one."""
+    """Return whether the marker of these files is there. Raises `DatasetError` if it lists other files."""
     if upload.marker is None or not upload.store.exists(upload.folder + upload.marker):
         return False
-    # Other publishers write what they like into a marker, often nothing.
-    if upload.store.read(upload.folder + upload.marker) != upload.listing:
+    # Markers of other tools have other content, often none.
+    if upload.store.read(upload.folder + upload.marker) != upload.file_list:
         raise DatasetError(
             f"{upload.url} is complete already, and its {upload.marker} does not list the files of {upload.source}. "
-            "Versions do not change: choose another --version."
+            "Versions do not change. Choose another --version."
         )
     return True

@@ -21,7 +21,7 @@ from s3fs import S3FileSystem
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.audits.references import AuditReference
 from labelaudit.config import AuditConfig
-from labelaudit.storage import retries, store
+from labelaudit.storage import retries
 from support.audits import Quiet, audit, fruit, settings, write_squares
 from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, at_random
 
@@ -62,10 +62,8 @@ class Bucket:
 @pytest.fixture
 def bucket(s3: str, s3_server: str) -> Iterator[Bucket]:
     S3FileSystem.clear_instance_cache()
-    store._honours_conditions.clear()
     yield Bucket(s3, s3_server)
     S3FileSystem.clear_instance_cache()
-    store._honours_conditions.clear()
 
 
 @pytest.fixture
@@ -161,13 +159,11 @@ def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ignores", [False, True], ids=["honours-conditions", "ignores-conditions"])
-def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy, ignores: bool) -> None:
+def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy) -> None:
     """Two processes on one output: both succeed with one audit whose files fit its manifest."""
     sink = io.BytesIO()
     fruit().to_parquet(sink, index=False)
     bucket.put("data/fruit.parquet", sink.getvalue())
-    proxy.drops_conditions = ignores
     command = [
         sys.executable,
         "-m",
@@ -185,5 +181,4 @@ def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy, ignore
     answers = [run.communicate(timeout=250) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], answers
     assert len({json.loads(out)["audit_url"] for out, _ in answers}) == 1
-    assert all(("ignores conditional writes" in err) == ignores for _, err in answers)
     bucket.published("out")

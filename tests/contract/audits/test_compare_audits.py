@@ -27,7 +27,7 @@ from labelaudit.pipeline.plan import prepare
 from labelaudit.report.summary import markdown
 from labelaudit.schemas import CHANGES, CLASS_CHANGES
 from labelaudit.storage.layout import audit_classes_key
-from labelaudit.storage.manifest import publish
+from labelaudit.storage.manifest import publish_files
 from labelaudit.storage.store import Store
 from support.audits import CLASSES, InProcess, audit, fold_bytes, fruit, settings, table, write_fruit
 from support.probabilities import audit_insects, insects
@@ -276,7 +276,7 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
     about: dict[str, Any] = {
         name: {} if name in ("config", "columns", "recipe", "versions") else name for name in DECIDED
     }
-    publish(store, "audit", {"issues.parquet": b"no table"}, about, "1")
+    publish_files(store, "audit", {"issues.parquet": b"no table"}, about, "1")
     found = open_audit(store, "audit")
     assert found is not None
     with pytest.raises(StorageError, match=r"issues\.parquet is no Parquet file \(.*\)\. Audit that version again"):

@@ -79,7 +79,7 @@ def test_one_file_per_version(tmp_path: Path) -> None:
     (tmp_path / "other.parquet").touch()
     config = _config(tmp_path, "fruit-{version}.parquet", versions={"quiet_minutes": 0})
     assert _seen(find_versions(config)) == [("a", None), ("b", None)]
-    with pytest.raises(ConfigError, match=r"versions\.marker is 'DONE', but .* names one file, beside which no marker"):
+    with pytest.raises(ConfigError, match=r"versions\.marker is 'DONE', but .* is a single file, which cannot have a"):
         find_versions(_config(tmp_path, "fruit-{version}.parquet", versions={"marker": "DONE"}))
 
 
@@ -89,7 +89,7 @@ def test_a_folder_of_a_template_below_the_version(tmp_path: Path) -> None:
     (tmp_path / "data" / "v=2").mkdir()
     config = _config(tmp_path, "{name}/v={version}/train", dataset={"name": "data"})
     assert _seen(find_versions(config)) == [("1", None)]
-    with pytest.raises(ConfigError, match=r"holds \{name\}, but dataset.name is not set"):
+    with pytest.raises(ConfigError, match=r"contains \{name\}, but dataset.name is not set"):
         find_versions(_config(tmp_path, "{name}/{version}"))
 
 
@@ -116,7 +116,7 @@ def test_a_whole_prefix_is_a_version_by_its_content(tmp_path: Path) -> None:
 def test_nothing_is_there(tmp_path: Path) -> None:
     assert find_versions(_config(tmp_path)) == []
     assert find_versions(_config(tmp_path, "none")) == []
-    with pytest.raises(DatasetError, match=r"No version below .* is complete\. A version .* it holds _SUCCESS"):
+    with pytest.raises(DatasetError, match=r"No version below .* is complete\. A version .* it contains _SUCCESS"):
         choose_version(_config(tmp_path, dataset={"version": "latest"}))
     with pytest.raises(DatasetError, match="none of its files changed for 3 minutes"):
         choose_version(_config(tmp_path, dataset={"version": "latest"}, versions={"quiet_minutes": 3}))
@@ -160,8 +160,8 @@ def test_announcements_are_remembered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("token", "modified", "versions", "message"),
     [
-        (None, None, {"quiet_minutes": 1}, "tells neither ETags nor times of change"),
-        ("etag", None, {"quiet_minutes": 1}, r"tells no times of change, .* Set versions\.marker"),
+        (None, None, {"quiet_minutes": 1}, "reports neither ETags nor modification times"),
+        ("etag", None, {"quiet_minutes": 1}, r"reports no modification times, .* Set versions\.marker"),
     ],
 )
 def test_storage_without_times(tmp_path: Path, monkeypatch, token, modified, versions, message) -> None:  # type: ignore[no-untyped-def]
@@ -176,12 +176,12 @@ def test_a_version_that_is_not_complete_is_refused(tmp_path: Path) -> None:
     _version(tmp_path, "v1", marker=None)
     named = {"dataset": {"version": "v1"}}
     marked = _config(tmp_path, versions={"marker": "DONE"}, **named)
-    with pytest.raises(DatasetError, match=r"fruit/v1 is not complete: it has no DONE\. .* when it holds DONE"):
+    with pytest.raises(DatasetError, match=r"fruit/v1 is not complete: it has no DONE\. .* if it contains DONE"):
         run_audit(marked, InProcess())
     quiet = _config(tmp_path, versions={"quiet_minutes": 3}, **named)
     with pytest.raises(DatasetError, match=r"it changed less than 3 minutes ago\. .* none of its files changed for 3"):
         run_audit(quiet, InProcess())
-    # The content at the URL: the default is ten minutes, which whoever asks for the latest waits for.
+    # The content at the URL: by default it must be unchanged for ten minutes.
     with pytest.raises(DatasetError, match="it changed less than 10 minutes ago"):
         choose_version(_config(tmp_path, "fruit/v1", dataset={"version": "latest"}))
     assert not (tmp_path / "audits").exists()
@@ -218,5 +218,5 @@ def test_folders_in_s3(s3: str) -> None:
 
 @pytest.mark.parametrize("version", ["", "..", "a\nb"])
 def test_a_version_needs_a_name(tmp_path: Path, version: str) -> None:
-    with pytest.raises(ConfigError, match=r"The version .* cannot be used:\n  version: must be printable"):
+    with pytest.raises(ConfigError, match=r"The version .* cannot be used:\n  version: Must be printable"):
         with_version(_config(tmp_path), version)

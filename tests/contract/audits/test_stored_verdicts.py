@@ -18,9 +18,9 @@ from labelaudit.reviews.files import What, export
 from labelaudit.reviews.stored_reviews import read_known
 from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
 from labelaudit.reviews.verdicts import Verdict
-from labelaudit.storage import store as stores
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
 from support.faulty_proxy import FaultyProxy, Refusal
+from support.memory_store import clear_memory
 from support.reviewed import audit_insects, make_verdict
 
 FOLDER = "dataset=insects/_verdicts"
@@ -133,12 +133,10 @@ def test_a_broken_object_is_never_compacted(store: Store) -> None:
 def proxy(s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Between this process and the S3 server; s3fs keeps connections whatever becomes of the environment."""
     S3FileSystem.clear_instance_cache()
-    stores._honours_conditions.clear()
     with FaultyProxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         yield proxy
     S3FileSystem.clear_instance_cache()
-    stores._honours_conditions.clear()
 
 
 def read_objects(proxy: FaultyProxy) -> list[str]:

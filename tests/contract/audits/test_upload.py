@@ -52,7 +52,7 @@ def test_twice_is_once_and_other_content_is_refused(base: str, tmp_path: Path) -
     assert (first.is_new, again.is_new) == (True, False)
     assert again.version == first.version
     source.write_bytes(source.read_bytes() + b"more")
-    with pytest.raises(DatasetError, match=r"is complete already, and its _SUCCESS does not list .*choose another"):
+    with pytest.raises(DatasetError, match=r"is complete already, and its _SUCCESS does not list .*Choose another"):
         upload_version(_config(base), str(source))
 
 
@@ -64,7 +64,7 @@ def _folder(path: Path, **files: str) -> str:
 
 
 def _contents(base: object, url: str) -> dict[str, str]:
-    """What a version holds, without its marker."""
+    """The content of a version, without its marker."""
     return {name: data.decode() for name, data in _bytes(base, url).items() if name != "_SUCCESS"}
 
 
@@ -106,7 +106,7 @@ def test_a_version_never_changes(tmp_path: Path, rule: dict[str, object], files:
     source = _folder(tmp_path / "source", a="1", b="2")
     assert upload_version(config, source).is_new
     before = _bytes(tmp_path, "fruit/v1")
-    message = "holds other files than .* already" if rule else "is complete already"
+    message = "already contains other files than" if rule else "is complete already"
     with pytest.raises(DatasetError, match=message):
         upload_version(config, _folder(tmp_path / "other", **files))
     assert _bytes(tmp_path, "fruit/v1") == before
@@ -118,7 +118,7 @@ def test_files_of_others_stay(base: str, tmp_path: Path) -> None:
     source = _folder(tmp_path / "source", a="1", b="2")
     store = Store(f"{base}/fruit/v1")
     store.write("b.csv", b"?")
-    with pytest.raises(DatasetError, match=r"fruit/v1 holds other files than .* \(first difference: b\.csv\)"):
+    with pytest.raises(DatasetError, match=r"v1 already contains other files than .* \(first difference: b\.csv\)"):
         upload_version(_config(base), source)
     assert _contents(base, "fruit/v1") == {"b.csv": "?"}
     store.write("_SUCCESS", b"")
@@ -178,7 +178,7 @@ def test_a_source_that_changes_while_it_is_uploaded(tmp_path: Path) -> None:
 def test_a_source_with_a_file_named_like_the_marker(tmp_path: Path) -> None:
     source = _folder(tmp_path / "source", a="1", manifest="2")
     config = _config(tmp_path, versions={"marker": "manifest.csv"})
-    with pytest.raises(ConfigError, match=r"source/manifest\.csv is named like the file that completes .* Rename it"):
+    with pytest.raises(ConfigError, match=r"source/manifest\.csv has the name of the file that completes .* Rename it"):
         upload_version(config, source)
     assert not (tmp_path / "fruit").exists()
     assert upload_version(_config(tmp_path), source).is_new
@@ -191,9 +191,9 @@ def test_one_file_per_version(base: str, tmp_path: Path) -> None:
     assert not upload_version(config, str(source)).is_new
     assert Store(base).read("fruit-v1.parquet") == source.read_bytes()
     source.write_bytes(b"other")
-    with pytest.raises(DatasetError, match=r"fruit-v1\.parquet is there already, with other content"):
+    with pytest.raises(DatasetError, match=r"fruit-v1\.parquet exists already, with other content"):
         upload_version(config, str(source))
-    with pytest.raises(DatasetError, match=r"names one file per version .*, but .* is not a file"):
+    with pytest.raises(DatasetError, match=r"is one file per version .*, but .* is not a file"):
         upload_version(config, str(tmp_path))
 
 
@@ -206,7 +206,7 @@ def test_without_a_marker(tmp_path: Path) -> None:
 
 def test_what_cannot_be_uploaded(tmp_path: Path) -> None:
     source = str(write_fruit(tmp_path / "data" / "fruit.parquet"))
-    with pytest.raises(ConfigError, match=r"holds no \{version\}, so there is no place for a new one"):
+    with pytest.raises(ConfigError, match=r"contains no \{version\}, so there is no place for a new one"):
         upload_version(_config(tmp_path, "fruit"), source)
     for version in (None, "latest"):
         with pytest.raises(ConfigError, match="A new version needs a name"):
@@ -215,6 +215,6 @@ def test_what_cannot_be_uploaded(tmp_path: Path) -> None:
         upload_version(_config(tmp_path, version="a/b"), source)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "_hidden").touch()
-    with pytest.raises(DatasetError, match="holds no files to upload"):
+    with pytest.raises(DatasetError, match="contains no files to upload"):
         upload_version(_config(tmp_path), str(tmp_path / "empty"))
     assert not (tmp_path / "fruit").exists()

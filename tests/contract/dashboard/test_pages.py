@@ -20,8 +20,9 @@ from labelaudit.dashboard import look
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
 from labelaudit.storage.layout import audit_record_key, latest_key
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts
+from support.memory_store import clear_memory
 
 APP = Path(look.__file__).parent / "app.py"
 OUTPUT = "memory://pages"

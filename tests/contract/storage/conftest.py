@@ -9,18 +9,16 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from labelaudit.storage import retries, store
+from labelaudit.storage import retries
 from support.faulty_proxy import FaultyProxy
 
 
 @pytest.fixture
 def fresh_connections() -> Iterator[None]:
-    """s3fs keeps connections for the life of a process, whatever becomes of the environment."""
+    """s3fs keeps connections for the life of a process, even if the environment changes."""
     S3FileSystem.clear_instance_cache()
-    store._honours_conditions.clear()
     yield
     S3FileSystem.clear_instance_cache()
-    store._honours_conditions.clear()
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_the_environment_bounds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Cache(tmp_path).max_bytes > 1000
     for text in ("40GiB", "0", "-1", "1e9", "9" * 100):
         monkeypatch.setenv("LABELAUDIT_CACHE_BYTES", text)
-        with pytest.raises(StorageError, match=r"LABELAUDIT_CACHE_BYTES is .*: set it to a number of bytes"):
+        with pytest.raises(StorageError, match=r"LABELAUDIT_CACHE_BYTES is .*\. Set it to a number of bytes"):
             Cache(tmp_path)
 
 

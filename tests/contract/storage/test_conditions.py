@@ -1,8 +1,7 @@
-"""Stores that ignore conditional writes are noticed, and of writers at once each still learns what stands."""
+"""Stores that ignore conditional writes are refused; of several writers at once, one wins and each learns it."""
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from pathlib import Path
@@ -10,17 +9,21 @@ from pathlib import Path
 import pytest
 
 from labelaudit.cli.doctor import examine
+from labelaudit.errors import StorageError
+from labelaudit.pipeline.plan import prepare
 from labelaudit.storage import store as store_module
 from labelaudit.storage.layout import CONDITIONS_PROBE
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
 from support.audits import settings, write_fruit
 from support.faulty_proxy import FaultyProxy, Refusal
+from support.memory_store import clear_memory
+
+REFUSED = r"x ignores conditional writes \(If-None-Match\), so two runs could .* Use a server that honours"
 
 
 @pytest.fixture
-def ignoring(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
+def ignoring(proxy: FaultyProxy) -> FaultyProxy:
     proxy.drops_conditions = True
-    monkeypatch.setattr(store_module, "SETTLE_SECONDS", 0.5)
     return proxy
 
 
@@ -30,41 +33,56 @@ def _probes(proxy: FaultyProxy) -> int:
 
 def test_the_server_of_these_tests_honours_conditions(s3: str, proxy: FaultyProxy) -> None:
     for _ in range(3):
-        assert Store(f"{s3}/x").honours_conditions()
+        Store(f"{s3}/x").require_conditional_writes()
     # Asked once: the first write makes the probe, the second is refused.
     assert _probes(proxy) == 2
 
 
-def test_a_probe_that_is_there_takes_one_request(s3: str, proxy: FaultyProxy) -> None:
-    assert Store(f"{s3}/x").honours_conditions()
-    store_module._honours_conditions.clear()
+def test_a_probe_that_is_there_takes_one_request(s3: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(f"{s3}/x").require_conditional_writes()
+    monkeypatch.setattr(store_module, "_with_conditions", set())
     proxy.requests.clear()
     assert Store(f"{s3}/x").create("a", b"1")
     assert _probes(proxy) == 1
 
 
-def test_ignored_conditions_are_noticed(s3: str, ignoring: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "labelaudit"):
-        assert not Store(f"{s3}/x").honours_conditions()
-        assert not Store(f"{s3}/x").honours_conditions()
-    assert caplog.text.count("ignores conditional writes: each record waits 0.5 s") == 1
-    assert _probes(ignoring) == 2
+def test_a_server_that_ignores_conditions_is_refused(s3: str, ignoring: FaultyProxy) -> None:
+    store = Store(f"{s3}/x")
+    for _ in range(2):
+        with pytest.raises(StorageError, match=REFUSED):
+            store.create("record", b"1")
+    assert _probes(ignoring) == 4
+    assert [file.path for file in store.find()] == [CONDITIONS_PROBE]
+
+
+def test_what_a_server_that_ignores_conditions_stores_can_be_read(s3: str, ignoring: FaultyProxy) -> None:
+    store = Store(f"{s3}/x")
+    store.write("record", b"1")
+    assert store.create("record", b"2") is False
+    assert store.read("record") == b"1"
+
+
+def test_no_audit_begins_on_a_server_that_ignores_conditions(s3: str, ignoring: FaultyProxy, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="out ignores conditional writes"):
+        prepare(settings(write_fruit(tmp_path / "fruit.parquet"), f"{s3}/out"))
+    assert [file.path for file in Store(f"{s3}/out").find()] == [CONDITIONS_PROBE]
 
 
 def test_a_server_that_says_it_cannot(s3: str, ignoring: FaultyProxy) -> None:
     ignoring.plan = lambda method, path: Refusal(501, "NotImplemented", "If-None-Match") if method == "PUT" else None
-    assert not Store(f"{s3}/x").honours_conditions()
+    with pytest.raises(StorageError, match=REFUSED):
+        Store(f"{s3}/x").require_conditional_writes()
 
 
 def test_a_refusal_without_the_name_of_the_condition(s3: str, proxy: FaultyProxy) -> None:
     """Some servers answer 412 without saying which condition failed."""
     proxy.plan = lambda method, path: Refusal(412, "PreconditionFailed") if method == "PUT" else None
-    assert Store(f"{s3}/x").honours_conditions()
+    Store(f"{s3}/x").require_conditional_writes()
 
 
 def test_local_disk_and_memory_are_not_probed(tmp_path: Path, proxy: FaultyProxy) -> None:
     for store in (Store(str(tmp_path)), Store("memory://x")):
-        assert store.honours_conditions()
+        store.require_conditional_writes()
         assert store.find() == []
     clear_memory()
     assert not proxy.requests
@@ -77,51 +95,50 @@ def test_reading_and_plain_writing_do_not_probe(s3: str, proxy: FaultyProxy) -> 
     assert _probes(proxy) == 0
 
 
-def test_create_without_conditions(s3: str, ignoring: FaultyProxy) -> None:
-    store = Store(f"{s3}/x")
-    assert store.create("record", b"first") is True
-    assert store.create("record", b"second") is False
-    assert store.create("record", b"first") is False
-    assert store.read("record") == b"first"
+class Racing(Store):
+    """Waits for the other writers between the look at a key and the write."""
+
+    all_looked = threading.Barrier(8)
+
+    def exists(self, key: str) -> bool:
+        found = super().exists(key)
+        self.all_looked.wait()
+        return found
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_all_writers_agree_on_what_stands(s3: str, ignoring: FaultyProxy, seed: int) -> None:
-    """Eight look at once and see nothing, so that all eight write; one of them is told that it won."""
-    assert not Store(f"{s3}/x").honours_conditions()
-    start = threading.Barrier(8)
-    told: dict[int, bool] = {}
+def test_all_writers_agree_on_what_stands(s3: str, proxy: FaultyProxy) -> None:
+    """Eight look at once and see nothing, so all eight write; one of them learns that it won."""
+    Store(f"{s3}/x").require_conditional_writes()
+    won: dict[int, bool] = {}
     seen: dict[int, bytes] = {}
 
     def create(number: int) -> None:
-        store = Store(f"{s3}/x")
-        start.wait()
-        told[number] = store.create("race", b"%d" % number)
+        store = Racing(f"{s3}/x")
+        won[number] = store.create("race", b"%d" % number)
         seen[number] = store.read("race")
 
-    ignoring.requests.clear()
+    proxy.requests.clear()
     threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(told.values()) == 1
-    assert len(set(seen.values())) == 1
-    winner = next(number for number, won in told.items() if won)
-    assert seen[winner] == b"%d" % winner
-    # Else this was no race.
-    assert sum(method == "PUT" for method, _ in ignoring.requests) > 1
+    (winner,) = (number for number, is_winner in won.items() if is_winner)
+    assert set(seen.values()) == {b"%d" % winner}
+    assert sum(method == "PUT" for method, _ in proxy.requests) == 8
 
 
 @pytest.mark.parametrize(
-    ("drops", "told"), [(False, "conditional writes are honoured"), (True, r"conditional writes are IGNORED, .* 2 s")]
+    ("ignores", "message"), [(False, "conditional writes are honoured"), (True, "out ignores conditional writes")]
 )
-def test_doctor_tells(s3: str, proxy: FaultyProxy, tmp_path: Path, drops: bool, told: str) -> None:
-    proxy.drops_conditions = drops
+def test_doctor_reports_conditional_writes(
+    s3: str, proxy: FaultyProxy, tmp_path: Path, ignores: bool, message: str
+) -> None:
+    proxy.drops_conditions = ignores
     findings = examine(settings(write_fruit(tmp_path / "fruit.parquet"), f"{s3}/out"), None)
     output = next(finding for finding in findings if finding.name == "output")
-    assert output.ok
-    assert re.search(told, output.detail)
+    assert output.ok != ignores
+    assert re.search(message, output.detail)
     assert [file.path for file in Store(f"{s3}/out").find()] == [CONDITIONS_PROBE]
 
 

@@ -1,4 +1,4 @@
-"""A store that reaches nothing outside its URL, whatever keys records hold."""
+"""A store that cannot access anything outside its URL, even for keys from records."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_each_request_survives_each_trouble(s3: str, proxy: FaultyProxy, trouble
 @pytest.mark.parametrize("trouble", NETWORK_TROUBLES)
 def test_a_conditional_write_is_answered_rightly(s3: str, proxy: FaultyProxy, trouble: Trouble) -> None:
     store = Store(f"{s3}/x")
-    assert store.honours_conditions()
+    store.require_conditional_writes()
     proxy.plan = once(trouble, "PUT")
     # Stored, or stored although the answer was lost: in both cases it is ours.
     assert store.create("record", b"ours") is True
@@ -62,7 +62,7 @@ def test_a_lost_race_is_no_success(s3: str, s3_server: str, proxy: FaultyProxy) 
     """The first try fails on its way, and before the second one another writer is there."""
     bucket = boto3.resource("s3", endpoint_url=s3_server).Bucket(s3.removeprefix("s3://"))
     ours = Store(f"{s3}/x")
-    assert ours.honours_conditions()
+    ours.require_conditional_writes()
 
     def plan(method: str, path: str) -> Trouble | None:
         if method != "PUT":
@@ -114,14 +114,14 @@ def test_a_text_file_is_read_by_lines(s3: str, proxy: FaultyProxy) -> None:
     assert proxy.met[Trouble.CUT] == 3
 
 
-def test_tries_are_bounded_and_told_once(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
+def test_tries_are_bounded_and_logged_once(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(f"{s3}/x")
     proxy.plan = at_random(1.0, seed=0, troubles=[Trouble.SLOW_DOWN])
     with (
         caplog.at_level(logging.WARNING, "labelaudit"),
         pytest.raises(
             StorageUnavailableError,
-            match=rf"The storage behind s3://.*/x/key failed {ATTEMPTS} times in \d+ s, at last with .*"
+            match=rf"The storage of s3://.*/x/key failed {ATTEMPTS} times in \d+ s\. The last error was .*"
             r"reduce your request rate.* Check the endpoint",
         ),
     ):
@@ -129,7 +129,7 @@ def test_tries_are_bounded_and_told_once(s3: str, proxy: FaultyProxy, caplog: py
     assert len(proxy.requests) == ATTEMPTS
     assert len(caplog.records) == 1
     assert "x/key: OSError" in caplog.text
-    assert f"trying again, at most {ATTEMPTS - 1} times" in caplog.text
+    assert f"It is retried at most {ATTEMPTS - 1} times." in caplog.text
 
 
 def test_nothing_is_told_where_all_goes_well(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
@@ -206,7 +206,7 @@ def test_an_endpoint_of_no_name(
 @pytest.mark.parametrize("trouble", [Trouble.DAMAGED_UPLOAD, Trouble.CUT_UPLOAD])
 def test_a_damaged_upload_is_sent_again(s3: str, proxy: FaultyProxy, trouble: Trouble) -> None:
     store = Store(f"{s3}/x")
-    assert store.honours_conditions()
+    store.require_conditional_writes()
     for act in (store.write, store.create):
         proxy.plan = once(trouble, "PUT")
         proxy.met.clear()
@@ -218,8 +218,8 @@ def test_a_damaged_upload_is_sent_again(s3: str, proxy: FaultyProxy, trouble: Tr
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        (Trouble.DAMAGED_UPLOAD, r"x/key was damaged on its way: it has the size of what was written, but other bytes"),
-        (Trouble.CUT_UPLOAD, r"x/key is incomplete: 10 bytes were written, 5 are stored\. Run the audit again"),
+        (Trouble.DAMAGED_UPLOAD, r"x/key was damaged in transfer: the stored bytes are not those that were written"),
+        (Trouble.CUT_UPLOAD, r"x/key is incomplete: 10 bytes were written, 5 are stored\. Run the command again"),
     ],
 )
 def test_an_upload_that_never_arrives_whole(s3: str, proxy: FaultyProxy, trouble: Trouble, message: str) -> None:

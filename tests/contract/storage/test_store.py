@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from labelaudit.errors import DatasetError, StorageError
-from labelaudit.storage.store import Store, clear_memory, open_dataset
+from labelaudit.storage.store import Store, open_dataset
+from support.memory_store import clear_memory
 
 
 @pytest.fixture(params=["memory", "local", "s3"])

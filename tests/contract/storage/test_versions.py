@@ -36,12 +36,12 @@ def test_the_version_goes_into_the_url() -> None:
     assert dataset_url("s3://b/{version}/x", None, "v1") == "s3://b/v1/x"
     assert dataset_url("s3://b/{name}/{version}/{version}.csv", "cats", "v1") == "s3://b/cats/v1/v1.csv"
     assert dataset_url("s3://b/x", None, "v1") == "s3://b/x"
-    with pytest.raises(ConfigError, match=r"holds \{version\}, but dataset\.version is not set"):
+    with pytest.raises(ConfigError, match=r"contains \{version\}, but dataset\.version is not set"):
         dataset_url("s3://b/{version}/x", None, None)
-    with pytest.raises(ConfigError, match=r"holds \{name\}, but dataset\.name is not set\. .*--name fruit"):
+    with pytest.raises(ConfigError, match=r"contains \{name\}, but dataset\.name is not set\. .*--name fruit"):
         dataset_url("s3://b/{name}/x", None, None)
     for path in ("a/b", "..", "."):
-        with pytest.raises(ConfigError, match=r"is a path, and \{version\} in dataset\.url stands for one segment"):
+        with pytest.raises(ConfigError, match=r"is a path, but \{version\} in dataset\.url stands for one segment"):
             dataset_url("s3://b/{version}/x", None, path)
 
 

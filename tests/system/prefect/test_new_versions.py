@@ -149,9 +149,9 @@ def test_an_event_that_comes_too_early_is_not_lost(client: SyncPrefectClient, co
 
 def test_an_event_with_an_empty_version(client: SyncPrefectClient, configs: Path) -> None:
     _dataset(configs, "olives", "v1", "v2")
-    with pytest.raises(ConfigError, match=r"The version '' cannot be used:(?s:.*)version: must be printable"):
+    with pytest.raises(ConfigError, match=r"The version '' cannot be used:(?s:.*)version: Must be printable"):
         audit_dataset("olives", "")
-    with pytest.raises(ConfigError, match="version: must be printable"):
+    with pytest.raises(ConfigError, match="version: Must be printable"):
         config_from(str(configs / "olives.yaml"), DatasetOptions(version=""))
 
 
@@ -180,7 +180,8 @@ def test_runs_are_held_to_the_configs_folder(
         with pytest.raises(ConfigError, match="is not below LABELAUDIT_CONFIGS"):
             audit_dataset(name)
     with pytest.raises(
-        ConfigError, match=r"There is no config .*apples\.yaml\. Put .*or set LABELAUDIT_CONFIGS in the environment"
+        ConfigError,
+        match=r"The config .*apples\.yaml does not exist\. Put .*or set LABELAUDIT_CONFIGS in the environment",
     ):
         audit_dataset("apples")
     monkeypatch.delenv("LABELAUDIT_CONFIGS")

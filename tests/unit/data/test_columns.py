@@ -42,7 +42,7 @@ def test_everything_is_guessed_and_said(make_dataset):
     assert columns.guesses == (
         "label column: 'label', by its name",
         "id column: 'id', by its name",
-        "text column: 'text', it holds sentences",
+        "text column: 'text', it contains sentences",
     )
 
 
@@ -109,7 +109,7 @@ def test_the_better_name_is_taken_among_several_images(make_dataset, noise_image
     rows = pa.table({"mask": [noise_image(0)], "image": [noise_image(1)], "label": ["a"]})
     columns = resolve_columns(make_dataset({"a.parquet": rows}))
     assert columns.inputs == ("image",)
-    assert columns.guesses[-1] == "image column: 'image', it holds images (not used: mask)"
+    assert columns.guesses[-1] == "image column: 'image', it contains images (not used: mask)"
 
 
 def test_images_of_several_sizes_are_brought_to_one(make_dataset, png):
@@ -160,7 +160,7 @@ def test_a_table_leaves_out_what_would_give_the_answer_away(make_dataset):
         "left out 'name': nearly every row has a value of its own",
         "left out 'true_label': by its name it is another label",
         "left out 'when': its type is timestamp[ms]",
-        "left out 'nothing': it holds no value",
+        "left out 'nothing': it has no value",
     )
     named = resolve_columns(make_dataset({"a.parquet": rows}), input=["true_label", "row"])
     assert named.inputs == ("true_label", "row")
@@ -188,7 +188,7 @@ def test_types_of_a_table_come_from_all_rows(make_dataset, format):
     columns = resolve_columns(make_dataset({f"a.{format}": text}))
     assert columns.inputs == ("size", "code")
     assert columns.input_types == ("number", "category")
-    assert "left out 'gap': it holds no value" in columns.guesses
+    assert "left out 'gap': it has no value" in columns.guesses
 
 
 def test_text_without_spaces_is_text(make_dataset):
@@ -221,24 +221,24 @@ def test_ignored_columns_are_not_even_read(make_dataset):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "audio"}, "kind 'audio' is unknown; use one of auto, image, text, table"),
+        ({"kind": "audio"}, "The kind 'audio' is unknown. Use one of auto, image, text, table."),
         ({"image_size": (0, 5)}, r"image_size \(0, 5\) is out of range"),
-        ({"label": "lable"}, r"no column 'lable' \(dataset.label\); did you mean 'label'\?; it has 'id'"),
-        ({"id": "zzz"}, r"no column 'zzz' \(dataset.id\); it has"),
-        ({"input": ["text", "nope"]}, r"no column 'nope' \(dataset.input\)"),
+        ({"label": "lable"}, r"'lable' \(dataset.label\) is not in .*\. Did you mean 'label'\? The columns are 'id'"),
+        ({"id": "zzz"}, r"Column 'zzz' \(dataset.id\) is not in .*[^?] The columns are"),
+        ({"input": ["text", "nope"]}, r"Column 'nope' \(dataset.input\) is not in"),
         ({"input": []}, "dataset.input is an empty list"),
         ({"label": "label", "ignore": ["label"]}, "'label' is both dataset.label and in dataset.ignore"),
         ({"label": "text", "input": "text"}, "'text' is both dataset.label and dataset.input"),
-        ({"ignore": ["label"]}, r"no column looks like the label; name it with dataset.label \(--label\)"),
-        ({"label": "tags"}, "column 'tags' cannot be the label: its type is list"),
-        ({"id": "tags"}, "column 'tags' cannot be an id or a group: its type is list"),
-        ({"group": "tags"}, "column 'tags' cannot be an id or a group"),
-        ({"input": "tags"}, "column 'tags' cannot be an input: its type is list"),
-        ({"input": ["text", "size"], "kind": "text"}, r"kind text takes one input column, not 2 \(text, "),
-        ({"input": "text", "kind": "image"}, "column 'text' holds no images: its type is string"),
-        ({"input": "size", "kind": "text"}, "column 'size' holds no text: its type is int64"),
-        ({"kind": "image"}, "no column can be the input of kind image: columns are 'text', 'size'"),
-        ({"input": "void"}, "column 'void' cannot be an input: it holds no value in any row"),
+        ({"ignore": ["label"]}, r"No column looks like the label\. Name it with dataset.label \(--label\)"),
+        ({"label": "tags"}, "Column 'tags' cannot be the label: its type is list"),
+        ({"id": "tags"}, "Column 'tags' cannot be an id or a group: its type is list"),
+        ({"group": "tags"}, "Column 'tags' cannot be an id or a group"),
+        ({"input": "tags"}, "Column 'tags' cannot be an input: its type is list"),
+        ({"input": ["text", "size"], "kind": "text"}, r"The kind text takes one input column, not 2 \(text, "),
+        ({"input": "text", "kind": "image"}, "Column 'text' contains no images: its type is string"),
+        ({"input": "size", "kind": "text"}, "Column 'size' is not text: its type is int64"),
+        ({"kind": "image"}, "No column can be the input of kind image. .* the columns are 'text', 'size'"),
+        ({"input": "void"}, "Column 'void' cannot be an input: it is empty in all rows"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(make_dataset, arguments, message):
@@ -260,7 +260,7 @@ def test_what_cannot_be_is_refused(make_dataset, arguments, message):
     ("arguments", "message"),
     [
         ({"label": "label"}, "is an image folder, which has no column 'label'"),
-        ({"kind": "text"}, "is an image folder, not of kind text"),
+        ({"kind": "text"}, "is an image folder, but dataset.kind is text"),
     ],
 )
 def test_an_image_folder_has_no_columns(make_dataset, png, arguments, message):
@@ -270,21 +270,21 @@ def test_an_image_folder_has_no_columns(make_dataset, png, arguments, message):
 
 def test_images_that_no_column_names_are_refused(make_dataset, png):
     source = make_dataset({"a.csv": _csv(x=range(30), label=LABELS), "logo.png": png()})
-    with pytest.raises(DatasetError, match=r"holds a.csv and 1 images \(logo.png\), but no column names the images"):
+    with pytest.raises(DatasetError, match=r"contains a.csv and 1 images \(logo.png\), but no column contains image"):
         resolve_columns(source)
 
 
 def test_paths_without_images_are_refused(make_dataset):
     source = make_dataset({"a.csv": "file,label\n1.png,a\n2.png,b\n"})
-    with pytest.raises(DatasetError, match=r"'file' names image files, but .* holds none; point dataset.url"):
+    with pytest.raises(DatasetError, match=r"'file' names image files, but .* contains none\. Point dataset.url"):
         resolve_columns(source)
 
 
 def test_images_of_which_none_can_be_read_are_refused(make_dataset):
-    with pytest.raises(DatasetError, match=r"none of the first images of .* can be read"):
+    with pytest.raises(DatasetError, match=r"None of the first images of .* can be read"):
         resolve_columns(make_dataset({"cat/1.png": b"x", "dog/1.png": b"y"}))
 
 
 def test_a_table_of_which_all_inputs_are_empty_is_refused(make_dataset):
-    with pytest.raises(DatasetError, match="column 'x' cannot be an input: it holds no value in any row"):
+    with pytest.raises(DatasetError, match="Column 'x' cannot be an input: it is empty in all rows"):
         resolve_columns(make_dataset({"a.csv": "x,label\n,a\n,b\n"}))

@@ -23,7 +23,7 @@ def _ids(count):
 
 @st.composite
 def _grouped_datasets(draw):
-    """Labels and groups where each class is in at least `folds` groups of one row, plus mixed groups."""
+    """Labels and groups such that each class is in at least `folds` groups of one row, plus mixed groups."""
     folds = draw(st.integers(2, 5))
     num_classes = draw(st.integers(2, 4))
     labels = [label for label in range(num_classes) for _ in range(folds)]
@@ -106,7 +106,7 @@ def test_large_groups_are_balanced_by_class():
 
 
 def test_a_class_that_landed_in_one_fold_is_spread():
-    # Two large groups of class 0 take a fold each; both small groups of class 1 hold rows of class 2 too.
+    # Two large groups of class 0 take a fold each; both small groups of class 1 contain rows of class 2 too.
     labels = np.array([0] * 20 + [1, 2] + [1, 2] + [2] * 4)
     groups = _objects(["a"] * 10 + ["b"] * 10 + ["c"] * 2 + ["d"] * 2 + ["e", "f", "g", "h"])
     for seed in range(20):
@@ -119,7 +119,7 @@ def test_entangled_groups_are_refused():
     # Each pair of three groups shares a class: two folds cannot part every pair.
     labels = np.array([0, 1, 0, 2, 1, 2])
     groups = _objects(["a", "a", "b", "b", "c", "c"])
-    with pytest.raises(DatasetError, match=r"class number \d \(2 examples\) cannot be spread"):
+    with pytest.raises(DatasetError, match=r"Class number \d \(2 examples\) cannot be spread"):
         assign_folds(labels, groups, _ids(6), folds=2, repeats=1, seed=0)
 
 

@@ -37,10 +37,10 @@ def test_a_single_file_is_a_dataset(make_dataset, open_source):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"holds no data: found no file at all; data files end in \.parquet"),
-        ({"notes.txt": "x", "model.bin": b"x"}, r"holds no data: found model\.bin, notes\.txt"),
+        ({}, r"has no files\. Point dataset\.url at files that end in \.parquet"),
+        ({"notes.txt": "x", "model.bin": b"x"}, r"has no data files, only model\.bin, notes\.txt\."),
         ({"a.csv": "x", "b.parquet": ROWS}, r"several formats: csv \(a\.csv\), parquet \(b\.parquet\)"),
-        ({"1.png": b"", "2.png": b""}, "holds images but no folders"),
+        ({"1.png": b"", "2.png": b""}, "contains images but no folders"),
         ({"train/cat/1.png": b"", "test/dog/1.png": b""}, r"are splits \(test, train\), not classes"),
     ],
 )
@@ -51,7 +51,7 @@ def test_what_is_no_dataset_is_named(make_dataset, files, message):
 
 def test_errors_of_decoders_name_the_file_and_those_of_the_system_pass():
     with (
-        pytest.raises(DatasetError, match=r"x.csv cannot be read as CSV: bad row; write the file again"),
+        pytest.raises(DatasetError, match=r"x.csv cannot be read as CSV: bad row\. Write the file again"),
         reading("x.csv", "CSV"),
     ):
         raise pa.ArrowInvalid("bad\n row")

@@ -35,7 +35,7 @@ def _problem(data, size=(4, 4)):
 
 
 def _huge_png(width, height):
-    """A valid header that promises far more pixels than the file holds."""
+    """A valid header that promises far more pixels than the file contains."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

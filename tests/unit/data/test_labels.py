@@ -61,24 +61,24 @@ def test_names_of_a_class_label_replace_its_numbers():
 
 
 def test_a_number_without_a_name_is_refused():
-    with pytest.raises(DatasetError, match=r"label 2 in column 'label' \(a.parquet, row 1\) has no name"):
+    with pytest.raises(DatasetError, match=r"Label 2 in column 'label' \(a.parquet, row 1\) has no name"):
         _given([0, 2], label_names=("cat", "dog"))
 
 
 @pytest.mark.parametrize("is_untyped", [False, True])
 def test_a_fraction_is_refused_with_its_place(is_untyped):
     parts = [["1", "2"], ["2", "3.5"]] if is_untyped else [[1.0, 2.0], [2.0, 3.5]]
-    with pytest.raises(DatasetError, match=r"label 3\.5 in column 'label' \(a.parquet, row 3\) is not a whole"):
+    with pytest.raises(DatasetError, match=r"Label 3\.5 in column 'label' \(a.parquet, row 3\) is not a whole"):
         _given(*parts, is_untyped=is_untyped)
 
 
 def test_infinity_is_refused():
-    with pytest.raises(DatasetError, match="label inf in column 'label'"):
+    with pytest.raises(DatasetError, match="Label inf in column 'label'"):
         _given([1.0, float("inf")])
 
 
 def test_types_that_change_between_files_are_refused_with_both_values():
-    with pytest.raises(DatasetError, match=r"of several types: 1 in a.parquet is a number, 'cat' .*row 2.* string"):
+    with pytest.raises(DatasetError, match=r"have several types: 1 in a.parquet is a number, 'cat' .*row 2.* string"):
         _given([1, 2], ["cat"])
 
 
@@ -86,7 +86,7 @@ def test_types_that_change_between_files_are_refused_with_both_values():
     "values", [[[1]], [{"a": 1}], [datetime.datetime(2024, 1, 1)], [datetime.date(2024, 1, 1)], [b"x"]]
 )
 def test_types_that_are_no_classes_are_refused(values):
-    with pytest.raises(DatasetError, match="column 'label' cannot be the label: its type is"):
+    with pytest.raises(DatasetError, match="Column 'label' cannot be the label: its type is"):
         check_label_type("label", pa.array(values).type)
 
 

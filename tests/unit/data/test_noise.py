@@ -35,10 +35,10 @@ def test_the_seed_decides_and_the_labels_given_stay_untouched():
 
 
 def test_a_share_beyond_one_is_refused():
-    with pytest.raises(ConfigError, match=r"noise share 1\.5 is out of range"):
+    with pytest.raises(ConfigError, match=r"The noise share 1\.5 is out of range"):
         plant_noise(np.zeros(3, dtype=np.int64), share=1.5, num_classes=2, seed=0)
 
 
 def test_one_class_is_refused():
-    with pytest.raises(ConfigError, match="there are 1 classes"):
+    with pytest.raises(ConfigError, match="at least 2 classes, but there are 1"):
         plant_noise(np.zeros(3, dtype=np.int64), share=0.5, num_classes=1, seed=0)

@@ -16,7 +16,8 @@ from labelaudit.detection.canaries import (
     measure_recall,
     plant_canaries,
 )
-from labelaudit.detection.issues import FILTERS, find_issues
+from labelaudit.detection.issues import find_issues
+from labelaudit.schemas import FILTERS
 from support.simulated import simulate_probs
 
 

@@ -12,8 +12,9 @@ import pytest
 from cleanlab import filter as cleanlab_filter
 
 from labelaudit import schemas
-from labelaudit.detection.issues import FILTERS, LabelIssues, find_issues
+from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.errors import ConfigError
+from labelaudit.schemas import FILTERS
 from support.simulated import simulate_probs
 
 # Six rows per class that are plain, then: a dog called cat, a cat called dog, twice unsure.
