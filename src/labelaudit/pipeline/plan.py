@@ -202,7 +202,7 @@ def _decide(
         "training": settings["training"],
         "cross_validation": settings["cross_validation"],
         "decoding": decoding_key(examples.fingerprint, scanned.columns),
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_record(),
         "code": network_digest(config),
     }
     statuses = Counter(str(status) for status in examples.status)
@@ -215,7 +215,7 @@ def _decide(
         training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
         config=settings,
         columns=asdict(scanned.columns),
-        recipe=asdict(recipe),
+        recipe=recipe.to_record(),
         kind=scanned.columns.kind,
         class_names=examples.class_names,
         folds=config.cross_validation.folds,

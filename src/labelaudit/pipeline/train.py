@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ from labelaudit.detection.rows import ids_digest, row_digests
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
-from labelaudit.model.fold import FoldFit, fit_fold, rehearse_fold
+from labelaudit.model.fold import FoldData, FoldFit, Inputs, fit_fold, rehearse_fold
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
 from labelaudit.schemas import pred_probs_schema
@@ -62,8 +61,15 @@ def train_fold(
     checkpoints = _checkpoints(reference, prepared, unfinished)
     with open_inputs(reference, prepared) as folder, limited_threads(threads):
         inputs = model_inputs(folder, prepared.kind)
-        settings = {**_fold_settings(prepared, fold, is_pinned), "on_epoch": on_epoch, "checkpoints": checkpoints}
-        fit = fit_fold(inputs, rows.examples.labels, training, held_out, **settings)
+        fit = fit_fold(
+            _fold_data(prepared, inputs, rows.examples.labels, training, held_out),
+            Recipe.from_record(prepared.recipe),
+            device=_device(prepared, is_pinned),
+            precision=prepared.config["training"]["precision"],
+            seed=fold_seed(prepared, fold),
+            on_epoch=on_epoch,
+            checkpoints=checkpoints,
+        )
     ids = rows.examples.example_ids
     seconds = time.monotonic() - started
     _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
@@ -84,22 +90,26 @@ def rehearse_training(reference: PreparedReference) -> None:
     training = rows.training(0, prepared.folds)
     with open_inputs(reference, prepared) as folder:
         inputs = model_inputs(folder, prepared.kind)
-        settings = _fold_settings(prepared, 0, is_pinned=True)
-        drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **settings)
+        drawn = rehearse_fold(
+            _fold_data(prepared, inputs, rows.examples.labels, training, held_out),
+            Recipe.from_record(prepared.recipe),
+            device=_device(prepared, is_pinned=True),
+            precision=prepared.config["training"]["precision"],
+            seed=fold_seed(prepared, 0),
+        )
     ids_digest(ids[training])
     parquet_bytes(_pred_probs_table(prepared, ids[held_out], drawn))
 
 
-def _fold_settings(prepared: Prepared, fold: int, is_pinned: bool) -> dict[str, Any]:
-    device = prepared.config["training"]["device"]
-    return {
-        "kind": prepared.kind,
-        "num_classes": len(prepared.class_names),
-        "recipe": Recipe(**prepared.recipe),
-        "device": device.partition(":")[0] if is_pinned else device,
-        "precision": prepared.config["training"]["precision"],
-        "seed": fold_seed(prepared, fold),
-    }
+def _fold_data(
+    prepared: Prepared, inputs: Inputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
+) -> FoldData:
+    return FoldData(prepared.kind, inputs, labels, len(prepared.class_names), train_rows, held_out_rows)
+
+
+def _device(prepared: Prepared, is_pinned: bool) -> str:
+    device: str = prepared.config["training"]["device"]
+    return device.partition(":")[0] if is_pinned else device
 
 
 def missing_folds(reference: PreparedReference, prepared: Prepared, folds: list[int]) -> list[int]:

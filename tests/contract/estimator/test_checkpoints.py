@@ -226,7 +226,7 @@ class Opaque:
 def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step() -> None:
     watch = Watch()
     classifier = own(Counting, module__kept=Opaque, callbacks=[watch])
-    with pytest.raises(ConfigError, match=r"a Opaque cannot be kept in a checkpoint, .* train without a checkpoint"):
+    with pytest.raises(ConfigError, match=r"A Opaque cannot be part of a checkpoint, .* Train without a checkpoint"):
         clone(classifier).set_params(checkpoint=Checkpoints({})).fit(X, Y)
     assert watch.heard == []
     classifier.fit(X, Y)
@@ -251,7 +251,7 @@ class Growing(nn.Module):
 def test_a_module_that_changes_its_shape_starts_anew() -> None:
     expected = own(Growing).fit(X, Y)
     place = killed(own(Growing), 3, X, Y)
-    with pytest.warns(UserWarning, match=r"The module's seen has shape .*\[9\].* there and .*\[1\].* here"):
+    with pytest.warns(UserWarning, match=r"The module's seen has shape .*\[9\].* in the checkpoint and .*\[1\].* now"):
         found, heard = resumed(own(Growing), place, X, Y)
     assert heard == [1, 2, 3, 4, 5]
     assert same_weights(found, expected)
@@ -309,7 +309,10 @@ def test_what_changes_nothing_goes_on() -> None:
 )
 def test_a_damaged_checkpoint_is_ignored(damage: Callable[[bytes], bytes]) -> None:
     place = {name: damage(data) for name, data in killed(small(), 3, X, Y).items()}
-    with pytest.warns(UserWarning, match=r"is ignored, and its training starts anew\. .* their checksum differs"):
+    with pytest.warns(
+        UserWarning,
+        match=r"is ignored, so its training starts from the beginning\. .* The checksum of these \d+ bytes differs",
+    ):
         found, heard = resumed(small(), place, X, Y)
     assert heard == [1, 2, 3, 4, 5]
     assert same_weights(found, small().fit(X, Y))
@@ -321,7 +324,7 @@ def test_something_else_under_this_name_is_ignored(content: Any) -> None:
     name = next(iter(killed(small(), 3, X, Y)))
     other = next(iter(killed(small(random_state=7), 3, X, Y).values()))
     place = {name: pack(content) if content else other}
-    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored, .* It is not that of this training"):
+    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored, .* It belongs to another training"):
         found, _ = resumed(small(), place, X, Y)
     assert same_weights(found, small().fit(X, Y))
 
@@ -341,7 +344,7 @@ class Full(dict[str, bytes]):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), StorageError("Access was refused")])
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(error: Exception) -> None:
-    with pytest.warns(UserWarning, match=r"could not be written, and the training goes on: .*(No space|refused)"):
+    with pytest.warns(UserWarning, match=r"could not be written\. The training continues\. .*(No space|refused)"):
         found = small(checkpoint=Checkpoints(Full(error), 0)).fit(X, Y)
     assert same_weights(found, small().fit(X, Y))
 
@@ -461,7 +464,9 @@ def test_a_saved_classifier_has_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_training_without_a_seed_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"with random_state=None no training is like the one before.* give a number"):
+    with pytest.raises(
+        ConfigError, match=r"With random_state=None every training is different.* Set random_state to a number"
+    ):
         small(checkpoint=Checkpoints({}), random_state=None).fit(X, Y)
 
 
@@ -474,19 +479,17 @@ def test_what_was_written_last_is_left_where_that_is_asked_for() -> None:
 
 
 def test_unknown_ends_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"finished 'burn' is unknown: use one of remove, leave, keep"):
+    with pytest.raises(ConfigError, match=r"value 'burn' of finished is unknown\. Use one of remove, leave, keep"):
         Checkpoints({}, finished="burn")
 
 
 @pytest.mark.parametrize("minutes", [-1, float("nan")])
 def test_negative_minutes_are_refused(minutes: float) -> None:
-    with pytest.raises(ConfigError, match=r"minutes .* between checkpoints must not be negative; 0 is after every"):
+    with pytest.raises(ConfigError, match=r"minutes between checkpoints are .*\. Use 0 \(after every epoch\)"):
         Checkpoints({}, minutes)
 
 
 def test_a_file_is_no_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(
-        ConfigError, match=r"checkpoints are kept in a folder, and .*file is a file: give another place"
-    ):
+    with pytest.raises(ConfigError, match=r"Checkpoints need a folder, but .*file is a file\. Choose another place"):
         small(checkpoint=tmp_path / "file").fit(X, Y)

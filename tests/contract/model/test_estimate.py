@@ -11,7 +11,7 @@ import torch
 
 from labelaudit.errors import ConfigError
 from labelaudit.model.estimate import estimate_seconds
-from labelaudit.model.fold import fit_fold
+from labelaudit.model.fold import FoldData, fit_fold
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import choose_recipe
 
@@ -60,16 +60,8 @@ def test_an_estimate_is_right_within_a_factor_of_two() -> None:
         recipe, kind="image", rows=1600, held_out=400, num_classes=10, input_shape=(3, 32, 32), device="cpu"
     )
     started = time.perf_counter()
-    fit_fold(
-        images,
-        labels,
-        np.arange(1600),
-        np.arange(1600, 2000),
-        kind="image",
-        num_classes=10,
-        recipe=recipe,
-        device="cpu",
-    )
+    data = FoldData("image", images, labels, 10, np.arange(1600), np.arange(1600, 2000))
+    fit_fold(data, recipe, device="cpu")
     assert 0.5 < (time.perf_counter() - started) / expected < 2
 
 

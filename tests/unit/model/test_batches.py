@@ -168,5 +168,8 @@ class Stream(IterableDataset[Any]):
 
 @pytest.mark.parametrize("data", [{"a": 1}, [1, 2], "rows", Stream()])
 def test_other_data_is_refused(data: Any) -> None:
-    with pytest.raises(TrainingError, match=rf"cannot train on a {type(data).__name__}: give a tensor, an array, a Da"):
+    with pytest.raises(
+        TrainingError,
+        match=rf"X or dataset is a {type(data).__name__}, which is not supported\. Use a tensor, an array, a Da",
+    ):
         bind_rows(data, CPU, DENSE)

@@ -54,7 +54,7 @@ def test_a_row_that_nobody_names_is_never_read() -> None:
 
 def test_integers_that_are_no_bytes_are_refused_where_the_module_takes_bytes() -> None:
     images = np.full((20, 1, 8, 8), 300)
-    with pytest.raises(InputError, match=r"integers from 300 to 300, and the module takes uint8, 0 to 255"):
+    with pytest.raises(InputError, match=r"integers from 300 to 300, but the module takes uint8 \(0 to 255\)"):
         TorchClassifier(SmallResNet, epochs=1, device="cpu").fit(images, Y[:20])
 
 

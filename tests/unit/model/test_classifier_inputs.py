@@ -315,12 +315,12 @@ def test_examples_of_another_shape_are_refused() -> None:
     classifier = small().fit(X, Y)
     with pytest.raises(ValueError, match=r"X has 5 features, but TorchClassifier is expecting 6 features"):
         classifier.predict(X[:, :5])
-    with pytest.raises(InputError, match=r"X has examples of shape \(5,\); the fit saw \(6,\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(5,\), but fit was called with \(6,\)"):
         classifier.predict(RowDataset(X[:, :5]))
-    with pytest.raises(InputError, match=r"X has examples of shape \(5,\); the fit saw \(6,\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(5,\), but fit was called with \(6,\)"):
         classifier.set_params(dataset=X[:, :5]).predict(np.arange(3))
     stacked = X.reshape(120, 2, 3)
-    with pytest.raises(InputError, match=r"X has examples of shape \(2, 1\); the fit saw \(2, 3\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(2, 1\), but fit was called with \(2, 3\)"):
         small().fit(stacked, Y).predict(stacked[:, :, :1])
 
 
@@ -329,13 +329,18 @@ def test_a_stream_without_row_numbers_is_refused() -> None:
         def __iter__(self) -> Any:
             return iter(X)
 
-    with pytest.raises(TrainingError, match=r"cannot train on a Stream: give a tensor, .* a map-style torch Dataset"):
+    with pytest.raises(
+        TrainingError,
+        match=r"X or dataset is a Stream, which is not supported\. Use a tensor, .* a map-style torch Dataset",
+    ):
         small().fit(Stream(), Y)
 
 
 @pytest.mark.parametrize("dataset", [{"a": X}, X.tolist(), "rows"])
 def test_a_bound_dataset_of_another_kind_is_refused(dataset: Any) -> None:
-    with pytest.raises(TrainingError, match=rf"cannot train on a {type(dataset).__name__}: give a tensor"):
+    with pytest.raises(
+        TrainingError, match=rf"X or dataset is a {type(dataset).__name__}, which is not supported\. Use a tensor"
+    ):
         small(dataset=dataset).fit([0], [0])
 
 

@@ -156,13 +156,25 @@ def test_weights_come_in_any_container() -> None:
 @pytest.mark.parametrize(
     ("marks", "message"),
     [
-        (np.ones(119), r"Sample weights have shape \(119,\); they must be 1D, one for each of 120 rows"),
-        (np.ones((120, 1)), r"Sample weights have shape \(120, 1\); they must be 1D"),
-        (2.0, r"Sample weights have shape \(\); they must be 1D"),
-        (np.where(np.arange(120) == 5, -1.0, 1.0), r"Sample weights must be finite and not negative"),
-        (np.where(np.arange(120) == 5, np.nan, 1.0), r"Sample weights must be finite and not negative"),
-        (np.where(np.arange(120) == 5, np.inf, 1.0), r"Sample weights must be finite and not negative"),
-        (np.zeros(120), r"all weights are zero: nothing is left to train on"),
+        (
+            np.ones(119),
+            r"Sample weights have shape \(119,\), but must be 1D\. Pass one weight for each of the 120 rows",
+        ),
+        (np.ones((120, 1)), r"Sample weights have shape \(120, 1\), but must be 1D"),
+        (2.0, r"Sample weights have shape \(\), but must be 1D"),
+        (
+            np.where(np.arange(120) == 5, -1.0, 1.0),
+            r"Sample weights are negative or not finite\. Pass weights that are finite",
+        ),
+        (
+            np.where(np.arange(120) == 5, np.nan, 1.0),
+            r"Sample weights are negative or not finite\. Pass weights that are finite",
+        ),
+        (
+            np.where(np.arange(120) == 5, np.inf, 1.0),
+            r"Sample weights are negative or not finite\. Pass weights that are finite",
+        ),
+        (np.zeros(120), r"All weights are zero, so there is nothing to train on"),
     ],
 )
 def test_wrong_weights_are_refused(marks: Any, message: str) -> None:
@@ -213,5 +225,5 @@ def test_classes_without_rows_keep_balanced_weights_finite() -> None:
 
 
 def test_class_weights_of_zero_for_all_rows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"all weights are zero"):
+    with pytest.raises(InputError, match=r"All weights are zero"):
         small(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, Y)

@@ -78,14 +78,16 @@ def test_a_wrong_output_kind_is_refused_wherever_it_shows(declared: str, returne
     if declared == returned or (declared, returned) == ("logits", "log_probabilities"):
         assert classifier.fit(X, Y).predict_proba(X).shape == (120, 3)
     else:
-        with pytest.raises(TrainingError, match=rf"output_kind is '{declared}', but the network returns {returned}"):
+        with pytest.raises(
+            TrainingError, match=rf"The output_kind is '{declared}', but the network returns {returned}"
+        ):
             classifier.fit(X, Y)
 
 
 def test_a_module_that_changes_its_kind_after_training_is_refused() -> None:
     classifier = own(linear_with(nn.Identity())).fit(X, Y)
     classifier.module_[1] = nn.Softmax(1)
-    with pytest.raises(TrainingError, match=r"output_kind is 'logits', but the network returns probabilities"):
+    with pytest.raises(TrainingError, match=r"The output_kind is 'logits', but the network returns probabilities"):
         classifier.predict_proba(X)
 
 

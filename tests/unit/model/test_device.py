@@ -30,20 +30,20 @@ def test_auto_takes_cuda_where_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["cuda:999", "cuda:12345"])
 def test_a_missing_gpu_is_never_replaced(name: str) -> None:
-    with pytest.raises(TrainingError, match=rf"device '{name}' was asked for, .* training.device to cpu or auto"):
+    with pytest.raises(TrainingError, match=rf"Device '{name}' was requested, .* training.device to cpu or auto"):
         resolve_device(name)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "tpu:0", "", "cuda1", "cpu:0"])
 def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"is unknown: use auto, cpu, cuda or cuda:<number>"):
+    with pytest.raises(ConfigError, match=r"is unknown\. Use auto, cpu, cuda or cuda:<number>"):
         resolve_device(name)
 
 
 def test_precision_that_is_given_is_taken() -> None:
     for precision in ("float32", "bfloat16", "float64"):
         assert resolve_precision(precision, CPU, DENSE) == precision
-    with pytest.raises(ConfigError, match=r"precision 'float16' is unknown: use one of auto, float32, bfloat16"):
+    with pytest.raises(ConfigError, match=r"Precision 'float16' is unknown\. Use one of auto, float32, bfloat16"):
         resolve_precision("float16", CPU, DENSE)
 
 

@@ -125,7 +125,7 @@ def test_rows_held_out_without_any_weight_are_refused() -> None:
     _, held_out = sides_of(0.1)
     marks = np.ones(120)
     marks[held_out] = 0
-    with pytest.raises(InputError, match=r"rows held out for early stopping all have weight zero"):
+    with pytest.raises(InputError, match=r"rows held out for early stopping have weight zero"):
         small(early_stopping=True).fit(X, Y, sample_weight=marks)
 
 
@@ -134,9 +134,9 @@ def test_without_early_stopping_all_rows_are_trained_on_whatever_the_groups() ->
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"early stopping cannot hold out 0\.1 of 9 rows with every class on both"):
+    with pytest.raises(InputError, match=r"Early stopping cannot hold out 0\.1 of 9 rows with every class on both"):
         small(early_stopping=True).fit(X[:9], np.arange(9) % 3)
-    with pytest.raises(InputError, match=r"early stopping cannot hold out some of the 1 groups"):
+    with pytest.raises(InputError, match=r"Early stopping cannot hold out some of the 1 groups"):
         small(early_stopping=True).fit(X, Y, groups=np.zeros(120))
 
 

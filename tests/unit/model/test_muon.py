@@ -69,7 +69,9 @@ def test_weight_decay_is_decoupled() -> None:
 
 
 def test_a_negative_weight_decay_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"optimizer 'muon' does not take .*weight_decay -0\.1 must not be negative"):
+    with pytest.raises(
+        ConfigError, match=r"Optimizer 'muon' does not accept .*weight_decay -0\.1 must not be negative"
+    ):
         make_optimizer(nn.Linear(2, 2), "muon", learning_rate=0.1, options={"weight_decay": -0.1}, factors={})
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from labelaudit.errors import ConfigError
-from labelaudit.model.optimizers import check_patterns, freeze, make_optimizer, set_learning_rate, start_training
+from labelaudit.model.optimizers import check_patterns, freeze, make_optimizer, set_learning_rate, set_training_mode
 
 
 def network() -> nn.Sequential:
@@ -88,13 +88,13 @@ def test_the_first_pattern_counts_and_rates_are_shares() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "options", "message"),
     [
-        ("adam", {}, r"optimizer 'adam' is unknown: use adamw, sgd.*, or a class of torch\.optim"),
-        ("adamw", {"speed": 3}, r"optimizer 'adamw' does not take \{.*'speed': 3.*\}: .*speed"),
-        ("adamw", {"lr": 3}, r"optimizer 'adamw' does not take \{.*'lr': 3.*\}: .*lr"),
-        ("adamw", {"betas": (2.0, 0.9)}, r"optimizer 'adamw' does not take .*: Invalid beta"),
-        ("adamw", {"weight_decay": -1.0}, r"optimizer 'adamw' does not take .*Invalid weight_decay"),
-        (torch.optim.LBFGS, {"weight_decay": 0.1}, r"does not take .*: LBFGS"),
-        (torch.optim.Rprop, {"weight_decay": 0.1}, r"does not take .*weight_decay"),
+        ("adam", {}, r"Optimizer 'adam' is unknown\. Use adamw, sgd.*, or a class of torch\.optim"),
+        ("adamw", {"speed": 3}, r"Optimizer 'adamw' does not accept \{.*'speed': 3.*\}: .*speed"),
+        ("adamw", {"lr": 3}, r"Optimizer 'adamw' does not accept \{.*'lr': 3.*\}: .*lr"),
+        ("adamw", {"betas": (2.0, 0.9)}, r"Optimizer 'adamw' does not accept .*: Invalid beta"),
+        ("adamw", {"weight_decay": -1.0}, r"Optimizer 'adamw' does not accept .*Invalid weight_decay"),
+        (torch.optim.LBFGS, {"weight_decay": 0.1}, r"does not accept .*: LBFGS"),
+        (torch.optim.Rprop, {"weight_decay": 0.1}, r"does not accept .*weight_decay"),
     ],
 )
 def test_wrong_optimizers_and_arguments_are_refused(optimizer: Any, options: dict[str, Any], message: str) -> None:
@@ -105,7 +105,7 @@ def test_wrong_optimizers_and_arguments_are_refused(optimizer: Any, options: dic
 def test_with_nothing_to_train_there_is_no_optimizer() -> None:
     module = network()
     freeze(module, ["*"])
-    with pytest.raises(ConfigError, match=r"no parameter of the module is left to train: freeze fewer"):
+    with pytest.raises(ConfigError, match=r"The module has no parameter left to train\. Freeze fewer"):
         made(module)
 
 
@@ -116,13 +116,18 @@ def test_freezing_takes_gradients_from_what_matches() -> None:
 
 
 def test_patterns_tell_capital_letters_apart() -> None:
-    with pytest.raises(ConfigError, match=r"frozen: 'Weight' matches no parameter of the module\. It has weight, bias"):
+    with pytest.raises(
+        ConfigError,
+        match=r"Pattern 'Weight' in frozen matches no parameter of the module\. Use names such as weight, bias",
+    ):
         freeze(nn.Linear(2, 2), ["Weight"])
 
 
 def test_a_long_module_is_listed_in_part() -> None:
     module = nn.Sequential(*[nn.Linear(1, 1) for _ in range(9)])
-    with pytest.raises(ConfigError, match=r"learning_rate_factors: 'x\*' matches no parameter .*3\.bias, \.\.\.\."):
+    with pytest.raises(
+        ConfigError, match=r"Pattern 'x\*' in learning_rate_factors matches no parameter .*3\.bias, \.\.\.\."
+    ):
         check_patterns("learning_rate_factors", {"x*": 1.0}, module)
 
 
@@ -130,8 +135,8 @@ def test_layers_that_are_frozen_as_a_whole_stay_out_of_training() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2)).eval()
     module[1].weight.requires_grad_(False)
     freeze(module, ["3.*"])
-    start_training(module)
+    set_training_mode(module)
     assert [layer.training for layer in module] == [True, True, True, False]
     module[3].requires_grad_(True)
-    start_training(module)
+    set_training_mode(module)
     assert module[3].training

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from labelaudit.errors import TrainingError
-from labelaudit.model.training import predict, predicted_batch
+from labelaudit.model.training import predict, prediction_batch_size
 from support.toys import CPU, POINTS, array_rows, linear
 
 
@@ -35,11 +35,11 @@ def test_more_rows_than_fit_in_a_batch_are_predicted_in_order() -> None:
 
 
 def test_predicted_batches_are_larger_than_those_of_training_where_examples_are_small() -> None:
-    assert predicted_batch((6,), 64, CPU) == 2048
-    assert predicted_batch((2**15,), 8, CPU) == 16
-    assert predicted_batch((2**15,), 8, torch.device("cuda:0")) == 128
-    assert predicted_batch((2**15,), 64, CPU) == 64
-    assert predicted_batch((), 64, CPU) == 2048
+    assert prediction_batch_size((6,), 64, CPU) == 2048
+    assert prediction_batch_size((2**15,), 8, CPU) == 16
+    assert prediction_batch_size((2**15,), 8, torch.device("cuda:0")) == 128
+    assert prediction_batch_size((2**15,), 64, CPU) == 64
+    assert prediction_batch_size((), 64, CPU) == 2048
 
 
 def test_predicting_takes_the_module_out_of_training_and_refuses_wrong_outputs() -> None:

@@ -205,7 +205,9 @@ def test_loading_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
 def test_modules_of_the_user_must_be_given_again(module: Any, name: str, tmp_path: Path) -> None:
     classifier = own(module).fit(X, Y)
     classifier.save(tmp_path)
-    with pytest.raises(ConfigError, match=rf"saved with module = .*{name}, which is not saved: give it again, as load"):
+    with pytest.raises(
+        ConfigError, match=rf"saved with module = .*{name}, which is not part of the files\. Pass it again, as load"
+    ):
         TorchClassifier.load(tmp_path)
     assert_same(TorchClassifier.load(tmp_path, module=module), classifier)
 
@@ -214,7 +216,7 @@ def test_an_instance_of_a_network_of_labelaudit_must_be_given_again_too(tmp_path
     module = MLP(3, (6,), hidden=(5,), dropout=0.5)
     classifier = own(module).fit(X, Y)
     classifier.save(tmp_path)
-    with pytest.raises(ConfigError, match=r"saved with module = .*labelaudit\.model\.networks:MLP.* give it again"):
+    with pytest.raises(ConfigError, match=r"saved with module = .*labelaudit\.model\.networks:MLP.* Pass it again"):
         TorchClassifier.load(tmp_path)
     assert_same(TorchClassifier.load(tmp_path, module=module), classifier)
 
@@ -238,10 +240,10 @@ def test_an_optimizer_of_torch_comes_back(tmp_path: Path) -> None:
 
 def test_a_module_of_other_sizes_is_refused(tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
-    with pytest.raises(StorageError, match=r"weights\.safetensors does not fit the module MLP: "):
+    with pytest.raises(StorageError, match=r"weights\.safetensors do not fit the module MLP \("):
         TorchClassifier.load(tmp_path, module__hidden=(9,))
     edit(tmp_path, lambda description: description["params"].pop("module__hidden"))
-    with pytest.raises(StorageError, match=r"does not fit the module Linear: "):
+    with pytest.raises(StorageError, match=r"do not fit the module Linear \("):
         TorchClassifier.load(tmp_path, module=nn.Linear(6, 3))
 
 
@@ -255,7 +257,9 @@ def test_weights_of_another_save_are_refused(tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path / "one")
     small(random_state=1).fit(X, Y).save(tmp_path / "two")
     (tmp_path / "two" / WEIGHTS).replace(tmp_path / "one" / WEIGHTS)
-    with pytest.raises(StorageError, match=r"is not the file that classifier\.json was written for: save again"):
+    with pytest.raises(
+        StorageError, match=r"does not belong to classifier\.json: its checksum differs\. Save the classifier again"
+    ):
         TorchClassifier.load(tmp_path / "one")
 
 
@@ -263,12 +267,12 @@ def test_weights_of_another_save_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(missing: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(StorageError, match=rf"holds no saved classifier: .*{missing}"):
+    with pytest.raises(StorageError, match=rf"does not contain a saved classifier .*{missing}"):
         TorchClassifier.load(tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"nowhere holds no saved classifier"):
+    with pytest.raises(StorageError, match=r"nowhere does not contain a saved classifier"):
         TorchClassifier.load(tmp_path / "nowhere")
 
 
@@ -276,7 +280,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_description_that_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     (tmp_path / DESCRIPTION).write_text(text)
-    with pytest.raises(StorageError, match=r"holds no saved classifier"):
+    with pytest.raises(StorageError, match=r"does not contain a saved classifier"):
         TorchClassifier.load(tmp_path)
 
 
@@ -284,7 +288,7 @@ def test_a_description_that_is_no_json_is_refused(text: str, tmp_path: Path) -> 
 def test_another_format_is_refused(text: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     (tmp_path / DESCRIPTION).write_text(text)
-    with pytest.raises(StorageError, match=rf"is not of format {FORMAT}, the one that this version reads"):
+    with pytest.raises(StorageError, match=rf"does not have format {FORMAT}, which this version reads"):
         TorchClassifier.load(tmp_path)
 
 
@@ -301,7 +305,7 @@ def test_a_description_without_an_entry_is_refused(missing: str, tmp_path: Path)
 def test_what_a_file_names_is_never_imported(name: str, param: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     edit(tmp_path, lambda description: description["params"].update({param: {"object": name}}))
-    with pytest.raises(ConfigError, match=rf"saved with {param} = {name}, which is not saved"):
+    with pytest.raises(ConfigError, match=rf"saved with {param} = {name}, which is not part of the files"):
         TorchClassifier.load(tmp_path)
     assert "antigravity" not in sys.modules
 
@@ -319,7 +323,7 @@ def test_a_classifier_of_a_gpu_needs_one_or_another_device(tmp_path: Path) -> No
     classifier = small().fit(X, Y)
     classifier.save(tmp_path)
     edit(tmp_path, lambda description: description["params"].update(device="cuda"))
-    with pytest.raises(TrainingError, match=r"device 'cuda' was asked for, but torch .* sees 0 CUDA devices here"):
+    with pytest.raises(TrainingError, match=r"Device 'cuda' was requested, but torch .* finds 0 CUDA devices here"):
         TorchClassifier.load(tmp_path)
     again = TorchClassifier.load(tmp_path, device="cpu")
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))

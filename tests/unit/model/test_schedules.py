@@ -38,5 +38,5 @@ def test_points_known_by_hand() -> None:
 def test_names_are_looked_up_and_functions_taken_as_they_are() -> None:
     assert resolve_schedule("one_cycle") is one_cycle
     assert resolve_schedule(math.sqrt) is math.sqrt
-    with pytest.raises(ConfigError, match=r"schedule 'spiral' is unknown: use one_cycle, .* or a function of 0\.\.1"):
+    with pytest.raises(ConfigError, match=r"Schedule 'spiral' is unknown\. Use one_cycle, .* or a function of 0\.\.1"):
         resolve_schedule("spiral")

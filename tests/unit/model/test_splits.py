@@ -89,7 +89,7 @@ def test_a_class_of_one_row_or_one_group_is_trained_on() -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_a_share_outside_of_0_to_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ConfigError, match=rf"validation_fraction {fraction} must be between 0 and 1"):
+    with pytest.raises(ConfigError, match=rf"validation_fraction is {fraction}\. Set it to a value between 0 and 1"):
         validation_split(np.arange(10) % 2, fraction, groups=None, seed=0)
 
 

@@ -29,7 +29,23 @@ from labelaudit.model.training import (
 from support.toys import CPU, POINTS, array_rows, linear
 
 CLASSES = torch.tensor([0, 1, 0, 1, 0, 1])
-PLAIN = Training(num_classes=2, epochs=5, batch_size=2, learning_rate=0.1)
+PLAIN = Training(
+    epochs=5,
+    batch_size=2,
+    learning_rate=0.1,
+    optimizer="adamw",
+    optimizer_kwargs={},
+    schedule="one_cycle",
+    label_smoothing=0.0,
+    crop_padding=0,
+    flip=False,
+    average_share=0.0,
+    num_classes=2,
+    output_kind="logits",
+    precision="float32",
+    gradient_clip=None,
+    n_iter_no_change=None,
+)
 ALL = Labeled(None, CLASSES)
 
 
@@ -200,7 +216,7 @@ def test_only_a_checked_step_looks_at_the_kind_of_the_outputs() -> None:
     module = nn.Sequential(linear(), nn.Softmax(1))
     batch = Batch(POINTS, CLASSES, None)
     train_step(module, sgd(module), batch, PLAIN)
-    with pytest.raises(TrainingError, match=r"output_kind is 'logits', but the network returns probabilities"):
+    with pytest.raises(TrainingError, match=r"The output_kind is 'logits', but the network returns probabilities"):
         train_step(module, sgd(module), batch, PLAIN, check=True)
 
 
@@ -232,7 +248,7 @@ class Overflows(nn.Module):
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
-    message = r"the loss is not finite \(epoch 2, batch 2, learning rate .*\)\. Set a lower "
+    message = r"The loss is not finite \(epoch 2, batch 2, learning rate .*\)\. Set a lower "
     with pytest.raises(TrainingError, match=message):
         fitted(Overflows())
 
@@ -240,13 +256,13 @@ def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"output_kind": "scores"}, r"output_kind 'scores' is unknown: use logits"),
-        ({"epochs": 0}, r"epochs 0 must be positive"),
-        ({"batch_size": 0}, r"batch_size 0 must be positive"),
-        ({"learning_rate": math.nan}, r"learning_rate nan must be positive"),
-        ({"gradient_clip": -1.0}, r"gradient_clip -1\.0 must be positive"),
-        ({"label_smoothing": -0.1}, r"label_smoothing -0\.1 must be in 0\.\.1, below 1"),
-        ({"average_share": 1.0}, r"average_share 1\.0 must be in 0\.\.1, below 1"),
+        ({"output_kind": "scores"}, r"output_kind 'scores' is unknown\. Use logits"),
+        ({"epochs": 0}, r"The setting epochs is 0\."),
+        ({"batch_size": 0}, r"The setting batch_size is 0\."),
+        ({"learning_rate": math.nan}, r"The setting learning_rate is nan\."),
+        ({"gradient_clip": -1.0}, r"The setting gradient_clip is -1\.0\."),
+        ({"label_smoothing": -0.1}, r"The setting label_smoothing is -0\.1\. Set it to a value from 0 to less than 1"),
+        ({"average_share": 1.0}, r"The setting average_share is 1\.0\. Set it to a value from 0 to less than 1"),
         ({"average_share": 0.5, "n_iter_no_change": 3}, r"average_share averages the weights of the last steps"),
     ],
 )
@@ -274,7 +290,7 @@ def test_the_rate_of_a_step_is_that_of_the_course_so_far() -> None:
     history = fitted(linear(), epochs=2, schedule=note)
     assert asked == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     assert [epoch.learning_rate for epoch in history] == [0.05, 0.05]
-    assert replace(PLAIN, schedule=constant).rate(0.3) == 0.1
+    assert replace(PLAIN, schedule=constant).learning_rate_at(0.3) == 0.1
 
 
 def test_validation_is_the_mean_loss_and_accuracy_of_other_rows() -> None:
