@@ -45,7 +45,7 @@ def test_many_classes_and_few_rows_can_be_estimated() -> None:
     assert 0 < seconds < 60
 
 
-def test_an_estimate_fails_where_the_fold_would() -> None:
+def test_an_estimate_raises_the_errors_of_a_fold() -> None:
     recipe = choose_recipe("image", network="torchvision:resnet5", rows=9, num_classes=2, input_shape=(3, 8, 8))
     with pytest.raises(ConfigError, match=r"'torchvision:resnet5' is unknown"):
         estimate_seconds(recipe, kind="image", rows=9, held_out=3, num_classes=2, input_shape=(3, 8, 8))

@@ -1,4 +1,4 @@
-"""One fold of each kind on small data: what comes back, what is fitted where, what is refused."""
+"""One fold of each kind on small data: its result, what is fitted on which rows, and errors."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ def recipe_for(data: FoldData, **settings: Any) -> Recipe:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fold_of_each_kind(kind: str) -> None:
     inputs, labels = KINDS[kind]()
-    heard: list[tuple[int, int, float]] = []
-    fit, held_out = fold_of(kind, inputs, labels, epochs=8, on_epoch=lambda *state: heard.append(state))
+    calls: list[tuple[int, int, float]] = []
+    fit, held_out = fold_of(kind, inputs, labels, epochs=8, on_epoch=lambda *state: calls.append(state))
     assert fit.pred_probs.dtype == np.float32
     assert fit.pred_probs.shape == (len(held_out), labels.max() + 1)
     assert np.isfinite(fit.pred_probs).all()
     np.testing.assert_allclose(fit.pred_probs.sum(axis=1, dtype=np.float64), 1, atol=1e-6)
     assert (fit.pred_probs.argmax(axis=1) == labels[held_out]).mean() > 0.5
     total = fit.epochs * fit.members
-    assert [state[:2] for state in heard] == [(n + 1, total) for n in range(total)]
+    assert [state[:2] for state in calls] == [(n + 1, total) for n in range(total)]
     assert fit.training_loss == fit.losses[-1]
     assert (fit.device, fit.seed, fit.threads) == ("cpu", 3, torch.get_num_threads())
     json.dumps({name: value for name, value in vars(fit).items() if name != "pred_probs"}, allow_nan=False)
@@ -104,7 +104,7 @@ def test_a_fold_repeats_itself_bit_by_bit_and_its_seed_matters(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_of_held_out_rows_are_never_looked_at(kind: str) -> None:
+def test_labels_of_held_out_rows_are_never_used(kind: str) -> None:
     inputs, labels = KINDS[kind]()
     expected, held_out = fold_of(kind, inputs, labels)
     data = fold_data(kind, inputs, labels)
@@ -115,7 +115,7 @@ def test_labels_of_held_out_rows_are_never_looked_at(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rehearsal_gives_what_a_fold_gives_but_random(kind: str) -> None:
+def test_a_rehearsal_returns_random_probabilities_of_the_same_shape(kind: str) -> None:
     inputs, labels = KINDS[kind]()
     data = fold_data(kind, inputs, labels)
     recipe = recipe_for(data)
@@ -156,7 +156,7 @@ def test_the_order_of_held_out_rows_is_the_order_of_the_result() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_fitted_on_held_out_rows(kind: str) -> None:
-    """Other held-out inputs change no prediction of the rows that stay the same."""
+    """Changed held-out inputs do not change predictions of other rows."""
     inputs, labels = KINDS[kind]()
     _, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
     others = held_out[5:]
@@ -271,7 +271,7 @@ def test_threads_and_seed_decide_not_the_process_history() -> None:
     assert asdict(replace(first, seconds=0.0, pred_probs=np.empty(0)))["members"] >= 1
 
 
-def test_a_fold_of_images_copies_no_pixels() -> None:
+def test_a_fold_does_not_copy_pixels() -> None:
     pixels = np.zeros((4000, 32, 32, 3), np.uint8)
     inputs, labels = ImageInputs(pixels, np.arange(4000)), np.arange(4000) % 2
     recipe = replace(_recipe("image"), epochs=1, batch_size=500, network_kwargs={"widths": (2, 2)})
@@ -299,19 +299,19 @@ def real(path: Path) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_wrong_genres_of_real_songs_come_first(shared_data: Path) -> None:
+def test_wrong_genres_of_real_songs_rank_first(shared_data: Path) -> None:
     data, labels, wrong = real(shared_data / "music-genre-700.parquet")
     assert average_precision("table", data.filter(like="feature"), labels, wrong) > 0.66
 
 
 @pytest.mark.slow
-def test_wrong_topics_of_real_news_come_first(shared_data: Path) -> None:
+def test_wrong_topics_of_real_news_rank_first(shared_data: Path) -> None:
     data, labels, wrong = real(shared_data / "agnews-human-5k.parquet")
     assert average_precision("text", hash_texts(data["text"]), labels, wrong) > 0.51
 
 
 @pytest.mark.slow
-def test_planted_errors_among_digits_come_first() -> None:
+def test_planted_errors_among_digits_rank_first() -> None:
     inputs, labels = digits()
     rng = np.random.default_rng(0)
     wrong = rng.random(len(labels)) < 0.06

@@ -34,7 +34,7 @@ ROWS, HELD_OUT = np.arange(0, 120, 2), np.arange(1, 120, 2)
         np.arange(120)[::-1][::-2],
     ],
 )
-def test_row_numbers_come_in_any_container(numbers: Any) -> None:
+def test_row_numbers_may_have_any_container(numbers: Any) -> None:
     bound = small(dataset=X).fit(numbers, Y[ROWS])
     plain = small().fit(X[ROWS], Y[ROWS])
     assert same_weights(bound, plain)
@@ -57,9 +57,9 @@ def test_every_method_takes_row_numbers() -> None:
 
 def test_early_stopping_and_weights_go_by_the_rows_that_are_named() -> None:
     settings: dict[str, Any] = {"early_stopping": True, "epochs": 8}
-    marks, groups = np.linspace(1, 3, 60), ROWS // 8
-    bound = small(dataset=X, **settings).fit(ROWS, Y[ROWS], sample_weight=marks, groups=groups)
-    plain = small(**settings).fit(X[ROWS], Y[ROWS], sample_weight=marks, groups=groups)
+    row_weights, groups = np.linspace(1, 3, 60), ROWS // 8
+    bound = small(dataset=X, **settings).fit(ROWS, Y[ROWS], sample_weight=row_weights, groups=groups)
+    plain = small(**settings).fit(X[ROWS], Y[ROWS], sample_weight=row_weights, groups=groups)
     assert same_weights(bound, plain)
     assert [e["validation_loss"] for e in bound.history_] == [e["validation_loss"] for e in plain.history_]
 

@@ -107,7 +107,7 @@ def test_heads_of_other_families(name: str) -> None:
     assert network(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 5)
 
 
-def test_torchvision_takes_its_own_arguments_or_says_which_not() -> None:
+def test_torchvision_accepts_its_own_arguments_and_names_others() -> None:
     build_network("torchvision:resnet18", num_classes=2, input_shape=IMAGE, network_kwargs={"zero_init_residual": True})
     with pytest.raises(ConfigError, match=r"torchvision:resnet18 does not accept model.kwargs \{'depth': 3\}"):
         build_network("torchvision:resnet18", num_classes=2, input_shape=IMAGE, network_kwargs={"depth": 3})
@@ -135,7 +135,7 @@ def test_weights_from_a_file_fill_all_but_the_head(tmp_path: Path) -> None:
     assert loaded.fc.out_features == 3
 
 
-def test_weights_of_another_network_or_no_weights_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_and_other_files_are_refused(tmp_path: Path) -> None:
     wrong, broken = tmp_path / "wrong.pt", tmp_path / "broken.pt"
     torch.save(nn.Linear(2, 2).state_dict(), wrong)
     broken.write_bytes(b"no weights")

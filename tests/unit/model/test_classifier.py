@@ -73,7 +73,7 @@ def test_a_schedule_can_be_a_function() -> None:
     assert same_weights(small(schedule=cosine).fit(X, Y), small(schedule="cosine").fit(X, Y))
 
 
-def test_a_schedule_is_asked_for_every_step_from_0_to_1() -> None:
+def test_a_schedule_is_called_for_each_step_from_0_to_1() -> None:
     asked: list[float] = []
 
     def note(progress: float) -> float:
@@ -165,7 +165,7 @@ def test_images_in_memory_and_in_bfloat16_are_learned() -> None:
     assert classifier.fit(images, labels).score(images, labels) > 0.8
 
 
-def test_a_module_is_told_sizes_only_where_it_takes_them() -> None:
+def test_a_module_gets_sizes_only_if_it_accepts_them() -> None:
     def sized(num_classes: int) -> nn.Module:
         return nn.Linear(6, num_classes)
 
@@ -277,7 +277,7 @@ def test_wrong_settings_are_errors_of_fit_not_of_construction(
         classifier.fit(X, Y)
 
 
-def test_a_wrong_patience_is_called_by_the_name_that_the_user_gave_it() -> None:
+def test_an_error_about_patience_names_the_parameter() -> None:
     with pytest.raises(ConfigError, match=r"The setting n_iter_no_change is 0\."):
         small(early_stopping=True, n_iter_no_change=0).fit(X, Y)
 

@@ -1,4 +1,4 @@
-"""Devices, precisions, seeds: what was asked for or an error, and no trace left behind."""
+"""Devices, precisions and seeds: the requested one or an error, without side effects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 CONVOLUTION, DENSE = nn.Conv2d(1, 1, 3), nn.Linear(2, 2)
 
 
-def test_auto_takes_cuda_where_it_is() -> None:
+def test_auto_uses_cuda_if_it_is_available() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cpu") == CPU
 
@@ -94,7 +94,7 @@ def test_repeatable_changes_nothing_on_a_cpu() -> None:
 
 
 def test_repeatable_on_a_gpu_with_newer_settings_of_precision() -> None:
-    """These make torch refuse to tell whether TF32 is allowed. They are of the process, and need no GPU."""
+    """These make torch raise an error if asked whether TF32 is allowed. They are process-wide and need no GPU."""
     cudnn = torch.backends.cudnn
     precision, before = cudnn.conv.fp32_precision, (cudnn.benchmark, cudnn.deterministic)
     cudnn.conv.fp32_precision = "ieee"
@@ -116,13 +116,13 @@ def test_repeatable_on_a_gpu_with_newer_settings_of_precision() -> None:
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_a_full_gpu_is_told_with_a_remedy(error: RuntimeError) -> None:
+def test_a_full_gpu_is_reported_with_a_remedy(error: RuntimeError) -> None:
     """Memory that is not torch's own, such as workspaces, ends with other errors than torch's."""
     with pytest.raises(TrainingError, match=r"GPU is too small .* Lower training\.batch_size"), enough_memory():
         raise error
 
 
-def test_other_errors_of_a_gpu_stay_what_they_are() -> None:
+def test_other_errors_of_a_gpu_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="device-side assert") as caught, enough_memory():
         raise RuntimeError("CUDA error: device-side assert triggered")
     assert not isinstance(caught.value, TrainingError)

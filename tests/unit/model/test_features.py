@@ -49,7 +49,7 @@ def test_features_are_what_the_named_layer_gives(layer: str | None, count: int) 
     np.testing.assert_allclose(found, by_hand(network(), count), atol=1e-6)
 
 
-def test_a_layer_before_one_that_works_in_place_is_given_as_it_was() -> None:
+def test_outputs_are_copied_before_a_later_layer_changes_them_in_place() -> None:
     module = nn.Sequential(nn.Linear(6, 4), nn.ReLU(inplace=True), nn.Linear(4, 3))
     found = features(module, layer="0").fit(X).transform(X)
     np.testing.assert_allclose(found, by_hand(module, 1), atol=1e-6)
@@ -100,7 +100,7 @@ def test_a_layer_that_is_not_there_is_refused(layer: str) -> None:
 
 
 class Twice(nn.Module):
-    """Runs one layer twice, and never another one; a third gives a pair."""
+    """Runs one layer twice and one never; a third returns a pair."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ def test_batches_are_the_rows_of_transform_in_order() -> None:
     np.testing.assert_array_equal(np.concatenate(batches), extractor.transform(many))
 
 
-def test_batches_are_asked_for_one_by_one() -> None:
+def test_batches_are_requested_one_by_one() -> None:
     many = np.tile(X, (200, 1))
     extractor = features().fit(X)
     first = next(iter(extractor.transform_batches(many)))
@@ -297,18 +297,18 @@ def test_precision_is_that_of_the_computation() -> None:
     np.testing.assert_allclose(fine, usual, atol=1e-6)
 
 
-@pytest.mark.parametrize("twin", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
-def test_copies_give_the_same_features(twin: Any) -> None:
+@pytest.mark.parametrize("copied", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
+def test_copies_give_the_same_features(copied: Any) -> None:
     extractor = features(layer="2").fit(X)
-    np.testing.assert_array_equal(twin(extractor).transform(X), extractor.transform(X))
+    np.testing.assert_array_equal(copied(extractor).transform(X), extractor.transform(X))
 
 
 def test_clones_share_the_bound_dataset_and_are_not_fitted() -> None:
     dataset = Uncopied(X)
-    twin = clone(features(dataset=dataset, layer="2").fit([0]))
-    assert twin.dataset is dataset
-    assert twin.layer == "2"
-    assert not hasattr(twin, "module_")
+    copied = clone(features(dataset=dataset, layer="2").fit([0]))
+    assert copied.dataset is dataset
+    assert copied.layer == "2"
+    assert not hasattr(copied, "module_")
 
 
 def test_features_of_a_classifier_feed_another_estimator_in_a_pipeline() -> None:

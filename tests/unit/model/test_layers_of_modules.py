@@ -48,7 +48,7 @@ def test_many_names_are_listed_in_part() -> None:
         named_layer(nn.Sequential(*[nn.ReLU() for _ in range(20)]), "x")
 
 
-def test_a_parameter_is_no_layer() -> None:
+def test_a_parameter_is_not_a_layer() -> None:
     module = nn.Module()
     module.scale = nn.Parameter(torch.ones(()))
     with pytest.raises(ConfigError, match=r"The module has no layer 'scale'"):

@@ -76,7 +76,7 @@ def test_every_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 5
 
 
-def test_the_first_pattern_counts_and_rates_are_shares() -> None:
+def test_the_first_matching_pattern_sets_the_rate() -> None:
     module = network()
     optimizer = made(module, factors={"*.bias": 0.0, "0.*": 0.25, "*": 2.0})
     set_learning_rate(optimizer, 0.4)
@@ -102,20 +102,20 @@ def test_wrong_optimizers_and_arguments_are_refused(optimizer: Any, options: dic
         made(network(), optimizer, **options)
 
 
-def test_with_nothing_to_train_there_is_no_optimizer() -> None:
+def test_a_module_without_trainable_parameters_is_refused() -> None:
     module = network()
     freeze(module, ["*"])
     with pytest.raises(ConfigError, match=r"The module has no parameter left to train\. Freeze fewer"):
         made(module)
 
 
-def test_freezing_takes_gradients_from_what_matches() -> None:
+def test_freezing_removes_gradients_of_matching_parameters() -> None:
     module = network()
     freeze(module, ["0.*", "*.bias"])
     assert {name for name, p in module.named_parameters() if p.requires_grad} == {"1.weight", "2.weight"}
 
 
-def test_patterns_tell_capital_letters_apart() -> None:
+def test_patterns_are_case_sensitive() -> None:
     with pytest.raises(
         ConfigError,
         match=r"Pattern 'Weight' in frozen matches no parameter of the module\. Use names such as weight, bias",
@@ -131,7 +131,7 @@ def test_a_long_module_is_listed_in_part() -> None:
         check_patterns("learning_rate_factors", {"x*": 1.0}, module)
 
 
-def test_layers_that_are_frozen_as_a_whole_stay_out_of_training() -> None:
+def test_completely_frozen_layers_stay_in_evaluation_mode() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2)).eval()
     module[1].weight.requires_grad_(False)
     freeze(module, ["3.*"])

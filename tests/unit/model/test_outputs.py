@@ -1,4 +1,4 @@
-"""Outputs of a module: their kind, told by looking at them, and as log-probabilities."""
+"""Outputs of a module: the check of their kind, and their log-probabilities."""
 
 from __future__ import annotations
 

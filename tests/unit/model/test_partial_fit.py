@@ -1,4 +1,4 @@
-"""Training that goes on: partial_fit, warm starts, and fits that fail and must leave the model before alone."""
+"""Training that continues: partial_fit, warm starts, and failed fits that must not change the model."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_the_first_call_needs_all_classes() -> None:
 
 
 @pytest.mark.parametrize("classes", [[2, 1, 0, 1], np.array(ALL), torch.tensor(ALL)])
-def test_classes_come_in_any_order_and_container(classes: Any) -> None:
+def test_classes_may_have_any_order_and_container(classes: Any) -> None:
     assert small().partial_fit(X[:5], Y[:5], classes=classes).classes_.tolist() == ALL
 
 
-def test_classes_that_never_come_have_probabilities_too() -> None:
+def test_classes_that_never_occur_have_probabilities_too() -> None:
     classifier = small().partial_fit(X, Y, classes=[-1, *ALL])
     assert classifier.predict_proba(X).shape == (120, 4)
     assert classifier.classes_.tolist() == [-1, 0, 1, 2]
@@ -78,7 +78,7 @@ def test_unknown_names_between_the_known_ones_are_refused() -> None:
         small().partial_fit(X[:2], ["a", "b"], classes=["a", "c"])
 
 
-def test_each_call_is_an_epoch_that_goes_on_from_the_one_before() -> None:
+def test_each_call_is_an_epoch_that_continues_the_previous_one() -> None:
     classifier = small(learning_rate=0.05)
     losses = []
     for number in range(1, 31):
@@ -121,7 +121,7 @@ def test_the_order_of_rows_is_another_one_in_each_call() -> None:
     assert orders[0] != orders[1]
 
 
-def test_a_stream_goes_on_after_a_fit() -> None:
+def test_partial_fit_continues_after_a_fit() -> None:
     fitted = small().fit(X, Y)
     before = weights(fitted)
     fitted.partial_fit(X, Y)
@@ -133,10 +133,10 @@ def test_a_fit_after_a_stream_starts_afresh() -> None:
     assert same_weights(streamed(small()).fit(X, Y), small().fit(X, Y))
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda classifier: pickle.loads(pickle.dumps(classifier))])
-def test_a_copy_goes_on_as_the_original_does(twin: Callable[[TorchClassifier], TorchClassifier]) -> None:
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda classifier: pickle.loads(pickle.dumps(classifier))])
+def test_a_copy_continues_like_the_original(copied: Callable[[TorchClassifier], TorchClassifier]) -> None:
     original = streamed(small())
-    other = twin(original)
+    other = copied(original)
     before = weights(original)
     other.partial_fit(X, Y)
     assert all((value == before[name]).all() for name, value in weights(original).items())
@@ -148,7 +148,7 @@ def test_early_stopping_and_averages_are_for_fits_alone() -> None:
     assert same_weights(streamed(small(average_share=0.5)), streamed(small()))
 
 
-def test_a_warm_start_goes_on_with_the_weights_before() -> None:
+def test_a_warm_start_continues_with_the_previous_weights() -> None:
     classifier = small(warm_start=True, epochs=10).fit(X, Y)
     assert same_weights(classifier, small(epochs=10).fit(X, Y))
     first = classifier.history_
@@ -206,7 +206,7 @@ BREAKS: dict[str, Callable[[TorchClassifier], Any]] = {
 
 @pytest.mark.parametrize("name", BREAKS)
 @pytest.mark.parametrize("warm_start", [False, True])
-def test_a_fit_that_fails_leaves_the_one_before_as_it_was(name: str, warm_start: bool) -> None:
+def test_a_failed_fit_does_not_change_the_previous_one(name: str, warm_start: bool) -> None:
     classifier = own(Normed, warm_start=warm_start).fit(X, Y)
     expected, before, history = classifier.predict_proba(X), weights(classifier), classifier.history_
     with pytest.raises((KeyError, TrainingError, ValueError)):
@@ -220,7 +220,7 @@ def test_a_fit_that_fails_leaves_the_one_before_as_it_was(name: str, warm_start:
     assert not classifier.module_.training
 
 
-def test_a_stream_that_failed_goes_on_as_if_the_failing_call_had_not_been() -> None:
+def test_partial_fit_continues_as_if_a_failed_call_had_not_happened() -> None:
     failed, plain = streamed(small()), streamed(small())
     with pytest.raises(TrainingError, match=r"The loss is not finite"):
         failed.set_params(learning_rate=math.inf).partial_fit(X, Y)

@@ -1,4 +1,4 @@
-"""Predictions on tensors: distributions, whatever the batches, averaged over views."""
+"""Predictions on tensors: distributions for any batch size, averaged over views."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def predicted(module: nn.Module, data: torch.Tensor, index: torch.Tensor, **chan
     return predict(module, array_rows(data), index, **{**arguments, **changes})
 
 
-def test_predictions_are_distributions_whatever_the_batch_size() -> None:
+def test_predictions_are_distributions_for_any_batch_size() -> None:
     many, index = POINTS * 50, torch.tensor([4, 0, 5])
     one = predicted(linear(), many, index)
     torch.testing.assert_close(one, predicted(linear(), many, index, batch_size=10))
@@ -34,7 +34,7 @@ def test_more_rows_than_fit_in_a_batch_are_predicted_in_order() -> None:
     torch.testing.assert_close(predicted(linear(), POINTS, index), POINTS[index].softmax(1))
 
 
-def test_predicted_batches_are_larger_than_those_of_training_where_examples_are_small() -> None:
+def test_batches_for_prediction_are_larger_if_examples_are_small() -> None:
     assert prediction_batch_size((6,), 64, CPU) == 2048
     assert prediction_batch_size((2**15,), 8, CPU) == 16
     assert prediction_batch_size((2**15,), 8, torch.device("cuda:0")) == 128

@@ -1,4 +1,4 @@
-"""Recipes: every `auto` resolved by general rules, what is given wins, wrong names are refused."""
+"""Recipes: general rules resolve every `auto`, given settings override them, wrong names are errors."""
 
 from __future__ import annotations
 

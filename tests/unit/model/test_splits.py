@@ -47,7 +47,7 @@ def test_rows_of_a_group_stay_on_one_side(data: st.DataObject, seed: int, fracti
     try:
         training, validating = validation_split(targets, fraction, groups=groups, seed=seed)
     except InputError:
-        # Some class keeps no row, whichever groups are held out: at the least, those of one part.
+        # Whichever groups are held out (at least those of one part), some class has no row left.
         lone = any(len(set(groups[targets == label])) == 1 for label in set(targets))
         assert lone or len(set(groups)) < 2 or len(set(groups)) <= 2 * len(set(targets))
         return

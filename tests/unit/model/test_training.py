@@ -126,10 +126,10 @@ def test_targets_and_weights_go_with_their_rows() -> None:
     assert labeled.numbers(torch.tensor([2, 0])).tolist() == [3, 5]
     assert ALL.numbers(torch.tensor([2, 0])).tolist() == [2, 0]
     whole, part = linear(), linear()
-    marks = torch.zeros(6)
-    marks[index] = torch.tensor([1.0, 2.0, 3.0]) / 2
+    row_weights = torch.zeros(6)
+    row_weights[index] = torch.tensor([1.0, 2.0, 3.0]) / 2
     fitted(part, labeled=labeled, batch_size=9, epochs=3)
-    fitted(whole, labeled=Labeled(None, CLASSES, marks * 2), batch_size=9, epochs=3)
+    fitted(whole, labeled=Labeled(None, CLASSES, row_weights * 2), batch_size=9, epochs=3)
     torch.testing.assert_close(part.weight, whole.weight)
 
 
@@ -212,7 +212,7 @@ def test_gradients_of_the_step_before_are_forgotten() -> None:
     assert torch.equal(module.weight, once.weight)
 
 
-def test_only_a_checked_step_looks_at_the_kind_of_the_outputs() -> None:
+def test_only_a_checked_step_verifies_the_kind_of_the_outputs() -> None:
     module = nn.Sequential(linear(), nn.Softmax(1))
     batch = Batch(POINTS, CLASSES, None)
     train_step(module, sgd(module), batch, PLAIN)
@@ -236,7 +236,7 @@ def test_losses_by_hand() -> None:
 
 
 class Overflows(nn.Module):
-    """Its fifth batch gives no number."""
+    """Its fifth batch returns infinite or NaN outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -295,16 +295,16 @@ def test_the_rate_of_a_step_is_that_of_the_course_so_far() -> None:
 
 def test_validation_is_the_mean_loss_and_accuracy_of_other_rows() -> None:
     module = linear()
-    marks = torch.tensor([1.0, 3.0])
-    validation = Labeled(torch.tensor([0, 3]), torch.tensor([0, 0]), marks)
+    row_weights = torch.tensor([1.0, 3.0])
+    validation = Labeled(torch.tensor([0, 3]), torch.tensor([0, 0]), row_weights)
     (epoch,) = fitted(module, epochs=1, validation=validation)
     losses = functional.cross_entropy(module(POINTS[[0, 3]]), torch.tensor([0, 0]), reduction="none").detach()
-    assert epoch.validation_loss == pytest.approx(float((losses * marks).sum() / 4), rel=1e-5)
+    assert epoch.validation_loss == pytest.approx(float((losses * row_weights).sum() / 4), rel=1e-5)
     right = (module(POINTS[[0, 3]]).argmax(1) == 0).float()
-    assert epoch.validation_accuracy == pytest.approx(float((right * marks).sum() / 4))
+    assert epoch.validation_accuracy == pytest.approx(float((right * row_weights).sum() / 4))
 
 
-def test_without_patience_all_epochs_run_and_the_best_weights_come_back() -> None:
+def test_without_patience_all_epochs_run_and_the_best_weights_are_restored() -> None:
     module = linear()
     weights: list[torch.Tensor] = []
 
@@ -325,17 +325,17 @@ def test_patience_counts_epochs_since_the_best() -> None:
 
 
 def test_callbacks_are_all_called_and_any_can_end_the_training() -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     def first(epoch: Epoch, module: nn.Module) -> bool:
-        heard.append(f"first {epoch.epoch}")
+        calls.append(f"first {epoch.epoch}")
         return epoch.epoch == 2
 
     def second(epoch: Epoch, module: nn.Module) -> None:
-        heard.append(f"second {epoch.epoch}")
+        calls.append(f"second {epoch.epoch}")
 
     assert len(fitted(linear(), callbacks=[first, second])) == 2
-    assert heard == ["first 1", "second 1", "first 2", "second 2"]
+    assert calls == ["first 1", "second 1", "first 2", "second 2"]
 
 
 def test_weight_average_by_hand() -> None:
@@ -353,7 +353,7 @@ def test_weight_average_by_hand() -> None:
     assert layer.weight.item() == pytest.approx(expected)
 
 
-def test_weight_average_takes_the_statistics_of_normalisation_along_but_no_counters() -> None:
+def test_weight_average_includes_statistics_of_normalisation_but_not_counters() -> None:
     layer = nn.BatchNorm1d(2)
     average = WeightAverage(layer, 0.5)
     layer.running_mean.fill_(4.0)
@@ -364,7 +364,7 @@ def test_weight_average_takes_the_statistics_of_normalisation_along_but_no_count
     assert layer.num_batches_tracked.item() == 7
 
 
-def test_an_average_over_less_than_a_step_is_none() -> None:
+def test_an_average_over_less_than_a_step_has_no_effect() -> None:
     averaged, plain = linear(), linear()
     fitted(averaged, average_share=0.05)
     fitted(plain)

@@ -37,7 +37,7 @@ def saved(module: nn.Module, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights.pth", "weights"])
-def test_a_state_dict_comes_back(name: str, tmp_path: Path) -> None:
+def test_a_state_dict_is_restored(name: str, tmp_path: Path) -> None:
     trained, fresh = network(seed=1), network()
     path = saved(trained, tmp_path / name)
     assert read_weights(path).keys() == trained.state_dict().keys()
@@ -46,7 +46,7 @@ def test_a_state_dict_comes_back(name: str, tmp_path: Path) -> None:
         assert torch.equal(value, trained.state_dict()[key])
 
 
-def test_a_layer_can_be_left_out_whatever_its_size(tmp_path: Path) -> None:
+def test_a_layer_of_any_size_can_be_skipped(tmp_path: Path) -> None:
     path, fresh = saved(network(outputs=9, seed=1), tmp_path / "weights.pt"), network()
     head = fresh[2].weight.detach().clone()
     load_weights(fresh, path, skip_layer="2")
@@ -79,7 +79,7 @@ def test_weights_of_another_module_are_refused(module: nn.Module, message: str, 
 @pytest.mark.parametrize(
     "content", [network(), torch.zeros(3), {"0.weight": np.zeros(3)}, [torch.zeros(3)], {"0.weight": 3}, Harmful()]
 )
-def test_what_is_no_dict_of_tensors_is_refused(
+def test_other_contents_than_a_dict_of_tensors_are_refused(
     content: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "weights.pt"
