@@ -1,12 +1,12 @@
-"""TorchClassifier against a bare loop and skorch: the same module, steps and sizes of batches, in one process each.
+"""TorchClassifier against a hand-written loop and skorch, with the same module, steps and batch sizes.
 
     python benchmarks/estimator.py             all cases, 5 rounds
     python benchmarks/estimator.py mlp --rounds 9
 
-Each round runs every contender once, alternating, in fresh processes; the figures are medians over rounds. The bare
-loop is written by hand on tensors, with the optimizer that TorchClassifier takes (the fused kernels of torch);
-"bare, plain" is the same loop with the optimizer as torch builds it by default, which is what most people write.
-Prints the machine, seconds, ratios to the bare loop, accuracies, and the peak memory over that of the data.
+Each round runs every contender once, in turn, in fresh processes. Figures are medians over rounds. The bare loop is
+written by hand on tensors, with the optimizer of TorchClassifier (torch's fused kernels). "bare, plain" is the same
+loop with the optimizer's default settings, which most people use. Prints the machine, seconds, ratios to the bare loop,
+accuracies, and peak memory relative to the size of the data.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from torch.nn import functional
 
 from labelaudit.model.networks import Pixels
 
-# Of a fitted estimator, in one process: one may take a hundredth of a second.
+# Predictions to time in one process, because one may take only a hundredth of a second.
 PREDICTIONS = 5
 
 
 class TableNet(nn.Sequential):
-    """Numbers to class scores, with one hidden layer of 64."""
+    """A network from numbers to class scores, with one hidden layer of 64."""
 
     def __init__(self, features: int = 32, classes: int = 5) -> None:
         super().__init__(nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, classes))
 
 
 class ImageNet(nn.Sequential):
-    """Grey 28x28 images to scores of 10 classes, with two convolutions; `first` layers may come before."""
+    """A network from grey 28x28 images to scores of 10 classes, with two convolutions after the layers `first`."""
 
     def __init__(self, *first: nn.Module) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class ImageNet(nn.Sequential):
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained on what: `make` returns X and y, float32 and int64."""
+    """A module and its data. `make` returns X (float32) and y (int64)."""
 
     title: str
     module: Callable[[], nn.Module]
@@ -78,7 +78,7 @@ def table(rows: int, features: int, classes: int) -> tuple[np.ndarray, np.ndarra
     X = rng.standard_normal((rows, features), np.float32)
     y = np.empty(rows, np.int64)
     directions = rng.standard_normal((features, classes), np.float32)
-    for start in range(0, rows, 65536):  # in parts: the peak of memory before the fit would hide that of the fit
+    for start in range(0, rows, 65536):  # in parts, so that the peak memory is that of the fit
         y[start : start + 65536] = (X[start : start + 65536] @ directions).argmax(1)
     return X, y
 
@@ -135,7 +135,7 @@ def peak_bytes() -> int:
 
 
 class Bare:
-    """The loop that people write by hand, on tensors."""
+    """A hand-written loop on tensors."""
 
     def __init__(self, case: Case, *, fused: bool) -> None:
         self.case, self.fused = case, fused
@@ -199,7 +199,7 @@ def skorch(case: Case) -> Any:
 
 
 def measure(name: str, contender: str, threads: int) -> dict[str, float]:
-    """Seconds of a fit and of a prediction of all rows, accuracy, and peak memory over that before the fit."""
+    """Return seconds of a fit and of a prediction of all rows, accuracy, and the peak memory that the fit adds."""
     torch.set_num_threads(threads)
     case = CASES[name]
     X, y = case.make()
@@ -213,9 +213,9 @@ def measure(name: str, contender: str, threads: int) -> dict[str, float]:
         "skorch": lambda: skorch(case),
     }
     few = 2 * case.batch_size
-    warm = makers[contender]()  # what the first fit of a process does once is not timed
-    warm.fit(X[:few], y[:few])
-    warm.predict_proba(X[:few])
+    warm_up = makers[contender]()  # not timed
+    warm_up.fit(X[:few], y[:few])
+    warm_up.predict_proba(X[:few])
     before = peak_bytes()
     figures = timed(makers[contender](), X, y)
     return {**figures, "extra_memory": (figures["peak"] - before) / data_bytes}
@@ -254,7 +254,7 @@ def timed(estimator: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def measure_imports() -> dict[str, float]:
-    """Seconds to import the classifier after torch, and after torch and scikit-learn."""
+    """Return the seconds to import the classifier after torch, and after torch and scikit-learn."""
     started = time.perf_counter()
     import sklearn.base  # noqa: F401
 
@@ -303,28 +303,28 @@ def say(line: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join([*CASES, 'imports'])}; default: all")
+    parser.add_argument("cases", nargs="*", help=f"cases to run: {', '.join([*CASES, 'imports'])} (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    cases = asked.cases or [*CASES, "imports"]
+    options = parser.parse_args()
+    cases = options.cases or [*CASES, "imports"]
     unknown = set(cases) - {*CASES, "imports"}
     if unknown:
-        parser.error(f"unknown case {sorted(unknown)[0]!r}: use {', '.join([*CASES, 'imports'])}")
-    if asked.one:
+        parser.error(f"Case {sorted(unknown)[0]!r} is unknown. Use {', '.join([*CASES, 'imports'])}.")
+    if options.one:
         (name,) = cases
-        say(json.dumps(measure_imports() if name == "imports" else measure(name, asked.one, asked.threads)))
+        say(json.dumps(measure_imports() if name == "imports" else measure(name, options.one, options.threads)))
         return
     say(
-        f"{platform.machine()}, {os.cpu_count()} cores, {asked.threads} thread(s), Python {platform.python_version()}, "
-        f"torch {torch.__version__}, median of {asked.rounds} rounds"
+        f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} thread(s), "
+        f"Python {platform.python_version()}, torch {torch.__version__}, median of {options.rounds} rounds"
     )
     for name in cases:
         if name != "imports":
-            compare(name, asked.rounds, asked.threads)
+            compare(name, options.rounds, options.threads)
             continue
-        runs = [in_a_process(["--one", "imports", "imports"]) for _ in range(asked.rounds)]
+        runs = [in_a_process(["--one", "imports", "imports"]) for _ in range(options.rounds)]
         for key in runs[0]:
             say(f"\nimport of labelaudit.model.classifier {key}: {statistics.median(run[key] for run in runs):.3f} s")
 

@@ -1,1 +1,1 @@
-"""What runs on a GPU: six measurements, each in a process of its own (`benchmarks/gpu/README.md`)."""
+"""What runs on a GPU: six measurements, each in its own process (`benchmarks/gpu/README.md`)."""

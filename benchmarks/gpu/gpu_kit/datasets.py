@@ -1,6 +1,6 @@
-"""The datasets, drawn by code: small images with planted label errors, and photographs as JPEG files.
+"""Draws the datasets: small images with planted label errors, and photographs as JPEG files.
 
-The same number always gives the same bytes, whatever the number of processes that draw.
+The same number always gives the same bytes, for any number of processes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SIDE = 32
 ERROR_SHARE = 0.08
 PLANTED = "planted.json"
 _SHARD = 2_500
-_PATTERNS = 4  # looks that each class has
+_PATTERNS = 4  # variants of each class
 _SHORTEST, _LONGEST = 256, 500
-_FEWEST_PHOTOS = 50  # for which another process pays
+_FEWEST_PHOTOS = 50  # that justify another process
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Write `count` images as Parquet shards; `planted.json` beside them lists the ids whose label is wrong."""
+    """Write `count` images as Parquet shards; `planted.json` in the same folder lists the ids with wrong labels."""
     folder.mkdir(parents=True)
     starts = range(0, count, _SHARD)
     shards = [(start, min(start + _SHARD, count)) for start in starts]
@@ -50,7 +50,7 @@ def write_photos(folder: Path, count: int) -> None:
 
 
 def draw_images(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (n, 32, 32, 3) uint8 and classes (n,) int64 of the images `start` to `stop`.
+    """Return pixels (n, 32, 32, 3) uint8 and classes (n,) int64 of the images `start` to `stop`.
 
     Each image shows one of its class's patterns, shifted and with another contrast, under a pattern of any other class
     and noise: learnable within an epoch, and never perfectly.
@@ -70,7 +70,7 @@ def draw_images(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_photo(number: int) -> Image.Image:
-    """A scene with about the detail of a photograph: textured shapes over a textured ground, lit from a side, grain."""
+    """Return a scene with about the detail of a photograph: textured shapes and background, shading, grain."""
     generator = np.random.default_rng([2, number])
     width, height = (int(side) for side in generator.integers(_SHORTEST, _LONGEST + 1, 2))
     regions = _regions(generator, width, height)
@@ -124,7 +124,7 @@ def _enlarged(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _shifted(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Each image moved by up to 4 pixels, around the edge."""
+    """Shift each image by up to 4 pixels, with wrap-around."""
     count = len(images)
     down, right = generator.integers(-4, 5, (2, count, 1))
     rows = (np.arange(SIDE) + down) % SIDE
@@ -134,7 +134,7 @@ def _shifted(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _texture(generator: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """(height, width) float32 that varies at every scale, less at finer ones."""
+    """Return noise (height, width) float32 at every scale, weaker at finer scales."""
     texture = np.zeros((height, width), np.float32)
     for strength, cells in ((1.0, 3), (0.6, 9), (0.4, 27), (0.3, 81)):
         coarse = generator.standard_normal((cells, cells), np.float32) * strength
@@ -143,7 +143,7 @@ def _texture(generator: np.random.Generator, width: int, height: int) -> np.ndar
 
 
 def _regions(generator: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """(height, width) uint8: 0 for the ground, 1 and more for ellipses and polygons, the later ones in front."""
+    """Return (height, width) uint8: 0 for the background, 1 and more for ellipses and polygons, later ones in front."""
     canvas = Image.new("L", (width, height))
     pen = ImageDraw.Draw(canvas)
     for number in range(1, int(generator.integers(5, 11))):
@@ -165,7 +165,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _side_by_side(work: Callable[[Part], Made], parts: Iterable[Part]) -> list[Made]:
-    """`work` on each part, in as many processes as there are cores; in this one if there is one part."""
+    """Call `work` on each part, in one process per core; in this process if there is only one part."""
     listed = list(parts)
     if len(listed) == 1:
         return [work(listed[0])]

@@ -1,4 +1,4 @@
-"""Decoding photographs in processes of their own. Imports no torch: each process would load it."""
+"""Decodes photographs in other processes. It does not import torch, which each process would load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from labelaudit.data.images import decode_images
 
 
 def map_pixels(path: Path, count: int, side: int, mode: Literal["r", "r+", "w+"]) -> np.memmap:
-    """Pixels (count, side, side, 3) uint8 in a file that several processes write to."""
+    """Return pixels (count, side, side, 3) uint8 in a file that several processes write to."""
     return np.memmap(path, np.uint8, mode, shape=(count, side, side, 3))
 
 

@@ -1,4 +1,4 @@
-"""What a bare machine needs before the points can run: carried wheels, and the version of labelaudit."""
+"""Installs what a bare machine needs for the points: carried wheels, and the version of labelaudit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpu_kit.machine import installed_version
 def install(wheels: Path | None, site: Path) -> None:
     """Fill the folder `site`, which precedes the machine's packages on PYTHONPATH.
 
-    Nothing is resolved or downloaded: the wheels are installed as they are, beside what the machine has.
+    Nothing is resolved or downloaded. The wheels are installed in addition to the packages of the machine.
 
     Raises:
         SystemExit: the folder has no wheels, or pip refuses them.
@@ -24,7 +24,7 @@ def install(wheels: Path | None, site: Path) -> None:
     if wheels is not None:
         files = sorted(wheels.glob("*.whl"))
         if not files:
-            raise SystemExit(f"There is no wheel in {wheels}. Fill it with benchmarks/gpu/collect-wheels.")
+            raise SystemExit(f"The folder {wheels} contains no wheels. Fill it with benchmarks/gpu/collect-wheels.")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir"]
         done = subprocess.run(
             [*command, "--disable-pip-version-check", "--target", str(site), *map(str, files)], check=False
@@ -35,13 +35,13 @@ def install(wheels: Path | None, site: Path) -> None:
 
 
 def missing_packages(site: Path) -> list[str]:
-    """The packages of wheels.txt that are neither in `site` nor on the machine."""
+    """Return the packages of wheels.txt that are neither in `site` nor on the machine."""
     lines = (REPOSITORY / "benchmarks" / "gpu" / "wheels.txt").read_text().splitlines()
     return [name for name in lines if name and not name.startswith("#") and installed_version(name, site) is None]
 
 
 def _announce_labelaudit(site: Path) -> None:
-    """The tree is run as it is and not installed; its version is looked up as that of a package all the same."""
+    """Write package metadata for the tree, which runs without installation but needs a version."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     name, version = project["name"], project["version"]
     try:

@@ -1,4 +1,4 @@
-"""A point in a process of its own, so that an error, a crash or a hang is one line of the report."""
+"""Runs a point in its own process, so that an error, a crash or a hang is one line of the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_isolated(
             stderr=subprocess.STDOUT,
             env=dict(environment),
             cwd=folder,
-            start_new_session=True,  # a group of its own, which ends together
+            start_new_session=True,  # a new process group, which is ended as a whole
         )
         _running.add(process)
         try:
@@ -51,13 +51,13 @@ def run_isolated(
 
 
 def end_all() -> None:
-    """End what other threads of this process still run."""
+    """End the processes that other threads of this process still run."""
     for process in list(_running):
         _end_group(process)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process and what it started; workers of an audit end when the process that asks them has ended."""
+    """End the process and its children. Workers of an audit end with the process that started them."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

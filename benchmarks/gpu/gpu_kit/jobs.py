@@ -1,4 +1,4 @@
-"""What a point is given: sizes, a device, folders, and the record for its figures."""
+"""The input of a point: sizes, a device, folders, and the record for its figures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything."""
+    """Sizes of datasets and trainings."""
 
     images: int
     folds: int
-    epochs: int | str  # "auto": as many as the product chooses
-    shared_folds: int  # that share the GPU
+    epochs: int | str  # "auto": the default of the product
+    shared_folds: int  # number of folds that share the GPU
     shared_epochs: int
     photos: int
     table_rows: int
@@ -46,7 +46,7 @@ FULL = Sizes(
     encoder="resnet50",
     repeated_images=4_000,
 )
-# The same code on the CPU, with as little of everything as shows that it works.
+# The smallest sizes that show on a CPU that the code works.
 REHEARSAL = Sizes(
     images=300,
     folds=2,
@@ -67,7 +67,7 @@ REHEARSAL = Sizes(
 
 @dataclass(frozen=True)
 class Job:
-    """One point's work. `work` is a scratch folder shared by all points; the datasets are in it."""
+    """The work of one point. `work` is a scratch folder shared by all points; the datasets are in it."""
 
     work: Path
     is_rehearsal: bool

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn"),
     *("pyarrow", "cleanlab", "pillow", "safetensors"),
 )
-# In a process of its own: the runner never holds a context.
+# In another process, so that the runner has no CUDA context.
 _CUDA = "import torch; print(torch.version.cuda, torch.backends.cudnn.version(), torch.cuda.is_available())"
 
 
@@ -26,7 +26,7 @@ USABLE = "CUDA device usable"
 
 
 def machine_facts(commit: str | None, site: Path) -> dict[str, str | None]:
-    """Names and values in the order in which the report shows them; None for what is not there.
+    """Return names and values in the order of the report; None if something is missing.
 
     Packages in the folder `site` precede those of the machine.
     """
@@ -50,7 +50,7 @@ def machine_facts(commit: str | None, site: Path) -> dict[str, str | None]:
 
 
 def _gpu() -> tuple[str | None, str | None, str | None]:
-    """Name, memory and driver of the GPU."""
+    """Return name, memory and driver of the GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None, None, None
@@ -61,7 +61,7 @@ def _gpu() -> tuple[str | None, str | None, str | None]:
 
 
 def _cuda() -> tuple[str | None, str | None, str]:
-    """CUDA and cuDNN that torch was built with, and whether it can use a device."""
+    """Return versions of CUDA and cuDNN that torch was built with, and whether it can use a device."""
     answer = (_output([sys.executable, "-c", _CUDA]) or "").split()
     if len(answer) != 3:
         return None, None, "no: torch cannot be imported"
@@ -78,7 +78,7 @@ def _commit() -> str | None:
 
 
 def installed_version(package: str, site: Path) -> str | None:
-    """The version that the points import; None if they cannot."""
+    """Return the version that the points import; None if they cannot import it."""
     found = importlib.metadata.distributions(name=package, path=[str(site), *sys.path])
     return next((distribution.version for distribution in found), None)
 

@@ -1,4 +1,4 @@
-"""The results as Markdown, ready to be committed as docs/gpu.md."""
+"""Writes the results as Markdown, ready to be committed as docs/gpu.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a point measured, written to disk after every figure so that a kill loses nothing."""
+"""Results of points, written to disk after every figure so that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Record:
 
 
 def read_record(path: Path) -> tuple[list[Figure], list[str]]:
-    """What a point recorded so far; nothing if it recorded nothing."""
+    """Return the figures and notes that a point has recorded so far."""
     if not path.exists():
         return [], []
     content = json.loads(path.read_text())
@@ -84,12 +84,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader, or a kill, never sees half of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    """Replace a file atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def _rounded(value: float) -> float:
-    """Four significant digits are more than any of these measurements has."""
+    """Format a number with four significant digits, more than these measurements have."""
     return float(f"{value:.4g}") if abs(value) < 1000 else float(round(value))

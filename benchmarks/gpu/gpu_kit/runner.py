@@ -1,4 +1,4 @@
-"""All points, one after the other, each in its process and within its time; results are written after each.
+"""Runs all points one after the other, each in its own process and within its time. Results are written after each.
 
     benchmarks/gpu/run --output FOLDER [--wheels FOLDER]
     benchmarks/gpu/run --rehearse
@@ -50,10 +50,10 @@ POINTS = (
 )
 _MINUTES = 8.0
 _DRAWING_SECONDS = 25.0
-# Time that is kept for the report and for ending what runs.
+# Time reserved for the report and for ending processes.
 _RESERVE_SECONDS = 5.0
 _FEWEST_SECONDS = 5.0
-# In a rehearsal the points wait for imports most of the time, and a busy machine must not fail them.
+# A rehearsal spends most of its time on imports, and must not fail on a busy machine.
 _REHEARSED_AT_ONCE = 2
 _REHEARSAL_PATIENCE = 6
 _FILES = ("results.json", "results.md", "log.txt")
@@ -133,7 +133,7 @@ class Run:
         return self._work / f"{name}.json"
 
     def _write(self) -> None:
-        """The results so far; points that did not run yet are named as such."""
+        """Return the results so far, including points that have not run."""
         waiting = "not started"
         results = [
             self._results.get(point.module) or PointResult(point.module, point.title, waiting, 0.0)
@@ -160,7 +160,10 @@ class Run:
 
 
 def environment(work: Path) -> dict[str, str]:
-    """Variables of the points: this tree and the carried wheels before the machine's packages, and no Prefect API."""
+    """Return the environment of the points, without a Prefect API.
+
+    This tree and the carried wheels precede the packages of the machine.
+    """
     left_out = ("PREFECT_API_URL", "PREFECT_PROFILES_PATH", "PYTHONDONTWRITEBYTECODE")
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     places = [work / "site", REPOSITORY / "benchmarks" / "gpu", REPOSITORY / "src", REPOSITORY]
@@ -178,7 +181,7 @@ def environment(work: Path) -> dict[str, str]:
 def main() -> None:
     started = time.monotonic()
     asked = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that running processes are ended
     output = asked.output or Path(tempfile.mkdtemp(prefix="labelaudit-gpu-results-"))
     work = Path(tempfile.mkdtemp(prefix="labelaudit-gpu-"))
     try:
@@ -195,12 +198,12 @@ def main() -> None:
         if missing:
             say(f"missing here, so that points may fail: {', '.join(missing)} (benchmarks/gpu/collect-wheels)")
         output.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:  # of a run before
+        for name in _FILES:  # from an earlier run
             (output / name).unlink(missing_ok=True)
         results = Run(asked, machine, work=work, output=output, started=started).all_points()
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    say(f"results: {output / 'results.md'}, results.json and log.txt beside it")
+    say(f"results: {output / 'results.md'}, results.json and log.txt in the same folder")
     missed = [f"{result.title}: {one.name}" for result in results for one in result.figures if one.is_met is False]
     for name in missed:
         say(f"target missed: {name}")
@@ -222,7 +225,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--budget", type=_budget, action="append", default=[], metavar="POINT=SECONDS", help="other time for a point"
     )
-    parser.add_argument("--commit", help="commit to name in the report if the tree is no git checkout")
+    parser.add_argument("--commit", help="commit to name in the report if the tree is not a git checkout")
     return parser.parse_args()
 
 

@@ -18,13 +18,13 @@ from typing import Any
 from labelaudit.audit import DirectCaller
 from labelaudit.cli.main import main
 
-# By step: when it began, in seconds since the epoch, and how many seconds it took.
+# By step: its start in seconds since the epoch, and its duration in seconds.
 _steps: dict[str, tuple[float, float]] = {}
 
 
 def _timed(original: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
     def timed(self: DirectCaller, *args: Any, **kwargs: Any) -> Any:
-        # The folds call steps from threads of their own, while `train_folds` is timed as a whole.
+        # Folds call steps from other threads, but `train_folds` is timed as a whole.
         if threading.current_thread() is not threading.main_thread():
             return original(self, *args, **kwargs)
         began, started = time.time(), time.perf_counter()

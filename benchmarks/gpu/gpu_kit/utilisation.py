@@ -1,4 +1,4 @@
-"""How busy a GPU was, and how much of its memory was used: nvidia-smi, asked twice a second."""
+"""Utilisation and memory of a GPU, sampled from nvidia-smi twice a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUERY = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,noun
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: `at` in seconds since the epoch, `percent` of the time busy, `mib` of memory in use."""
+    """One sample: `at` in seconds since the epoch, `percent` of the time busy, `mib` of memory in use."""
 
     at: float
     percent: float
@@ -25,7 +25,7 @@ class Sample:
 
 
 class Utilisation:
-    """Samples the first visible GPU while the context lasts; without nvidia-smi there are no samples."""
+    """A context that samples the first visible GPU. Without nvidia-smi there are no samples."""
 
     def __init__(self) -> None:
         self._samples: list[Sample] = []
@@ -41,12 +41,12 @@ class Utilisation:
         self._thread.join()
 
     def mean_percent(self, since: float = 0.0, until: float = float("inf")) -> float | None:
-        """Mean over the samples taken between two moments (seconds since the epoch)."""
+        """Return the mean of the samples between two times (seconds since the epoch)."""
         chosen = [sample.percent for sample in self._samples if since <= sample.at <= until]
         return sum(chosen) / len(chosen) if chosen else None
 
     def peak_mib(self) -> float | None:
-        """The most memory in use, by all processes."""
+        """Return the largest memory in use by all processes."""
         return max((sample.mib for sample in self._samples), default=None)
 
     def _watch(self) -> None:
@@ -65,12 +65,12 @@ class Utilisation:
 
 
 def first_visible_gpu() -> str:
-    """Number or UUID of the GPU that CUDA calls 0."""
+    """Return the number or UUID of CUDA device 0."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
 
 
 def parse(answer: str) -> Sample | None:
-    """The sample in a line such as "87, 1204"; None for "[N/A], 1204" and its like."""
+    """Return the sample in a line such as "87, 1204"; None for lines such as "[N/A], 1204"."""
     try:
         percent, mib = (float(part) for part in answer.strip().splitlines()[0].split(","))
     except (IndexError, ValueError):

@@ -17,6 +17,7 @@ from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
+from labelaudit.errors import StorageError
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.storage.layout import audit_folder, work_folder
@@ -137,9 +138,11 @@ class Prepared:
     @classmethod
     def from_record(cls, record: JsonObject) -> Prepared:
         """The plan in a record. Raises `ValueError` if it is not one, such as one of another release."""
-        columns = record.get("columns")
-        if not isinstance(columns, dict) or "kind" in columns:
-            return from_record(cls, record)
+        columns, recipe = record.get("columns"), record.get("recipe")
+        if not isinstance(columns, dict) or not isinstance(recipe, dict):
+            raise ValueError("columns or recipe is missing")
+        if "kind" in columns:
+            return from_record(cls, {**record, "recipe": Recipe.from_record(recipe)})
         made_up = columns.get(MADE_UP_IDS, False)
         return from_record(cls, {**record, "columns": None, "recipe": None, "has_made_up_ids": made_up})
 
@@ -198,7 +201,7 @@ def _decisions(data: bytes) -> JsonObject | None:
     """The decisions in a record; None if another release wrote it."""
     try:
         return Prepared.from_json(data).decisions()
-    except ValueError:
+    except (StorageError, ValueError):
         return None
 
 

@@ -1,8 +1,8 @@
-"""How batches are taken from what an estimator is trained on: by row numbers, copying nothing but the batch.
+"""Batches of the data that an estimator trains on, taken by row number. Only the batch is copied.
 
-Each kind of data has a class with the shape of one example, `take(rows)`, which returns one batch on the
-device, and `batches(chunks)`, which returns many. What fits is moved to a GPU as a whole; on a CPU it is read
-where it is, so that folds trained side by side share it. A torch Dataset goes through a DataLoader.
+Each kind of data has a class with the shape of one example, `take(rows)`, which returns one batch on the device, and
+`batches(chunks)`, which returns many. Data that fits is moved to a GPU as a whole. On a CPU it is not copied, so folds
+that train side by side share it. A torch Dataset is read by a DataLoader.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from labelaudit.errors import InputError
 from labelaudit.model.device import free_bytes
 from labelaudit.model.image_inputs import ImageInputs
 
-# Data is copied to a GPU as a whole while it takes less than this share of its free memory: the rest is for
-# activations, and for the other folds that may train on the same card.
+# Data is copied to a GPU as a whole if it needs less than this share of the free memory. The rest is for activations
+# and for other folds on the same GPU.
 _DEVICE_SHARE = 0.25
-# What torch can gather rows of; other types of NumPy are converted as a whole.
-_GATHERED = frozenset(
+# Dtypes that `index_select` supports. Other NumPy dtypes are converted as a whole.
+_INDEXABLE = frozenset(
     np.dtype(name) for name in ("float32", "float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
 )
 
 
 class Rows(Protocol):
-    """Examples that a network is trained on."""
+    """The examples that a network trains on or predicts."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example, as the network sees it."""
+        """The shape of one example, as the network gets it."""
 
     @property
     def numbered_on(self) -> torch.device:
-        """Where `take` looks up row numbers; those of another device are copied there, which waits for a GPU."""
+        """The device on which `take` expects row numbers. Others are copied, which waits for a GPU."""
 
     def __len__(self) -> int: ...
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        """The examples `rows` (B,) int64 as one batch (B, *shape) on the device: a copy."""
+        """Return the examples `rows` (B,) int64 as one batch (B, *shape) on the device, copied."""
 
     def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """`take` of each chunk, in order."""
+        """Yield the batch of each chunk, in order."""
 
 
 class InMemory(ABC):
-    """What is in memory is taken when it is asked for."""
+    """Base of rows in memory, which are taken only when needed."""
 
     @abstractmethod
     def take(self, rows: torch.Tensor) -> torch.Tensor: ...
@@ -62,7 +62,7 @@ class InMemory(ABC):
 
 
 class ArrayRows(InMemory):
-    """Rows of a tensor or an array (N, ...), handed on as `floats`, or as `integers` where they are integers."""
+    """Rows of a tensor or an array (N, ...). Batches have the dtype `floats`, or `integers` for integers."""
 
     def __init__(
         self, data: torch.Tensor | np.ndarray, device: torch.device, *, floats: torch.dtype, integers: torch.dtype
@@ -84,7 +84,7 @@ class ArrayRows(InMemory):
 
 
 class ImageRows(InMemory):
-    """Images (C, H, W) uint8 out of an array of pixels, through positions; batches are channels-last."""
+    """Images (C, H, W) uint8 from an array of pixels, by position. Batches are channels-last."""
 
     def __init__(self, images: ImageInputs, device: torch.device, *, integers: torch.dtype) -> None:
         self._device = device
@@ -104,7 +104,7 @@ class ImageRows(InMemory):
 
 
 class SparseRows(InMemory):
-    """Rows of a CSR matrix (N, D) as `floats`: sparse COO batches for a module that takes them, else dense."""
+    """Rows of a CSR matrix (N, D) as `floats`: sparse COO batches if `keep_sparse`, else dense ones."""
 
     def __init__(
         self, matrix: sparse.csr_matrix, device: torch.device, *, floats: torch.dtype, keep_sparse: bool
@@ -139,9 +139,9 @@ class SparseRows(InMemory):
 
 
 class DatasetRows:
-    """Items of a map-style torch Dataset: x, or (x, ...) of which the first counts; labels are given apart.
+    """Items of a map-style torch Dataset: x, or (x, ...), of which only x is used.
 
-    `num_workers` > 0 reads ahead in so many spawned processes, which stay between epochs.
+    With `num_workers` > 0, so many spawned processes read ahead. They keep running between epochs.
     """
 
     numbered_on = torch.device("cpu")
@@ -160,17 +160,17 @@ class DatasetRows:
         self._device = device
         self._floats, self._integers = floats, integers
         self._chunks = _Chunks()
-        tried = torch.as_tensor(self._inputs[first])
+        example = torch.as_tensor(self._inputs[first])
         self._loader = DataLoader(
             self._inputs,
             batch_sampler=self._chunks,
             num_workers=num_workers,
             multiprocessing_context="spawn" if num_workers else None,
             persistent_workers=num_workers > 0,
-            pin_memory=device.type == "cuda" and tried.device.type == "cpu",
-            generator=torch.Generator().manual_seed(0),  # else it draws from the global one
+            pin_memory=device.type == "cuda" and example.device.type == "cpu",
+            generator=torch.Generator().manual_seed(0),  # the default is the global one
         )
-        self.shape = tuple(tried.shape)
+        self.shape = tuple(example.shape)
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -201,7 +201,7 @@ class _Inputs(Dataset[Any]):
 
 
 def dataset_shape(dataset: Dataset[Any], row: int = 0) -> tuple[int, ...]:
-    """The shape of one example of a map-style dataset."""
+    """Return the shape of one example of a map-style dataset."""
     return tuple(torch.as_tensor(_Inputs(dataset)[row]).shape)
 
 
@@ -227,10 +227,15 @@ def bind_rows(
     num_workers: int = 0,
     first: int = 0,
 ) -> Rows:
-    """`data` as rows on `device`: fractions as `floats`, integers in the type that `module` takes.
+    """Return `data` as rows on `device`: fractions as `floats`, integers in the dtype that `module` takes.
 
-    `data` is a tensor, an array, a DataFrame of numbers, a scipy sparse matrix, a map-style torch Dataset or
-    `ImageInputs`; of a Dataset, the row `first` tells the shape. Raises `InputError` for anything else.
+    Args:
+        data: Tensor, array, DataFrame of numbers, scipy sparse matrix, map-style torch Dataset or `ImageInputs`.
+        num_workers: Processes that read a Dataset ahead.
+        first: The row of a Dataset that is read to get the shape of an example.
+
+    Raises:
+        InputError: The data has another type.
     """
     check_kind(data)
     integers = integer_dtype(module, floats)
@@ -251,20 +256,24 @@ def bind_rows(
 
 
 def check_kind(data: Any) -> None:
-    """Raise `InputError` unless `bind_rows` takes data of this type."""
+    """Check that `bind_rows` accepts data of this type.
+
+    Raises:
+        InputError: It does not.
+    """
     known = isinstance(data, ImageInputs | pd.DataFrame | torch.Tensor | np.ndarray | Dataset) or sparse.issparse(data)
     if not known or isinstance(data, IterableDataset):
         raise InputError(
-            f"cannot train on a {type(data).__name__}: give a tensor, an array, a DataFrame of numbers, "
-            "a scipy sparse matrix, a map-style torch Dataset or ImageInputs."
+            f"X or dataset is a {type(data).__name__}, which is not supported. Use a tensor, an array, a DataFrame of "
+            "numbers, a scipy sparse matrix, a map-style torch Dataset or ImageInputs."
         )
 
 
 def integer_dtype(module: nn.Module, floats: torch.dtype) -> torch.dtype:
-    """The type in which integers reach `module`.
+    """Return the dtype in which `module` gets integers.
 
-    It is what one of its layers declares as `integer_dtype` (`Pixels` takes uint8), int64 for a module with
-    embeddings, else `floats`.
+    It is the `integer_dtype` of one of its layers (uint8 for `Pixels`), int64 for a module with embeddings, and
+    `floats` for other modules.
     """
     for layer in module.modules():
         declared = getattr(layer, "integer_dtype", None)
@@ -275,13 +284,13 @@ def integer_dtype(module: nn.Module, floats: torch.dtype) -> torch.dtype:
 
 
 def as_numpy(values: Any) -> Any:
-    """Tensors as arrays, or scipy matrices where they are sparse; everything else as it is."""
+    """Return tensors as arrays, sparse tensors as scipy matrices, and everything else unchanged."""
     if not isinstance(values, torch.Tensor):
         return values
-    sparsely = is_sparse_tensor(values)
+    is_sparse = is_sparse_tensor(values)
     values = values.detach().cpu()
     values = values.float() if values.dtype == torch.bfloat16 else values
-    if sparsely:
+    if is_sparse:
         coordinates = values.to_sparse_coo().coalesce()
         return sparse.csr_array(
             (coordinates.values().numpy(), coordinates.indices().numpy()), shape=tuple(values.shape)
@@ -294,18 +303,18 @@ def is_sparse_tensor(values: Any) -> bool:
 
 
 def shared_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor over the memory of `array`, also where it is read only; a copy where torch cannot share it.
+    """Return a read-only tensor over the memory of `array`, or a copy if torch cannot share it.
 
-    The tensor must not be written to.
+    The array may be read-only. Never write to the tensor.
     """
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype not in _GATHERED:
+    if array.dtype not in _INDEXABLE:
         array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
     if any(stride < 0 for stride in array.strides):
         array = array.copy()
     if not array.flags.writeable:
-        # torch has no read-only tensors and warns; the same memory is shown to it as writeable.
+        # torch warns about read-only arrays, so the same memory is presented as writeable.
         array = np.asarray(_Writeable(array))
     return torch.from_numpy(array)
 
@@ -330,6 +339,6 @@ def _on_device_if_it_fits(values: torch.Tensor, device: torch.device) -> torch.T
 def _check_bytes(values: torch.Tensor) -> None:
     if values.numel() and (int(values.amin()) < 0 or int(values.amax()) > 255):
         raise InputError(
-            f"X has integers from {int(values.amin())} to {int(values.amax())}, and the module takes uint8, 0 to 255: "
-            "scale them, or give fractions in 0..1."
+            f"X contains integers from {int(values.amin())} to {int(values.amax())}, but the module takes uint8 "
+            "(0 to 255). Scale them to that range, or to fractions in 0..1."
         )

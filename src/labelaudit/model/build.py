@@ -1,4 +1,4 @@
-"""From the name of a network in a config to a module."""
+"""Builds the module that a network's name in a config stands for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": SmallResNet, "mlp": MLP
 
 
 class RawPixels(nn.Sequential):
-    """A user's module behind the change from uint8 to float32 in 0..1; it standardises as it likes."""
+    """A user's module with a conversion of uint8 pixels to float32 in 0..1 before it."""
 
 
 def build_network(
@@ -29,15 +29,16 @@ def build_network(
     input_shape: Sequence[int],
     network_kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """The module that `name` and `network_kwargs` describe, initialised from torch's global generator.
+    """Return the module that `name` and `network_kwargs` describe, initialised from torch's global generator.
 
     Args:
         name: cnn, mlp, ngrams, torchvision:<model> or <module>:<callable>.
-        input_shape: of one example: images (C, H, W), else (features,).
+        input_shape: Shape of one example: (C, H, W) for images, else (features,).
+        network_kwargs: Arguments of the network.
 
     Raises:
-        ConfigError: the name is unknown, cannot be imported or is not callable; the arguments do not fit;
-            or what comes back is no torch.nn.Module.
+        ConfigError: The name is unknown, cannot be imported or is not callable; the arguments do not fit; or the result
+            is not a torch.nn.Module.
     """
     kwargs = dict(network_kwargs or {})
     shape = tuple(int(size) for size in input_shape)
@@ -49,10 +50,13 @@ def build_network(
         module = factory(num_classes=num_classes, input_shape=shape, **kwargs)
     except TypeError as error:
         raise ConfigError(
-            f"network {name!r} cannot be called with num_classes=, input_shape= and model.kwargs {kwargs}: {error}."
+            f"Network {name!r} cannot be called with num_classes=, input_shape= and model.kwargs {kwargs}: {error}. "
+            "Change model.kwargs, or the parameters of the network."
         ) from error
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"network {name!r} returned a {type(module).__name__}; it must return a torch.nn.Module.")
+        raise ConfigError(
+            f"Network {name!r} returned a {type(module).__name__}, not a torch.nn.Module. Change what it returns."
+        )
     if name not in _NETWORKS and len(shape) == 3:
         return RawPixels(UnitPixels(), module)
     return module
@@ -61,16 +65,16 @@ def build_network(
 def _imported(name: str) -> Callable[..., nn.Module]:
     path, colon, attribute = name.partition(":")
     if not colon:
-        raise ConfigError(_unknown(f"network {name!r}", name, [*_NETWORKS, "torchvision:resnet18"]))
+        raise ConfigError(_unknown(f"Network {name!r}", name, [*_NETWORKS, "torchvision:resnet18"]))
     try:
         factory = getattr(importlib.import_module(path), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"network {name!r} cannot be imported: {error}. Install the package where the workers run, "
-            "and name it as my_package.nets:build."
+            f"Network {name!r} cannot be imported: {error}. Install its package on the machines of the workers, and "
+            "write the name as my_package.nets:build."
         ) from error
     if not callable(factory):
-        raise ConfigError(f"network {name!r} is a {type(factory).__name__}; it must be a function or a class.")
+        raise ConfigError(f"Network {name!r} is a {type(factory).__name__}. Name a function or a class.")
     result: Callable[..., nn.Module] = factory
     return result
 
@@ -78,33 +82,36 @@ def _imported(name: str) -> Callable[..., nn.Module]:
 def _torchvision_classifier(
     name: str, num_classes: int, input_shape: tuple[int, ...], kwargs: dict[str, Any]
 ) -> nn.Module:
-    import torchvision  # takes seconds, and most folds do without
+    import torchvision  # takes seconds, and most folds do not need it
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise ConfigError(_unknown(f"network 'torchvision:{name}'", name, known))
+        raise ConfigError(_unknown(f"Network 'torchvision:{name}'", name, known))
     weights = kwargs.pop("weights", None)
     path = Path(weights) if weights is not None and Path(weights).suffix in {".pt", ".pth", ".safetensors"} else None
     try:
         published = None if weights is None or path else torchvision.models.get_model_weights(name)[weights]
     except KeyError as error:
         names = [entry.name for entry in torchvision.models.get_model_weights(name)]
-        raise ConfigError(_unknown(f"weights {weights!r} of torchvision:{name}", weights, names)) from error
+        raise ConfigError(_unknown(f"The weights name {weights!r} of torchvision:{name}", weights, names)) from error
     try:
         module = torchvision.models.get_model(name, weights=published, **kwargs)
     except TypeError as error:
-        raise ConfigError(f"torchvision:{name} does not take model.kwargs {kwargs}: {error}.") from error
+        raise ConfigError(
+            f"Network torchvision:{name} does not accept model.kwargs {kwargs}: {error}. Change model.kwargs."
+        ) from error
     if path:
-        # The last layer is replaced anyway, so its number of classes may differ.
-        load_weights(module, path, but=last_layer(module)[0])
+        # The last layer is replaced below, so its number of classes may differ.
+        load_weights(module, path, skip_layer=last_layer(module)[0])
     replace_head(module, num_classes)
     return nn.Sequential(Pixels(IMAGENET_MEAN, IMAGENET_STD, channels=3), module)
 
 
 def replace_head(module: nn.Module, num_classes: int) -> None:
-    """Put a fresh last layer with `num_classes` outputs in place of the last linear or 1x1 convolution.
+    """Replace the last linear layer or 1x1 convolution by a new one with `num_classes` outputs.
 
-    Raises `ConfigError` where there is none.
+    Raises:
+        ConfigError: The module has no such layer.
     """
     name, layer = last_layer(module)
     parent, child = module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]
@@ -114,7 +121,7 @@ def replace_head(module: nn.Module, num_classes: int) -> None:
         setattr(parent, child, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))
 
 
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+def _unknown(subject: str, name: str, known: Sequence[str]) -> str:
     close = closest(name, known)
-    hint = f"; did you mean {close!r}?" if close else "."
-    return f"{what} is unknown{hint} Known: {listing(known, shown=12)}."
+    hint = f" Did you mean {close!r}?" if close else ""
+    return f"{subject} is unknown.{hint} Use one of {listing(known, shown=12)}."

@@ -1,4 +1,4 @@
-"""Checkpoints: what a killed training goes on from, and how it is recognised."""
+"""Checkpoints, from which a killed training resumes."""
 
 from __future__ import annotations
 
@@ -19,62 +19,67 @@ _SUFFIX = ".checkpoint"
 
 
 class Checkpoints:
-    """Where trainings keep their state between epochs, and how often.
+    """Where and how often trainings save their state between epochs.
 
-    A training is known by a digest of all that it begins with: settings, first weights, seed, labels, weights of
-    rows, and a sample of the rows. So several share one place, and a changed one starts anew. What is damaged is
-    ignored with a warning.
+    A training is identified by a digest of its settings, initial weights, seed, labels, row weights and a sample of its
+    rows. Several trainings can share one place, and a changed training starts from the beginning. A damaged checkpoint
+    is ignored with a warning.
 
     Args:
-        place: a folder, or a mapping from names to bytes, such as `fsspec.get_mapper(url)`.
-        minutes: least time between two writes; 0 writes after every epoch.
-        finished: what becomes of a training that has ended: "remove" its checkpoint, "leave" it as it was written
-            last, or "keep" its end too, so that none is repeated where several belong together. With "leave" and
-            "keep" the place is yours to empty.
+        place: A folder, or a mapping from names to bytes, such as `fsspec.get_mapper(url)`.
+        minutes: Least time between two writes. 0 writes after every epoch.
+        finished: What happens when a training ends: "remove" its checkpoint, "leave" the last one that was written, or
+            "keep" its final state, so that no finished training is repeated (useful if several belong together). With
+            "leave" and "keep" you must empty the place yourself.
 
-    Raises `ConfigError` for negative minutes, an unknown `finished`, and where the folder is a file.
+    Raises:
+        ConfigError: `minutes` is negative, `finished` is unknown, or the folder is a file.
     """
 
     def __init__(
         self, place: str | Path | MutableMapping[str, bytes], minutes: float = 10.0, *, finished: str = "remove"
     ) -> None:
         if not minutes >= 0:
-            raise ConfigError(f"minutes {minutes} between checkpoints must not be negative; 0 is after every epoch.")
+            raise ConfigError(
+                f"The minutes between checkpoints are {minutes}. Use 0 (after every epoch) or a positive number."
+            )
         if finished not in _FINISHED:
-            raise ConfigError(f"finished {finished!r} is unknown: use one of {', '.join(_FINISHED)}.")
+            raise ConfigError(f"The value {finished!r} of finished is unknown. Use one of {', '.join(_FINISHED)}.")
         if isinstance(place, str | Path) and Path(place).is_file():
-            raise ConfigError(f"checkpoints are kept in a folder, and {place} is a file: give another place.")
+            raise ConfigError(f"Checkpoints need a folder, but {place} is a file. Choose another place.")
         self._place = _Folder(Path(place)) if isinstance(place, str | Path) else place
         self._minutes = minutes
         self._finished = finished
         self._written = time.monotonic()
-        # What is not written yet, such as trainings that ended since the last write.
-        self._waiting: dict[str, bytes] = {}
+        # States not yet written, such as those of trainings that ended since the last write.
+        self._unwritten: dict[str, bytes] = {}
 
     def resume(self, name: str, progress: Progress) -> None:
-        """Take up the training `name` where it was left; nothing changes where no sound checkpoint is there."""
-        data = self._waiting.get(name) or self._place.get(name)
+        """Load the state of the training `name` into `progress`, if there is a valid checkpoint."""
+        data = self._unwritten.get(name) or self._place.get(name)
         if data is None:
             return
         try:
-            kept = unpack(data, progress.device)
-            if not isinstance(kept, dict) or kept.get("name") != name:
-                raise StorageError("It is not that of this training.")
-            progress.restore(kept["state"])
+            saved = unpack(data, progress.device)
+            if not isinstance(saved, dict) or saved.get("name") != name:
+                raise StorageError("It belongs to another training.")
+            progress.restore(saved["state"])
         except StorageError as error:
-            warnings.warn(f"The checkpoint {name} is ignored, and its training starts anew. {error}", stacklevel=2)
+            warnings.warn(
+                f"The checkpoint {name} is ignored, so its training starts from the beginning. {error}", stacklevel=2
+            )
 
     def after_epoch(self, name: str, progress: Progress) -> None:
-        """Write the state of a training where it is time to, or do with one that has ended what was asked for."""
+        """Save the state of a training if it is due. Remove, leave or keep it if the training has ended."""
         if progress.has_ended and self._finished != "keep":
             if self._finished == "remove":
-                # What cannot be removed does no harm.
+                # A leftover checkpoint does no harm.
                 with contextlib.suppress(KeyError, OSError, StorageError):
                     del self._place[name]
             return
         is_due = time.monotonic() - self._written >= 60 * self._minutes
         if progress.has_ended or is_due:
-            self._waiting[name] = pack({"name": name, "state": progress.state()})
+            self._unwritten[name] = pack({"name": name, "state": progress.state()})
         if is_due:
             self._write()
 
@@ -84,18 +89,18 @@ class Checkpoints:
 
     def _write(self) -> None:
         try:
-            for name, data in self._waiting.items():
+            for name, data in self._unwritten.items():
                 self._place[name] = data
         except (OSError, StorageError) as error:
-            # The training itself is worth more than its checkpoint.
-            warnings.warn(f"A checkpoint could not be written, and the training goes on: {error}", stacklevel=3)
+            # A failed write must not end the training.
+            warnings.warn(f"A checkpoint could not be written. The training continues. {error}", stacklevel=3)
         else:
-            self._waiting.clear()
+            self._unwritten.clear()
         self._written = time.monotonic()
 
 
 class _Folder(MutableMapping[str, bytes]):
-    """Files of a folder, replaced as a whole; the folder is made for the first one."""
+    """Files of a folder, replaced atomically. The folder is created with the first one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -108,7 +113,7 @@ class _Folder(MutableMapping[str, bytes]):
 
     def __setitem__(self, name: str, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path(name), lambda beside: beside.write_bytes(data))
+        replace_file(self._path(name), lambda path: path.write_bytes(data))
 
     def __delitem__(self, name: str) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,75 +22,86 @@ from labelaudit.model.batches import Rows, as_numpy
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import input_dtype, repeatable, resolve_device, resolve_precision, seeded
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
+from labelaudit.model.hyperparameters import Hyperparameters
 from labelaudit.model.layer_values import layer_values
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import MLP
 from labelaudit.model.optimizers import Optimizer, freeze, make_optimizer
 from labelaudit.model.outputs import check_output_kind, check_outputs
-from labelaudit.model.schedules import Schedule, constant, resolve_schedule
+from labelaudit.model.schedules import Schedule, constant
 from labelaudit.model.splits import validation_split
-from labelaudit.model.targets import class_weights, encoded, row_weights
+from labelaudit.model.targets import class_weights, encode_labels, row_weights
 from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
 
-# Rows whose outputs are looked at before the first step.
+# Rows whose outputs are checked before the first step.
 _PROBE_ROWS = 8
 
 
 class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, TorchEstimator):  # type: ignore[misc]
-    """Trains a torch module, and predicts class probabilities with it.
+    """A scikit-learn classifier that trains a torch module and predicts class probabilities.
 
     X is an array (n, ...) of any number type, a tensor on any device, a DataFrame of numbers, a scipy sparse
-    matrix, or a map-style torch Dataset; with `dataset`, the numbers (n,) of rows of that dataset, so that
-    nothing is copied per fold. y (n,) has any label type. Data is read where it is and never changed; results
-    are NumPy arrays of their own, with columns in the order of `classes_`.
+    matrix or a map-style torch Dataset. With `dataset`, X contains row numbers (n,) of that dataset, so nothing is
+    copied per fold. y (n,) may have any label type. Inputs are not copied as a whole and never changed. Results are
+    new NumPy arrays; their columns are in the order of `classes_`.
 
-    Every `fit` trains a fresh module: what `module` returns, or a copy where `module` is a torch.nn.Module. The
-    same seed, threads and machine give the same weights, whatever ran before (on a GPU: where torch's kernels
-    repeat themselves, as those of cuDNN do), and torch's global random state is left as it was. Arguments of the
-    module and the optimizer are parameters with nested names: `module__hidden=(64,)`,
+    Every `fit` trains a fresh module: what `module` returns, or a copy if `module` is a torch.nn.Module. The same
+    seed, number of threads and machine give the same weights, regardless of what ran before. (On a GPU this needs
+    deterministic torch kernels; those of cuDNN are.) The global random state of torch does not change. Arguments of the
+    module and the optimizer are parameters with nested names, such as `module__hidden=(64,)` and
     `optimizer__weight_decay=1e-3`.
 
     Args:
-        module: class or function that returns a torch.nn.Module with outputs (B, K), or such a module. It is
-            called with its nested arguments, and with `num_classes` and `input_shape` (of one example) where it
-            takes them. Modules get float32; integers where a layer is an embedding or has an `integer_dtype`;
-            sparse COO batches for sparse X where they have `accepts_sparse = True`.
-        output_kind: what the module returns: "logits", "log_probabilities" or "probabilities"; checked.
+        module: A torch.nn.Module with outputs (B, K), or a class or function that returns one. It is called with its
+            nested arguments, and with `num_classes` and `input_shape` (of one example) if it accepts them. Modules
+            get float32; integers if a layer is an embedding or has an `integer_dtype`; sparse COO batches of sparse X
+            if they have `accepts_sparse = True`.
+        output_kind: What the module returns: "logits", "log_probabilities" or "probabilities". It is checked.
         optimizer: "adamw", "sgd" (Nesterov momentum 0.9), "muon" (see `labelaudit.model.muon`) or a class of
-            torch.optim. Weight decay is for weights; biases and normalisation layers do not decay, with "muon"
-            neither do the last layer and embeddings.
-        learning_rate: the peak of the schedule.
-        learning_rate_factors: factors of the learning rate by pattern of parameter names (`fnmatch`), such as
-            {"backbone.*": 0.1}; the first that matches counts.
-        frozen: patterns of the names of parameters that stay as they are; so do the statistics of their layers.
-        epochs, batch_size: batches of one epoch differ by one row at most.
-        schedule: "one_cycle", "triangular", "cosine", "constant", or a function from 0..1 (the course of the
-            training) to a share of the learning rate.
+            torch.optim. Weight decay applies to weights, not to biases and normalisation layers. With "muon" it does
+            not apply to the last layer and embeddings either.
+        learning_rate: The peak of the schedule.
+        learning_rate_factors: Factors of the learning rate by pattern of parameter names (`fnmatch`), such as
+            {"backbone.*": 0.1}. The first pattern that matches applies.
+        frozen: Patterns of the names of parameters that are not trained. The statistics of their layers do not change.
+        epochs: Passes over the training rows.
+        batch_size: Largest number of rows in a batch. Batches of one epoch differ by at most one row.
+        schedule: "one_cycle", "triangular", "cosine", "constant", or a function from training progress (0..1) to a
+            share of the learning rate.
         class_weight: None, "balanced", or a dict from label to weight.
-        label_smoothing: share of the target that is spread over all classes.
-        gradient_clip: largest norm of the gradient of a step, or None.
-        average_share: share of all steps over which the weights are averaged (exponentially); 0 for none.
-        early_stopping: hold out `validation_fraction` of the rows (stratified; by groups where `fit` gets them),
-            stop after `n_iter_no_change` epochs without a lower loss there, keep the weights of the best one.
-        crop_padding: images are shifted by up to so many pixels in training.
-        flip: half of the images are mirrored in training. Predictions are averaged over a few such views.
-        warm_start: `fit` goes on with the weights of the fit before.
-        device: "auto" (CUDA if there), "cpu", "cuda" or "cuda:<number>"; never another one than asked for.
+        label_smoothing: Share of the target that is spread over all classes.
+        gradient_clip: Largest norm of the gradient of a step, or None.
+        average_share: Share of all steps over which weights are averaged (exponentially). 0 turns averaging off.
+        early_stopping: Hold out `validation_fraction` of the rows (stratified; by groups if `fit` gets them), stop
+            after `n_iter_no_change` epochs without a lower loss on them, and keep the weights of the best epoch.
+        validation_fraction: Share of the rows that `early_stopping` holds out.
+        n_iter_no_change: Epochs without improvement before `early_stopping` ends the training.
+        crop_padding: Largest random shift of images in training, in pixels.
+        flip: Mirror half of the images in training. With `crop_padding` or `flip`, predictions are averaged over a
+            few such views.
+        warm_start: Let `fit` continue with the weights of the previous fit.
+        device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>". There is no silent fallback.
         precision: "auto", "float32", "bfloat16" (autocast) or "float64".
-        compile: train through torch.compile; a dict holds its arguments.
-        num_workers: processes that read a torch Dataset ahead; 0 reads it in this one.
-        random_state: seed of initial weights, dropout, order and augmentation; None for another one each time.
-        dataset: array, tensor, sparse matrix, DataFrame, torch Dataset or `ImageInputs` (N rows) that X counts
-            into. Clones share it.
-        checkpoint: a folder, or `Checkpoints`, that keeps the state of `fit` every 10 minutes: the same `fit`, after
-            it was killed, goes on from there.
-        callbacks: functions (epoch, module) called after each `Epoch`; training ends where one returns True.
-        verbose: a line on standard error after each epoch.
+        compile: Train through torch.compile. A dict contains its arguments.
+        num_workers: Number of processes that read a torch Dataset ahead. 0 reads it in this process.
+        random_state: Seed of initial weights, dropout, order and augmentation. None uses a different seed each time.
+        dataset: Array, tensor, sparse matrix, DataFrame, torch Dataset or `ImageInputs` (N rows) to which the row
+            numbers in X refer. Clones share it.
+        checkpoint: A folder or `Checkpoints` in which `fit` saves its state every 10 minutes. If `fit` is killed, the
+            same `fit` resumes from there.
+        callbacks: Functions (epoch, module), called after each `Epoch`. Training ends if one returns True.
+        verbose: Write a line to standard error after each epoch.
 
     Attributes:
-        classes_ (K,); n_features_in_, feature_names_in_ as in scikit-learn; n_iter_, epochs trained in all;
-        history_, a dict for each epoch of the last fit (see `Epoch`); module_, device_, precision_,
-        input_shape_ (of one example).
+        classes_: (K,), the labels in sorted order.
+        n_features_in_: As in scikit-learn.
+        feature_names_in_: As in scikit-learn.
+        n_iter_: Number of epochs trained in total.
+        history_: One dict for each epoch of the last fit (see `Epoch`).
+        module_: The trained module.
+        device_: Name of the device that was used.
+        precision_: "float32", "bfloat16" or "float64".
+        input_shape_: Shape of one example.
     """
 
     _nesting: ClassVar[tuple[str, ...]] = ("module", "optimizer")
@@ -165,20 +176,25 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         """Train on X (n rows) with the labels `y` (n,) of any type.
 
         Args:
-            sample_weight: (n,) weights of the rows in the loss; only their ratios count.
-            groups: (n,) rows of one group stay on one side of the inner split of `early_stopping`.
+            sample_weight: (n,) weights of the rows in the loss. Only their ratios matter.
+            groups: (n,) any type. `early_stopping` keeps the rows of a group on one side of its split.
 
         Raises:
-            InputError: X, y, weights or groups cannot be used; scikit-learn's own checks raise ValueError.
-            TrainingError: the device is missing, the loss is not finite, the outputs are not of `output_kind`.
-            ConfigError: a setting is unknown or out of range.
+            InputError: X, y, weights or groups are not valid. scikit-learn's own checks raise ValueError.
+            TrainingError: The device is missing, the loss is not finite, or the outputs are not of `output_kind`.
+            ConfigError: A setting is unknown or out of range.
         """
         return self._adopt(self._attempt()._fit(X, y, sample_weight, groups))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train one epoch more on X and y, at the constant `learning_rate`, with the same optimizer as before.
+        """Train one more epoch on X and y, at the constant `learning_rate`, with the same optimizer as before.
 
-        `classes` (K,) are all labels that may ever come; the first call needs them. Raises as `fit` does.
+        Args:
+            classes: (K,) all labels that may ever occur. The first call needs them.
+            sample_weight: (n,) weights of the rows in the loss. Only their ratios matter.
+
+        Raises:
+            InputError, TrainingError, ConfigError: As in `fit`.
         """
         return self._adopt(self._attempt()._partial_fit(X, y, classes, sample_weight))
 
@@ -186,53 +202,55 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         fresh = not (self.warm_start and hasattr(self, "module_"))
         data, index, labels = self._labeled_input(X, y, reset=fresh)
         classes = np.unique(labels) if fresh else self.classes_
-        labeled = Labeled(index, encoded(labels, classes), self._weights(labels, classes, sample_weight))
+        labeled = Labeled(index, encode_labels(labels, classes), self._weights(labels, classes, sample_weight))
         return self._train(data, labeled, classes, groups, fresh=fresh)
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         fresh = not hasattr(self, "module_")
         if fresh and classes is None:
-            raise InputError("the first call of partial_fit must be given all labels that may come, as classes=.")
+            raise InputError(
+                "The first call of partial_fit does not have the classes. Pass all labels that may occur as classes=."
+            )
         known = np.unique(as_numpy(classes)) if fresh else self.classes_
         if not fresh and classes is not None and not np.array_equal(np.unique(as_numpy(classes)), known):
-            raise InputError(f"classes {classes} differ from those of the calls before, {known}.")
+            raise InputError(
+                f"Classes {classes} differ from those of earlier calls, {known}. Pass the same classes, or none."
+            )
         data, index, labels = self._labeled_input(X, y, reset=fresh)
-        labeled = Labeled(index, encoded(labels, known), self._weights(labels, known, sample_weight))
+        labeled = Labeled(index, encode_labels(labels, known), self._weights(labels, known, sample_weight))
         return self._train(data, labeled, known, None, fresh=fresh, one_more=True)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities (n, K) float32 (float64 if `precision` is); rows sum to 1.
-
-        Columns are in the order of `classes_`.
-        """
+        """Return class probabilities (n, K) float32 (float64 if `precision` is), in the order of `classes_`."""
         return self._predict(X, logarithms=False)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of class probabilities (n, K), exact also where a probability rounds to 0."""
+        """Return logarithms of class probabilities (n, K). They are exact even if a probability rounds to 0."""
         return self._predict(X, logarithms=True)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Log-probabilities (n, K); for two classes the log-odds (n,) of the second."""
+        """Return log-probabilities (n, K); for two classes the log-odds (n,) of the second."""
         logs = self._predict(X, logarithms=True)
         odds: np.ndarray = logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
         return odds
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class (n,) of each row."""
+        """Return the most probable class (n,) of each row."""
         best = self._predict(X, logarithms=True).argmax(axis=1)
         classes: np.ndarray = self.classes_[best]
         return classes
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy on X with the labels `y` (n,)."""
+        """Return the accuracy on X with the labels `y` (n,)."""
         return float(super().score(X, as_numpy(y), sample_weight))
 
     def transform(self, X: Any) -> np.ndarray:
-        """What goes into the last linear layer (n, features) float32: features that the module has learned.
+        """Return the inputs of the last linear layer (n, features) float32: features that the module has learned.
 
-        Where that layer runs at many places of an example, such as pixels, their mean.
+        If that layer runs at many positions of an example, such as pixels, the result is the mean over them.
 
-        Raises `ConfigError` where the module has no such layer.
+        Raises:
+            ConfigError: The module has no such layer.
         """
         device = resolve_device(self.device)
         with seeded(0, device):
@@ -249,12 +267,12 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
                 precision=self.precision_,
             )
             features = torch.cat(list(parts))
-        # The layer may run at many places: at each pixel, or at each word.
-        places = features.shape[1] // self._n_features_out
+        # The layer may run at many positions, such as each pixel or each word.
+        positions = features.shape[1] // self._n_features_out
         if isinstance(layer, nn.Conv2d):
-            features = features.view(len(features), -1, places).mean(2)
+            features = features.view(len(features), -1, positions).mean(2)
         else:
-            features = features.view(len(features), places, -1).mean(1)
+            features = features.view(len(features), positions, -1).mean(1)
         result: np.ndarray = features.numpy()
         return result
 
@@ -265,15 +283,30 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
     @classmethod
     def load(cls, folder: str | Path, **params: Any) -> Self:
-        """The classifier that `save` wrote; `params` replace saved ones.
+        """Return the classifier that `save` wrote.
 
-        Functions and classes are not saved, but for those of labelaudit and torch.optim: give yours again, as
-        `module=MyModule`. A classifier of a GPU needs `device="cpu"` where there is none.
+        Functions and classes are not saved, except those of labelaudit and torch.optim. Pass yours again, as
+        `module=MyModule`. For a classifier from a GPU, pass `device="cpu"` on a machine without one.
 
-        Raises `ConfigError` where one must be given, `StorageError` where the folder holds something else.
+        Args:
+            params: Parameters that replace saved ones.
+
+        Raises:
+            ConfigError: A function or class is missing.
+            StorageError: The folder does not contain a saved classifier.
         """
         loaded: Self = saving.load(cls, Path(folder), params)
         return loaded
+
+    @classmethod
+    def from_hyperparameters(
+        cls, module: Callable[..., nn.Module] | nn.Module, hyperparameters: Hyperparameters, **params: Any
+    ) -> Self:
+        """Return a classifier that trains `module` with `hyperparameters`; `params` are its other parameters."""
+        # A field that is not a parameter of the classifier is a TypeError, not a silent default.
+        shared = {field.name: getattr(hyperparameters, field.name) for field in fields(Hyperparameters)}
+        options = {f"optimizer__{name}": value for name, value in shared.pop("optimizer_kwargs").items()}
+        return cls(module, **shared, **options, **params)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -288,9 +321,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
 
     def _labeled_input(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, torch.Tensor | None, np.ndarray]:
-        """What rows are taken from, the numbers of the rows, and their labels."""
+        """Return the data, the row numbers in it (None: all), and their labels."""
         if y is None:
-            # The words of scikit-learn, whose tools look for them.
+            # scikit-learn's tools look for exactly these words.
             raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         data, index = self._input(X, reset=reset)
         labels = column_or_1d(as_numpy(y), warn=True)
@@ -300,14 +333,14 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return data, index, labels
 
     def _weights(self, labels: np.ndarray, classes: np.ndarray, sample_weight: Any) -> torch.Tensor | None:
-        """Weights (n,) with mean 1, of rows and classes together; None where all are the same."""
+        """Return the weights (n,) of rows and classes together, with mean 1; None if all are the same."""
         if sample_weight is None and self.class_weight is None:
             return None
         weights = row_weights(sample_weight, len(labels))
         if self.class_weight is not None:
             weights = weights * class_weights(self.class_weight, classes, labels, weights)
         if not weights.sum() > 0:
-            raise InputError("all weights are zero: nothing is left to train on.")
+            raise InputError("All weights are zero, so there is nothing to train on. Give some rows a positive weight.")
         return torch.from_numpy(weights / weights.mean()).to(input_dtype(self.precision))
 
     def _train(
@@ -321,14 +354,15 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         with seeded(seed, device), repeatable(device):
             start = self._fresh if fresh else self._continued
             module, rows, trainable = start(data, labeled, len(classes), device)
-            optimizer = self._optimizer if one_more and not fresh else None
-            optimizer = optimizer or self._new_optimizer(module, trainable)
             precision = resolve_precision(self.precision, device, module)
+            training = self._training(len(classes), precision, one_more=one_more)
+            optimizer = self._optimizer if one_more and not fresh else None
+            optimizer = optimizer or self._new_optimizer(module, trainable, training)
             history = train(
                 self._compiled(module),
                 rows,
                 labeled,
-                self._training(len(classes), precision, one_more=one_more),
+                training,
                 optimizer,
                 device=device,
                 generator=torch.Generator().manual_seed(seed),
@@ -350,7 +384,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
     def _inner_split(
         self, labeled: Labeled, groups: Any, seed: int, *, one_more: bool
     ) -> tuple[Labeled, Labeled | None]:
-        """The rows to train on, and those held out for early stopping."""
+        """Return the rows to train on, and those held out for early stopping."""
         if groups is not None:
             groups = column_or_1d(as_numpy(groups))
             check_consistent_length(labeled.targets, groups)
@@ -366,13 +400,16 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             for side in sides
         )
         if validating.weights is not None and not validating.weights.any():
-            raise InputError("the rows held out for early stopping all have weight zero: give more rows a weight.")
+            raise InputError(
+                "All rows held out for early stopping have weight zero. Give more rows a positive weight, or set "
+                "early_stopping=False."
+            )
         return training, validating
 
     def _fresh(
         self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
     ) -> tuple[nn.Module, Rows, frozenset[str]]:
-        """A new module, what it is trained on, and the parameters that it wants trained."""
+        """Return a new module, the rows to train it on, and the names of its trainable parameters."""
         shape = example_shape(data, labeled.index)
         module = self._new_module(num_classes=num_classes, input_shape=shape).to(device, input_dtype(self.precision))
         if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
@@ -388,33 +425,33 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
     def _continued(
         self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
     ) -> tuple[nn.Module, Rows, frozenset[str]]:
-        """The module of the fit before, and what it is trained on now."""
-        # An optimizer of another device, or type of numbers, cannot go on.
+        """Return the module of the previous fit, the rows to train it on, and its trainable parameters."""
+        # An optimizer cannot continue on another device or with another number type.
         same = (str(device), input_dtype(self.precision)) == (self.device_, input_dtype(self.precision_))
-        # Copies, together, so that the optimizer goes on with the parameters of the module.
+        # Copied together, so that the optimizer refers to the parameters of the copied module.
         module, self._optimizer = copy.deepcopy((self.module_, self._optimizer if same else None))
         module = module.to(device, input_dtype(self.precision))
         rows = self._bind(data, labeled.index, device, module, self.precision)
         check_shape(rows.shape, self.input_shape_)
         return module, rows, self._trainable
 
-    def _new_optimizer(self, module: nn.Module, trainable: frozenset[str]) -> Optimizer:
+    def _new_optimizer(self, module: nn.Module, trainable: frozenset[str], training: Training) -> Optimizer:
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in trainable)
         freeze(module, self.frozen)
         return make_optimizer(
             module,
-            self.optimizer,
-            learning_rate=self.learning_rate,
-            options=self._nested("optimizer"),
+            training.optimizer,
+            learning_rate=training.learning_rate,
+            options=training.optimizer_kwargs,
             factors=self.learning_rate_factors or {},
         )
 
     def _checkpoints(self) -> Checkpoints | None:
         if self.checkpoint is not None and self.random_state is None:
             raise ConfigError(
-                "with random_state=None no training is like the one before, and none could go on from a checkpoint: "
-                "give a number, or leave checkpoint out."
+                "With random_state=None every training is different, so none can resume from a checkpoint. "
+                "Set random_state to a number, or checkpoint to None."
             )
         return Checkpoints(self.checkpoint) if isinstance(self.checkpoint, str | Path) else self.checkpoint
 
@@ -425,24 +462,27 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return torch.compile(module, **options)  # type: ignore[return-value]
 
     def _training(self, num_classes: int, precision: str, *, one_more: bool) -> Training:
+        # Neither class has defaults, so mypy reports a hyper-parameter that is missing here.
         return Training(
-            num_classes=num_classes,
             epochs=1 if one_more else self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            schedule=constant if one_more else resolve_schedule(self.schedule),
+            optimizer=self.optimizer,
+            optimizer_kwargs=self._nested("optimizer"),
+            schedule=constant if one_more else self.schedule,
             label_smoothing=self.label_smoothing,
-            gradient_clip=self.gradient_clip,
-            output_kind=self.output_kind,
-            precision=precision,
             crop_padding=self.crop_padding,
             flip=self.flip,
             average_share=0.0 if one_more else self.average_share,
+            num_classes=num_classes,
+            output_kind=self.output_kind,
+            precision=precision,
+            gradient_clip=self.gradient_clip,
             n_iter_no_change=self.n_iter_no_change if self.early_stopping and not one_more else None,
         )
 
     def _ready(self, X: Any, device: torch.device) -> tuple[nn.Module, Rows, torch.Tensor]:
-        """The trained module, rows to predict from, and which of them."""
+        """Return the trained module, the rows to predict from, and the numbers (n,) of those to predict."""
         check_is_fitted(self)
         data, index = self._input(X, reset=False)
         module = self.module_.to(device)

@@ -1,4 +1,4 @@
-"""Devices, number formats and threads: what was asked for, checked; never a quiet fallback."""
+"""Devices, precision and threads. A requested device or precision is checked, without a silent fallback."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from labelaudit.errors import ConfigError, TrainingError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 _DTYPES = {"bfloat16": torch.bfloat16}
-# Not all memory comes from torch's allocator: contexts and workspaces of a neighbour on the same GPU do not.
-_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-_AS_IT_IS: contextlib.nullcontext[None] = contextlib.nullcontext()
+# Messages about memory that torch's allocator does not manage, such as contexts and workspaces.
+_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_NO_AUTOCAST: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that `device` ("auto", "cpu", "cuda" or "cuda:<number>") names; "auto" takes CUDA if there.
+    """Return the device named `device`: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>".
 
-    Raises `TrainingError` where a GPU is asked for that is not there, `ConfigError` for an unknown name.
+    Raises:
+        TrainingError: The GPU does not exist on this machine.
+        ConfigError: The name is unknown.
     """
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -33,28 +35,29 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cpu")
     name, _, number = device.partition(":")
     if name != "cuda" or not (number.isdecimal() or device == "cuda"):
-        raise ConfigError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:<number>.")
+        raise ConfigError(f"Device {device!r} is unknown. Use auto, cpu, cuda or cuda:<number>.")
     index, count = int(number or 0), torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
         raise TrainingError(
-            f"device {device!r} was asked for, but torch {torch.__version__} sees {count} CUDA devices here. "
-            "Run where the GPU is (driver, CUDA_VISIBLE_DEVICES, a torch build with CUDA), "
-            "or set training.device to cpu or auto."
+            f"Device {device!r} was requested, but torch {torch.__version__} finds {count} CUDA devices here. Run on a "
+            "machine with a GPU (check the driver, CUDA_VISIBLE_DEVICES and that torch is built with CUDA), or set "
+            "training.device to cpu or auto."
         )
     return torch.device("cuda", index)
 
 
 def resolve_precision(precision: str, device: torch.device, module: nn.Module) -> str:
-    """ "float32", "bfloat16" (autocast) or "float64" for a module on a device.
+    """Return the precision for a module on a device: "float32", "bfloat16" (autocast) or "float64".
 
-    "auto" takes bfloat16 where the hardware computes it natively and it pays: on CUDA from capability 8.0
-    on; on a CPU with avx512_bf16, amx_bf16 or Arm's bf16 for convolutions only, where it was measured faster
-    and not worse (see recipes.py). Small dense layers lose more in casts than they gain.
+    "auto" uses bfloat16 if the hardware supports it natively and if it is faster: on CUDA from capability 8.0; on CPUs
+    with avx512_bf16, amx_bf16 or Arm's bf16 only for convolutions, whose results were not worse. Small dense layers
+    lose more time in casts than they gain.
 
-    Raises `ConfigError` for an unknown name.
+    Raises:
+        ConfigError: The name is unknown.
     """
     if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}.")
+        raise ConfigError(f"Precision {precision!r} is unknown. Use one of {', '.join(PRECISIONS)}.")
     if precision != "auto":
         return precision
     convolutional = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
@@ -63,7 +66,7 @@ def resolve_precision(precision: str, device: torch.device, module: nn.Module) -
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16, and does not only convert from and to it."""
+    """Return whether the hardware computes in bfloat16, instead of only converting from and to it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return _cpu_has_bfloat16()
@@ -79,22 +82,22 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def input_dtype(precision: str) -> torch.dtype:
-    """The type of inputs and parameters; bfloat16 comes in by autocast."""
+    """Return the dtype of inputs and parameters. They are float32 under bfloat16 autocast."""
     return torch.float64 if precision == "float64" else torch.float32
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Context in which a module computes in `precision`; its parameters keep their type."""
+    """Return a context in which a module computes in `precision`. Its parameters keep their dtype."""
     if precision not in _DTYPES:
-        return _AS_IT_IS  # entering torch.autocast takes as long as a small layer
+        return _NO_AUTOCAST  # entering torch.autocast takes as long as a small layer
     return torch.autocast(device.type, dtype=_DTYPES[precision])
 
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators of the CPU and of `device` start at `seed` inside, and are as before after.
+    """Seed torch's global generators of the CPU and of `device`, and restore their states afterwards.
 
-    Needed because module initialisation and dropout take no generator of their own.
+    Needed because module initialisation and dropout take no generator.
     """
     indices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=indices):
@@ -108,13 +111,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """cuDNN takes its deterministic algorithms inside; nothing changes on a CPU."""
+    """Make cuDNN use deterministic algorithms. Nothing changes on a CPU."""
     if device.type != "cuda":
         yield
         return
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
-    # Not torch's own context, which also reads and writes whether TF32 is allowed, in a way that newer settings refuse.
+    # torch's own context also sets whether TF32 is allowed, with an API that conflicts with the newer settings.
     cudnn.benchmark, cudnn.deterministic = False, True
     try:
         yield
@@ -122,47 +125,49 @@ def repeatable(device: torch.device) -> Iterator[None]:
         cudnn.benchmark, cudnn.deterministic = before
 
 
-def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A few numbers of the CPU on `device`, without waiting for what a GPU still has to do."""
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a few numbers from the CPU to `device`, without waiting for the pending work of a GPU."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes of a GPU that this process can still fill: what is free, and what torch holds in reserve for it."""
-    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + reserve
+    """Return the bytes of a GPU that this process can still use: free memory, and what torch reserves for it."""
+    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + reserved
 
 
 @contextlib.contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turns the errors of a GPU that is full into a `TrainingError` with a remedy."""
+    """Turn out-of-memory errors of a GPU into a `TrainingError` with a remedy.
+
+    Raises:
+        TrainingError: The memory of the GPU is too small.
+    """
     try:
         yield
     except RuntimeError as error:
-        if not _is_full(error):
+        if not _is_out_of_memory(error):
             raise
         cause = " ".join(str(error).split())[:300]
         raise TrainingError(
-            f"The memory of the GPU is too small ({cause}). Lower "
-            "training.batch_size, choose a smaller network or image_size, or raise workers.gpus_per_fold where folds "
-            "share a GPU."
+            f"The memory of the GPU is too small ({cause}). Lower training.batch_size, choose a smaller network or "
+            "image_size, or raise workers.gpus_per_fold if folds share a GPU."
         ) from error
 
 
-def _is_full(error: RuntimeError) -> bool:
-    """Whether a GPU has no memory left: torch's own error, or one of CUDA, cuBLAS or cuDNN beside its allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _FULL)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def release_device() -> None:
-    """Give back to the GPU what freed tensors have left with torch, for the neighbours of this process."""
+    """Release the GPU memory that torch keeps after tensors are freed, for other processes."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
 def limited_threads(count: int | None) -> Iterator[None]:
-    """At most `count` CPU threads inside, of torch and of the linear algebra below numpy; None leaves them."""
+    """Limit the CPU threads of torch and of the linear algebra below NumPy to `count`. None changes nothing."""
     if count is None:
         yield
         return
@@ -176,7 +181,7 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 
 def device_facts(device: torch.device) -> dict[str, str | int]:
-    """What a report says about the machine: `device`, `name`, `threads`, `torch`; of a GPU `memory_bytes`."""
+    """Return facts about the machine: `device`, `name`, `threads`, `torch`, and for a GPU `memory_bytes`."""
     facts: dict[str, str | int] = {
         "device": str(device),
         "name": platform.machine(),

@@ -1,4 +1,4 @@
-"""How long a fold will take, from a few steps on random data of the right shape."""
+"""How long a fold takes, measured by a few steps on random data of its shape."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,14 +15,14 @@ from scipy import sparse
 
 from labelaudit.model.build import build_network
 from labelaudit.model.classifier import TorchClassifier
-from labelaudit.model.fold import Inputs, classifier_settings
+from labelaudit.model.fold import Inputs
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import Recipe
 
-# Steps that the long fit makes more than the short one; the difference is free of what a fit does once.
-_STEPS = 6
-_PREDICTED = 512
-# N-grams of a news item, and the share of all hashed ones that a fold of a few thousand texts keeps.
+# Steps that the long fit takes more than the short one. The difference excludes what a fit does only once.
+_EXTRA_STEPS = 6
+_PREDICTED_ROWS = 512
+# N-grams of a news item, and hashed n-grams that a fold of a few thousand texts keeps.
 _NGRAMS_PER_TEXT, _KEPT_NGRAMS = 100, 30_000
 
 
@@ -37,29 +38,31 @@ def estimate_seconds(
     precision: str = "auto",
     threads: int | None = None,
 ) -> float:
-    """Expected seconds of one fold on this machine, with so many CPU threads (None: torch's present number).
+    """Return the expected seconds of one fold on this machine.
 
-    Times a few real steps, so it fails where a fold would: the network cannot be built or returns no class
-    scores, the device is missing. Reading and encoding the dataset, and starting a process, are not in it.
+    Measures a few real steps, so it raises the errors that a fold would raise. It does not include the time to read
+    and encode the dataset, and to start a process.
 
     Args:
-        rows, held_out: rows that one fold is trained on, and rows that it predicts.
-        input_shape: images (C, H, W), texts (hashed features,), tables (columns,).
+        rows: Number of rows to train on in one fold.
+        held_out: Number of rows to predict in one fold.
+        input_shape: (C, H, W) for images, (hashed features,) for texts, (columns,) for tables.
+        threads: Number of CPU threads; None keeps torch's current number.
 
     Raises:
-        ConfigError, TrainingError: as `labelaudit.model.fold.fit_fold`.
+        ConfigError, TrainingError: As in `labelaudit.model.fold.fit_fold`.
     """
     batch_size = min(recipe.batch_size, rows)
-    examples = max(2 * batch_size, _PREDICTED)
+    examples = max(2 * batch_size, _PREDICTED_ROWS)
     dataset = _random_inputs(kind, examples, tuple(input_shape))
-    classifier = TorchClassifier(
-        partial(build_network, recipe.network, network_kwargs=recipe.network_kwargs),
-        **{**classifier_settings(recipe), "epochs": 1, "batch_size": batch_size},
+    classifier = TorchClassifier.from_hyperparameters(
+        partial(build_network, recipe.network, network_kwargs=dict(recipe.network_kwargs)),
+        replace(recipe, epochs=1, batch_size=batch_size),
         device=device,
         precision=precision,
         dataset=dataset,
     )
-    # The short fit sees every class a few times, so that the network has its real size.
+    # The short fit sees each class a few times, so the network has its real size.
     short = max(2, math.ceil(3 * num_classes / batch_size))
 
     def fit(steps: int) -> None:
@@ -68,8 +71,9 @@ def estimate_seconds(
 
     with _threads(threads):
         fit(short)
-        step = max(_seconds(partial(fit, short + _STEPS)) - _seconds(partial(fit, short)), 0.0) / _STEPS
-        predict = _seconds(lambda: classifier.predict_proba(np.arange(_PREDICTED))) / _PREDICTED
+        longer, shorter = _seconds(partial(fit, short + _EXTRA_STEPS)), _seconds(partial(fit, short))
+        step = max(longer - shorter, 0.0) / _EXTRA_STEPS
+        predict = _seconds(lambda: classifier.predict_proba(np.arange(_PREDICTED_ROWS))) / _PREDICTED_ROWS
     steps = recipe.epochs * math.ceil(rows / batch_size)
     return recipe.members * (steps * step + held_out * predict)
 
@@ -85,13 +89,13 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The shorter of two tries: the machine may be busy with other things."""
-    tries = []
+    """The shorter of two measurements, because the machine may be busy."""
+    measured = []
     for _ in range(2):
         started = time.perf_counter()
         work()
-        tries.append(time.perf_counter() - started)
-    return min(tries)
+        measured.append(time.perf_counter() - started)
+    return min(measured)
 
 
 def _random_inputs(kind: str, rows: int, input_shape: tuple[int, ...]) -> Inputs | np.ndarray:

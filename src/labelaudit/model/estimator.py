@@ -1,4 +1,4 @@
-"""What all estimators around a torch module share: parameters by nested names, X in its many forms, pickles."""
+"""What all estimators around a torch module share: nested parameters, the types of X, pickling."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from labelaudit.model.device import input_dtype
 
 
 class TorchEstimator(BaseEstimator):  # type: ignore[misc]
-    """Base of the estimators around a torch module.
+    """Base class of the estimators around a torch module.
 
-    Arguments with a nested name, such as `module__hidden`, are parameters like any other: `get_params`,
-    `set_params`, `clone` and searches know them.
+    Arguments with a nested name, such as `module__hidden`, are ordinary parameters: `get_params`, `set_params`, `clone`
+    and searches support them.
     """
 
-    # Parameters whose arguments have nested names.
+    # Parameters that accept arguments with nested names.
     _nesting: ClassVar[tuple[str, ...]] = ("module",)
 
     module: Any
@@ -39,7 +39,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
     num_workers: int
     random_state: Any
 
-    # By their nested names; replaced and never changed, because copies of an estimator share it.
+    # Arguments by nested name. The mapping is replaced and never changed, because copies of an estimator share it.
     _arguments: Mapping[str, Any] = MappingProxyType({})
 
     def _store_nested(self, arguments: dict[str, Any]) -> None:
@@ -47,8 +47,9 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
             if not self._is_nested(name):
                 prefixes = " or ".join(f"{prefix}__" for prefix in self._nesting)
                 raise TypeError(
-                    f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._get_param_names())}, "
-                    f"and those that start with {prefixes}."
+                    f"{type(self).__name__} has no parameter {name!r}. "
+                    f"Use one of {', '.join(self._get_param_names())}, "
+                    f"or a name that starts with {prefixes}."
                 )
         self._arguments = {**self._arguments, **arguments}
 
@@ -57,33 +58,33 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         return prefix in self._nesting and bool(separator and rest)
 
     def _nested(self, prefix: str) -> dict[str, Any]:
-        """The arguments given as `prefix__<name>`, by name."""
+        """Return the arguments given as `prefix__<name>`, by name."""
         start = f"{prefix}__"
         return {name.removeprefix(start): value for name, value in self._arguments.items() if name.startswith(start)}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name, those with nested names among them."""
+        """Return parameters by name, including nested names."""
         return {**super().get_params(deep=deep), **self._arguments}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name; nested names need not have been given before."""
+        """Set parameters by name. Nested names may be new."""
         super().set_params(**{name: value for name, value in params.items() if not self._is_nested(name)})
         self._store_nested({name: value for name, value in params.items() if self._is_nested(name)})
         return self
 
     def __sklearn_clone__(self) -> Self:
-        # The bound dataset is shared: it is only read, and scikit-learn would copy it for every fold.
-        bare = self._attempt()
-        bare.dataset = None
-        twin: Self = BaseEstimator.__sklearn_clone__(bare)
-        twin.dataset = self.dataset
-        return twin
+        # The bound dataset is shared, because scikit-learn would copy it for every fold. It is only read.
+        without_dataset = self._attempt()
+        without_dataset.dataset = None
+        copied: Self = BaseEstimator.__sklearn_clone__(without_dataset)
+        copied.dataset = self.dataset
+        return copied
 
     def _attempt(self) -> Self:
-        """A copy to fit in place of this one, so that a fit that fails leaves everything as it was."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin
+        """Return a shallow copy to fit, so that a failed fit changes nothing."""
+        attempt = object.__new__(type(self))
+        attempt.__dict__.update(self.__dict__)
+        return attempt
 
     def _adopt(self, attempt: Self) -> Self:
         self.__dict__.clear()
@@ -91,23 +92,23 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        memo[id(self.dataset)] = self.dataset  # shared, as by clone
-        twin = object.__new__(type(self))
-        twin.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
-        return twin
+        memo[id(self.dataset)] = self.dataset  # shared, as in clone
+        copied = object.__new__(type(self))
+        copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        # Pickles hold tensors of the CPU, so that they open on machines without a GPU.
+        # Pickles contain CPU tensors, so they can be opened on machines without a GPU.
         state: dict[str, Any] = dict(super().__getstate__())
         for name in ("module", "module_"):
             if isinstance(state.get(name), nn.Module) and not _is_on_cpu(state[name]):
                 state[name] = copy.deepcopy(state[name]).cpu()
         if state.get("_optimizer") is not None and state["device_"] != "cpu":
-            state["_optimizer"] = None  # its momentum lies on the GPU: partial_fit begins a new one
+            state["_optimizer"] = None  # its momentum is on the GPU, so partial_fit starts with a new one
         return state
 
     def _input(self, X: Any, *, reset: bool) -> tuple[Any, torch.Tensor | None]:
-        """What rows are taken from, and which rows of it X names (None: all)."""
+        """Return the data, and the row numbers in it that X contains (None: all)."""
         if reset and (self.dataset is not None or isinstance(X, Dataset)):
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
@@ -124,23 +125,26 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         return data, None
 
     def _new_module(self, **sizes: Any) -> nn.Module:
-        """A fresh module: a copy where `module` is one, else what it returns when called."""
+        """Return a fresh module: a copy of `module`, or what it returns."""
         arguments = self._nested("module")
         if isinstance(self.module, nn.Module):
             if arguments:
                 raise ConfigError(
-                    f"module is a {type(self.module).__name__} already, so that {_names('module', arguments)} "
-                    "would be lost: give the class, or leave them out."
+                    f"The module is already a {type(self.module).__name__}, so {_names('module', arguments)} would "
+                    "have no effect. Pass its class, or remove these arguments."
                 )
             return copy.deepcopy(self.module)
         if not callable(self.module):
             raise ConfigError(
-                f"module {self.module!r} is a {type(self.module).__name__}; give a class or function that returns "
-                "a torch.nn.Module, or a torch.nn.Module."
+                f"The module {self.module!r} is a {type(self.module).__name__}. Pass a torch.nn.Module, or a class "
+                "or function that returns one."
             )
         module = self.module(**{**_accepted(self.module, sizes), **arguments})
         if not isinstance(module, nn.Module):
-            raise TrainingError(f"module returned a {type(module).__name__}; it must return a torch.nn.Module.")
+            raise TrainingError(
+                f"The callable passed as module returned a {type(module).__name__}, not a torch.nn.Module. "
+                "Change what it returns."
+            )
         return module
 
     def _bind(
@@ -156,7 +160,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _seed(self, position: int = 0) -> int:
-        """The seed of the work that begins after `position` epochs."""
+        """Return the seed for the training that starts after `position` epochs."""
         if isinstance(self.random_state, int | np.integer):
             drawn = int(self.random_state)
         else:
@@ -169,50 +173,64 @@ def _is_on_cpu(module: nn.Module) -> bool:
 
 
 def row_count(data: Any) -> int:
+    """Return the number of rows of X or of a dataset."""
     return int(data.shape[0]) if sparse.issparse(data) else len(data)
 
 
 def first_row(index: torch.Tensor | None) -> int:
-    """The first of the rows `index` (None: all). What X does not name is never read."""
+    """Return the first of the rows `index` (None: all). Rows that are not in X are never read."""
     return 0 if index is None else int(index[0])
 
 
 def example_shape(data: Any, index: torch.Tensor | None = None) -> tuple[int, ...]:
-    """The shape of one example of `data`, of which the rows `index` are used."""
+    """Return the shape of one example of `data`, of which the rows `index` are used."""
     if isinstance(data, Dataset):
         return dataset_shape(data, first_row(index))
     return tuple(int(size) for size in data.shape[1:])
 
 
 def check_shape(shape: tuple[int, ...], fitted: tuple[int, ...]) -> None:
+    """Check that examples have the shape that they had in `fit`.
+
+    Raises:
+        InputError: They have another shape.
+    """
     if shape != fitted:
-        raise InputError(f"X has examples of shape {shape}; the fit saw {fitted}.")
+        raise InputError(
+            f"X has examples of shape {shape}, but fit was called with {fitted}. Pass examples of that shape."
+        )
 
 
 def row_numbers(X: Any, length: int) -> torch.Tensor:
-    """X (n,) or (n, 1) as numbers of rows of a dataset with `length` rows. Raises `InputError`."""
+    """Return X (n,) or (n, 1) as row numbers (n,) int64 of a dataset with `length` rows.
+
+    Raises:
+        InputError: X is empty, not integers, or out of range.
+    """
     numbers = np.asarray(as_numpy(X))
     numbers = numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
         raise InputError(
-            f"with a bound dataset X holds row numbers, integers of shape (n,); got {numbers.dtype} {numbers.shape}."
+            f"X has dtype {numbers.dtype} and shape {numbers.shape}, but with a bound dataset it contains row numbers. "
+            "Pass integers of shape (n,)."
         )
     if len(numbers) == 0:
-        raise InputError(f"X names no row of the bound dataset of {length}.")
+        raise InputError(f"X is empty. Pass row numbers of the bound dataset, 0 to {length - 1}.")
     if numbers.min() < 0 or numbers.max() >= length:
         raise InputError(
-            f"X asks for rows {numbers.min()} to {numbers.max()} of a dataset of {length}: give 0 to {length - 1}."
+            f"X contains the row numbers {numbers.min()} to {numbers.max()}, but the bound dataset has {length} rows. "
+            f"Pass numbers from 0 to {length - 1}."
         )
     return torch.from_numpy(numbers.astype(np.int64))
 
 
 def _accepted(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a callable names, or all of them where it takes any."""
+    """Return the arguments that a callable accepts."""
     if getattr(factory, "__init__", None) is nn.Module.__init__:
-        return {}  # it says that it takes any, and refuses them
+        return {}  # its signature accepts any arguments, but it rejects them
     try:
         parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # built-in types have no signature
+    except (TypeError, ValueError):  # Built-in types have no signature.
         return {}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return arguments

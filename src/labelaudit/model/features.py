@@ -1,4 +1,4 @@
-"""A scikit-learn transformer around a trained torch module: its layers as features."""
+"""A scikit-learn transformer that returns the outputs of a layer of a trained torch module."""
 
 from __future__ import annotations
 
@@ -21,27 +21,31 @@ from labelaudit.model.weights import load_weights
 
 
 class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEstimator):  # type: ignore[misc]
-    """Turns X into what a layer of a trained module gives: features for any scikit-learn estimator.
+    """A transformer from X to the outputs of a layer of a trained module: features for any scikit-learn estimator.
 
-    The module is used as it is and never trained: `fit` only builds it and looks at the shape of X. X comes in
-    the forms that `TorchClassifier` takes, row numbers of `dataset` included.
+    The module is never trained. `fit` only builds it and checks the shape of X. X has one of the types that
+    `TorchClassifier` accepts, including row numbers of `dataset`.
 
     Args:
-        module: a torch.nn.Module (of which a copy is kept), or a class or function that returns one; that is
-            called with its nested arguments (`module__<name>`), and with `input_shape` where it takes it.
-        weights: file with a state dict, safetensors or from torch.save; never unpickled. None keeps the
-            weights that the module has.
-        layer: the layer whose output is wanted, as `module.named_modules()` names it; None for that of the
-            whole module.
-        batch_size: rows at a time, at least; more where examples are small.
-        device: "auto" (CUDA if there), "cpu", "cuda" or "cuda:<number>"; never another one than asked for.
+        module: A torch.nn.Module (which is copied), or a class or function that returns one. It is called with its
+            nested arguments (`module__<name>`), and with `input_shape` if it accepts it.
+        weights: File with a state dict, safetensors or from torch.save. It is never unpickled. None keeps the weights
+            of the module.
+        layer: Name of the layer in `module.named_modules()`; None for the output of the whole module.
+        batch_size: Smallest number of rows at a time. Larger batches are used if examples are small.
+        device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>". There is no silent fallback.
         precision: "auto", "float32", "bfloat16" (autocast) or "float64".
-        num_workers: processes that read a torch Dataset ahead.
-        random_state: seed of the weights of a module that is built and not loaded.
-        dataset: what X counts the rows of, as for `TorchClassifier`.
+        num_workers: Number of processes that read a torch Dataset ahead.
+        random_state: Seed of the weights of a module that is built and not loaded.
+        dataset: The data to which row numbers in X refer, as in `TorchClassifier`.
 
     Attributes:
-        module_, device_, precision_, input_shape_ (of one example); n_features_in_, feature_names_in_.
+        module_: The module.
+        device_: Name of the device that was used.
+        precision_: "float32", "bfloat16" or "float64".
+        input_shape_: Shape of one example.
+        n_features_in_: As in scikit-learn.
+        feature_names_in_: As in scikit-learn.
     """
 
     def __init__(
@@ -70,10 +74,12 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         self._store_nested(module__arguments)
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Build the module, and try it on the first row of X. `y` is ignored.
+        """Build the module, and run it on the first row of X. `y` is ignored.
 
-        Raises `ConfigError` (no such layer, weights of another module), `TrainingError` (the device is missing,
-        the layer gives no features), or scikit-learn's ValueError where X cannot be used.
+        Raises:
+            ConfigError: The layer does not exist, or the weights belong to another module.
+            TrainingError: The device is missing, or the layer returns no features.
+            ValueError: X is not valid (scikit-learn's checks).
         """
         return self._adopt(self._attempt()._fit(X))
 
@@ -95,11 +101,11 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features (n, F) float32 of the rows of X; what has more dimensions than two is flattened."""
+        """Return features (n, F) float32 of the rows of X. Outputs with more than two dimensions are flattened."""
         return np.concatenate(list(self.transform_batches(X)))
 
     def transform_batches(self, X: Any) -> Iterator[np.ndarray]:
-        """The rows of `transform`, in order, batch by batch: for `partial_fit`, or for more than fits in memory."""
+        """Yield the rows of `transform` in batches, for `partial_fit` or for more rows than fit into memory."""
         check_is_fitted(self)
         data, index = self._input(X, reset=False)
         check_shape(example_shape(data, index), self.input_shape_)

@@ -1,4 +1,4 @@
-"""What a fold is trained on: rows of one kind, held in memory or memory-mapped, shared by all folds."""
+"""Decoded images as inputs of all folds, in memory or memory-mapped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Decoded images in reading order, and where each row of the canonical order lies among them.
+    """Decoded images in reading order, and the position of each row among them.
 
-    `pixels` (M, H, W, C) uint8, often a memory map; `positions` (N,) int64: row i is `pixels[positions[i]]`.
+    Attributes:
+        pixels: (M, H, W, C) uint8, often a memory map.
+        positions: (N,) int64. Row i in canonical order is `pixels[positions[i]]`.
     """
 
     pixels: np.ndarray
@@ -22,6 +24,6 @@ class ImageInputs:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W): the shape that a network sees."""
+        """(N, C, H, W), the shape that a network gets."""
         height, width, channels = self.pixels.shape[1:]
         return (len(self.positions), channels, height, width)

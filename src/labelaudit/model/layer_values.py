@@ -1,4 +1,4 @@
-"""What goes into a layer of a module, or comes out of it, for many rows."""
+"""Inputs or outputs of a layer of a module, for many rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from labelaudit.errors import TrainingError
 from labelaudit.model.batches import Rows
 from labelaudit.model.device import autocast, repeatable
-from labelaudit.model.training import predicted_batch
+from labelaudit.model.training import prediction_batch_size
 
 
 @torch.inference_mode()
@@ -25,10 +25,17 @@ def layer_values(
     device: torch.device,
     precision: str,
 ) -> Iterator[torch.Tensor]:
-    """What goes into ("input") or comes out of ("output") `layer`, batch by batch, in the order of `index` (n,).
+    """Yield the inputs or outputs of `layer`, batch by batch, in the order of `index` (n,).
 
-    Each batch is (B, features) float32 on the CPU; what has more dimensions is flattened. Raises
-    `TrainingError` where the layer is not run exactly once per batch, or gives no tensor.
+    Args:
+        side: "input" or "output".
+        batch_size: Smallest number of rows at a time.
+
+    Yields:
+        (B, features) float32 on the CPU. More dimensions are flattened.
+
+    Raises:
+        TrainingError: The layer does not run exactly once per batch, or returns no tensor.
     """
     caught: list[object] = []
 
@@ -44,7 +51,7 @@ def layer_values(
         hook = layer.register_forward_hook(catch_output)
     module.eval()
     try:
-        chunks = torch.split(index.to(rows.numbered_on), predicted_batch(rows.shape, batch_size, device))
+        chunks = torch.split(index.to(rows.numbered_on), prediction_batch_size(rows.shape, batch_size, device))
         for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
             with repeatable(device), autocast(device, precision):
                 module(inputs)
@@ -58,12 +65,12 @@ def _features(caught: list[object], name: str, batch: int) -> torch.Tensor:
     if len(caught) != 1 or not isinstance(caught[0], torch.Tensor) or len(caught[0]) != batch:
         got = [tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__ for value in caught]
         raise TrainingError(
-            f"the layer {name} gave {got or 'nothing'} for a batch of {batch}; features must be one tensor "
-            f"({batch}, ...). Name another layer."
+            f"Layer {name} returned {got or 'nothing'} for a batch of {batch}, but features must be one tensor "
+            f"({batch}, ...). Choose another layer."
         )
     return caught[0].flatten(1)
 
 
 def _copied(value: object) -> object:
-    """A tensor as float32 on the CPU, of its own: later layers may write into what they get."""
+    """Copy a tensor to float32 on the CPU, because later layers may write into it."""
     return torch.empty(value.shape).copy_(value) if isinstance(value, torch.Tensor) else value

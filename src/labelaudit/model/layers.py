@@ -9,27 +9,31 @@ from labelaudit.text import listing
 
 
 def last_layer(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Name and layer that gives the class scores: the last linear layer or 1x1 convolution of `module`.
+    """Return name and layer of the class scores: the last linear layer or 1x1 convolution of `module`.
 
-    Raises `ConfigError` where there is none.
+    Raises:
+        ConfigError: There is none.
     """
     candidates = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     if candidates:
         name, layer = candidates[-1]
         if isinstance(layer, nn.Linear) or layer.kernel_size == (1, 1):
             return name, layer
-    raise ConfigError(f"{type(module).__name__} has no last linear layer or 1x1 convolution.")
+    raise ConfigError(
+        f"Module {type(module).__name__} has no last linear layer or 1x1 convolution. Use a module that ends with one."
+    )
 
 
 def named_layer(module: nn.Module, name: str) -> nn.Module:
-    """The layer that `module.named_modules()` calls `name`; "" is `module` itself.
+    """Return the layer with the name `name` in `module.named_modules()`; "" is `module` itself.
 
-    Raises `ConfigError` where there is none.
+    Raises:
+        ConfigError: There is none.
     """
     try:
         return module.get_submodule(name)
     except AttributeError:
         names = [known for known, _ in module.named_modules() if known]
-        raise ConfigError(
-            f"the module has no layer {name!r}. It has {listing(names, shown=12) or 'no layers'}."
-        ) from None
+        listed = listing(names, shown=12)
+        remedy = f"Use one of its layers: {listed}." if names else "The module has no layers. Leave the name empty."
+        raise ConfigError(f"The module has no layer {name!r}. {remedy}") from None

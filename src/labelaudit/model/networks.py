@@ -1,4 +1,4 @@
-"""The networks of labelaudit: each maps a batch of one kind of input to logits (B, num_classes)."""
+"""The networks of labelaudit. Each maps a batch of one kind of input to logits (B, num_classes)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# torchvision's pretrained weights expect these (ImageNet, RGB, 0..1).
+# Statistics that torchvision's pretrained weights expect (ImageNet, RGB, 0..1).
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 STEM_FILTERS = 64
-# Sides of the grid that the first stage gets at most, and that no stage halves.
+# Largest side of the grid that enters the first stage, and largest side that no stage halves.
 _LARGEST_GRID, _SMALLEST_GRID = 16, 4
 
 
 class Pixels(nn.Module):
-    """Pixels (B, C, H, W), uint8 or float in 0..1, to float32 in 0..1, standardised per channel.
+    """A layer from pixels (B, C, H, W), uint8 or float in 0..1, to float32, standardised per channel.
 
-    `mean` and `std` are in 0..1, one per channel; `channels` > C repeats a grey channel.
+    Args:
+        mean: Mean per channel, in 0..1.
+        std: Standard deviation per channel, in 0..1.
+        channels: Repeat a grey channel so many times.
     """
 
     integer_dtype = torch.uint8
@@ -40,7 +43,7 @@ class Pixels(nn.Module):
 
 
 class UnitPixels(nn.Module):
-    """Pixels (B, C, H, W), uint8 or float in 0..1, to float32 in 0..1."""
+    """A layer from pixels (B, C, H, W), uint8 or float in 0..1, to float32 in 0..1."""
 
     integer_dtype = torch.uint8
 
@@ -71,16 +74,18 @@ class Residual(nn.Module):
 class SmallResNet(nn.Module):
     """A small residual network for small images, trained from scratch.
 
-    The first convolution has fixed filters where `stem_filters` are given (see `whitening_filters`); it and further
-    ones halve the image until its sides are at most 16 pixels, so that the cost hardly depends on the size of the
-    images. Each stage halves the grid, convolves once and adds a residual; there is one for each of `widths`, but
-    none on a grid of 4 or less. docs/image-training.md says what each part is worth.
+    The first convolution has the fixed filters `stem_filters` if they are given (see `whitening_filters`). It and
+    further convolutions halve the image until its sides are at most 16 pixels, so the cost hardly depends on the size
+    of the images. Each stage halves the grid, convolves once and adds a residual. There is a stage for each of
+    `widths`, but not on a grid of 4 or less. docs/image-training.md says how much each part contributes.
 
     Args:
-        mean, std: of the pixels, per channel, in 0..1.
-        stem_filters: (filters, C, size, size) with the size that `stem_size` gives, for standardised images;
-            None learns 64 filters.
-        widths: filters of each stage.
+        mean: Mean of the pixels per channel, in 0..1.
+        std: Standard deviation of the pixels per channel, in 0..1.
+        stem_filters: (filters, C, size, size) for standardised images, with the size from `stem_size`. None learns 64
+            filters.
+        widths: Number of filters of each stage.
+        dropout: Dropout before the last layer.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class SmallResNet(nn.Module):
         stages = []
         for width in widths:
             if side > _SMALLEST_GRID:
-                # Pooled first: as good as pooled last, at half the time.
+                # Pooling first is as good as pooling last and takes half the time.
                 stages.append(
                     nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), conv_block(filters, width), Residual(width))
                 )
@@ -128,12 +133,12 @@ class SmallResNet(nn.Module):
 
 
 def stem_size(input_shape: Sequence[int]) -> tuple[int, int]:
-    """Size and stride of the first filters of `SmallResNet` for images (C, H, W): small images are not halved."""
+    """Return size and stride of the first filters of `SmallResNet` for images (C, H, W)."""
     return (4, 2) if max(input_shape[1:]) > _LARGEST_GRID else (3, 1)
 
 
 class MLP(nn.Module):
-    """Fully connected layers over a vector; the network for tables."""
+    """Fully connected layers over a vector: the network for tables."""
 
     def __init__(
         self,
@@ -157,9 +162,9 @@ class MLP(nn.Module):
 
 
 class Ngrams(nn.Module):
-    """A linear classifier over a sparse vector of n-gram weights.
+    """A linear classifier over a sparse vector of n-gram weights: the network for texts.
 
-    Takes sparse COO batches (B, features): only the weights of n-grams that occur are read.
+    It takes sparse COO batches (B, features), and reads only the weights of n-grams that occur.
     """
 
     accepts_sparse = True

@@ -1,4 +1,4 @@
-"""Texts as hashed n-gram counts. Stateless, so it is done once per machine and not once per fold."""
+"""Texts as hashed n-gram counts. Nothing is fitted, so this runs once per machine and not once per fold."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 HASHED_FEATURES = 2**18
-# Everything that decides what the counts are; a cache of counts has it in its key.
+# All settings that determine the counts. They are part of the key of a cache.
 HASHING = {"features": HASHED_FEATURES, "analyzer": "word", "ngrams": [1, 2], "lowercase": True}
 
 
 def hash_texts(texts: Iterable[str]) -> sparse.csr_matrix:
-    """Counts of the words and word pairs of each text, in a hashed vocabulary.
+    """Count the words and word pairs of each text, in a hashed vocabulary.
 
-    Returns a CSR matrix (N, HASHED_FEATURES) of float32 counts, rows in the order of `texts`. Hash kernel:
-    Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
+    Method: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
+
+    Returns:
+        CSR matrix (N, HASHED_FEATURES) of float32 counts, with rows in the order of `texts`.
     """
-    # Only texts need it, and it takes longer to import than all else that reading a dataset needs.
+    # Imported here because only texts need it, and the import is slow.
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(

@@ -10,14 +10,13 @@ from typing import Any, Protocol
 from torch import nn
 
 from labelaudit.errors import ConfigError
-from labelaudit.model.layers import last_layer
-from labelaudit.model.muon import Muon
+from labelaudit.model.muon import GroupOptions, Muon
 from labelaudit.model.torch_optimizers import SGD, AdamW
 from labelaudit.text import listing
 
 
 class Optimizer(Protocol):
-    """What training needs of an optimizer; those of torch.optim have it."""
+    """The part of the interface of torch.optim that training uses."""
 
     param_groups: list[dict[str, Any]]
 
@@ -28,14 +27,12 @@ class Optimizer(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-# The fused kernels exist for CPU and CUDA; on small networks they take a third of a step less.
+# Fused kernels exist for CPU and CUDA. On small networks a step takes a third less time.
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {
     "adamw": (AdamW, {"weight_decay": 1e-4, "fused": True}),
     "sgd": (SGD, {"weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "fused": True}),
     "muon": (Muon, {"weight_decay": 0.1}),
 }
-# Muon's steps have the same size whatever the gradient, so that the rest takes another share of the learning rate.
-_BESIDE_MUON = 0.2
 
 
 def make_optimizer(
@@ -46,47 +43,53 @@ def make_optimizer(
     options: Mapping[str, Any],
     factors: Mapping[str, float],
 ) -> Optimizer:
-    """An optimizer of the parameters of `module` that need gradients.
+    """Return an optimizer for the parameters of `module` that need gradients.
 
-    Weights decay; biases and normalisation (one dimension or none) do not, and with "muon" neither do the last
-    layer and embeddings. Each parameter group has a
-    `factor` of the learning rate.
+    Weight decay applies to weights, not to biases and normalisation (parameters with at most one dimension). With
+    "muon" it does not apply to the last layer and embeddings either. Each parameter group has a `factor`, its share of
+    the learning rate.
 
     Args:
-        optimizer: "adamw", "sgd" (Nesterov momentum 0.9), "muon" (for the weights of hidden layers; the rest gets
-            Nesterov momentum at a fifth of the learning rate), or a torch.optim.Optimizer class.
-        options: arguments of the optimizer, such as `weight_decay`; they win over the defaults.
-        factors: patterns of parameter names (`fnmatch`) and factors of their learning rate; the first counts.
+        optimizer: "adamw", "sgd" (Nesterov momentum 0.9), "muon" (for the weights of hidden layers; other parameters
+            get Nesterov momentum at a fifth of the learning rate), or a torch.optim.Optimizer class. A class may have
+            a `group_options` of its own, as `Muon` does.
+        options: Arguments of the optimizer, such as `weight_decay`. They override the defaults.
+        factors: Factors of the learning rate by pattern of parameter names (`fnmatch`). The first match applies.
 
     Raises:
-        ConfigError: the optimizer is unknown or does not take the options, a pattern matches no parameter,
-            or nothing is left to train.
+        ConfigError: The optimizer is unknown or does not accept the options, a pattern matches no parameter, or no
+            parameter is trainable.
     """
     check_patterns("learning_rate_factors", factors, module)
     build, defaults = _resolve(optimizer)
     settings = {**defaults, **options}
-    decay = settings.get("weight_decay", _default(build, "weight_decay"))
-    beside = _beside_hidden(module) if build is Muon else frozenset()
-    tells_weights = build is Muon or bool(decay)  # else one group, which is faster than two
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    weight_decay = settings.get("weight_decay", _default(build, "weight_decay"))
+    options_of = getattr(build, "group_options", _decay_weights)(module, weight_decay)
+    # Parameters with the same options share a group, because fewer groups are faster.
+    groups: dict[tuple[tuple[str, float | bool], ...], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
+            own = options_of[name]
             factor = next((value for pattern, value in factors.items() if fnmatchcase(name, pattern)), 1.0)
-            is_weight = tells_weights and parameter.ndim > 1 and name not in beside
-            groups.setdefault((factor, is_weight), []).append(parameter)
+            group = {**own, "factor": factor * own.get("factor", 1.0)}
+            groups.setdefault(tuple(group.items()), []).append(parameter)
     if not groups:
-        raise ConfigError("no parameter of the module is left to train: freeze fewer.")
+        raise ConfigError("The module has no parameter left to train. Freeze fewer parameters.")
     try:
         built = build(
-            [_group(build, parameters, factor, is_weight, decay) for (factor, is_weight), parameters in groups.items()],
+            [{"params": parameters, **dict(group)} for group, parameters in groups.items()],
             lr=learning_rate,
             **settings,
         )
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer {optimizer!r} does not take {settings}: {error}.") from error
+        raise ConfigError(
+            f"Optimizer {optimizer!r} does not accept {settings}: {error}. Change the optimizer__ arguments."
+        ) from error
     required = [p for p in inspect.signature(built.step).parameters.values() if p.default is p.empty]
     if any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in required):
-        raise ConfigError(f"optimizer {optimizer!r} computes the loss itself, several times a step: use another one.")
+        raise ConfigError(
+            f"Optimizer {optimizer!r} computes the loss itself, several times per step. Use another optimizer."
+        )
     return built
 
 
@@ -95,41 +98,33 @@ def _default(build: Callable[..., Optimizer], argument: str) -> Any:
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
-def _group(
-    build: Callable[..., Optimizer], parameters: list[nn.Parameter], factor: float, is_weight: bool, decay: float | None
-) -> dict[str, Any]:
-    group: dict[str, Any] = {"params": parameters, "factor": factor}
-    if decay is not None:
-        group["weight_decay"] = decay if is_weight else 0.0
-    if build is Muon:
-        group |= {"hidden": is_weight, "factor": factor if is_weight else factor * _BESIDE_MUON}
-    return group
-
-
-def _beside_hidden(module: nn.Module) -> frozenset[str]:
-    """Names of the weights that are no matrices of a hidden layer: those of the last layer and of embeddings."""
-    layers: list[tuple[str, nn.Module]] = [last_layer(module)]
-    layers += [(n, layer) for n, layer in module.named_modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
-    return frozenset(f"{name}.weight".lstrip(".") for name, _ in layers)
+def _decay_weights(module: nn.Module, weight_decay: float | None) -> dict[str, GroupOptions]:
+    if weight_decay is None:
+        return {name: {} for name, _ in module.named_parameters()}
+    return {
+        name: {"weight_decay": weight_decay if parameter.ndim > 1 else 0.0}
+        for name, parameter in module.named_parameters()
+    }
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Give every parameter group `learning_rate` times its factor."""
+    """Set the learning rate of each parameter group to `learning_rate` times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["factor"]
 
 
-def forget_gradients(optimizer: Optimizer) -> None:
-    """What `optimizer.zero_grad()` does, without its profiling, which takes as long as a small layer."""
+def clear_gradients(optimizer: Optimizer) -> None:
+    """Do what `optimizer.zero_grad()` does, without its profiling, which takes as long as a small layer."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Take gradients from the parameters whose names match one of `patterns` (`fnmatch`).
+    """Exclude from training the parameters whose names match one of `patterns` (`fnmatch`).
 
-    Raises `ConfigError` where a pattern matches none.
+    Raises:
+        ConfigError: A pattern matches no parameter.
     """
     check_patterns("frozen", patterns, module)
     for name, parameter in module.named_parameters():
@@ -137,8 +132,8 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def start_training(module: nn.Module) -> None:
-    """Training mode, but not for layers with statistics all of whose parameters are frozen: so are these."""
+def set_training_mode(module: nn.Module) -> None:
+    """Put `module` into training mode, except layers with statistics whose parameters are all frozen."""
     module.train()
     for layer in module.modules():
         own = list(layer.parameters(recurse=False))
@@ -148,12 +143,17 @@ def start_training(module: nn.Module) -> None:
 
 
 def check_patterns(setting: str, patterns: Sequence[str] | Mapping[str, float], module: nn.Module) -> None:
-    """Raise `ConfigError` where a pattern matches the name of no parameter."""
+    """Check that each pattern matches the name of a parameter.
+
+    Raises:
+        ConfigError: A pattern matches none.
+    """
     names = [name for name, _ in module.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
-                f"{setting}: {pattern!r} matches no parameter of the module. It has {listing(names, shown=8)}."
+                f"Pattern {pattern!r} in {setting} matches no parameter of the module. "
+                f"Use names such as {listing(names, shown=8)}."
             )
 
 
@@ -164,6 +164,6 @@ def _resolve(
         return optimizer, {}
     if optimizer not in OPTIMIZERS:
         raise ConfigError(
-            f"optimizer {optimizer!r} is unknown: use {', '.join(OPTIMIZERS)}, or a class of torch.optim."
+            f"Optimizer {optimizer!r} is unknown. Use {', '.join(OPTIMIZERS)}, or a class of torch.optim."
         )
     return OPTIMIZERS[optimizer]

@@ -1,6 +1,7 @@
-"""Trees of tensors and plain values as bytes, and back, to the last bit. Nothing is pickled.
+"""Trees of tensors and plain values as bytes, and back, bit by bit. Nothing is pickled.
 
-Packed is one line each of the format, the sha256 of the rest, and the tree as JSON; then the tensors as safetensors.
+Packed data consists of one line each for the format, the sha256 of the rest, and the tree as JSON. The tensors follow
+as safetensors.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ _CPU = torch.device("cpu")
 
 
 def pack(tree: Any) -> bytes:
-    """Bytes of dicts, lists and tuples of tensors (of any device) and plain values.
+    """Return dicts, lists and tuples of tensors (on any device) and plain values as bytes.
 
-    Raises `ConfigError` for a value of another type.
+    Raises:
+        ConfigError: A value has another type.
     """
     tensors: list[torch.Tensor] = []
     outline = _outline(tree, tensors)
     layouts = [[t.device.type == "cpu", t.stride() if _is_dense(t) else None] for t in tensors]
     text = json.dumps([outline, layouts]).encode()
-    # Clones: safetensors refuses tensors that share memory.
+    # Cloned because safetensors rejects tensors that share memory.
     stored = {str(n): t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in enumerate(tensors)}
     values = safetensors.torch.save(stored)
     digest = hashlib.sha256(text + b"\n")
@@ -38,15 +40,19 @@ def pack(tree: Any) -> bytes:
 
 
 def unpack(data: bytes, device: torch.device = _CPU) -> Any:
-    """The tree that was packed, its tensors laid out in memory as they were; those of a GPU are now on `device`.
+    """Return the tree that was packed, with tensors in their original memory layout.
 
-    Raises `StorageError` where the bytes are cut off, changed, or something else.
+    Args:
+        device: The device for tensors that were on a GPU.
+
+    Raises:
+        StorageError: The bytes are incomplete, changed or something else.
     """
     head = len(_FORMAT) + 1 + 64 + 1
     body = memoryview(data)[head:]
     if data[:head] != b"\n".join([_FORMAT, hashlib.sha256(body).hexdigest().encode(), b""]):
         raise StorageError(
-            f"These {len(data)} bytes are not what was written, or of another version: their checksum differs."
+            f"The checksum of these {len(data)} bytes differs. They are damaged, or another version wrote them."
         )
     text, _, rest = data[head:].partition(b"\n")
     outline, layouts = json.loads(text)
@@ -59,20 +65,20 @@ def unpack(data: bytes, device: torch.device = _CPU) -> Any:
 
 
 def tree_digest(tree: Any) -> str:
-    """sha256 hex of a tree, the same for equal values whatever their layout; tensors of the CPU are not copied."""
+    """Return the sha256 (hex) of a tree, equal for equal values in any layout. CPU tensors are not copied."""
     tensors: list[torch.Tensor] = []
     digest = hashlib.sha256(json.dumps(_outline(tree, tensors)).encode())
     for tensor in tensors:
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{values.dtype} {tuple(values.shape)}".encode())
-        # Contiguous tensors of one value or none may have any stride, which `view` does not take.
+        # Contiguous tensors with at most one value may have any stride, which `view` does not accept.
         plain = values.as_strided((values.numel(),), (1,))
         digest.update(plain.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _outline(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """A tree as JSON, in which numbers stand for the tensors that are appended to `tensors`."""
+    """Convert a tree to JSON. Numbers stand for the tensors, which are appended to `tensors`."""
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return {"tensor": len(tensors) - 1}
@@ -85,11 +91,11 @@ def _outline(value: Any, tensors: list[torch.Tensor]) -> Any:
     if isinstance(value, tuple):
         return {"tuple": [_outline(item, tensors) for item in value]}
     if isinstance(value, Mapping):
-        # Pairs: keys may be numbers.
+        # Pairs, because keys may be numbers.
         return {"pairs": [[_outline(key, tensors), _outline(item, tensors)] for key, item in value.items()]}
     raise ConfigError(
-        f"a {type(value).__name__} cannot be kept in a checkpoint, which holds tensors and plain values: "
-        "train without a checkpoint."
+        f"A {type(value).__name__} cannot be part of a checkpoint, which contains only tensors and plain values. "
+        "Train without a checkpoint."
     )
 
 
@@ -106,13 +112,13 @@ def _filled(outline: Any, tensors: list[torch.Tensor]) -> Any:
 
 
 def _laid_out(stored: torch.Tensor, stride: list[int] | None, device: torch.device) -> torch.Tensor:
-    # Copies: kernels may round otherwise for another layout, or for memory that does not begin where torch's own does.
+    # Copied because kernels may round differently for another layout or memory alignment.
     stride = list(stored.stride()) if stride is None else stride
     return torch.empty_strided(stored.shape, stride, dtype=stored.dtype, device=device).copy_(stored)
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
-    """Whether every place in the tensor's memory is one of its values: not so for views and expanded tensors."""
+    """Whether a tensor uses each element of its memory exactly once, unlike many views and expanded tensors."""
     sizes = sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
     expected = 1
     for stride, size in sizes:

@@ -1,4 +1,4 @@
-"""All that changes while a module trains, so that a training can be left after an epoch and taken up again."""
+"""Everything that changes while a module trains, so that a training can resume after any epoch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ from labelaudit.model.optimizers import Optimizer
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training rows: `epoch` counts from 1 to at most `epochs`.
+    """One pass over the training rows.
 
-    `loss` is the mean over rows; `learning_rate` that of the last step. `validation_loss` and
-    `validation_accuracy` are those of the rows held out for early stopping, None where there are none.
+    Attributes:
+        epoch: Number of the epoch, from 1 to at most `epochs`.
+        epochs: Planned number of epochs.
+        loss: Mean over the training rows.
+        learning_rate: Learning rate of the last step.
+        seconds: Duration of the epoch.
+        validation_loss: Mean over the rows held out for early stopping; None without early stopping.
+        validation_accuracy: Accuracy on these rows; None without early stopping.
     """
 
     epoch: int
@@ -33,25 +39,25 @@ class Epoch:
 
 
 class WeightAverage:
-    """Exponential moving average of a module's weights and buffers; the first steps count evenly."""
+    """Exponential moving average of a module's weights and buffers. The first steps have equal weights."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._live = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-        self._mean = [t.detach().clone() for t in self._live]
+        self._current = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        self._mean = [t.detach().clone() for t in self._current]
         self._decay = decay
         self._steps = 0
 
     @torch.no_grad()
     def update(self) -> None:
         self._steps += 1
-        # The first steps are averaged evenly, so that the initial weights are soon forgotten.
+        # Equal weights for the first steps, so that the initial weights soon have little influence.
         share = max(1 - self._decay, 1 / (self._steps + 1))
-        torch._foreach_lerp_(self._mean, self._live, share)
+        torch._foreach_lerp_(self._mean, self._current, share)
 
     @torch.no_grad()
     def copy_to_module(self) -> None:
-        for mean, live in zip(self._mean, self._live, strict=True):
-            live.copy_(mean)
+        for mean, current in zip(self._mean, self._current, strict=True):
+            current.copy_(mean)
 
     def state(self) -> dict[str, Any]:
         return {"mean": self._mean, "steps": self._steps}
@@ -70,8 +76,8 @@ class BestWeights:
         self._epoch = 0
         self._weights: dict[str, Any] | None = None
 
-    def note(self, loss: float | None, epoch: int) -> int:
-        """Remember this epoch if it is the best yet; returns how many epochs have passed since the best."""
+    def update(self, loss: float | None, epoch: int) -> int:
+        """Keep the weights of this epoch if it is the best so far. Return the number of epochs since the best one."""
         if loss is not None and loss < self._loss:
             self._loss, self._epoch = loss, epoch
             self._weights = copy.deepcopy(self._module.state_dict())
@@ -87,17 +93,17 @@ class BestWeights:
     def restore(self, state: Mapping[str, Any]) -> None:
         self._loss, self._epoch = state["loss"], state["epoch"]
         if state["weights"] is not None:
-            # Into a copy of the module's own, which knows more than the tensors: versions of layers.
+            # The module's own state dict also contains versions of layers, so its copy is updated.
             self._weights = copy.deepcopy(self._module.state_dict())
             self._weights.update(state["weights"])
 
 
 class Progress:
-    """Module, optimizer, averages, epochs, order and random numbers of one training.
+    """The state of one training: module, optimizer, averages, epochs, order of rows and random numbers.
 
-    `state` is a tree for `packing.pack`; `restore` takes it into a training that began in the same way. The random
+    `state` returns a tree for `packing.pack`. `restore` loads it into a training that started in the same way. Random
     numbers are those of `generator` and torch's global ones, of the CPU and of `device`. What a module keeps outside
-    of parameters, buffers and its extra state is not among them.
+    its parameters, buffers and extra state is not included.
     """
 
     def __init__(
@@ -119,7 +125,7 @@ class Progress:
         self._generator = generator
 
     def remaining(self, epochs: int) -> range:
-        """Numbers, from 0, of the epochs that are left."""
+        """Return the numbers, from 0, of the epochs that are left."""
         return range(epochs if self.has_ended else len(self.history), epochs)
 
     def state(self) -> dict[str, Any]:
@@ -137,7 +143,11 @@ class Progress:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Raises `StorageError`, and changes nothing, where the module has other parameters or buffers."""
+        """Load a state that `state` returned.
+
+        Raises:
+            StorageError: The module has other parameters or buffers. Nothing was changed.
+        """
         _check_shapes(state["tensors"], _tensors(self._module))
         with torch.no_grad():
             for name, tensor in _tensors(self._module).items():
@@ -157,28 +167,28 @@ class Progress:
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers, also those that `state_dict` leaves out; tied ones once."""
+    """Parameters and buffers, including those that `state_dict` omits. Tied ones occur once."""
     return dict([*module.named_parameters(), *module.named_buffers()])
 
 
-def _load_optimizer(optimizer: Optimizer, kept: dict[str, Any]) -> None:
-    optimizer.load_state_dict(kept)
+def _load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    optimizer.load_state_dict(state)
     if not isinstance(optimizer, torch.optim.Optimizer):
         return
-    # torch gives all numbers the type and device of the parameter, and so rounds some otherwise than they were.
+    # torch converts all numbers to the dtype and device of the parameter, which rounds some of them.
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, values in kept["state"].items():
+    for number, values in state["state"].items():
         if number in range(len(parameters)):
             optimizer.state[parameters[number]] = values
 
 
-def _check_shapes(kept: Mapping[str, torch.Tensor], live: Mapping[str, torch.Tensor]) -> None:
-    shapes, expected = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (kept, live))
+def _check_shapes(saved: Mapping[str, torch.Tensor], current: Mapping[str, torch.Tensor]) -> None:
+    shapes, expected = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (saved, current))
     for name in shapes.keys() | expected.keys():
         if shapes.get(name) != expected.get(name):
             raise StorageError(
-                f"The module's {name} has shape {shapes.get(name)} there and {expected.get(name)} here: modules that "
-                "change their parameters or buffers cannot go on."
+                f"The module's {name} has shape {shapes.get(name)} in the checkpoint and {expected.get(name)} now. "
+                "A module that changes its parameters or buffers cannot resume."
             )
 
 

@@ -1,7 +1,7 @@
 """Classifiers on disk: weights as safetensors, everything else as JSON. Nothing is ever unpickled.
 
-A folder holds `weights.safetensors` and `classifier.json`. The JSON is written last and has the sha256 of the
-weights, so that halves of two classifiers are never taken for one.
+A folder contains `weights.safetensors` and `classifier.json`. The JSON is written last and contains the sha256 of the
+weights, so files of two classifiers cannot be mixed up.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from labelaudit.model.device import input_dtype, resolve_device, resolve_precisi
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "classifier.json"
-# Not saved: the data, and what belongs to the process that trained.
-_LEFT_OUT = ("dataset", "callbacks", "checkpoint")
-# Where a saved name may be looked up: code is never imported because a file says so.
+# Not saved: the data, and what belongs to the training process.
+_NOT_SAVED = ("dataset", "callbacks", "checkpoint")
+# Modules in which saved names are looked up. A file never causes an import of other code.
 _NAMESPACES: dict[str, Any] = {
     networks.__name__: networks,
     schedules.__name__: schedules,
@@ -40,9 +40,9 @@ _ENTRIES = {
 
 
 def save(classifier: Any, folder: Path) -> None:
-    """Write a fitted `TorchClassifier` into `folder`, which is made where it is missing.
+    """Write a fitted `TorchClassifier` into `folder`, which is created if it is missing.
 
-    The state of the optimizer is not written: `partial_fit` starts with a new one after loading.
+    The state of the optimizer is not saved, so `partial_fit` starts with a new one after loading.
     """
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / WEIGHTS, lambda path: safetensors.torch.save_model(classifier.module_, str(path)))
@@ -52,7 +52,7 @@ def save(classifier: Any, folder: Path) -> None:
         "params": {
             name: _plain(value)
             for name, value in classifier.get_params(deep=False).items()
-            if name not in _LEFT_OUT and not isinstance(value, np.random.RandomState)
+            if name not in _NOT_SAVED and not isinstance(value, np.random.RandomState)
         },
         "classes": {"dtype": str(classifier.classes_.dtype), "values": classifier.classes_.tolist()},
         "input_shape": list(classifier.input_shape_),
@@ -70,10 +70,10 @@ def save(classifier: Any, folder: Path) -> None:
 
 
 def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> Any:
-    """The classifier in `folder`; see `TorchClassifier.load`."""
+    """Return the classifier in `folder`; see `TorchClassifier.load`."""
     description = _description(folder)
     classifier = kind(**{**_restored(description["params"], params), **params})
-    device = resolve_device(classifier.device)  # a missing GPU is named here, and not when the first batch comes
+    device = resolve_device(classifier.device)  # reports a missing GPU now, not at the first batch
     values = np.array(description["classes"]["values"], dtype=description["classes"]["dtype"])
     shape = tuple(description["input_shape"])
     with seeded(0, torch.device("cpu")):
@@ -88,7 +88,8 @@ def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> A
         safetensors.torch.load_model(module, str(folder / WEIGHTS))
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise StorageError(
-            f"{folder / WEIGHTS} does not fit the module {type(module).__name__}: {str(error)[:300]}"
+            f"The weights in {folder / WEIGHTS} do not fit the module {type(module).__name__} ({str(error)[:300]}). "
+            "Load them with the module that was saved."
         ) from error
     classifier.classes_ = values
     classifier.input_shape_ = shape
@@ -112,19 +113,30 @@ def _description(folder: Path) -> dict[str, Any]:
         description = json.loads((folder / DESCRIPTION).read_text())
         found = _sha256(folder / WEIGHTS)
     except (OSError, ValueError) as error:
-        raise StorageError(f"{folder} holds no saved classifier: {error}.") from error
+        raise StorageError(
+            f"The folder {folder} does not contain a saved classifier ({error}). Choose a folder that save() wrote."
+        ) from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise StorageError(f"{folder / DESCRIPTION} is not of format {FORMAT}, the one that this version reads.")
+        raise StorageError(
+            f"File {folder / DESCRIPTION} does not have format {FORMAT}, which this version reads. "
+            "Save the classifier again."
+        )
     missing = sorted(_ENTRIES - description.keys())
     if missing or not {"dtype", "values"} <= dict(description["classes"]).keys():
-        raise StorageError(f"{folder / DESCRIPTION} lacks {', '.join(missing) or 'dtype or values of classes'}.")
+        raise StorageError(
+            f"File {folder / DESCRIPTION} lacks {', '.join(missing) or 'dtype or values of classes'}. "
+            "Save the classifier again."
+        )
     if found != description["weights_sha256"]:
-        raise StorageError(f"{folder / WEIGHTS} is not the file that {DESCRIPTION} was written for: save again.")
+        raise StorageError(
+            f"File {folder / WEIGHTS} does not belong to {DESCRIPTION}: its checksum differs. "
+            "Save the classifier again."
+        )
     return description
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as JSON: containers of plain values as they are, functions and classes by name."""
+    """Convert a parameter to JSON: containers of plain values, and functions and classes by name."""
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -132,7 +144,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        # Pairs: keys may be labels of any type.
+        # Pairs, because keys may be labels of any type.
         return {"mapping": [[_plain(key), _plain(item)] for key, item in value.items()]}
     if hasattr(value, "__qualname__"):
         return {"object": f"{value.__module__}:{value.__qualname__}"}
@@ -150,26 +162,26 @@ def _object(name: str, value: Any) -> Any:
         return value
     if "mapping" in value:
         return {_object(name, key): _object(name, item) for key, item in value["mapping"]}
-    place, _, attribute = value["object"].partition(":")
-    # Classes of torch.optim live in modules of their own below it.
-    known = _NAMESPACES.get("torch.optim" if place.startswith("torch.optim.") else place)
+    module, _, attribute = value["object"].partition(":")
+    # Classes of torch.optim are in submodules.
+    known = _NAMESPACES.get("torch.optim" if module.startswith("torch.optim.") else module)
     found = getattr(known, attribute, None)
-    if not callable(found) or found.__module__ != place:
+    if not callable(found) or found.__module__ != module:
         raise ConfigError(
-            f"the classifier was saved with {name} = {value['object']}, which is not saved: give it again, "
+            f"The classifier was saved with {name} = {value['object']}, which is not part of the files. Pass it again, "
             f"as load(folder, {name}=...)."
         )
     return found
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path`, then take its place: readers see the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a temporary file, then rename it to `path`, so that readers see the old or the new file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(beside)
-        os.replace(beside, path)
+        write(temporary)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

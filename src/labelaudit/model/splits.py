@@ -1,4 +1,4 @@
-"""The inner split of a fit that stops early."""
+"""The split of training rows for early stopping."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from labelaudit.errors import ConfigError, InputError
 def validation_split(
     targets: np.ndarray, fraction: float, *, groups: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to train on and positions to validate with, both ascending; the latter about `fraction` of all.
+    """Return positions to train on and positions to validate with, both ascending.
 
-    Classes keep their shares as far as they can. Rows of one group stay on one side, and every class keeps rows
-    to train on.
+    About `fraction` of all rows are for validation. Classes keep their shares as far as possible. Rows of a group stay
+    on one side, and every class keeps rows to train on.
 
     Args:
-        targets: (n,) classes as integers. groups: (n,) of any type, or None.
+        targets: (n,) classes as integers.
+        fraction: Share of the rows for validation, between 0 and 1.
+        groups: (n,) any type, or None.
+        seed: Seed of the split.
 
     Raises:
-        ConfigError: `fraction` is not between 0 and 1. InputError: there are too few rows or groups.
+        ConfigError: `fraction` is not between 0 and 1.
+        InputError: There are too few rows or groups.
     """
     if not 0 < fraction < 1:
-        raise ConfigError(f"validation_fraction {fraction} must be between 0 and 1.")
+        raise ConfigError(f"The setting validation_fraction is {fraction}. Set it to a value between 0 and 1.")
     if groups is None:
         return _split_rows(targets, fraction, seed)
     return _split_groups(targets, fraction, groups, seed)
@@ -37,15 +41,15 @@ def _split_rows(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.nda
     classes, held_out = len(np.unique(codes[split])), round(fraction * len(split))
     if held_out < max(classes, 1) or len(split) - held_out < classes:
         raise InputError(
-            f"early stopping cannot hold out {fraction:g} of {len(targets)} rows with every class on both sides: "
-            "give more rows, another validation_fraction, or set early_stopping=False."
+            f"Early stopping cannot hold out {fraction:g} of {len(targets)} rows with every class on both sides. "
+            "Pass more rows, change validation_fraction, or set early_stopping=False."
         )
     splitter = StratifiedShuffleSplit(1, test_size=held_out, random_state=seed)
     training, validating = next(splitter.split(split, codes[split]))
-    # Where most rows are held out, a small class may be held out as a whole: it gets one row back.
-    lost = np.setdiff1d(codes[split], codes[split[training]])
-    back = [np.flatnonzero(codes[split[validating]] == code)[0] for code in lost]
-    return _sides(len(targets), split[np.delete(validating, back)])
+    # If most rows are held out, all rows of a small class may be held out. One of them is returned to training.
+    missing = np.setdiff1d(codes[split], codes[split[training]])
+    returned = [np.flatnonzero(codes[split[validating]] == code)[0] for code in missing]
+    return _sides(len(targets), split[np.delete(validating, returned)])
 
 
 def _split_groups(targets: np.ndarray, fraction: float, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,20 +60,20 @@ def _split_groups(targets: np.ndarray, fraction: float, groups: np.ndarray, seed
     if parts > 1:
         splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         classes = len(np.unique(targets))
-        # StratifiedGroupKFold warns about rare classes; whether one is lost to training is looked at here.
+        # StratifiedGroupKFold warns about rare classes. Here it is checked that each class can be trained.
         codes = np.unique(targets, return_inverse=True)[1]
-        for most, part in splitter.split(targets, _common(codes, parts), groups):
-            training, validating = (most, part) if fraction <= 0.5 else (part, most)
+        for larger, smaller in splitter.split(targets, _merge_rare(codes, parts), groups):
+            training, validating = (larger, smaller) if fraction <= 0.5 else (smaller, larger)
             if len(validating) and len(np.unique(targets[training])) == classes:
                 return _sides(len(targets), validating)
     raise InputError(
-        f"early stopping cannot hold out some of the {distinct} groups and keep every class in training: "
-        "give more groups, or set early_stopping=False."
+        f"Early stopping cannot hold out some of the {distinct} groups and keep every class in training. "
+        "Pass more groups, or set early_stopping=False."
     )
 
 
-def _common(codes: np.ndarray, parts: int) -> np.ndarray:
-    """Classes with fewer rows than parts count as one with the most frequent class."""
+def _merge_rare(codes: np.ndarray, parts: int) -> np.ndarray:
+    """Merge classes with fewer rows than parts into the most frequent class."""
     counts = np.bincount(codes)
     return np.where(counts[codes] >= parts, codes, counts.argmax())
 

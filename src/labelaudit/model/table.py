@@ -1,4 +1,4 @@
-"""Columns of a table as numbers. What is fitted is fitted inside a fold, on its training rows alone."""
+"""Columns of a table as numbers. Encoders are fitted inside a fold, on its training rows alone."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ import pandas as pd
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer
 
-# Categories of one column that get a feature of their own; the rarer ones share one.
+# Categories of a column with their own feature. Rarer ones share a feature.
 _MAX_CATEGORIES = 64
-# Rows that the quantiles of a column are estimated from.
+# Rows from which the quantiles of a column are estimated.
 _QUANTILE_ROWS = 50_000
 
 
 def plain_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns of two types only: float64 (NaN where missing) and object strings (or None).
+    """Return the table with columns of two types only: float64 (NaN if missing) and object (strings or None).
 
-    Booleans, nullable integers, dates and text that is all numbers become float64; infinities are missing.
+    Booleans, nullable integers, dates and text with only numbers become float64. Infinities count as missing.
     """
     return pd.DataFrame({name: _plain(table[name]) for name in table.columns}, index=table.index)
 
 
 def table_encoder(seed: int, rows: int) -> ColumnTransformer:
-    """Unfitted: `plain_columns` of a table -> float32 (n, features), dense, finite.
+    """Return an unfitted transformer from `plain_columns` of a table to float32 (n, features), dense and finite.
 
-    Numbers: missing ones become the median, with a column that says so; values become normal quantiles, so
-    that neither scale nor outliers matter. Strings: one-hot, rare and unknown ones together. `rows` is the
-    number of rows that it will be fitted on.
+    Numbers: missing values become the median, with an indicator column; values become normal quantiles, so neither
+    scale nor outliers matter. Strings: one-hot, with one feature for rare and unknown ones.
+
+    Args:
+        seed: Seed of the rows from which quantiles are estimated.
+        rows: Number of rows on which it will be fitted.
     """
-    # Half a second in every worker, which those of images and texts need not pay.
+    # The import takes half a second in every worker, and images and texts do not need it.
     from sklearn.compose import ColumnTransformer, make_column_selector
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""Labels as targets of a loss, and what each row weighs in it."""
+"""Labels as targets of a loss, and weights of rows and classes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from labelaudit.errors import ConfigError, InputError
 from labelaudit.model.batches import as_numpy, shared_tensor
 
 
-def encoded(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
-    """Positions (n,) int64 of `labels` in `classes`, which is sorted. Raises `InputError` for other labels."""
+def encode_labels(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
+    """Return the positions (n,) int64 of `labels` in the sorted `classes`.
+
+    Raises:
+        InputError: A label is not among the classes.
+    """
     if classes.dtype == labels.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes))):
-        positions = labels  # they are what they stand for, and are not copied
+        positions = labels  # not copied
         known = len(labels) == 0 or (labels.min() >= 0 and labels.max() < len(classes))
     else:
         positions = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
@@ -23,37 +27,50 @@ def encoded(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
     if not known:
         unknown = np.setdiff1d(labels, classes)
         raise InputError(
-            f"y has {len(unknown)} labels that are not among the classes seen first (such as {unknown[0]!r}): "
-            "give all labels in the first call of partial_fit, or fit without warm_start."
+            f"y contains {len(unknown)} labels that are not among the classes of the first call "
+            f"(such as {unknown[0]!r}). Pass all labels to the first call of partial_fit, or fit without warm_start."
         )
     return shared_tensor(positions)
 
 
 def row_weights(sample_weight: Any, rows: int) -> np.ndarray:
+    """Return the weights (rows,) float64 of the rows, 1 for None.
+
+    Raises:
+        InputError: They have another shape, or are negative or not finite.
+    """
     if sample_weight is None:
         return np.ones(rows)
     weights = np.asarray(as_numpy(sample_weight), np.float64)
     if weights.shape != (rows,):
-        raise InputError(f"Sample weights have shape {weights.shape}; they must be 1D, one for each of {rows} rows.")
+        raise InputError(
+            f"Sample weights have shape {weights.shape}, but must be 1D. Pass one weight for each of the {rows} rows."
+        )
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError("Sample weights must be finite and not negative.")
+        raise InputError("Sample weights are negative or not finite. Pass weights that are finite and at least 0.")
     return weights
 
 
 def class_weights(
     class_weight: str | Mapping[Any, float], classes: np.ndarray, labels: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """The weight of the class of each row (n,)."""
+    """Return the class weight (n,) of each row.
+
+    Raises:
+        ConfigError: `class_weight` is unknown, or has a label that is not among the classes.
+    """
     codes = np.searchsorted(classes, labels)
     if class_weight == "balanced":
-        # As scikit-learn balances, with rows counted by their weights.
+        # Like scikit-learn, but rows count by their weights.
         counts = np.bincount(codes, weights, minlength=len(classes))
         balanced: np.ndarray = (1 / np.where(counts > 0, counts, 1))[codes]
         return balanced
     if not isinstance(class_weight, Mapping):
-        raise ConfigError(f"class_weight {class_weight!r} is unknown: use 'balanced', a dict or None.")
+        raise ConfigError(f"The class_weight {class_weight!r} is unknown. Use 'balanced', a dict or None.")
     unknown = [label for label in class_weight if label not in classes]
     if unknown:
-        raise ConfigError(f"class_weight has {unknown[0]!r}, which is not among the classes {classes.tolist()[:12]}.")
+        raise ConfigError(
+            f"The class_weight has {unknown[0]!r}, which is not among the classes {classes.tolist()[:12]}. Remove it."
+        )
     given: np.ndarray = np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])[codes]
     return given

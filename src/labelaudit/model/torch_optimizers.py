@@ -1,8 +1,8 @@
 """AdamW and SGD of torch.optim, without the import of torch.compile's machinery.
 
-Building, stepping or saving an optimizer of torch.optim imports `torch._dynamo`, only to tell torch.compile to leave
-these methods alone. That import takes seconds in every process that trains, and nothing is compiled here. Both classes
-call the methods below that wrapping, and compute the same to the last bit.
+Building, stepping or saving an optimizer of torch.optim imports `torch._dynamo`, only to exclude these methods from
+compilation. The import takes seconds in every process that trains, and nothing is compiled here. Both classes call the
+undecorated methods, and compute bit-identical results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 
 def _unwrapped(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The function below its decorators. One that does not tell what it wraps stays, and only costs the import."""
+    """Return the function below its decorators. A decorator without `__wrapped__` stays, and costs only the import."""
     while hasattr(method, "__wrapped__"):
         method = method.__wrapped__
     return method
@@ -33,7 +33,7 @@ def _step_of(optimizer: type[torch.optim.Optimizer]) -> Callable[..., Any]:
 
 
 class _Uncompiled:
-    """Stands before an optimizer of torch.optim among the bases."""
+    """The first base of a subclass of a torch.optim optimizer."""
 
     add_param_group = _unwrapped(torch.optim.Optimizer.add_param_group)
     state_dict = _unwrapped(torch.optim.Optimizer.state_dict)
@@ -42,12 +42,12 @@ class _Uncompiled:
 
 
 class AdamW(_Uncompiled, torch.optim.AdamW):
-    """`torch.optim.AdamW`, as this module says."""
+    """`torch.optim.AdamW` without decorators."""
 
     step = _step_of(torch.optim.AdamW)
 
 
 class SGD(_Uncompiled, torch.optim.SGD):
-    """`torch.optim.SGD`, as this module says."""
+    """`torch.optim.SGD` without decorators."""
 
     step = _step_of(torch.optim.SGD)

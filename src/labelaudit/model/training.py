@@ -1,4 +1,4 @@
-"""Training and prediction as plain functions on tensors. They know nothing of scikit-learn or of datasets."""
+"""Training and prediction as plain functions on tensors, without scikit-learn and without datasets."""
 
 from __future__ import annotations
 
@@ -17,28 +17,36 @@ from labelaudit.model.augmentation import crop_and_flip, views
 from labelaudit.model.batches import Rows, is_sparse_tensor
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import autocast, input_dtype, seeded
-from labelaudit.model.optimizers import Optimizer, forget_gradients, set_learning_rate, start_training
+from labelaudit.model.hyperparameters import Hyperparameters, check_positive
+from labelaudit.model.optimizers import Optimizer, clear_gradients, set_learning_rate, set_training_mode
 from labelaudit.model.outputs import check_output_kind, check_outputs, log_scores
 from labelaudit.model.packing import tree_digest
 from labelaudit.model.progress import Epoch, Progress, WeightAverage
-from labelaudit.model.schedules import Schedule, one_cycle
+from labelaudit.model.schedules import resolve_schedule
 
-# Predicting keeps no gradients, so that more rows fit than in training: batches of about so many numbers. A GPU takes
-# about as long for few rows as for many: it waits for the CPU that tells it what to do.
+# Numbers in a batch of rows to predict. Prediction keeps no gradients, so larger batches fit than in training. A GPU
+# takes about as long for few rows as for many, because it waits for the CPU.
 _PREDICTED_NUMBERS = {"cpu": 2**19, "cuda": 2**22}
 _PREDICTED_ROWS = 2048
-# By which a checkpoint knows the data again: other preprocessing changes nearly every row.
+# Rows by which a checkpoint recognises the data. Different preprocessing changes nearly every row.
 _SAMPLED_ROWS = 64
+# Settings that do not go into the identity of a training as they are: they may be functions.
+_CALLABLE_SETTINGS = ("optimizer", "optimizer_kwargs", "schedule")
 
 
-# Called after each epoch with the module as it is then; True ends the training.
+# Called after each epoch with the module in its current state. Returning True ends the training.
 Callback = Callable[[Epoch, nn.Module], bool | None]
 
 
 @dataclass(frozen=True)
 class Labeled:
-    """Rows `index` (n,) int64 (None: all, in order), their classes `targets` (n,) int64 and `weights` (n,)
-    (None: 1 each)."""
+    """Rows with their classes and weights.
+
+    Attributes:
+        index: (n,) int64, row numbers; None for all rows in order.
+        targets: (n,) int64, the class of each row.
+        weights: (n,) float, the weight of each row; None if all weigh 1.
+    """
 
     index: torch.Tensor | None
     targets: torch.Tensor
@@ -48,7 +56,7 @@ class Labeled:
         return len(self.targets)
 
     def numbers(self, picked: torch.Tensor) -> torch.Tensor:
-        """Row numbers of the examples `picked`."""
+        """Return the row numbers of the examples at the positions `picked`."""
         return picked if self.index is None else self.index.index_select(0, picked)
 
 
@@ -61,47 +69,34 @@ class Batch:
     weights: torch.Tensor | None
 
 
-@dataclass(frozen=True)
-class Training:
-    """How a module with `num_classes` outputs is trained.
+@dataclass(frozen=True, kw_only=True)
+class Training(Hyperparameters):
+    """How one module is trained: the hyper-parameters, and what depends on the module, its data and the machine.
 
-    `crop_padding` is in pixels; `average_share` is the share of all steps over which weights are averaged, 0 for
-    none; `n_iter_no_change` the number of epochs without a lower validation loss after which training
-    ends.
+    Attributes:
+        num_classes: Number of outputs of the module.
+        output_kind: "logits", "log_probabilities" or "probabilities".
+        precision: "float32", "bfloat16" or "float64".
+        gradient_clip: Largest norm of the gradient of a step; None for no limit.
+        n_iter_no_change: Number of epochs without a lower validation loss after which training ends; None for no
+            early stopping.
     """
 
     num_classes: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: Schedule = one_cycle
-    label_smoothing: float = 0.0
-    gradient_clip: float | None = None
-    output_kind: str = "logits"
-    precision: str = "float32"
-    crop_padding: int = 0
-    flip: bool = False
-    average_share: float = 0.0
-    n_iter_no_change: int | None = None
+    output_kind: str
+    precision: str
+    gradient_clip: float | None
+    n_iter_no_change: int | None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_output_kind(self.output_kind)
-        for name in ("epochs", "batch_size", "learning_rate", "gradient_clip", "n_iter_no_change"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} {value} must be positive.")
-        for name in ("label_smoothing", "average_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} must be in 0..1, below 1.")
+        check_positive(gradient_clip=self.gradient_clip, n_iter_no_change=self.n_iter_no_change)
         if self.average_share and self.n_iter_no_change is not None:
             raise ConfigError(
-                "average_share averages the weights of the last steps, and early stopping does not know which "
-                "these are: use one of the two."
+                "The setting average_share averages the weights of the last steps, but early stopping does not know in "
+                "advance which steps are the last. Use only one of the two."
             )
-
-    def rate(self, progress: float) -> float:
-        """The learning rate at `progress` in 0..1 of all steps."""
-        return self.learning_rate * self.schedule(progress)
 
 
 def train(
@@ -117,27 +112,35 @@ def train(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
 ) -> list[Epoch]:
-    """Train `module`, in place, on the examples `labeled` of `rows`; returns what each epoch gave.
+    """Train `module` in place on the examples `labeled` of `rows`.
 
-    Order and augmentation come from `generator` (a CPU generator). With `validation` the
-    weights are in the end those of the epoch with the lowest validation loss. With `checkpoints` a training that
-    was left unfinished goes on; callbacks hear of the epochs that are trained now.
+    With `validation`, the module ends with the weights of the epoch that had the lowest validation loss.
 
-    Raises `TrainingError` when the loss is not finite, or the outputs are not of `output_kind`; `ConfigError` where
-    a checkpoint cannot hold the state.
+    Args:
+        generator: CPU generator of the order of rows and of the augmentation.
+        validation: Rows that are held out for early stopping.
+        callbacks: Called after each epoch that is trained now, not for epochs restored from a checkpoint.
+        checkpoints: Where an unfinished training is saved and resumed.
+
+    Returns:
+        One `Epoch` for each epoch.
+
+    Raises:
+        TrainingError: The loss is not finite, or the outputs are not of `output_kind`.
+        ConfigError: A checkpoint cannot contain the state.
     """
     per_epoch = math.ceil(len(labeled) / training.batch_size)
     average = _weight_average(module, training, training.epochs * per_epoch)
     progress = Progress(module, optimizer, generator=generator, device=device, average=average)
-    name = "" if checkpoints is None else _identity(progress, rows, labeled, validation, training)
+    name = "" if checkpoints is None else _training_digest(progress, rows, labeled, validation, training)
     if checkpoints is not None:
         checkpoints.resume(name, progress)
     for number in progress.remaining(training.epochs):
         started = time.perf_counter()
-        start_training(module)
+        set_training_mode(module)
         losses = []
         for step, batch in enumerate(_batches(rows, labeled, per_epoch, training, device, generator)):
-            rate = training.rate((number + step / per_epoch) / training.epochs)
+            rate = training.learning_rate_at((number + step / per_epoch) / training.epochs)
             set_learning_rate(optimizer, rate)
             losses.append(train_step(module, optimizer, batch, training, check=number == step == 0))
             if average is not None:
@@ -147,15 +150,15 @@ def train(
         seconds = time.perf_counter() - started
         epoch = Epoch(number + 1, training.epochs, loss, rate, seconds, *checked)
         progress.history.append(epoch)
-        waited = progress.best.note(epoch.validation_loss, number)
-        told_to_stop = [callback(epoch, module) for callback in callbacks]
-        lost_patience = training.n_iter_no_change is not None and waited >= training.n_iter_no_change
-        progress.has_ended = any(told_to_stop) or lost_patience or epoch.epoch == epoch.epochs
+        epochs_since_best = progress.best.update(epoch.validation_loss, number)
+        stop_requests = [callback(epoch, module) for callback in callbacks]
+        stops_early = training.n_iter_no_change is not None and epochs_since_best >= training.n_iter_no_change
+        progress.has_ended = any(stop_requests) or stops_early or epoch.epoch == epoch.epochs
         if checkpoints is not None:
             checkpoints.after_epoch(name, progress)
         if progress.has_ended:
             break
-    forget_gradients(optimizer)
+    clear_gradients(optimizer)
     progress.best.copy_to_module()
     if average is not None:
         average.copy_to_module()
@@ -165,11 +168,11 @@ def train(
 def train_step(
     module: nn.Module, optimizer: Optimizer, batch: Batch, training: Training, *, check: bool = False
 ) -> torch.Tensor:
-    """One step of the optimizer; returns the mean loss of the batch, detached and still on the device.
+    """Take one step of the optimizer, and return the mean loss of the batch, detached and still on the device.
 
-    With `check` the outputs are looked at, which makes the CPU wait for a GPU.
+    With `check`, verify the outputs of the module. This makes the CPU wait for a GPU.
     """
-    forget_gradients(optimizer)
+    clear_gradients(optimizer)
     with autocast(batch.targets.device, training.precision):
         outputs = module(batch.inputs)
     if check:
@@ -183,7 +186,7 @@ def train_step(
 
 
 def weighted_loss(scores: torch.Tensor, batch: Batch, training: Training) -> torch.Tensor:
-    """Mean cross-entropy of scores (B, K); of rows times their weights where there are any."""
+    """Return the mean cross-entropy of scores (B, K), with the weights of the rows if there are any."""
     smoothing = training.label_smoothing
     if batch.weights is None:
         return functional.cross_entropy(scores, batch.targets, label_smoothing=smoothing)
@@ -206,15 +209,23 @@ def predict(
     flip: bool = False,
     logarithms: bool = False,
 ) -> torch.Tensor:
-    """Class probabilities (n, K), on the CPU, of the examples `index` (n,) of `rows`: float32, or float64 where
-    `precision` is.
+    """Return class probabilities (n, K) of the rows `index` (n,), on the CPU.
 
-    With `crop_padding` or `flip`, log-probabilities are averaged over the `views` of each image; with
-    `logarithms` they are what is returned. Raises `TrainingError` where the outputs are not of `output_kind`.
+    With `crop_padding` or `flip`, log-probabilities are averaged over the `views` of each image.
+
+    Args:
+        batch_size: Batch size of the training. Larger batches are used if examples are small.
+        logarithms: Return log-probabilities.
+
+    Returns:
+        float32, or float64 if `precision` is "float64".
+
+    Raises:
+        TrainingError: The outputs are not of `output_kind`.
     """
     module.eval()
     result = torch.empty(len(index), num_classes, dtype=input_dtype(precision))
-    chunks = torch.split(index.to(rows.numbered_on), predicted_batch(rows.shape, batch_size, device))
+    chunks = torch.split(index.to(rows.numbered_on), prediction_batch_size(rows.shape, batch_size, device))
     done = 0
     for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
         shown = views(inputs, padding=crop_padding, flip=flip) if crop_padding or flip else [inputs]
@@ -222,7 +233,7 @@ def predict(
             outputs = [module(view) for view in shown]
         if not done:
             check_outputs(outputs[0], output_kind, num_classes, len(chunk))
-        # In float64, so that rows sum to 1 to the last digit of float32 whatever the network computed in.
+        # In float64, so that rows sum to 1 within float32 precision, even if the network computes in bfloat16.
         logs = [log_scores(output, output_kind, len(chunk)).double().log_softmax(1) for output in outputs]
         mean = logs[0] if len(logs) == 1 else torch.stack(logs).mean(0).log_softmax(1)
         result[done : done + len(chunk)] = mean if logarithms else mean.exp()
@@ -230,27 +241,31 @@ def predict(
     return result
 
 
-def predicted_batch(shape: tuple[int, ...], batch_size: int, device: torch.device) -> int:
-    """Rows to predict at once on `device`: more than in training where an example of `shape` is small."""
+def prediction_batch_size(shape: tuple[int, ...], batch_size: int, device: torch.device) -> int:
+    """Return the number of rows to predict at once: more than `batch_size` if examples of `shape` are small."""
     return max(batch_size, min(_PREDICTED_ROWS, _PREDICTED_NUMBERS[device.type] // max(1, math.prod(shape))))
 
 
-def _identity(progress: Progress, rows: Rows, labeled: Labeled, validation: Labeled | None, training: Training) -> str:
-    """Digest of all that a training begins with; of the rows, of a sample."""
+def _training_digest(
+    progress: Progress, rows: Rows, labeled: Labeled, validation: Labeled | None, training: Training
+) -> str:
+    """Digest of everything that a training starts with, and of a sample of its rows."""
     picked = torch.linspace(0, len(labeled) - 1, min(_SAMPLED_ROWS, training.batch_size)).long()
-    with seeded(0, progress.device):  # a Dataset may draw random numbers
+    with seeded(0, progress.device):  # A Dataset may draw random numbers.
         sample = rows.take(labeled.numbers(picked))
     if is_sparse_tensor(sample):
         sample = torch.cat([sample.indices(), sample.values()[None]])
-    begin = {
+    schedule = resolve_schedule(training.schedule)
+    start = {
         "torch": torch.__version__,
-        "settings": {**vars(training), "schedule": [training.schedule(step / 16) for step in range(17)]},
+        "settings": {name: value for name, value in vars(training).items() if name not in _CALLABLE_SETTINGS},
+        "schedule": [schedule(step / 16) for step in range(17)],
         "optimizer": f"{type(progress.optimizer).__module__}.{type(progress.optimizer).__qualname__}",
         "state": progress.state(),
         "rows": (len(rows), rows.shape, sample),
         "labeled": [None if part is None else vars(part) for part in (labeled, validation)],
     }
-    return tree_digest(begin)[:32]
+    return tree_digest(start)[:32]
 
 
 def _weight_average(module: nn.Module, training: Training, steps: int) -> WeightAverage | None:
@@ -261,9 +276,9 @@ def _weight_average(module: nn.Module, training: Training, steps: int) -> Weight
 def _batches(
     rows: Rows, labeled: Labeled, count: int, training: Training, device: torch.device, generator: torch.Generator
 ) -> Iterator[Batch]:
-    """All rows once, in random order, in `count` batches whose sizes differ by one at most: none is tiny."""
+    """All rows once, in random order, in `count` batches. Their sizes differ by at most one, so none is tiny."""
     order = torch.randperm(len(labeled), generator=generator)
-    # For the whole epoch at once: a copy for each batch would make the CPU wait for a GPU at every step.
+    # Copied once for the whole epoch. A copy for each batch would make the CPU wait for a GPU at every step.
     numbers = labeled.numbers(order).to(rows.numbered_on).tensor_split(count)
     targets = labeled.targets.index_select(0, order).to(device).tensor_split(count)
     weights: Sequence[torch.Tensor | None] = [None] * count
@@ -278,7 +293,7 @@ def _batches(
 def _validate(
     module: nn.Module, rows: Rows, validation: Labeled, training: Training, device: torch.device
 ) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of rows that are not trained on, weighted as training rows are."""
+    """Mean cross-entropy and accuracy of the rows that are held out, weighted like training rows."""
     logs = predict(
         module,
         rows,
@@ -292,23 +307,23 @@ def _validate(
     )
     weights = torch.ones(len(logs)) if validation.weights is None else validation.weights
     losses = functional.nll_loss(logs, validation.targets, reduction="none")
-    right = (logs.argmax(1) == validation.targets).float()
-    return float((losses * weights).sum() / weights.sum()), float((right * weights).sum() / weights.sum())
+    correct = (logs.argmax(1) == validation.targets).float()
+    return float((losses * weights).sum() / weights.sum()), float((correct * weights).sum() / weights.sum())
 
 
 def _mean_loss(step_losses: torch.Tensor, number: int, rate: float) -> float:
-    # Looked at once per epoch: a look at every step would make the CPU wait for the GPU.
-    wrong = (~step_losses.isfinite()).nonzero()
-    if len(wrong):
+    # Checked once per epoch. A check at every step would make the CPU wait for the GPU.
+    not_finite = (~step_losses.isfinite()).nonzero()
+    if len(not_finite):
         raise TrainingError(
-            f"the loss is not finite (epoch {number + 1}, batch {int(wrong[0]) + 1}, learning rate {rate:g}). "
-            "Set a lower training.learning_rate, or look for extreme values in the inputs."
+            f"The loss is not finite (epoch {number + 1}, batch {int(not_finite[0]) + 1}, learning rate {rate:g}). "
+            "Set a lower training.learning_rate, or remove extreme values from the inputs."
         )
     return float(step_losses.mean())
 
 
 def print_epoch(epoch: Epoch, module: nn.Module) -> None:
-    """A line on standard error."""
+    """Write a line about an epoch to standard error. A callback."""
     checked = (
         ""
         if epoch.validation_loss is None

@@ -207,7 +207,7 @@ def _decide(
     trained = {
         **settings,
         "decoding": decoding_key(examples.fingerprint, scanned.columns),
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_record(),
         "code": code,
     }
     statuses = Counter(str(status) for status in examples.status)

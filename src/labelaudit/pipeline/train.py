@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
-from labelaudit.model.fold import FoldFit, fit_fold, rehearse_fold
+from labelaudit.model.fold import FoldData, FoldFit, Inputs, fit_fold, rehearse_fold
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
 from labelaudit.storage.folder import StoredFolder
@@ -56,8 +55,15 @@ def train_fold(
     checkpoints = _checkpoints(reference, prepared, unfinished)
     with open_inputs(reference, prepared) as folder, limited_threads(threads):
         inputs = model_inputs(folder, prepared.kind)
-        settings = {**_fold_settings(prepared, fold, is_pinned), "on_epoch": on_epoch, "checkpoints": checkpoints}
-        fit = fit_fold(inputs, rows.examples.labels, training, held_out, **settings)
+        fit = fit_fold(
+            _fold_data(prepared, inputs, rows.examples.labels, training, held_out),
+            _recipe(prepared),
+            device=_device(prepared, is_pinned),
+            precision=prepared.config.training.precision,
+            seed=fold_seed(prepared, fold),
+            on_epoch=on_epoch,
+            checkpoints=checkpoints,
+        )
     ids = rows.examples.example_ids
     seconds = time.monotonic() - started
     _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
@@ -78,22 +84,26 @@ def rehearse_training(reference: PreparedReference) -> None:
     training = rows.training(0, prepared.folds)
     with open_inputs(reference, prepared) as folder:
         inputs = model_inputs(folder, prepared.kind)
-        settings = _fold_settings(prepared, 0, is_pinned=True)
-        drawn = rehearse_fold(inputs, rows.examples.labels, training, held_out, **settings)
+        drawn = rehearse_fold(
+            _fold_data(prepared, inputs, rows.examples.labels, training, held_out),
+            _recipe(prepared),
+            device=_device(prepared, is_pinned=True),
+            precision=prepared.config.training.precision,
+            seed=fold_seed(prepared, 0),
+        )
     ids_digest(ids[training])
     parquet_bytes(pred_probs_table(ids[held_out], drawn, prepared.class_names))
 
 
-def _fold_settings(prepared: Prepared, fold: int, is_pinned: bool) -> dict[str, Any]:
+def _fold_data(
+    prepared: Prepared, inputs: Inputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
+) -> FoldData:
+    return FoldData(prepared.kind, inputs, labels, len(prepared.class_names), train_rows, held_out_rows)
+
+
+def _device(prepared: Prepared, is_pinned: bool) -> str:
     device = prepared.config.training.device
-    return {
-        "kind": prepared.kind,
-        "num_classes": len(prepared.class_names),
-        "recipe": _recipe(prepared),
-        "device": device.partition(":")[0] if is_pinned else device,
-        "precision": prepared.config.training.precision,
-        "seed": fold_seed(prepared, fold),
-    }
+    return device.partition(":")[0] if is_pinned else device
 
 
 def _recipe(prepared: Prepared) -> Recipe:

@@ -182,7 +182,7 @@ def test_damaged_checkpoints_are_not_trusted(
     reference = reference_to(data, tmp_path)
     leave(reference, EPOCHS + 3)
     change_each(unfinished(reference), change)
-    with pytest.warns(UserWarning, match="is ignored, and its training starts anew"):
+    with pytest.warns(UserWarning, match="is ignored, so its training starts from the beginning"):
         key, heard = train(reference)
     assert heard[0] == 1
     assert committed(reference, key) == undisturbed
@@ -197,7 +197,7 @@ def test_checkpoints_of_another_fold_are_not_trusted(
         train_fold(reference, 1, killed_at(5))
     (foreign,) = unfinished(reference, 1).values()
     change_each(unfinished(reference), lambda _: foreign)
-    with pytest.warns(UserWarning, match="is ignored, .* It is not that of this training"):
+    with pytest.warns(UserWarning, match="is ignored, .* It belongs to another training"):
         key, heard = train(reference)
     assert heard[0] == 1
     assert committed(reference, key) == undisturbed

@@ -1,4 +1,4 @@
-"""A fit that is killed and called again: it goes on where it was, and ends with the same bits."""
+"""A killed fit that is called again resumes, and ends with bit-identical weights."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Killed(BaseException):
 
 
 class Watch:
-    """Hears of epochs, and ends the process, as far as a test can, when epoch `last` is over."""
+    """A callback that records epochs, and simulates a kill after epoch `last`."""
 
     def __init__(self, last: int | None = None) -> None:
-        self.heard: list[int] = []
+        self.trained: list[int] = []
         self.last = last
 
     def __call__(self, epoch: Epoch, module: nn.Module) -> None:
-        self.heard.append(epoch.epoch)
+        self.trained.append(epoch.epoch)
         if epoch.epoch == self.last:
             raise Killed
 
@@ -49,7 +49,7 @@ class Watch:
 
 
 class Convolutional(nn.Module):
-    """Weights that lie channels last, statistics, dropout."""
+    """Channels-last weights, statistics and dropout."""
 
     def __init__(self, num_classes: int, input_shape: tuple[int, ...], dropout: float = 0.0) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Convolutional(nn.Module):
 
 
 def killed(classifier: TorchClassifier, last: int, *data: Any, place: Any = None, **fit: Any) -> Any:
-    """The place where a fit left its checkpoint when it was killed after epoch `last`."""
+    """Return the place with the checkpoint of a fit that was killed after epoch `last`."""
     place = {} if place is None else place
     with pytest.raises(Killed):
         clone(classifier).set_params(checkpoint=Checkpoints(place, 0), callbacks=[Watch(last)]).fit(*data, **fit)
@@ -72,10 +72,10 @@ def killed(classifier: TorchClassifier, last: int, *data: Any, place: Any = None
 
 
 def resumed(classifier: TorchClassifier, place: Any, *data: Any, **fit: Any) -> tuple[TorchClassifier, list[int]]:
-    """A fit that finds what is in `place`, and the epochs that it trained itself."""
+    """Return a fit that resumes from `place`, and the epochs that it trained."""
     watch = Watch()
     again = clone(classifier).set_params(checkpoint=Checkpoints(place, 0), callbacks=[watch])
-    return again.fit(*data, **fit), watch.heard
+    return again.fit(*data, **fit), watch.trained
 
 
 def assert_same(found: TorchClassifier, expected: TorchClassifier, data: Any) -> None:
@@ -117,8 +117,8 @@ def check(classifier: TorchClassifier, last: int, data: Any, labels: Any, **fit:
     place = killed(classifier, last, data, labels, **fit)
     # What epoch `last` learned is lost: the process ended before it could be written.
     assert len(place) == (1 if last > 1 else 0)
-    found, heard = resumed(classifier, place, data, labels, **fit)
-    assert heard == list(range(last, expected.n_iter_ + 1))
+    found, trained = resumed(classifier, place, data, labels, **fit)
+    assert trained == list(range(last, expected.n_iter_ + 1))
     assert_same(found, expected, data)
     assert place == {}
 
@@ -142,7 +142,7 @@ def test_images_end_with_the_same_bits(changes: Any, end: Any, last: int, augmen
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_gpu_goes_on_too(optimizer: str, precision: str) -> None:
+def test_a_training_on_a_gpu_resumes(optimizer: str, precision: str) -> None:
     """cuDNN repeats itself under `repeatable`, and dropout draws from the generator of the device."""
     settings = {"optimizer": optimizer, "precision": precision, "module__dropout": 0.4, "average_share": 0.5}
     classifier = own(Convolutional, epochs=6, device="cuda", crop_padding=1, flip=True, **settings)
@@ -151,11 +151,11 @@ def test_a_gpu_goes_on_too(optimizer: str, precision: str) -> None:
 
 @pytest.mark.parametrize("module", [Tied, Normed])
 @pytest.mark.parametrize("changes", [{}, {"compile": {"backend": "eager"}}, {"frozen": ["head.*"]}])
-def test_other_modules_go_on(module: Any, changes: dict[str, Any]) -> None:
+def test_other_modules_resume(module: Any, changes: dict[str, Any]) -> None:
     check(own(module, early_stopping=True, n_iter_no_change=9, **changes), 3, X, Y)
 
 
-def test_a_warm_start_goes_on() -> None:
+def test_a_warm_start_resumes() -> None:
     first = small(warm_start=True).fit(X, Y)
     expected = first.__deepcopy__({}).fit(X, Y)
     place: dict[str, bytes] = {}
@@ -164,7 +164,7 @@ def test_a_warm_start_goes_on() -> None:
         second.fit(X, Y)
     watch = Watch()
     third = first.__deepcopy__({}).set_params(checkpoint=Checkpoints(place, 0), callbacks=[watch]).fit(X, Y)
-    assert watch.heard == [4, 5]
+    assert watch.trained == [4, 5]
     assert third.n_iter_ == 10
     assert_same(third, expected, X)
 
@@ -179,14 +179,14 @@ class Noisy(Dataset[Any]):
         return torch.from_numpy(X[row]) + torch.rand(6)
 
 
-def test_random_numbers_of_a_dataset_go_on() -> None:
+def test_random_numbers_of_a_dataset_continue() -> None:
     expected = small().fit(Noisy(), Y)
-    found, heard = resumed(small(), killed(small(), 3, Noisy(), Y), Noisy(), Y)
-    assert heard == [3, 4, 5]
+    found, trained = resumed(small(), killed(small(), 3, Noisy(), Y), Noisy(), Y)
+    assert trained == [3, 4, 5]
     assert same_weights(found, expected)
 
 
-def test_a_checkpoint_changes_no_result() -> None:
+def test_checkpoints_do_not_change_results() -> None:
     for data in (X, Noisy()):
         expected = small(module__dropout=0.5).fit(data, Y)
         found = small(module__dropout=0.5, checkpoint=Checkpoints({}, 0)).fit(data, Y)
@@ -214,7 +214,7 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("changes", [{}, {"early_stopping": True, "n_iter_no_change": 2}])
-def test_the_extra_state_of_layers_goes_on(changes: dict[str, Any]) -> None:
+def test_the_extra_state_of_layers_is_restored(changes: dict[str, Any]) -> None:
     check(own(Counting, **changes), 3, X, Y)
 
 
@@ -223,12 +223,12 @@ class Opaque:
         pass
 
 
-def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step() -> None:
+def test_an_unsupported_state_is_refused_before_the_first_step() -> None:
     watch = Watch()
     classifier = own(Counting, module__kept=Opaque, callbacks=[watch])
-    with pytest.raises(ConfigError, match=r"a Opaque cannot be kept in a checkpoint, .* train without a checkpoint"):
+    with pytest.raises(ConfigError, match=r"A Opaque cannot be part of a checkpoint, .* Train without a checkpoint"):
         clone(classifier).set_params(checkpoint=Checkpoints({})).fit(X, Y)
-    assert watch.heard == []
+    assert watch.trained == []
     classifier.fit(X, Y)
 
 
@@ -248,12 +248,12 @@ class Growing(nn.Module):
         return logits
 
 
-def test_a_module_that_changes_its_shape_starts_anew() -> None:
+def test_a_module_that_changes_its_shape_starts_from_the_beginning() -> None:
     expected = own(Growing).fit(X, Y)
     place = killed(own(Growing), 3, X, Y)
-    with pytest.warns(UserWarning, match=r"The module's seen has shape .*\[9\].* there and .*\[1\].* here"):
-        found, heard = resumed(own(Growing), place, X, Y)
-    assert heard == [1, 2, 3, 4, 5]
+    with pytest.warns(UserWarning, match=r"The module's seen has shape .*\[9\].* in the checkpoint and .*\[1\].* now"):
+        found, trained = resumed(own(Growing), place, X, Y)
+    assert trained == [1, 2, 3, 4, 5]
     assert same_weights(found, expected)
 
 
@@ -284,10 +284,10 @@ CHANGES: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("changes", "data"), CHANGES, ids=lambda value: str(value)[:40])
-def test_another_training_starts_anew(changes: dict[str, Any], data: tuple[Any, ...]) -> None:
+def test_another_training_starts_from_the_beginning(changes: dict[str, Any], data: tuple[Any, ...]) -> None:
     place = killed(small(), 3, X, Y)
-    found, heard = resumed(small(**changes), dict(place), *data)
-    assert heard[0] == 1
+    found, trained = resumed(small(**changes), dict(place), *data)
+    assert trained[0] == 1
     assert same_weights(found, small(**changes).fit(*data))
     assert resumed(small(), place, X, Y)[1] == [3, 4, 5]
 
@@ -300,7 +300,7 @@ def test_other_first_weights_are_another_training() -> None:
     assert resumed(own(first), dict(place), X, Y)[1] == [3, 4, 5]
 
 
-def test_what_changes_nothing_goes_on() -> None:
+def test_settings_without_effect_on_training_do_not_prevent_resuming() -> None:
     assert resumed(small(verbose=True), killed(small(), 3, X, Y), X, Y)[1] == [3, 4, 5]
 
 
@@ -309,9 +309,12 @@ def test_what_changes_nothing_goes_on() -> None:
 )
 def test_a_damaged_checkpoint_is_ignored(damage: Callable[[bytes], bytes]) -> None:
     place = {name: damage(data) for name, data in killed(small(), 3, X, Y).items()}
-    with pytest.warns(UserWarning, match=r"is ignored, and its training starts anew\. .* their checksum differs"):
-        found, heard = resumed(small(), place, X, Y)
-    assert heard == [1, 2, 3, 4, 5]
+    with pytest.warns(
+        UserWarning,
+        match=r"is ignored, so its training starts from the beginning\. The checksum of these \d+ bytes differs",
+    ):
+        found, trained = resumed(small(), place, X, Y)
+    assert trained == [1, 2, 3, 4, 5]
     assert same_weights(found, small().fit(X, Y))
     assert place == {}
 
@@ -321,7 +324,7 @@ def test_something_else_under_this_name_is_ignored(content: Any) -> None:
     name = next(iter(killed(small(), 3, X, Y)))
     other = next(iter(killed(small(random_state=7), 3, X, Y).values()))
     place = {name: pack(content) if content else other}
-    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored, .* It is not that of this training"):
+    with pytest.warns(UserWarning, match=rf"checkpoint {name} is ignored, .* It belongs to another training"):
         found, _ = resumed(small(), place, X, Y)
     assert same_weights(found, small().fit(X, Y))
 
@@ -341,54 +344,54 @@ class Full(dict[str, bytes]):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), StorageError("Access was refused")])
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(error: Exception) -> None:
-    with pytest.warns(UserWarning, match=r"could not be written, and the training goes on: .*(No space|refused)"):
+    with pytest.warns(UserWarning, match=r"could not be written\. The training continues\. .*(No space|refused)"):
         found = small(checkpoint=Checkpoints(Full(error), 0)).fit(X, Y)
     assert same_weights(found, small().fit(X, Y))
 
 
-def test_a_folder_holds_the_checkpoint_until_fit_is_done(tmp_path: Path) -> None:
+def test_a_folder_contains_the_checkpoint_until_fit_ends(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there yet"
     killed(small(), 4, X, Y, place=folder)
     (file,) = folder.iterdir()
     assert file.suffix == ".checkpoint"
-    _, heard = resumed(small(), str(folder), X, Y)
-    assert heard == [4, 5]
+    _, trained = resumed(small(), str(folder), X, Y)
+    assert trained == [4, 5]
     assert list(folder.iterdir()) == []
 
 
 def test_a_path_is_enough(tmp_path: Path) -> None:
-    """Every 10 minutes: this fit is too short for one, but goes on from one that is there."""
+    """The default is every 10 minutes. This fit is too short for a checkpoint, but resumes from an existing one."""
     small(checkpoint=tmp_path / "folder").fit(X, Y)
     assert not (tmp_path / "folder").exists()
     killed(small(), 3, X, Y, place=tmp_path)
     watch = Watch()
     small(checkpoint=str(tmp_path), callbacks=[watch]).fit(X, Y)
-    assert watch.heard == [3, 4, 5]
+    assert watch.trained == [3, 4, 5]
 
 
 def test_time_decides_when_a_checkpoint_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(0, 10_000, 60))  # each look at the clock is a minute later
+    now = iter(range(0, 10_000, 60))  # each reading of the clock is a minute later
     monkeypatch.setattr("labelaudit.model.checkpoints.time.monotonic", lambda: float(next(now)))
     written: list[int] = []
 
     class Place(dict[str, bytes]):
         def __setitem__(self, name: str, data: bytes) -> None:
-            written.append(watch.heard[-1])
+            written.append(watch.trained[-1])
 
     watch = Watch()
     small(epochs=12, checkpoint=Checkpoints(Place(), 3), callbacks=[watch]).fit(X, Y)
     assert written == [3, 6, 9]
 
 
-def test_finished_trainings_are_kept_where_several_belong_together() -> None:
-    """A killed cross-validation trains no fold twice."""
+def test_finished_trainings_are_kept_for_several_that_belong_together() -> None:
+    """A killed cross-validation does not train a fold twice."""
     place: dict[str, bytes] = {}
     keeping = Checkpoints(place, 0, finished="keep")
 
     class Third(Watch):
         def __call__(self, epoch: Epoch, module: nn.Module) -> None:
             super().__call__(epoch, module)
-            if self.heard.count(3) == 3:
+            if self.trained.count(3) == 3:
                 raise Killed
 
     classifier = small(early_stopping=True, n_iter_no_change=9)
@@ -399,7 +402,7 @@ def test_finished_trainings_are_kept_where_several_belong_together() -> None:
     watch = Watch()
     again = clone(classifier).set_params(checkpoint=keeping, callbacks=[watch])
     found = cross_val_predict(again, X, Y, cv=4, method="predict_proba")
-    assert watch.heard == [3, 4, 5, 1, 2, 3, 4, 5]
+    assert watch.trained == [3, 4, 5, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(found, expected)
     assert len(place) == 4
 
@@ -408,11 +411,11 @@ def test_finished_trainings_are_kept_where_several_belong_together() -> None:
     "changes",
     [{}, {"average_share": 0.5}, {"early_stopping": True, "n_iter_no_change": 1, "learning_rate": 0.5, "epochs": 40}],
 )
-def test_a_training_that_is_kept_is_not_repeated(changes: dict[str, Any]) -> None:
+def test_a_finished_training_that_is_kept_is_not_repeated(changes: dict[str, Any]) -> None:
     place: dict[str, bytes] = {}
     expected = small(**changes, checkpoint=Checkpoints(place, 0, finished="keep")).fit(X, Y)
-    found, heard = resumed(small(**changes), place, X, Y)
-    assert heard == []
+    found, trained = resumed(small(**changes), place, X, Y)
+    assert trained == []
     assert_same(found, expected, X)
 
 
@@ -445,7 +448,7 @@ def test_partial_fit_keeps_nothing() -> None:
     assert same_weights(found, small().partial_fit(X, Y, classes=[0, 1, 2]))
 
 
-def test_a_killed_fit_leaves_the_estimator_as_it_was() -> None:
+def test_a_killed_fit_does_not_change_the_estimator() -> None:
     classifier = small().fit(X, Y)
     before = weights(classifier)
     classifier.set_params(checkpoint=Checkpoints({}, 0), callbacks=[Watch(3)])
@@ -461,32 +464,32 @@ def test_a_saved_classifier_has_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_training_without_a_seed_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"with random_state=None no training is like the one before.* give a number"):
+    with pytest.raises(
+        ConfigError, match=r"With random_state=None every training is different.* Set random_state to a number"
+    ):
         small(checkpoint=Checkpoints({}), random_state=None).fit(X, Y)
 
 
-def test_what_was_written_last_is_left_where_that_is_asked_for() -> None:
+def test_the_last_checkpoint_is_left_if_requested() -> None:
     place: dict[str, bytes] = {}
     small(checkpoint=Checkpoints(place, 0, finished="leave")).fit(X, Y)
-    found, heard = resumed(small(), place, X, Y)
-    assert heard == [5]
+    found, trained = resumed(small(), place, X, Y)
+    assert trained == [5]
     assert same_weights(found, small().fit(X, Y))
 
 
 def test_unknown_ends_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"finished 'burn' is unknown: use one of remove, leave, keep"):
+    with pytest.raises(ConfigError, match=r"value 'burn' of finished is unknown\. Use one of remove, leave, keep"):
         Checkpoints({}, finished="burn")
 
 
 @pytest.mark.parametrize("minutes", [-1, float("nan")])
 def test_negative_minutes_are_refused(minutes: float) -> None:
-    with pytest.raises(ConfigError, match=r"minutes .* between checkpoints must not be negative; 0 is after every"):
+    with pytest.raises(ConfigError, match=r"minutes between checkpoints are .*\. Use 0 \(after every epoch\)"):
         Checkpoints({}, minutes)
 
 
-def test_a_file_is_no_place(tmp_path: Path) -> None:
+def test_a_file_is_not_a_valid_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(
-        ConfigError, match=r"checkpoints are kept in a folder, and .*file is a file: give another place"
-    ):
+    with pytest.raises(ConfigError, match=r"Checkpoints need a folder, but .*file is a file\. Choose another place"):
         small(checkpoint=tmp_path / "file").fit(X, Y)

@@ -66,7 +66,7 @@ def test_candidates_side_by_side_in_two_processes_find_what_one_finds() -> None:
 
 
 def planted() -> tuple[np.ndarray, np.ndarray, set[int]]:
-    """Points, labels of which 15 are wrong, and which these are."""
+    """Return points, labels with 15 errors, and a mask of these errors."""
     points, labels = make_classification(300, 6, n_informative=5, n_redundant=0, class_sep=2.5, random_state=1)
     wrong = np.random.default_rng(0).choice(300, 15, replace=False)
     labels[wrong] = 1 - labels[wrong]
@@ -79,7 +79,7 @@ def test_clean_learning_finds_planted_errors() -> None:
     assert len(set(np.flatnonzero(issues["is_label_issue"])) & wrong) >= 11
 
 
-def test_clean_learning_trains_on_what_is_left() -> None:
+def test_clean_learning_trains_on_the_remaining_rows() -> None:
     points, labels, _ = planted()
     cleaned = CleanLearning(small(epochs=15), cv_n_folds=3, seed=0).fit(points, labels)
     assert cleaned.predict(points).shape == (300,)
@@ -94,7 +94,7 @@ def test_cleanlab_finds_planted_errors_in_probabilities_out_of_fold() -> None:
 
 
 @pytest.mark.parametrize("method", ["predict_proba", "predict_log_proba", "decision_function", "predict"])
-def test_every_method_can_be_asked_out_of_fold(method: str) -> None:
+def test_every_method_works_out_of_fold(method: str) -> None:
     found = cross_val_predict(small(), X, Y, cv=3, method=method)
     assert found.shape == ((120,) if method == "predict" else (120, 3))
 
@@ -142,15 +142,15 @@ def test_names_of_columns_go_through_a_pipeline() -> None:
 
 
 def test_groups_and_weights_are_routed_through_a_search() -> None:
-    marks, groups = np.linspace(1, 2, 120), np.arange(120) // 4
+    row_weights, groups = np.linspace(1, 2, 120), np.arange(120) // 4
     with sklearn.config_context(enable_metadata_routing=True):
         classifier = small(early_stopping=True).set_fit_request(sample_weight=True, groups=True)
         classifier.set_score_request(sample_weight=True)
         model = make_pipeline(StandardScaler(), classifier)
         model[0].set_fit_request(sample_weight=False)
         search = GridSearchCV(model, {"torchclassifier__epochs": [2]}, cv=GroupKFold(2), error_score="raise")
-        search.fit(X, Y, sample_weight=marks, groups=groups)
+        search.fit(X, Y, sample_weight=row_weights, groups=groups)
     scaled = StandardScaler().fit_transform(X)
-    by_hand = small(early_stopping=True, epochs=2).fit(scaled, Y, sample_weight=marks, groups=groups)
+    by_hand = small(early_stopping=True, epochs=2).fit(scaled, Y, sample_weight=row_weights, groups=groups)
     assert same_weights(search.best_estimator_[-1], by_hand)
     assert not same_weights(by_hand, small(early_stopping=True, epochs=2).fit(scaled, Y))

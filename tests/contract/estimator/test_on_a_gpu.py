@@ -1,6 +1,6 @@
 """What only a GPU can show: kernels of reduced precision, repeated bytes, full memory, data that stays outside.
 
-Each test has a twin on the CPU beside the code that it is about.
+Each test has a counterpart on the CPU in the test file of its module.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_features_are_near_those_of_the_cpu() -> None:
     np.testing.assert_allclose(there, here, atol=1e-4)
 
 
-def test_a_gpu_that_is_full_is_told_with_a_remedy_and_can_be_used_on() -> None:
+def test_a_full_gpu_is_reported_with_a_remedy_and_remains_usable() -> None:
     total = torch.cuda.get_device_properties(0).total_memory
     with pytest.raises(TrainingError, match=r"GPU is too small .* Lower training\.batch_size"), enough_memory():
         torch.empty(2 * total, dtype=torch.uint8, device="cuda")

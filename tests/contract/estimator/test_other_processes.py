@@ -1,4 +1,4 @@
-"""The estimator where it needs other processes: DataLoader workers, and the compiler of torch.compile."""
+"""Other processes of the estimator: DataLoader workers, and the compiler of torch.compile."""
 
 from __future__ import annotations
 

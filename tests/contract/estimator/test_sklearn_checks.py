@@ -16,7 +16,7 @@ from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.features import TorchFeatures
 from labelaudit.model.networks import MLP
 
-# One batch holds all rows of a check, and rounding is below its tolerance of 1e-7: rows with weights are then
+# One batch contains all rows of a check, and rounding is below its tolerance of 1e-7: rows with weights are then
 # the same as rows that are repeated.
 EXACT = TorchClassifier(MLP, module__hidden=(32,), epochs=60, batch_size=1000, precision="float64", device="cpu")
 USUAL = TorchClassifier(MLP, module__hidden=(32,), epochs=20, batch_size=32, device="cpu")

@@ -11,7 +11,7 @@ import torch
 
 from labelaudit.errors import ConfigError
 from labelaudit.model.estimate import estimate_seconds
-from labelaudit.model.fold import fit_fold
+from labelaudit.model.fold import FoldData, fit_fold
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import choose_recipe
 
@@ -45,7 +45,7 @@ def test_many_classes_and_few_rows_can_be_estimated() -> None:
     assert 0 < seconds < 60
 
 
-def test_an_estimate_fails_where_the_fold_would() -> None:
+def test_an_estimate_raises_the_errors_of_a_fold() -> None:
     recipe = choose_recipe("image", network="torchvision:resnet5", rows=9, num_classes=2, input_shape=(3, 8, 8))
     with pytest.raises(ConfigError, match=r"'torchvision:resnet5' is unknown"):
         estimate_seconds(recipe, kind="image", rows=9, held_out=3, num_classes=2, input_shape=(3, 8, 8))
@@ -60,16 +60,8 @@ def test_an_estimate_is_right_within_a_factor_of_two() -> None:
         recipe, kind="image", rows=1600, held_out=400, num_classes=10, input_shape=(3, 32, 32), device="cpu"
     )
     started = time.perf_counter()
-    fit_fold(
-        images,
-        labels,
-        np.arange(1600),
-        np.arange(1600, 2000),
-        kind="image",
-        num_classes=10,
-        recipe=recipe,
-        device="cpu",
-    )
+    data = FoldData("image", images, labels, 10, np.arange(1600), np.arange(1600, 2000))
+    fit_fold(data, recipe, device="cpu")
     assert 0.5 < (time.perf_counter() - started) / expected < 2
 
 

@@ -1,4 +1,4 @@
-"""One fold of each kind on small data: what comes back, what is fitted where, what is refused."""
+"""One fold of each kind on small data: its result, what is fitted on which rows, and errors."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from labelaudit.errors import TrainingError
 from labelaudit.model.fold import (
+    FoldData,
     FoldFit,
     Inputs,
     encode,
@@ -58,28 +59,37 @@ KINDS = {"image": digits, "text": texts, "table": table}
 
 
 def fold_of(
-    kind: str, inputs: Inputs, labels: np.ndarray, epochs: int = 2, **changes: Any
+    kind: str, inputs: Inputs, labels: np.ndarray, epochs: int = 2, recipe: Recipe | None = None, **options: Any
 ) -> tuple[FoldFit, np.ndarray]:
+    data = fold_data(kind, inputs, labels)
+    recipe = recipe or recipe_for(data, epochs=epochs)
+    return fit_fold(data, recipe, **{"device": "cpu", "seed": 3, **options}), data.held_out_rows
+
+
+def fold_data(kind: str, inputs: Inputs, labels: np.ndarray) -> FoldData:
     train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
-    shape = inputs.shape[1:]
-    num_classes = int(labels.max()) + 1
-    recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=shape, epochs=epochs)
-    arguments = {"kind": kind, "num_classes": num_classes, "recipe": recipe, "device": "cpu", "seed": 3, **changes}
-    return fit_fold(inputs, labels, train, held_out, **arguments), held_out
+    return FoldData(kind, inputs, labels, int(labels.max()) + 1, train, held_out)
+
+
+def recipe_for(data: FoldData, **settings: Any) -> Recipe:
+    shape = data.inputs.shape[1:]
+    return choose_recipe(
+        data.kind, rows=len(data.train_rows), num_classes=data.num_classes, input_shape=shape, **settings
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fold_of_each_kind(kind: str) -> None:
     inputs, labels = KINDS[kind]()
-    heard: list[tuple[int, int, float]] = []
-    fit, held_out = fold_of(kind, inputs, labels, epochs=8, on_epoch=lambda *state: heard.append(state))
+    calls: list[tuple[int, int, float]] = []
+    fit, held_out = fold_of(kind, inputs, labels, epochs=8, on_epoch=lambda *state: calls.append(state))
     assert fit.pred_probs.dtype == np.float32
     assert fit.pred_probs.shape == (len(held_out), labels.max() + 1)
     assert np.isfinite(fit.pred_probs).all()
     np.testing.assert_allclose(fit.pred_probs.sum(axis=1, dtype=np.float64), 1, atol=1e-6)
     assert (fit.pred_probs.argmax(axis=1) == labels[held_out]).mean() > 0.5
     total = fit.epochs * fit.members
-    assert [state[:2] for state in heard] == [(n + 1, total) for n in range(total)]
+    assert [state[:2] for state in calls] == [(n + 1, total) for n in range(total)]
     assert fit.training_loss == fit.losses[-1]
     assert (fit.device, fit.seed, fit.threads) == ("cpu", 3, torch.get_num_threads())
     json.dumps({name: value for name, value in vars(fit).items() if name != "pred_probs"}, allow_nan=False)
@@ -94,33 +104,27 @@ def test_a_fold_repeats_itself_bit_by_bit_and_its_seed_matters(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_of_held_out_rows_are_never_looked_at(kind: str) -> None:
+def test_labels_of_held_out_rows_are_never_used(kind: str) -> None:
     inputs, labels = KINDS[kind]()
     expected, held_out = fold_of(kind, inputs, labels)
-    train = np.setdiff1d(np.arange(len(labels)), held_out)
-    shape = inputs.shape[1:]
-    num_classes = int(labels.max()) + 1
-    recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=shape, epochs=2)
+    data = fold_data(kind, inputs, labels)
     hidden = labels.copy()
     hidden[held_out] = -1
-    fit = fit_fold(
-        inputs, hidden, train, held_out, kind=kind, num_classes=num_classes, recipe=recipe, device="cpu", seed=3
-    )
+    fit = fit_fold(replace(data, labels=hidden), recipe_for(data, epochs=2), device="cpu", seed=3)
     np.testing.assert_array_equal(fit.pred_probs, expected.pred_probs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rehearsal_gives_what_a_fold_gives_but_random(kind: str) -> None:
+def test_a_rehearsal_returns_random_probabilities_of_the_same_shape(kind: str) -> None:
     inputs, labels = KINDS[kind]()
-    train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
-    recipe = choose_recipe(kind, rows=len(train), num_classes=labels.max() + 1, input_shape=inputs.shape[1:])
-    arguments: dict[str, Any] = {"kind": kind, "num_classes": labels.max() + 1, "recipe": recipe, "device": "cpu"}
-    drawn = rehearse_fold(inputs, labels, train, held_out, **arguments)
-    fit = fit_fold(inputs, labels, train, held_out, **{**arguments, "recipe": replace(recipe, epochs=1)})
+    data = fold_data(kind, inputs, labels)
+    recipe = recipe_for(data)
+    drawn = rehearse_fold(data, recipe, device="cpu")
+    fit = fit_fold(data, replace(recipe, epochs=1), device="cpu")
     assert (drawn.shape, drawn.dtype) == (fit.pred_probs.shape, fit.pred_probs.dtype)
     np.testing.assert_allclose(drawn.sum(axis=1), 1, atol=1e-6)
     with pytest.raises(TrainingError, match=r"1 of (4|11) classes have no training row"):
-        rehearse_fold(inputs, labels, train, held_out, **{**arguments, "num_classes": labels.max() + 2})
+        rehearse_fold(replace(data, num_classes=data.num_classes + 1), recipe, device="cpu")
 
 
 @pytest.mark.parametrize(("side", "images"), [(16, 50), (64, 13), (200, 4)])
@@ -136,23 +140,23 @@ def test_fewer_of_large_images_are_whitened(monkeypatch: pytest.MonkeyPatch, sid
     monkeypatch.setattr("labelaudit.model.fold._WHITENED_ROWS", 50)
     monkeypatch.setattr("labelaudit.model.fold._WHITENED_PIXELS", 13 * 64 * 64)
     recipe = choose_recipe("image", rows=100, num_classes=2, input_shape=(1, side, side))
-    network_kwargs(recipe, ImageInputs(np.zeros((200, side, side, 1), np.uint8), np.arange(200)), np.arange(200))
+    shown = ImageInputs(np.zeros((200, side, side, 1), np.uint8), np.arange(200))
+    network_kwargs(recipe, FoldData("image", shown, np.zeros(200, int), 1, np.arange(200), np.arange(0)))
     assert seen == [images]
 
 
 def test_the_order_of_held_out_rows_is_the_order_of_the_result() -> None:
     inputs, labels = table()
     recipe = choose_recipe("table", rows=100, num_classes=3, input_shape=(5,), epochs=2)
-    train, held_out = np.arange(0, 150, 2), np.arange(1, 150, 2)
-    arguments: dict[str, Any] = {"kind": "table", "num_classes": 3, "recipe": recipe, "device": "cpu"}
-    straight = fit_fold(inputs, labels, train, held_out, **arguments).pred_probs
-    reverse = fit_fold(inputs, labels, train, held_out[::-1], **arguments).pred_probs
+    data = FoldData("table", inputs, labels, 3, np.arange(0, 150, 2), np.arange(1, 150, 2))
+    straight = fit_fold(data, recipe, device="cpu").pred_probs
+    reverse = fit_fold(replace(data, held_out_rows=data.held_out_rows[::-1]), recipe, device="cpu").pred_probs
     np.testing.assert_allclose(reverse[::-1], straight, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_fitted_on_held_out_rows(kind: str) -> None:
-    """Other held-out inputs change no prediction of the rows that stay the same."""
+    """Changed held-out inputs do not change predictions of other rows."""
     inputs, labels = KINDS[kind]()
     _, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
     others = held_out[5:]
@@ -210,8 +214,8 @@ def test_memory_maps_are_enough(tmp_path: Path) -> None:
 def test_a_class_without_training_rows_is_an_error() -> None:
     inputs, labels = table()
     recipe = choose_recipe("table", rows=100, num_classes=3, input_shape=(5,))
-    with pytest.raises(TrainingError, match=r"1 of 3 classes have no training row in this fold \(first: class 2\)"):
-        fit_fold(inputs, labels, np.arange(100), np.arange(100, 150), kind="table", num_classes=3, recipe=recipe)
+    with pytest.raises(TrainingError, match=r"In this fold, 1 of 3 classes have no training row \(first: class 2\)"):
+        fit_fold(FoldData("table", inputs, labels, 3, np.arange(100), np.arange(100, 150)), recipe)
 
 
 def _recipe(kind: str) -> Recipe:
@@ -244,13 +248,14 @@ def test_a_constant_channel_is_only_shifted() -> None:
 
 def test_frequent_ngrams_by_hand() -> None:
     counts = sparse.csr_matrix([[1, 5, 0, 1, 0], [1, 0, 0, 1, 0], [1, 0, 2, 0, 0], [0, 0, 0, 1, 0], [1, 0, 0, 0, 1]])
-    assert frequent_ngrams(counts, most=10).tolist() == [0, 3]
-    assert frequent_ngrams(counts, most=1).tolist() == [0]
+    assert frequent_ngrams(counts, limit=10).tolist() == [0, 3]
+    assert frequent_ngrams(counts, limit=1).tolist() == [0]
 
 
 def test_inverse_frequencies_come_from_training_rows() -> None:
-    counts, _ = texts()
-    train, held_out, dataset = encode("text", counts, np.arange(60), np.arange(60, 90), num_classes=3, seed=0)
+    counts, labels = texts()
+    data = FoldData("text", counts, labels, 3, np.arange(60), np.arange(60, 90))
+    train, held_out, dataset = encode(data, seed=0)
     assert dataset is None
     assert train.shape[0] == 60
     assert held_out.shape == (30, train.shape[1])
@@ -266,14 +271,12 @@ def test_threads_and_seed_decide_not_the_process_history() -> None:
     assert asdict(replace(first, seconds=0.0, pred_probs=np.empty(0)))["members"] >= 1
 
 
-def test_a_fold_of_images_copies_no_pixels() -> None:
+def test_a_fold_does_not_copy_pixels() -> None:
     pixels = np.zeros((4000, 32, 32, 3), np.uint8)
     inputs, labels = ImageInputs(pixels, np.arange(4000)), np.arange(4000) % 2
     recipe = replace(_recipe("image"), epochs=1, batch_size=500, network_kwargs={"widths": (2, 2)})
     tracemalloc.start()
-    fit_fold(
-        inputs, labels, np.arange(500), np.arange(500, 600), kind="image", num_classes=2, recipe=recipe, device="cpu"
-    )
+    fit_fold(FoldData("image", inputs, labels, 2, np.arange(500), np.arange(500, 600)), recipe, device="cpu")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < pixels.nbytes / 2
@@ -283,18 +286,8 @@ def average_precision(kind: str, inputs: Inputs, labels: np.ndarray, wrong: np.n
     num_classes = int(labels.max()) + 1
     pred_probs = np.empty((len(labels), num_classes))
     for number, (train, held_out) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):
-        recipe = choose_recipe(kind, rows=len(train), num_classes=num_classes, input_shape=inputs.shape[1:])
-        fit = fit_fold(
-            inputs,
-            labels,
-            train,
-            held_out,
-            kind=kind,
-            num_classes=num_classes,
-            recipe=recipe,
-            device="cpu",
-            seed=number,
-        )
+        data = FoldData(kind, inputs, labels, num_classes, train, held_out)
+        fit = fit_fold(data, recipe_for(data), device="cpu", seed=number)
         pred_probs[held_out] = fit.pred_probs
     return float(average_precision_score(wrong, -get_label_quality_scores(labels, pred_probs)))
 
@@ -306,19 +299,19 @@ def real(path: Path) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_wrong_genres_of_real_songs_come_first(shared_data: Path) -> None:
+def test_wrong_genres_of_real_songs_rank_first(shared_data: Path) -> None:
     data, labels, wrong = real(shared_data / "music-genre-700.parquet")
     assert average_precision("table", data.filter(like="feature"), labels, wrong) > 0.66
 
 
 @pytest.mark.slow
-def test_wrong_topics_of_real_news_come_first(shared_data: Path) -> None:
+def test_wrong_topics_of_real_news_rank_first(shared_data: Path) -> None:
     data, labels, wrong = real(shared_data / "agnews-human-5k.parquet")
     assert average_precision("text", hash_texts(data["text"]), labels, wrong) > 0.51
 
 
 @pytest.mark.slow
-def test_planted_errors_among_digits_come_first() -> None:
+def test_planted_errors_among_digits_rank_first() -> None:
     inputs, labels = digits()
     rng = np.random.default_rng(0)
     wrong = rng.random(len(labels)) < 0.06

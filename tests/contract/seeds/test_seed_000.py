@@ -308,7 +308,7 @@ def test_results_are_arrays_on_the_cpu_wherever_the_tensors_were() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_gpu_that_is_missing_is_an_error_and_not_a_slow_fit_on_the_cpu() -> None:
-    with pytest.raises(TrainingError, match="sees 0 CUDA devices"):
+    with pytest.raises(TrainingError, match="finds 0 CUDA devices"):
         small(device="cuda").fit(X, NAMES)
     assert small(device="auto", epochs=1).fit(X, NAMES).device_ == "cpu"
 

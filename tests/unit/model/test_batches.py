@@ -82,7 +82,7 @@ def test_arrays_are_shared_and_not_copied(writeable: bool) -> None:
 
 
 @given(data=st.data())
-def test_shared_tensors_hold_the_values_of_any_array(data: st.DataObject) -> None:
+def test_shared_tensors_contain_the_values_of_any_array(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["<f4", ">f4", "f8", ">f8", "f2", "i1", "u2", ">u4", "i8", "?"]))
     steps = data.draw(st.tuples(st.sampled_from([1, 2, -1, -3]), st.sampled_from([1, 2, -1])))
     order = data.draw(st.sampled_from("CF"))
@@ -168,5 +168,8 @@ class Stream(IterableDataset[Any]):
 
 @pytest.mark.parametrize("data", [{"a": 1}, [1, 2], "rows", Stream()])
 def test_other_data_is_refused(data: Any) -> None:
-    with pytest.raises(TrainingError, match=rf"cannot train on a {type(data).__name__}: give a tensor, an array, a Da"):
+    with pytest.raises(
+        TrainingError,
+        match=rf"X or dataset is a {type(data).__name__}, which is not supported\. Use a tensor, an array, a Da",
+    ):
         bind_rows(data, CPU, DENSE)

@@ -34,7 +34,7 @@ ROWS, HELD_OUT = np.arange(0, 120, 2), np.arange(1, 120, 2)
         np.arange(120)[::-1][::-2],
     ],
 )
-def test_row_numbers_come_in_any_container(numbers: Any) -> None:
+def test_row_numbers_may_have_any_container(numbers: Any) -> None:
     bound = small(dataset=X).fit(numbers, Y[ROWS])
     plain = small().fit(X[ROWS], Y[ROWS])
     assert same_weights(bound, plain)
@@ -57,9 +57,9 @@ def test_every_method_takes_row_numbers() -> None:
 
 def test_early_stopping_and_weights_go_by_the_rows_that_are_named() -> None:
     settings: dict[str, Any] = {"early_stopping": True, "epochs": 8}
-    marks, groups = np.linspace(1, 3, 60), ROWS // 8
-    bound = small(dataset=X, **settings).fit(ROWS, Y[ROWS], sample_weight=marks, groups=groups)
-    plain = small(**settings).fit(X[ROWS], Y[ROWS], sample_weight=marks, groups=groups)
+    row_weights, groups = np.linspace(1, 3, 60), ROWS // 8
+    bound = small(dataset=X, **settings).fit(ROWS, Y[ROWS], sample_weight=row_weights, groups=groups)
+    plain = small(**settings).fit(X[ROWS], Y[ROWS], sample_weight=row_weights, groups=groups)
     assert same_weights(bound, plain)
     assert [e["validation_loss"] for e in bound.history_] == [e["validation_loss"] for e in plain.history_]
 
@@ -100,15 +100,24 @@ def test_bound_images_are_as_good_as_an_array_of_images() -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        (np.array([0, 120]), r"X asks for rows 0 to 120 of a dataset of 120: give 0 to 119"),
-        (np.array([-1, 3]), r"X asks for rows -1 to 3"),
-        (np.array([0.0, 1.0]), r"X holds row numbers, integers of shape \(n,\); got float64 \(2,\)"),
-        (np.array([True, False]), r"X holds row numbers, integers of shape \(n,\); got bool \(2,\)"),
-        (np.array(["0", "1"]), r"got <U1 \(2,\)"),
-        (np.zeros((2, 2), int), r"got int64 \(2, 2\)"),
-        (np.array(3), r"got int64 \(\)"),
-        (np.array([], int), r"X names no row of the bound dataset of 120"),
-        (np.array([2**64 - 1, 1], np.uint64), r"X asks for rows 1 to 18446744073709551615"),
+        (
+            np.array([0, 120]),
+            r"X contains the row numbers 0 to 120, but the bound dataset has 120 rows\. Pass numbers from 0 to 119",
+        ),
+        (np.array([-1, 3]), r"X contains the row numbers -1 to 3"),
+        (
+            np.array([0.0, 1.0]),
+            r"X has dtype float64 and shape \(2,\), but .* it contains row numbers\. Pass integers of shape \(n,\)",
+        ),
+        (
+            np.array([True, False]),
+            r"X has dtype bool and shape \(2,\), but .* it contains row numbers\. Pass integers of shape \(n,\)",
+        ),
+        (np.array(["0", "1"]), r"X has dtype <U1 and shape \(2,\)"),
+        (np.zeros((2, 2), int), r"X has dtype int64 and shape \(2, 2\)"),
+        (np.array(3), r"X has dtype int64 and shape \(\)"),
+        (np.array([], int), r"X is empty\. Pass row numbers of the bound dataset, 0 to 119"),
+        (np.array([2**64 - 1, 1], np.uint64), r"X contains the row numbers 1 to 18446744073709551615"),
     ],
 )
 def test_wrong_row_numbers_are_refused(numbers: np.ndarray, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What changes between calls: devices, precision, names of columns; and what must not be kept or read."""
+"""Changes between calls (devices, precision, names of columns), and what must not be stored or read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rows_of_a_dataset_are_counted_by_its_length() -> None:
     assert features.transform(TensorDataset(torch.from_numpy(X))).shape == (60, 4)
 
 
-def test_a_row_that_nobody_names_is_never_read() -> None:
+def test_rows_outside_x_are_never_read() -> None:
     named = np.arange(1, 60)
     classifier = small(dataset=Shaped()).fit(named, Y[named])
     np.testing.assert_array_equal(classifier.predict_proba(named), small().fit(X[1:], Y[1:]).predict_proba(X[1:]))
@@ -52,9 +52,9 @@ def test_a_row_that_nobody_names_is_never_read() -> None:
     np.testing.assert_array_equal(features.transform(named), X[1:])
 
 
-def test_integers_that_are_no_bytes_are_refused_where_the_module_takes_bytes() -> None:
+def test_integers_out_of_range_are_refused_for_a_module_that_takes_bytes() -> None:
     images = np.full((20, 1, 8, 8), 300)
-    with pytest.raises(InputError, match=r"integers from 300 to 300, and the module takes uint8, 0 to 255"):
+    with pytest.raises(InputError, match=r"integers from 300 to 300, but the module takes uint8 \(0 to 255\)"):
         TorchClassifier(SmallResNet, epochs=1, device="cpu").fit(images, Y[:20])
 
 
@@ -67,7 +67,7 @@ def test_another_precision_after_the_fit_is_for_the_next_fit() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
-def test_a_stream_goes_on_in_another_precision_with_a_new_optimizer(optimizer: str) -> None:
+def test_partial_fit_in_another_precision_uses_a_new_optimizer(optimizer: str) -> None:
     classifier = small(optimizer=optimizer).partial_fit(X, Y, classes=[0, 1]).set_params(precision="float64")
     assert classifier.partial_fit(X, Y).predict_proba(X).dtype == np.float64
 
@@ -115,7 +115,7 @@ def test_a_frozen_layer_without_statistics_stays_in_training_mode() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_stream_changes_its_device_and_its_pickle_needs_no_gpu() -> None:
+def test_partial_fit_can_change_the_device_and_pickles_open_without_a_gpu() -> None:
     classifier = small().partial_fit(X, Y, classes=[0, 1]).set_params(device="cuda").partial_fit(X, Y)
     state = pickle.loads(pickle.dumps(classifier)).__dict__
     assert state["_optimizer"] is None

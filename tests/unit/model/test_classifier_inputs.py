@@ -1,4 +1,4 @@
-"""X in every form gives the same weights; nothing of the caller's is changed, and nothing of ours is given away."""
+"""X of every type gives the same weights, and the caller and the estimator share no memory that either writes to."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_number_types_and_layouts_of_a_bound_array_do_not_matter(
     assert same_weights(small(dataset=data).fit(np.arange(120), Y), reference)
 
 
-def test_a_memory_map_is_read_where_it_is(tmp_path: Path, reference: TorchClassifier) -> None:
+def test_a_memory_map_is_not_copied(tmp_path: Path, reference: TorchClassifier) -> None:
     path = tmp_path / "rows.bin"
     WHOLE.astype(np.float32).tofile(path)
     for mode in ("r", "c", "r+"):
@@ -151,7 +151,7 @@ def test_truth_values_are_0_and_1(reference: TorchClassifier) -> None:
 
 
 @pytest.mark.parametrize("kind", ["<f8", ">f8"])
-def test_float64_is_kept_to_the_last_digit_where_it_is_asked_for(kind: str) -> None:
+def test_float64_is_exact_if_requested(kind: str) -> None:
     fine = X.astype(np.float64) + 1e-9
     expected = small(precision="float64", dataset=torch.from_numpy(fine)).fit(np.arange(120), Y)
     assert same_weights(small(precision="float64").fit(fine.astype(kind), Y), expected)
@@ -175,7 +175,7 @@ def test_a_sparse_matrix_with_doubled_entries_is_not_changed() -> None:
 
 
 class Types(nn.Module):
-    """Notes the types that come in."""
+    """Records the dtypes of its inputs."""
 
     seen: list[torch.dtype]
 
@@ -247,7 +247,7 @@ def test_a_module_that_writes_into_its_input_does_not_reach_the_callers_data(nam
     np.testing.assert_array_equal(values_of(data), X)
 
 
-def test_a_module_that_writes_into_its_input_sees_each_mirrored_view_as_it_is() -> None:
+def test_a_module_that_changes_its_input_gets_correct_mirrored_views() -> None:
     images = np.random.default_rng(0).random((30, 1, 4, 4)).astype(np.float32)
     settings: dict[str, Any] = {"flip": True, "crop_padding": 1}
     results = [
@@ -280,7 +280,7 @@ def test_results_are_the_callers_own(method: str, module: Any) -> None:
     assert classifier.classes_.tolist() == [0, 1, 2]
 
 
-def test_what_is_changed_after_a_fit_is_of_no_account() -> None:
+def test_changes_after_a_fit_have_no_effect() -> None:
     data, labels = X.copy(), Y.copy()
     classifier = small().fit(data, labels)
     expected = classifier.predict_proba(X)
@@ -315,12 +315,12 @@ def test_examples_of_another_shape_are_refused() -> None:
     classifier = small().fit(X, Y)
     with pytest.raises(ValueError, match=r"X has 5 features, but TorchClassifier is expecting 6 features"):
         classifier.predict(X[:, :5])
-    with pytest.raises(InputError, match=r"X has examples of shape \(5,\); the fit saw \(6,\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(5,\), but fit was called with \(6,\)"):
         classifier.predict(RowDataset(X[:, :5]))
-    with pytest.raises(InputError, match=r"X has examples of shape \(5,\); the fit saw \(6,\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(5,\), but fit was called with \(6,\)"):
         classifier.set_params(dataset=X[:, :5]).predict(np.arange(3))
     stacked = X.reshape(120, 2, 3)
-    with pytest.raises(InputError, match=r"X has examples of shape \(2, 1\); the fit saw \(2, 3\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(2, 1\), but fit was called with \(2, 3\)"):
         small().fit(stacked, Y).predict(stacked[:, :, :1])
 
 
@@ -329,13 +329,18 @@ def test_a_stream_without_row_numbers_is_refused() -> None:
         def __iter__(self) -> Any:
             return iter(X)
 
-    with pytest.raises(TrainingError, match=r"cannot train on a Stream: give a tensor, .* a map-style torch Dataset"):
+    with pytest.raises(
+        TrainingError,
+        match=r"X or dataset is a Stream, which is not supported\. Use a tensor, .* a map-style torch Dataset",
+    ):
         small().fit(Stream(), Y)
 
 
 @pytest.mark.parametrize("dataset", [{"a": X}, X.tolist(), "rows"])
 def test_a_bound_dataset_of_another_kind_is_refused(dataset: Any) -> None:
-    with pytest.raises(TrainingError, match=rf"cannot train on a {type(dataset).__name__}: give a tensor"):
+    with pytest.raises(
+        TrainingError, match=rf"X or dataset is a {type(dataset).__name__}, which is not supported\. Use a tensor"
+    ):
         small(dataset=dataset).fit([0], [0])
 
 

@@ -1,4 +1,4 @@
-"""Labels of any type come back; weights of rows and of classes count as rows that are repeated."""
+"""Labels of any type, and weights of rows and classes, which act like repeated rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reference() -> TorchClassifier:
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_labels_of_any_type_come_back(name: str, reference: TorchClassifier) -> None:
+def test_predictions_have_the_type_of_the_labels(name: str, reference: TorchClassifier) -> None:
     convert, classes = LABELS[name]
     labels = convert(Y)
     classifier = small().fit(X, labels)
@@ -130,15 +130,15 @@ def test_whole_weights_are_repeated_rows(counts: list[int]) -> None:
 
 
 def test_weights_count_in_early_stopping_and_in_its_validation_loss() -> None:
-    marks = np.where(Y == 0, 1.0, 5.0)
+    row_weights = np.where(Y == 0, 1.0, 5.0)
     plain = small(early_stopping=True).fit(X, Y)
-    weighted = small(early_stopping=True).fit(X, Y, sample_weight=marks)
+    weighted = small(early_stopping=True).fit(X, Y, sample_weight=row_weights)
     assert plain.history_[0]["validation_loss"] != weighted.history_[0]["validation_loss"]
 
 
 def test_only_ratios_of_weights_count() -> None:
-    marks = np.random.default_rng(0).random(120)
-    assert same_weights(small().fit(X, Y, sample_weight=marks), small().fit(X, Y, sample_weight=marks * 4))
+    row_weights = np.random.default_rng(0).random(120)
+    assert same_weights(small().fit(X, Y, sample_weight=row_weights), small().fit(X, Y, sample_weight=row_weights * 4))
 
 
 def test_weights_change_what_is_learned_and_equal_ones_do_not(reference: TorchClassifier) -> None:
@@ -146,30 +146,47 @@ def test_weights_change_what_is_learned_and_equal_ones_do_not(reference: TorchCl
     assert_close(whole_batch().fit(X, Y, sample_weight=np.full(120, 0.3)), whole_batch().fit(X, Y))
 
 
-def test_weights_come_in_any_container() -> None:
-    marks = np.arange(1.0, 121)
-    expected = small().fit(X, Y, sample_weight=marks)
-    for given_marks in (marks.tolist(), pd.Series(marks), torch.tensor(marks), marks.astype(np.int64)):
+def test_weights_may_have_any_container() -> None:
+    row_weights = np.arange(1.0, 121)
+    expected = small().fit(X, Y, sample_weight=row_weights)
+    for given_marks in (
+        row_weights.tolist(),
+        pd.Series(row_weights),
+        torch.tensor(row_weights),
+        row_weights.astype(np.int64),
+    ):
         assert same_weights(small().fit(X, Y, sample_weight=given_marks), expected)
 
 
 @pytest.mark.parametrize(
-    ("marks", "message"),
+    ("row_weights", "message"),
     [
-        (np.ones(119), r"Sample weights have shape \(119,\); they must be 1D, one for each of 120 rows"),
-        (np.ones((120, 1)), r"Sample weights have shape \(120, 1\); they must be 1D"),
-        (2.0, r"Sample weights have shape \(\); they must be 1D"),
-        (np.where(np.arange(120) == 5, -1.0, 1.0), r"Sample weights must be finite and not negative"),
-        (np.where(np.arange(120) == 5, np.nan, 1.0), r"Sample weights must be finite and not negative"),
-        (np.where(np.arange(120) == 5, np.inf, 1.0), r"Sample weights must be finite and not negative"),
-        (np.zeros(120), r"all weights are zero: nothing is left to train on"),
+        (
+            np.ones(119),
+            r"Sample weights have shape \(119,\), but must be 1D\. Pass one weight for each of the 120 rows",
+        ),
+        (np.ones((120, 1)), r"Sample weights have shape \(120, 1\), but must be 1D"),
+        (2.0, r"Sample weights have shape \(\), but must be 1D"),
+        (
+            np.where(np.arange(120) == 5, -1.0, 1.0),
+            r"Sample weights are negative or not finite\. Pass weights that are finite",
+        ),
+        (
+            np.where(np.arange(120) == 5, np.nan, 1.0),
+            r"Sample weights are negative or not finite\. Pass weights that are finite",
+        ),
+        (
+            np.where(np.arange(120) == 5, np.inf, 1.0),
+            r"Sample weights are negative or not finite\. Pass weights that are finite",
+        ),
+        (np.zeros(120), r"All weights are zero, so there is nothing to train on"),
     ],
 )
-def test_wrong_weights_are_refused(marks: Any, message: str) -> None:
+def test_wrong_weights_are_refused(row_weights: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        small().fit(X, Y, sample_weight=marks)
+        small().fit(X, Y, sample_weight=row_weights)
     with pytest.raises(InputError, match=message):
-        small().partial_fit(X, Y, classes=[0, 1, 2], sample_weight=marks)
+        small().partial_fit(X, Y, classes=[0, 1, 2], sample_weight=row_weights)
 
 
 UNEVEN = np.r_[np.flatnonzero(Y == 0)[:5], np.flatnonzero(Y > 0)]
@@ -178,8 +195,8 @@ UNEVEN = np.r_[np.flatnonzero(Y == 0)[:5], np.flatnonzero(Y > 0)]
 def test_balanced_classes_are_those_of_scikit_learn() -> None:
     data, labels = X[UNEVEN], NAMES[Y[UNEVEN]]
     balanced = whole_batch(class_weight="balanced").fit(data, labels)
-    marks = compute_sample_weight("balanced", labels)
-    assert_close(balanced, whole_batch().fit(data, labels, sample_weight=marks))
+    row_weights = compute_sample_weight("balanced", labels)
+    assert_close(balanced, whole_batch().fit(data, labels, sample_weight=row_weights))
     classes = np.unique(labels)
     by_class = compute_class_weight("balanced", classes=classes, y=labels)
     given_weights = dict(zip(classes.tolist(), by_class.tolist(), strict=True))
@@ -188,9 +205,9 @@ def test_balanced_classes_are_those_of_scikit_learn() -> None:
 
 
 def test_class_weights_left_out_are_1_and_multiply_those_of_rows() -> None:
-    marks = np.linspace(1, 3, 120)
-    by_class = whole_batch(class_weight={"bee": 2.5}).fit(X, NAMES[Y], sample_weight=marks)
-    assert_close(by_class, whole_batch().fit(X, NAMES[Y], sample_weight=marks * np.where(Y == 1, 2.5, 1)))
+    row_weights = np.linspace(1, 3, 120)
+    by_class = whole_batch(class_weight={"bee": 2.5}).fit(X, NAMES[Y], sample_weight=row_weights)
+    assert_close(by_class, whole_batch().fit(X, NAMES[Y], sample_weight=row_weights * np.where(Y == 1, 2.5, 1)))
 
 
 def test_balancing_counts_rows_by_their_weights() -> None:
@@ -213,5 +230,5 @@ def test_classes_without_rows_keep_balanced_weights_finite() -> None:
 
 
 def test_class_weights_of_zero_for_all_rows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"all weights are zero"):
+    with pytest.raises(InputError, match=r"All weights are zero"):
         small(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, Y)

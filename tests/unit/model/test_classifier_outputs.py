@@ -1,4 +1,4 @@
-"""What a module returns and what comes out: kinds of outputs, probabilities, logarithms, scores and features."""
+"""Outputs of modules and results of the classifier: kinds, probabilities, logarithms, scores and features."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def linear_with(head: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(6, 3), head)
 
 
-def test_output_kinds_are_three_ways_to_say_the_same() -> None:
+def test_output_kinds_are_equivalent() -> None:
     results = {
         kind: own(lambda head=head: linear_with(head()), output_kind=kind).fit(X, Y).predict_proba(X)
         for kind, head in HEADS.items()
@@ -71,21 +71,23 @@ def test_output_kinds_are_three_ways_to_say_the_same() -> None:
 @pytest.mark.parametrize("declared", HEADS)
 @pytest.mark.parametrize("returned", HEADS)
 @pytest.mark.parametrize("where", ["always", "in training", "in prediction"])
-def test_a_wrong_output_kind_is_refused_wherever_it_shows(declared: str, returned: str, where: str) -> None:
+def test_a_wrong_output_kind_is_refused_in_training_and_prediction(declared: str, returned: str, where: str) -> None:
     training, other = (HEADS[declared if where == place else returned]() for place in ("in prediction", "in training"))
     classifier = own(partial(Switching, training, other), output_kind=declared)
     # Log-probabilities are valid logits: their softmax is the distribution itself.
     if declared == returned or (declared, returned) == ("logits", "log_probabilities"):
         assert classifier.fit(X, Y).predict_proba(X).shape == (120, 3)
     else:
-        with pytest.raises(TrainingError, match=rf"output_kind is '{declared}', but the network returns {returned}"):
+        with pytest.raises(
+            TrainingError, match=rf"The output_kind is '{declared}', but the network returns {returned}"
+        ):
             classifier.fit(X, Y)
 
 
 def test_a_module_that_changes_its_kind_after_training_is_refused() -> None:
     classifier = own(linear_with(nn.Identity())).fit(X, Y)
     classifier.module_[1] = nn.Softmax(1)
-    with pytest.raises(TrainingError, match=r"output_kind is 'logits', but the network returns probabilities"):
+    with pytest.raises(TrainingError, match=r"The output_kind is 'logits', but the network returns probabilities"):
         classifier.predict_proba(X)
 
 
@@ -108,7 +110,7 @@ def test_results_of_float64_precision_keep_their_digits() -> None:
     assert classifier.transform(X).dtype == np.float32
 
 
-def test_logarithms_are_finite_where_probabilities_round_to_0() -> None:
+def test_logarithms_are_finite_if_probabilities_round_to_0() -> None:
     extreme = np.array([[0, 300.0, -300], [500, 0, 0]], np.float32)
     classifier = fixed(3)
     probabilities, logs = classifier.predict_proba(extreme), classifier.predict_log_proba(extreme)
@@ -117,7 +119,7 @@ def test_logarithms_are_finite_where_probabilities_round_to_0() -> None:
     np.testing.assert_allclose(logs, [[-300, 0, -600], [0, -500, -500]], rtol=1e-6)
 
 
-def test_logarithms_are_finite_where_a_module_returns_probabilities_of_0() -> None:
+def test_logarithms_are_finite_if_a_module_returns_probabilities_of_0() -> None:
     classifier = own(nn.Sequential(Fixed(), nn.Softmax(1)), output_kind="probabilities", learning_rate=1e-30)
     data = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     logs = classifier.fit(data, np.arange(20) % 3).predict_log_proba(np.array([[0, 300.0, -300]], np.float32))
@@ -183,7 +185,7 @@ def test_features_have_names_in_a_frame() -> None:
 
 
 class ConvolutionHead(nn.Module):
-    """A 1x1 convolution that gives the scores of each pixel, and their mean."""
+    """A 1x1 convolution that returns the scores of each pixel, and their mean."""
 
     def __init__(self) -> None:
         super().__init__()

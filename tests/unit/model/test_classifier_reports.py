@@ -1,4 +1,4 @@
-"""What a classifier tells of its training: callbacks, the history, a line for each epoch."""
+"""What a classifier reports about its training: callbacks, the history, a line for each epoch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_callbacks_see_each_epoch_and_the_module() -> None:
 
 
 def test_a_callback_that_returns_true_ends_the_training_and_the_others_still_hear_of_it() -> None:
-    heard: list[int] = []
-    classifier = small(callbacks=[lambda epoch, _: epoch.epoch == 2, lambda epoch, _: heard.append(epoch.epoch)])
+    calls: list[int] = []
+    classifier = small(callbacks=[lambda epoch, _: epoch.epoch == 2, lambda epoch, _: calls.append(epoch.epoch)])
     classifier.fit(X, Y)
     assert classifier.n_iter_ == len(classifier.history_) == 2
-    assert heard == [1, 2]
+    assert calls == [1, 2]
 
 
-def test_an_error_in_a_callback_comes_out() -> None:
+def test_an_error_in_a_callback_is_raised() -> None:
     def fail(epoch: Epoch, module: nn.Module) -> None:
         raise KeyError("from the callback")
 

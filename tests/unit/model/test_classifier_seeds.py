@@ -1,4 +1,4 @@
-"""Nothing but data, parameters and the seed decides: no state of the process, of a fold or of a module leaks."""
+"""Only data, parameters and the seed determine a result. No state of the process, a fold or a module leaks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_without_a_seed_every_fit_is_another() -> None:
     assert not same_weights(classifier.fit(X, Y), clone(classifier).fit(X, Y))
 
 
-def test_a_random_state_goes_on_from_fit_to_fit_and_repeats_from_its_start() -> None:
+def test_a_random_state_advances_with_each_fit() -> None:
     classifier = small(random_state=np.random.RandomState(3))
     first = clone(classifier).fit(X, Y)
     again = clone(classifier).fit(X, Y)
@@ -147,10 +147,10 @@ def test_candidates_of_a_search_do_not_see_each_other() -> None:
 def test_clones_share_the_bound_dataset_and_nothing_that_was_learned() -> None:
     dataset = Uncopied(X)
     classifier = small(dataset=dataset, early_stopping=True).fit(np.arange(120), Y)
-    twin = clone(classifier)
-    assert twin.dataset is dataset
-    assert not hasattr(twin, "module_")
-    assert twin.get_params() == classifier.get_params()
+    copied = clone(classifier)
+    assert copied.dataset is dataset
+    assert not hasattr(copied, "module_")
+    assert copied.get_params() == classifier.get_params()
     assert classifier.dataset is dataset
     inner = clone(make_pipeline(FunctionTransformer(), classifier))[-1]
     assert inner.dataset is dataset
@@ -173,15 +173,15 @@ def test_copies_share_the_bound_dataset() -> None:
 
 def test_a_clone_has_arguments_of_its_own() -> None:
     classifier = small(optimizer__betas=[0.9, 0.99])
-    twin = clone(classifier).set_params(module__hidden=(3,))
+    copied = clone(classifier).set_params(module__hidden=(3,))
     assert classifier.get_params()["module__hidden"] == (8,)
-    assert twin.get_params()["optimizer__betas"] is not classifier.get_params()["optimizer__betas"]
+    assert copied.get_params()["optimizer__betas"] is not classifier.get_params()["optimizer__betas"]
 
 
 def test_a_shallow_copy_keeps_its_arguments_when_the_other_changes_them() -> None:
     classifier = small()
-    twin = copy.copy(classifier)
-    twin.set_params(module__hidden=(3,))
+    copied = copy.copy(classifier)
+    copied.set_params(module__hidden=(3,))
     assert classifier.get_params()["module__hidden"] == (8,)
 
 

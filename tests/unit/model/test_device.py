@@ -1,4 +1,4 @@
-"""Devices, precisions, seeds: what was asked for or an error, and no trace left behind."""
+"""Devices, precisions and seeds: the requested one or an error, without side effects."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ CPU = torch.device("cpu")
 CONVOLUTION, DENSE = nn.Conv2d(1, 1, 3), nn.Linear(2, 2)
 
 
-def test_auto_takes_cuda_where_it_is() -> None:
+def test_auto_uses_cuda_if_it_is_available() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cpu") == CPU
 
 
 @pytest.mark.parametrize("name", ["cuda:999", "cuda:12345"])
 def test_a_missing_gpu_is_never_replaced(name: str) -> None:
-    with pytest.raises(TrainingError, match=rf"device '{name}' was asked for, .* training.device to cpu or auto"):
+    with pytest.raises(TrainingError, match=rf"Device '{name}' was requested, .* training.device to cpu or auto"):
         resolve_device(name)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "tpu:0", "", "cuda1", "cpu:0"])
 def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"is unknown: use auto, cpu, cuda or cuda:<number>"):
+    with pytest.raises(ConfigError, match=r"is unknown\. Use auto, cpu, cuda or cuda:<number>"):
         resolve_device(name)
 
 
 def test_precision_that_is_given_is_taken() -> None:
     for precision in ("float32", "bfloat16", "float64"):
         assert resolve_precision(precision, CPU, DENSE) == precision
-    with pytest.raises(ConfigError, match=r"precision 'float16' is unknown: use one of auto, float32, bfloat16"):
+    with pytest.raises(ConfigError, match=r"Precision 'float16' is unknown\. Use one of auto, float32, bfloat16"):
         resolve_precision("float16", CPU, DENSE)
 
 
@@ -94,7 +94,7 @@ def test_repeatable_changes_nothing_on_a_cpu() -> None:
 
 
 def test_repeatable_on_a_gpu_with_newer_settings_of_precision() -> None:
-    """These make torch refuse to tell whether TF32 is allowed. They are of the process, and need no GPU."""
+    """These make torch raise an error if asked whether TF32 is allowed. They are process-wide and need no GPU."""
     cudnn = torch.backends.cudnn
     precision, before = cudnn.conv.fp32_precision, (cudnn.benchmark, cudnn.deterministic)
     cudnn.conv.fp32_precision = "ieee"
@@ -116,13 +116,13 @@ def test_repeatable_on_a_gpu_with_newer_settings_of_precision() -> None:
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_a_full_gpu_is_told_with_a_remedy(error: RuntimeError) -> None:
+def test_a_full_gpu_is_reported_with_a_remedy(error: RuntimeError) -> None:
     """Memory that is not torch's own, such as workspaces, ends with other errors than torch's."""
     with pytest.raises(TrainingError, match=r"GPU is too small .* Lower training\.batch_size"), enough_memory():
         raise error
 
 
-def test_other_errors_of_a_gpu_stay_what_they_are() -> None:
+def test_other_errors_of_a_gpu_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="device-side assert") as caught, enough_memory():
         raise RuntimeError("CUDA error: device-side assert triggered")
     assert not isinstance(caught.value, TrainingError)

@@ -17,7 +17,7 @@ from labelaudit.model.progress import Epoch
 from support.toys import RowDataset, X, Y, own, same_weights, small
 
 
-def test_training_stops_and_the_best_weights_come_back() -> None:
+def test_training_stops_and_the_best_weights_are_restored() -> None:
     states: list[dict[str, torch.Tensor]] = []
 
     def note(epoch: Epoch, module: nn.Module) -> None:
@@ -66,12 +66,12 @@ def sides(bound: bool = False, **given: Any) -> tuple[set[int], set[int]]:
     """Rows that a fit trained on, and rows held out."""
     classifier = own(Seen, early_stopping=True, epochs=2, validation_fraction=0.25, dataset=NUMBERED if bound else None)
     module = classifier.fit(np.arange(120) if bound else NUMBERED, Y, **given).module_
-    # The first eight rows are looked at before training starts.
+    # The first eight rows are read before training starts.
     return module.trained, set(range(120)) - module.trained if module.checked else set()
 
 
 @pytest.mark.parametrize("bound", [False, True])
-def test_rows_held_out_are_not_trained_on_and_hold_every_class(bound: bool) -> None:
+def test_held_out_rows_are_not_trained_on_and_contain_every_class(bound: bool) -> None:
     trained, held_out = sides(bound)
     assert len(held_out) == 30
     counts = np.bincount(Y[sorted(held_out)])
@@ -114,29 +114,29 @@ def test_another_seed_holds_out_other_rows() -> None:
 
 def test_weights_of_rows_held_out_count_in_the_validation_loss() -> None:
     _, held_out = sides_of(0.1)
-    marks = np.ones(120)
-    marks[held_out[0]] = 1000
-    classifier = small(early_stopping=True, epochs=1).fit(X, Y, sample_weight=marks)
+    row_weights = np.ones(120)
+    row_weights[held_out[0]] = 1000
+    classifier = small(early_stopping=True, epochs=1).fit(X, Y, sample_weight=row_weights)
     first = classifier.predict_log_proba(X[held_out[:1]])[0, Y[held_out[0]]]
     assert classifier.history_[0]["validation_loss"] == pytest.approx(-first, rel=0.05)
 
 
 def test_rows_held_out_without_any_weight_are_refused() -> None:
     _, held_out = sides_of(0.1)
-    marks = np.ones(120)
-    marks[held_out] = 0
-    with pytest.raises(InputError, match=r"rows held out for early stopping all have weight zero"):
-        small(early_stopping=True).fit(X, Y, sample_weight=marks)
+    row_weights = np.ones(120)
+    row_weights[held_out] = 0
+    with pytest.raises(InputError, match=r"rows held out for early stopping have weight zero"):
+        small(early_stopping=True).fit(X, Y, sample_weight=row_weights)
 
 
-def test_without_early_stopping_all_rows_are_trained_on_whatever_the_groups() -> None:
+def test_without_early_stopping_groups_have_no_effect() -> None:
     assert same_weights(small().fit(X, Y, groups=np.arange(120)), small().fit(X, Y))
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"early stopping cannot hold out 0\.1 of 9 rows with every class on both"):
+    with pytest.raises(InputError, match=r"Early stopping cannot hold out 0\.1 of 9 rows with every class on both"):
         small(early_stopping=True).fit(X[:9], np.arange(9) % 3)
-    with pytest.raises(InputError, match=r"early stopping cannot hold out some of the 1 groups"):
+    with pytest.raises(InputError, match=r"Early stopping cannot hold out some of the 1 groups"):
         small(early_stopping=True).fit(X, Y, groups=np.zeros(120))
 
 

@@ -51,7 +51,7 @@ def test_rows_and_shapes_of_all_containers(data: Any) -> None:
     assert row_count(data) == 2
     assert example_shape(data) == (3,)
     check_shape(example_shape(data), (3,))
-    with pytest.raises(InputError, match=r"X has examples of shape \(3,\); the fit saw \(4, 5\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(3,\), but fit was called with \(4, 5\)"):
         check_shape(example_shape(data), (4, 5))
 
 

@@ -49,7 +49,7 @@ def test_features_are_what_the_named_layer_gives(layer: str | None, count: int) 
     np.testing.assert_allclose(found, by_hand(network(), count), atol=1e-6)
 
 
-def test_a_layer_before_one_that_works_in_place_is_given_as_it_was() -> None:
+def test_outputs_are_copied_before_a_later_layer_changes_them_in_place() -> None:
     module = nn.Sequential(nn.Linear(6, 4), nn.ReLU(inplace=True), nn.Linear(4, 3))
     found = features(module, layer="0").fit(X).transform(X)
     np.testing.assert_allclose(found, by_hand(module, 1), atol=1e-6)
@@ -80,14 +80,14 @@ def test_weights_come_from_files_of_tensors(suffix: str, tmp_path: Path) -> None
 def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "module.pt"
     torch.save(network(), path)
-    with pytest.raises(ConfigError, match=r"module\.pt' cannot be loaded \(.*Give a state dict, saved with"):
+    with pytest.raises(ConfigError, match=r"module\.pt' cannot be loaded \(.*Use a state dict, saved with"):
         features(weights=path).fit(X)
 
 
 def test_weights_of_another_module_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(nn.Linear(6, 3).state_dict(), path)
-    with pytest.raises(ConfigError, match=r"weights\.pt' are of another network: \d+ entries are missing"):
+    with pytest.raises(ConfigError, match=r"weights\.pt' belongs to another network: \d+ entries are missing"):
         features(weights=path).fit(X)
     with pytest.raises(ConfigError, match=r"nothing\.pt' cannot be loaded"):
         features(weights=tmp_path / "nothing.pt").fit(X)
@@ -95,12 +95,12 @@ def test_weights_of_another_module_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layer", ["4", "head", "0.weight"])
 def test_a_layer_that_is_not_there_is_refused(layer: str) -> None:
-    with pytest.raises(ConfigError, match=rf"the module has no layer '{layer}'\. It has 0, 1, 2, 3\."):
+    with pytest.raises(ConfigError, match=rf"The module has no layer '{layer}'\. Use one of its layers: 0, 1, 2, 3\."):
         features(layer=layer).fit(X)
 
 
 class Twice(nn.Module):
-    """Runs one layer twice, and never another one; a third gives a pair."""
+    """Runs one layer twice and one never; a third returns a pair."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,9 +114,9 @@ class Twice(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("twice", r"the layer Linear gave \[\(1, 6\), \(1, 6\)\] for a batch of 1; features must be one tensor"),
-        ("never", r"the layer Linear gave nothing for a batch of 1; features must be one tensor \(1, \.\.\.\)"),
-        ("pair", r"the layer LSTM gave \['tuple'\] for a batch of 1"),
+        ("twice", r"Layer Linear returned \[\(1, 6\), \(1, 6\)\] for a batch of 1, but features must be one tensor"),
+        ("never", r"Layer Linear returned nothing for a batch of 1, but features must be one tensor \(1, \.\.\.\)"),
+        ("pair", r"Layer LSTM returned \['tuple'\] for a batch of 1"),
     ],
 )
 def test_a_layer_without_one_tensor_per_row_is_refused(layer: str, message: str) -> None:
@@ -170,7 +170,7 @@ def test_batches_are_the_rows_of_transform_in_order() -> None:
     np.testing.assert_array_equal(np.concatenate(batches), extractor.transform(many))
 
 
-def test_batches_are_asked_for_one_by_one() -> None:
+def test_batches_are_requested_one_by_one() -> None:
     many = np.tile(X, (200, 1))
     extractor = features().fit(X)
     first = next(iter(extractor.transform_batches(many)))
@@ -247,9 +247,9 @@ def test_examples_of_another_shape_are_refused() -> None:
     extractor = features().fit(X)
     with pytest.raises(ValueError, match=r"X has 5 features, but TorchFeatures is expecting 6"):
         extractor.transform(X[:, :5])
-    with pytest.raises(InputError, match=r"X has examples of shape \(5,\); the fit saw \(6,\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(5,\), but fit was called with \(6,\)"):
         extractor.transform(RowDataset(X[:, :5]))
-    with pytest.raises(InputError, match=r"X asks for rows 0 to 200 of a dataset of 120"):
+    with pytest.raises(InputError, match=r"X contains the row numbers 0 to 200, but the bound dataset has 120 rows"):
         features(dataset=X).fit([0, 200])
 
 
@@ -263,12 +263,16 @@ def test_features_that_were_not_fitted_say_so() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"device": "cuda:99"}, TrainingError, r"device 'cuda:99' was asked for"),
-        ({"device": "tpu"}, ConfigError, r"device 'tpu' is unknown"),
-        ({"precision": "half"}, ConfigError, r"precision 'half' is unknown"),
-        ({"module__bias": False}, ConfigError, r"module is a Sequential already, so that module__bias would be lost"),
-        ({"module": "resnet"}, ConfigError, r"module 'resnet' is a str; give a class or function"),
-        ({"module": dict}, TrainingError, r"module returned a dict; it must return a torch\.nn\.Module"),
+        ({"device": "cuda:99"}, TrainingError, r"Device 'cuda:99' was requested"),
+        ({"device": "tpu"}, ConfigError, r"Device 'tpu' is unknown"),
+        ({"precision": "half"}, ConfigError, r"Precision 'half' is unknown"),
+        ({"module__bias": False}, ConfigError, r"module is already a Sequential, so module__bias would have no effect"),
+        (
+            {"module": "resnet"},
+            ConfigError,
+            r"module 'resnet' is a str\. Pass a torch.nn.Module, or a class or function",
+        ),
+        ({"module": dict}, TrainingError, r"module returned a dict, not a torch\.nn\.Module"),
     ],
 )
 def test_wrong_settings_are_errors_of_fit(changes: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -277,7 +281,9 @@ def test_wrong_settings_are_errors_of_fit(changes: dict[str, Any], error: type[E
 
 
 def test_an_unknown_parameter_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"TorchFeatures has no parameter 'optimizer__lr'; .* that start with module__"):
+    with pytest.raises(
+        TypeError, match=r"TorchFeatures has no parameter 'optimizer__lr'\. .* or a name that starts with module__"
+    ):
         features(optimizer__lr=0.1)
 
 
@@ -291,18 +297,18 @@ def test_precision_is_that_of_the_computation() -> None:
     np.testing.assert_allclose(fine, usual, atol=1e-6)
 
 
-@pytest.mark.parametrize("twin", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
-def test_copies_give_the_same_features(twin: Any) -> None:
+@pytest.mark.parametrize("copied", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
+def test_copies_give_the_same_features(copied: Any) -> None:
     extractor = features(layer="2").fit(X)
-    np.testing.assert_array_equal(twin(extractor).transform(X), extractor.transform(X))
+    np.testing.assert_array_equal(copied(extractor).transform(X), extractor.transform(X))
 
 
 def test_clones_share_the_bound_dataset_and_are_not_fitted() -> None:
     dataset = Uncopied(X)
-    twin = clone(features(dataset=dataset, layer="2").fit([0]))
-    assert twin.dataset is dataset
-    assert twin.layer == "2"
-    assert not hasattr(twin, "module_")
+    copied = clone(features(dataset=dataset, layer="2").fit([0]))
+    assert copied.dataset is dataset
+    assert copied.layer == "2"
+    assert not hasattr(copied, "module_")
 
 
 def test_features_of_a_classifier_feed_another_estimator_in_a_pipeline() -> None:

@@ -40,11 +40,11 @@ HEAD = {"head.weight", "head.bias"}
         (["head.*"], BODY),
         (("body.0.weight", "head.bias"), (BODY | HEAD) - {"body.0.weight", "head.bias"}),
         (("body.1.*",), HEAD | {"body.0.weight"}),
-        # A layer of which something is trained keeps its statistics up.
+        # A layer with a trainable parameter updates its statistics.
         (("body.1.weight",), (BODY | HEAD) - {"body.1.weight"}),
     ],
 )
-def test_what_is_frozen_stays_and_all_else_moves(
+def test_only_parameters_that_are_not_frozen_change(
     start: nn.Module, optimizer: str, frozen: Any, expected: set[str]
 ) -> None:
     classifier = own(start, frozen=frozen, optimizer=optimizer, optimizer__weight_decay=0.1).fit(X, Y)
@@ -83,7 +83,7 @@ def test_a_factor_of_0_keeps_weights(start: nn.Module) -> None:
     assert moved(state(start), classifier) == HEAD | STATISTICS
 
 
-def test_the_first_pattern_that_matches_counts(start: nn.Module) -> None:
+def test_the_first_pattern_that_matches_applies(start: nn.Module) -> None:
     classifier = own(start, learning_rate_factors={"body.1.bias": 1.0, "body.*": 0.0}).fit(X, Y)
     assert moved(state(start), classifier) == HEAD | STATISTICS | {"body.1.bias"}
 

@@ -35,19 +35,21 @@ def test_layers_have_the_names_that_torch_gives_them() -> None:
 
 @pytest.mark.parametrize("name", ["head", "2", "1.0.weight", "1.", "forward"])
 def test_unknown_names_are_refused_with_those_that_there_are(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"the module has no layer '{name}'\. It has 0, 1, 1\.0, 1\.1\."):
+    with pytest.raises(
+        ConfigError, match=rf"The module has no layer '{name}'\. Use one of its layers: 0, 1, 1\.0, 1\.1\."
+    ):
         named_layer(NETWORK, name)
-    with pytest.raises(ConfigError, match=r"It has no layers\."):
+    with pytest.raises(ConfigError, match=r"The module has no layers\."):
         named_layer(nn.ReLU(), name)
 
 
 def test_many_names_are_listed_in_part() -> None:
-    with pytest.raises(ConfigError, match=r"It has 0, 1, .*, 11, \.\.\.\."):
+    with pytest.raises(ConfigError, match=r"Use one of its layers: 0, 1, .*, 11 and 8 more\."):
         named_layer(nn.Sequential(*[nn.ReLU() for _ in range(20)]), "x")
 
 
-def test_a_parameter_is_no_layer() -> None:
+def test_a_parameter_is_not_a_layer() -> None:
     module = nn.Module()
     module.scale = nn.Parameter(torch.ones(()))
-    with pytest.raises(ConfigError, match=r"the module has no layer 'scale'"):
+    with pytest.raises(ConfigError, match=r"The module has no layer 'scale'"):
         named_layer(module, "scale")

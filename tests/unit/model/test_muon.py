@@ -1,4 +1,4 @@
-"""Muon: orthogonal steps for hidden weights, momentum by hand for the rest."""
+"""Muon: orthogonal steps for hidden weights, and momentum for the rest, computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labelaudit.model.optimizers import make_optimizer
 
 
 @given(rows=st.integers(1, 12), columns=st.integers(1, 12), seed=st.integers(0, 1000))
-def test_singular_values_come_near_one(rows: int, columns: int, seed: int) -> None:
+def test_singular_values_are_close_to_one(rows: int, columns: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     left, _ = torch.linalg.qr(torch.randn(rows, rows, generator=generator))
     right, _ = torch.linalg.qr(torch.randn(columns, columns, generator=generator))
@@ -27,12 +27,12 @@ def test_singular_values_come_near_one(rows: int, columns: int, seed: int) -> No
     found = torch.linalg.svdvals(result)
     assert float(found.min()) > 0.6
     assert float(found.max()) < 1.3
-    # The directions stay: result is close to left @ right^T.
+    # Directions do not change: result is close to left @ right^T.
     exact = left[:, :rank] @ right[:, :rank].T
     assert float((result * exact).sum() / (result.norm() * exact.norm())) > 0.95
 
 
-def test_an_empty_gradient_gives_no_step() -> None:
+def test_a_zero_gradient_gives_no_step() -> None:
     assert torch.equal(orthogonalise(torch.zeros(2, 3, 4), 4), torch.zeros(2, 3, 4))
 
 
@@ -69,11 +69,13 @@ def test_weight_decay_is_decoupled() -> None:
 
 
 def test_a_negative_weight_decay_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"optimizer 'muon' does not take .*weight_decay -0\.1 must not be negative"):
+    with pytest.raises(
+        ConfigError, match=r"Optimizer 'muon' does not accept .*weight_decay -0\.1 must not be negative"
+    ):
         make_optimizer(nn.Linear(2, 2), "muon", learning_rate=0.1, options={"weight_decay": -0.1}, factors={})
 
 
-def test_parameters_without_a_gradient_stay() -> None:
+def test_parameters_without_a_gradient_do_not_change() -> None:
     parameter = nn.Parameter(torch.ones(2, 2))
     Muon([{"params": [parameter], "hidden": True, "weight_decay": 0.1}], 0.5).step()
     assert torch.equal(parameter.data, torch.ones(2, 2))
@@ -99,10 +101,10 @@ def test_filters_of_a_convolution_are_rows_of_a_matrix() -> None:
     assert float(values.max()) < 1.3
 
 
-def test_a_copy_goes_on_alike() -> None:
+def test_a_copy_continues_with_equal_steps() -> None:
     _, optimizer = step(hidden=True)
-    twin: Muon = pickle.loads(pickle.dumps(optimizer))
-    for each in (optimizer, twin):
+    copied: Muon = pickle.loads(pickle.dumps(optimizer))
+    for each in (optimizer, copied):
         each.param_groups[0]["params"][0].grad = torch.ones(2, 2)
         each.step()
-    assert torch.equal(optimizer.param_groups[0]["params"][0], twin.param_groups[0]["params"][0])
+    assert torch.equal(optimizer.param_groups[0]["params"][0], copied.param_groups[0]["params"][0])

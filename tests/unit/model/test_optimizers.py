@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from labelaudit.errors import ConfigError
-from labelaudit.model.optimizers import check_patterns, freeze, make_optimizer, set_learning_rate, start_training
+from labelaudit.model.optimizers import check_patterns, freeze, make_optimizer, set_learning_rate, set_training_mode
 
 
 def network() -> nn.Sequential:
@@ -76,7 +76,7 @@ def test_every_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 5
 
 
-def test_the_first_pattern_counts_and_rates_are_shares() -> None:
+def test_the_first_matching_pattern_sets_the_rate() -> None:
     module = network()
     optimizer = made(module, factors={"*.bias": 0.0, "0.*": 0.25, "*": 2.0})
     set_learning_rate(optimizer, 0.4)
@@ -88,13 +88,13 @@ def test_the_first_pattern_counts_and_rates_are_shares() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "options", "message"),
     [
-        ("adam", {}, r"optimizer 'adam' is unknown: use adamw, sgd.*, or a class of torch\.optim"),
-        ("adamw", {"speed": 3}, r"optimizer 'adamw' does not take \{.*'speed': 3.*\}: .*speed"),
-        ("adamw", {"lr": 3}, r"optimizer 'adamw' does not take \{.*'lr': 3.*\}: .*lr"),
-        ("adamw", {"betas": (2.0, 0.9)}, r"optimizer 'adamw' does not take .*: Invalid beta"),
-        ("adamw", {"weight_decay": -1.0}, r"optimizer 'adamw' does not take .*Invalid weight_decay"),
-        (torch.optim.LBFGS, {"weight_decay": 0.1}, r"does not take .*: LBFGS"),
-        (torch.optim.Rprop, {"weight_decay": 0.1}, r"does not take .*weight_decay"),
+        ("adam", {}, r"Optimizer 'adam' is unknown\. Use adamw, sgd.*, or a class of torch\.optim"),
+        ("adamw", {"speed": 3}, r"Optimizer 'adamw' does not accept \{.*'speed': 3.*\}: .*speed"),
+        ("adamw", {"lr": 3}, r"Optimizer 'adamw' does not accept \{.*'lr': 3.*\}: .*lr"),
+        ("adamw", {"betas": (2.0, 0.9)}, r"Optimizer 'adamw' does not accept .*: Invalid beta"),
+        ("adamw", {"weight_decay": -1.0}, r"Optimizer 'adamw' does not accept .*Invalid weight_decay"),
+        (torch.optim.LBFGS, {"weight_decay": 0.1}, r"does not accept .*: LBFGS"),
+        (torch.optim.Rprop, {"weight_decay": 0.1}, r"does not accept .*weight_decay"),
     ],
 )
 def test_wrong_optimizers_and_arguments_are_refused(optimizer: Any, options: dict[str, Any], message: str) -> None:
@@ -102,36 +102,41 @@ def test_wrong_optimizers_and_arguments_are_refused(optimizer: Any, options: dic
         made(network(), optimizer, **options)
 
 
-def test_with_nothing_to_train_there_is_no_optimizer() -> None:
+def test_a_module_without_trainable_parameters_is_refused() -> None:
     module = network()
     freeze(module, ["*"])
-    with pytest.raises(ConfigError, match=r"no parameter of the module is left to train: freeze fewer"):
+    with pytest.raises(ConfigError, match=r"The module has no parameter left to train\. Freeze fewer"):
         made(module)
 
 
-def test_freezing_takes_gradients_from_what_matches() -> None:
+def test_freezing_removes_gradients_of_matching_parameters() -> None:
     module = network()
     freeze(module, ["0.*", "*.bias"])
     assert {name for name, p in module.named_parameters() if p.requires_grad} == {"1.weight", "2.weight"}
 
 
-def test_patterns_tell_capital_letters_apart() -> None:
-    with pytest.raises(ConfigError, match=r"frozen: 'Weight' matches no parameter of the module\. It has weight, bias"):
+def test_patterns_are_case_sensitive() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"Pattern 'Weight' in frozen matches no parameter of the module\. Use names such as weight, bias",
+    ):
         freeze(nn.Linear(2, 2), ["Weight"])
 
 
 def test_a_long_module_is_listed_in_part() -> None:
     module = nn.Sequential(*[nn.Linear(1, 1) for _ in range(9)])
-    with pytest.raises(ConfigError, match=r"learning_rate_factors: 'x\*' matches no parameter .*3\.bias, \.\.\.\."):
+    with pytest.raises(
+        ConfigError, match=r"Pattern 'x\*' in learning_rate_factors matches no parameter .*3\.bias and 10 more"
+    ):
         check_patterns("learning_rate_factors", {"x*": 1.0}, module)
 
 
-def test_layers_that_are_frozen_as_a_whole_stay_out_of_training() -> None:
+def test_completely_frozen_layers_stay_in_evaluation_mode() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2)).eval()
     module[1].weight.requires_grad_(False)
     freeze(module, ["3.*"])
-    start_training(module)
+    set_training_mode(module)
     assert [layer.training for layer in module] == [True, True, True, False]
     module[3].requires_grad_(True)
-    start_training(module)
+    set_training_mode(module)
     assert module[3].training

@@ -1,4 +1,4 @@
-"""Outputs of a module: their kind, told by looking at them, and as log-probabilities."""
+"""Outputs of a module: the check of their kind, and their log-probabilities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def test_a_wrong_output_kind_is_refused(declared: str, returned: str, dtype: tor
     if declared == returned or (declared, returned) == ("logits", "log_probabilities"):
         check_outputs(outputs, declared, 3, 4)
     else:
-        with pytest.raises(TrainingError, match=rf"output_kind is '{declared}', but the network returns {returned}"):
+        with pytest.raises(
+            TrainingError, match=rf"The output_kind is '{declared}', but the network returns {returned}"
+        ):
             check_outputs(outputs, declared, 3, 4)
 
 
@@ -56,9 +58,9 @@ def test_what_is_not_finite_and_a_single_class_are_let_through() -> None:
 
 
 def test_outputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes; its last layer must have num_classes"):
+    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes\. Give its last layer num_classes"):
         check_outputs(torch.zeros(4, 2), "logits", 3, 4)
-    with pytest.raises(TrainingError, match=r"returned \(4, 3, 1\) for a batch of 4; it must return \(4, K\)"):
+    with pytest.raises(TrainingError, match=r"returned \(4, 3, 1\) for a batch of 4, not \(4, K\)"):
         check_outputs(torch.zeros(4, 3, 1), "logits", 3, 4)
     with pytest.raises(TrainingError, match=r"returned \(5, 3\) for a batch of 4"):
         log_scores(torch.zeros(5, 3), "logits", 4)
@@ -91,5 +93,5 @@ def test_outputs_are_not_changed() -> None:
 def test_kinds_are_checked() -> None:
     for kind in OUTPUT_KINDS:
         check_output_kind(kind)
-    with pytest.raises(ConfigError, match=r"output_kind 'scores' is unknown: use logits or log_probabilities or"):
+    with pytest.raises(ConfigError, match=r"output_kind 'scores' is unknown\. Use logits or log_probabilities or"):
         check_output_kind("scores")

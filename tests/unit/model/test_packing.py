@@ -1,4 +1,4 @@
-"""Trees of tensors as bytes: every bit and every layout comes back, and what was touched is refused."""
+"""Trees of tensors as bytes: every bit and layout is restored, and changed bytes are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int
 
 @st.composite
 def tensors(draw: st.DrawFn) -> torch.Tensor:
-    """Of any type and layout: permuted, sliced, empty, of no dimension."""
+    """Tensors of any dtype and layout: permuted, sliced, empty, without dimensions."""
     shape = draw(st.lists(st.integers(0, 4), max_size=4))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     tensor = (torch.randn(shape, generator=generator) * 100).to(draw(st.sampled_from(DTYPES)))
@@ -49,12 +49,12 @@ def same(first: Any, second: Any) -> bool:
 
 
 @given(trees)
-def test_every_tree_comes_back(tree: Any) -> None:
+def test_every_tree_is_restored(tree: Any) -> None:
     assert same(unpack(pack(tree)), tree)
     assert tree_digest(unpack(pack(tree))) == tree_digest(tree)
 
 
-def test_layouts_come_back() -> None:
+def test_layouts_are_restored() -> None:
     images = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     expanded = torch.ones(1, 3).expand(4, 3)
     found = unpack(pack([images, expanded, expanded]))
@@ -65,7 +65,7 @@ def test_layouts_come_back() -> None:
     assert torch.equal(found[2], expanded)
 
 
-def test_numbers_that_are_not_finite_come_back() -> None:
+def test_numbers_that_are_not_finite_are_restored() -> None:
     found = unpack(pack([math.inf, -math.inf, math.nan, np.float32(0.5)]))
     assert found[:2] == [math.inf, -math.inf]
     assert math.isnan(found[2])
@@ -83,15 +83,17 @@ def test_numbers_that_are_not_finite_come_back() -> None:
         {"a": torch.ones(2), "b": 1.0},
     ],
 )
-def test_digests_tell_trees_apart(other: Any) -> None:
+def test_different_trees_have_different_digests(other: Any) -> None:
     assert tree_digest(other) != tree_digest({"a": torch.ones(2), "b": 1})
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", [torch.optim.SGD], {"rate": lambda: 1}])
 def test_other_values_are_refused(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be kept in a checkpoint, which holds tensors and plain values"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be part of a checkpoint, which contains only tensors and plain values"
+    ):
         pack(value)
-    with pytest.raises(ConfigError, match=r"train without a checkpoint"):
+    with pytest.raises(ConfigError, match=r"Train without a checkpoint"):
         tree_digest(value)
 
 
@@ -99,16 +101,18 @@ PACKED = pack({"weights": torch.arange(50.0), "epoch": 3})
 
 
 @given(st.integers(0, len(PACKED) - 1), st.integers(1, 255))
-def test_one_changed_byte_is_seen(place: int, change: int) -> None:
+def test_a_changed_byte_is_detected(place: int, change: int) -> None:
     damaged = bytearray(PACKED)
     damaged[place] ^= change
-    with pytest.raises(StorageError, match=r"are not what was written, or of another version: their checksum differs"):
+    with pytest.raises(
+        StorageError, match=r"The checksum of these \d+ bytes differs\. They are damaged, or another version wrote them"
+    ):
         unpack(bytes(damaged))
 
 
 @given(st.integers(0, len(PACKED) - 1))
-def test_a_cut_is_seen(length: int) -> None:
-    with pytest.raises(StorageError, match=rf"These {length} bytes are not what was written"):
+def test_a_truncation_is_detected(length: int) -> None:
+    with pytest.raises(StorageError, match=rf"The checksum of these {length} bytes differs"):
         unpack(PACKED[:length])
-    with pytest.raises(StorageError, match=r"their checksum differs"):
+    with pytest.raises(StorageError, match=r"The checksum of these \d+ bytes differs"):
         unpack(PACKED[length + 1 :])

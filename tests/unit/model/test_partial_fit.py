@@ -1,4 +1,4 @@
-"""Training that goes on: partial_fit, warm starts, and fits that fail and must leave the model before alone."""
+"""Training that continues: partial_fit, warm starts, and failed fits that must not change the model."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ def streamed(classifier: TorchClassifier, count: int = 4) -> TorchClassifier:
 
 
 def test_the_first_call_needs_all_classes() -> None:
-    with pytest.raises(InputError, match=r"the first call of partial_fit must be given all labels that may come"):
+    with pytest.raises(
+        InputError, match=r"The first call of partial_fit does not have the classes\. Pass all labels that may occur"
+    ):
         small().partial_fit(X, Y)
 
 
 @pytest.mark.parametrize("classes", [[2, 1, 0, 1], np.array(ALL), torch.tensor(ALL)])
-def test_classes_come_in_any_order_and_container(classes: Any) -> None:
+def test_classes_may_have_any_order_and_container(classes: Any) -> None:
     assert small().partial_fit(X[:5], Y[:5], classes=classes).classes_.tolist() == ALL
 
 
-def test_classes_that_never_come_have_probabilities_too() -> None:
+def test_classes_that_never_occur_have_probabilities_too() -> None:
     classifier = small().partial_fit(X, Y, classes=[-1, *ALL])
     assert classifier.predict_proba(X).shape == (120, 4)
     assert classifier.classes_.tolist() == [-1, 0, 1, 2]
@@ -49,34 +51,34 @@ def test_classes_that_never_come_have_probabilities_too() -> None:
 
 def test_other_classes_later_are_refused_and_the_same_ones_are_not() -> None:
     classifier = small().partial_fit(X, Y, classes=ALL)
-    with pytest.raises(InputError, match=r"classes \[0, 1\] differ from those of the calls before, \[0 1 2\]"):
+    with pytest.raises(InputError, match=r"Classes \[0, 1\] differ from those of earlier calls, \[0 1 2\]"):
         classifier.partial_fit(X, Y, classes=[0, 1])
     assert classifier.partial_fit(X, Y, classes=[2, 0, 1]).n_iter_ == 2
 
 
 def test_unknown_labels_are_refused() -> None:
-    message = r"y has 2 labels that are not among the classes seen first \(such as .*7.*\)"
+    message = r"y contains 2 labels that are not among the classes of the first call \(such as .*7.*\)"
     with pytest.raises(InputError, match=message):
         small().partial_fit(X[:3], [0, 7, 9], classes=ALL)
     classifier = small().partial_fit(X, Y, classes=ALL)
     with pytest.raises(InputError, match=message):
         classifier.partial_fit(X[:3], [0, 7, 9])
-    with pytest.raises(InputError, match=r"y has 1 labels .* \(such as .*-1.*\)"):
+    with pytest.raises(InputError, match=r"y contains 1 labels .* \(such as .*-1.*\)"):
         classifier.partial_fit(X[:3], [0, -1, 1])
 
 
 @pytest.mark.parametrize(("classes", "labels"), [(["a", "b"], [0, 1]), ([0, 1], ["a", "b"])])
 def test_labels_of_another_type_are_unknown(classes: list[Any], labels: list[Any]) -> None:
-    with pytest.raises(InputError, match=r"y has 2 labels that are not among the classes"):
+    with pytest.raises(InputError, match=r"y contains 2 labels that are not among the classes"):
         small().partial_fit(X[:2], labels, classes=classes)
 
 
 def test_unknown_names_between_the_known_ones_are_refused() -> None:
-    with pytest.raises(InputError, match=r"y has 1 labels .* \(such as .*'b'.*\)"):
+    with pytest.raises(InputError, match=r"y contains 1 labels .* \(such as .*'b'.*\)"):
         small().partial_fit(X[:2], ["a", "b"], classes=["a", "c"])
 
 
-def test_each_call_is_an_epoch_that_goes_on_from_the_one_before() -> None:
+def test_each_call_is_an_epoch_that_continues_the_previous_one() -> None:
     classifier = small(learning_rate=0.05)
     losses = []
     for number in range(1, 31):
@@ -119,7 +121,7 @@ def test_the_order_of_rows_is_another_one_in_each_call() -> None:
     assert orders[0] != orders[1]
 
 
-def test_a_stream_goes_on_after_a_fit() -> None:
+def test_partial_fit_continues_after_a_fit() -> None:
     fitted = small().fit(X, Y)
     before = weights(fitted)
     fitted.partial_fit(X, Y)
@@ -131,10 +133,10 @@ def test_a_fit_after_a_stream_starts_afresh() -> None:
     assert same_weights(streamed(small()).fit(X, Y), small().fit(X, Y))
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda classifier: pickle.loads(pickle.dumps(classifier))])
-def test_a_copy_goes_on_as_the_original_does(twin: Callable[[TorchClassifier], TorchClassifier]) -> None:
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda classifier: pickle.loads(pickle.dumps(classifier))])
+def test_a_copy_continues_like_the_original(copied: Callable[[TorchClassifier], TorchClassifier]) -> None:
     original = streamed(small())
-    other = twin(original)
+    other = copied(original)
     before = weights(original)
     other.partial_fit(X, Y)
     assert all((value == before[name]).all() for name, value in weights(original).items())
@@ -146,7 +148,7 @@ def test_early_stopping_and_averages_are_for_fits_alone() -> None:
     assert same_weights(streamed(small(average_share=0.5)), streamed(small()))
 
 
-def test_a_warm_start_goes_on_with_the_weights_before() -> None:
+def test_a_warm_start_continues_with_the_previous_weights() -> None:
     classifier = small(warm_start=True, epochs=10).fit(X, Y)
     assert same_weights(classifier, small(epochs=10).fit(X, Y))
     first = classifier.history_
@@ -166,7 +168,7 @@ def test_a_warm_start_knows_the_classes_of_the_first_fit() -> None:
     classifier = small(warm_start=True).fit(X, Y)
     some = Y < 2
     assert classifier.fit(X[some], Y[some]).classes_.tolist() == ALL
-    with pytest.raises(InputError, match=r"y has 1 labels .* or fit without warm_start"):
+    with pytest.raises(InputError, match=r"y contains 1 labels .* or fit without warm_start"):
         classifier.fit(X, np.where(Y == 2, 5, Y))
     assert classifier.set_params(warm_start=False).fit(X, np.where(Y == 2, 5, Y)).classes_.tolist() == [0, 1, 5]
 
@@ -175,7 +177,7 @@ def test_a_warm_start_refuses_examples_of_another_shape() -> None:
     classifier = small(warm_start=True).fit(X, Y)
     with pytest.raises(ValueError, match=r"X has 5 features, but TorchClassifier is expecting 6"):
         classifier.fit(X[:, :5], Y)
-    with pytest.raises(InputError, match=r"X has examples of shape \(5,\); the fit saw \(6,\)"):
+    with pytest.raises(InputError, match=r"X has examples of shape \(5,\), but fit was called with \(6,\)"):
         classifier.set_params(dataset=X[:, :5]).fit(np.arange(120), Y)
 
 
@@ -204,7 +206,7 @@ BREAKS: dict[str, Callable[[TorchClassifier], Any]] = {
 
 @pytest.mark.parametrize("name", BREAKS)
 @pytest.mark.parametrize("warm_start", [False, True])
-def test_a_fit_that_fails_leaves_the_one_before_as_it_was(name: str, warm_start: bool) -> None:
+def test_a_failed_fit_does_not_change_the_previous_one(name: str, warm_start: bool) -> None:
     classifier = own(Normed, warm_start=warm_start).fit(X, Y)
     expected, before, history = classifier.predict_proba(X), weights(classifier), classifier.history_
     with pytest.raises((KeyError, TrainingError, ValueError)):
@@ -218,9 +220,9 @@ def test_a_fit_that_fails_leaves_the_one_before_as_it_was(name: str, warm_start:
     assert not classifier.module_.training
 
 
-def test_a_stream_that_failed_goes_on_as_if_the_failing_call_had_not_been() -> None:
+def test_partial_fit_continues_as_if_a_failed_call_had_not_happened() -> None:
     failed, plain = streamed(small()), streamed(small())
-    with pytest.raises(TrainingError, match=r"the loss is not finite"):
+    with pytest.raises(TrainingError, match=r"The loss is not finite"):
         failed.set_params(learning_rate=math.inf).partial_fit(X, Y)
     failed.set_params(learning_rate=0.01)
     assert same_weights(failed.partial_fit(X, Y), plain.partial_fit(X, Y))

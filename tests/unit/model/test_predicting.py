@@ -1,4 +1,4 @@
-"""Predictions on tensors: distributions, whatever the batches, averaged over views."""
+"""Predictions on tensors: distributions for any batch size, averaged over views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from labelaudit.errors import TrainingError
-from labelaudit.model.training import predict, predicted_batch
+from labelaudit.model.training import predict, prediction_batch_size
 from support.toys import CPU, POINTS, array_rows, linear
 
 
@@ -18,7 +18,7 @@ def predicted(module: nn.Module, data: torch.Tensor, index: torch.Tensor, **chan
     return predict(module, array_rows(data), index, **{**arguments, **changes})
 
 
-def test_predictions_are_distributions_whatever_the_batch_size() -> None:
+def test_predictions_are_distributions_for_any_batch_size() -> None:
     many, index = POINTS * 50, torch.tensor([4, 0, 5])
     one = predicted(linear(), many, index)
     torch.testing.assert_close(one, predicted(linear(), many, index, batch_size=10))
@@ -34,12 +34,12 @@ def test_more_rows_than_fit_in_a_batch_are_predicted_in_order() -> None:
     torch.testing.assert_close(predicted(linear(), POINTS, index), POINTS[index].softmax(1))
 
 
-def test_predicted_batches_are_larger_than_those_of_training_where_examples_are_small() -> None:
-    assert predicted_batch((6,), 64, CPU) == 2048
-    assert predicted_batch((2**15,), 8, CPU) == 16
-    assert predicted_batch((2**15,), 8, torch.device("cuda:0")) == 128
-    assert predicted_batch((2**15,), 64, CPU) == 64
-    assert predicted_batch((), 64, CPU) == 2048
+def test_batches_for_prediction_are_larger_if_examples_are_small() -> None:
+    assert prediction_batch_size((6,), 64, CPU) == 2048
+    assert prediction_batch_size((2**15,), 8, CPU) == 16
+    assert prediction_batch_size((2**15,), 8, torch.device("cuda:0")) == 128
+    assert prediction_batch_size((2**15,), 64, CPU) == 64
+    assert prediction_batch_size((), 64, CPU) == 2048
 
 
 def test_predicting_takes_the_module_out_of_training_and_refuses_wrong_outputs() -> None:

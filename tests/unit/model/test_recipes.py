@@ -1,16 +1,16 @@
-"""Recipes: every `auto` resolved by general rules, what is given wins, wrong names are refused."""
+"""Recipes: general rules resolve every `auto`, given settings override them, wrong names are errors."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelaudit.errors import ConfigError
+from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model.recipes import NETWORKS, Recipe, choose_recipe
 
 SHAPES = {"image": (3, 32, 32), "text": (2**18,), "table": (20,)}
@@ -24,7 +24,49 @@ def recipe(kind: str = "image", **changes: Any) -> Recipe:
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_recipe_survives_json(kind: str) -> None:
     chosen = recipe(kind)
-    assert Recipe(**json.loads(json.dumps(asdict(chosen)))) == chosen
+    assert Recipe.from_record(json.loads(json.dumps(chosen.to_record()))) == chosen
+
+
+def test_a_record_is_flat_and_does_not_change() -> None:
+    """Records are stored with audits, and their digest is part of the key of a training."""
+    assert recipe(network_kwargs={"widths": [8]}).to_record() == {
+        "network": "cnn",
+        "network_kwargs": {"widths": [8]},
+        "epochs": 12,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "optimizer": "muon",
+        "optimizer_kwargs": {"weight_decay": 0.1},
+        "schedule": "triangular",
+        "label_smoothing": 0.0,
+        "crop_padding": 2,
+        "flip": True,
+        "average_share": 0.16,
+        "members": 1,
+    }
+
+
+def test_a_record_with_other_settings_is_refused() -> None:
+    record = recipe().to_record()
+    del record["flip"]
+    with pytest.raises(
+        StorageError, match=r"missing settings: flip; unknown settings: none\)\. Continue with the version"
+    ):
+        Recipe.from_record(record)
+    with pytest.raises(StorageError, match=r"missing settings: flip; unknown settings: mirror\)"):
+        Recipe.from_record({**record, "mirror": True})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, r"The setting epochs is 0\. Set it to a positive number"),
+        ({"learning_rate": -0.5}, r"The setting learning_rate is -0\.5\."),
+    ],
+)
+def test_settings_of_a_recipe_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipe(**changes)
 
 
 @given(
@@ -77,21 +119,21 @@ def test_small_datasets_are_seen_more_often() -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ConfigError, match=r"kind 'audio' is unknown: use image, text, table"):
+    with pytest.raises(ConfigError, match=r"Kind 'audio' is unknown\. Use one of image, text, table"):
         choose_recipe("audio", rows=10, num_classes=2, input_shape=(1,))
 
 
 def test_unknown_network_names_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match=r"network 'cnnn' is unknown; did you mean 'cnn'\? Use auto, cnn"):
+    with pytest.raises(ConfigError, match=r"Network 'cnnn' is unknown\. Did you mean 'cnn'\? Use auto, cnn"):
         recipe(network="cnnn")
-    with pytest.raises(ConfigError, match=r"network 'zzz' is unknown; Use|network 'zzz' is unknown"):
+    with pytest.raises(ConfigError, match=r"Network 'zzz' is unknown\. Use auto"):
         recipe(network="zzz")
 
 
 def test_a_network_for_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"network 'mlp' is not for image data: use auto, cnn or"):
+    with pytest.raises(ConfigError, match=r"Network 'mlp' is not for image data\. Use auto, cnn or"):
         recipe(network="mlp")
-    with pytest.raises(ConfigError, match=r"'torchvision:resnet18' is for images, and .* kind is table"):
+    with pytest.raises(ConfigError, match=r"'torchvision:resnet18' is for images, but .* kind is table"):
         recipe("table", network="torchvision:resnet18")
 
 

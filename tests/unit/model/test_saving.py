@@ -1,4 +1,4 @@
-"""Classifiers on disk and in pickles: the same predictions come back, or an error says why not."""
+"""Classifiers on disk and in pickles: they predict the same after loading, or an error explains why not."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def assert_same(first: TorchClassifier, second: TorchClassifier, data: Any = X) 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("labels", LABELS)
-def test_labels_predictions_and_history_come_back(way: str, labels: str, tmp_path: Path) -> None:
+def test_labels_predictions_and_history_are_restored(way: str, labels: str, tmp_path: Path) -> None:
     classifier = small().fit(X, LABELS[labels])
     assert_same(WAYS[way](classifier, tmp_path), classifier)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_names_of_columns_come_back(way: str, tmp_path: Path) -> None:
+def test_names_of_columns_are_restored(way: str, tmp_path: Path) -> None:
     frame = pd.DataFrame(X, columns=list("abcdef"))
     classifier = small().fit(frame, Y)
     again = WAYS[way](classifier, tmp_path)
@@ -86,12 +86,12 @@ def test_names_of_columns_come_back(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", [*WAYS])
 @pytest.mark.parametrize("settings", [{"precision": "float64"}, {"precision": "bfloat16"}, {"early_stopping": True}])
-def test_precision_and_early_stopping_come_back(way: str, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_precision_and_early_stopping_are_restored(way: str, settings: dict[str, Any], tmp_path: Path) -> None:
     classifier = small(**settings).fit(X, Y)
     assert_same(WAYS[way](classifier, tmp_path), classifier)
 
 
-def test_parameters_come_back(tmp_path: Path) -> None:
+def test_parameters_are_restored(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "class_weight": {"ant": 2.0},
         "learning_rate_factors": {"layers.1.*": 0.5},
@@ -152,7 +152,7 @@ def test_tied_weights_stay_tied_in_a_folder(tmp_path: Path) -> None:
     assert again.module_.first.weight is again.module_.second.weight
 
 
-def test_statistics_of_normalisation_and_convolutions_come_back(tmp_path: Path) -> None:
+def test_statistics_of_normalisation_and_convolutions_are_restored(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8)
     classifier = own(SmallResNet, module__widths=(4, 8), precision="bfloat16").fit(images, np.arange(40) % 2)
     assert_same(through_folder(classifier, tmp_path), classifier, images)
@@ -178,7 +178,7 @@ def test_parameters_that_a_module_does_not_train_stay_untrained(tmp_path: Path) 
     assert torch.equal(again.fit(X, Y).module_.bias, before)
 
 
-def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+def test_saving_again_replaces_files_and_leaves_no_others(tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     second = small(module__hidden=(3,)).fit(X, Y)
     second.save(str(tmp_path))
@@ -205,7 +205,9 @@ def test_loading_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
 def test_modules_of_the_user_must_be_given_again(module: Any, name: str, tmp_path: Path) -> None:
     classifier = own(module).fit(X, Y)
     classifier.save(tmp_path)
-    with pytest.raises(ConfigError, match=rf"saved with module = .*{name}, which is not saved: give it again, as load"):
+    with pytest.raises(
+        ConfigError, match=rf"saved with module = .*{name}, which is not part of the files\. Pass it again, as load"
+    ):
         TorchClassifier.load(tmp_path)
     assert_same(TorchClassifier.load(tmp_path, module=module), classifier)
 
@@ -214,34 +216,34 @@ def test_an_instance_of_a_network_of_labelaudit_must_be_given_again_too(tmp_path
     module = MLP(3, (6,), hidden=(5,), dropout=0.5)
     classifier = own(module).fit(X, Y)
     classifier.save(tmp_path)
-    with pytest.raises(ConfigError, match=r"saved with module = .*labelaudit\.model\.networks:MLP.* give it again"):
+    with pytest.raises(ConfigError, match=r"saved with module = .*labelaudit\.model\.networks:MLP.* Pass it again"):
         TorchClassifier.load(tmp_path)
     assert_same(TorchClassifier.load(tmp_path, module=module), classifier)
 
 
-def test_functions_must_be_given_again_wherever_they_are(tmp_path: Path) -> None:
+def test_functions_must_be_passed_again_at_any_nesting(tmp_path: Path) -> None:
     small(schedule=lambda progress: 1.0).fit(X, Y).save(tmp_path)
     with pytest.raises(ConfigError, match=r"saved with schedule = .*lambda.*load\(folder, schedule=\.\.\.\)"):
         TorchClassifier.load(tmp_path)
     assert TorchClassifier.load(tmp_path, schedule="constant").schedule == "constant"
 
 
-def test_functions_of_labelaudit_come_back(tmp_path: Path) -> None:
+def test_functions_of_labelaudit_are_restored(tmp_path: Path) -> None:
     small(schedule=cosine).fit(X, Y).save(tmp_path)
     assert TorchClassifier.load(tmp_path).schedule is cosine
 
 
-def test_an_optimizer_of_torch_comes_back(tmp_path: Path) -> None:
+def test_an_optimizer_of_torch_is_restored(tmp_path: Path) -> None:
     small(optimizer=torch.optim.RMSprop).fit(X, Y).save(tmp_path)
     assert TorchClassifier.load(tmp_path).optimizer is torch.optim.RMSprop
 
 
 def test_a_module_of_other_sizes_is_refused(tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
-    with pytest.raises(StorageError, match=r"weights\.safetensors does not fit the module MLP: "):
+    with pytest.raises(StorageError, match=r"weights\.safetensors do not fit the module MLP \("):
         TorchClassifier.load(tmp_path, module__hidden=(9,))
     edit(tmp_path, lambda description: description["params"].pop("module__hidden"))
-    with pytest.raises(StorageError, match=r"does not fit the module Linear: "):
+    with pytest.raises(StorageError, match=r"do not fit the module Linear \("):
         TorchClassifier.load(tmp_path, module=nn.Linear(6, 3))
 
 
@@ -255,7 +257,9 @@ def test_weights_of_another_save_are_refused(tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path / "one")
     small(random_state=1).fit(X, Y).save(tmp_path / "two")
     (tmp_path / "two" / WEIGHTS).replace(tmp_path / "one" / WEIGHTS)
-    with pytest.raises(StorageError, match=r"is not the file that classifier\.json was written for: save again"):
+    with pytest.raises(
+        StorageError, match=r"does not belong to classifier\.json: its checksum differs\. Save the classifier again"
+    ):
         TorchClassifier.load(tmp_path / "one")
 
 
@@ -263,20 +267,20 @@ def test_weights_of_another_save_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(missing: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(StorageError, match=rf"holds no saved classifier: .*{missing}"):
+    with pytest.raises(StorageError, match=rf"does not contain a saved classifier .*{missing}"):
         TorchClassifier.load(tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"nowhere holds no saved classifier"):
+    with pytest.raises(StorageError, match=r"nowhere does not contain a saved classifier"):
         TorchClassifier.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("text", ["{", "", "\x00"])
-def test_a_description_that_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_description_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     (tmp_path / DESCRIPTION).write_text(text)
-    with pytest.raises(StorageError, match=r"holds no saved classifier"):
+    with pytest.raises(StorageError, match=r"does not contain a saved classifier"):
         TorchClassifier.load(tmp_path)
 
 
@@ -284,7 +288,7 @@ def test_a_description_that_is_no_json_is_refused(text: str, tmp_path: Path) -> 
 def test_another_format_is_refused(text: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     (tmp_path / DESCRIPTION).write_text(text)
-    with pytest.raises(StorageError, match=rf"is not of format {FORMAT}, the one that this version reads"):
+    with pytest.raises(StorageError, match=rf"does not have format {FORMAT}, which this version reads"):
         TorchClassifier.load(tmp_path)
 
 
@@ -301,7 +305,7 @@ def test_a_description_without_an_entry_is_refused(missing: str, tmp_path: Path)
 def test_what_a_file_names_is_never_imported(name: str, param: str, tmp_path: Path) -> None:
     small().fit(X, Y).save(tmp_path)
     edit(tmp_path, lambda description: description["params"].update({param: {"object": name}}))
-    with pytest.raises(ConfigError, match=rf"saved with {param} = {name}, which is not saved"):
+    with pytest.raises(ConfigError, match=rf"saved with {param} = {name}, which is not part of the files"):
         TorchClassifier.load(tmp_path)
     assert "antigravity" not in sys.modules
 
@@ -319,7 +323,7 @@ def test_a_classifier_of_a_gpu_needs_one_or_another_device(tmp_path: Path) -> No
     classifier = small().fit(X, Y)
     classifier.save(tmp_path)
     edit(tmp_path, lambda description: description["params"].update(device="cuda"))
-    with pytest.raises(TrainingError, match=r"device 'cuda' was asked for, but torch .* sees 0 CUDA devices here"):
+    with pytest.raises(TrainingError, match=r"Device 'cuda' was requested, but torch .* finds 0 CUDA devices here"):
         TorchClassifier.load(tmp_path)
     again = TorchClassifier.load(tmp_path, device="cpu")
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))

@@ -20,7 +20,7 @@ def test_schedules_stay_within_the_peak(name: str, progress: float) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(progress=st.floats(0, 0.999))
-def test_schedules_have_no_jumps(name: str, progress: float) -> None:
+def test_schedules_are_continuous(name: str, progress: float) -> None:
     assert abs(SCHEDULES[name](progress + 0.001) - SCHEDULES[name](progress)) < 0.011
 
 
@@ -35,8 +35,8 @@ def test_points_known_by_hand() -> None:
     assert [one_cycle(p) for p in (0, 0.125, 0.25, 0.625, 1)] == pytest.approx([0.04, 0.52, 1, 0.5, 0])
 
 
-def test_names_are_looked_up_and_functions_taken_as_they_are() -> None:
+def test_names_are_resolved_and_functions_are_unchanged() -> None:
     assert resolve_schedule("one_cycle") is one_cycle
     assert resolve_schedule(math.sqrt) is math.sqrt
-    with pytest.raises(ConfigError, match=r"schedule 'spiral' is unknown: use one_cycle, .* or a function of 0\.\.1"):
+    with pytest.raises(ConfigError, match=r"Schedule 'spiral' is unknown\. Use one_cycle, .* or a function of 0\.\.1"):
         resolve_schedule("spiral")

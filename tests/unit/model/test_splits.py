@@ -47,7 +47,7 @@ def test_rows_of_a_group_stay_on_one_side(data: st.DataObject, seed: int, fracti
     try:
         training, validating = validation_split(targets, fraction, groups=groups, seed=seed)
     except InputError:
-        # Some class keeps no row, whichever groups are held out: at the least, those of one part.
+        # Whichever groups are held out (at least those of one part), some class has no row left.
         lone = any(len(set(groups[targets == label])) == 1 for label in set(targets))
         assert lone or len(set(groups)) < 2 or len(set(groups)) <= 2 * len(set(targets))
         return
@@ -89,7 +89,7 @@ def test_a_class_of_one_row_or_one_group_is_trained_on() -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_a_share_outside_of_0_to_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ConfigError, match=rf"validation_fraction {fraction} must be between 0 and 1"):
+    with pytest.raises(ConfigError, match=rf"validation_fraction is {fraction}\. Set it to a value between 0 and 1"):
         validation_split(np.arange(10) % 2, fraction, groups=None, seed=0)
 
 

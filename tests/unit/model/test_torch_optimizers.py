@@ -83,16 +83,16 @@ def test_hooks_are_called() -> None:
     assert called == ["before", "after"]
 
 
-def test_copies_and_pickles_go_on() -> None:
+def test_copies_and_pickles_continue() -> None:
     module = network()
     optimizer = torch_optimizers.AdamW(module.parameters(), lr=0.1)
     backward(module, 0)
     optimizer.step()
     # Together, so that the copy's optimizer has the copy's parameters.
-    twins = [copy.deepcopy((module, optimizer)), pickle.loads(pickle.dumps((module, optimizer)))]
-    for trained, stepping in [(module, optimizer), *twins]:
+    copies = [copy.deepcopy((module, optimizer)), pickle.loads(pickle.dumps((module, optimizer)))]
+    for trained, stepping in [(module, optimizer), *copies]:
         backward(trained, 1)
         stepping.step()
-    for twin, stepping in twins:
+    for copied, stepping in copies:
         assert type(stepping) is torch_optimizers.AdamW
-        assert bytes_of(twin, stepping) == bytes_of(module, optimizer)
+        assert bytes_of(copied, stepping) == bytes_of(module, optimizer)

@@ -29,7 +29,23 @@ from labelaudit.model.training import (
 from support.toys import CPU, POINTS, array_rows, linear
 
 CLASSES = torch.tensor([0, 1, 0, 1, 0, 1])
-PLAIN = Training(num_classes=2, epochs=5, batch_size=2, learning_rate=0.1)
+PLAIN = Training(
+    epochs=5,
+    batch_size=2,
+    learning_rate=0.1,
+    optimizer="adamw",
+    optimizer_kwargs={},
+    schedule="one_cycle",
+    label_smoothing=0.0,
+    crop_padding=0,
+    flip=False,
+    average_share=0.0,
+    num_classes=2,
+    output_kind="logits",
+    precision="float32",
+    gradient_clip=None,
+    n_iter_no_change=None,
+)
 ALL = Labeled(None, CLASSES)
 
 
@@ -110,10 +126,10 @@ def test_targets_and_weights_go_with_their_rows() -> None:
     assert labeled.numbers(torch.tensor([2, 0])).tolist() == [3, 5]
     assert ALL.numbers(torch.tensor([2, 0])).tolist() == [2, 0]
     whole, part = linear(), linear()
-    marks = torch.zeros(6)
-    marks[index] = torch.tensor([1.0, 2.0, 3.0]) / 2
+    row_weights = torch.zeros(6)
+    row_weights[index] = torch.tensor([1.0, 2.0, 3.0]) / 2
     fitted(part, labeled=labeled, batch_size=9, epochs=3)
-    fitted(whole, labeled=Labeled(None, CLASSES, marks * 2), batch_size=9, epochs=3)
+    fitted(whole, labeled=Labeled(None, CLASSES, row_weights * 2), batch_size=9, epochs=3)
     torch.testing.assert_close(part.weight, whole.weight)
 
 
@@ -196,11 +212,11 @@ def test_gradients_of_the_step_before_are_forgotten() -> None:
     assert torch.equal(module.weight, once.weight)
 
 
-def test_only_a_checked_step_looks_at_the_kind_of_the_outputs() -> None:
+def test_only_a_checked_step_verifies_the_kind_of_the_outputs() -> None:
     module = nn.Sequential(linear(), nn.Softmax(1))
     batch = Batch(POINTS, CLASSES, None)
     train_step(module, sgd(module), batch, PLAIN)
-    with pytest.raises(TrainingError, match=r"output_kind is 'logits', but the network returns probabilities"):
+    with pytest.raises(TrainingError, match=r"The output_kind is 'logits', but the network returns probabilities"):
         train_step(module, sgd(module), batch, PLAIN, check=True)
 
 
@@ -220,7 +236,7 @@ def test_losses_by_hand() -> None:
 
 
 class Overflows(nn.Module):
-    """Its fifth batch gives no number."""
+    """Its fifth batch returns infinite or NaN outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +248,7 @@ class Overflows(nn.Module):
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
-    message = r"the loss is not finite \(epoch 2, batch 2, learning rate .*\)\. Set a lower "
+    message = r"The loss is not finite \(epoch 2, batch 2, learning rate .*\)\. Set a lower "
     with pytest.raises(TrainingError, match=message):
         fitted(Overflows())
 
@@ -240,13 +256,13 @@ def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"output_kind": "scores"}, r"output_kind 'scores' is unknown: use logits"),
-        ({"epochs": 0}, r"epochs 0 must be positive"),
-        ({"batch_size": 0}, r"batch_size 0 must be positive"),
-        ({"learning_rate": math.nan}, r"learning_rate nan must be positive"),
-        ({"gradient_clip": -1.0}, r"gradient_clip -1\.0 must be positive"),
-        ({"label_smoothing": -0.1}, r"label_smoothing -0\.1 must be in 0\.\.1, below 1"),
-        ({"average_share": 1.0}, r"average_share 1\.0 must be in 0\.\.1, below 1"),
+        ({"output_kind": "scores"}, r"output_kind 'scores' is unknown\. Use logits"),
+        ({"epochs": 0}, r"The setting epochs is 0\."),
+        ({"batch_size": 0}, r"The setting batch_size is 0\."),
+        ({"learning_rate": math.nan}, r"The setting learning_rate is nan\."),
+        ({"gradient_clip": -1.0}, r"The setting gradient_clip is -1\.0\."),
+        ({"label_smoothing": -0.1}, r"The setting label_smoothing is -0\.1\. Set it to a value from 0 to less than 1"),
+        ({"average_share": 1.0}, r"The setting average_share is 1\.0\. Set it to a value from 0 to less than 1"),
         ({"average_share": 0.5, "n_iter_no_change": 3}, r"average_share averages the weights of the last steps"),
     ],
 )
@@ -274,21 +290,21 @@ def test_the_rate_of_a_step_is_that_of_the_course_so_far() -> None:
     history = fitted(linear(), epochs=2, schedule=note)
     assert asked == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     assert [epoch.learning_rate for epoch in history] == [0.05, 0.05]
-    assert replace(PLAIN, schedule=constant).rate(0.3) == 0.1
+    assert replace(PLAIN, schedule=constant).learning_rate_at(0.3) == 0.1
 
 
 def test_validation_is_the_mean_loss_and_accuracy_of_other_rows() -> None:
     module = linear()
-    marks = torch.tensor([1.0, 3.0])
-    validation = Labeled(torch.tensor([0, 3]), torch.tensor([0, 0]), marks)
+    row_weights = torch.tensor([1.0, 3.0])
+    validation = Labeled(torch.tensor([0, 3]), torch.tensor([0, 0]), row_weights)
     (epoch,) = fitted(module, epochs=1, validation=validation)
     losses = functional.cross_entropy(module(POINTS[[0, 3]]), torch.tensor([0, 0]), reduction="none").detach()
-    assert epoch.validation_loss == pytest.approx(float((losses * marks).sum() / 4), rel=1e-5)
+    assert epoch.validation_loss == pytest.approx(float((losses * row_weights).sum() / 4), rel=1e-5)
     right = (module(POINTS[[0, 3]]).argmax(1) == 0).float()
-    assert epoch.validation_accuracy == pytest.approx(float((right * marks).sum() / 4))
+    assert epoch.validation_accuracy == pytest.approx(float((right * row_weights).sum() / 4))
 
 
-def test_without_patience_all_epochs_run_and_the_best_weights_come_back() -> None:
+def test_without_patience_all_epochs_run_and_the_best_weights_are_restored() -> None:
     module = linear()
     weights: list[torch.Tensor] = []
 
@@ -309,17 +325,17 @@ def test_patience_counts_epochs_since_the_best() -> None:
 
 
 def test_callbacks_are_all_called_and_any_can_end_the_training() -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     def first(epoch: Epoch, module: nn.Module) -> bool:
-        heard.append(f"first {epoch.epoch}")
+        calls.append(f"first {epoch.epoch}")
         return epoch.epoch == 2
 
     def second(epoch: Epoch, module: nn.Module) -> None:
-        heard.append(f"second {epoch.epoch}")
+        calls.append(f"second {epoch.epoch}")
 
     assert len(fitted(linear(), callbacks=[first, second])) == 2
-    assert heard == ["first 1", "second 1", "first 2", "second 2"]
+    assert calls == ["first 1", "second 1", "first 2", "second 2"]
 
 
 def test_weight_average_by_hand() -> None:
@@ -337,7 +353,7 @@ def test_weight_average_by_hand() -> None:
     assert layer.weight.item() == pytest.approx(expected)
 
 
-def test_weight_average_takes_the_statistics_of_normalisation_along_but_no_counters() -> None:
+def test_weight_average_includes_statistics_of_normalisation_but_not_counters() -> None:
     layer = nn.BatchNorm1d(2)
     average = WeightAverage(layer, 0.5)
     layer.running_mean.fill_(4.0)
@@ -348,7 +364,7 @@ def test_weight_average_takes_the_statistics_of_normalisation_along_but_no_count
     assert layer.num_batches_tracked.item() == 7
 
 
-def test_an_average_over_less_than_a_step_is_none() -> None:
+def test_an_average_over_less_than_a_step_has_no_effect() -> None:
     averaged, plain = linear(), linear()
     fitted(averaged, average_share=0.05)
     fitted(plain)

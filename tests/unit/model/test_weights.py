@@ -15,7 +15,7 @@ from torch import nn
 from labelaudit.errors import ConfigError
 from labelaudit.model.weights import load_weights, read_weights
 
-REMEDY = r"Give a state dict, saved with safetensors\.torch\.save_file or torch\.save\(module\.state_dict\(\), path\)"
+REMEDY = r"Use a state dict, saved with safetensors\.torch\.save_file or torch\.save\(module\.state_dict\(\), path\)"
 
 
 class Harmful:
@@ -37,7 +37,7 @@ def saved(module: nn.Module, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights.pth", "weights"])
-def test_a_state_dict_comes_back(name: str, tmp_path: Path) -> None:
+def test_a_state_dict_is_restored(name: str, tmp_path: Path) -> None:
     trained, fresh = network(seed=1), network()
     path = saved(trained, tmp_path / name)
     assert read_weights(path).keys() == trained.state_dict().keys()
@@ -46,25 +46,28 @@ def test_a_state_dict_comes_back(name: str, tmp_path: Path) -> None:
         assert torch.equal(value, trained.state_dict()[key])
 
 
-def test_a_layer_can_be_left_out_whatever_its_size(tmp_path: Path) -> None:
+def test_a_layer_of_any_size_can_be_skipped(tmp_path: Path) -> None:
     path, fresh = saved(network(outputs=9, seed=1), tmp_path / "weights.pt"), network()
     head = fresh[2].weight.detach().clone()
-    load_weights(fresh, path, but="2")
+    load_weights(fresh, path, skip_layer="2")
     assert torch.equal(fresh[0].weight, network(seed=1)[0].weight)
     assert torch.equal(fresh[2].weight, head)
-    with pytest.raises(ConfigError, match=r"are of another network"):
-        load_weights(network(), path, but="0")
+    with pytest.raises(ConfigError, match=r"belongs to another network"):
+        load_weights(network(), path, skip_layer="0")
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (network(outputs=9), r"are of another network \(size mismatch for 2\.bias: .*\)"),
+        (network(outputs=9), r"belongs to another network \(size mismatch for 2\.bias: .*\)"),
         (
             network()[:2],
-            r"are of another network: 2 entries are missing and 0 unknown\. Save them from",
+            r"belongs to another network: 2 entries are missing and 0 are unknown\. Use weights that were saved from",
         ),
-        (nn.Sequential(*network(), nn.Linear(2, 2)), r"are of another network: 0 entries are missing and 2 unknown"),
+        (
+            nn.Sequential(*network(), nn.Linear(2, 2)),
+            r"belongs to another network: 0 entries are missing and 2 are unknown",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
@@ -76,7 +79,7 @@ def test_weights_of_another_module_are_refused(module: nn.Module, message: str, 
 @pytest.mark.parametrize(
     "content", [network(), torch.zeros(3), {"0.weight": np.zeros(3)}, [torch.zeros(3)], {"0.weight": 3}, Harmful()]
 )
-def test_what_is_no_dict_of_tensors_is_refused(
+def test_other_contents_than_a_dict_of_tensors_are_refused(
     content: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "weights.pt"

@@ -11,7 +11,7 @@ from labelaudit.model.whitening import whitening_filters
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    """Smooth noise: neighbouring pixels and channels are alike, as in photographs."""
+    """Smooth noise: neighbouring pixels and channels are similar, as in photographs."""
     noise = torch.randn(60, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     return functional.avg_pool2d(noise + noise.mean(1, keepdim=True), 3, stride=1)
 

@@ -53,7 +53,7 @@ def measure(job: Job) -> None:
 
 
 def _forward(job: Job, path: Path, count: int) -> float:
-    """Images per second of the network alone, with all pixels on the device."""
+    """Return images per second of the network alone, with all pixels on the device."""
     sizes, device = job.sizes, torch.device(job.device)
     pixels = torch.from_numpy(np.array(map_pixels(path, count, sizes.photo_side, "r"))).to(device)
     network = _network(job)
@@ -82,7 +82,7 @@ def _forward(job: Job, path: Path, count: int) -> float:
 
 
 def _overlapped(job: Job, pool: Executor, path: Path, files: list[Path]) -> float:
-    """Images per second with decoding and forward pass at the same time: decoded chunks are sent as they come."""
+    """Return images per second if chunks are decoded and sent through the network at the same time."""
     sizes, device = job.sizes, torch.device(job.device)
     run = _batch_runner(_network(job), job)
     pixels = map_pixels(path, len(files), sizes.photo_side, "r")
@@ -131,7 +131,7 @@ def _precision(job: Job) -> str:
 
 
 def _decoded(pool: Executor, path: Path, files: list[Path], side: int) -> Iterator[tuple[int, Future[int]]]:
-    """(first row, future of the number of rows) of each chunk; all chunks are begun before the first is yielded."""
+    """(first row, future of the number of rows) of each chunk; all chunks are started before the first is yielded."""
     futures = [
         (start, pool.submit(decode_into, path, len(files), side, start, files[start : start + _CHUNK]))
         for start in range(0, len(files), _CHUNK)
@@ -140,7 +140,7 @@ def _decoded(pool: Executor, path: Path, files: list[Path], side: int) -> Iterat
 
 
 def _each_worker_is_ready(pool: Executor, workers: int, path: Path, files: list[Path], side: int) -> None:
-    """Start the processes of the pool: their imports are not timed."""
+    """Start the processes of the pool, so that their imports are not timed."""
     futures = [pool.submit(decode_into, path, len(files), side, 0, files[:8]) for _ in range(4 * workers)]
     for future in futures:
         future.result()

@@ -1,4 +1,4 @@
-"""Point 3: `TorchClassifier` against a loop written by hand: the same module, steps, optimizer and data."""
+"""Point 3: `TorchClassifier` against a hand-written loop with the same module, steps, optimizer and data."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def measure(job: Job) -> None:
     for case in _cases(job):
         few = _part(case, 2 * case.batch_size)
         for contender in (_ours, _bare):
-            contender(few, job.device)  # what a process does once is not timed
+            contender(few, job.device)  # warm-up, not timed
         ours, bare = [], []
-        for _ in range(job.sizes.rounds):  # in turns: whatever slows the machine slows both
+        for _ in range(job.sizes.rounds):  # in turn, so that a slow machine slows both
             ours.append(_ours(case, job.device))
             bare.append(_bare(case, job.device))
         _record(job, case, ours, bare)
@@ -149,7 +149,7 @@ def _bare(case: Case, device: str) -> dict[str, Any]:
 
 
 def _timed(fit: Callable[[], Any], predict: Callable[[], np.ndarray], case: Case, device: str) -> dict[str, Any]:
-    """Seconds of a fit and of a prediction of all rows, accuracy, and MiB of GPU memory that the fit took at most."""
+    """Seconds of a fit and of a prediction of all rows, accuracy, and peak GPU memory of the fit in MiB."""
     on_gpu = device != "cpu"
     if on_gpu:
         torch.cuda.empty_cache()

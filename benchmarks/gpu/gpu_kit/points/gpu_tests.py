@@ -15,15 +15,15 @@ _MARK = re.compile(r"mark\.gpu\b")
 
 
 def measure(job: Job) -> None:
-    # Only these files: collecting all others takes longer, and needs packages that such a machine may not have.
+    # Only these files, because collecting others takes longer and may need missing packages.
     files = sorted(path for path in (REPOSITORY / "tests").rglob("test_*.py") if _MARK.search(path.read_text()))
     if not files:
         raise RuntimeError("No file below tests/ has a test marked gpu.")
     report = job.work / "gpu-tests.xml"
     command = [
         *(sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"),
-        "--continue-on-collection-errors",  # a package that one file lacks is no reason to skip the others
-        # Warnings of other versions than those of the lock are no failures here.
+        "--continue-on-collection-errors",  # a package missing for one file must not skip the others
+        # Warnings of versions that are not in the lock are not failures here.
         *("-o", "filterwarnings=default", f"--junit-xml={report}"),
         *(str(path.relative_to(REPOSITORY)) for path in files),
     ]
@@ -46,7 +46,7 @@ def measure(job: Job) -> None:
 
 
 def read_report(path: Path) -> tuple[dict[str, int | float], list[str]]:
-    """Counts of tests by outcome and their seconds, and the names of those that failed."""
+    """Return counts of tests by outcome, their seconds, and the names of failed tests."""
     counts: dict[str, int | float] = {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0.0}
     bad = []
     for case in ET.parse(path).getroot().iter("testcase"):

@@ -21,7 +21,7 @@ _TABLE = "table, MLP, AdamW, float32"
 _TEXT = "sparse n-grams, AdamW, float32"
 _MUON = "images, small CNN, Muon, bfloat16, crops and flips"
 _FLOAT = "images, small CNN, AdamW, float32"
-# Its overlapping pools add gradients in an order that CUDA does not promise.
+# It has overlapping pools, and CUDA does not guarantee the order in which their gradients are added.
 _RESNET = "images, torchvision resnet18, AdamW, bfloat16"
 _PROMISED = (_TABLE, _TEXT, _MUON, _FLOAT)
 
@@ -29,7 +29,7 @@ _PROMISED = (_TABLE, _TEXT, _MUON, _FLOAT)
 def measure(job: Job) -> None:
     files = [job.work / f"repeated-{number}.npz" for number in (1, 2)]
     command = [sys.executable, "-m", "gpu_kit.points.repeating"]
-    # At the same time: neither may depend on what else the device does.
+    # At the same time, because results must not depend on other work of the device.
     processes = [subprocess.Popen([*command, str(file), job.device, str(job.sizes.repeated_images)]) for file in files]
     codes = [process.wait() for process in processes]
     if any(codes):
@@ -56,7 +56,7 @@ def _compare(job: Job, name: str, first: np.ndarray, second: np.ndarray) -> None
 
 
 def predictions(device: str, images: int) -> dict[str, np.ndarray]:
-    """Probabilities (n, K) by case, of networks trained with seed 0."""
+    """Return probabilities (n, K) by case, of networks trained with seed 0."""
     from scipy import sparse
 
     from labelaudit import TorchClassifier

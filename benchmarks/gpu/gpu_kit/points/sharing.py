@@ -1,4 +1,4 @@
-"""Point 4: all folds in one process, against one process per fold, with the workers of an audit."""
+"""Point 4: all folds in one process and one process per fold, with the workers of an audit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measure(job: Job) -> None:
     slot = _slot(job)
     ways: dict[str, tuple[int, list[list[int]]]] = {
         ONE_PROCESS: (1, [list(range(folds))]),
-        # On the CPU this shows nothing that the first way does not.
+        # On the CPU this shows no more than the first way.
         **({} if job.is_rehearsal else {IN_TURN: (1, [[fold] for fold in range(folds)])}),
         AT_ONCE: (folds, [list(range(folds))]),
     }
@@ -54,13 +54,13 @@ def measure(job: Job) -> None:
 
 
 def _slot(job: Job) -> Slot:
-    """The first GPU, with the same number of CPU threads in every way."""
+    """Return a slot on the first GPU, with the same number of CPU threads in every way."""
     gpu = None if job.is_rehearsal else visible_gpus()[0]
     return Slot(gpu, max(1, len(os.sched_getaffinity(0)) // job.sizes.shared_folds))
 
 
 def _prepared(job: Job, number: int) -> PreparedReference:
-    """The dataset, prepared for an output of its own: a fold that is committed is not trained again."""
+    """Return the dataset, prepared for its own output, because a committed fold is not trained again."""
     config = build_config(
         {
             "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
@@ -73,7 +73,7 @@ def _prepared(job: Job, number: int) -> PreparedReference:
 
 
 def _train(reference: PreparedReference, slots: list[Slot], folds: Sequence[int]) -> list[dict[str, Any]]:
-    """The records of the folds, trained in one worker process per slot."""
+    """Train the folds in one worker process per slot, and return their records."""
     with ThreadPoolExecutor(len(slots)) as pool, LocalWorkers(slots) as workers:
         trained = list(pool.map(lambda fold: workers.train(reference, fold), folds))
     store = output_store(reference)

@@ -75,7 +75,7 @@ def _record_seconds(job: Job, seconds: float, steps: dict[str, Any], folds: dict
 
 
 def _published(job: Job, audit: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, float | int]]:
-    """`folds.parquet` by column, and how many of the planted errors were found."""
+    """Return `folds.parquet` by column, and the number of planted errors that were found."""
     folder = Path(audit["audit_url"].removeprefix("file://"))
     examples = pq.read_table(folder / "examples.parquet", columns=["example_id", "is_label_issue"]).to_pydict()
     flagged = {name for name, flag in zip(examples["example_id"], examples["is_label_issue"], strict=True) if flag}
