@@ -31,8 +31,8 @@ from labelaudit.report.audit_tables import (
     folds_table,
     issues_table,
 )
-from labelaudit.reviews.known import Marks
-from labelaudit.reviews.stored_reviews import load_known
+from labelaudit.reviews.snapshot import RowVerdicts
+from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
 from labelaudit.storage.manifest import dump_json
 
@@ -50,23 +50,23 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
     _, pred_probs, class_names, _ = read_pred_probs(load_file(store, gathered, PRED_PROBS))
     health = json.loads(load_file(store, gathered, HEALTH))
     labels = rows.examples.labels[rows.scored]
-    known = load_known(store, prepared)
-    marks = known.marks(rows.examples.example_ids, rows.examples.digests, rows.examples.given_labels)
+    snapshot = load_snapshot(store, prepared)
+    row_verdicts = snapshot.for_rows(rows.examples.example_ids, rows.examples.digests, rows.examples.given_labels)
     found = find_issues(
         labels,
         pred_probs,
         class_names,
         filter_by=prepared.config["detection"]["filter"],
-        is_fine=marks.is_fine[rows.scored],
+        is_fine=row_verdicts.is_fine[rows.scored],
     )
-    files = audit_tables(prepared, rows, pred_probs, found, health, marks)
+    files = audit_tables(prepared, rows, pred_probs, found, health, row_verdicts)
     compared = compare_with_predecessor(store, prepared, files)
     findings = {
         "issues": int(found.is_label_issue.sum()),
         "estimated_error_rate": found.error_rate,
         "notes": [*compared.notes, *health["notes"], *found.notes, *_weak_model(labels, found)],
         "changes": compared.changes,
-        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
+        "review": snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())).to_record(),
     }
     files, findings = with_gate(
         prepared, rows, pred_probs, found, {**files, **compared.files}, findings, not_compared=compared.problem
@@ -85,7 +85,12 @@ def _weak_model(labels: np.ndarray, found: LabelIssues) -> list[str]:
 
 
 def audit_tables(
-    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, health: dict[str, Any], marks: Marks
+    prepared: Prepared,
+    rows: Rows,
+    pred_probs: np.ndarray,
+    found: LabelIssues,
+    health: dict[str, Any],
+    row_verdicts: RowVerdicts,
 ) -> dict[str, bytes]:
     """The Parquet tables of an audit by file name."""
     examples = rows.examples
@@ -107,8 +112,8 @@ def audit_tables(
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
         is_dismissed=found.is_dismissed,
-        verdicts=marks.verdicts,
-        right_labels=marks.right_labels,
+        verdicts=row_verdicts.verdicts,
+        right_labels=row_verdicts.right_labels,
     )
     tables = {
         "examples": example_rows,

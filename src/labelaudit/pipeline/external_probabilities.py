@@ -30,8 +30,8 @@ from labelaudit.pipeline.detect import audit_tables
 from labelaudit.pipeline.gating import with_gate
 from labelaudit.pipeline.publish import publish_audit
 from labelaudit.report.summary import Findings
-from labelaudit.reviews.known import Known
-from labelaudit.reviews.stored_reviews import known_sha256, read_known, store_known
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
 from labelaudit.schemas import Status, pred_probs_schema
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.manifest import digest_of, sha256_hex
@@ -81,26 +81,30 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
     )
     store = Store(config.output.url, config.storage.options)
     # Verdicts on row numbers of another version are verdicts on other rows.
-    known = Known({}) if loaded.has_made_up_ids else read_known(store, audited_name(config).name, examples.fingerprint)
-    prepared = _prepared(config, loaded, rows, known)
+    snapshot = (
+        ReviewSnapshot({})
+        if loaded.has_made_up_ids
+        else take_snapshot(store, audited_name(config).name, examples.fingerprint)
+    )
+    prepared = _prepared(config, loaded, rows, snapshot)
     published = existing_audit(store, prepared)
     if published is not None:
         return published
     # The URL is that of a file: there is no template to read a version from.
     before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=False)
     prepared = replace(prepared, predecessor=before)
-    store_known(store, prepared, known)
+    store_snapshot(store, prepared, snapshot)
     # Of two runs at once, both write the files of the one whose record stands.
     prepared = Prepared.from_json(commit_record(store, prepared))
-    marks = known.marks(examples.example_ids, examples.digests, examples.given_labels)
+    row_verdicts = snapshot.for_rows(examples.example_ids, examples.digests, examples.given_labels)
     found = find_issues(
         examples.labels[scored],
         pred_probs,
         loaded.class_names,
         filter_by=config.detection.filter,
-        is_fine=marks.is_fine[scored],
+        is_fine=row_verdicts.is_fine[scored],
     )
-    files = audit_tables(prepared, rows, pred_probs, found, {"folds": []}, marks)
+    files = audit_tables(prepared, rows, pred_probs, found, {"folds": []}, row_verdicts)
     compared = compare_with_predecessor(store, prepared, files)
     files |= compared.files
     files[published_fold_key(0)] = _pred_probs_file(examples.example_ids[scored], pred_probs, loaded.class_names)
@@ -109,7 +113,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         "estimated_error_rate": found.error_rate,
         "notes": [*compared.notes, *loaded.notes, *notes, *found.notes],
         "changes": compared.changes,
-        "review": known.findings(marks, dismissed=int(found.is_dismissed.sum())),
+        "review": snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())).to_record(),
     }
     files, findings = with_gate(prepared, rows, pred_probs, found, files, findings, not_compared=compared.problem)
     return publish_audit(store, prepared, files, Findings(**findings), previews=())
@@ -221,7 +225,7 @@ def _fingerprint(loaded: _Loaded) -> str:
     return digest_of(ids_and_labels, list(loaded.class_names), probabilities)
 
 
-def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) -> Prepared:
+def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, snapshot: ReviewSnapshot) -> Prepared:
     name = audited_name(config)
     fingerprint = rows.examples.fingerprint
     settings = config.model_dump(mode="json")
@@ -246,7 +250,7 @@ def _prepared(config: AuditConfig, loaded: _Loaded, rows: Rows, known: Known) ->
         rows_sha256="",
         code=None,
         predecessor=None,
-        review_sha256=known_sha256(known),
+        review_sha256=snapshot_sha256(snapshot),
     )
     return prepared.with_audit_id(rows)
 

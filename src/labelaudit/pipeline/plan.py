@@ -24,8 +24,8 @@ from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
-from labelaudit.reviews.known import Known
-from labelaudit.reviews.stored_reviews import known_sha256, read_known, store_known
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
 from labelaudit.schemas import SCHEMA_VERSION, Status
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
@@ -62,13 +62,13 @@ def prepare(config: AuditConfig) -> PreparedReference:
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
-    known = read_known(store, name.name, rows.examples.fingerprint)
-    prepared = _decide(config, name, scanned, rows, recipe, known)
+    snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
+    prepared = _decide(config, name, scanned, rows, recipe, snapshot)
     has_version_in_url = "{version}" in config.dataset.url
     before = find_predecessor(store, prepared.dataset, prepared.version, has_version_in_url=has_version_in_url)
     prepared = replace(prepared, predecessor=before)
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
-    store_known(store, prepared, known)
+    store_snapshot(store, prepared, snapshot)
     record = commit_record(store, prepared)
     return PreparedReference(
         dataset_url=source.url,
@@ -193,7 +193,7 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
 
 
 def _decide(
-    config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe, known: Known
+    config: AuditConfig, name: DatasetName, scanned: Scan, rows: Rows, recipe: Recipe, snapshot: ReviewSnapshot
 ) -> Prepared:
     examples = rows.examples
     settings = config.model_dump(mode="json")
@@ -227,7 +227,7 @@ def _decide(
         rows_sha256=sha256_hex(rows_bytes(rows)),
         code=trained["code"],
         predecessor=None,
-        review_sha256=known_sha256(known),
+        review_sha256=snapshot_sha256(snapshot),
     )
     return prepared.with_audit_id(rows)
 

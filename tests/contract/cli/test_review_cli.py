@@ -66,8 +66,8 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
     assert (json.loads(out)["read"], json.loads(out)["stored"]) == (48, 0)
     code, out, err = run("status", DATASET)
     assert (code, out) == (0, "")
-    assert "flagged rows judged: 8 of 8" in err
-    assert "sample, unflagged rows: 40 of 40 judged in their order" in err
+    assert "flagged rows reviewed: 8 of 8" in err
+    assert "sample, unflagged rows: 40 of 40 reviewed in order" in err
     assert "precision on randomly drawn flags: 100\N{NO-BREAK SPACE}%" in err
     assert "wrong labels: 6.7\N{NO-BREAK SPACE}% (95 % interval 6.7" in err
     assert "reviewer 'ann': 48" in err
@@ -117,8 +117,8 @@ def test_tasks_that_show_nothing_are_explained(run) -> None:  # type: ignore[no-
     code, out, err = run("sample", DATASET, "--flagged", 4, "--unflagged", 4, "--output", "tasks.json", "--json")
     assert code == 0
     assert (json.loads(out)["without_preview"], json.loads(out)["seed"]) == (8, DEFAULT_SEED)
-    assert "The tasks show no previews: the audit has none of 8 of these rows" in err
-    assert "a sample with --seed 0 of at most 200 flagged and 200 other rows" in err
+    assert "The tasks show no previews: the audit has none for 8 of these rows" in err
+    assert "a sample with --seed 0 and at most 200 flagged and 200 other rows" in err
     assert "previews" not in run("sample", DATASET, "--output", "sample.csv")[2]
 
 
@@ -135,7 +135,7 @@ def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # t
         assert run("import", DATASET, f"{name}.csv", "--reviewer", name)[0] == 0
     code, out, err = run("import", DATASET, "ann.csv", "--reviewer", "ann", "--json")
     assert (code, json.loads(out)["stored"], json.loads(out)["overruled"]) == (0, 0, 1)
-    assert "1 of the others were left as somebody else decided since. To insist, decide" in err
+    assert "1 of the others repeat an earlier verdict of yours, but someone else decided otherwise since. To" in err
     _, out, _ = run("status", DATASET, "--json")
     assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1}
 
@@ -143,13 +143,13 @@ def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # t
 def test_what_is_no_text_is_refused(run) -> None:  # type: ignore[no-untyped-def]
     Path("one.csv").write_text("example_id,verdict\ni000,fine\n")
     code, _, err = run("import", DATASET, "one.csv", "--reviewer", "\udcff")
-    assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is no text in UTF-8" in err) == (2, True)
+    assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is not valid UTF-8" in err) == (2, True)
     Path("tasks.json").write_text('[{"example_id": "\\ud800", "verdict": "fine"}]')
     code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann")
-    assert (code, "task 1: '\\ud800' is no scored row of this audit" in err) == (2, True)
+    assert (code, "task 1: '\\ud800' is not a scored row of this audit" in err) == (2, True)
     Path("tasks.json").write_text('[{"example_id": "i000", "verdict": "wrong", "right_label": "a\\ud800"}]')
     code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann", "--allow-new-classes")
-    assert (code, "task 1: 'i000': the right label 'a\\ud800' is no text in UTF-8" in err) == (2, True)
+    assert (code, "task 1: 'i000': the right label 'a\\ud800' is not valid UTF-8" in err) == (2, True)
 
 
 @pytest.fixture
@@ -188,12 +188,12 @@ def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untype
     (tmp_path / "bad.csv").write_text("example_id,verdict,right_label\ni000,wrong,\ni999,fine,\n")
     code, _, err = run("import", DATASET, "bad.csv", "--reviewer", "ann")
     assert code == 2
-    assert "line 2: 'i000' is judged wrong without a right label" in err
-    assert "line 3: 'i999' is no scored row" in err
+    assert "line 2: 'i000' is wrong, but the right label is missing" in err
+    assert "line 3: 'i999' is not a scored row" in err
     code, _, err = run("import", DATASET, "nothing.csv", "--reviewer", "ann")
     assert (code, "nothing.csv cannot be read: No such file" in err) == (2, True)
     code, _, err = run("export", DATASET, "--output", "bad.csv")
-    assert (code, "bad.csv is there already" in err) == (2, True)
+    assert (code, "bad.csv exists already" in err) == (2, True)
     assert run("export", DATASET, "--output", "bad.csv", "--overwrite")[0] == 0
     code, _, err = run("export", DATASET, "--output", "no/folder.csv")
     assert (code, "folder.csv cannot be written: No such file" in err) == (2, True)

@@ -43,8 +43,8 @@ def test_the_same_audits_from_an_output_a_dataset_and_an_audit(output: Path, rec
         library = open_library(str(url))
         assert library.datasets() == ["pets"]
         assert [audit.audit_id for audit in library.audits("pets")] == [record.audit_id]
-    assert Library(str(output / "dataset=pets")).knows_decisions
-    assert not Library(str(output / record.folder)).knows_decisions
+    assert Library(str(output / "dataset=pets")).contains_verdicts
+    assert not Library(str(output / record.folder)).contains_verdicts
 
 
 def test_audits_are_sorted_by_time(output: Path, record: AuditRecord) -> None:
@@ -112,7 +112,7 @@ def test_the_audit_of_a_url_knows_what_it_follows_from(output: Path, record: Aud
 
 def test_an_audit_without_its_manifest(output: Path, record: AuditRecord) -> None:
     change_json(output / record.folder / "manifest.json", lambda value: value.update(columns=None))
-    with pytest.raises(StorageError, match="holds no audit that can be read"):
+    with pytest.raises(StorageError, match="does not contain a readable audit"):
         Library(str(output / record.folder)).audits("pets")
     change_json(output / record.folder / "manifest.json", lambda value: value.pop("audit_id"))
     with pytest.raises(StorageError, match=r"is not a manifest of labelaudit \(KeyError\('audit_id'"):
@@ -189,7 +189,7 @@ def test_a_file_that_was_changed_is_refused(output: Path, record: AuditRecord, c
     path.write_bytes(path.read_bytes()[: -1 if change != b"longer" else None] + change)
     with (
         closing(Library(str(output)).open(record)) as files,
-        pytest.raises(StorageError, match="is not the file that its manifest names"),
+        pytest.raises(StorageError, match="is not the file in its manifest"),
     ):
         files.path("issues.parquet")
 

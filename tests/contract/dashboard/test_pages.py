@@ -105,8 +105,8 @@ def test_an_address_that_names_what_is_not_here(store: Store, run: Callable[...,
     app = run(dataset="*cats*", audit="v9/none")
     assert [box.value for box in app.sidebar.selectbox] == ["pets", newest.name]
     assert [warning.value for warning in app.warning] == [
-        "The dataset \\*cats\\* of the address is not here. This one is shown instead.",
-        "The audit v9/none of the address is not here. This one is shown instead.",
+        "The dataset \\*cats\\* of the link is not here. This one is shown instead.",
+        "The audit v9/none of the link is not here. This one is shown instead.",
     ]
     other = publish_small(store, rows=20, version="v2", day=2)
     st.cache_resource.clear()
@@ -120,7 +120,7 @@ def test_a_first_audit_under_way_is_not_the_default(store: Store, run: Callable[
     app = run()
     assert not app.error
     assert app.sidebar.selectbox[0].value == "pets"
-    assert "The dataset 'ants' has no published audit" in run(dataset="ants").error[0].value
+    assert "The dataset 'ants' does not have a published audit" in run(dataset="ants").error[0].value
 
 
 def test_a_dataset_that_cannot_be_read_hides_no_other(store: Store, run: Callable[..., AppTest]) -> None:
@@ -201,7 +201,7 @@ def test_an_output_whose_audits_went_away(store: Store, run: Callable[..., AppTe
     assert "There is no audit below" in run().error[0].value
 
 
-def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[..., AppTest]) -> None:
+def test_decisions_that_cannot_be_read_are_named(store: Store, run: Callable[..., AppTest]) -> None:
     publish_small(store, rows=20)
     app = run()
     app.session_state["page wanted"] = "review"
@@ -212,7 +212,7 @@ def test_decisions_that_cannot_be_read_are_told(store: Store, run: Callable[...,
     app.session_state["page wanted"] = "review"
     warnings = [str(one.value) for one in app.run().warning]
     assert len(warnings) == 3
-    assert "verdicts is missing" in warnings[0]
+    assert "Field required" in warnings[0]
 
 
 def test_passwords_of_a_url_are_not_shown(run: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_passwords_of_a_url_are_not_shown(run: Callable[..., AppTest], monkeypat
 def test_a_dataset_without_an_audit(store: Store, run: Callable[..., AppTest]) -> None:
     store.write("dataset=pets/_verdicts/a.json", b"{}")
     assert not store.exists(latest_key("pets"))
-    assert "The dataset 'pets' has no published audit" in run().error[0].value
+    assert "The dataset 'pets' does not have a published audit" in run().error[0].value
 
 
 def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run: Callable[..., AppTest]) -> None:

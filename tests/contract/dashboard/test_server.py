@@ -84,7 +84,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
 def test_the_address_that_is_printed_works(tmp_path: Path, host: str, shown: str) -> None:
     port = str(free_port())
     command = ["dashboard", "memory://name:secret@nothing", "--no-browser", "--host", host, "--port", port]
-    assert f"Dashboard of memory://name:…@nothing at http://{shown}:{port}," in CliRunner().invoke(cli, command).stderr
+    assert f"Dashboard of memory://name:…@nothing at http://{shown}:{port}." in CliRunner().invoke(cli, command).stderr
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from labelaudit.dashboard.cards import PIXELS, _small, whole
+from labelaudit.dashboard.cards import MAX_PIXELS, _small, full_size
 from labelaudit.report.gallery import Peers
 from labelaudit.report.previews import Preview, image_preview, table_preview, text_preview
 
@@ -21,7 +21,7 @@ JPEG = image_preview(GENERATOR.integers(0, 256, (120, 100, 1), dtype=np.uint8))
 
 
 def drawn(preview: Preview) -> str:
-    return str(_small(preview)) + str(whole(preview))
+    return str(_small(preview)) + str(full_size(preview))
 
 
 @pytest.mark.parametrize("preview", [PNG, JPEG])
@@ -52,7 +52,7 @@ def test_damaged_images_are_no_preview_or_some_image(preview: Preview, data: st.
 
 
 def test_an_image_that_would_fill_the_memory() -> None:
-    side = int(PIXELS**0.5) + 2
+    side = int(MAX_PIXELS**0.5) + 2
     sink = io.BytesIO()
     Image.new("1", (side, side)).save(sink, "PNG")
     assert len(sink.getvalue()) < 10_000

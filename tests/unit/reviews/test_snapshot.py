@@ -1,21 +1,19 @@
-"""What of the decisions holds for the rows of an audit."""
+"""Which verdicts apply to the rows of an audit."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 
 from labelaudit.detection.issues import find_issues
-from labelaudit.reviews.known import Known
+from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.schemas import Decision
 from support.reviewed import GIVEN, NAMES, RIGHT, make_verdict
 
 PRED_PROBS = (0.05 + 0.85 * np.eye(3)[RIGHT]).astype(np.float32)
 
 
-def test_marks_and_findings_by_hand() -> None:
+def test_row_verdicts_and_findings_by_hand() -> None:
     verdicts = [
         make_verdict("i1", Decision.FINE),
         make_verdict("i2", Decision.WRONG),
@@ -24,33 +22,37 @@ def test_marks_and_findings_by_hand() -> None:
         make_verdict("i5", Decision.FINE, content_digest="before"),
         make_verdict("gone", Decision.FINE),
     ]
-    known = Known.of(verdicts, (), "v1")
+    snapshot = ReviewSnapshot.of(verdicts, (), "v1")
     ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1"]
-    marks = known.marks(ids, ["c0"] * 7, ["bee"] * 6 + [None])
-    assert marks.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None]
-    assert marks.right_labels.tolist() == [None, None, "ant", None, None, None, None]
-    assert marks.is_fine.tolist() == [False, True, False, False, False, False, False]
-    found = known.findings(marks, dismissed=1)
-    assert found["verdicts"] == {"wrong": 1, "fine": 1, "ambiguous": 1}
-    assert (found["ended"], found["dismissed"], found["known_wrong"], found["error_rate"]) == (3, 1, 1, None)
-    assert found["precision"]["fine"] == 4
+    rows = snapshot.for_rows(ids, ["c0"] * 7, ["bee"] * 6 + [None])
+    assert rows.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None]
+    assert rows.right_labels.tolist() == [None, None, "ant", None, None, None, None]
+    assert rows.is_fine.tolist() == [False, True, False, False, False, False, False]
+    found = snapshot.findings(rows, dismissed=1)
+    assert found.verdicts == {"wrong": 1, "fine": 1, "ambiguous": 1}
+    assert (found.ended, found.dismissed, found.known_wrong, found.error_rate) == (3, 1, 1, None)
+    assert found.precision is not None
+    assert found.precision.fine == 4
+    assert found.to_record()["precision"]["fine"] == 4
 
 
 def test_a_decision_on_two_equal_rows_counts_once() -> None:
-    marks = Known.of([make_verdict("i1")], (), "v1").marks(["i1", "i1"], ["c0", "c0"], ["bee", "bee"])
-    assert (marks.verdicts.tolist(), marks.holding["fine"]) == (["fine", "fine"], 1)
+    rows = ReviewSnapshot.of([make_verdict("i1")], (), "v1").for_rows(["i1", "i1"], ["c0", "c0"], ["bee", "bee"])
+    assert (rows.verdicts.tolist(), rows.counts["fine"]) == (["fine", "fine"], 1)
 
 
 def test_who_decided_and_when_is_not_known() -> None:
     mine = make_verdict(decision=Decision.WRONG)
     theirs = make_verdict(decision=Decision.WRONG, reviewer="bob", decided_at="2026-05-05", audit_id="a9")
-    assert Known.of([mine], (), "v1").to_record() == Known.of([theirs], (), "v1").to_record()
-    assert Known.of([mine], (), "v1").to_record() != Known.of([make_verdict()], (), "v1").to_record()
+    assert ReviewSnapshot.of([mine], (), "v1").to_json() == ReviewSnapshot.of([theirs], (), "v1").to_json()
+    assert ReviewSnapshot.of([mine], (), "v1").to_json() != ReviewSnapshot.of([make_verdict()], (), "v1").to_json()
 
 
 def test_a_record_gives_the_same() -> None:
-    known = Known.of([make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], (), "v1")
-    assert Known.from_record(json.loads(json.dumps(known.to_record()))) == known
+    snapshot = ReviewSnapshot.of(
+        [make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], (), "v1"
+    )
+    assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
 
 
 @pytest.mark.parametrize("flagged", [0, 1, 8])
