@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from labelaudit.cli.main import main
 from labelaudit.reviews.sampling import DEFAULT_SEED
@@ -200,3 +201,39 @@ def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untype
     code, _, err = run("status", "out")
     assert (code, "No audit is published at out" in err) == (2, True)
     assert run("sample", DATASET, "--flagged", 0, "--output", "s.csv")[0] == 2
+
+
+@pytest.fixture
+def insects_yaml(s3: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A config whose storage.options are the only way to the published audit."""
+    audit_insects(tmp_path, s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    S3FileSystem.clear_instance_cache()
+    path = tmp_path / "insects.yaml"
+    path.write_text(
+        "dataset: {url: insects.parquet, name: insects}\n"
+        f"output: {{url: '{s3}'}}\n"
+        f"storage: {{options: {{endpoint_url: '{s3_server}'}}}}\n"
+    )
+    yield path
+    S3FileSystem.clear_instance_cache()
+
+
+def test_storage_options_of_a_config_reach_every_command(insects_yaml: Path, s3: str, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for number, target in enumerate((("insects.yaml",), (f"{s3}/dataset=insects", "--config", "insects.yaml"))):
+        name = f"sample{number}.csv"
+        code, _, err = run("sample", *target, "--seed", number, "--output", name)
+        assert code == 0, err
+        _fill(tmp_path / name)
+        assert run("import", *target, name, "--reviewer", "ann")[0] == 0
+        assert run("export", *target, "--what", "corrected", "--output", f"corrected{number}.csv")[0] == 0
+        assert "reviewer 'ann'" in run("status", *target)[2]
+
+
+def test_a_config_that_does_not_fit(run) -> None:  # type: ignore[no-untyped-def]
+    Path("insects.yaml").write_text("dataset: {url: insects.parquet, name: insects}\noutput: {url: out}\n")
+    assert run("status", "insects.yaml")[0] == 0
+    code, _, err = run("status", "insects.yaml", "--config", "insects.yaml")
+    assert (code, "AUDIT insects.yaml is a config already. Remove --config." in err) == (2, True)
+    code, _, err = run("status", DATASET, "--config", "insects.json")
+    assert (code, "--config insects.json is not a config. Name a .yaml file." in err) == (2, True)
