@@ -27,6 +27,7 @@ LAYERS = [
     {"labelaudit.audits"},
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
+    {"labelaudit.findings"},
     {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson", "labelaudit.text"},
     {"labelaudit.environment"},
 ]

@@ -12,6 +12,7 @@ from labelaudit.cli.console import say, show, show_json
 from labelaudit.cli.options import config_from
 from labelaudit.config_files import is_config_file
 from labelaudit.errors import ConfigError, ReviewError
+from labelaudit.findings import Estimate
 from labelaudit.report.summary import percent
 from labelaudit.reviews.audit_review import (
     SHOWN_DISAGREEMENTS,
@@ -22,7 +23,6 @@ from labelaudit.reviews.audit_review import (
     status,
 )
 from labelaudit.reviews.files import FILLABLE, ExportKind, export, format_of, read_filled, sample_file
-from labelaudit.reviews.measures import Limits
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.reviews.verdicts import Verdict
 from labelaudit.storage.layout import dataset_folder
@@ -183,7 +183,7 @@ def _answer(verdict: Verdict) -> str:
     return f"{verdict.reviewer!r} {verdict.verdict}{right}"
 
 
-def _with_limits(share: Limits) -> str:
+def _with_limits(share: Estimate) -> str:
     return f"{percent(share.estimate)} (95 % interval {percent(share.low)} to {percent(share.high)})"
 
 

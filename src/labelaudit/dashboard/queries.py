@@ -37,7 +37,7 @@ NO_VERDICTS = VerdictColumns((), (), (), ())
 
 
 class Shown(StrEnum):
-    """Which rows of an audit are shown, besides those with one status."""
+    """Groups of rows of an audit. A `Status` is another one."""
 
     FLAGGED = "flagged"
     NOT_FLAGGED = "not flagged"
@@ -46,7 +46,7 @@ class Shown(StrEnum):
 
 
 class Reviewed(StrEnum):
-    """Whether a row has a verdict, besides those with one decision."""
+    """Whether a row has a verdict. A `Decision` matches that verdict only."""
 
     ANY = "decided or not"
     UNDECIDED = "undecided"  # without a verdict, and it could have one

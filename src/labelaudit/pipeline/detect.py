@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
         "estimated_error_rate": found.error_rate,
         "notes": [*compared.notes, *health["notes"], *found.notes, *_weak_model(labels, found)],
         "changes": compared.changes,
-        "review": snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())).to_record(),
+        "review": asdict(snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum()))),
     }
     files, findings = with_gate(
         prepared, rows, pred_probs, found, {**files, **compared.files}, findings, not_compared=compared.problem

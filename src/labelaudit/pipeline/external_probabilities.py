@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -113,7 +113,7 @@ def audit_probabilities(config: AuditConfig, probabilities: ExternalProbabilitie
         "estimated_error_rate": found.error_rate,
         "notes": [*compared.notes, *loaded.notes, *notes, *found.notes],
         "changes": compared.changes,
-        "review": snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())).to_record(),
+        "review": asdict(snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum()))),
     }
     files, findings = with_gate(prepared, rows, pred_probs, found, files, findings, not_compared=compared.problem)
     return publish_audit(store, prepared, files, Findings(**findings), previews=())

@@ -30,7 +30,7 @@ class Findings:
     issues: flagged rows; estimated_error_rate: 0..1, the estimated share of wrong labels among the scored rows;
     notes: sentences for people, on what was noticed on the way; changes: since the audit before
     (`labelaudit.audits.comparison`); canaries: what share of planted errors was caught; gate: verdict, sentence, rules
-    (`labelaudit.pipeline.gating`); review: `labelaudit.reviews.snapshot.ReviewFindings.to_record`.
+    (`labelaudit.pipeline.gating`); review: `labelaudit.findings.Review`.
     """
 
     issues: int

@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.errors import ReviewError
+from labelaudit.findings import Review, StratumProgress
 from labelaudit.reviews.dataset_reviews import Added, Reviews
 from labelaudit.reviews.drafts import AuditedExample, Draft, check_drafts
-from labelaudit.reviews.measures import StratumProgress, progress
+from labelaudit.reviews.measures import progress
 from labelaudit.reviews.records import is_utf8
 from labelaudit.reviews.sample_store import read_samples, store_sample
 from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
-from labelaudit.reviews.snapshot import ReviewFindings, ReviewSnapshot
+from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.reviews.verdicts import LabeledExample, Verdict, current, current_by_reviewer, disagreements, utc_now
 from labelaudit.schemas import CLASSES, EXAMPLES, Decision, Status
@@ -47,7 +48,7 @@ class ReviewStatus:
     audit_id: str
     flagged: int  # by the detector
     flagged_judged: int
-    findings: ReviewFindings
+    findings: Review
     sample: SampleStatus | None  # the newest one of the version, or else of the dataset
     reviewers: dict[str, int]  # current verdicts by reviewer
     disagreements: dict[LabeledExample, list[Verdict]]
@@ -60,7 +61,7 @@ class ReviewStatus:
             "audit_id": self.audit_id,
             "flagged": self.flagged,
             "flagged_judged": self.flagged_judged,
-            **self.findings.to_record(),
+            **asdict(self.findings),
             "sample": self.sample and {**asdict(self.sample), "strata": [asdict(one) for one in self.sample.strata]},
             "reviewers": self.reviewers,
             "disagreements": len(self.disagreements),

@@ -27,7 +27,7 @@ def sort_new(verdicts: Iterable[Verdict], stored: Iterable[Verdict]) -> Added:
 
     A verdict is new if its answer differs from the reviewer's last answer on the same labeled example. The same answer
     is new only if someone else's differing answer is current and the reviewer decided again after the last answer.
-    To take a verdict back is new if there is a current one, whoever gave it.
+    Taking a verdict back is new if there is a current one, even from someone else.
     """
     verdicts = list(verdicts)
     examples = {verdict.example for verdict in verdicts}

@@ -10,7 +10,6 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from labelaudit.errors import ReviewError
@@ -33,7 +32,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def tasks_bytes(
-    rows: Sequence[Mapping[str, Any]], previews: Mapping[str, Preview], model: str, *, has_images: bool
+    rows: Sequence[Mapping[str, object]], previews: Mapping[str, Preview], model: str, *, has_images: bool
 ) -> bytes:
     """Return tasks to import. A row with a `suggested_label` has that suggestion as a prediction.
 
@@ -44,7 +43,7 @@ def tasks_bytes(
         has_images: Whether every task gets an image. Without a preview it is one that says so.
     """
     missing = _NO_PREVIEW if has_images else None
-    tasks = [_task(row, previews.get(row["example_id"], missing), model) for row in rows]
+    tasks = [_task(row, previews.get(str(row["example_id"]), missing), model) for row in rows]
     return (json.dumps(tasks, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
@@ -81,24 +80,24 @@ def read_annotations(data: bytes, name: str) -> list[Draft]:
     return [draft for draft in drafts if draft is not None]
 
 
-def _task(row: Mapping[str, Any], preview: Preview | None, model: str) -> dict[str, Any]:
+def _task(row: Mapping[str, object], preview: Preview | None, model: str) -> dict[str, object]:
     place = f"{row['file']}, row {row['row']}"
-    data: dict[str, Any] = {**row, "text": place}
+    data: dict[str, object] = {**row, "text": place}
     if preview is not None:
         media_type, content = preview
         if media_type.startswith("image/"):
             data["image"] = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
         else:
             data["text"] = content.decode(errors="replace")
-    task: dict[str, Any] = {"data": data}
+    task: dict[str, object] = {"data": data}
     suggested = row.get("suggested_label")
     if suggested is not None:
-        results = [_chosen(VERDICT, Decision.WRONG.value), _chosen(RIGHT_LABEL, suggested)]
+        results = [_chosen(VERDICT, Decision.WRONG.value), _chosen(RIGHT_LABEL, str(suggested))]
         task["predictions"] = [{"model_version": model, "score": row["p_suggested"], "result": results}]
     return task
 
 
-def _chosen(name: str, choice: str) -> dict[str, Any]:
+def _chosen(name: str, choice: str) -> dict[str, object]:
     return {"from_name": name, "to_name": OBJECT, "type": "choices", "value": {"choices": [choice]}}
 
 
@@ -109,7 +108,7 @@ def _choices(name: str, values: Sequence[str], how: str) -> Iterator[str]:
     yield "  </Choices>"
 
 
-def _annotations(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+def _annotations(task: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
     """Yield the data of the task, the decision and the right label for each annotation."""
     if "annotations" not in task:
         yield task, _text(task.get(VERDICT)), _text(task.get(RIGHT_LABEL))
@@ -130,7 +129,7 @@ def _annotations(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], s
         )
 
 
-def _draft(number: int, data: Mapping[str, Any], word: str, right_label: str) -> Draft | None:
+def _draft(number: int, data: Mapping[str, object], word: str, right_label: str) -> Draft | None:
     texts = {name: value for name, value in data.items() if isinstance(value, str)}
     return parse_draft(
         f"task {number}",
@@ -143,11 +142,11 @@ def _draft(number: int, data: Mapping[str, Any], word: str, right_label: str) ->
     )
 
 
-def _dicts(values: Any) -> list[dict[str, Any]]:
+def _dicts(values: object) -> list[dict[str, object]]:
     return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return the one choice or text of a result, in the form of either format."""
     if isinstance(value, dict):
         value = value.get("choices", value.get("text"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
+from labelaudit.findings import ErrorRate, Estimate, JudgedFlags, Precision, StratumProgress
 from labelaudit.reviews.interval import Stratum, stratified
 from labelaudit.reviews.sampling import FLAGGED, Sample, SampledStratum
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
@@ -17,59 +18,6 @@ from labelaudit.wilson import CONFIDENCE, wilson
 # worst flags, may by chance be the first rows of the random order. That start is not random, because it ends at the
 # first row that was not interesting. It is hardly ever this long by chance.
 REVIEWED_START = 20
-
-
-@dataclass(frozen=True)
-class Limits:
-    """A share, 0..1, and its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class SharePrecision(Limits):
-    """The share of `wrong` among the verdicts `wrong` and `fine`, with the counts of all verdicts."""
-
-    wrong: int
-    fine: int
-    ambiguous: int
-
-
-@dataclass(frozen=True)
-class Precision(SharePrecision):
-    """The precision of all flags that were reviewed."""
-
-    random: SharePrecision | None  # of the flags in the measured sample only
-
-
-@dataclass(frozen=True)
-class StratumProgress:
-    """How much of a stratum is reviewed, in the order of the sample."""
-
-    name: str
-    rows: int
-    sampled: int
-    judged: int  # the longest start in which every row has a verdict
-    wrong: int
-    fine: int
-    ambiguous: int
-
-
-@dataclass(frozen=True)
-class ErrorRate(Limits):
-    """The share of wrong labels among the scored rows of a version. Only the verdict `wrong` counts."""
-
-    confidence: float
-    with_ambiguous: Limits | None  # counts `ambiguous` as wrong too
-    version: str
-    audit_id: str
-    fingerprint: str
-    seed: int
-    sampled_at: str
-    strata: tuple[StratumProgress, ...]
-    same_version: bool = True  # whether it was measured on the version that it is shown for
 
 
 class Measures(NamedTuple):
@@ -100,7 +48,7 @@ def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample
     return Measures(_precisions(verdicts, chosen), replace(rates[chosen], same_version=bool(own)))
 
 
-def precision(verdicts: Iterable[Verdict]) -> SharePrecision | None:
+def precision(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
     """Return the share of `wrong` among reviewed flags, with Wilson's limits; None if there are none.
 
     Rows that were not flagged when they were reviewed do not count.
@@ -109,7 +57,7 @@ def precision(verdicts: Iterable[Verdict]) -> SharePrecision | None:
 
 
 def error_rate(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> ErrorRate | None:
-    """Return the share of wrong labels among the scored rows of the sampled audit; None if too few are reviewed.
+    """Return the share of wrong labels in the sampled version; None if too few rows are reviewed.
 
     In each stratum, all drawn rows must be reviewed, or a start of at least `REVIEWED_START` rows.
     """
@@ -129,6 +77,7 @@ def error_rate(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> Er
         seed=sample.seed,
         sampled_at=sample.created_at,
         strata=strata,
+        same_version=True,
     )
 
 
@@ -150,15 +99,15 @@ def _precisions(verdicts: Mapping[LabeledExample, Verdict], sample: Sample | Non
     return Precision(**vars(reviewed), random=random)
 
 
-def _share(verdicts: Iterable[Verdict]) -> SharePrecision | None:
+def _share(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
     counts = _counts(verdicts)
     interval = wilson(counts["wrong"], counts["wrong"] + counts["fine"])
-    return None if interval is None else SharePrecision(*interval, **counts)
+    return None if interval is None else JudgedFlags(*interval, **counts)
 
 
-def _limits(strata: Sequence[StratumProgress], counted: Sequence[int]) -> Limits | None:
+def _limits(strata: Sequence[StratumProgress], counted: Sequence[int]) -> Estimate | None:
     interval = stratified([Stratum(one.rows, one.judged, count) for one, count in zip(strata, counted, strict=True)])
-    return None if interval is None else Limits(*interval)
+    return None if interval is None else Estimate(*interval)
 
 
 def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from labelaudit.reviews.verdicts import LabeledExample, Verdict
 
 FLAGGED = "flagged"
 UNFLAGGED = "unflagged"
-# In the sample of this seed, this many rows of each stratum have previews, besides the worst flags.
+# In the sample of this seed, this many rows of each stratum have previews, in addition to the worst flags.
 DEFAULT_SEED = 0
 PREVIEWED_ROWS = 200
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from labelaudit.reviews.measures import ErrorRate, Precision, measure
+from labelaudit.findings import ErrorRate, Precision, Review
+from labelaudit.reviews.measures import measure
 from labelaudit.reviews.records import from_json
 from labelaudit.reviews.sampling import Sample
 from labelaudit.reviews.verdicts import Answer, LabeledExample, Verdict, current
@@ -32,22 +33,6 @@ class RowVerdicts(NamedTuple):
     def is_fine(self) -> npt.NDArray[np.bool_]:
         """(N,), rows whose label a person confirmed."""
         return np.asarray(self.verdicts == Decision.FINE.value, dtype=bool)
-
-
-@dataclass(frozen=True)
-class ReviewFindings:
-    """What an audit says about its review."""
-
-    verdicts: dict[str, int]  # that apply to rows of the version, by decision
-    ended: int  # verdicts that apply to none of its rows
-    dismissed: int  # flags of the detector on rows that were reviewed as fine
-    known_wrong: int  # reviewed as wrong, and the label is still the same
-    precision: Precision | None
-    error_rate: ErrorRate | None
-
-    def to_record(self) -> dict[str, Any]:
-        """Return JSON-able values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -93,14 +78,14 @@ class ReviewSnapshot:
         counts = Counter(found.values())
         return RowVerdicts(verdicts, right_labels, {decision.value: counts[decision] for decision in Decision})
 
-    def findings(self, rows: RowVerdicts, *, dismissed: int) -> ReviewFindings:
+    def findings(self, rows: RowVerdicts, *, dismissed: int) -> Review:
         """Return what an audit says about its review.
 
         Args:
             rows: The verdicts on all rows of the version.
             dismissed: The number of flags of the detector on rows that were reviewed as fine.
         """
-        return ReviewFindings(
+        return Review(
             verdicts=rows.counts,
             ended=len(self.answers) - sum(rows.counts.values()),
             dismissed=dismissed,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from labelaudit.reviews.measures import REVIEWED_START, ErrorRate, Measures, error_rate, measure, precision, progress
+from labelaudit.findings import ErrorRate
+from labelaudit.reviews.measures import REVIEWED_START, Measures, error_rate, measure, precision, progress
 from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum
 from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
 from labelaudit.schemas import Decision

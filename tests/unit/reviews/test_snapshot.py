@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def test_row_verdicts_and_findings_by_hand() -> None:
     assert (found.ended, found.dismissed, found.known_wrong, found.error_rate) == (3, 1, 1, None)
     assert found.precision is not None
     assert found.precision.fine == 4
-    assert found.to_record()["precision"]["fine"] == 4
+    assert asdict(found)["precision"]["fine"] == 4
 
 
 def test_a_decision_on_two_equal_rows_counts_once() -> None:
