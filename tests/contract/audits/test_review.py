@@ -1,4 +1,4 @@
-"""Deciding on a published audit: what is stored, what is refused, what the next audit makes of it."""
+"""Reviewing a published audit: what is stored, what is refused, and the effect on the next audit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _summary(folder: Path, output: Path, **changes: object) -> tuple[Path, dict[
     return again, json.loads((again / "summary.json").read_text())
 
 
-def test_verdicts_are_on_what_the_audit_looked_at(audit: PublishedAudit) -> None:
+def test_a_verdict_is_about_the_row_of_the_audit(audit: PublishedAudit) -> None:
     assert len(add_drafts(audit, [truly("i000"), truly("i001")], reviewer=" ann ").new) == 2
     wrong, fine = read_verdicts(audit.store, "insects")
     assert (wrong.example_id, wrong.given_label, wrong.right_label, wrong.was_flagged) == ("i000", "bee", "ant", True)
@@ -53,14 +53,14 @@ def test_verdicts_are_on_what_the_audit_looked_at(audit: PublishedAudit) -> None
     assert (fine.reviewer, fine.audit_id, fine.content_digest) == ("ann", audit.audit_id, None)
 
 
-def test_the_same_again_stores_nothing(audit: PublishedAudit) -> None:
+def test_importing_again_stores_nothing(audit: PublishedAudit) -> None:
     drafts = [truly(name) for name in IDS[:10]]
     assert len(add_drafts(audit, drafts, reviewer="ann").new) == 10
     assert len(add_drafts(audit, drafts, reviewer="ann").new) == 0
     assert len(list(Path(audit.store.url).glob("dataset=insects/_verdicts/*"))) == 1
 
 
-def test_one_bad_judgement_and_nothing_is_stored(audit: PublishedAudit) -> None:
+def test_one_bad_draft_means_that_nothing_is_stored(audit: PublishedAudit) -> None:
     with pytest.raises(ReviewError, match="'nobody' is not a scored row of this audit"):
         add_drafts(audit, [truly("i000"), Draft("nobody", Decision.FINE)], reviewer="ann")
     with pytest.raises(ReviewError, match="A verdict needs the name of its reviewer"):
@@ -68,7 +68,7 @@ def test_one_bad_judgement_and_nothing_is_stored(audit: PublishedAudit) -> None:
     assert read_verdicts(audit.store, "insects") == []
 
 
-def test_a_right_label_of_no_class_must_be_allowed(audit: PublishedAudit) -> None:
+def test_a_right_label_that_is_not_a_class_must_be_allowed(audit: PublishedAudit) -> None:
     wasp = [Draft("i000", Decision.WRONG, "wasp")]
     with pytest.raises(ReviewError, match="'wasp' is not a class"):
         add_drafts(audit, wasp, reviewer="ann")
@@ -122,14 +122,14 @@ def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit)
     assert "Nobody has judged a label yet" in (folder / "report.html").read_text()
 
 
-def test_who_agrees_changes_no_audit(tmp_path: Path, audit: PublishedAudit) -> None:
+def test_agreement_does_not_change_the_audit_id(tmp_path: Path, audit: PublishedAudit) -> None:
     add_drafts(audit, [truly("i000")], reviewer="ann")
     first, _ = _summary(tmp_path, tmp_path / "out")
     assert len(add_drafts(audit_to_review(str(first)), [truly("i000")], reviewer="bob").new) == 1
     assert _summary(tmp_path, tmp_path / "out")[0] == first
 
 
-def test_a_fixed_label_ends_a_verdict_but_not_what_it_measured(tmp_path: Path, audit: PublishedAudit) -> None:
+def test_a_fixed_label_expires_a_verdict_but_not_its_measurement(tmp_path: Path, audit: PublishedAudit) -> None:
     add_drafts(audit, [truly("i000"), Draft("i015", Decision.FINE)], reviewer="ann")
     given = list(NAMES[GIVEN])
     given[IDS.index("i000")] = right_label("i000")
@@ -143,7 +143,7 @@ def test_a_fixed_label_ends_a_verdict_but_not_what_it_measured(tmp_path: Path, a
     assert examples.loc["i015", "is_dismissed"]
 
 
-def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Path, audit: PublishedAudit) -> None:
+def test_a_sample_measures_its_version_and_is_shown_in_the_next(tmp_path: Path, audit: PublishedAudit) -> None:
     sample = draw_sample(audit, flagged=100, unflagged=20, seed=3)
     assert [(one.name, one.rows, len(one.sampled)) for one in sample.strata] == [
         ("flagged", 8, 8),
@@ -206,7 +206,7 @@ def test_dismissed_flags_stay_in_the_stratum_of_the_flagged(tmp_path: Path, audi
     assert all(verdict.was_flagged for verdict in read_verdicts(again.store, "insects"))
 
 
-def test_status_tells_what_stands_now(audit: PublishedAudit) -> None:
+def test_status_shows_the_current_verdicts(audit: PublishedAudit) -> None:
     empty = status(audit).to_record()
     assert (empty["flagged"], empty["flagged_judged"], empty["sample"], empty["precision"]) == (8, 0, None, None)
     sample = draw_sample(audit, flagged=4, unflagged=4, seed=0)
@@ -247,7 +247,7 @@ def test_a_url_that_names_no_audit(
         audit_to_review(url)
 
 
-def test_an_audit_apart_from_its_dataset(tmp_path: Path, audit: PublishedAudit) -> None:
+def test_an_audit_outside_the_folder_of_its_dataset(tmp_path: Path, audit: PublishedAudit) -> None:
     apart = shutil.copytree(Path(audit.store.url) / audit.folder, tmp_path / "apart")
     with pytest.raises(ReviewError, match="is an audit outside the folder of its dataset"):
         audit_to_review(str(apart))
@@ -302,7 +302,7 @@ def test_a_broken_sample_is_named(
         audit_insects(tmp_path, tmp_path / "out")
 
 
-def test_the_same_again_leaves_what_others_decided_since(audit: PublishedAudit) -> None:
+def test_importing_again_does_not_overrule_others(audit: PublishedAudit) -> None:
     file = [truly(name) for name in IDS[:10]]
     add_drafts(audit, file, reviewer="ann")
     add_drafts(audit, [Draft("i000", Decision.AMBIGUOUS), truly("i001")], reviewer="bob")
@@ -312,7 +312,7 @@ def test_the_same_again_leaves_what_others_decided_since(audit: PublishedAudit) 
     assert current(read_verdicts(audit.store, "insects")) == stood
 
 
-def test_a_clock_that_runs_ahead_decides_nothing_for_good(audit: PublishedAudit) -> None:
+def test_a_verdict_with_a_clock_ahead_can_be_replaced(audit: PublishedAudit) -> None:
     add_drafts(audit, [truly("i000")], reviewer="bob")
     (verdict,) = read_verdicts(audit.store, "insects")
     ahead = replace(verdict, decided_at="2030-01-01T00:00:00.000000+00:00")
@@ -321,7 +321,7 @@ def test_a_clock_that_runs_ahead_decides_nothing_for_good(audit: PublishedAudit)
     assert current(read_verdicts(audit.store, "insects"))[ahead.example] == new
 
 
-def test_half_characters_are_named(audit: PublishedAudit) -> None:
+def test_text_that_is_not_utf8_is_named(audit: PublishedAudit) -> None:
     with pytest.raises(ReviewError, match=re.escape("'\\ud800' is not a scored row of this audit")):
         add_drafts(audit, [Draft("\ud800", Decision.FINE)], reviewer="ann")
     with pytest.raises(ReviewError, match=re.escape("'i000': the right label '\\ud800' is not valid UTF-8")):
@@ -333,7 +333,7 @@ def test_half_characters_are_named(audit: PublishedAudit) -> None:
     assert read_verdicts(audit.store, "insects") == []
 
 
-def test_stored_verdicts_come_back(audit: PublishedAudit) -> None:
+def test_stored_verdicts_can_be_read(audit: PublishedAudit) -> None:
     verdicts = [make_verdict("i1"), make_verdict("i2", Decision.WRONG)]
     append_verdicts(audit.store, "insects", verdicts[:1])
     append_verdicts(audit.store, "insects", verdicts[1:])

@@ -1,4 +1,4 @@
-"""Files of an audit: rows to judge, verdicts, corrected labels; and filled ones back."""
+"""Files of a review: rows to fill in, verdicts, corrected labels, and importing filled files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def filled(data: bytes) -> bytes:
     return as_csv(rows)
 
 
-def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
+def test_exported_issues_can_be_filled_and_imported(audit: PublishedAudit) -> None:
     data = export(audit, ExportKind.ISSUES, "issues.csv")
     rows = rows_of(data)
     assert list(rows[0]) == [
@@ -73,7 +73,7 @@ def test_issues_out_and_verdicts_in(audit: PublishedAudit) -> None:
     assert corrected == [{"example_id": name, "label": right_label(name)} for name in WRONG]
 
 
-def test_a_sample_out_and_verdicts_in(audit: PublishedAudit) -> None:
+def test_a_sample_can_be_filled_and_imported(audit: PublishedAudit) -> None:
     sample = draw_sample(audit, flagged=8, unflagged=60, seed=0)
     data = sample_file(audit, sample, FileFormat.CSV).data
     rows = rows_of(data)
@@ -108,7 +108,7 @@ def test_verdicts_of_the_whole_dataset(audit: PublishedAudit) -> None:
     ]
 
 
-def test_another_version_is_not_judged_by_accident(audit: PublishedAudit) -> None:
+def test_a_file_of_another_version_is_refused(audit: PublishedAudit) -> None:
     rows = rows_of(export(audit, ExportKind.ISSUES, "issues.csv"))
     rows[0].update(verdict="fine", given_label="wasp")
     with pytest.raises(
@@ -126,7 +126,7 @@ def with_previews(audit: PublishedAudit, media_type: str, data: bytes, count: in
     return replace(audit, sha256={**audit.sha256, "previews.parquet": sha256_hex(sink.getvalue())})
 
 
-def test_label_studio_out_and_in(audit: PublishedAudit) -> None:
+def test_label_studio_tasks_can_be_filled_and_imported(audit: PublishedAudit) -> None:
     audit = with_previews(audit, "image/png", b"\x89PNG")
     tasks = json.loads(export(audit, ExportKind.ISSUES, "tasks.json"))
     by_id = {task["data"]["example_id"]: task for task in tasks}
@@ -159,7 +159,7 @@ def test_an_interface_for_texts_and_a_sample_without_suggestions(audit: Publishe
 
 
 @pytest.mark.parametrize("media_type", ["image/png", "text/plain"])
-def test_previews_do_not_tell_which_rows_of_a_sample_are_flagged(audit: PublishedAudit, media_type: str) -> None:
+def test_previews_do_not_reveal_which_rows_of_a_sample_are_flagged(audit: PublishedAudit, media_type: str) -> None:
     """All rows are shown or none: most rows without a preview are not flagged."""
     sample = draw_sample(audit, flagged=8, unflagged=112, seed=0)
     file = sample_file(with_previews(audit, media_type, b"seen", ROWS - 1), sample, FileFormat.LABEL_STUDIO)
@@ -187,7 +187,7 @@ def with_contents(audit: PublishedAudit, content: str) -> PublishedAudit:
 
 
 @pytest.mark.parametrize("name", ["issues.csv", "tasks.json"])
-def test_verdicts_are_on_the_content_that_was_looked_at(audit: PublishedAudit, name: str) -> None:
+def test_verdicts_are_about_the_content_that_the_reviewer_saw(audit: PublishedAudit, name: str) -> None:
     looked_at, changed = with_contents(audit, "c1"), with_contents(audit, "c2")
     data = export(looked_at, ExportKind.ISSUES, name)
     if name == "issues.csv":
@@ -222,7 +222,7 @@ def test_verdicts_are_on_the_content_that_was_looked_at(audit: PublishedAudit, n
         (ExportKind.INTERFACE, "i.csv", None, "cannot be csv here. Give a name that ends in .xml (xml)"),
     ],
 )
-def test_a_format_that_cannot_hold_it(
+def test_an_unsupported_format(
     audit: PublishedAudit, what: ExportKind, name: str, format: str | None, message: str
 ) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):

@@ -1,4 +1,4 @@
-"""Many decisions are compacted: fewer requests, and the same verdicts whatever becomes of the copies."""
+"""Many verdicts are compacted: fewer requests, and the same verdicts even if copies are lost or damaged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def compacted(store: Store) -> list[str]:
     return [file.path for file in store.find(f"{FOLDER}/compacted")]
 
 
-def test_many_are_compacted_by_an_audit_alone(store: Store) -> None:
+def test_only_an_audit_compacts_verdicts(store: Store) -> None:
     said = decide(store, "i1", "i2", "i3")
     assert read_and_compact_verdicts(store, "insects") == said
     assert compacted(store) == []
@@ -166,7 +166,7 @@ def test_compacted_verdicts_cost_one_request(s3: str, proxy: FaultyProxy, tmp_pa
     assert read_objects(proxy) == []
 
 
-def test_without_the_right_to_store_a_copy_an_audit_goes_on(
+def test_an_audit_continues_if_the_copy_cannot_be_stored(
     s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(s3)

@@ -1,4 +1,4 @@
-"""`labelaudit review` as people and scripts meet it."""
+"""`labelaudit review` on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.reviewed import NAMES, RIGHT, audit_insects, truly
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Run `labelaudit review …` beside an audit; returns exit code, stdout and stderr."""
+    """Run `labelaudit review …` on an audit; return exit code, stdout and stderr."""
     audit_insects(tmp_path, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
@@ -101,7 +101,7 @@ def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # typ
     assert json.loads(out)["disagreements"] == 1
 
 
-def test_what_another_version_measured_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_measurement_of_another_version_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run("sample", DATASET, "--flagged", 8, "--unflagged", 40, "--output", "sample.csv")
     _fill(tmp_path / "sample.csv")
     run("import", DATASET, "sample.csv", "--reviewer", "ann")
@@ -114,7 +114,7 @@ def test_what_another_version_measured_is_named(run, tmp_path: Path) -> None:  #
     assert "measured on version" not in err
 
 
-def test_tasks_that_show_nothing_are_explained(run) -> None:  # type: ignore[no-untyped-def]
+def test_tasks_without_previews_are_explained(run) -> None:  # type: ignore[no-untyped-def]
     code, out, err = run("sample", DATASET, "--flagged", 4, "--unflagged", 4, "--output", "tasks.json", "--json")
     assert code == 0
     assert (json.loads(out)["without_preview"], json.loads(out)["seed"]) == (8, DEFAULT_SEED)
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_written_leaves_no_sample(run, tmp_path: Path) -> 
     assert not list(tmp_path.glob("out/dataset=insects/_samples/*"))
 
 
-def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # type: ignore[no-untyped-def]
+def test_importing_a_file_again_does_not_overrule_others(run) -> None:  # type: ignore[no-untyped-def]
     Path("ann.csv").write_text("example_id,verdict\ni000,fine\ni001,fine\n")
     Path("bob.csv").write_text("example_id,verdict\ni000,ambiguous\n")
     for name in ("ann", "bob"):
@@ -141,7 +141,7 @@ def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # t
     assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1}
 
 
-def test_what_is_no_text_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+def test_text_that_is_not_utf8_is_refused(run) -> None:  # type: ignore[no-untyped-def]
     Path("one.csv").write_text("example_id,verdict\ni000,fine\n")
     code, _, err = run("import", DATASET, "one.csv", "--reviewer", "\udcff")
     assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is not valid UTF-8" in err) == (2, True)
@@ -171,7 +171,7 @@ def test_a_file_is_replaced_by_a_whole_one_or_not_at_all(run, full_disk: None) -
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
-def test_links_and_devices_stay_what_they_are(run) -> None:  # type: ignore[no-untyped-def]
+def test_links_and_devices_are_kept(run) -> None:  # type: ignore[no-untyped-def]
     Path("folder").mkdir()
     Path("link.csv").symlink_to("folder/file.csv")
     assert run("export", DATASET, "--output", "link.csv")[0] == 0
@@ -185,7 +185,7 @@ def test_links_and_devices_stay_what_they_are(run) -> None:  # type: ignore[no-u
     assert Path("pipe.csv").is_fifo()
 
 
-def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_bad_usage_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "bad.csv").write_text("example_id,verdict,right_label\ni000,wrong,\ni999,fine,\n")
     code, _, err = run("import", DATASET, "bad.csv", "--reviewer", "ann")
     assert code == 2

@@ -1,4 +1,4 @@
-"""Deciding row by row, in the pages without a browser: nothing is lost, doubled, or written where nobody looked."""
+"""Deciding row by row, in the pages without a browser: no verdict is lost, doubled, or stored for an unseen row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ APP = Path(look.__file__).parent / "app.py"
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Where the dashboard of these tests looks."""
+    """The storage of the dashboard in these tests."""
     monkeypatch.setattr(sys, "argv", ["app.py", Settings(str(tmp_path), reviewer="ann").to_json()])
     monkeypatch.setattr(session, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(deciding, "UNSEEN_SECONDS", 0.0)
@@ -79,7 +79,7 @@ def stored(store: Store, dataset: str = "pets") -> list[tuple[str, Decision | No
 
 
 def decide_as(reviewer: str, store: Store, decision: Decision | None) -> Verdict:
-    """The newest verdict on a dataset, decided otherwise by another person."""
+    """Store another answer to the newest verdict on a dataset, from another reviewer."""
     last = read_verdicts(store, "pets")[-1]
     right_label = "cat" if decision == Decision.WRONG else None
     moment = f"{last.decided_at[:-6]}+00:00".replace(last.decided_at[:4], str(int(last.decided_at[:4]) + 1), 1)
@@ -89,8 +89,8 @@ def decide_as(reviewer: str, store: Store, decision: Decision | None) -> Verdict
     return verdict
 
 
-def test_what_decides_belongs_to_its_row(store: Store) -> None:
-    """And undoing to its decision: a second click, on a page that is gone, does not meet what is there now."""
+def test_buttons_belong_to_their_row(store: Store) -> None:
+    """And the undo button to its verdict: a second click on the old page never hits the new one."""
     publish_small(store)
     moving = {"gallery", "previous", "next", "again", "forget"}
     app = review()
@@ -102,7 +102,7 @@ def test_what_decides_belongs_to_its_row(store: Store) -> None:
         assert keys & after == set()
 
 
-def test_a_row_that_nobody_can_have_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_click_on_a_row_that_has_just_appeared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_small(store)
     app = review()
     monkeypatch.setattr(deciding, "UNSEEN_SECONDS", 1e9)
@@ -113,7 +113,7 @@ def test_a_row_that_nobody_can_have_seen(store: Store, monkeypatch: pytest.Monke
     assert shown(press(app, "Fine")) == "example-004"
 
 
-def test_what_others_decided_a_moment_ago_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_of_a_moment_ago_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_small(store)
     app = press(press(review(), "Fine"), "Previous")
     monkeypatch.setattr(session, "FRESH_SECONDS", float("inf"))
@@ -196,7 +196,7 @@ def test_undo_is_in_the_name_of_the_person_who_undoes(store: Store) -> None:
         (None, "The verdict on 'example-000' was taken back already."),
     ],
 )
-def test_undo_leaves_what_others_decided_since(store: Store, decision: Decision | None, told: str) -> None:
+def test_undo_does_not_change_later_verdicts_of_others(store: Store, decision: Decision | None, told: str) -> None:
     publish_small(store, class_names=("owl", "dog", "cat"))
     app = press(review(), "Fine")
     verdict = decide_as("ben", store, decision)
@@ -207,7 +207,7 @@ def test_undo_leaves_what_others_decided_since(store: Store, decision: Decision 
 
 
 def block(store: Store, dataset: str = "pets") -> Path:
-    """A file where the folder of verdicts should be: also root cannot write below it."""
+    """Put a file in place of the folder of verdicts: even root cannot write below it."""
     path = Path(store.url) / verdicts_folder(dataset)
     path.write_bytes(b"")
     return path
@@ -242,7 +242,7 @@ def test_decisions_wait_for_the_storage_on_every_page(store: Store) -> None:
     assert [verdict[:2] for verdict in stored(store)] == [("example-000", "fine"), ("example-004", "fine")]
 
 
-def test_waiting_decisions_are_forgotten_on_demand(store: Store) -> None:
+def test_unsaved_decisions_can_be_discarded(store: Store) -> None:
     publish_small(store)
     blocked = block(store)
     app = press(review(), "Fine")
@@ -255,7 +255,7 @@ def test_waiting_decisions_are_forgotten_on_demand(store: Store) -> None:
     assert stored(store) == []
 
 
-def test_a_decision_does_not_wait_for_those_of_others(store: Store) -> None:
+def test_a_decision_is_stored_even_if_others_cannot_be_read(store: Store) -> None:
     publish_small(store)
     app = review()
     key = f"{verdicts_folder('pets')}/b.json"
@@ -269,7 +269,7 @@ def test_a_decision_does_not_wait_for_those_of_others(store: Store) -> None:
     assert (shown(app), waiting(app)) == ("example-004", [])
 
 
-def test_where_the_next_row_cannot_be_found(store: Store, tmp_path: Path) -> None:
+def test_a_decision_is_stored_even_if_the_next_row_cannot_be_found(store: Store, tmp_path: Path) -> None:
     """The decision is stored all the same, and can be taken back."""
     record = publish_small(store, new_ids=["example-000", "example-004"])
     app = review(new=True)
@@ -289,7 +289,7 @@ def test_where_the_next_row_cannot_be_found(store: Store, tmp_path: Path) -> Non
     assert (shown(app), len(app.error)) == ("example-004", 0)
 
 
-def test_objects_that_hold_no_verdicts_are_named(store: Store) -> None:
+def test_objects_without_verdicts_are_named(store: Store) -> None:
     publish_small(store)
     store.write(f"{verdicts_folder('pets')}/broken.json", b"{}")
     for app in (review(), review(example=None)):
@@ -303,7 +303,7 @@ COPIES = [
 ]
 
 
-def test_rows_with_one_id_are_looked_at_one_by_one(store: Store) -> None:
+def test_rows_with_the_same_id_are_shown_one_by_one(store: Store) -> None:
     publish_small(store, more=COPIES)
     app = review(example=None, show=Status.DUPLICATE_ID)
     app = app.button(key="open-0").click().run()
@@ -344,8 +344,8 @@ def test_a_link_names_one_row(link: dict[str, str], address: Address | None) -> 
     assert app.session_state["found"] == address
 
 
-def test_the_gallery_shows_what_holds_now(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the audit knew is shown only where verdicts are out of reach."""
+def test_the_gallery_shows_the_current_verdicts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict in the audit is shown only if verdicts are out of reach."""
     taken_back = {"example_id": "old", "status": "scored", "given_label": "cat", "verdict": "fine"}
     record = publish_small(store, more=[taken_back])
     app = review(example=None, show="all rows", id="old")

@@ -202,7 +202,7 @@ def test_new_flags_alone(tmp_path: Path) -> None:
     assert tables.page(Filters(new_only=True)) == []
 
 
-def test_what_an_audit_shows_besides_its_rows(tmp_path: Path) -> None:
+def test_other_tables_of_an_audit(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=20)
     folder = tmp_path / record.folder
@@ -226,7 +226,7 @@ def test_a_row_that_the_detector_flagged_but_a_person_dismissed(tmp_path: Path) 
     assert [name for name, flagged in found.items() if flagged] == ["example-000", "example-004", "example-001"]
 
 
-def test_an_audit_from_before_anything_could_be_dismissed(tmp_path: Path) -> None:
+def test_an_early_audit_without_dismissed_flags(tmp_path: Path) -> None:
     examples = small_examples(8)
     tables = tables_of(tmp_path, examples.drop_columns("is_dismissed"), issues_table(examples))
     assert [row.was_flagged for row in tables.page(Filters())] == [True, True]

@@ -43,7 +43,7 @@ def open_reviews(store: Store, *, read_only: bool = False) -> Reviews:
     return reviews
 
 
-def test_a_decision_is_stored_and_seen_by_others(store: Store, audit: AuditRecord) -> None:
+def test_a_verdict_is_stored_and_visible_to_others(store: Store, audit: AuditRecord) -> None:
     ann, ben = (open_reviews(store) for _ in range(2))
     assert ben.current == {}
     verdict = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
@@ -105,7 +105,7 @@ def test_rows_that_cannot_be_decided(audit: AuditRecord) -> None:
     assert why_undecidable(ROW) is None
 
 
-def test_who_decides_has_a_name(audit: AuditRecord) -> None:
+def test_a_verdict_needs_a_reviewer(audit: AuditRecord) -> None:
     with pytest.raises(ReviewError, match="Enter yours in the field Reviewer"):
         verdict_on(ROW, audit, Decision.FINE, None, "")
     with pytest.raises(ReviewError, match="Enter yours in the field Reviewer"):
@@ -146,7 +146,7 @@ def test_an_object_without_verdicts_is_named_and_hides_nothing(store: Store, aud
 
 
 @pytest.mark.parametrize("decision", [Decision.FINE, None])
-def test_a_clock_that_runs_ahead_decides_nothing_for_good(
+def test_a_verdict_with_a_clock_ahead_can_be_replaced(
     store: Store, audit: AuditRecord, decision: Decision | None
 ) -> None:
     verdict = verdict_on(ROW, audit, decision, None, "bob")
@@ -163,7 +163,7 @@ def test_a_clock_that_runs_ahead_decides_nothing_for_good(
     assert [one.verdict for one in reviews.current.values()] == ([] if decision is None else [decision])
 
 
-def test_a_dashboard_begins_with_what_is_compacted(
+def test_a_dashboard_reads_compacted_verdicts(
     store: Store, audit: AuditRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdicts, "LOOSE_BATCHES", 2)
@@ -179,7 +179,7 @@ def test_a_dashboard_begins_with_what_is_compacted(
     assert reviews.problems == []
 
 
-def test_a_read_that_fails_makes_no_verdict_broken(tmp_path: Path, audit: AuditRecord) -> None:
+def test_a_failed_read_is_not_a_damaged_verdict(tmp_path: Path, audit: AuditRecord) -> None:
     store = Store(str(tmp_path))
     ann, ben = (open_reviews(store) for _ in range(2))
     verdict = verdict_on(ROW, audit, Decision.FINE, None, "ann")

@@ -20,14 +20,14 @@ def verdicts(*drafts: Draft) -> list[Verdict]:
     return check_drafts(drafts, ROWS, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
 
 
-def test_a_draft_becomes_a_verdict_on_what_was_looked_at() -> None:
+def test_a_draft_becomes_a_verdict() -> None:
     found = verdicts(Draft("i1", Decision.WRONG, "ant"), Draft("i2", None), Draft("i2", None))
     expected = make_verdict("i1", Decision.WRONG, decided_at="2026-01-01")
     taken_back = make_verdict("i2", None, decided_at="2026-01-01", was_flagged=False)
     assert found == [expected, taken_back]
 
 
-def test_content_is_compared_where_it_is_known() -> None:
+def test_content_is_compared_if_it_is_known() -> None:
     rows = {"i1": AuditedExample(LabeledExample("i1", None, "bee"), True)}
     for given, audited in ((None, ROWS), ("c0", ROWS), (None, rows), ("", rows)):
         draft = Draft("i1", Decision.FINE, content_digest=given)

@@ -63,7 +63,7 @@ def test_the_interface_is_xml_with_the_names_of_the_tasks() -> None:
     assert [one.attrib["value"] for one in images.iter("Text")] == ["$text", "$given_label"]
 
 
-def test_a_right_label_is_asked_for_where_it_is_wrong() -> None:
+def test_a_right_label_is_asked_for_if_the_verdict_is_wrong() -> None:
     """A list that is not visible is no part of an annotation (labelstud.io/tags/choices)."""
     choices = {
         one.attrib["name"]: one
@@ -117,7 +117,7 @@ def test_an_export_as_json_min() -> None:
     assert "'wrong and fine' is not a verdict" in str(found[1].problem)
 
 
-def test_odd_values_are_no_crash() -> None:
+def test_odd_values_do_not_crash() -> None:
     found = read(
         {"data": None, "annotations": [{"result": [choice("verdict", "fine"), 7]}, "x"]},
         {"example_id": 7, "verdict": "fine", "given_label": 3, "content_digest": []},
@@ -137,6 +137,6 @@ def test_odd_values_are_no_crash() -> None:
         (b"[1]", "x.json is not a list of tasks"),
     ],
 )
-def test_a_file_that_is_no_export(data: bytes, message: str) -> None:
+def test_a_file_that_is_not_an_export(data: bytes, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):
         read_annotations(data, "x.json")

@@ -51,13 +51,13 @@ def test_ambiguous_rows_count_apart() -> None:
     assert found.with_ambiguous.high >= found.high
 
 
-def test_a_small_sample_counts_when_all_of_it_is_judged() -> None:
+def test_a_small_sample_counts_if_all_of_it_is_reviewed() -> None:
     assert error_rate(make_sample(), judged(F, None, W, F, W)) is None
     assert error_rate(make_sample(), judged(W, W, W, None, W)) is None
     assert [stratum.judged for stratum in progress(make_sample(), judged(F, None, W, F, W))] == [1, 2]
 
 
-def test_of_a_large_sample_a_long_start_counts_and_nothing_behind_a_gap() -> None:
+def test_a_long_start_of_a_large_sample_counts() -> None:
     rows = tuple(LabeledExample(f"i{number}", "c0", "bee") for number in range(50))
     sample = Sample("2026-01-01", "v1", "a1", "f", 0, (SampledStratum(FLAGGED, 60, rows),))
 
@@ -72,7 +72,7 @@ def test_of_a_large_sample_a_long_start_counts_and_nothing_behind_a_gap() -> Non
     assert (found.estimate, found.strata[0].judged) == (0, REVIEWED_START)
 
 
-def test_precision_is_of_flags_alone() -> None:
+def test_precision_counts_flags_only() -> None:
     found = precision(judged(W, W, F, W, W).values())
     assert found is not None
     assert (found.wrong, found.fine, found.ambiguous, found.estimate) == (2, 1, 0, 2 / 3)
@@ -115,14 +115,14 @@ def test_a_version_is_measured_by_its_own_sample() -> None:
         assert measured(samples, "v2v2") == ("v2", True, 3)
 
 
-def test_of_one_version_the_sample_with_the_most_rows_judged_counts() -> None:
+def test_the_sample_with_the_most_reviewed_rows_counts() -> None:
     large, small = make_sample("2026-01-01"), make_sample("2026-02-01", flagged=1)
     for samples in ([large, small], [small, large]):
         assert measured(samples, "v1v1") == ("v1", True, 3)
         assert measured(samples, "v9v9") == ("v1", False, 3)
 
 
-def test_a_version_without_a_sample_is_shown_what_was_measured_last() -> None:
+def test_a_version_without_a_sample_shows_the_last_measurement() -> None:
     old, new = make_sample("2026-01-01", "v1"), make_sample("2026-02-01", "v2", flagged=1)
     unjudged = Sample("2026-03-01", "v3", "a3", "v3v3", 0, OTHER)
     for samples in ([old, new], [new, unjudged, old]):

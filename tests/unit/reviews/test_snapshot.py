@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from labelaudit.detection.issues import find_issues
+from labelaudit.findings import Precision
 from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.verdicts import Answer, LabeledExample
 from labelaudit.schemas import Decision
 from support.reviewed import GIVEN, NAMES, RIGHT, make_verdict
 
@@ -43,7 +45,7 @@ def test_a_decision_on_two_equal_rows_counts_once() -> None:
     assert (rows.verdicts.tolist(), rows.counts["fine"]) == (["fine", "fine"], 1)
 
 
-def test_who_decided_and_when_is_not_known() -> None:
+def test_a_snapshot_has_no_reviewers_and_times() -> None:
     mine = make_verdict(decision=Decision.WRONG)
     theirs = make_verdict(decision=Decision.WRONG, reviewer="bob", decided_at="2026-05-05", audit_id="a9")
     assert ReviewSnapshot.of([mine], (), "v1").to_json() == ReviewSnapshot.of([theirs], (), "v1").to_json()
@@ -58,7 +60,7 @@ def test_a_record_gives_the_same() -> None:
 
 
 @pytest.mark.parametrize("flagged", [0, 1, 8])
-def test_what_is_fine_is_flagged_nowhere(flagged: int) -> None:
+def test_fine_rows_are_never_flagged(flagged: int) -> None:
     wrong = np.flatnonzero(RIGHT != GIVEN)
     is_fine = np.zeros(len(GIVEN), dtype=bool)
     is_fine[wrong[flagged:]] = True
@@ -75,3 +77,35 @@ def test_what_is_fine_is_flagged_nowhere(flagged: int) -> None:
     assert after.error_rate == before.error_rate
     assert (after.classes["label_noise"] == before.classes["label_noise"]).all()
     assert (after.label_score == before.label_score).all()
+
+
+STORED = b"""{
+  "decisions": [
+    [
+      "i1",
+      null,
+      "bee",
+      "wrong",
+      "ant"
+    ]
+  ],
+  "error_rate": null,
+  "precision": {
+    "ambiguous": 0,
+    "estimate": 1.0,
+    "fine": 0,
+    "high": 1.0,
+    "low": 0.2,
+    "random": null,
+    "wrong": 1
+  }
+}
+"""
+
+
+def test_the_stored_format_does_not_change() -> None:
+    """The digest of the snapshot is part of the audit id."""
+    precision = Precision(1.0, 0.2, 1.0, wrong=1, fine=0, ambiguous=0, random=None)
+    snapshot = ReviewSnapshot({LabeledExample("i1", None, "bee"): Answer(Decision.WRONG, "ant")}, precision)
+    assert ReviewSnapshot.from_json(STORED) == snapshot
+    assert snapshot.to_json() == STORED

@@ -38,7 +38,7 @@ def test_every_text_comes_back_and_none_is_a_formula(text: str) -> None:
 @given(st.lists(TEXT | st.text("=+-@;\t\n\r', \"a\uff1d"), min_size=1, max_size=4))
 @example(["i1", "a;=cmd|' /C calc'!A0;b"])
 @example(["i1", "a\n=1", 'say ";=1'])
-def test_no_cell_is_a_formula_where_others_separate(texts: list[str]) -> None:
+def test_no_cell_is_a_formula_with_other_separators(texts: list[str]) -> None:
     data = csv_bytes(["name"] * len(texts), [texts]).decode()
     line = data.partition("\r\n")[2]
     # Quotes mean nothing but at the beginning of a cell, so that any of them may be one.
@@ -59,7 +59,7 @@ def test_a_whole_file_comes_back(rows: list[tuple[str, str]]) -> None:
     assert [(one.example_id, one.right_label) for one in found] == rows
 
 
-def test_what_a_filled_file_says() -> None:
+def test_a_filled_file() -> None:
     text = HEADER + "i1,bee,wrong,ant\ni2,bee,,\n,,,\n\ni3,'=bee, Fine ,\ni4,bee,AMBIGUOUS\n"
     assert read_spreadsheet(("\ufeff" + text).encode(), "f.csv") == [
         Draft("i1", Decision.WRONG, "ant", "line 2", "bee"),
@@ -68,7 +68,7 @@ def test_what_a_filled_file_says() -> None:
     ]
 
 
-def test_what_spreadsheets_add_is_ignored() -> None:
+def test_columns_that_spreadsheets_add_are_ignored() -> None:
     text = "example_id,,verdict,right_label,,\ni1,a note,fine,,,\ni2,,wrong,ant,,,,\ni3,,fine\n"
     assert [one[:3] for one in read_spreadsheet(text.encode(), "f.csv")] == [
         ("i1", Decision.FINE, None),
@@ -117,6 +117,6 @@ def test_bad_lines_keep_their_place(line: str, problem: str) -> None:
         (HEADER.encode() + b"a" * 200_000, "field larger than field limit"),
     ],
 )
-def test_a_file_that_is_none(data: bytes, message: str) -> None:
+def test_a_file_that_cannot_be_read(data: bytes, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):
         read_spreadsheet(data, "f.csv")

@@ -53,7 +53,7 @@ def read(record: object) -> list[Verdict]:
         ),
     ],
 )
-def test_a_verdict_that_cannot_be(decision: Decision | None, right_label: str | None, message: str) -> None:
+def test_a_verdict_that_is_not_valid(decision: Decision | None, right_label: str | None, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):
         make_verdict(decision=decision, right_label=right_label)
 
@@ -91,7 +91,7 @@ def test_a_stored_record_that_is_not_a_verdict(change: dict[str, object], messag
 
 
 @given(VALUES, st.sampled_from([field.name for field in fields(Verdict)]))
-def test_no_value_of_a_stored_record_is_a_crash(value: object, name: str) -> None:
+def test_no_stored_value_crashes(value: object, name: str) -> None:
     with contextlib.suppress(ReviewError):
         assert ReviewSnapshot.of(read({**asdict(make_verdict()), name: value}), (), "f").to_json()
     with pytest.raises(ReviewError, match=r"Input should be|Field required|Invalid JSON"):
@@ -114,9 +114,7 @@ def test_the_order_of_storage_does_not_matter(verdicts: list[Verdict], generator
 
 
 @given(st.lists(VERDICTS, min_size=1), st.sampled_from(["1970-01-01", "2026-01-01", "2030-01-01"]), VERDICTS)
-def test_who_has_seen_a_verdict_replaces_it_whatever_the_clock_says(
-    stored: list[Verdict], day: str, said: Verdict
-) -> None:
+def test_a_reviewer_who_saw_a_verdict_replaces_it(stored: list[Verdict], day: str, said: Verdict) -> None:
     last = latest(stored)
     after = replace(said, decided_at=f"{day}T00:00:00.000000+00:00").after(last.get(said.example))
     assert latest([*stored, after])[said.example] == after
@@ -150,3 +148,29 @@ def test_a_verdict_expires_with_content_or_label(others: list[Verdict], verdict:
     rows = snapshot.for_rows(*([{**row, changed: "another"}[name]] for name in row))
     assert rows.verdicts[0] is None
     assert sum(rows.counts.values()) == 0
+
+
+STORED = b"""{
+  "verdicts": [
+    {
+      "audit_id": "a1",
+      "content_digest": null,
+      "decided_at": "2026-01-01T00:00:00.000000+00:00",
+      "example_id": "i000",
+      "given_label": "bee",
+      "reviewer": "ann",
+      "right_label": "ant",
+      "verdict": "wrong",
+      "was_flagged": true
+    }
+  ]
+}
+"""
+
+
+def test_the_stored_format_does_not_change() -> None:
+    verdicts = [make_verdict(decision=Decision.WRONG, content_digest=None)]
+    assert batch_verdicts(STORED) == verdicts
+    assert batch_bytes(verdicts) == STORED
+    newer = STORED.replace(b'"audit_id"', b'"a field of a later version": [], "audit_id"')
+    assert batch_verdicts(newer) == verdicts
