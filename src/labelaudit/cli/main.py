@@ -230,9 +230,9 @@ def publish_version(config: str, source: str, as_json: bool, **options: Any) -> 
 def review() -> None:
     """Review labels: draw samples, store verdicts, export corrected labels.
 
-    AUDIT is the folder of an audit, as `run` prints it (…/dataset=<name>/version=<version>/audit=<id>), or the folder
-    of a dataset (…/dataset=<name>), for its latest audit. It may also be a config file, for the latest audit of its
-    dataset; then its storage.options apply.
+    AUDIT is the folder of an audit, as `run` prints it (…/dataset=<name>/version=<version>/audit=<id>), of a version
+    (for its newest audit), or of a dataset (for its latest audit). It may also be a config file, for the latest audit
+    of its dataset; then its storage.options apply.
     """
 
 
