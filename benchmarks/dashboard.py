@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.dashboard.library import Library
-from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown, connect
+from labelaudit.dashboard.queries import AuditTables, Filters, Reviewed, Shown, VerdictColumns, connect
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import image_preview, previews_file
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, SCHEMA_VERSION
@@ -155,12 +155,12 @@ def measure(folder: str, rows: int) -> None:
         print(f"{'flagged rows into memory':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         flagged = Filters()
         first = tables.page(flagged)[0]
-        rows_judged = tables.page(flagged, limit=10_000)
-        judged = (
-            [row.example_id for row in rows_judged],
-            [row.content_digest for row in rows_judged],
-            [row.given_label for row in rows_judged],
-            ["fine"] * len(rows_judged),
+        rows = tables.page(flagged, limit=10_000)
+        verdicts = VerdictColumns(
+            [row.example_id for row in rows],
+            [row.content_digest for row in rows],
+            [str(row.given_label) for row in rows],
+            ["fine"] * len(rows),
         )
         timed("the first page of flagged rows", lambda: tables.page(flagged))
         timed("how many are flagged", lambda: tables.count(flagged))
@@ -172,13 +172,13 @@ def measure(folder: str, rows: int) -> None:
         print(f"{'drawing a random sample':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         timed("a random sample", lambda: tables.page(sample))
         timed(
-            "how many of it are undecided", lambda: tables.count(replace(sample, judgement=Judgement.UNDECIDED), judged)
+            "how many of it are undecided", lambda: tables.count(replace(sample, reviewed=Reviewed.UNDECIDED), verdicts)
         )
         timed("all rows, the most doubtful first", lambda: tables.page(Filters(shown=Shown.ALL)))
         timed("an id within all rows", lambda: tables.page(Filters(shown=Shown.ALL, id_contains="999")))
-        undecided = Filters(judgement=Judgement.UNDECIDED)
-        timed("undecided, with 10,000 verdicts", lambda: tables.page(undecided, judged))
-        timed("the next undecided after one", lambda: tables.neighbour(first, undecided, judged))
+        undecided = Filters(reviewed=Reviewed.UNDECIDED)
+        timed("undecided, with 10,000 verdicts", lambda: tables.page(undecided, verdicts))
+        timed("the next undecided after one", lambda: tables.neighbour(first, undecided, verdicts))
         timed("one row by its address", lambda: tables.find(first.address, flagged))
         timed("24 previews", lambda: tables.previews([row.example_id for row in tables.page(flagged)]))
         timed("scores of all rows", tables.score_histogram)

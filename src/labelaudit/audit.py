@@ -16,8 +16,8 @@ from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.local.budget import fitting_slots
 from labelaudit.local.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
 from labelaudit.pipeline.plan import plan_probabilities, prepare
-from labelaudit.reviews.known import Known
-from labelaudit.reviews.stored_reviews import read_known, store_known
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
 from labelaudit.schemas import Status
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.store import Store
@@ -109,16 +109,16 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     store = Store(config.output.url, config.storage.options)
     # Row numbers mean other rows in another version, so that verdicts on them do not apply.
     dataset = audited_name(config).name
-    known = Known({}) if loaded.has_made_up_ids else read_known(store, dataset, examples.fingerprint)
-    prepared = plan_probabilities(store, config, rows, known, has_made_up_ids=loaded.has_made_up_ids)
+    snapshot = ReviewSnapshot({}) if loaded.has_made_up_ids else take_snapshot(store, dataset, examples.fingerprint)
+    prepared = plan_probabilities(store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids)
     published = existing_audit(store, prepared)
     if published is not None:
         return published
-    store_known(store, prepared, known)
+    store_snapshot(store, prepared, snapshot)
     # Of two runs at once, both write the files of the one whose record was stored first.
     prepared = Prepared.from_json(commit_record(store, prepared))
     detected = detect_issues(
-        prepared, rows, Probabilities(loaded.pred_probs, (), loaded.notes), known, open_predecessor(store, prepared)
+        prepared, rows, Probabilities(loaded.pred_probs, (), loaded.notes), snapshot, open_predecessor(store, prepared)
     )
     table = pred_probs_table(examples.example_ids[rows.scored], loaded.pred_probs, prepared.class_names)
     return publish_audit(store, prepared, detected, {published_fold_key(0): parquet_bytes(table)}, gallery=())

@@ -14,7 +14,7 @@ from labelaudit.audits.references import AuditReference
 from labelaudit.config import build_config
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.reviews.audit_review import audit_to_review
-from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.verdicts import Verdict
 from labelaudit.schemas import Decision
 
@@ -46,11 +46,11 @@ def right_label(example_id: str) -> str:
     return str(NAMES[RIGHT[IDS.index(example_id)]])
 
 
-def truly(example_id: str) -> Judgement:
-    """Return the decision of a person who knows the right labels."""
+def truly(example_id: str) -> Draft:
+    """Return the verdict of a person who knows the right labels."""
     if example_id in WRONG:
-        return Judgement(example_id, Decision.WRONG, right_label(example_id))
-    return Judgement(example_id, Decision.FINE)
+        return Draft(example_id, Decision.WRONG, right_label(example_id))
+    return Draft(example_id, Decision.FINE)
 
 
 def make_verdict(example_id: str = "i000", decision: Decision | None = Decision.FINE, **changes: object) -> Verdict:

@@ -42,7 +42,7 @@ ONE_DOOR = {
     "torch": (f"{_IN}model/",),
     "torchvision": (f"{_IN}model/",),
     "yaml": (f"{_IN}config.py",),
-    "pydantic": (f"{_IN}config.py", f"{_IN}codec.py"),
+    "pydantic": (f"{_IN}config.py", f"{_IN}codec.py", f"{_IN}reviews/"),
     "streamlit": (f"{_IN}dashboard/",),
     "duckdb": (f"{_IN}dashboard/",),
     "jinja2": (f"{_IN}report/",),

@@ -1,4 +1,4 @@
-"""`labelaudit dashboard`: look at audits in a browser, and decide."""
+"""`labelaudit dashboard`: audits in a browser, and verdicts on their rows."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def dashboard_command(
 ) -> None:
     """Serve the dashboard of a URL until it is interrupted."""
     name = "" if read_only else _user() if reviewer is None else reviewer
-    say(f"Dashboard of {without_secrets(url)} at {_address(host, port)}, Ctrl-C ends it")
+    say(f"Dashboard of {without_secrets(url)} at {_address(host, port)}. Stop it with Ctrl-C.")
     settings = Settings(url=url, read_only=read_only, reviewer=name)
     serve(settings, host=host, port=port, open_browser=not no_browser, names=allowed_hosts)
 
 
 def _address(host: str, port: int) -> str:
-    """For a browser on this machine."""
-    # To listen on all addresses is not one to go to.
+    """Return the URL for a browser on this machine."""
+    # A server can listen on 0.0.0.0, but a browser cannot open it.
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
@@ -38,5 +38,5 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # A user without a name, as in many containers: the page asks for one.
+        # Users in containers often have no name. The page asks for one.
         return ""

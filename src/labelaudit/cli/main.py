@@ -206,17 +206,21 @@ def publish_version(config: str, source: str, as_json: bool, **options: Any) -> 
 
 @cli.group()
 def review() -> None:
-    """Review labels, and store the verdicts of people.
+    """Review labels: draw samples, store verdicts, export corrected labels.
 
-    AUDIT is the folder of an audit, as `labelaudit run` prints it (…/dataset=<name>/version=<version>/audit=<id>), or
-    the folder of a dataset (…/dataset=<name>), which stands for the latest audit of the dataset.
+    AUDIT is the folder of an audit, as `run` prints it (…/dataset=<name>/version=<version>/audit=<id>), of a version
+    (for its newest audit), or of a dataset (for its latest audit). It may also be a config file, for the latest audit
+    of its dataset; then its storage.options apply.
     """
 
 
+_review_config = click.option(
+    "--config", metavar="FILE", help="Config whose storage.options give access to AUDIT, if AUDIT is a URL."
+)
 _output_file = click.option("--output", required=True, metavar="FILE", help="Local file to write.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 _tasks_format = click.option(
-    "--format", type=click.Choice(["csv", "label-studio"]), help="File format. [default: by suffix, .csv or .json]"
+    "--format", type=click.Choice(["csv", "label-studio"]), help="Format of the file [by suffix: .csv or .json]."
 )
 
 
@@ -224,21 +228,34 @@ _tasks_format = click.option(
 @click.argument("audit")
 @click.option("--flagged", type=click.IntRange(1), default=100, show_default=True, help="Flagged rows to draw.")
 @click.option("--unflagged", type=click.IntRange(1), default=100, show_default=True, help="Other rows to draw.")
-@click.option("--seed", type=int, default=0, show_default=True,
-              help="Random seed. With the same seed, a larger sample contains a smaller one.")  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="With one seed, a larger sample contains every smaller one."
+)
 @_output_file
 @_tasks_format
 @_overwrite
+@_review_config
 @_json
-def review_sample(audit: str, as_json: bool, **options: Any) -> None:
-    """Draw random rows to review, to estimate the share of wrong labels.
+def review_sample(
+    audit: str,
+    config: str | None,
+    output: str,
+    format: str | None,
+    overwrite: bool,
+    flagged: int,
+    unflagged: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Draw random rows to review, to measure the share of wrong labels.
 
-    Flagged and other rows are drawn separately and written in mixed order; the file does not show which rows are
-    flagged. Rows that already have a verdict count, but are left out of the file.
+    Flagged and other rows are drawn separately and written mixed: the file does not reveal which are flagged. Rows
+    that have a verdict count and are left out of the file.
     """
-    from labelaudit.cli.review import sample_command
+    from labelaudit.cli.review import AuditTarget, OutputFile, sample_command
 
-    sample_command(audit, options, as_json)
+    file = OutputFile(output, format, overwrite)
+    sample_command(AuditTarget(audit, config), file, flagged=flagged, unflagged=unflagged, seed=seed, as_json=as_json)
 
 
 @review.command("export")
@@ -248,46 +265,66 @@ def review_sample(audit: str, as_json: bool, **options: Any) -> None:
     type=click.Choice(["issues", "verdicts", "corrected", "interface"]),
     default="issues",
     show_default=True,
-    help="Flagged rows without a verdict; verdicts; corrections of wrong labels; interface of a Label Studio project.",
+    help="Flagged rows without a verdict, verdicts, right labels of wrong ones, or a Label Studio interface.",
 )
 @_output_file
 @click.option(
-    "--format", type=click.Choice(["csv", "parquet", "label-studio", "xml"]), help="File format. [default: by suffix]"
+    "--format", type=click.Choice(["csv", "parquet", "label-studio", "xml"]), help="Format of the file [by suffix]."
 )
 @_overwrite
+@_review_config
 @_json
-def review_export(audit: str, as_json: bool, **options: Any) -> None:
-    """Write rows to review, verdicts, or corrected labels to a file. The dataset itself is not changed."""
-    from labelaudit.cli.review import export_command
+def review_export(
+    audit: str, config: str | None, output: str, format: str | None, overwrite: bool, what: str, as_json: bool
+) -> None:
+    """Write rows to review, verdicts, or corrected labels to a file. The dataset never changes."""
+    from labelaudit.cli.review import AuditTarget, OutputFile, export_command
 
-    export_command(audit, options, as_json)
+    export_command(AuditTarget(audit, config), OutputFile(output, format, overwrite), what=what, as_json=as_json)
 
 
 @review.command("import")
 @click.argument("audit")
 @click.argument("file")
-@click.option("--reviewer", required=True, metavar="NAME", help="Who gave the verdicts.")
-@click.option("--allow-new-classes", is_flag=True, help="Accept right labels that are not classes of the audit.")
+@click.option("--reviewer", required=True, metavar="NAME", help="Name of the reviewer.")
+@click.option("--allow-new-classes", is_flag=True, help="Allow right labels that are not classes of the audit.")
 @_tasks_format
+@_review_config
 @_json
-def review_import(audit: str, file: str, as_json: bool, **options: Any) -> None:
-    """Store the verdicts of a completed CSV file or a Label Studio export: all of them, or none.
+def review_import(
+    audit: str,
+    file: str,
+    config: str | None,
+    reviewer: str,
+    allow_new_classes: bool,
+    format: str | None,
+    as_json: bool,
+) -> None:
+    """Store the verdicts in a filled CSV file or a Label Studio export: all of them or none.
 
-    AUDIT is the audit that the file was made from. Importing the same file twice changes nothing.
+    AUDIT is the one that the file was made from. Importing a file again changes nothing.
     """
-    from labelaudit.cli.review import import_command
+    from labelaudit.cli.review import AuditTarget, import_command
 
-    import_command(audit, file, options, as_json)
+    import_command(
+        AuditTarget(audit, config),
+        file,
+        reviewer=reviewer,
+        allow_new_classes=allow_new_classes,
+        format=format,
+        as_json=as_json,
+    )
 
 
 @review.command("status")
 @click.argument("audit")
+@_review_config
 @_json
-def review_status(audit: str, as_json: bool) -> None:
-    """Show the progress of a review and what it measured."""
-    from labelaudit.cli.review import status_command
+def review_status(audit: str, config: str | None, as_json: bool) -> None:
+    """Show the status of a review, and what it measured."""
+    from labelaudit.cli.review import AuditTarget, status_command
 
-    status_command(audit, as_json)
+    status_command(AuditTarget(audit, config), as_json=as_json)
 
 
 @cli.command("apply-automations")

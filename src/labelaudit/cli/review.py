@@ -1,161 +1,218 @@
-"""`labelaudit review …`: samples, files of rows to judge, verdicts, and how far a review has come."""
+"""`labelaudit review …`: samples, files to fill, verdicts, and the status of a review."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.cli.console import say, show, show_json
-from labelaudit.errors import ReviewError
+from labelaudit.cli.options import config_from
+from labelaudit.config_files import is_config_file
+from labelaudit.errors import ConfigError, ReviewError
+from labelaudit.findings import Estimate
 from labelaudit.report.summary import percent
-from labelaudit.reviews.audit_review import audit_to_review, draw_sample, judge, status
-from labelaudit.reviews.files import TO_FILL, What, export, format_of, read_filled, sample_file
+from labelaudit.reviews.audit_review import (
+    SHOWN_DISAGREEMENTS,
+    ReviewStatus,
+    add_drafts,
+    audit_to_review,
+    draw_sample,
+    status,
+)
+from labelaudit.reviews.files import FILLABLE, ExportKind, export, format_of, read_filled, sample_file
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
+from labelaudit.reviews.verdicts import Verdict
+from labelaudit.storage.layout import dataset_folder
 from labelaudit.storage.uploads import complete_file
+from labelaudit.versions.named import audited_name
 
 
-def sample_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """Draw, store the record, write the rows to judge."""
-    audit = audit_to_review(target)
-    output = _new_file(options["output"], options["overwrite"])
-    kind = format_of(output.name, options["format"], TO_FILL)
-    counts = {name: options[name] for name in ("flagged", "unflagged", "seed")}
-    sample = draw_sample(audit, **counts)
-    file = sample_file(audit, sample, kind)
-    _write(output, file.data)
+@dataclass(frozen=True)
+class AuditTarget:
+    """The audit that a command is about."""
+
+    audit: str  # URL of an audit, a version or a dataset; or a config, for the latest audit of its dataset
+    config: str | None = None  # a config whose storage.options apply
+
+    def open(self) -> PublishedAudit:
+        """Return the audit.
+
+        Raises:
+            ConfigError: if there is no such audit.
+            ReviewError: if it cannot be reviewed.
+        """
+        if not is_config_file(self.audit):
+            return audit_to_review(self.audit, config_from(self._config()).storage.options if self.config else None)
+        if self.config is not None:
+            raise ConfigError(f"AUDIT {self.audit} is a config already. Remove --config.")
+        config = config_from(self.audit)
+        folder = dataset_folder(audited_name(config).name)
+        return audit_to_review(f"{config.output.url.rstrip('/')}/{folder}", config.storage.options)
+
+    def _config(self) -> str:
+        if self.config is None or not is_config_file(self.config):
+            raise ConfigError(f"--config {self.config} is not a config. Name a .yaml file.")
+        return self.config
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """The file that a command writes."""
+
+    output: str
+    format: str | None
+    overwrite: bool
+
+    def path(self) -> Path:
+        """Return its path.
+
+        Raises:
+            ReviewError: if the file exists and must not be replaced.
+        """
+        path = Path(self.output)
+        if path.exists() and not self.overwrite:
+            raise ReviewError(f"{path} exists already. Name another file, or replace it with --overwrite.")
+        return path
+
+
+def sample_command(
+    target: AuditTarget, file: OutputFile, *, flagged: int, unflagged: int, seed: int, as_json: bool
+) -> None:
+    """Draw a sample, store it, and write the rows to review."""
+    audit = target.open()
+    path = file.path()
+    kind = format_of(path.name, file.format, FILLABLE)
+    sample = draw_sample(audit, flagged=flagged, unflagged=unflagged, seed=seed)
+    rows = sample_file(audit, sample, kind)
+    _write(path, rows.data)
     strata = {stratum.name: {"rows": stratum.rows, "sampled": len(stratum.sampled)} for stratum in sample.strata}
     for name, stratum in strata.items():
         say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
-    if file.without_preview:
-        say(_without_previews(file.without_preview))
-    say("Judge from the top: the rows before the first gap are what the error rate is measured on.")
-    facts = {"output": str(output), "seed": sample.seed, **strata, "without_preview": file.without_preview}
-    _finish(facts, audit, as_json, str(output))
+    if rows.without_preview:
+        say(_without_previews(rows.without_preview))
+    say("Review the rows from the top. The error rate is measured on the rows before the first gap.")
+    facts = {"output": str(path), "seed": sample.seed, **strata, "without_preview": rows.without_preview}
+    _finish(facts, audit, as_json, str(path))
 
 
-def export_command(target: str, options: Mapping[str, Any], as_json: bool) -> None:
+def export_command(target: AuditTarget, file: OutputFile, *, what: str, as_json: bool) -> None:
     """Write a file."""
-    audit = audit_to_review(target)
-    output = _new_file(options["output"], options["overwrite"])
-    data = export(audit, What(options["what"]), output.name, options["format"])
-    _write(output, data)
-    _finish({"output": str(output), "what": options["what"], "bytes": len(data)}, audit, as_json, str(output))
+    audit = target.open()
+    path = file.path()
+    data = export(audit, ExportKind(what), path.name, file.format)
+    _write(path, data)
+    _finish({"output": str(path), "what": what, "bytes": len(data)}, audit, as_json, str(path))
 
 
-def import_command(target: str, file: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """Check all of a file, then store all of it."""
-    audit = audit_to_review(target)
+def import_command(
+    target: AuditTarget, file: str, *, reviewer: str, allow_new_classes: bool, format: str | None, as_json: bool
+) -> None:
+    """Check a whole file, then store its new verdicts."""
+    audit = target.open()
     try:
         data = Path(file).read_bytes()
     except OSError as error:
-        raise ReviewError(f"{file} cannot be read: {error.strerror}.") from error
-    judgements = read_filled(data, Path(file).name, options["format"])
-    found = judge(audit, judgements, reviewer=options["reviewer"], allow_new_classes=options["allow_new_classes"])
-    stored = len(found.new)
-    say(f"{len(judgements):,} verdicts read, {stored:,} new ones stored.")
-    if found.overruled:
+        raise ReviewError(f"{file} cannot be read: {error.strerror}. Name a file that you can read.") from error
+    drafts = read_filled(data, Path(file).name, format)
+    added = add_drafts(audit, drafts, reviewer=reviewer, allow_new_classes=allow_new_classes)
+    stored = len(added.new)
+    say(f"{len(drafts):,} verdicts read, {stored:,} new ones stored.")
+    if added.overruled:
         say(
-            f"{found.overruled:,} of the others were left as somebody else decided since. To insist, decide these rows "
-            "in the dashboard."
+            f"{added.overruled:,} of the others repeat an earlier verdict of yours, but someone else decided otherwise "
+            "since. To change that, decide these rows in the dashboard."
         )
-    facts = {"read": len(judgements), "stored": stored, "overruled": found.overruled}
+    facts = {"read": len(drafts), "stored": stored, "overruled": added.overruled}
     _finish(facts, audit, as_json, str(stored))
 
 
-def status_command(target: str, as_json: bool) -> None:
-    """Tell it to people on stderr, or to machines."""
-    audit = audit_to_review(target)
-    facts = status(audit)
-    for line in _status_lines(facts):
+def status_command(target: AuditTarget, *, as_json: bool) -> None:
+    """Print the status on stderr, and as JSON on stdout if requested."""
+    found = status(target.open())
+    for line in _status_lines(found):
         say(line)
     if as_json:
-        show_json(facts)
+        show_json(found.to_record())
 
 
-def _status_lines(facts: Mapping[str, Any]) -> list[str]:
-    counts = ", ".join(f"{count:,} {name}" for name, count in facts["verdicts"].items())
+def _status_lines(found: ReviewStatus) -> list[str]:
+    findings = found.findings
+    counts = ", ".join(f"{count:,} {name}" for name, count in findings.verdicts.items())
     lines = [
-        f"{facts['dataset']}, version {facts['version']}, audit {facts['audit_id']}",
-        f"verdicts that hold: {counts}; {facts['ended']:,} hold no more",
-        f"flagged rows judged: {facts['flagged_judged']:,} of {facts['flagged']:,}",
-        f"judged wrong and not fixed: {facts['known_wrong']:,}",
+        f"{found.dataset}, version {found.version}, audit {found.audit_id}",
+        f"verdicts that apply: {counts}; {findings.ended:,} expired",
+        f"flagged rows reviewed: {found.flagged_judged:,} of {found.flagged:,}",
+        f"wrong and not fixed: {findings.known_wrong:,}",
+        *_sample_lines(found),
     ]
-    lines += _sample_lines(facts)
-    precision, rate = facts["precision"], facts["error_rate"]
+    precision, rate = findings.precision, findings.error_rate
     if precision is not None:
-        lines.append(f"precision of the flags that were judged: {_with_limits(precision)}")
-        if precision["random"] is not None:
-            lines.append(f"precision on randomly drawn flags: {_with_limits(precision['random'])}")
+        lines.append(f"precision of the flags that were reviewed: {_with_limits(precision)}")
+        if precision.random is not None:
+            lines.append(f"precision on randomly drawn flags: {_with_limits(precision.random)}")
     if rate is not None:
-        where = "" if rate["same_version"] else f", measured on version {rate['version']} and not on this one"
+        where = "" if rate.same_version else f", measured on version {rate.version} and not on this one"
         lines.append(f"wrong labels: {_with_limits(rate)}{where}")
-    # Names and labels as literals: a terminal would obey control characters in them.
-    lines += [f"reviewer {name!r}: {count:,}" for name, count in facts["reviewers"].items()]
-    if facts["disagreements"]:
-        lines.append(f"rows on which reviewers disagree: {facts['disagreements']:,}")
-    lines += [f"  {row['example_id']!r} ({row['given_label']!r}): {_said(row)}" for row in facts["disagreeing"]]
+    # Names and labels are printed as literals, because they may contain control characters.
+    lines += [f"reviewer {name!r}: {count:,}" for name, count in found.reviewers.items()]
+    if found.disagreements:
+        lines.append(f"rows on which reviewers disagree: {len(found.disagreements):,}")
+    lines += [
+        f"  {example.example_id!r} ({example.given_label!r}): {', '.join(map(_answer, verdicts))}"
+        for example, verdicts in list(found.disagreements.items())[:SHOWN_DISAGREEMENTS]
+    ]
     return lines
 
 
-def _sample_lines(facts: Mapping[str, Any]) -> list[str]:
-    sample = facts["sample"] or {"strata": []}
-    where = f" of version {sample['version']}" if sample["strata"] and sample["version"] != facts["version"] else ""
+def _sample_lines(found: ReviewStatus) -> list[str]:
+    sample = found.sample
+    if sample is None:
+        return []
+    version = f" of version {sample.version}" if sample.version != found.version else ""
     return [
-        f"sample{where}, {stratum['name']} rows: {stratum['judged']:,} of {stratum['sampled']:,} judged in their order"
-        for stratum in sample["strata"]
+        f"sample{version}, {stratum.name} rows: {stratum.judged:,} of {stratum.sampled:,} reviewed in order"
+        for stratum in sample.strata
     ]
 
 
-def _said(row: Mapping[str, Any]) -> str:
-    parts = []
-    for one in row["verdicts"]:
-        right = f" (right: {one['right_label']!r})" if one["right_label"] else ""
-        parts.append(f"{one['reviewer']!r} {one['verdict']}{right}")
-    return ", ".join(parts)
+def _answer(verdict: Verdict) -> str:
+    right = f" (right: {verdict.right_label!r})" if verdict.right_label else ""
+    return f"{verdict.reviewer!r} {verdict.verdict}{right}"
 
 
-def _with_limits(interval: Mapping[str, Any]) -> str:
-    low, high = percent(interval["low"]), percent(interval["high"])
-    return f"{percent(interval['estimate'])} (95 % interval {low} to {high})"
+def _with_limits(share: Estimate) -> str:
+    return f"{percent(share.estimate)} (95 % interval {percent(share.low)} to {percent(share.high)})"
 
 
 def _without_previews(rows: int) -> str:
     return (
-        f"The tasks show no previews: the audit has none of {rows:,} of these rows, and the others would be known by "
-        f"theirs. It has all those of a sample with --seed {DEFAULT_SEED} of at most {PREVIEWED_ROWS} flagged and "
-        f"{PREVIEWED_ROWS} other rows, where it read the dataset and report.previews in its config is not 0."
+        f"The tasks show no previews: the audit has none for {rows:,} of these rows, and a preview would reveal which "
+        f"of the others are flagged. All rows of a sample with --seed {DEFAULT_SEED} and at most {PREVIEWED_ROWS} "
+        f"flagged and {PREVIEWED_ROWS} other rows have one if the audit read the dataset and report.previews is not 0."
     )
 
 
-def _new_file(name: str, overwrite: bool) -> Path:
-    path = Path(name)
-    if path.exists() and not overwrite:
-        raise ReviewError(f"{path} is there already. Name another file, or replace it with --overwrite.")
-    return path
-
-
 def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing: a file that was cut looks like a whole one."""
+    """Write the whole file or nothing, because a truncated file looks complete."""
     place = path.resolve()
     try:
         if place.exists() and not place.is_file():
-            # A pipe or a device: nothing that could be replaced.
+            # A pipe or a device cannot be replaced.
             place.write_bytes(data)
             return
-        # A folder that is misspelled is no reason to make it.
+        # Fail if the folder does not exist: its name may be misspelled.
         place.parent.stat()
         with complete_file(str(place), data) as complete:
             os.replace(complete, place)
     except OSError as error:
-        raise ReviewError(f"{path} cannot be written: {error.strerror}.") from error
+        raise ReviewError(f"{path} cannot be written: {error.strerror}. Name another file.") from error
 
 
-def _finish(facts: Mapping[str, Any], audit: PublishedAudit, as_json: bool, line: str) -> None:
+def _finish(facts: Mapping[str, object], audit: PublishedAudit, as_json: bool, line: str) -> None:
     if as_json:
-        named = {"dataset": audit.dataset, "version": audit.version, "audit_id": audit.audit_id}
-        show_json({**named, **facts})
+        show_json({"dataset": audit.dataset, "version": audit.version, "audit_id": audit.audit_id, **facts})
     else:
         show(line)

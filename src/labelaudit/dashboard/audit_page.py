@@ -1,4 +1,4 @@
-"""The page of one audit, which Streamlit runs as a script of its own."""
+"""The script that Streamlit runs for the page of one audit."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What a row looks like: a card of the gallery, and the row at full size."""
+"""The HTML of a row: its card in the gallery, and the row at full size."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -13,27 +13,39 @@ from markupsafe import Markup
 from PIL import Image
 
 from labelaudit.dashboard import look, session
-from labelaudit.dashboard.decisions import judged
 from labelaudit.dashboard.queries import AuditTables, Row
-from labelaudit.dashboard.sidebar import Chosen
+from labelaudit.dashboard.row_verdicts import labeled_example
+from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.gallery import text_excerpt, thumbnail
 from labelaudit.report.previews import Preview
 
-# First bytes of what may be shown as an image, whatever else a file says that it is.
+# Only files that begin with these bytes are shown as images.
 _SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
-# Of what is decoded: previews are small, and a few bytes can be an image of gigabytes.
-PIXELS = 8_000_000
-_NONE = Markup('<div class="picture none">no preview</div>')
+# The largest image that is decoded. Previews are small, but a few bytes can decode to gigabytes.
+MAX_PIXELS = 8_000_000
+_NO_PREVIEW = Markup('<div class="picture none">no preview</div>')
 
 
-def show_cards(now: Chosen, tables: AuditTables, rows: list[Row]) -> None:
-    """Cards that open their row."""
+class _Cell(NamedTuple):
+    """One column of a table row."""
+
+    column: str
+    value: str | int | float | None
+    typical: str | None  # what is typical of the given label; None unless the value is unusual
+
+    @property
+    def is_unusual(self) -> bool:
+        return self.typical is not None
+
+
+def show_cards(shown: Selection, tables: AuditTables, rows: list[Row]) -> None:
+    """Show cards with buttons that open their row."""
     previews = tables.previews([row.example_id for row in rows])
-    holding = session.holding(now.audit)
+    verdicts = session.current_verdicts(shown.audit)
     is_wide = any(_kind(preview) in ("text", "table") for preview in previews.values())
     with st.container(horizontal=True, gap="small", key="gallery-of-texts" if is_wide else "gallery-of-images"):
         for number, row in enumerate(rows):
-            verdict = row if holding is None else holding.get(judged(row))
+            verdict = row if verdicts is None else verdicts.get(labeled_example(row))
             chip = look.verdict_chip(verdict.verdict, verdict.right_label) if verdict else Markup("")
             with st.container(border=True, width=160, key=f"card-{number}"):
                 st.html(str(_card(row, previews.get(row.example_id), chip)))
@@ -64,19 +76,19 @@ def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
 def _small(preview: Preview | None) -> Markup:
     kind = _kind(preview)
     if preview is None or kind == "none":
-        return _NONE
+        return _NO_PREVIEW
     if kind == "text":
         return look.fill('<p class="excerpt"><bdi>{text}</bdi></p>', text=text_excerpt(_text(preview), 600))
     if kind == "table":
-        unusual = [value for value in _values(preview) if "typical" in value][:5]
+        unusual = [cell for cell in _cells(preview) if cell.is_unusual][:5]
         items = look.joined(
-            look.fill("<dt>{column}</dt><dd>{value}</dd>", column=look.clip(v["column"], 60), value=_shown(v["value"]))
-            for v in unusual
+            look.fill("<dt>{column}</dt><dd>{value}</dd>", column=look.clip(cell.column, 60), value=_text_of(cell))
+            for cell in unusual
         )
         return look.fill('<dl class="unusual">{items}</dl>', items=items)
     picture = _thumbnail(preview.data)
     return (
-        _NONE
+        _NO_PREVIEW
         if picture is None
         else look.fill(
             '<div class="picture"><img alt="" class="{pixels}" src="{url}"></div>',
@@ -86,21 +98,21 @@ def _small(preview: Preview | None) -> Markup:
     )
 
 
-def whole(preview: Preview | None) -> Markup:
-    """A row at full size."""
+def full_size(preview: Preview | None) -> Markup:
+    """Return a row at full size."""
     kind = _kind(preview)
     if preview is None or kind == "none":
         return Markup(
-            '<div class="whole none" style="padding:3rem;color:var(--muted)">No preview was kept of this row: '
-            "raise report.previews in the config to keep more.</div>"
+            '<div class="whole none" style="padding:3rem;color:var(--muted)">The audit has no preview of this row. '
+            "Increase report.previews in the config to keep more.</div>"
         )
     if kind == "text":
         return look.fill('<div class="whole-text"><bdi>{text}</bdi></div>', text=_text(preview))
     if kind == "table":
-        return _whole_table(_values(preview))
+        return _full_table(_cells(preview))
     picture = _thumbnail(preview.data)
     if picture is None:
-        return _NONE
+        return _NO_PREVIEW
     return look.fill(
         '<div class="whole"><img alt="the example" class="{pixels}" src="data:{type};base64,{data}"></div>',
         pixels="pixels" if picture[1] else "",
@@ -109,17 +121,17 @@ def whole(preview: Preview | None) -> Markup:
     )
 
 
-def _whole_table(values: list[dict[str, Any]]) -> Markup:
-    """Unusual columns first, then in their order."""
+def _full_table(cells: list[_Cell]) -> Markup:
+    """Return a table with the unusual columns first."""
     rows = look.joined(
         look.fill(
             '<tr class="{odd}"><th>{column}</th><td class="number">{value}</td><td>{typical}</td></tr>',
-            odd="odd" if "typical" in value else "",
-            column=look.clip(value["column"], 100),
-            value=_shown(value["value"]),
-            typical=look.clip(value.get("typical", ""), 100),
+            odd="odd" if cell.is_unusual else "",
+            column=look.clip(cell.column, 100),
+            value=_text_of(cell),
+            typical=look.clip(cell.typical or "", 100),
         )
-        for value in sorted(values, key=lambda value: "typical" not in value)
+        for cell in sorted(cells, key=lambda cell: not cell.is_unusual)
     )
     return look.fill(
         '<div class="whole-table"><table class="plain"><thead><tr><th>column</th><th class="number">value</th>'
@@ -129,25 +141,25 @@ def _whole_table(values: list[dict[str, Any]]) -> Markup:
 
 
 def _kind(preview: Preview | None) -> str:
-    """image, text, table, or none: what is not what it says that it is."""
+    """Return image, text, table, or none if the content is not what the media type says."""
     if preview is None:
         return "none"
     if preview.media_type in _SIGNATURES:
         return "image" if preview.data.startswith(_SIGNATURES[preview.media_type]) else "none"
     if preview.media_type == "application/json":
-        return "table" if _values(preview) else "none"
+        return "table" if _cells(preview) else "none"
     return "text" if preview.media_type == "text/plain" else "none"
 
 
 @st.cache_data(show_spinner=False, max_entries=5_000)
 def _thumbnail(data: bytes) -> tuple[str, bool] | None:
-    """Data URL of a small image, and whether it is shown with hard pixels; None where it cannot be decoded."""
+    """Return the data URL of a small image and whether to show hard pixels, or None if it cannot be decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        if image.width * image.height > PIXELS:
+        if image.width * image.height > MAX_PIXELS:
             return None
         pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
-    # Of damaged files Pillow raises SyntaxError, struct.error, and what else its decoders come upon.
+    # For damaged files Pillow raises SyntaxError, struct.error, and other errors of its decoders.
     except Exception:
         return None
     small = thumbnail(pixels if pixels.ndim == 3 else pixels[:, :, None])
@@ -158,26 +170,27 @@ def _text(preview: Preview) -> str:
     return preview.data.decode("utf-8", "replace")
 
 
-def _values(preview: Preview) -> list[dict[str, Any]]:
-    """Columns of a table row; none where the preview holds something else."""
+def _cells(preview: Preview) -> list[_Cell]:
+    """Return the cells of a table row; none if the preview is something else."""
     try:
         values = json.loads(preview.data)
     except (ValueError, RecursionError):
         return []
-    return values if isinstance(values, list) and all(map(_is_value, values)) else []
+    cells = [_cell(value) for value in values] if isinstance(values, list) else []
+    found = [cell for cell in cells if cell is not None]
+    return found if len(found) == len(cells) else []
 
 
-def _is_value(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("column"), str)
-        and "value" in value
-        and isinstance(value["value"], str | int | float | None)
-        and isinstance(value.get("typical", ""), str)
-    )
+def _cell(value: object) -> _Cell | None:
+    if not isinstance(value, dict) or "value" not in value:
+        return None
+    column, content, typical = value.get("column"), value["value"], value.get("typical")
+    if isinstance(column, str) and isinstance(content, str | int | float | None) and isinstance(typical, str | None):
+        return _Cell(column, content, typical)
+    return None
 
 
-def _shown(value: object) -> str:
-    if value is None:
+def _text_of(cell: _Cell) -> str:
+    if cell.value is None:
         return "missing"
-    return f"{value:,.6g}" if isinstance(value, float) else look.clip(value, 300)
+    return f"{cell.value:,.6g}" if isinstance(cell.value, float) else look.clip(cell.value, 300)

@@ -1,4 +1,4 @@
-"""The page of two audits, which Streamlit runs as a script of its own."""
+"""The script that Streamlit runs for the page that compares two audits."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One row at full size, and deciding on it with keys or buttons."""
+"""One row at full size, with the keys and buttons that decide on it."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 
 import streamlit as st
@@ -11,93 +11,95 @@ from markupsafe import Markup
 from streamlit.delta_generator import DeltaGenerator
 
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
-from labelaudit.dashboard import cards, keeping, look, session
-from labelaudit.dashboard.decisions import NO_NAME, as_columns, judged, verdict_on, why_undecidable
-from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Row, VerdictColumns
-from labelaudit.dashboard.sidebar import Chosen
+from labelaudit.dashboard import cards, look, session
+from labelaudit.dashboard.queries import AuditTables, Filters, Reviewed, Row, VerdictColumns
+from labelaudit.dashboard.review_session import SessionVerdict, review_session, show_errors
+from labelaudit.dashboard.row_verdicts import NO_NAME, as_columns, labeled_example, verdict_on, why_undecidable
+from labelaudit.dashboard.sidebar import Selection
 from labelaudit.schemas import Decision
 from labelaudit.storage.manifest import digest_of
 
 KEYS = "1234567890"
 PROBABILITIES = 5
-# Nobody decides on a row within so short a time: that is the second of two clicks, meant for the row before it.
+# A click this soon after a row appears was meant for the row before it.
 UNSEEN_SECONDS = 0.4
 
 
-def show(now: Chosen, tables: AuditTables, filters: Filters, row: Row) -> None:
-    desk = Desk(now, tables, filters, row)
-    _show_bar(desk)
+def show(shown: Selection, tables: AuditTables, filters: Filters, row: Row) -> None:
+    actions = RowActions(shown, tables, filters, row)
+    _show_bar(actions)
     picture, side = st.columns([11, 9], gap="large")
     with picture:
-        st.html(str(cards.whole(tables.previews([row.example_id]).get(row.example_id))))
+        st.html(str(cards.full_size(tables.previews([row.example_id]).get(row.example_id))))
     with side:
         _show_question(row)
-        if now.audit.has_made_up_ids:
+        if shown.audit.has_made_up_ids:
             st.info(f"Nothing can be decided here: {ROW_NUMBERS}")
-        elif session.why_read_only(now.audit) is None:
-            _show_decisions(desk)
-        st.html(str(_said(now, row)))
+        elif session.why_read_only(shown.audit) is None:
+            _show_decisions(actions)
+        st.html(str(_current_verdict(shown, row)))
         _show_probabilities(tables, row)
         _show_values(row)
-    desk.remember_when_shown()
+    actions.remember_when_shown()
 
 
-class Desk:
+class RowActions:
     """What the buttons of one row do."""
 
-    def __init__(self, now: Chosen, tables: AuditTables, filters: Filters, row: Row) -> None:
-        self.now = now
+    def __init__(self, shown: Selection, tables: AuditTables, filters: Filters, row: Row) -> None:
+        self.shown = shown
         self.tables = tables
         self.filters = filters
         self.row = row
 
     @cached_property
     def digest(self) -> str:
-        """Of the row, for the keys of what decides on it: a second click does not meet what decides on the next row."""
-        return digest_of(self.now.audit.folder, self.row.address)[:12]
+        """A digest of the row. It is part of the keys of its buttons, so a second click never hits the next row."""
+        return digest_of(self.shown.audit.folder, self.row.address)[:12]
 
     def remember_when_shown(self) -> None:
         digest, _ = st.session_state.get("shown", ("", 0))
         if digest != self.digest:
             st.session_state["shown"] = (self.digest, time.monotonic())
 
-    @keeping.telling
+    @show_errors
     def go(self, forward: bool) -> None:
-        """To the next or previous row of the gallery."""
+        """Open the next or previous row of the gallery."""
         found = self.tables.neighbour(self.row, self.filters, self._verdicts(), forward=forward)
         if found is None:
             st.toast("This is the last one." if forward else "This is the first one.")
         else:
             session.open_example(found.address)
 
-    @keeping.telling
+    @show_errors
     def decide(self, decision: Decision, right_label: str | None = None) -> None:
         if self._is_unseen():
             st.toast("Not decided: this row has only just appeared. Decide again.")
             return
-        verdict = verdict_on(self.row, self.now.audit, decision, right_label, session.reviewer())
-        verdict = session.decisions(self.now.dataset).later(verdict)
-        keeping.kept().store(keeping.Step(self.now.dataset, self.row.address, verdict))
+        verdict = verdict_on(self.row, self.shown.audit, decision, right_label, session.reviewer())
+        verdict = session.reviews(self.shown.dataset).dated_now(verdict)
+        review_session().store(SessionVerdict(self.shown.dataset, self.row.address, verdict))
         self._go_to_undecided()
 
-    @keeping.telling
-    def undo(self, step: keeping.Step) -> None:
-        """Take a decision back, and show its row where its dataset is open."""
-        taken_back = keeping.kept().undo(step, session.reviewer())
-        # Streamlit may end a callback here, to begin with that of a second click: this one still has to show the row.
-        if step.dataset == self.now.dataset:
-            session.open_example(step.address)
-        if taken_back:
-            st.toast(look.plain(f"Taken back: {step.verdict.verdict} on {step.verdict.example_id} of {step.dataset}."))
+    @show_errors
+    def undo(self, given: SessionVerdict) -> None:
+        """Undo a verdict, and open its row if its dataset is shown."""
+        is_undone = review_session().undo(given, session.reviewer())
+        # Streamlit may end this callback before a second click starts another: that one must open the row too.
+        if given.dataset == self.shown.dataset:
+            session.open_example(given.address)
+        if is_undone:
+            verdict = given.verdict
+            st.toast(look.plain(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
 
     def _is_unseen(self) -> bool:
         digest, moment = st.session_state.get("shown", ("", 0))
         return bool(digest == self.digest and time.monotonic() - moment < UNSEEN_SECONDS)
 
     def _go_to_undecided(self) -> None:
-        """The next one in the order of the gallery, then from its start."""
-        asked = self.filters.judgement
-        wanted = replace(self.filters, judgement=Judgement.UNDECIDED) if asked == Judgement.ANY else self.filters
+        """Open the next undecided row of the gallery, or else the first one."""
+        is_any = self.filters.reviewed == Reviewed.ANY
+        wanted = replace(self.filters, reviewed=Reviewed.UNDECIDED) if is_any else self.filters
         verdicts = self._verdicts()
         found = self.tables.neighbour(self.row, wanted, verdicts) or next(
             iter(self.tables.page(wanted, verdicts, limit=1)), None
@@ -109,35 +111,35 @@ class Desk:
             session.open_example(found.address)
 
     def _verdicts(self) -> VerdictColumns:
-        return as_columns(session.known(self.now.audit))
+        return as_columns(session.last_read_verdicts(self.shown.audit))
 
 
-def _show_bar(desk: Desk) -> None:
-    row, flagged = desk.row, desk.now.audit.summary.issues
-    back, place, undo, before, after = st.columns([2, 6, 1.7, 2, 1.7], vertical_alignment="center")
-    with place:
+def _show_bar(actions: RowActions) -> None:
+    row, flagged = actions.row, actions.shown.audit.summary.issues
+    back, title, undo, previous, following = st.columns([2, 6, 1.7, 2, 1.7], vertical_alignment="center")
+    with title:
         look.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi> <span>{rank}</span></p>',
-            dataset=desk.now.dataset,
-            version=desk.now.audit.version,
+            dataset=actions.shown.dataset,
+            version=actions.shown.audit.version,
             rank=f"#{row.rank:,} of {flagged:,} flagged" if row.rank else row.status.replace("_", " "),
         )
     close = session.open_example
     back.button("Gallery", shortcut="Esc", key="gallery", on_click=close, args=(None,), width="stretch")
-    if session.why_read_only(desk.now.audit) is None:
-        _show_undo(undo, desk)
-    before.button("Previous", shortcut="Left", key="previous", on_click=desk.go, args=(False,), width="stretch")
-    after.button("Next", shortcut="Right", key="next", on_click=desk.go, args=(True,), width="stretch")
+    if session.why_read_only(actions.shown.audit) is None:
+        _show_undo(undo, actions)
+    previous.button("Previous", shortcut="Left", key="previous", on_click=actions.go, args=(False,), width="stretch")
+    following.button("Next", shortcut="Right", key="next", on_click=actions.go, args=(True,), width="stretch")
 
 
-def _show_undo(place: DeltaGenerator, desk: Desk) -> None:
-    last = next(reversed(keeping.kept().steps), None)
-    place.button(
+def _show_undo(column: DeltaGenerator, actions: RowActions) -> None:
+    last = next(reversed(review_session().undoable), None)
+    column.button(
         "Undo",
         shortcut="U",
-        # Of the decision: a second click takes back no second one.
-        key=f"undo-{digest_of(last.dataset, last.verdict.to_record())[:12]}" if last else "undo",
-        on_click=desk.undo,
+        # The key depends on the verdict, so a second click does not undo another one.
+        key=f"undo-{digest_of(last.dataset, asdict(last.verdict))[:12]}" if last else "undo",
+        on_click=actions.undo,
         args=(last,),
         disabled=last is None,
         width="stretch",
@@ -159,8 +161,8 @@ def _show_question(row: Row) -> None:
     )
 
 
-def _show_decisions(desk: Desk) -> None:
-    row = desk.row
+def _show_decisions(actions: RowActions) -> None:
+    row = actions.row
     if why := why_undecidable(row):
         st.info(look.plain(why, 600))
         return
@@ -169,49 +171,49 @@ def _show_decisions(desk: Desk) -> None:
         return
     suggested = row.suggested_label if row.suggested_label != row.given_label else None
     with st.container(horizontal=True, gap="small", key="decide"):
-        st.button("Fine", shortcut="F", key=f"fine-{desk.digest}", on_click=desk.decide, args=(Decision.FINE,))
+        st.button("Fine", shortcut="F", key=f"fine-{actions.digest}", on_click=actions.decide, args=(Decision.FINE,))
         if suggested is not None:
             label = f"Wrong: {look.plain(suggested, 30)}"
             st.button(
                 label,
                 shortcut="W",
-                key=f"wrong-{desk.digest}",
+                key=f"wrong-{actions.digest}",
                 type="primary",
-                on_click=desk.decide,
+                on_click=actions.decide,
                 args=(Decision.WRONG, suggested),
             )
         st.button(
             "Ambiguous",
             shortcut="A",
-            key=f"ambiguous-{desk.digest}",
-            on_click=desk.decide,
+            key=f"ambiguous-{actions.digest}",
+            on_click=actions.decide,
             args=(Decision.AMBIGUOUS,),
         )
-    names, others = _labels(desk)
-    # Classes that are digits have their own keys.
+    names, others = _labels(actions)
+    # Classes that are digits are their own keys.
     keys = names if set(names) <= set(KEYS) else list(KEYS)
-    st.caption("Wrong, and the right label is")
+    st.caption("Wrong: the right label is")
     with st.container(horizontal=True, gap="xsmall", key="labels"):
         for key, name in zip(keys, names, strict=False):
             st.button(
                 look.plain(name, 24),
                 shortcut=key,
-                key=f"label-{key}-{desk.digest}",
+                key=f"label-{key}-{actions.digest}",
                 disabled=name == row.given_label,
-                on_click=desk.decide,
+                on_click=actions.decide,
                 args=(Decision.WRONG, name),
             )
     if others:
-        _show_other_labels(desk, others)
+        _show_other_labels(actions, others)
 
 
-def _show_other_labels(desk: Desk, others: list[str]) -> None:
-    key = f"other-{desk.digest}"
+def _show_other_labels(actions: RowActions, others: list[str]) -> None:
+    key = f"other-{actions.digest}"
 
     def decide() -> None:
         if name := st.session_state.get(key):
             st.session_state[key] = None
-            desk.decide(Decision.WRONG, name)
+            actions.decide(Decision.WRONG, name)
 
     st.selectbox(
         "Another label",
@@ -225,27 +227,28 @@ def _show_other_labels(desk: Desk, others: list[str]) -> None:
     )
 
 
-def _labels(desk: Desk) -> tuple[list[str], list[str]]:
-    """Labels with a key of their own, and the others. Few classes keep their keys; of many, those come first that are
-    most often suggested for the given label."""
-    names = sorted(row["class_name"] for row in desk.tables.table("classes"))
+def _labels(actions: RowActions) -> tuple[list[str], list[str]]:
+    """Return the labels with a key of their own, and the other labels.
+
+    Up to ten classes keep their keys. Otherwise the labels with keys are those most often suggested for the given one.
+    """
+    names = actions.tables.class_names()
     if len(names) <= len(KEYS):
         return names, []
-    given = desk.row.given_label
-    pairs = [pair for pair in desk.tables.table("confusions") if pair["given_label"] == given]
+    given = actions.row.given_label
+    pairs = [pair for pair in actions.tables.confusions().to_pylist() if pair["given_label"] == given]
     pairs.sort(key=lambda pair: -pair["examples"])
-    likely = dict.fromkeys([str(desk.row.suggested_label), *(pair["suggested_label"] for pair in pairs)])
+    likely = dict.fromkeys([str(actions.row.suggested_label), *(pair["suggested_label"] for pair in pairs)])
     first = [name for name in likely if name in names and name != given][: len(KEYS)]
     return first, [name for name in names if name not in first and name != given]
 
 
-def _said(now: Chosen, row: Row) -> Markup:
-    """Who decided what."""
-    holding = session.holding(now.audit)
-    if holding is None and row.verdict:
+def _current_verdict(shown: Selection, row: Row) -> Markup:
+    verdicts = session.current_verdicts(shown.audit)
+    if verdicts is None and row.verdict:
         chip, who = look.verdict_chip(row.verdict, row.right_label), "when the audit was made"
-    elif verdict := (holding or {}).get(judged(row)):
-        chip = look.verdict_chip(verdict.verdict, verdict.right_label)
+    elif verdict := (verdicts or {}).get(labeled_example(row)):
+        chip = look.verdict_chip(*verdict.answer)
         who = f"by {look.clip(verdict.reviewer, 100)}, {look.moment(verdict.decided_at)}"
     else:
         chip, who = look.chip("undecided"), ""
@@ -273,7 +276,7 @@ def _show_probabilities(tables: AuditTables, row: Row) -> None:
         for name, share in first.items()
     )
     look.html(
-        '<div class="head"><p>What the model that did not see it makes of it</p></div><div class="bars">{bars}</div>',
+        '<div class="head"><p>Predicted by a model that did not see this row</p></div><div class="bars">{bars}</div>',
         bars=bars,
     )
 

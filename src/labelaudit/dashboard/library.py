@@ -26,10 +26,9 @@ _CACHED = "file.parquet"
 
 
 class Library:
-    """All that is read of the audits below a URL: records and manifests as they are, tables through the cache.
+    """The audits below a URL: their records, their manifests, and their tables through a local cache.
 
-    A table is fetched once, compared with the sha256 in its manifest, and named by it in the cache, which is bounded.
-    Safe for threads.
+    A table is fetched once and compared with the sha256 in its manifest. The size of the cache is limited. Thread-safe.
     """
 
     def __init__(self, url: str, *, cache: Cache | None = None) -> None:
@@ -39,19 +38,23 @@ class Library:
         self._records: dict[str, dict[StoredFile, AuditRecord]] = {}  # by dataset
 
     @property
-    def knows_decisions(self) -> bool:
-        """Whether verdicts, which lie beside the audits of a dataset, are within the URL."""
+    def contains_verdicts(self) -> bool:
+        """Whether the URL contains verdicts, which are stored in the folder of the dataset."""
         return self.store.folder.count("/") == 0
 
     def datasets(self) -> list[str]:
         return find_datasets(self.store)
 
     def audits(self, dataset: str) -> list[AuditRecord]:
-        """Published audits of a dataset, oldest first. Raises `StorageError` for a record that is none."""
-        if not self.knows_decisions:
+        """Return the published audits of a dataset, oldest first.
+
+        Raises:
+            StorageError: if a record cannot be read.
+        """
+        if not self.contains_verdicts:
             return self._audits_of_folder()
         records = self._records_of(dataset)
-        # An audit that was published before there were records.
+        # Early versions of labelaudit published audits without records.
         if self.store.exists(latest_key(dataset)):
             folder = str(read_json(self.store, latest_key(dataset)).get("audit"))
             if all(record.folder != folder for record in records):
@@ -59,18 +62,22 @@ class Library:
         return oldest_first(records)
 
     def manifest(self, record: AuditRecord) -> Manifest:
-        """What the audit was made from; it never changes once it is there. Raises `StorageError` where it is none."""
+        """Return the manifest of an audit, which never changes.
+
+        Raises:
+            StorageError: if it cannot be read.
+        """
         if record.folder not in self._manifests:
             key = f"{record.folder}/{MANIFEST}"
             self._manifests[record.folder] = load_manifest(self.store, key, required=DECIDED)
         return self._manifests[record.folder]
 
     def open(self, record: AuditRecord) -> AuditFiles:
-        """The files of an audit, fetched when they are asked for."""
+        """Return the files of an audit. They are fetched when they are first used."""
         return AuditFiles(self.store, self.cache, record.folder, self.manifest(record).files)
 
     def published(self, record: AuditRecord, files: AuditFiles) -> CachedAudit:
-        """An audit as the steps know it, with the files that `open` gave."""
+        """Return an audit whose files are those that `open` returned."""
         manifest = self.manifest(record)
         sha256 = {entry.path: entry.sha256 for entry in manifest.files}
         return CachedAudit(
@@ -78,7 +85,7 @@ class Library:
         )
 
     def _records_of(self, dataset: str) -> list[AuditRecord]:
-        """Records are read once, and again when the storage says that they changed: there may be thousands."""
+        """Return all records. Only those that changed are read again, because there may be thousands."""
         known = self._records.get(dataset, {})
         found = list_records(self.store, dataset)
         unread = [file for file in found if file.token is None or file not in known]
@@ -87,37 +94,37 @@ class Library:
         return list(self._records[dataset].values())
 
     def _audits_of_folder(self) -> list[AuditRecord]:
-        """The audits of the one version, or the one audit, whose URL was given."""
+        """Return the audits below the URL of a version or an audit."""
         names = [file.path for file in self.store.find(self.store.folder)]
         folders = [name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")]
         return oldest_first(map(self._record_of, folders))
 
     def _record_of(self, folder: str) -> AuditRecord:
-        """The record of an audit without one, from its manifest and summary."""
+        """Return the record of an audit that has none, from its manifest and summary."""
         try:
             manifest = load_manifest(self.store, f"{folder}/{MANIFEST}", required=DECIDED)
             summary = from_record(Summary, read_json(self.store, f"{folder}/summary.json"))
             return audit_record(folder, AuditFacts.of_manifest(manifest.audit), summary)
         except (KeyError, ValueError) as error:
             raise StorageError(
-                f"{self.store.url_of(folder)} holds no audit that can be read ({error!r}). Run the audit again."
+                f"{self.store.url_of(folder)} does not contain a readable audit ({error!r}). Run the audit again."
             ) from error
 
 
 class AuditFiles:
-    """The files of one audit in the local cache, where they stay as long as this is in use. Safe for threads."""
+    """The files of one audit in the local cache, which keeps them until `close`. Thread-safe."""
 
     def __init__(self, store: Store, cache: Cache, folder: str, entries: Iterable[FileEntry]) -> None:
         self._store = store
         self._cache = cache
         self._folder = folder
         self._entries = {entry.path: entry for entry in entries}
-        self._held = contextlib.ExitStack()
+        self._in_use = contextlib.ExitStack()
         self._paths: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     def path(self, name: str) -> Path | None:
-        """Local path of a file; None where the audit has none of this name."""
+        """Return the local path of a file, or None if the audit does not have it."""
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -127,15 +134,15 @@ class AuditFiles:
 
         with self._lock:
             if name not in self._paths:
-                self._paths[name] = self._held.enter_context(self._cache.entry(entry.sha256, build)) / _CACHED
+                self._paths[name] = self._in_use.enter_context(self._cache.entry(entry.sha256, build)) / _CACHED
             return self._paths[name]
 
     def has(self, name: str) -> bool:
         return name in self._entries
 
     def close(self) -> None:
-        """Let the cache evict the files."""
-        self._held.close()
+        """Allow the cache to evict the files."""
+        self._in_use.close()
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,11 @@ class CachedAudit(PublishedAudit):
 
 
 def _fetch(store: Store, key: str, entry: FileEntry, path: Path) -> None:
-    """Copy one object block by block. Raises `StorageError` where it is not what the manifest says."""
+    """Copy one object block by block.
+
+    Raises:
+        StorageError: if it is not the file in the manifest.
+    """
     digest, left = hashlib.sha256(), entry.bytes
     with store.open(key) as source, open(path, "wb") as target:
         while left >= 0 and (block := source.read(_BLOCK)):
@@ -159,13 +170,16 @@ def _fetch(store: Store, key: str, entry: FileEntry, path: Path) -> None:
             left -= len(block)
     if left or digest.hexdigest() != entry.sha256:
         raise StorageError(
-            f"{store.url_of(key)} is not the file that its manifest names: its size or sha256 differs. "
-            "Run the audit again."
+            f"{store.url_of(key)} is not the file in its manifest: its size or sha256 differs. Run the audit again."
         )
 
 
 def open_library(url: str) -> Library:
-    """The library of a URL. Raises `StorageError` where nothing below it can be an audit."""
+    """Return the library of a URL.
+
+    Raises:
+        LabelauditError: if there is no dataset below it.
+    """
     library = Library(url)
     if not library.datasets():
         raise LabelauditError(

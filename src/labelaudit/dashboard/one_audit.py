@@ -1,8 +1,6 @@
-"""One audit: what it found, by class and by pair of classes."""
+"""The page Audit: what one audit found, by class and by pair of classes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,19 +11,18 @@ from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.change_words import show_changes
 from labelaudit.dashboard.queries import AuditTables
-from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Gate, Summary
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
-from labelaudit.schemas import CONFUSIONS, Status
+from labelaudit.schemas import Status
 from labelaudit.storage.failures import without_secrets
 
-# Of a table of changes or statuses.
 _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
 _OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measured": "doubtful"}
 
 
 def show() -> None:
-    audit = chosen().audit
+    audit = selection().audit
     summary = audit.summary
     look.html(
         '<p class="subject"><bdi>{dataset}</bdi> <bdi>{version}</bdi> {gate}</p>'
@@ -41,15 +38,15 @@ def show() -> None:
     if summary.changes:
         show_changes(summary.changes)
     tables = session.tables(audit)
-    classes, confusions = tables.table("classes"), tables.table("confusions")
+    classes, confusions = tables.classes(), tables.confusions()
     left, right = st.columns([1, 1], gap="large")
     with left:
         _show_confusions(audit.folder, classes, confusions)
     with right:
-        look.heading("Scores", "The probability of the given label, by a model that did not see the row.")
+        look.heading("Scores", "The probability of the given label, from a model that did not see the row.")
         look.chart(_score_chart(tables, audit.folder), "Histograms of the label score")
     look.heading(
-        "Classes", "The most troubled first. Noise: the estimated share of the class's rows that belong elsewhere."
+        "Classes", "The noisiest first. Noise: the estimated share of rows of the class that belong to another one."
     )
     _show_classes(classes)
     if summary.notes:
@@ -60,7 +57,7 @@ def show() -> None:
         look.html('<ul class="notes">{items}</ul>', items=items)
     with st.expander("How this audit was made"):
         _show_provenance(audit)
-    show_place()
+    show_url()
 
 
 def _figures(summary: Summary) -> list[tuple[str, str, str]]:
@@ -73,14 +70,14 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
     found = [
         ("rows", look.number(rows), "in this version"),
         ("scored", look.number(scored), ", ".join(others) or "all of them"),
-        ("flagged", look.number(summary.issues), "labels to look at"),
+        ("flagged", look.number(summary.issues), "labels to review"),
         ("estimated wrong", look.share(summary.estimated_error_rate), "of the scored labels"),
     ]
     if summary.canaries is not None:
-        found.append(("canaries caught", look.share(summary.canaries.recall), "of errors planted on purpose"))
+        found.append(("canaries caught", look.share(summary.canaries.recall), "of planted errors"))
     if summary.review is not None and summary.review.precision is not None:
         precision = look.share(summary.review.precision.estimate)
-        found.append(("measured precision", precision, "of the flags that people judged"))
+        found.append(("measured precision", precision, "of the flags that people reviewed"))
     return found
 
 
@@ -98,7 +95,7 @@ def _show_gate(gate: Gate) -> None:
     look.html(_TABLE, rows=rows)
 
 
-def _show_confusions(folder: str, classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> None:
+def _show_confusions(folder: str, classes: pa.Table, confusions: pa.Table) -> None:
     look.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
     chart = _heat_map(folder, classes, confusions)
     if chart is None:
@@ -108,24 +105,24 @@ def _show_confusions(folder: str, classes: list[dict[str, Any]], confusions: lis
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _heat_map(folder: str, _classes: list[dict[str, Any]], _confusions: list[dict[str, Any]]) -> Markup | None:
-    names = sorted(row["class_name"] for row in _classes)
-    found = heat_map(pa.Table.from_pylist(_confusions, schema=CONFUSIONS), names)
+def _heat_map(folder: str, _classes: pa.Table, _confusions: pa.Table) -> Markup | None:
+    found = heat_map(_confusions, sorted(_classes["class_name"].to_pylist()))
     return None if found is None else found[0]
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
 def _score_chart(_tables: AuditTables, folder: str) -> Markup:
     flagged, others = [0] * SCORE_BINS, [0] * SCORE_BINS
-    for place, is_flagged, count in _tables.score_histogram(SCORE_BINS):
-        (flagged if is_flagged else others)[place] = count
+    for number, is_flagged, count in _tables.score_histogram(SCORE_BINS):
+        (flagged if is_flagged else others)[number] = count
     return score_chart(ScoreHistogram(tuple(flagged), tuple(others)))
 
 
-def _show_classes(classes: list[dict[str, Any]]) -> None:
-    frame = pd.DataFrame([{**row, "class_name": look.option(row["class_name"])} for row in classes])
+def _show_classes(classes: pa.Table) -> None:
+    frame: pd.DataFrame = classes.to_pandas()
     if frame.empty:
         return
+    frame["class_name"] = frame["class_name"].map(look.option)
     worst = max(float(frame["label_noise"].max() or 0), 0.01)
     st.dataframe(
         frame,

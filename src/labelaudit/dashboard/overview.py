@@ -10,7 +10,7 @@ import streamlit as st
 
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
-from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.errors import StorageError
 
 # Of a dataset's versions in its picture.
@@ -19,7 +19,7 @@ TREND_VERSIONS = 200
 
 def show() -> None:
     names = session.datasets()
-    now = chosen()
+    now = selection()
     if len(names) > 1:
         look.heading("Datasets", "The newest audit of each. Choose a row to see its audits below.")
         _show_datasets(names)
@@ -38,7 +38,7 @@ def show() -> None:
         _show_trend(versions[-TREND_VERSIONS:])
     look.heading("Audits", "Newest first. Choose a row to open the audit.")
     _show_audits(session.audits(now.dataset))
-    show_place()
+    show_url()
 
 
 def _show_datasets(names: list[str]) -> None:
@@ -74,7 +74,7 @@ def _dataset_row(name: str) -> dict[str, Any] | None:
 
 def _show_audits(audits: list[AuditRecord]) -> None:
     rows = [_main(audit) for audit in audits]
-    dataset = chosen().dataset
+    dataset = selection().dataset
 
     def open_audit() -> None:
         if selected := st.session_state["picked_audit"]["selection"]["rows"]:

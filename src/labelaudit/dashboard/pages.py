@@ -1,4 +1,4 @@
-"""The pages of the dashboard, and the way from one to another."""
+"""The pages of the dashboard, and navigation between them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from labelaudit.dashboard import keeping, look, overview, reviewing
+from labelaudit.dashboard import look, overview, review_session, reviewing
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
 from labelaudit.storage.failures import without_secrets
 
-# Scripts of their own: what they work with takes a second to import, for which no other page waits.
+# These pages are scripts of their own, because their imports take a second. Other pages need not wait for that.
 AUDIT_PAGE, COMPARE_PAGE = (Path(__file__).parent / f"{name}_page.py" for name in ("audit", "compare"))
 
 
@@ -26,8 +26,8 @@ def show() -> None:
     }
     page = st.navigation(list(pages.values()), position="top")
     wanted = st.session_state.pop("page wanted", None)
-    # Before anything that may fail.
-    keeping.show_unsaved()
+    # First, because what follows may fail.
+    review_session.show_unsaved()
     if wanted:
         st.switch_page(pages[wanted])
     try:

@@ -1,59 +1,64 @@
-"""The rows of an audit as a gallery, filtered; and one of them at full size, where it is decided."""
+"""The page Review: the rows of an audit as a gallery with filters, or one row at full size."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import streamlit as st
 
 from labelaudit.dashboard import deciding, look, session
 from labelaudit.dashboard.cards import show_cards
-from labelaudit.dashboard.decisions import as_columns
-from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown
-from labelaudit.dashboard.sidebar import Chosen, chosen
+from labelaudit.dashboard.queries import NO_VERDICTS, AuditTables, Filters, Reviewed, Shown
+from labelaudit.dashboard.row_verdicts import as_columns
+from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
 
 PAGE = 30
-# Objects of decisions that cannot be read, of which the page tells.
-PROBLEMS = 3
+# Unreadable objects of verdicts that the page lists.
+SHOWN_PROBLEMS = 3
+
+Option = TypeVar("Option")
 
 
 def show() -> None:
-    now = chosen()
-    tables = session.tables(now.audit)
-    filters = _filters(now, tables)
+    shown = selection()
+    tables = session.tables(shown.audit)
+    filters = _filters(shown, tables)
     address = session.opened_example()
     row = tables.find(address, filters) if address else None
     session.link_example(row.address if row else None)
-    _show_problems(now.dataset)
+    _show_problems(shown.dataset)
     if row is not None:
-        deciding.show(now, tables, filters, row)
+        deciding.show(shown, tables, filters, row)
     else:
-        _show_gallery(now, tables, filters)
+        _show_gallery(shown, tables, filters)
 
 
 def _show_problems(dataset: str) -> None:
-    """Decisions that cannot be read are no reason to hide the others, but nobody may think that all are there."""
-    if not session.library().knows_decisions:
+    """Warn that verdicts are missing because their object cannot be read."""
+    if not session.library().contains_verdicts:
         return
-    for problem in session.decisions(dataset).problems()[:PROBLEMS]:
+    reviews = session.reviews(dataset)
+    reviews.refresh(session.FRESH_SECONDS)
+    for problem in reviews.problems[:SHOWN_PROBLEMS]:
         st.warning(look.plain(str(problem), 1000))
 
 
-def _filters(now: Chosen, tables: AuditTables) -> Filters:
-    names = sorted(row["class_name"] for row in tables.table("classes"))
+def _filters(selected: Selection, tables: AuditTables) -> Filters:
+    names = tables.class_names()
     with st.sidebar:
-        shown = _select("Show", [*Shown, *(s for s in Status if s != Status.SCORED)], "show", words=_status_words)
-        judged = _select("Decided", [*Judgement, *Decision], "decided")
+        shown = _select("Show", [*Shown, *(s for s in Status if s != Status.SCORED)], "show", labels=_status_label)
+        reviewed = _select("Decided", [*Reviewed, *Decision], "decided")
         given = _pick("Given label", names, "given")
         suggested = _pick("Suggested label", names, "suggested")
         lowest, highest = st.slider(
             "Label score", 0.0, 1.0, (0.0, 1.0), 0.01, key="score", bind="query-params", persist_state="session"
         )
-        fold = _pick("Fold", _folds(tables, now.audit.folder), "fold")
+        fold = _pick("Fold", _folds(tables, selected.audit.folder), "fold")
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
-        has_changes = session.files(now.audit, now.audit.folder).has("changes.parquet")
+        has_changes = session.files(selected.audit, selected.audit.folder).has("changes.parquet")
         new_only = has_changes and st.toggle("New only", key="new", bind="query-params", persist_state="session")
     return Filters(
         shown=shown,
@@ -62,21 +67,21 @@ def _filters(now: Chosen, tables: AuditTables) -> Filters:
         lowest=lowest,
         highest=highest,
         fold=fold,
-        judgement=judged,
+        reviewed=reviewed,
         id_contains=contains or "",
         new_only=bool(new_only),
-        sample=_sample(tables, now.audit.folder, now.audit.fingerprint) if shown == Shown.SAMPLE else (),
+        sample=_sample(tables, selected.audit.folder, selected.audit.fingerprint) if shown == Shown.SAMPLE else (),
     )
 
 
-def _select(label: str, options: list[Any], key: str, words: Any = look.option) -> Any:
+def _select(label: str, options: Sequence[Option], key: str, labels: Callable[[Option], str] = look.option) -> Option:
     return st.selectbox(
-        label, options, format_func=words, key=key, bind="query-params", persist_state="session", on_change=_to_start
+        label, options, format_func=labels, key=key, bind="query-params", persist_state="session", on_change=_to_start
     )
 
 
-def _pick(label: str, options: list[Any], key: str) -> Any:
-    """One of the options, or None for any."""
+def _pick(label: str, options: Sequence[Option], key: str) -> Option | None:
+    """Return one of the options, or None for any."""
     return st.selectbox(
         label,
         options,
@@ -90,7 +95,7 @@ def _pick(label: str, options: list[Any], key: str) -> Any:
     )
 
 
-def _status_words(status: str) -> str:
+def _status_label(status: str) -> str:
     return status.replace("_", " ")
 
 
@@ -108,8 +113,9 @@ def _sample(_tables: AuditTables, folder: str, fingerprint: str) -> tuple[str, .
     return _tables.random_sample(fingerprint)
 
 
-def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
-    verdicts = as_columns(session.holding(now.audit) or {})
+def _show_gallery(shown: Selection, tables: AuditTables, filters: Filters) -> None:
+    found = session.current_verdicts(shown.audit)
+    verdicts = as_columns(found) if found else NO_VERDICTS
     count = tables.count(filters, verdicts)
     pages = max(1, -(-count // PAGE))
     number = min(max(1, int(st.session_state.get("page_number", 1))), pages)
@@ -118,14 +124,14 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
         look.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi></p>'
             '<div class="head"><h2 style="margin:0">{count} {what}</h2></div>',
-            dataset=now.dataset,
-            version=now.audit.version,
+            dataset=shown.dataset,
+            version=shown.audit.version,
             count=f"{count:,}",
             what="example" if count == 1 else "examples",
         )
         if page and st.button("One by one", shortcut="Enter", type="primary", key="start"):
-            undecided = tables.page(replace(filters, judgement=Judgement.UNDECIDED), verdicts, limit=1)
-            is_free = filters.judgement == Judgement.ANY and undecided
+            undecided = tables.page(replace(filters, reviewed=Reviewed.UNDECIDED), verdicts, limit=1)
+            is_free = filters.reviewed == Reviewed.ANY and undecided
             session.open_example((undecided if is_free else page)[0].address)
             st.rerun()
         st.button("Back", disabled=number == 1, shortcut="Left", key="back", on_click=_turn, args=(number - 1,))
@@ -134,7 +140,7 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
     if message := st.session_state.pop("message", None):
         st.success(message)
     if page:
-        show_cards(now, tables, page)
+        show_cards(shown, tables, page)
     else:
         st.info("No example matches these filters.")
 

@@ -1,28 +1,32 @@
-"""What a session of the dashboard works with: settings, the library, the tables of an audit, decisions."""
+"""What a session of the dashboard uses: settings, library, tables and verdicts, and what the user has selected."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import streamlit as st
 
 from labelaudit.audits.history import AuditRecord, newest_of_versions
-from labelaudit.dashboard.decisions import Decisions
 from labelaudit.dashboard.library import AuditFiles, Library
 from labelaudit.dashboard.queries import Address, AuditTables, connect
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import StorageError
-from labelaudit.reviews.verdicts import Judged, Verdict
+from labelaudit.reviews.dataset_reviews import Reviews
+from labelaudit.reviews.verdicts import LabeledExample, Verdict
 
-# Audits whose flagged rows are held in memory at a time, over all sessions.
+# Audits whose flagged rows are in memory at a time, over all sessions.
 OPEN_AUDITS = 4
-# New audits are seen after so long.
+# After this time, new audits and the verdicts of others are visible.
 FRESH = "15s"
-# Of the row at full size, in the address of the page.
+FRESH_SECONDS = 5.0
+# URL parameters that name the open row.
 _LINKED = ("example", "file", "row")
+
+Option = TypeVar("Option")
 
 
 @st.cache_resource(show_spinner=False)
@@ -42,15 +46,12 @@ def datasets() -> list[str]:
 
 @st.cache_resource(show_spinner=False, ttl=FRESH, max_entries=1000)
 def audits(dataset: str) -> list[AuditRecord]:
-    """Newest first."""
+    """Return the audits of a dataset, newest first."""
     return library().audits(dataset)[::-1]
 
 
 def first_audited() -> str:
-    """The first dataset that has audits: of another one they may be under way, or cannot be read.
-
-    The first one where none has any.
-    """
+    """Return the first dataset with audits that can be read, or the first dataset if there is none."""
     names = datasets()
     return next((name for name in names if _has_audits(name)), names[0])
 
@@ -65,7 +66,7 @@ def _has_audits(dataset: str) -> bool:
 
 
 def versions(dataset: str) -> list[AuditRecord]:
-    """The newest audit of each version, oldest version first."""
+    """Return the newest audit of each version, oldest version first."""
     return newest_of_versions(audits(dataset))
 
 
@@ -80,51 +81,57 @@ def _tables(_audit: AuditRecord, folder: str) -> AuditTables:
 
 
 def tables(audit: AuditRecord) -> AuditTables:
-    """The queries over an audit, whose files are fetched when they are asked for."""
+    """Return the tables of an audit. Their files are fetched when they are first used."""
     return _tables(audit, audit.folder)
 
 
 @st.cache_resource(show_spinner=False)
-def decisions(dataset: str) -> Decisions:
-    return Decisions(library().store, dataset, read_only=is_read_only())
+def reviews(dataset: str) -> Reviews:
+    return Reviews(library().store, dataset, read_only=is_read_only())
 
 
-def holding(audit: AuditRecord) -> dict[Judged, Verdict] | None:
-    """The newest verdict on each content and label; None where verdicts are not known."""
-    return decisions(audit.dataset).holding() if knows_decisions(audit) else None
+def current_verdicts(audit: AuditRecord) -> Mapping[LabeledExample, Verdict] | None:
+    """Return the current verdicts on the dataset of an audit, or None if they are out of reach."""
+    if not has_verdicts(audit):
+        return None
+    found = reviews(audit.dataset)
+    found.refresh(FRESH_SECONDS)
+    return found.current
 
 
-def known(audit: AuditRecord) -> dict[Judged, Verdict]:
-    """As `holding`, and what was seen last where the storage refuses; empty where verdicts are not known."""
-    return decisions(audit.dataset).known() if knows_decisions(audit) else {}
+def last_read_verdicts(audit: AuditRecord) -> Mapping[LabeledExample, Verdict]:
+    """Return the current verdicts, as last read if the storage does not answer; empty if they are out of reach."""
+    with contextlib.suppress(StorageError):
+        return current_verdicts(audit) or {}
+    return reviews(audit.dataset).current
 
 
 def is_read_only() -> bool:
-    return settings().read_only or not library().knows_decisions
+    return settings().read_only or not library().contains_verdicts
 
 
-def knows_decisions(audit: AuditRecord) -> bool:
-    """Whether verdicts are within the URL, and about the rows of this audit."""
-    return library().knows_decisions and not audit.has_made_up_ids
+def has_verdicts(audit: AuditRecord) -> bool:
+    """Return whether verdicts are below the URL, and can apply to the rows of this audit."""
+    return library().contains_verdicts and not audit.has_made_up_ids
 
 
 def why_read_only(audit: AuditRecord) -> str | None:
-    """Why nothing can be decided on an audit, in a few words; None where it can."""
+    """Return in a few words why an audit cannot be reviewed, or None if it can."""
     if settings().read_only:
         return "read-only"
-    if not library().knows_decisions:
+    if not library().contains_verdicts:
         return "read-only: the URL is of one version"
     return "read-only: rows without ids" if audit.has_made_up_ids else None
 
 
-def chosen(options: Sequence[Any], key: str) -> Any:
-    """The option that the session has chosen under a key, the first one where it has none of them."""
+def selected(options: Sequence[Option], key: str) -> Option:
+    """Return the option that is selected under a key of the session state, or else the first one."""
     value = st.session_state.get(key)
-    return value if value in options else options[0]
+    return next((option for option in options if option == value), options[0])
 
 
 def go_to(dataset: str, audit: str | None = None) -> None:
-    """From a callback: choose a dataset, or open one of its audits."""
+    """Select a dataset, or open one of its audits. For callbacks."""
     st.session_state["dataset"] = dataset
     if audit is not None:
         st.session_state["audit"] = audit
@@ -132,7 +139,7 @@ def go_to(dataset: str, audit: str | None = None) -> None:
 
 
 def reviewer() -> str:
-    """Who decides; empty where nobody is named."""
+    """Return the name of the reviewer, or empty text."""
     return str(st.session_state.get("reviewer", "")).strip()
 
 
@@ -142,17 +149,17 @@ def open_example(address: Address | None) -> None:
 
 
 def opened_example() -> Address | None:
-    """What `open_example` was told last; before that, the row of the link with which the session began."""
+    """Return the open row: the last one of `open_example`, or the one in the link that started the session."""
     if "example" not in st.session_state and "example" in st.query_params:
         row = st.query_params.get("row", "")
-        known = int(row) if re.fullmatch("[0-9]{1,15}", row) else None
-        open_example(Address(st.query_params["example"], st.query_params.get("file"), known))
+        number = int(row) if re.fullmatch("[0-9]{1,15}", row) else None
+        open_example(Address(st.query_params["example"], st.query_params.get("file"), number))
     address: Address | None = st.session_state.get("example")
     return address
 
 
 def link_example(address: Address | None) -> None:
-    """Let the address of the page name a row at full size, or none."""
+    """Name the open row in the URL of the page."""
     for name, value in zip(_LINKED, address or (None, None, None), strict=True):
         if value is not None:
             st.query_params[name] = str(value)

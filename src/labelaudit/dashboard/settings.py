@@ -1,4 +1,4 @@
-"""What a dashboard was started with."""
+"""Settings of a dashboard."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """url: of an output, a dataset or an audit; reviewer: who decides, where nobody says else."""
+    """How a dashboard was started."""
 
-    url: str
+    url: str  # of an output, a dataset, a version or an audit
     read_only: bool = False
-    reviewer: str = ""
+    reviewer: str = ""  # the name that the sidebar begins with
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -1,4 +1,4 @@
-"""The sidebar of every page: which dataset and audit, and who decides."""
+"""The sidebar of every page: dataset, audit and reviewer."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from labelaudit.storage.failures import without_secrets
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What the pages show."""
+class Selection:
+    """The dataset and the audit that the pages show."""
 
     dataset: str
     audit: AuditRecord
 
 
 def show_sidebar(page: str) -> None:
-    """Of a page, by the name that it has in the address."""
-    asked = _opened_address(page)
+    """Show the sidebar. `page` is the path of the page in the URL."""
+    linked = _opened_address(page)
     with st.sidebar:
         look.html('<div class="brand"><i></i>labelaudit</div>')
         names = session.datasets()
         if not names:
-            raise LabelauditError(f"There is no audit below {without_secrets(session.settings().url)}.")
-        words = {name: look.option(name) for name in names}
-        dataset = _choose("Dataset", words, "dataset", session.first_audited(), asked.get("dataset"))
+            raise LabelauditError(
+                f"There is no audit below {without_secrets(session.settings().url)}. Audit a dataset first."
+            )
+        labels = {name: look.option(name) for name in names}
+        dataset = _select("Dataset", labels, "dataset", session.first_audited(), linked.get("dataset"))
         audits = session.audits(dataset)
         if not audits:
-            raise LabelauditError(f"The dataset {dataset!r} has no published audit.")
-        audit = _choose("Audit", audit_labels(audits), "audit", audits[0].name, asked.get("audit"))
+            raise LabelauditError(f"The dataset {dataset!r} does not have a published audit. Audit it first.")
+        audit = _select("Audit", audit_labels(audits), "audit", audits[0].name, linked.get("audit"))
         _write_address(page, {"dataset": dataset, "audit": audit})
-        if why := session.why_read_only(chosen().audit):
+        if why := session.why_read_only(selection().audit):
             look.html("<p>{chip}</p>", chip=look.chip(why, "doubtful"))
         else:
             if "reviewer" not in st.session_state:
@@ -46,7 +48,7 @@ def show_sidebar(page: str) -> None:
 
 
 def _opened_address(page: str) -> dict[str, str]:
-    """Names by key in an address that was opened, or that the browser went back to; empty where neither happened."""
+    """Return dataset and audit from a URL that was opened, or that the browser went back to; else nothing."""
     address = {key: st.query_params[key] for key in ("dataset", "audit") if key in st.query_params}
     if not address or st.session_state.get("address") == (page, address):
         return {}
@@ -55,50 +57,50 @@ def _opened_address(page: str) -> dict[str, str]:
 
 
 def _write_address(page: str, names: dict[str, str]) -> None:
-    """Have the address name what is shown, also by default: somebody else who opens it may have another default."""
-    # Once, or the browser could not go back beyond an address without names.
+    """Name the dataset and audit in the URL, even defaults: these may be others when the link is opened later."""
+    # Only on a change: otherwise the browser could not go back past a URL without names.
     if st.session_state.get("address") != (page, names):
         st.session_state["address"] = page, names
         st.query_params.update(names)
 
 
-def _choose(label: str, words: Mapping[str, str], key: str, default: str, asked: str | None) -> str:
-    """One of several names, by a box that shows words for them. Says where what the address asked for is not here."""
-    absent = f"{key} that is absent"
-    wanted = st.session_state.get(key) if asked is None else asked
-    shown = wanted if wanted in words else default
-    if asked not in (None, shown):
-        st.session_state[absent] = asked, shown
+def _select(label: str, labels: Mapping[str, str], key: str, default: str, linked: str | None) -> str:
+    """Show a select box for the names in `labels` and return the selected one. Warn if the linked one is missing."""
+    missing_key = f"missing {key}"
+    wanted = st.session_state.get(key) if linked is None else linked
+    shown = wanted if wanted in labels else default
+    if linked not in (None, shown):
+        st.session_state[missing_key] = linked, shown
     if shown != st.session_state.get(key):
         st.session_state[key] = shown
     name = str(
         st.selectbox(
-            label, list(words), format_func=lambda name: words.get(name, name), key=key, persist_state="session"
+            label, list(labels), format_func=lambda name: labels.get(name, name), key=key, persist_state="session"
         )
     )
-    missing, instead = st.session_state.get(absent, ("", ""))
+    missing, instead = st.session_state.get(missing_key, ("", ""))
     if name == instead:
-        st.warning(f"The {label.lower()} {look.plain(missing)} of the address is not here. This one is shown instead.")
+        st.warning(f"The {label.lower()} {look.plain(missing)} of the link is not here. This one is shown instead.")
     return name
 
 
 def audit_labels(audits: Sequence[AuditRecord]) -> dict[str, str]:
-    """Words for audits by name: version and day, and the id where both are the same."""
-    words = {audit.name: f"{audit.version} \N{MIDDLE DOT} {look.moment(audit.created_at)[:10]}" for audit in audits}
-    counts = Counter(words.values())
+    """Return labels for audits by name: version and day, and the id if these are the same for several audits."""
+    labels = {audit.name: f"{audit.version} \N{MIDDLE DOT} {look.moment(audit.created_at)[:10]}" for audit in audits}
+    counts = Counter(labels.values())
     return {
         name: look.option(text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {name.rpartition('/')[2][:6]}")
-        for name, text in words.items()
+        for name, text in labels.items()
     }
 
 
-def chosen() -> Chosen:
-    """The dataset and audit that the sidebar shows."""
-    dataset = session.chosen(session.datasets(), "dataset")
+def selection() -> Selection:
+    """Return the dataset and audit that the sidebar shows."""
+    dataset = session.selected(session.datasets(), "dataset")
     audits = {audit.name: audit for audit in session.audits(dataset)}
-    return Chosen(dataset, audits[session.chosen(list(audits), "audit")])
+    return Selection(dataset, audits[session.selected(list(audits), "audit")])
 
 
-def show_place() -> None:
+def show_url() -> None:
     with st.sidebar:
         look.html('<div class="place">{url}</div>', url=look.clip(without_secrets(session.settings().url), 200))

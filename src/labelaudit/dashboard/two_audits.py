@@ -1,11 +1,10 @@
-"""Two audits of a dataset side by side."""
+"""The page Compare: two audits of a dataset side by side."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from labelaudit.audits.comparison import compare_published
@@ -13,15 +12,15 @@ from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
 from labelaudit.dashboard.change_words import show_changes
-from labelaudit.dashboard.sidebar import chosen, show_place
+from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Changes
 
 
 def show() -> None:
-    now = chosen()
+    now = selection()
     audits = {audit.name: audit for audit in session.audits(now.dataset)}
     if len(audits) < 2:
-        st.info("This dataset has one audit. There is something to compare when it has two.")
+        st.info("This dataset has only one audit. A comparison needs two.")
         return
     after = now.audit
     others = [name for name in audits if name != after.name]
@@ -29,23 +28,23 @@ def show() -> None:
         f"Compare {look.plain(after.version)} with",
         others,
         index=others.index(_suggested(after, audits)),
-        # With the id, for these words stand in the address: they stay as they are when there are more audits.
+        # With the id: the label is part of the URL, and must not change when there are more audits.
         format_func=lambda name: look.option(f"{name} \N{MIDDLE DOT} {look.moment(audits[name].created_at)[:10]}"),
         key="before",
         bind="query-params",
     )
     _show_both(audits[str(before)], after)
     if after.has_made_up_ids or audits[str(before)].has_made_up_ids:
-        st.info(f"The rows of both cannot be compared: {ROW_NUMBERS}")
+        st.info(f"Their rows cannot be compared: {ROW_NUMBERS}")
     else:
         show_changes(_changes(audits[str(before)], after))
     look.heading("Classes", "Flagged rows and estimated noise, before and after.")
     _show_classes(audits[str(before)], after)
-    show_place()
+    show_url()
 
 
 def _changes(before: AuditRecord, after: AuditRecord) -> Changes:
-    """What `labelaudit diff` says of both; of an audit and its predecessor it stands in the summary already."""
+    """Return the changes that `labelaudit diff` reports. The summary of an audit has those since its predecessor."""
     if after.summary.changes is not None and _predecessor(after) == before.name:
         return after.summary.changes
     return _difference(before, after, before.folder, after.folder)
@@ -59,20 +58,20 @@ def _difference(_before: AuditRecord, _after: AuditRecord, before_folder: str, a
 
 
 def _predecessor(audit: AuditRecord) -> str | None:
-    """Name of the audit that this one was compared with when it was made."""
+    """Return the name of the audit that this one was compared with when it was made."""
     changes = audit.summary.changes
     return None if changes is None else f"{changes.predecessor.version}/{changes.predecessor.audit_id}"
 
 
 def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
-    """The audit that the later one was compared with when it was made, else the one before it in time."""
+    """Return the audit that the later one was compared with when it was made, or else the one before it."""
     predecessor = _predecessor(after)
     if predecessor in audits:
         return str(predecessor)
     names = list(audits)
-    place = names.index(after.name)
-    # Newest first; the oldest one has only younger ones beside it.
-    return names[place + 1] if place + 1 < len(names) else names[place - 1]
+    index = names.index(after.name)
+    # Newest first. The oldest one is compared with the next newer one.
+    return names[index + 1] if index + 1 < len(names) else names[index - 1]
 
 
 def _show_both(before: AuditRecord, after: AuditRecord) -> None:
@@ -93,7 +92,7 @@ def _show_both(before: AuditRecord, after: AuditRecord) -> None:
 
 def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
     columns = ["class_name", "examples", "label_issues", "label_noise"]
-    frames = [pd.DataFrame(session.tables(audit).table("classes"), columns=columns) for audit in (before, after)]
+    frames = [session.tables(audit).classes().select(columns).to_pandas() for audit in (before, after)]
     frame = frames[0].merge(frames[1], on="class_name", how="outer", suffixes=("_before", "_after"))
     frame["difference"] = frame["label_issues_after"].fillna(0) - frame["label_issues_before"].fillna(0)
     frame = frame.sort_values("difference", key=abs, ascending=False, kind="stable")

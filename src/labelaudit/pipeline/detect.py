@@ -19,13 +19,12 @@ from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.prepared import Prepared, Rows, load_prepared, load_rows, output_store
 from labelaudit.audits.probabilities import Probabilities
 from labelaudit.audits.references import FilesReference, PreparedReference
-from labelaudit.codec import from_record
 from labelaudit.detection.issues import LabelIssues, find_issues
-from labelaudit.findings import Findings, Review
+from labelaudit.findings import Findings
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import classes_table, confusions_table, examples_table, folds_table, issues_table
-from labelaudit.reviews.known import Known, Marks
-from labelaudit.reviews.stored_reviews import load_known
+from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
+from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
 
 # Below this agreement the estimates of confident learning were seen to lie far above the truth: 26 % estimated
@@ -41,7 +40,7 @@ def detect(reference: PreparedReference, gathered: FilesReference) -> FilesRefer
         prepared,
         load_rows(reference, prepared),
         Probabilities.load(store, gathered),
-        load_known(store, prepared),
+        load_snapshot(store, prepared),
         open_predecessor(store, prepared),
     )
     return detected.save(store, prepared)
@@ -51,26 +50,26 @@ def detect_issues(
     prepared: Prepared,
     rows: Rows,
     probabilities: Probabilities,
-    known: Known,
+    snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
 ) -> Detected:
     """Run confident learning over proved probabilities, compare with the predecessor, plant canaries, judge the gate.
 
     Args:
-        known: what people decided about the dataset when the audit was prepared.
+        snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
     """
     examples, scored = rows.examples, rows.scored
     labels = examples.labels[scored]
-    marks = known.marks(examples.example_ids, examples.digests, examples.given_labels)
+    row_verdicts = snapshot.for_rows(examples.example_ids, examples.digests, examples.given_labels)
     found = find_issues(
         labels,
         probabilities.pred_probs,
         prepared.class_names,
         filter_by=prepared.config.detection.filter,
-        is_fine=marks.is_fine[scored],
+        is_fine=row_verdicts.is_fine[scored],
     )
-    scores = _examples(prepared, rows, probabilities.pred_probs, found, marks)
+    scores = _examples(prepared, rows, probabilities.pred_probs, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None
     if isinstance(before, OpenPredecessor):
@@ -89,7 +88,7 @@ def detect_issues(
         notes=tuple(notes),
         changes=None if compared is None else compared.changes,
         canaries=canaries.recall,
-        review=from_record(Review, known.findings(marks, dismissed=int(found.is_dismissed.sum()))),
+        review=snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())),
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     gate = judge_gate(prepared, len(scored), classes, findings, not_compared=problem)
@@ -123,7 +122,9 @@ def _weak_model(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
     ]
 
 
-def _examples(prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, marks: Marks) -> pa.Table:
+def _examples(
+    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, row_verdicts: RowVerdicts
+) -> pa.Table:
     examples, scored = rows.examples, rows.scored
     return examples_table(
         example_ids=examples.example_ids,
@@ -141,8 +142,8 @@ def _examples(prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: Lab
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
         is_dismissed=found.is_dismissed,
-        verdicts=marks.verdicts,
-        right_labels=marks.right_labels,
+        verdicts=row_verdicts.verdicts,
+        right_labels=row_verdicts.right_labels,
     )
 
 

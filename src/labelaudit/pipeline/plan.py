@@ -25,8 +25,8 @@ from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
-from labelaudit.reviews.known import Known
-from labelaudit.reviews.stored_reviews import known_sha256, read_known, store_known
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
 from labelaudit.schemas import SCHEMA_VERSION, Status
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
@@ -65,10 +65,10 @@ def prepare(config: AuditConfig) -> PreparedReference:
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = plan(scanned, config)
-    known = read_known(store, name.name, rows.examples.fingerprint)
-    prepared = _decide(store, config, name, scanned, rows, recipe, known)
+    snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
+    prepared = _decide(store, config, name, scanned, rows, recipe, snapshot)
     store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
-    store_known(store, prepared, known)
+    store_snapshot(store, prepared, snapshot)
     record = commit_record(store, prepared)
     return PreparedReference(
         dataset_url=source.url,
@@ -199,7 +199,7 @@ def _decide(
     scanned: Scan,
     rows: Rows,
     recipe: Recipe,
-    known: Known,
+    snapshot: ReviewSnapshot,
 ) -> Prepared:
     examples = rows.examples
     settings = config.model_dump(mode="json", include={"model", "training", "cross_validation"})
@@ -232,13 +232,13 @@ def _decide(
         rows_sha256=sha256_hex(rows_bytes(rows)),
         code=code,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
-        review_sha256=known_sha256(known),
+        review_sha256=snapshot_sha256(snapshot),
     )
     return prepared.with_audit_id(rows)
 
 
 def plan_probabilities(
-    store: Store, config: AuditConfig, rows: Rows, known: Known, *, has_made_up_ids: bool
+    store: Store, config: AuditConfig, rows: Rows, snapshot: ReviewSnapshot, *, has_made_up_ids: bool
 ) -> Prepared:
     """The plan of an audit of probabilities from elsewhere: nothing is read or trained."""
     name = audited_name(config)
@@ -265,7 +265,7 @@ def plan_probabilities(
         rows_sha256="",
         # The URL is that of a file: there is no template to read a version from.
         predecessor=find_predecessor(store, name.name, version, has_version_in_url=False),
-        review_sha256=known_sha256(known),
+        review_sha256=snapshot_sha256(snapshot),
         has_made_up_ids=has_made_up_ids,
     )
     return prepared.with_audit_id(rows)

@@ -18,7 +18,7 @@ KNOWN_WRONG_ROWS = 100
 def review_section(review: Mapping[str, Any] | None, examples: pa.Table) -> dict[str, Any] | None:
     """Figures, sentences and wrong labels for the page; None where nobody has decided anything.
 
-    review: `labelaudit.reviews.known.Known.findings`; examples: EXAMPLES.
+    review: `labelaudit.findings.Review`; examples: EXAMPLES.
     """
     if review is None or not (sum(review["verdicts"].values()) + review["ended"]):
         return None

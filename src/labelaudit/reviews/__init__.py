@@ -1,1 +1,1 @@
-"""Verdicts, random samples, review files, and what they measure."""
+"""Verdicts on rows, random samples, review files, and what they measure."""

@@ -1,9 +1,10 @@
-"""Deciding on the rows of a published audit, drawing a sample of them, and how far a review has come."""
+"""Reviewing a published audit: storing verdicts, drawing samples, and the status of a review."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -12,39 +13,84 @@ import pyarrow.compute as pc
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.judging import (
-    AuditedRow,
-    Compared,
-    Judgement,
-    compared,
-    disagreements,
-    newest_of_reviewers,
-    verdicts_of,
-)
-from labelaudit.reviews.known import Known
+from labelaudit.findings import Review, StratumProgress
+from labelaudit.reviews.dataset_reviews import Added, Reviews
+from labelaudit.reviews.drafts import AuditedExample, Draft, check_drafts
 from labelaudit.reviews.measures import progress
-from labelaudit.reviews.records import is_text
+from labelaudit.reviews.records import is_utf8
 from labelaudit.reviews.sample_store import read_samples, store_sample
 from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
-from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
-from labelaudit.reviews.verdicts import Judged, Verdict, newest, now
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.verdict_store import read_verdicts
+from labelaudit.reviews.verdicts import LabeledExample, Verdict, current, current_by_reviewer, disagreements, utc_now
 from labelaudit.schemas import CLASSES, EXAMPLES, Decision, Status
 
 EXAMPLES_FILE = "examples.parquet"
-# Rows on which reviewers disagree, as a status shows them.
+# Rows on which reviewers disagree that a status lists.
 SHOWN_DISAGREEMENTS = 20
 
 
-def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> PublishedAudit:
-    """The audit that a person means, as `find_audit` knows it, below the folder of its dataset.
+@dataclass(frozen=True)
+class SampleStatus:
+    """A sample, and how much of it is reviewed."""
 
-    Raises `ReviewError` for an audit apart from its dataset, because what is decided belongs beside all its audits,
-    and for one whose ids are row numbers, because a decision would meet other rows in the next version.
+    audit_id: str
+    version: str
+    strata: tuple[StratumProgress, ...]
+
+
+@dataclass(frozen=True)
+class ReviewStatus:
+    """The status of the review of an audit, from all verdicts that are stored now."""
+
+    dataset: str
+    version: str
+    audit_id: str
+    flagged: int  # by the detector
+    flagged_judged: int
+    findings: Review
+    sample: SampleStatus | None  # the newest one of the version, or else of the dataset
+    reviewers: dict[str, int]  # current verdicts by reviewer
+    disagreements: dict[LabeledExample, list[Verdict]]
+
+    def to_record(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return {
+            "dataset": self.dataset,
+            "version": self.version,
+            "audit_id": self.audit_id,
+            "flagged": self.flagged,
+            "flagged_judged": self.flagged_judged,
+            **asdict(self.findings),
+            "sample": self.sample and {**asdict(self.sample), "strata": [asdict(one) for one in self.sample.strata]},
+            "reviewers": self.reviewers,
+            "disagreements": len(self.disagreements),
+            "disagreeing": [
+                {
+                    "example_id": example.example_id,
+                    "given_label": example.given_label,
+                    "verdicts": [{"reviewer": one.reviewer, **one.answer._asdict()} for one in verdicts],
+                }
+                for example, verdicts in list(self.disagreements.items())[:SHOWN_DISAGREEMENTS]
+            ],
+        }
+
+
+def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> PublishedAudit:
+    """Return the audit that `find_audit` finds, if it can be reviewed.
+
+    Args:
+        target: URL of an audit, a version or a dataset.
+        options: `storage.options` of the config.
+
+    Raises:
+        ReviewError: if the audit is outside the folder of its dataset, where verdicts are stored, or its ids are row
+            numbers, so that a verdict would apply to another row in the next version.
     """
     audit = find_audit(target, options)
     if not audit.folder:
         raise ReviewError(
-            f"{audit.url} is an audit apart from its dataset's folder, and what people decide lives in that. Name the "
+            f"{audit.url} is an audit outside the folder of its dataset, where verdicts are stored. Name the "
             "folder …/dataset=NAME/version=VERSION/audit=ID where it was published."
         )
     if audit.has_made_up_ids:
@@ -52,120 +98,118 @@ def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> Pu
     return audit
 
 
-def judge(
-    audit: PublishedAudit, judgements: Sequence[Judgement], *, reviewer: str, allow_new_classes: bool = False
-) -> Compared:
-    """Store what a person decided on rows of an audit, all of it or nothing; returns what of it was new.
+def add_drafts(
+    audit: PublishedAudit, drafts: Sequence[Draft], *, reviewer: str, allow_new_classes: bool = False
+) -> Added:
+    """Check drafts against an audit and store those that are new: all of them or none.
 
-    What the same reviewer said last is not stored again, also where somebody else decided otherwise since. A verdict
-    is later than the one that it replaces, whatever the clock says. `allow_new_classes`: right labels need not be
-    classes of the audit. Raises `ReviewError` that names every judgement that cannot stand.
+    Args:
+        audit: The audit that the reviewer looked at.
+        drafts: What the reviewer wrote.
+        reviewer: Name of the reviewer.
+        allow_new_classes: Whether right labels may be labels that are not classes of the audit.
+
+    Raises:
+        ReviewError: if a draft is not valid. The message names every such draft.
     """
     if not reviewer.strip():
-        raise ReviewError("A verdict needs the name of its reviewer. Name who decided, with --reviewer.")
-    labels = {one.right_label for one in judgements if one.right_label} if allow_new_classes else set()
-    verdicts = verdicts_of(
-        judgements,
-        audited_rows(audit, [one.example_id for one in judgements]),
-        labels | set(class_names(audit)),
+        raise ReviewError("A verdict needs the name of its reviewer. Give it with --reviewer.")
+    new_classes = {one.right_label for one in drafts if one.right_label} if allow_new_classes else set()
+    verdicts = check_drafts(
+        drafts,
+        audited_examples(audit, [one.example_id for one in drafts]),
+        new_classes | set(class_names(audit)),
         reviewer=reviewer.strip(),
-        decided_at=now(),
+        decided_at=utc_now(),
         audit_id=audit.audit_id,
     )
-    found = compared(verdicts, read_verdicts(audit.store, audit.dataset))
-    if found.new:
-        append_verdicts(audit.store, audit.dataset, found.new)
-    return found
+    reviews = Reviews(audit.store, audit.dataset)
+    reviews.refresh()
+    if reviews.problems:
+        raise reviews.problems[0]
+    return reviews.add(reviews.dated_as_imported(verdicts))
 
 
 def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
-    """Draw rows of an audit at random, so many that the detector flagged and so many of the others; it is stored.
-
-    All of a stratum where it has fewer.
-    """
+    """Draw this many flagged and other rows of an audit at random, or all if there are fewer, and store the sample."""
     table = scored_table(audit)
 
     def draw(name: str, rows: pa.Table, count: int) -> SampledStratum:
         order = review_order(rows["example_id"].to_pylist(), audit.fingerprint, seed)[:count]
-        return SampledStratum(name, len(rows), tuple(judged_rows(rows.take(pa.array(order)))))
+        return SampledStratum(name, len(rows), tuple(labeled_examples(rows.take(pa.array(order)))))
 
     strata = (
         draw(FLAGGED, table.filter(table["was_flagged"]), flagged),
         draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged),
     )
-    sample = Sample(now(), audit.version, audit.audit_id, audit.fingerprint, seed, strata)
+    sample = Sample(utc_now(), audit.version, audit.audit_id, audit.fingerprint, seed, strata)
     store_sample(audit.store, audit.dataset, sample)
     return sample
 
 
-def status(audit: PublishedAudit) -> dict[str, Any]:
-    """How far people have come with an audit, by all that is stored now; JSON-able.
+def status(audit: PublishedAudit) -> ReviewStatus:
+    """Return the status of the review of an audit.
 
-    Keys: dataset, version, audit_id; flagged (by the detector) and flagged_judged; those of `Known.findings`; sample
-    (the newest one of the version, else of the dataset, and how far it is judged); reviewers (name -> verdicts);
-    disagreements, and disagreeing: the first few of them.
+    Raises:
+        ReviewError: if a stored verdict or sample cannot be read.
     """
     verdicts, samples = read_verdicts(audit.store, audit.dataset), read_samples(audit.store, audit.dataset)
-    known = Known.of(verdicts, samples, audit.fingerprint)
+    snapshot = ReviewSnapshot.of(verdicts, samples, audit.fingerprint)
     rows = audit.table(EXAMPLES_FILE, EXAMPLES, ["example_id", "content_digest", "given_label"])
-    marks = known.marks(*(rows[name].to_pylist() for name in ("example_id", "content_digest", "given_label")))
+    row_verdicts = snapshot.for_rows(
+        *(rows[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
+    )
     table = scored_table(audit)
-    judged = [known.decisions.get(row) for row in judged_rows(table.filter(table["was_flagged"]))]
-    dismissed = sum(decided is not None and decided.verdict == Decision.FINE for decided in judged)
-    differing = disagreements(verdicts)
-    return {
-        "dataset": audit.dataset,
-        "version": audit.version,
-        "audit_id": audit.audit_id,
-        "flagged": len(judged),
-        "flagged_judged": sum(decided is not None for decided in judged),
-        **known.findings(marks, dismissed=dismissed),
-        "sample": _sample_status(samples, newest(verdicts), audit.fingerprint),
-        "reviewers": dict(sorted(Counter(reviewer for _, reviewer in newest_of_reviewers(verdicts)).items())),
-        "disagreements": len(differing),
-        "disagreeing": [
-            {"example_id": row.example_id, "given_label": row.given_label, "verdicts": [_said(one) for one in given]}
-            for row, given in list(differing.items())[:SHOWN_DISAGREEMENTS]
-        ],
-    }
+    answers = [snapshot.answers.get(row) for row in labeled_examples(table.filter(table["was_flagged"]))]
+    dismissed = sum(answer is not None and answer.verdict == Decision.FINE for answer in answers)
+    return ReviewStatus(
+        dataset=audit.dataset,
+        version=audit.version,
+        audit_id=audit.audit_id,
+        flagged=len(answers),
+        flagged_judged=sum(answer is not None for answer in answers),
+        findings=snapshot.findings(row_verdicts, dismissed=dismissed),
+        sample=_sample_status(samples, current(verdicts), audit.fingerprint),
+        reviewers=dict(sorted(Counter(reviewer for _, reviewer in current_by_reviewer(verdicts)).items())),
+        disagreements=disagreements(verdicts),
+    )
 
 
 def scored_table(audit: PublishedAudit, *more: str) -> pa.Table:
-    """Scored rows in the order of their ids: what identifies them, `was_flagged` (by the detector), more columns."""
+    """Return the scored rows sorted by id: what identifies them, `was_flagged` (by the detector), and more columns."""
     columns = ["example_id", "given_label", "content_digest", "status", "is_label_issue", "is_dismissed", *more]
     table = audit.table(EXAMPLES_FILE, EXAMPLES, columns)
     table = table.filter(pc.equal(table["status"], Status.SCORED.value))
     return table.append_column("was_flagged", pc.or_(table["is_label_issue"], table["is_dismissed"]))
 
 
-def audited_rows(audit: PublishedAudit, example_ids: Sequence[str]) -> dict[str, AuditedRow]:
-    """What the audit knows of the rows with these ids; those that it does not have, or did not score, are left out."""
+def audited_examples(audit: PublishedAudit, example_ids: Sequence[str]) -> dict[str, AuditedExample]:
+    """Return the scored rows with these ids. Ids that the audit does not have, or did not score, are left out."""
     table = scored_table(audit)
-    ids = pa.array(filter(is_text, example_ids), pa.string())
+    ids = pa.array(filter(is_utf8, example_ids), pa.string())
     table = table.filter(pc.is_in(table["example_id"], ids))
     flags = table["was_flagged"].to_pylist()
-    return {row.example_id: AuditedRow(row, flag) for row, flag in zip(judged_rows(table), flags, strict=True)}
+    return {
+        example.example_id: AuditedExample(example, was_flagged)
+        for example, was_flagged in zip(labeled_examples(table), flags, strict=True)
+    }
 
 
 def class_names(audit: PublishedAudit) -> list[str]:
-    """Names of all classes of the audit, those set aside too, sorted."""
+    """Return the names of all classes of the audit, sorted, with those that were set aside."""
     return sorted(audit.table("classes.parquet", CLASSES, ["class_name"])["class_name"].to_pylist())
 
 
-def judged_rows(table: pa.Table) -> list[Judged]:
-    """What verdicts are about, of each row of a table with these columns."""
-    columns = (table[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
-    return [Judged(*row) for row in zip(*columns, strict=True)]
+def labeled_examples(table: pa.Table) -> list[LabeledExample]:
+    """Return what verdicts on the rows of a table are about."""
+    columns = (table[name].to_pylist() for name in LabeledExample._fields)
+    return [LabeledExample(*row) for row in zip(*columns, strict=True)]
 
 
 def _sample_status(
-    samples: Sequence[Sample], standing: Mapping[Judged, Verdict], fingerprint: str
-) -> dict[str, Any] | None:
+    samples: Sequence[Sample], reviewed: Mapping[LabeledExample, Verdict], fingerprint: str
+) -> SampleStatus | None:
     if not samples:
         return None
     sample = max(samples, key=lambda sample: (sample.fingerprint == fingerprint, sample.created_at))
-    return {"audit_id": sample.audit_id, "version": sample.version, "strata": progress(sample, standing)}
-
-
-def _said(verdict: Verdict) -> dict[str, str | None]:
-    return {"reviewer": verdict.reviewer, "verdict": verdict.verdict, "right_label": verdict.right_label}
+    return SampleStatus(sample.audit_id, sample.version, progress(sample, reviewed))

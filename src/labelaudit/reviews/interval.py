@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 from labelaudit.wilson import CONFIDENCE, Interval
 
-# Of a number of rows: far above what sums of floats are off, far below one row.
+# A number of rows: much more than rounding errors of floats, much less than one row.
 ROUNDING = 1e-6
-# Of a probability: what sums of floats are off, so that one of exactly the tail counts as no more than it.
+# A probability: rounding errors of floats, so that a probability equal to the tail does not exceed it.
 SLACK = 1e-9
 
 
 class Stratum(NamedTuple):
-    """One part of the rows: how many there are, how many of a random order were judged, how many of these count."""
+    """A part of the rows: how many there are, how many of them were drawn and reviewed, and how many of these count."""
 
     rows: int
     judged: int
@@ -29,9 +29,9 @@ class Stratum(NamedTuple):
 
 
 def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Interval | None:
-    """Share of the rows of all strata that count; None while a stratum with rows has none judged.
+    """Return the share of rows that count over all strata, or None if a stratum with rows has no reviewed row.
 
-    Where every row was judged the limits are the share itself.
+    If every row was reviewed, both limits are the share itself.
     """
     strata = [stratum for stratum in strata if stratum.rows]
     if not strata or any(stratum.judged == 0 for stratum in strata):
@@ -44,7 +44,7 @@ def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Int
         expected += count
         below += (count - low) ** 2
         above += (high - count) ** 2
-    # There are whole rows alone, and what was seen is certain: no limit lies beyond it.
+    # Limits are whole rows, and never contradict the rows that were seen.
     seen = sum(stratum.counted for stratum in strata)
     others = sum(stratum.judged - stratum.counted for stratum in strata)
     fewest = max(seen, math.floor(expected - math.sqrt(below) + ROUNDING))
@@ -53,10 +53,10 @@ def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Int
 
 
 def limits(stratum: Stratum, confidence: float = CONFIDENCE) -> tuple[int, int]:
-    """The fewest and the most rows of a stratum that may count, given what was drawn of it.
+    """Return the fewest and the most rows of a stratum that may count, given what was drawn.
 
-    Each of both is exact: a population beyond it would show what was seen, or more extreme, with a probability of at
-    most (1 - confidence) / 2.
+    Each limit is exact: a population beyond it gives what was seen, or something more extreme, with a probability of
+    at most (1 - confidence) / 2.
     """
     # Imported late: scipy.stats takes most of a second, and most commands draw no limits.
     from scipy.stats import hypergeom
@@ -74,11 +74,11 @@ def limits(stratum: Stratum, confidence: float = CONFIDENCE) -> tuple[int, int]:
     return _first(is_enough, fewest, most), _first(is_too_many, fewest, most + 1) - 1
 
 
-def _first(holds: Callable[[int], bool], start: int, end: int) -> int:
-    """The first number from `start` on for which a monotonic condition holds; `end` where none before does."""
+def _first(is_true: Callable[[int], bool], start: int, end: int) -> int:
+    """Return the first number from `start` on for which a monotonic condition is true, or `end` if there is none."""
     while start < end:
         middle = (start + end) // 2
-        if holds(middle):
+        if is_true(middle):
             end = middle
         else:
             start = middle + 1

@@ -1,7 +1,7 @@
-"""Tasks for Label Studio, its project's labeling interface, and what people decided there.
+"""Files for Label Studio: tasks, the labeling interface of a project, and exported annotations.
 
 Formats: https://labelstud.io/guide/tasks.html and https://labelstud.io/guide/predictions.html. The names below
-tie tasks, interface and annotations together.
+connect tasks, interface and annotations.
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.judging import Judgement
-from labelaudit.reviews.words import as_judgement
+from labelaudit.reviews.drafts import Draft, parse_draft
 from labelaudit.schemas import Decision
 from labelaudit.text import for_xml
 
 OBJECT, VERDICT, RIGHT_LABEL = "example", "verdict", "right_label"
-# Media type and bytes of what a person sees of a row.
+# Media type and bytes of what a reviewer sees of a row.
 Preview = tuple[str, bytes]
 _WITHOUT_RIGHT_LABEL = {decision.value for decision in Decision if decision != Decision.WRONG}
-# A list that is hidden is no part of the annotation.
-_WHERE_WRONG = f'visibleWhen="choice-selected" whenTagName="{VERDICT}" whenChoiceValue="{Decision.WRONG}"'
-# What stands in place of a picture in a project of images, where Label Studio imports no task without one.
+# A hidden list is not part of the annotation.
+_IF_WRONG = f'visibleWhen="choice-selected" whenTagName="{VERDICT}" whenChoiceValue="{Decision.WRONG}"'
+# Label Studio imports a task into a project of images only if it has an image.
 _NO_PREVIEW: Preview = (
     "image/svg+xml",
     b'<svg xmlns="http://www.w3.org/2000/svg" width="320" height="80"><rect width="320" height="80" fill="#eeeeee"/>'
@@ -33,20 +31,23 @@ _NO_PREVIEW: Preview = (
 
 
 def tasks_bytes(
-    rows: Sequence[Mapping[str, Any]], previews: Mapping[str, Preview], model: str, *, has_images: bool
+    rows: Sequence[Mapping[str, object]], previews: Mapping[str, Preview], model: str, *, has_images: bool
 ) -> bytes:
-    """Tasks to import; a row with a `suggested_label` bears that suggestion as a prediction.
+    """Return tasks to import. A row with a `suggested_label` has that suggestion as a prediction.
 
-    rows: `example_id`, `given_label`, `file`, `row` and what else a person shall see; previews: by id; model: what made
-    the suggestions; has_images: every task gets an image, one that says so where it has no preview.
+    Args:
+        rows: `example_id`, `given_label`, `file`, `row`, and more columns to show.
+        previews: Previews by id.
+        model: Name of the model that made the suggestions.
+        has_images: Whether every task gets an image. Without a preview it is one that says so.
     """
     missing = _NO_PREVIEW if has_images else None
-    tasks = [_task(row, previews.get(row["example_id"], missing), model) for row in rows]
+    tasks = [_task(row, previews.get(str(row["example_id"]), missing), model) for row in rows]
     return (json.dumps(tasks, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
 def interface(class_names: Sequence[str], *, has_images: bool) -> str:
-    """The labeling interface (XML) of a project for these tasks; under an image stands where it was read."""
+    """Return the labeling interface (XML) of a project for these tasks. Below an image it shows its file and row."""
     image = [f'  <Image name="{OBJECT}" value="$image"/>', '  <Text name="place" value="$text"/>']
     text = [f'  <Text name="{OBJECT}" value="$text"/>']
     lines = [
@@ -55,46 +56,47 @@ def interface(class_names: Sequence[str], *, has_images: bool) -> str:
         '  <Header value="Given label"/>',
         '  <Text name="given" value="$given_label"/>',
         *_choices(VERDICT, [decision.value for decision in Decision], 'showInLine="true" required="true"'),
-        '  <Header value="Right label, where it is wrong"/>',
-        *_choices(RIGHT_LABEL, class_names, f'layout="select" {_WHERE_WRONG}'),
+        '  <Header value="Right label, if it is wrong"/>',
+        *_choices(RIGHT_LABEL, class_names, f'layout="select" {_IF_WRONG}'),
         "</View>",
     ]
     return "\n".join(lines) + "\n"
 
 
-def read_annotations(data: bytes, name: str) -> list[Judgement]:
-    """What an export says, as JSON or JSON-MIN; tasks without a verdict and cancelled annotations are left out.
+def read_annotations(data: bytes, name: str) -> list[Draft]:
+    """Return the drafts in an export as JSON or JSON-MIN, without empty tasks and cancelled annotations.
 
-    Raises `ReviewError` where it is no such file.
+    Raises:
+        ReviewError: if it is not such a file.
     """
     try:
         tasks = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ReviewError(f"{name} is not JSON ({error}). Export the project from Label Studio as JSON.") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise ReviewError(f"{name} is no list of tasks. Export the project from Label Studio as JSON or JSON-MIN.")
-    said = [_judgement(number, *one) for number, task in enumerate(tasks, start=1) for one in _annotations(task)]
-    return [judgement for judgement in said if judgement is not None]
+        raise ReviewError(f"{name} is not a list of tasks. Export the project from Label Studio as JSON or JSON-MIN.")
+    drafts = [_draft(number, *one) for number, task in enumerate(tasks, start=1) for one in _annotations(task)]
+    return [draft for draft in drafts if draft is not None]
 
 
-def _task(row: Mapping[str, Any], preview: Preview | None, model: str) -> dict[str, Any]:
+def _task(row: Mapping[str, object], preview: Preview | None, model: str) -> dict[str, object]:
     place = f"{row['file']}, row {row['row']}"
-    data: dict[str, Any] = {**row, "text": place}
+    data: dict[str, object] = {**row, "text": place}
     if preview is not None:
         media_type, content = preview
         if media_type.startswith("image/"):
             data["image"] = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
         else:
             data["text"] = content.decode(errors="replace")
-    task: dict[str, Any] = {"data": data}
+    task: dict[str, object] = {"data": data}
     suggested = row.get("suggested_label")
     if suggested is not None:
-        results = [_chosen(VERDICT, Decision.WRONG.value), _chosen(RIGHT_LABEL, suggested)]
+        results = [_chosen(VERDICT, Decision.WRONG.value), _chosen(RIGHT_LABEL, str(suggested))]
         task["predictions"] = [{"model_version": model, "score": row["p_suggested"], "result": results}]
     return task
 
 
-def _chosen(name: str, choice: str) -> dict[str, Any]:
+def _chosen(name: str, choice: str) -> dict[str, object]:
     return {"from_name": name, "to_name": OBJECT, "type": "choices", "value": {"choices": [choice]}}
 
 
@@ -105,8 +107,8 @@ def _choices(name: str, values: Sequence[str], how: str) -> Iterator[str]:
     yield "  </Choices>"
 
 
-def _annotations(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
-    """Facts of the task, decision and right label of each annotation."""
+def _annotations(task: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
+    """Yield the data of the task, the decision and the right label for each annotation."""
     if "annotations" not in task:
         yield task, _text(task.get(VERDICT)), _text(task.get(RIGHT_LABEL))
         return
@@ -126,25 +128,25 @@ def _annotations(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], s
         )
 
 
-def _judgement(number: int, facts: Mapping[str, Any], word: str, right_label: str) -> Judgement | None:
-    texts = {name: value for name, value in facts.items() if isinstance(value, str)}
-    return as_judgement(
+def _draft(number: int, data: Mapping[str, object], word: str, right_label: str) -> Draft | None:
+    texts = {name: value for name, value in data.items() if isinstance(value, str)}
+    return parse_draft(
         f"task {number}",
         texts.get("example_id", ""),
         word,
-        # In interfaces that do not hide it, the suggested label stays chosen when the verdict is changed.
+        # If the interface does not hide it, the suggested label stays chosen when the verdict is changed.
         "" if word in _WITHOUT_RIGHT_LABEL else right_label,
         texts.get("given_label"),
         texts.get("content_digest"),
     )
 
 
-def _dicts(values: Any) -> list[dict[str, Any]]:
+def _dicts(values: object) -> list[dict[str, object]]:
     return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
-def _text(value: Any) -> str:
-    """The one choice or text of a result, in the shapes of both formats."""
+def _text(value: object) -> str:
+    """Return the one choice or text of a result, in the form of either format."""
     if isinstance(value, dict):
         value = value.get("choices", value.get("text"))
     if isinstance(value, list) and all(isinstance(one, str) for one in value):

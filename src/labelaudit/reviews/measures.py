@@ -1,119 +1,123 @@
-"""What verdicts say about a detector and about labels: precision of its flags, share of wrong labels."""
+"""What verdicts measure: the precision of the flags, and the share of wrong labels."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
+from labelaudit.findings import ErrorRate, Estimate, JudgedFlags, Precision, StratumProgress
 from labelaudit.reviews.interval import Stratum, stratified
 from labelaudit.reviews.sampling import FLAGGED, Sample, SampledStratum
-from labelaudit.reviews.verdicts import Judged, Verdict
+from labelaudit.reviews.verdicts import LabeledExample, Verdict
 from labelaudit.schemas import Decision
-from labelaudit.wilson import CONFIDENCE, Interval, wilson
+from labelaudit.wilson import CONFIDENCE, wilson
 
-# Of a sample that is not judged to its end, so many rows must be. Rows that were judged for another reason, such as
-# the worst flags, may by chance stand at the beginning of the random order, where nobody has begun with the sample;
-# the start then ends at the first row that nobody cared for, and is no random one. So long it hardly gets by chance.
-JUDGED_START = 20
+# A sample that is only partly reviewed needs this many rows. Rows that were reviewed for another reason, such as the
+# worst flags, may by chance be the first rows of the random order. That start is not random, because it ends at the
+# first row that was not interesting. It is hardly ever this long by chance.
+REVIEWED_START = 20
 
 
-def measure(verdicts: Mapping[Judged, Verdict], samples: Iterable[Sample], fingerprint: str) -> dict[str, Any]:
-    """`precision` and `error_rate` of all that was judged so far; None where nothing was.
+class Measures(NamedTuple):
+    """What the verdicts on a dataset measure; None if there are too few."""
 
-    verdicts: those of `newest`; fingerprint: of the version that this is about. Of the samples of this version the one
-    with the most rows judged counts. Where enough is judged of none, the error rate is that of the version that was
-    sampled last, found in the same way; `same_version` tells.
+    precision: Precision | None
+    error_rate: ErrorRate | None
+
+
+def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample], fingerprint: str) -> Measures:
+    """Return the measures for the version with this fingerprint.
+
+    Among the samples of this version, the one with the most reviewed rows counts. If none has enough, the error rate is
+    that of the version that was sampled last, found in the same way; `same_version` is then False.
+
+    Args:
+        verdicts: The current verdicts.
+        samples: All samples of the dataset.
+        fingerprint: The fingerprint of the version.
     """
     rates = {sample: rate for sample in samples if (rate := error_rate(sample, verdicts)) is not None}
     if not rates:
-        return {"precision": _precisions(verdicts, None), "error_rate": None}
+        return Measures(_precisions(verdicts, None), None)
     own = [sample for sample in rates if sample.fingerprint == fingerprint]
     last = max(rates, key=_age)
     of_one_version = own or [sample for sample in rates if sample.fingerprint == last.fingerprint]
-    chosen = max(of_one_version, key=lambda sample: (_rows_judged(rates[sample]), _age(sample)))
-    return {
-        "precision": _precisions(verdicts, chosen),
-        "error_rate": {**rates[chosen], "same_version": bool(own)},
-    }
+    chosen = max(of_one_version, key=lambda sample: (_rows_reviewed(rates[sample]), _age(sample)))
+    return Measures(_precisions(verdicts, chosen), replace(rates[chosen], same_version=bool(own)))
 
 
-def precision(verdicts: Iterable[Verdict]) -> dict[str, Any] | None:
-    """Share of `wrong` among the flags that were judged wrong or fine, with Wilson's limits; None without any.
+def precision(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
+    """Return the share of `wrong` among reviewed flags, with Wilson's limits; None if there are none.
 
-    Rows that were not flagged when they were judged do not count.
+    Rows that were not flagged when they were reviewed do not count.
     """
-    counts = _counts(verdict for verdict in verdicts if verdict.was_flagged)
-    interval = wilson(counts["wrong"], counts["wrong"] + counts["fine"])
-    return None if interval is None else {**interval._asdict(), **counts}
+    return _share(verdict for verdict in verdicts if verdict.was_flagged)
 
 
-def error_rate(sample: Sample, verdicts: Mapping[Judged, Verdict]) -> dict[str, Any] | None:
-    """Share of wrong labels among the scored rows of the sampled audit; None while too few are judged.
+def error_rate(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> ErrorRate | None:
+    """Return the share of wrong labels in the sampled version; None if too few rows are reviewed.
 
-    Of each stratum all that was drawn must be judged, or a start of at least `JUDGED_START` rows.
-    `estimate`, `low` and `high` count the verdicts of `wrong` alone; `with_ambiguous` the ambiguous ones too.
+    In each stratum, all drawn rows must be reviewed, or a start of at least `REVIEWED_START` rows.
     """
-    judged = [_counts(stratum.judged(verdicts)) for stratum in sample.strata]
-    strict = _interval(sample.strata, judged, "wrong")
-    if strict is None or not all(map(_is_enough, sample.strata, judged)):
+    strata = progress(sample, verdicts)
+    strict = _limits(strata, [stratum.wrong for stratum in strata])
+    if strict is None or not all(stratum.judged >= min(stratum.sampled, REVIEWED_START) for stratum in strata):
         return None
-    wide = _interval(sample.strata, judged, "wrong", "ambiguous")
-    return {
-        **strict._asdict(),
-        "confidence": CONFIDENCE,
-        "with_ambiguous": None if wide is None else wide._asdict(),
-        "version": sample.version,
-        "audit_id": sample.audit_id,
-        "fingerprint": sample.fingerprint,
-        "seed": sample.seed,
-        "sampled_at": sample.created_at,
-        "strata": progress(sample, verdicts),
-    }
+    return ErrorRate(
+        strict.estimate,
+        strict.low,
+        strict.high,
+        confidence=CONFIDENCE,
+        with_ambiguous=_limits(strata, [stratum.wrong + stratum.ambiguous for stratum in strata]),
+        version=sample.version,
+        audit_id=sample.audit_id,
+        fingerprint=sample.fingerprint,
+        seed=sample.seed,
+        sampled_at=sample.created_at,
+        strata=strata,
+        same_version=True,
+    )
 
 
-def progress(sample: Sample, verdicts: Mapping[Judged, Verdict]) -> list[dict[str, Any]]:
-    """Of each stratum: its rows, how many were drawn, how many of their random order are judged, and as what."""
-    rows = []
-    for stratum in sample.strata:
-        judged = stratum.judged(verdicts)
-        facts = {"name": stratum.name, "rows": stratum.rows, "sampled": len(stratum.sampled), "judged": len(judged)}
-        rows.append({**facts, **_counts(judged)})
-    return rows
+def progress(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> tuple[StratumProgress, ...]:
+    """Return how much of each stratum is reviewed."""
+    return tuple(_progress(stratum, stratum.reviewed(verdicts)) for stratum in sample.strata)
 
 
-def _precisions(verdicts: Mapping[Judged, Verdict], sample: Sample | None) -> dict[str, Any] | None:
-    """Precision over all flags that were judged, and, as `random`, over those of the measured sample alone."""
+def _progress(stratum: SampledStratum, reviewed: Sequence[Verdict]) -> StratumProgress:
+    return StratumProgress(stratum.name, stratum.rows, len(stratum.sampled), len(reviewed), **_counts(reviewed))
+
+
+def _precisions(verdicts: Mapping[LabeledExample, Verdict], sample: Sample | None) -> Precision | None:
     reviewed = precision(verdicts.values())
     if reviewed is None:
         return None
     flagged = [stratum for stratum in (sample.strata if sample else ()) if stratum.name == FLAGGED]
-    counts = _counts(verdict for stratum in flagged for verdict in stratum.judged(verdicts))
+    random = _share(verdict for stratum in flagged for verdict in stratum.reviewed(verdicts))
+    return Precision(**vars(reviewed), random=random)
+
+
+def _share(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
+    counts = _counts(verdicts)
     interval = wilson(counts["wrong"], counts["wrong"] + counts["fine"])
-    return {**reviewed, "random": None if interval is None else {**interval._asdict(), **counts}}
+    return None if interval is None else JudgedFlags(*interval, **counts)
 
 
-def _is_enough(stratum: SampledStratum, counts: dict[str, int]) -> bool:
-    return sum(counts.values()) >= min(len(stratum.sampled), JUDGED_START)
-
-
-def _interval(strata: Sequence[SampledStratum], judged: Sequence[dict[str, int]], *what: str) -> Interval | None:
-    return stratified(
-        [
-            Stratum(stratum.rows, sum(counts.values()), sum(counts[name] for name in what))
-            for stratum, counts in zip(strata, judged, strict=True)
-        ]
-    )
+def _limits(strata: Sequence[StratumProgress], counted: Sequence[int]) -> Estimate | None:
+    interval = stratified([Stratum(one.rows, one.judged, count) for one, count in zip(strata, counted, strict=True)])
+    return None if interval is None else Estimate(*interval)
 
 
 def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Verdicts by decision, in the order of `Decision`."""
+    """Return the number of verdicts by decision."""
     counted = Counter(verdict.verdict for verdict in verdicts)
     return {decision.value: counted[decision] for decision in Decision}
 
 
-def _rows_judged(rate: Mapping[str, Any]) -> int:
-    return sum(stratum["judged"] for stratum in rate["strata"])
+def _rows_reviewed(rate: ErrorRate) -> int:
+    return sum(stratum.judged for stratum in rate.strata)
 
 
 def _age(sample: Sample) -> tuple[str, str, int]:

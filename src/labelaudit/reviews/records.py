@@ -1,33 +1,33 @@
-"""What a JSON object of storage must be before it counts as a verdict or a sample."""
+"""Reading JSON from storage as values of this package."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from labelaudit.errors import ReviewError
 
+T = TypeVar("T")
 
-def checked_fields(record: Any, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The named fields of a record, each of its kind, which is what `isinstance` takes.
 
-    Raises `ReviewError` where one is missing, of another kind, or no text that UTF-8 holds.
+def from_json(adapter: TypeAdapter[T], data: bytes) -> T:
+    """Return the value that a JSON document contains. Fields that the type does not have are ignored.
+
+    Raises:
+        ReviewError: if the document does not match the type. The message is a clause that names the first problem.
     """
-    if not isinstance(record, dict):
-        raise ReviewError(f"a {type(record).__name__} stands where an object belongs")
-    for name, kind in kinds.items():
-        if name not in record:
-            raise ReviewError(f"{name} is missing")
-        value = record[name]
-        if not isinstance(value, kind):
-            raise ReviewError(f"{name} is a {type(value).__name__}, not {getattr(kind, '__name__', kind)}")
-        if isinstance(value, str) and not is_text(value):
-            raise ReviewError(f"{name} is {value[:40]!r}, which is no text in UTF-8")
-    return {name: record[name] for name in kinds}
+    try:
+        return adapter.validate_json(data, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        problem = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise ReviewError(f"{place}: {problem}" if place else problem) from error
 
 
-def is_text(text: str) -> bool:
-    """Whether UTF-8 holds it: escapes in JSON, and bytes on a command line, make halves of characters."""
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can encode the text. Escapes in JSON and bytes in arguments can give lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

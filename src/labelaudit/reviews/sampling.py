@@ -1,22 +1,21 @@
-"""Random samples of rows that people judge: the same for one version and seed, a small one the start of a larger."""
+"""Random samples of rows to review: the same for one version and seed; a small sample is the start of a larger one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.records import checked_fields
-from labelaudit.reviews.verdicts import Judged, Verdict
+from labelaudit.reviews.verdicts import LabeledExample, Verdict
 
 FLAGGED = "flagged"
 UNFLAGGED = "unflagged"
-# Of the sample of this seed so many rows of either stratum have previews, besides the worst flags.
+# In the sample of this seed, this many rows of each stratum have previews, in addition to the worst flags.
 DEFAULT_SEED = 0
 PREVIEWED_ROWS = 200
 
@@ -24,13 +23,19 @@ Row = TypeVar("Row")
 
 
 def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt.NDArray[np.int64]:
-    """(N,) int64: positions of the ids in a random-looking order that only ids, version and seed decide.
+    """Return the positions of the ids in a random order that depends only on ids, version and seed.
 
-    The first n of the order are a simple random sample without replacement, and the start of every larger one. It is a
-    sort by keyed hashes, so that ids that are added or left out do not change the order of the others.
+    The first n positions are a simple random sample without replacement, and the start of every larger sample. The
+    order is a sort by keyed hashes, so ids that are added or left out do not change the order of the others.
 
-    fingerprint: of the version. In the next one the same rows must not come first: those were judged and corrected,
-    and say nothing about the labels of the others.
+    Args:
+        example_ids: N ids.
+        fingerprint: The fingerprint of the version. Each version has its own order, because rows that were reviewed
+            and corrected say nothing about the other labels.
+        seed: The seed.
+
+    Returns:
+        (N,) int64.
     """
     base = blake2b(f"{fingerprint} {seed}".encode(), digest_size=8, person=b"labelaudit view")
     digests = []
@@ -43,9 +48,9 @@ def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt
 
 
 def mixed(strata: Sequence[Sequence[Row]], fingerprint: str, seed: int) -> list[Row]:
-    """The rows of all strata in an order that does not tell which stratum a row is of.
+    """Return the rows of all strata in an order that does not reveal the stratum of a row.
 
-    Every stratum keeps its order, so that every start of the whole is made of starts of the strata.
+    Each stratum keeps its order, so every start of the result consists of starts of the strata.
     """
     owners = [number for number, rows in enumerate(strata) for _ in rows]
     turns = review_order([f"turn {number}" for number in range(len(owners))], fingerprint, seed)
@@ -55,16 +60,26 @@ def mixed(strata: Sequence[Sequence[Row]], fingerprint: str, seed: int) -> list[
 
 @dataclass(frozen=True)
 class SampledStratum:
-    """The flagged, or the other scored rows of an audit, and the first ones in the random order."""
+    """The flagged or the other scored rows of an audit, and those that were drawn.
 
-    name: str  # FLAGGED or UNFLAGGED, by the detector, whatever people say of its flags
+    Raises:
+        ReviewError: if a row was drawn twice, or more rows than there are.
+    """
+
+    name: str  # FLAGGED or UNFLAGGED, by the detector, even if a reviewer dismissed the flag
     rows: int
-    sampled: tuple[Judged, ...]  # in review order
+    sampled: tuple[LabeledExample, ...]  # in review order
 
-    def judged(self, verdicts: Mapping[Judged, Verdict]) -> list[Verdict]:
-        """Verdicts on the longest start of the order in which every row has one.
+    def __post_init__(self) -> None:
+        if len(set(self.sampled)) != len(self.sampled) or len(self.sampled) > self.rows:
+            raise ReviewError(
+                f"{len(self.sampled)} rows are drawn from {self.rows}, but each row can be drawn only once"
+            )
 
-        Only such a start is a random sample: which rows are judged beyond the first gap may depend on the rows.
+    def reviewed(self, verdicts: Mapping[LabeledExample, Verdict]) -> list[Verdict]:
+        """Return the verdicts on the longest start of the order in which every row has one.
+
+        Only such a start is a random sample: which rows have verdicts after the first gap may depend on the rows.
         """
         start = []
         for row in self.sampled:
@@ -76,7 +91,7 @@ class SampledStratum:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of one audit, drawn at random to be judged."""
+    """Rows of one audit, drawn at random for review."""
 
     created_at: str  # ISO 8601 with microseconds, UTC
     version: str
@@ -85,33 +100,6 @@ class Sample:
     seed: int
     strata: tuple[SampledStratum, ...]
 
-    def shuffled(self) -> list[Judged]:
-        """All sampled rows, mixed: who judges the first rows of a file has judged a smaller sample."""
+    def shuffled(self) -> list[LabeledExample]:
+        """Return all sampled rows, mixed. The first rows of a file are a smaller sample."""
         return mixed([stratum.sampled for stratum in self.strata], self.fingerprint, self.seed)
-
-    def to_record(self) -> dict[str, Any]:
-        """JSON-able values."""
-        return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: Any) -> Sample:
-        """The sample of `to_record`. Raises `ReviewError` where the record is none."""
-        values = checked_fields(record, {**get_type_hints(cls), "strata": list})
-        return cls(**{**values, "strata": tuple(map(_stratum, values["strata"]))})
-
-
-def _stratum(record: Any) -> SampledStratum:
-    values = checked_fields(record, {**get_type_hints(SampledStratum), "sampled": list})
-    sampled = tuple(map(_judged, values["sampled"]))
-    if len(set(sampled)) != len(sampled) or len(sampled) > values["rows"]:
-        raise ReviewError(f"{len(sampled)} rows are drawn of {values['rows']}, where each can be drawn once")
-    return SampledStratum(values["name"], values["rows"], sampled)
-
-
-def _judged(row: Any) -> Judged:
-    if not isinstance(row, list) or len(row) != len(Judged._fields):
-        raise ReviewError(f"a sampled row is not made of {', '.join(Judged._fields)}")
-    return Judged(**checked_fields(dict(zip(Judged._fields, row, strict=True)), _ROW))
-
-
-_ROW = get_type_hints(Judged)

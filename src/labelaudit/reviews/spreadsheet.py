@@ -1,9 +1,9 @@
-"""CSV files that people fill in, in whatever program: written safely, read strictly.
+"""CSV files that people fill in with any program: written safely, read strictly.
 
-A cell whose text a spreadsheet would run as a formula gets an apostrophe before it, and so does one that begins
-with an apostrophe; reading takes one apostrophe away. So every text comes back exactly, and none is a formula. The same
-is done behind semicolons, tabs and line breaks within a text: a spreadsheet that separates cells by them, and not by
-commas, begins a cell there, quotes or not.
+A text that a spreadsheet would run as a formula gets an apostrophe in front, and so does a text that begins with an
+apostrophe. Reading removes one apostrophe. So every text comes back exactly, and none is a formula. The same is done
+after semicolons, tabs and line breaks inside a text, because a spreadsheet that separates cells by them begins a cell
+there, with or without quotes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.judging import Judgement
-from labelaudit.reviews.words import as_judgement
-from labelaudit.text import listing
+from labelaudit.reviews.drafts import Draft, parse_draft
 
 MARK = "'"
-# Where a cell may begin.
+# The places where a cell may begin.
 _BEGINNING = r"(?:\A|(?<=[;\t\r\n]))"
-# With what a formula begins for spreadsheets (OWASP, "CSV Injection"), also in full width; and the mark itself.
+# The characters that begin a formula (OWASP, "CSV Injection"), also in full width, and the mark itself.
 _TO_MARK = re.compile(_BEGINNING + r"(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20'])")
 _MARKED = re.compile(_BEGINNING + MARK)
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]+)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -29,17 +27,17 @@ REQUIRED = ("example_id", "verdict")
 
 
 def guarded(text: str) -> str:
-    """The text as a cell. Numbers, negative ones too, stay as they are."""
+    """Return the text as a cell. Numbers stay as they are, even negative ones."""
     return text if _NUMBER.fullmatch(text) else _TO_MARK.sub(MARK, text)
 
 
 def unguarded(cell: str) -> str:
-    """The text of a cell."""
+    """Return the text of a cell."""
     return _MARKED.sub("", cell)
 
 
 def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    """A CSV file with a header, UTF-8, all cells in quotes; None is an empty cell, all other values as text."""
+    """Return a CSV file with a header: UTF-8, all cells in quotes, None as an empty cell, other values as text."""
     sink = io.StringIO(newline="")
     writer = csv.writer(sink, quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
@@ -47,19 +45,21 @@ def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes
     return sink.getvalue().encode()
 
 
-def read_judgements(data: bytes, name: str) -> list[Judgement]:
-    """What a filled file says, line by line; lines without a verdict are left out.
+def read_spreadsheet(data: bytes, name: str) -> list[Draft]:
+    """Return the drafts in a filled CSV file, without lines that have no verdict.
 
-    Columns `example_id` and `verdict`, where needed `right_label`, and `given_label` and `content_digest`, which are
-    compared with the audit's; others are ignored, and so are empty cells beyond the last column, which spreadsheets
-    leave. Commas, semicolons or tabs between the cells.
-    Raises `ReviewError` where it is no such file.
+    The columns are `example_id`, `verdict`, and optionally `right_label`, `given_label` and `content_digest`. Other
+    columns are ignored, and so are empty cells after the last column. Cells are separated by commas, semicolons or
+    tabs.
+
+    Raises:
+        ReviewError: if it is not such a file.
     """
     header, lines = _header(_decoded(data, name), name)
-    judgements = []
+    drafts = []
     for number, cells in lines:
         values = dict(zip(header, map(unguarded, cells), strict=False))
-        judgement = as_judgement(
+        draft = parse_draft(
             f"line {number}",
             values.get("example_id", ""),
             values.get("verdict", ""),
@@ -69,15 +69,15 @@ def read_judgements(data: bytes, name: str) -> list[Judgement]:
         )
         if any(cells[len(header) :]):
             problem = f"{len(cells)} cells under {len(header)} columns"
-            judgement = Judgement(values["example_id"], None, place=f"line {number}", problem=problem)
-        if judgement is not None:
-            judgements.append(judgement)
-    return judgements
+            draft = Draft(values["example_id"], None, place=f"line {number}", problem=problem)
+        if draft is not None:
+            drafts.append(draft)
+    return drafts
 
 
 def _decoded(data: bytes, name: str) -> str:
     try:
-        # Spreadsheets write a mark of the encoding at the beginning.
+        # Spreadsheets write a byte order mark at the beginning.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ReviewError(
@@ -98,13 +98,13 @@ def _header(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, list[s
         if all(column in named for column in REQUIRED) and len(set(named)) == len(named):
             return header, lines
     raise ReviewError(
-        f"{name} has the columns {listing(map(repr, first), shown=10) or 'of an empty file'}; a review needs "
-        f"{' and '.join(REQUIRED)}, and right_label for what is wrong, once each, in the first line."
+        f"{name} {'has the columns ' + ', '.join(map(repr, first[:10])) if first else 'is empty'}. The first line must "
+        f"name {' and '.join(REQUIRED)} once each, and right_label if a label is wrong."
     )
 
 
 def _lines(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not empty, with the number at which each begins."""
+    """Yield the lines that are not empty, each with its line number."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     begins = 1
     try:
@@ -113,4 +113,6 @@ def _lines(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str
                 yield begins, cells
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise ReviewError(f"{name} is no CSV file ({error}, line {reader.line_num}). Save it as CSV again.") from error
+        raise ReviewError(
+            f"{name} is not a CSV file ({error}, line {reader.line_num}). Save it as CSV again."
+        ) from error

@@ -15,9 +15,9 @@ from labelaudit.audits.prepared import load_prepared, output_store
 from labelaudit.audits.published import find_audit
 from labelaudit.config import AuditConfig
 from labelaudit.pipeline.plan import prepare
-from labelaudit.reviews.audit_review import judge
-from labelaudit.reviews.judging import Judgement
-from labelaudit.reviews.stored_reviews import REVIEW, load_known
+from labelaudit.reviews.audit_review import add_drafts
+from labelaudit.reviews.drafts import Draft
+from labelaudit.reviews.snapshot_store import SNAPSHOT_FILE, load_snapshot
 from labelaudit.schemas import ISSUES, Decision
 from support.audits import InProcess, audit, fruit, settings, table, write_fruit
 
@@ -62,12 +62,12 @@ def _review(config: AuditConfig, *decisions: Decision) -> list[str]:
     """Judge the most doubtful rows, and return their ids."""
     found = find_audit(f"{config.output.url}/dataset=fruit")
     issues = found.table("issues.parquet", ISSUES).to_pylist()[: len(decisions)]
-    judgements = [
-        Judgement(row["example_id"], decision, row["suggested_label"] if decision == Decision.WRONG else None)
+    drafts = [
+        Draft(row["example_id"], decision, row["suggested_label"] if decision == Decision.WRONG else None)
         for row, decision in zip(issues, decisions, strict=True)
     ]
-    judge(found, judgements, reviewer="ann")
-    return [judgement.example_id for judgement in judgements]
+    add_drafts(found, drafts, reviewer="ann")
+    return [draft.example_id for draft in drafts]
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -117,11 +117,11 @@ def test_what_is_decided_while_an_audit_runs_counts_for_the_next(config: AuditCo
     reference = prepare(config)
     prepared = load_prepared(reference)
     _review(config, Decision.FINE, Decision.FINE, Decision.FINE)
-    known = load_known(output_store(reference), prepared)
-    assert len(known.decisions) == 1
+    snapshot = load_snapshot(output_store(reference), prepared)
+    assert len(snapshot.answers) == 1
     assert load_prepared(prepare(config)).audit_id != prepared.audit_id
     assert load_prepared(prepare(config)).training_key == prepared.training_key
-    (record,) = Path(config.output.url).rglob(f"{prepared.audit_id}/{REVIEW}")
+    (record,) = Path(config.output.url).rglob(f"{prepared.audit_id}/{SNAPSHOT_FILE}")
     assert b"ann" not in record.read_bytes()
 
 

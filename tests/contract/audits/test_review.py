@@ -1,11 +1,11 @@
-"""Deciding on a published audit: what is stored, what is refused, what the next audit makes of it."""
+"""Reviewing a published audit: what is stored, what is refused, and the effect on the next audit."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +13,11 @@ import pytest
 
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.errors import ConfigError, ReviewError
-from labelaudit.reviews.audit_review import audit_to_review, draw_sample, judge, status
-from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.audit_review import add_drafts, audit_to_review, draw_sample, status
+from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.sample_store import read_samples
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
-from labelaudit.reviews.verdicts import newest
+from labelaudit.reviews.verdicts import current
 from labelaudit.schemas import CLASSES, Decision
 from labelaudit.storage.manifest import dump_json
 from support.reviewed import (
@@ -45,44 +45,44 @@ def _summary(folder: Path, output: Path, **changes: object) -> tuple[Path, dict[
     return again, json.loads((again / "summary.json").read_text())
 
 
-def test_verdicts_are_on_what_the_audit_looked_at(audit: PublishedAudit) -> None:
-    assert len(judge(audit, [truly("i000"), truly("i001")], reviewer=" ann ").new) == 2
+def test_a_verdict_is_about_the_row_of_the_audit(audit: PublishedAudit) -> None:
+    assert len(add_drafts(audit, [truly("i000"), truly("i001")], reviewer=" ann ").new) == 2
     wrong, fine = read_verdicts(audit.store, "insects")
     assert (wrong.example_id, wrong.given_label, wrong.right_label, wrong.was_flagged) == ("i000", "bee", "ant", True)
     assert (fine.example_id, fine.verdict, fine.was_flagged) == ("i001", "fine", False)
     assert (fine.reviewer, fine.audit_id, fine.content_digest) == ("ann", audit.audit_id, None)
 
 
-def test_the_same_again_stores_nothing(audit: PublishedAudit) -> None:
-    judgements = [truly(name) for name in IDS[:10]]
-    assert len(judge(audit, judgements, reviewer="ann").new) == 10
-    assert len(judge(audit, judgements, reviewer="ann").new) == 0
+def test_importing_again_stores_nothing(audit: PublishedAudit) -> None:
+    drafts = [truly(name) for name in IDS[:10]]
+    assert len(add_drafts(audit, drafts, reviewer="ann").new) == 10
+    assert len(add_drafts(audit, drafts, reviewer="ann").new) == 0
     assert len(list(Path(audit.store.url).glob("dataset=insects/_verdicts/*"))) == 1
 
 
-def test_one_bad_judgement_and_nothing_is_stored(audit: PublishedAudit) -> None:
-    with pytest.raises(ReviewError, match="'nobody' is no scored row of this audit"):
-        judge(audit, [truly("i000"), Judgement("nobody", Decision.FINE)], reviewer="ann")
+def test_one_bad_draft_means_that_nothing_is_stored(audit: PublishedAudit) -> None:
+    with pytest.raises(ReviewError, match="'nobody' is not a scored row of this audit"):
+        add_drafts(audit, [truly("i000"), Draft("nobody", Decision.FINE)], reviewer="ann")
     with pytest.raises(ReviewError, match="A verdict needs the name of its reviewer"):
-        judge(audit, [truly("i000")], reviewer=" ")
+        add_drafts(audit, [truly("i000")], reviewer=" ")
     assert read_verdicts(audit.store, "insects") == []
 
 
-def test_a_right_label_of_no_class_must_be_allowed(audit: PublishedAudit) -> None:
-    wasp = [Judgement("i000", Decision.WRONG, "wasp")]
-    with pytest.raises(ReviewError, match="'wasp' is no class"):
-        judge(audit, wasp, reviewer="ann")
-    assert len(judge(audit, wasp, reviewer="ann", allow_new_classes=True).new) == 1
+def test_a_right_label_that_is_not_a_class_must_be_allowed(audit: PublishedAudit) -> None:
+    wasp = [Draft("i000", Decision.WRONG, "wasp")]
+    with pytest.raises(ReviewError, match="'wasp' is not a class"):
+        add_drafts(audit, wasp, reviewer="ann")
+    assert len(add_drafts(audit, wasp, reviewer="ann", allow_new_classes=True).new) == 1
 
 
 def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None:
     decided = [
-        Judgement("i000", Decision.FINE),
+        Draft("i000", Decision.FINE),
         truly("i015"),
-        Judgement("i030", Decision.AMBIGUOUS),
+        Draft("i030", Decision.AMBIGUOUS),
         truly("i001"),
     ]
-    judge(audit, decided, reviewer="ann")
+    add_drafts(audit, decided, reviewer="ann")
     folder, summary = _summary(tmp_path, tmp_path / "out")
     assert folder.name != audit.folder.rpartition("/")[2]
     examples = pd.read_parquet(folder / "examples.parquet").set_index("example_id")
@@ -113,8 +113,8 @@ def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit)
     published = Path(audit.store.url) / audit.folder
     files = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
     assert not list(Path(audit.store.url).rglob("review.json"))
-    judge(audit, [truly("i000")], reviewer="ann")
-    judge(audit, [Judgement("i000", None)], reviewer="ann")
+    add_drafts(audit, [truly("i000")], reviewer="ann")
+    add_drafts(audit, [Draft("i000", None)], reviewer="ann")
     assert read_verdicts(audit.store, "insects") != []
     folder, _ = _summary(tmp_path, tmp_path / "out")
     assert folder == published
@@ -122,15 +122,15 @@ def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit)
     assert "Nobody has judged a label yet" in (folder / "report.html").read_text()
 
 
-def test_who_agrees_changes_no_audit(tmp_path: Path, audit: PublishedAudit) -> None:
-    judge(audit, [truly("i000")], reviewer="ann")
+def test_agreement_does_not_change_the_audit_id(tmp_path: Path, audit: PublishedAudit) -> None:
+    add_drafts(audit, [truly("i000")], reviewer="ann")
     first, _ = _summary(tmp_path, tmp_path / "out")
-    assert len(judge(audit_to_review(str(first)), [truly("i000")], reviewer="bob").new) == 1
+    assert len(add_drafts(audit_to_review(str(first)), [truly("i000")], reviewer="bob").new) == 1
     assert _summary(tmp_path, tmp_path / "out")[0] == first
 
 
-def test_a_fixed_label_ends_a_verdict_but_not_what_it_measured(tmp_path: Path, audit: PublishedAudit) -> None:
-    judge(audit, [truly("i000"), Judgement("i015", Decision.FINE)], reviewer="ann")
+def test_a_fixed_label_expires_a_verdict_but_not_its_measurement(tmp_path: Path, audit: PublishedAudit) -> None:
+    add_drafts(audit, [truly("i000"), Draft("i015", Decision.FINE)], reviewer="ann")
     given = list(NAMES[GIVEN])
     given[IDS.index("i000")] = right_label("i000")
     folder, summary = _summary(tmp_path, tmp_path / "out", given=given, version="v2")
@@ -143,7 +143,7 @@ def test_a_fixed_label_ends_a_verdict_but_not_what_it_measured(tmp_path: Path, a
     assert examples.loc["i015", "is_dismissed"]
 
 
-def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Path, audit: PublishedAudit) -> None:
+def test_a_sample_measures_its_version_and_is_shown_in_the_next(tmp_path: Path, audit: PublishedAudit) -> None:
     sample = draw_sample(audit, flagged=100, unflagged=20, seed=3)
     assert [(one.name, one.rows, len(one.sampled)) for one in sample.strata] == [
         ("flagged", 8, 8),
@@ -152,7 +152,7 @@ def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Pa
     assert {row.example_id for row in sample.strata[0].sampled} == set(WRONG)
     draw_sample(audit, flagged=100, unflagged=20, seed=3)
     assert [one.created_at for one in read_samples(audit.store, "insects")] == [sample.created_at]
-    judge(audit, [truly(row.example_id) for row in sample.shuffled()], reviewer="ann")
+    add_drafts(audit, [truly(row.example_id) for row in sample.shuffled()], reviewer="ann")
     _, summary = _summary(tmp_path, tmp_path / "out")
     rate = summary["review"]["error_rate"]  # type: ignore[index]
     assert rate["estimate"] == 8 / ROWS == rate["low"]
@@ -164,17 +164,17 @@ def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Pa
 
 def test_a_later_sample_of_another_version_hides_nothing(tmp_path: Path, audit: PublishedAudit) -> None:
     own = draw_sample(audit, flagged=8, unflagged=20, seed=0)
-    judge(audit, [truly(row.example_id) for row in own.shuffled()], reviewer="ann")
+    add_drafts(audit, [truly(row.example_id) for row in own.shuffled()], reviewer="ann")
     fixed = list(NAMES[RIGHT])
     other = audit_to_review(audit_insects(tmp_path, tmp_path / "out", given=fixed, version="v2").audit_url)
     small = draw_sample(other, flagged=1, unflagged=1, seed=0)
-    assert status(other)["sample"]["version"] == "v2"
-    judge(other, [Judgement(row.example_id, Decision.FINE) for row in small.shuffled()], reviewer="ann")
+    assert status(other).to_record()["sample"]["version"] == "v2"
+    add_drafts(other, [Draft(row.example_id, Decision.FINE) for row in small.shuffled()], reviewer="ann")
     _, summary = _summary(tmp_path, tmp_path / "out")
     rate = summary["review"]["error_rate"]  # type: ignore[index]
     assert (rate["version"], rate["same_version"], rate["estimate"]) == ("v1", True, 8 / ROWS)
-    assert status(other)["error_rate"]["version"] == "v2"
-    assert [stratum["judged"] for stratum in status(audit)["sample"]["strata"]] == [8, 20]
+    assert status(other).to_record()["error_rate"]["version"] == "v2"
+    assert [stratum["judged"] for stratum in status(audit).to_record()["sample"]["strata"]] == [8, 20]
 
 
 def test_the_next_version_is_measured_on_other_rows(tmp_path: Path, audit: PublishedAudit) -> None:
@@ -191,28 +191,28 @@ def test_an_audit_without_flags_is_one_stratum(tmp_path: Path) -> None:
     found = audit_to_review(audit_insects(tmp_path, tmp_path / "clean", given=list(NAMES[RIGHT])).audit_url)
     sample = draw_sample(found, flagged=10, unflagged=ROWS, seed=0)
     assert [(one.rows, len(one.sampled)) for one in sample.strata] == [(0, 0), (ROWS, ROWS)]
-    judge(found, [Judgement(row.example_id, Decision.FINE) for row in sample.shuffled()], reviewer="ann")
-    rate = status(found)["error_rate"]
+    add_drafts(found, [Draft(row.example_id, Decision.FINE) for row in sample.shuffled()], reviewer="ann")
+    rate = status(found).to_record()["error_rate"]
     assert (rate["estimate"], rate["low"], rate["high"]) == (0, 0, 0)
 
 
 def test_dismissed_flags_stay_in_the_stratum_of_the_flagged(tmp_path: Path, audit: PublishedAudit) -> None:
-    judge(audit, [Judgement("i000", Decision.FINE)], reviewer="ann")
+    add_drafts(audit, [Draft("i000", Decision.FINE)], reviewer="ann")
     folder, _ = _summary(tmp_path, tmp_path / "out")
     again = audit_to_review(str(folder))
     before, after = (draw_sample(one, flagged=8, unflagged=30, seed=0) for one in (audit, again))
     assert before.strata == after.strata
-    judge(again, [Judgement("i000", Decision.FINE)], reviewer="bob")
+    add_drafts(again, [Draft("i000", Decision.FINE)], reviewer="bob")
     assert all(verdict.was_flagged for verdict in read_verdicts(again.store, "insects"))
 
 
-def test_status_tells_what_stands_now(audit: PublishedAudit) -> None:
-    empty = status(audit)
+def test_status_shows_the_current_verdicts(audit: PublishedAudit) -> None:
+    empty = status(audit).to_record()
     assert (empty["flagged"], empty["flagged_judged"], empty["sample"], empty["precision"]) == (8, 0, None, None)
     sample = draw_sample(audit, flagged=4, unflagged=4, seed=0)
-    judge(audit, [truly(row.example_id) for row in sample.strata[0].sampled[:3]], reviewer="ann")
-    judge(audit, [Judgement(sample.strata[0].sampled[0].example_id, Decision.FINE)], reviewer="bob")
-    found = status(audit)
+    add_drafts(audit, [truly(row.example_id) for row in sample.strata[0].sampled[:3]], reviewer="ann")
+    add_drafts(audit, [Draft(sample.strata[0].sampled[0].example_id, Decision.FINE)], reviewer="bob")
+    found = status(audit).to_record()
     assert json.loads(json.dumps(found)) == found
     assert (found["flagged_judged"], found["dismissed"], found["known_wrong"]) == (3, 1, 2)
     assert [stratum["judged"] for stratum in found["sample"]["strata"]] == [3, 0]
@@ -247,79 +247,93 @@ def test_a_url_that_names_no_audit(
         audit_to_review(url)
 
 
-def test_an_audit_apart_from_its_dataset(tmp_path: Path, audit: PublishedAudit) -> None:
+def test_an_audit_outside_the_folder_of_its_dataset(tmp_path: Path, audit: PublishedAudit) -> None:
     apart = shutil.copytree(Path(audit.store.url) / audit.folder, tmp_path / "apart")
-    with pytest.raises(ReviewError, match="is an audit apart from its dataset's folder"):
+    with pytest.raises(ReviewError, match="is an audit outside the folder of its dataset"):
         audit_to_review(str(apart))
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ({"verdicts": None}, "verdicts is a NoneType, not list"),
-        ({"verdicts": [{"example_id": "i0"}]}, "content_digest is missing"),
-        ({"verdicts": [{**make_verdict().to_record(), "decided_at": 5}]}, "decided_at is a int, not str"),
-        ({"verdicts": [{**make_verdict().to_record(), "right_label": ["x"]}]}, "right_label is a list"),
-        ({"verdicts": [{**make_verdict().to_record(), "right_label": "x"}]}, "is fine with right_label 'x'"),
-        ([{}], "a list stands where an object belongs"),
-        ({}, "verdicts is missing"),
-        ("[" * 100_000, "maximum recursion depth"),
-        ("nothing", "Expecting value"),
+        ({"verdicts": None}, "verdicts: Input should be a valid array"),
+        ({"verdicts": [{"example_id": "i0"}]}, "verdicts.0.content_digest: Field required"),
+        (
+            {"verdicts": [{**asdict(make_verdict()), "decided_at": 5}]},
+            "verdicts.0.decided_at: Input should be a valid string",
+        ),
+        (
+            {"verdicts": [{**asdict(make_verdict()), "right_label": ["x"]}]},
+            "verdicts.0.right_label: Input should be a valid string",
+        ),
+        ({"verdicts": [{**asdict(make_verdict()), "right_label": "x"}]}, "is fine with right_label 'x'"),
+        ([{}], "Input should be an object"),
+        ({}, "verdicts: Field required"),
+        ("[" * 100_000, "Invalid JSON: recursion limit exceeded"),
+        ("nothing", "Invalid JSON: expected ident"),
     ],
 )
 def test_a_broken_verdict_is_named(tmp_path: Path, audit: PublishedAudit, data: object, problem: str) -> None:
     key = "dataset=insects/_verdicts/broken.json"
     audit.store.write(key, (data if isinstance(data, str) else json.dumps(data)).encode())
     message = re.escape(f"{audit.store.url_of(key)} cannot be read as verdicts: ") + ".*" + re.escape(problem)
-    with pytest.raises(ReviewError, match=message + r".*(?<!\.)\. Mend it, or move it elsewhere and decide again"):
+    with pytest.raises(
+        ReviewError, match=message + r".*(?<!\.)\. Repair it, or move it elsewhere and decide these rows again"
+    ):
         audit_insects(tmp_path, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
-    [({"created_at": 1}, "created_at is a int"), ({"strata": [{}]}, "name is missing"), (None, "a list stands where")],
+    [
+        ({"created_at": 1}, "created_at: Input should be a valid string"),
+        ({"strata": [{}]}, "strata.0.name: Field required"),
+        (None, "Input should be an object"),
+    ],
 )
 def test_a_broken_sample_is_named(
     tmp_path: Path, audit: PublishedAudit, change: dict[str, object] | None, problem: str
 ) -> None:
     sample = draw_sample(audit, flagged=2, unflagged=2, seed=0)
     key = "dataset=insects/_samples/broken.json"
-    audit.store.write(key, dump_json([{}] if change is None else {**sample.to_record(), **change}))
+    audit.store.write(key, dump_json([{}] if change is None else {**asdict(sample), **change}))
     message = re.escape(f"{audit.store.url_of(key)} cannot be read as a sample: ") + ".*" + re.escape(problem)
     with pytest.raises(ReviewError, match=message + r".*Remove it; the same audit and seed give the same sample again"):
         audit_insects(tmp_path, tmp_path / "out")
 
 
-def test_the_same_again_leaves_what_others_decided_since(audit: PublishedAudit) -> None:
+def test_importing_again_does_not_overrule_others(audit: PublishedAudit) -> None:
     file = [truly(name) for name in IDS[:10]]
-    judge(audit, file, reviewer="ann")
-    judge(audit, [Judgement("i000", Decision.AMBIGUOUS), truly("i001")], reviewer="bob")
-    stood = newest(read_verdicts(audit.store, "insects"))
-    found = judge(audit, file, reviewer="ann")
+    add_drafts(audit, file, reviewer="ann")
+    add_drafts(audit, [Draft("i000", Decision.AMBIGUOUS), truly("i001")], reviewer="bob")
+    stood = current(read_verdicts(audit.store, "insects"))
+    found = add_drafts(audit, file, reviewer="ann")
     assert (found.new, found.overruled) == ([], 1)
-    assert newest(read_verdicts(audit.store, "insects")) == stood
+    assert current(read_verdicts(audit.store, "insects")) == stood
 
 
-def test_a_clock_that_runs_ahead_decides_nothing_for_good(audit: PublishedAudit) -> None:
-    judge(audit, [truly("i000")], reviewer="bob")
+def test_a_verdict_with_a_clock_ahead_can_be_replaced(audit: PublishedAudit) -> None:
+    add_drafts(audit, [truly("i000")], reviewer="bob")
     (verdict,) = read_verdicts(audit.store, "insects")
     ahead = replace(verdict, decided_at="2030-01-01T00:00:00.000000+00:00")
     append_verdicts(audit.store, "insects", [ahead])
-    (new,) = judge(audit, [Judgement("i000", Decision.FINE)], reviewer="ann").new
-    assert newest(read_verdicts(audit.store, "insects"))[ahead.judged] == new
+    (new,) = add_drafts(audit, [Draft("i000", Decision.FINE)], reviewer="ann").new
+    assert current(read_verdicts(audit.store, "insects"))[ahead.example] == new
 
 
-def test_half_characters_are_named(audit: PublishedAudit) -> None:
-    with pytest.raises(ReviewError, match=re.escape("'\\ud800' is no scored row of this audit")):
-        judge(audit, [Judgement("\ud800", Decision.FINE)], reviewer="ann")
-    with pytest.raises(ReviewError, match=re.escape("'i000': the right label '\\ud800' is no text in UTF-8")):
-        judge(audit, [Judgement("i000", Decision.WRONG, "\ud800")], reviewer="ann", allow_new_classes=True)
-    with pytest.raises(ReviewError, match=re.escape("The reviewer '\\udcff' of the verdict on 'i000' is no text")):
-        judge(audit, [truly("i000")], reviewer="\udcff")
+def test_text_that_is_not_utf8_is_named(audit: PublishedAudit) -> None:
+    with pytest.raises(ReviewError, match=re.escape("'\\ud800' is not a scored row of this audit")):
+        add_drafts(audit, [Draft("\ud800", Decision.FINE)], reviewer="ann")
+    with pytest.raises(ReviewError, match=re.escape("'i000': the right label '\\ud800' is not valid UTF-8")):
+        add_drafts(audit, [Draft("i000", Decision.WRONG, "\ud800")], reviewer="ann", allow_new_classes=True)
+    with pytest.raises(
+        ReviewError, match=re.escape("The reviewer '\\udcff' of the verdict on 'i000' is not valid UTF-8")
+    ):
+        add_drafts(audit, [truly("i000")], reviewer="\udcff")
     assert read_verdicts(audit.store, "insects") == []
 
 
-def test_stored_verdicts_come_back(audit: PublishedAudit) -> None:
+def test_stored_verdicts_can_be_read(audit: PublishedAudit) -> None:
     verdicts = [make_verdict("i1"), make_verdict("i2", Decision.WRONG)]
     append_verdicts(audit.store, "insects", verdicts[:1])
     append_verdicts(audit.store, "insects", verdicts[1:])

@@ -15,17 +15,17 @@ from support.reviewed import IDS, WRONG, audit_insects, truly
 # Imports only what a reviewer needs: no training, no detection.
 REVIEWER = """
 import json, sys
-from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.audit_review import audit_to_review
-from labelaudit.reviews.audit_review import judge
+from labelaudit.reviews.audit_review import add_drafts
 
 name, url, said = sys.argv[1:]
-judgements = [Judgement(*one) for one in json.loads(said)]
+drafts = [Draft(*one) for one in json.loads(said)]
 audit = audit_to_review(url)
 print("ready", flush=True)
 sys.stdin.readline()
 for start in range(0, 40, 8):
-    judge(audit, judgements[start : start + 8], reviewer=name)
+    add_drafts(audit, drafts[start : start + 8], reviewer=name)
 """
 
 
@@ -57,7 +57,7 @@ def test_two_processes_store_all_they_decide(s3: str, tmp_path: Path) -> None:
         (name, example_id) for name in ("ann", "bob") for example_id in IDS[:40]
     )
     assert len(audit.store.find("dataset=insects/_verdicts")) == 10
-    found = status(audit)
+    found = status(audit).to_record()
     assert found["verdicts"] == {"wrong": 3, "fine": 37, "ambiguous": 0}
     assert sum(name in IDS[:40] for name in WRONG) == 3
     assert found["disagreements"] == 0

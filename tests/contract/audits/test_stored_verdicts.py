@@ -1,4 +1,4 @@
-"""Many decisions are compacted: fewer requests, and the same verdicts whatever becomes of the copies."""
+"""Many verdicts are compacted: fewer requests, and the same verdicts even if copies are lost or damaged."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from s3fs import S3FileSystem
 from labelaudit.errors import ReviewError
 from labelaudit.reviews import verdict_store as verdicts
 from labelaudit.reviews.audit_review import audit_to_review
-from labelaudit.reviews.files import What, export
-from labelaudit.reviews.stored_reviews import read_known
+from labelaudit.reviews.files import ExportKind, export
+from labelaudit.reviews.snapshot_store import take_snapshot
 from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
 from labelaudit.reviews.verdicts import Verdict
 from labelaudit.storage.store import Store
@@ -49,14 +49,14 @@ def compacted(store: Store) -> list[str]:
     return [file.path for file in store.find(f"{FOLDER}/compacted")]
 
 
-def test_many_are_compacted_by_an_audit_alone(store: Store) -> None:
+def test_only_an_audit_compacts_verdicts(store: Store) -> None:
     said = decide(store, "i1", "i2", "i3")
     assert read_and_compact_verdicts(store, "insects") == said
     assert compacted(store) == []
     said += decide(store, "i4")
     assert read_verdicts(store, "insects") == said
     assert compacted(store) == []
-    assert len(read_known(store, "insects", "f").decisions) == 4
+    assert len(take_snapshot(store, "insects", "f").answers) == 4
     (copy,) = compacted(store)
     assert read_batches(store, "insects").loose == []
     said += decide(store, "i5", "i6", "i7")
@@ -150,7 +150,7 @@ def test_compacted_verdicts_cost_one_request(s3: str, proxy: FaultyProxy, tmp_pa
     audit = audit_to_review(audit_insects(tmp_path, s3).audit_url)
     said = decide(audit.store, "i1", "i2", "i3", "i4", "i5")
     proxy.requests.clear()
-    export(audit, What.VERDICTS, "v.csv")
+    export(audit, ExportKind.VERDICTS, "v.csv")
     assert len(read_objects(proxy)) == 5
     assert read_and_compact_verdicts(audit.store, "insects") == said
     assert len(read_objects(proxy)) == 5
@@ -164,7 +164,7 @@ def test_compacted_verdicts_cost_one_request(s3: str, proxy: FaultyProxy, tmp_pa
     assert read_objects(proxy) == []
 
 
-def test_without_the_right_to_store_a_copy_an_audit_goes_on(
+def test_an_audit_continues_if_the_copy_cannot_be_stored(
     s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(s3)

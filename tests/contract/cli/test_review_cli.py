@@ -1,4 +1,4 @@
-"""`labelaudit review` as people and scripts meet it."""
+"""`labelaudit review` on the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from labelaudit.cli.main import main
 from labelaudit.reviews.sampling import DEFAULT_SEED
@@ -21,7 +22,7 @@ from support.reviewed import NAMES, RIGHT, audit_insects, truly
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Run `labelaudit review …` beside an audit; returns exit code, stdout and stderr."""
+    """Run `labelaudit review …` on an audit; return exit code, stdout and stderr."""
     audit_insects(tmp_path, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
@@ -66,8 +67,8 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
     assert (json.loads(out)["read"], json.loads(out)["stored"]) == (48, 0)
     code, out, err = run("status", DATASET)
     assert (code, out) == (0, "")
-    assert "flagged rows judged: 8 of 8" in err
-    assert "sample, unflagged rows: 40 of 40 judged in their order" in err
+    assert "flagged rows reviewed: 8 of 8" in err
+    assert "sample, unflagged rows: 40 of 40 reviewed in order" in err
     assert "precision on randomly drawn flags: 100\N{NO-BREAK SPACE}%" in err
     assert "wrong labels: 6.7\N{NO-BREAK SPACE}% (95 % interval 6.7" in err
     assert "reviewer 'ann': 48" in err
@@ -100,7 +101,7 @@ def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # typ
     assert json.loads(out)["disagreements"] == 1
 
 
-def test_what_another_version_measured_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_measurement_of_another_version_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run("sample", DATASET, "--flagged", 8, "--unflagged", 40, "--output", "sample.csv")
     _fill(tmp_path / "sample.csv")
     run("import", DATASET, "sample.csv", "--reviewer", "ann")
@@ -113,12 +114,12 @@ def test_what_another_version_measured_is_named(run, tmp_path: Path) -> None:  #
     assert "measured on version" not in err
 
 
-def test_tasks_that_show_nothing_are_explained(run) -> None:  # type: ignore[no-untyped-def]
+def test_tasks_without_previews_are_explained(run) -> None:  # type: ignore[no-untyped-def]
     code, out, err = run("sample", DATASET, "--flagged", 4, "--unflagged", 4, "--output", "tasks.json", "--json")
     assert code == 0
     assert (json.loads(out)["without_preview"], json.loads(out)["seed"]) == (8, DEFAULT_SEED)
-    assert "The tasks show no previews: the audit has none of 8 of these rows" in err
-    assert "a sample with --seed 0 of at most 200 flagged and 200 other rows" in err
+    assert "The tasks show no previews: the audit has none for 8 of these rows" in err
+    assert "a sample with --seed 0 and at most 200 flagged and 200 other rows" in err
     assert "previews" not in run("sample", DATASET, "--output", "sample.csv")[2]
 
 
@@ -128,28 +129,28 @@ def test_a_file_that_cannot_be_written_leaves_no_sample(run, tmp_path: Path) -> 
     assert not list(tmp_path.glob("out/dataset=insects/_samples/*"))
 
 
-def test_the_same_file_again_leaves_what_others_decided_since(run) -> None:  # type: ignore[no-untyped-def]
+def test_importing_a_file_again_does_not_overrule_others(run) -> None:  # type: ignore[no-untyped-def]
     Path("ann.csv").write_text("example_id,verdict\ni000,fine\ni001,fine\n")
     Path("bob.csv").write_text("example_id,verdict\ni000,ambiguous\n")
     for name in ("ann", "bob"):
         assert run("import", DATASET, f"{name}.csv", "--reviewer", name)[0] == 0
     code, out, err = run("import", DATASET, "ann.csv", "--reviewer", "ann", "--json")
     assert (code, json.loads(out)["stored"], json.loads(out)["overruled"]) == (0, 0, 1)
-    assert "1 of the others were left as somebody else decided since. To insist, decide" in err
+    assert "1 of the others repeat an earlier verdict of yours, but someone else decided otherwise since. To" in err
     _, out, _ = run("status", DATASET, "--json")
     assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1}
 
 
-def test_what_is_no_text_is_refused(run) -> None:  # type: ignore[no-untyped-def]
+def test_text_that_is_not_utf8_is_refused(run) -> None:  # type: ignore[no-untyped-def]
     Path("one.csv").write_text("example_id,verdict\ni000,fine\n")
     code, _, err = run("import", DATASET, "one.csv", "--reviewer", "\udcff")
-    assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is no text in UTF-8" in err) == (2, True)
+    assert (code, "The reviewer '\\udcff' of the verdict on 'i000' is not valid UTF-8" in err) == (2, True)
     Path("tasks.json").write_text('[{"example_id": "\\ud800", "verdict": "fine"}]')
     code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann")
-    assert (code, "task 1: '\\ud800' is no scored row of this audit" in err) == (2, True)
+    assert (code, "task 1: '\\ud800' is not a scored row of this audit" in err) == (2, True)
     Path("tasks.json").write_text('[{"example_id": "i000", "verdict": "wrong", "right_label": "a\\ud800"}]')
     code, _, err = run("import", DATASET, "tasks.json", "--reviewer", "ann", "--allow-new-classes")
-    assert (code, "task 1: 'i000': the right label 'a\\ud800' is no text in UTF-8" in err) == (2, True)
+    assert (code, "task 1: 'i000': the right label 'a\\ud800' is not valid UTF-8" in err) == (2, True)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_a_file_is_replaced_by_a_whole_one_or_not_at_all(run, full_disk: None) -
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
-def test_links_and_devices_stay_what_they_are(run) -> None:  # type: ignore[no-untyped-def]
+def test_links_and_devices_are_kept(run) -> None:  # type: ignore[no-untyped-def]
     Path("folder").mkdir()
     Path("link.csv").symlink_to("folder/file.csv")
     assert run("export", DATASET, "--output", "link.csv")[0] == 0
@@ -184,19 +185,55 @@ def test_links_and_devices_stay_what_they_are(run) -> None:  # type: ignore[no-u
     assert Path("pipe.csv").is_fifo()
 
 
-def test_what_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_bad_usage_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "bad.csv").write_text("example_id,verdict,right_label\ni000,wrong,\ni999,fine,\n")
     code, _, err = run("import", DATASET, "bad.csv", "--reviewer", "ann")
     assert code == 2
-    assert "line 2: 'i000' is judged wrong without a right label" in err
-    assert "line 3: 'i999' is no scored row" in err
+    assert "line 2: 'i000' is wrong, but the right label is missing" in err
+    assert "line 3: 'i999' is not a scored row" in err
     code, _, err = run("import", DATASET, "nothing.csv", "--reviewer", "ann")
     assert (code, "nothing.csv cannot be read: No such file" in err) == (2, True)
     code, _, err = run("export", DATASET, "--output", "bad.csv")
-    assert (code, "bad.csv is there already" in err) == (2, True)
+    assert (code, "bad.csv exists already" in err) == (2, True)
     assert run("export", DATASET, "--output", "bad.csv", "--overwrite")[0] == 0
     code, _, err = run("export", DATASET, "--output", "no/folder.csv")
     assert (code, "folder.csv cannot be written: No such file" in err) == (2, True)
     code, _, err = run("status", "out")
     assert (code, "No audit is published at out" in err) == (2, True)
     assert run("sample", DATASET, "--flagged", 0, "--output", "s.csv")[0] == 2
+
+
+@pytest.fixture
+def insects_yaml(s3: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A config whose storage.options are the only way to the published audit."""
+    audit_insects(tmp_path, s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    S3FileSystem.clear_instance_cache()
+    path = tmp_path / "insects.yaml"
+    path.write_text(
+        "dataset: {url: insects.parquet, name: insects}\n"
+        f"output: {{url: '{s3}'}}\n"
+        f"storage: {{options: {{endpoint_url: '{s3_server}'}}}}\n"
+    )
+    yield path
+    S3FileSystem.clear_instance_cache()
+
+
+def test_storage_options_of_a_config_reach_every_command(insects_yaml: Path, s3: str, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for number, target in enumerate((("insects.yaml",), (f"{s3}/dataset=insects", "--config", "insects.yaml"))):
+        name = f"sample{number}.csv"
+        code, _, err = run("sample", *target, "--seed", number, "--output", name)
+        assert code == 0, err
+        _fill(tmp_path / name)
+        assert run("import", *target, name, "--reviewer", "ann")[0] == 0
+        assert run("export", *target, "--what", "corrected", "--output", f"corrected{number}.csv")[0] == 0
+        assert "reviewer 'ann'" in run("status", *target)[2]
+
+
+def test_a_config_that_does_not_fit(run) -> None:  # type: ignore[no-untyped-def]
+    Path("insects.yaml").write_text("dataset: {url: insects.parquet, name: insects}\noutput: {url: out}\n")
+    assert run("status", "insects.yaml")[0] == 0
+    code, _, err = run("status", "insects.yaml", "--config", "insects.yaml")
+    assert (code, "AUDIT insects.yaml is a config already. Remove --config." in err) == (2, True)
+    code, _, err = run("status", DATASET, "--config", "insects.json")
+    assert (code, "--config insects.json is not a config. Name a .yaml file." in err) == (2, True)

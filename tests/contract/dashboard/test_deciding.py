@@ -1,11 +1,11 @@
-"""Deciding row by row, in the pages without a browser: nothing is lost, doubled, or written where nobody looked."""
+"""Deciding row by row, in the pages without a browser: no verdict is lost, doubled, or stored for an unseen row."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,12 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
-from labelaudit.dashboard import deciding, decisions, look
-from labelaudit.dashboard.keeping import Kept, Step
+from labelaudit.dashboard import deciding, look, session
 from labelaudit.dashboard.queries import Address
+from labelaudit.dashboard.review_session import ReviewSession, SessionVerdict
 from labelaudit.dashboard.settings import Settings
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
-from labelaudit.reviews.verdicts import Verdict, newest
+from labelaudit.reviews.verdicts import Verdict, current, utc_now
 from labelaudit.schemas import Decision, Status
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
@@ -29,9 +29,9 @@ APP = Path(look.__file__).parent / "app.py"
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Where the dashboard of these tests looks."""
+    """The storage of the dashboard in these tests."""
     monkeypatch.setattr(sys, "argv", ["app.py", Settings(str(tmp_path), reviewer="ann").to_json()])
-    monkeypatch.setattr(decisions, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(session, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(deciding, "UNSEEN_SECONDS", 0.0)
     st.cache_resource.clear()
     st.cache_data.clear()
@@ -79,18 +79,18 @@ def stored(store: Store, dataset: str = "pets") -> list[tuple[str, Decision | No
 
 
 def decide_as(reviewer: str, store: Store, decision: Decision | None) -> Verdict:
-    """The newest verdict on a dataset, decided otherwise by another person."""
+    """Store another answer to the newest verdict on a dataset, from another reviewer."""
     last = read_verdicts(store, "pets")[-1]
     right_label = "cat" if decision == Decision.WRONG else None
     moment = f"{last.decided_at[:-6]}+00:00".replace(last.decided_at[:4], str(int(last.decided_at[:4]) + 1), 1)
-    record = {**last.to_record(), "verdict": decision, "right_label": right_label}
+    record = {**asdict(last), "verdict": decision, "right_label": right_label}
     verdict = Verdict(**{**record, "reviewer": reviewer, "decided_at": moment})
     append_verdicts(store, "pets", [verdict])
     return verdict
 
 
-def test_what_decides_belongs_to_its_row(store: Store) -> None:
-    """And undoing to its decision: a second click, on a page that is gone, does not meet what is there now."""
+def test_buttons_belong_to_their_row(store: Store) -> None:
+    """And the undo button to its verdict: a second click on the old page never hits the new one."""
     publish_small(store)
     moving = {"gallery", "previous", "next", "again", "forget"}
     app = review()
@@ -102,7 +102,7 @@ def test_what_decides_belongs_to_its_row(store: Store) -> None:
         assert keys & after == set()
 
 
-def test_a_row_that_nobody_can_have_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_click_on_a_row_that_has_just_appeared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_small(store)
     app = review()
     monkeypatch.setattr(deciding, "UNSEEN_SECONDS", 1e9)
@@ -113,10 +113,10 @@ def test_a_row_that_nobody_can_have_seen(store: Store, monkeypatch: pytest.Monke
     assert shown(press(app, "Fine")) == "example-004"
 
 
-def test_what_others_decided_a_moment_ago_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_of_a_moment_ago_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_small(store)
     app = press(press(review(), "Fine"), "Previous")
-    monkeypatch.setattr(decisions, "FRESH_SECONDS", float("inf"))
+    monkeypatch.setattr(session, "FRESH_SECONDS", float("inf"))
     decide_as("ben", store, Decision.AMBIGUOUS)
     # The page does not show it yet, and still the same decision is no repetition.
     press(app, "Fine")
@@ -133,7 +133,7 @@ def test_the_same_decision_again_is_stored_once(store: Store) -> None:
     # One step back is one decision.
     press(press(app, "Undo"), "Undo")
     assert [verdict[1] for verdict in stored(store)] == [Decision.FINE, Decision.AMBIGUOUS, Decision.FINE, None]
-    assert newest(read_verdicts(store, "pets")) == {}
+    assert current(read_verdicts(store, "pets")) == {}
 
 
 def test_two_clicks_at_once_are_one_decision(store: Store) -> None:
@@ -141,14 +141,14 @@ def test_two_clicks_at_once_are_one_decision(store: Store) -> None:
     publish_small(store)
     press(review(), "Fine")
     (verdict,) = read_verdicts(store, "pets")
-    step = Step(
-        "pets", Address("example-000"), replace(verdict, verdict=Decision.AMBIGUOUS, decided_at=decisions.now())
+    step = SessionVerdict(
+        "pets", Address("example-000"), replace(verdict, verdict=Decision.AMBIGUOUS, decided_at=utc_now())
     )
-    mine = Kept()
+    mine = ReviewSession()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(mine.store, [step] * 8))
-        assert (len(stored(store)), len(mine.steps), mine.unsaved) == (2, 1, [])
-        assert sum(pool.map(mine.undo, mine.steps * 8, ["ann"] * 8)) == 1
+        assert (len(stored(store)), len(mine.undoable), mine.unsaved) == (2, 1, [])
+        assert sum(pool.map(mine.undo, mine.undoable * 8, ["ann"] * 8)) == 1
     assert len(stored(store)) == 3
 
 
@@ -156,8 +156,8 @@ def test_a_second_undo_shows_the_row(store: Store) -> None:
     """Streamlit may end the first callback once the decision is taken back, and begin the second one."""
     publish_small(store)
     app = press(review(), "Fine")
-    mine: Kept = app.session_state["kept"]
-    assert mine.undo(mine.steps[-1], "ann")
+    mine: ReviewSession = app.session_state["review_session"]
+    assert mine.undo(mine.undoable[-1], "ann")
     app = press(app, "Undo")
     assert (shown(app), list(app.toast)) == ("example-000", [])
     assert [verdict[1] for verdict in stored(store)] == [Decision.FINE, None]
@@ -170,17 +170,17 @@ def test_undo_belongs_to_the_dataset_of_the_decision(store: Store) -> None:
     app = app.sidebar.selectbox[0].select("pets").run()
     app = press(app, "Undo")
     assert shown(app) == "example-004"
-    assert app.toast[0].value == look.plain("Taken back: fine on example-000 of zoo.")
+    assert app.toast[0].value == look.plain("Undone: fine on example-000 of zoo.")
     assert stored(store) == []
     assert [verdict[1] for verdict in stored(store, "zoo")] == [Decision.FINE, None]
 
 
-def test_undo_bears_the_name_of_who_undoes(store: Store) -> None:
+def test_undo_is_in_the_name_of_the_person_who_undoes(store: Store) -> None:
     publish_small(store)
     app = press(review(), "Fine")
     app = app.sidebar.text_input(key="reviewer").input("").run()
     app = press(app, "Undo")
-    assert "Write your name into the field Reviewer" in app.error[0].value
+    assert "Enter yours in the field Reviewer" in app.error[0].value
     app = app.sidebar.text_input(key="reviewer").input("eve").run()
     press(app, "Undo")
     assert stored(store) == [("example-000", Decision.FINE, None, "ann"), ("example-000", None, None, "eve")]
@@ -189,11 +189,14 @@ def test_undo_bears_the_name_of_who_undoes(store: Store) -> None:
 @pytest.mark.parametrize(
     ("decision", "told"),
     [
-        (Decision.WRONG, "ben decided on 'example-000' since: wrong → cat. That stays; decide anew to change it."),
-        (None, "The decision on 'example-000' was taken back already."),
+        (
+            Decision.WRONG,
+            "ben decided on 'example-000' since: wrong → cat. Nothing was undone. To change it, decide again.",
+        ),
+        (None, "The verdict on 'example-000' was taken back already."),
     ],
 )
-def test_undo_leaves_what_others_decided_since(store: Store, decision: Decision | None, told: str) -> None:
+def test_undo_does_not_change_later_verdicts_of_others(store: Store, decision: Decision | None, told: str) -> None:
     publish_small(store, class_names=("owl", "dog", "cat"))
     app = press(review(), "Fine")
     verdict = decide_as("ben", store, decision)
@@ -204,7 +207,7 @@ def test_undo_leaves_what_others_decided_since(store: Store, decision: Decision 
 
 
 def block(store: Store, dataset: str = "pets") -> Path:
-    """A file where the folder of verdicts should be: also root cannot write below it."""
+    """Put a file in place of the folder of verdicts: even root cannot write below it."""
     path = Path(store.url) / verdicts_folder(dataset)
     path.write_bytes(b"")
     return path
@@ -223,7 +226,7 @@ def test_decisions_wait_for_the_storage_on_every_page(store: Store) -> None:
     app = press(app, "Ambiguous")
     assert "was not stored" in app.error[0].value
     assert (shown(app), waiting(app)) == ("example-004", ["example-000", "example-004"])
-    # Decided anew before it was ever stored.
+    # Decided again before it was ever stored.
     app = press(app, "Fine")
     assert waiting(app) == ["example-000", "example-004"]
     # What another dataset takes is stored, and holds back nothing.
@@ -239,7 +242,7 @@ def test_decisions_wait_for_the_storage_on_every_page(store: Store) -> None:
     assert [verdict[:2] for verdict in stored(store)] == [("example-000", "fine"), ("example-004", "fine")]
 
 
-def test_waiting_decisions_are_forgotten_on_demand(store: Store) -> None:
+def test_unsaved_decisions_can_be_discarded(store: Store) -> None:
     publish_small(store)
     blocked = block(store)
     app = press(review(), "Fine")
@@ -252,7 +255,7 @@ def test_waiting_decisions_are_forgotten_on_demand(store: Store) -> None:
     assert stored(store) == []
 
 
-def test_a_decision_does_not_wait_for_those_of_others(store: Store) -> None:
+def test_a_decision_is_stored_even_if_others_cannot_be_read(store: Store) -> None:
     publish_small(store)
     app = review()
     key = f"{verdicts_folder('pets')}/b.json"
@@ -266,7 +269,7 @@ def test_a_decision_does_not_wait_for_those_of_others(store: Store) -> None:
     assert (shown(app), waiting(app)) == ("example-004", [])
 
 
-def test_where_the_next_row_cannot_be_found(store: Store, tmp_path: Path) -> None:
+def test_a_decision_is_stored_even_if_the_next_row_cannot_be_found(store: Store, tmp_path: Path) -> None:
     """The decision is stored all the same, and can be taken back."""
     record = publish_small(store, new_ids=["example-000", "example-004"])
     app = review(new=True)
@@ -286,7 +289,7 @@ def test_where_the_next_row_cannot_be_found(store: Store, tmp_path: Path) -> Non
     assert (shown(app), len(app.error)) == ("example-004", 0)
 
 
-def test_objects_that_hold_no_verdicts_are_named(store: Store) -> None:
+def test_objects_without_verdicts_are_named(store: Store) -> None:
     publish_small(store)
     store.write(f"{verdicts_folder('pets')}/broken.json", b"{}")
     for app in (review(), review(example=None)):
@@ -300,14 +303,14 @@ COPIES = [
 ]
 
 
-def test_rows_with_one_id_are_looked_at_one_by_one(store: Store) -> None:
+def test_rows_with_the_same_id_are_shown_one_by_one(store: Store) -> None:
     publish_small(store, more=COPIES)
     app = review(example=None, show=Status.DUPLICATE_ID)
     app = app.button(key="open-0").click().run()
     seen = []
     for _ in COPIES:
         seen.append((shown(app), linked(app, "row")))
-        assert "Another row has the id" in app.info[0].value
+        assert "Another row also has the id" in app.info[0].value
         assert {button.label for button in app.button} == {"Gallery", "Undo", "Previous", "Next"}
         app = press(app, "Next")
     assert seen == [("example-000", "60"), ("example-000", "61"), ("example-000", "62")]
@@ -341,8 +344,8 @@ def test_a_link_names_one_row(link: dict[str, str], address: Address | None) -> 
     assert app.session_state["found"] == address
 
 
-def test_the_gallery_shows_what_holds_now(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the audit knew is shown only where verdicts are out of reach."""
+def test_the_gallery_shows_the_current_verdicts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict in the audit is shown only if verdicts are out of reach."""
     taken_back = {"example_id": "old", "status": "scored", "given_label": "cat", "verdict": "fine"}
     record = publish_small(store, more=[taken_back])
     app = review(example=None, show="all rows", id="old")

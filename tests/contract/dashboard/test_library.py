@@ -1,4 +1,4 @@
-"""Which audits there are below a URL, and their files in the cache: checked, bounded, and from nowhere else."""
+"""The audits below a URL, and their files in the cache: checked, limited in size, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_the_same_audits_from_an_output_a_dataset_and_an_audit(output: Path, rec
         library = open_library(str(url))
         assert library.datasets() == ["pets"]
         assert [audit.audit_id for audit in library.audits("pets")] == [record.audit_id]
-    assert Library(str(output / "dataset=pets")).knows_decisions
-    assert not Library(str(output / record.folder)).knows_decisions
+    assert Library(str(output / "dataset=pets")).contains_verdicts
+    assert not Library(str(output / record.folder)).contains_verdicts
 
 
 def test_audits_are_sorted_by_time(output: Path, record: AuditRecord) -> None:
@@ -54,7 +54,7 @@ def test_audits_are_sorted_by_time(output: Path, record: AuditRecord) -> None:
     assert [audit.version for audit in Library(str(output)).audits("pets")] == ["v1", "v2", "v3"]
 
 
-def test_an_audit_from_before_there_were_records(output: Path, record: AuditRecord) -> None:
+def test_an_audit_without_a_record(output: Path, record: AuditRecord) -> None:
     store = Store(str(output))
     store.remove(audit_record_key("pets", "v1", record.audit_id))
     assert Library(str(output)).audits("pets") == []
@@ -63,12 +63,12 @@ def test_an_audit_from_before_there_were_records(output: Path, record: AuditReco
     assert [(audit.audit_id, audit.summary) for audit in found] == [(record.audit_id, record.summary)]
 
 
-def test_nothing_is_there(tmp_path: Path) -> None:
+def test_a_url_without_audits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelauditError, match=r"There is no audit below .* Give the URL that audits are published to"):
         open_library(str(tmp_path))
 
 
-def test_a_record_that_is_none(output: Path, record: AuditRecord) -> None:
+def test_a_damaged_record(output: Path, record: AuditRecord) -> None:
     change_json(output / audit_record_key("pets", "v1", record.audit_id), lambda value: value.pop("folder"))
     with pytest.raises(StorageError, match="is not the record of an audit: folder is missing"):
         Library(str(output)).audits("pets")
@@ -113,13 +113,13 @@ def test_records_are_read_once(output: Path, record: AuditRecord) -> None:
     assert library.audits("pets") == [second]
 
 
-def test_the_audit_of_a_url_knows_what_it_follows_from(output: Path, record: AuditRecord) -> None:
+def test_the_audit_of_a_url_knows_its_settings(output: Path, record: AuditRecord) -> None:
     assert Library(str(output / record.folder)).audits("pets")[0].deciding == record.deciding
 
 
 def test_an_audit_without_its_manifest(output: Path, record: AuditRecord) -> None:
     change_json(output / record.folder / "manifest.json", lambda value: value.update(columns=None))
-    with pytest.raises(StorageError, match="holds no audit that can be read"):
+    with pytest.raises(StorageError, match="does not contain a readable audit"):
         Library(str(output / record.folder)).audits("pets")
     change_json(output / record.folder / "manifest.json", lambda value: value.pop("audit_id"))
     with pytest.raises(StorageError, match=r"is not a manifest of labelaudit \(KeyError\('audit_id'"):
@@ -127,7 +127,7 @@ def test_an_audit_without_its_manifest(output: Path, record: AuditRecord) -> Non
 
 
 @pytest.mark.parametrize("folder", ["../outside", "/etc", "dataset=pets/../../outside"])
-def test_a_record_that_leads_out_is_refused(output: Path, record: AuditRecord, folder: str) -> None:
+def test_a_record_with_a_key_outside_the_url_is_refused(output: Path, record: AuditRecord, folder: str) -> None:
     outside = output.parent / "outside"
     outside.mkdir()
     (outside / "manifest.json").write_bytes((output / record.folder / "manifest.json").read_bytes())
@@ -137,13 +137,13 @@ def test_a_record_that_leads_out_is_refused(output: Path, record: AuditRecord, f
         library.manifest(library.audits("pets")[0])
 
 
-def test_a_pointer_that_leads_out_is_refused(output: Path, record: AuditRecord) -> None:
+def test_a_pointer_outside_the_url_is_refused(output: Path, record: AuditRecord) -> None:
     Store(str(output)).write(latest_key("pets"), dump_json({"audit": "../outside"}))
     with pytest.raises(StorageError, match="may lead out of"):
         Library(str(output)).audits("pets")
 
 
-def test_a_manifest_that_leads_out_is_refused(output: Path, record: AuditRecord) -> None:
+def test_a_manifest_with_a_key_outside_the_url_is_refused(output: Path, record: AuditRecord) -> None:
     (output.parent / "secret").write_text("secret")
 
     def point_out(value: dict[str, Any]) -> None:
@@ -158,13 +158,13 @@ def test_a_manifest_that_leads_out_is_refused(output: Path, record: AuditRecord)
 
 
 @pytest.mark.parametrize("sha256", ["../../escape", "A" * 64, "", "0" * 63])
-def test_a_checksum_that_is_none_names_no_file(output: Path, record: AuditRecord, sha256: str) -> None:
+def test_a_checksum_that_is_not_valid_is_refused(output: Path, record: AuditRecord, sha256: str) -> None:
     change_json(output / record.folder / "manifest.json", lambda value: value["files"][0].update(sha256=sha256))
     with pytest.raises(StorageError, match=r"manifest\.json is not a manifest of labelaudit"):
         Library(str(output)).manifest(record)
 
 
-def test_an_audit_as_the_steps_know_it_is_read_in_the_cache(output: Path, record: AuditRecord, tmp_path: Path) -> None:
+def test_a_published_audit_is_read_from_the_cache(output: Path, record: AuditRecord, tmp_path: Path) -> None:
     library = Library(str(output), cache=Cache(tmp_path / "cache"))
     with closing(library.open(record)) as files:
         audit = library.published(record, files)
@@ -196,12 +196,12 @@ def test_a_file_that_was_changed_is_refused(output: Path, record: AuditRecord, c
     path.write_bytes(path.read_bytes()[: -1 if change != b"longer" else None] + change)
     with (
         closing(Library(str(output)).open(record)) as files,
-        pytest.raises(StorageError, match="is not the file that its manifest names"),
+        pytest.raises(StorageError, match="is not the file in its manifest"),
     ):
         files.path("issues.parquet")
 
 
-def test_the_cache_is_bounded(output: Path, record: AuditRecord, tmp_path: Path) -> None:
+def test_the_size_of_the_cache_is_limited(output: Path, record: AuditRecord, tmp_path: Path) -> None:
     library = Library(str(output), cache=Cache(tmp_path / "cache", max_bytes=2**10))
     with (
         closing(library.open(record)) as files,

@@ -1,4 +1,4 @@
-"""Starting the dashboard: what is refused, and what a user's config of Streamlit cannot change."""
+"""Starting the dashboard: errors, and settings that a user's Streamlit config cannot change."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_only_named_hosts_and_nothing_from_the_network() -> None:
     assert options.keys() <= config.get_config_options().keys() | {"theme.light.primaryColor"}
 
 
-def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
+def test_errors_on_the_command_line(tmp_path: Path) -> None:
     publish_small(Store(str(tmp_path)), rows=8)
     result = CliRunner().invoke(
         cli, ["dashboard", str(tmp_path / "missing"), "--no-browser", "--port", str(free_port())]
@@ -84,7 +84,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
 def test_the_address_that_is_printed_works(tmp_path: Path, host: str, shown: str) -> None:
     port = str(free_port())
     command = ["dashboard", "memory://name:secret@nothing", "--no-browser", "--host", host, "--port", port]
-    assert f"Dashboard of memory://name:…@nothing at http://{shown}:{port}," in CliRunner().invoke(cli, command).stderr
+    assert f"Dashboard of memory://name:…@nothing at http://{shown}:{port}." in CliRunner().invoke(cli, command).stderr
 
 
 def free_port() -> int:

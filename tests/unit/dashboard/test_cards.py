@@ -1,4 +1,4 @@
-"""What a row looks like: whatever a preview holds, a card and the page of a row are drawn."""
+"""Cards and rows at full size, for any content of a preview."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from labelaudit.dashboard.cards import PIXELS, _small, whole
+from labelaudit.dashboard.cards import MAX_PIXELS, _small, full_size
 from labelaudit.report.gallery import Peers
 from labelaudit.report.previews import Preview, image_preview, table_preview, text_preview
 
@@ -21,11 +21,11 @@ JPEG = image_preview(GENERATOR.integers(0, 256, (120, 100, 1), dtype=np.uint8))
 
 
 def drawn(preview: Preview) -> str:
-    return str(_small(preview)) + str(whole(preview))
+    return str(_small(preview)) + str(full_size(preview))
 
 
 @pytest.mark.parametrize("preview", [PNG, JPEG])
-def test_images_with_hard_pixels_where_they_are_small(preview: Preview) -> None:
+def test_small_images_have_hard_pixels(preview: Preview) -> None:
     shown = drawn(preview)
     assert shown.count("<img") == 2
     assert shown.count('class="pixels"') == (2 if preview is PNG else 0)
@@ -41,7 +41,7 @@ def test_texts_and_rows_of_tables() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(preview=st.sampled_from([PNG, JPEG]), data=st.data())
-def test_damaged_images_are_no_preview_or_some_image(preview: Preview, data: st.DataObject) -> None:
+def test_damaged_images_never_crash(preview: Preview, data: st.DataObject) -> None:
     damaged = bytearray(preview.data)
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -52,7 +52,7 @@ def test_damaged_images_are_no_preview_or_some_image(preview: Preview, data: st.
 
 
 def test_an_image_that_would_fill_the_memory() -> None:
-    side = int(PIXELS**0.5) + 2
+    side = int(MAX_PIXELS**0.5) + 2
     sink = io.BytesIO()
     Image.new("1", (side, side)).save(sink, "PNG")
     assert len(sink.getvalue()) < 10_000
@@ -72,7 +72,7 @@ def test_an_image_that_would_fill_the_memory() -> None:
         b'[{"column": "a", "value": 1, "typical": {}}]',
     ],
 )
-def test_a_row_that_is_none(data: bytes) -> None:
+def test_a_damaged_row(data: bytes) -> None:
     assert drawn(Preview("application/json", data)).lower().count("no preview") == 2
 
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard.queries import Address, AuditTables, Filters, Judgement, Shown, connect
+from labelaudit.dashboard.queries import Address, AuditTables, Filters, Reviewed, Shown, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.reviews.audit_review import draw_sample
@@ -54,7 +54,7 @@ filters = st.builds(
     lowest=st.sampled_from([0.0, 0.25]),
     highest=st.sampled_from([1.0, 0.5]),
     fold=st.none() | st.integers(0, 2),
-    judgement=st.sampled_from([*Judgement, *Decision]),
+    reviewed=st.sampled_from([*Reviewed, *Decision]),
     id_contains=st.sampled_from(["", "1", "%", "x'"]),
 )
 
@@ -95,10 +95,10 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
             asked.fold in (None, row["fold"]),
             asked.id_contains.lower() in row["example_id"].lower(),
             {
-                Judgement.ANY: True,
-                Judgement.DECIDED: decision is not None,
-                Judgement.UNDECIDED: decision is None and row["given_label"] and row["status"] != "duplicate_id",
-            }.get(asked.judgement, decision == asked.judgement),
+                Reviewed.ANY: True,
+                Reviewed.DECIDED: decision is not None,
+                Reviewed.UNDECIDED: decision is None and row["given_label"] and row["status"] != "duplicate_id",
+            }.get(asked.reviewed, decision == asked.reviewed),
         )
         if all(keep):
             found.append((2.0 if score is None else score, row["example_id"], row["file"] or "", row["row"]))
@@ -156,11 +156,11 @@ def test_many_sessions_open_an_audit_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["examples.parquet", "issues.parquet"])
-def test_a_table_that_is_none(tmp_path: Path, damaged: str) -> None:
+def test_a_damaged_table(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "classes.parquet").write_bytes(b"no table")
     tables = tables_of(tmp_path, small_examples(20))
     (tmp_path / damaged).write_bytes(b"no table")
-    name = damaged.removesuffix(".parquet")
-    for ask in (lambda: tables.count(Filters()), lambda: tables.table(name)):
+    for ask in (lambda: tables.count(Filters()), tables.classes):
         with pytest.raises(StorageError, match=r"cannot be read \(\w+: .*\)\. Load the page again"):
             ask()
 
@@ -202,7 +202,7 @@ def test_new_flags_alone(tmp_path: Path) -> None:
     assert tables.page(Filters(new_only=True)) == []
 
 
-def test_what_an_audit_shows_besides_its_rows(tmp_path: Path) -> None:
+def test_other_tables_of_an_audit(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=20)
     folder = tmp_path / record.folder
@@ -212,8 +212,8 @@ def test_what_an_audit_shows_besides_its_rows(tmp_path: Path) -> None:
     assert list(tables.probabilities("example-003", 0)) == ["owl", "dog", "cat"]
     assert tables.probabilities("example-003", 7) == {}
     assert tables.probabilities("missing", 0) == {}
-    assert [row["class_name"] for row in tables.table("classes")] == ["cat", "dog", "owl"]
-    assert tables.table("missing") == []
+    assert tables.class_names() == ["cat", "dog", "owl"]
+    assert AuditTables(connect(tmp_path), {}.get).classes().num_rows == 0
     assert sum(count for _, _, count in tables.score_histogram()) == 19
 
 
@@ -226,7 +226,7 @@ def test_a_row_that_the_detector_flagged_but_a_person_dismissed(tmp_path: Path) 
     assert [name for name, flagged in found.items() if flagged] == ["example-000", "example-004", "example-001"]
 
 
-def test_an_audit_from_before_anything_could_be_dismissed(tmp_path: Path) -> None:
+def test_an_early_audit_without_dismissed_flags(tmp_path: Path) -> None:
     examples = small_examples(8)
     tables = tables_of(tmp_path, examples.drop_columns("is_dismissed"), issues_table(examples))
     assert [row.was_flagged for row in tables.page(Filters())] == [True, True]

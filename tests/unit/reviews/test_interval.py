@@ -38,7 +38,7 @@ def test_limits_by_hand() -> None:
 
 
 @given(st.data())
-def test_limits_are_the_populations_that_what_was_seen_does_not_refute(data: st.DataObject) -> None:
+def test_limits_are_the_populations_that_the_sample_does_not_refute(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 60))
     judged = data.draw(st.integers(1, rows))
     counted = data.draw(st.integers(0, judged))
@@ -61,7 +61,7 @@ def test_a_census_has_no_width_and_nothing_has_no_interval() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50), st.integers(0, 50)), min_size=1, max_size=3))
-def test_what_was_seen_bounds_the_limits(values: list[tuple[int, int, int]]) -> None:
+def test_limits_never_contradict_the_sample(values: list[tuple[int, int, int]]) -> None:
     strata = [Stratum(max(a, b), min(a, b), min(a, b, c)) for a, b, c in values]
     found = stratified(strata)
     assert found is not None
@@ -81,7 +81,7 @@ def test_more_confidence_is_wider() -> None:
 
 
 def exact_coverage(sizes: tuple[int, int], wrong: tuple[int, int], drawn: tuple[int, int]) -> float:
-    """Probability that the interval holds the true share, summed over everything that can be drawn."""
+    """Probability that the interval contains the true share, summed over all possible samples."""
     outcomes = []
     for rows, bad, count in zip(sizes, wrong, drawn, strict=True):
         seen = np.arange(count + 1)
@@ -132,6 +132,6 @@ def test_coverage_by_simulation_with_the_real_order_of_drawing() -> None:
     assert covered / 400 > 0.95 - 3 * (0.95 * 0.05 / 400) ** 0.5
 
 
-def test_a_population_that_shows_what_was_seen_with_exactly_the_tail_is_refuted() -> None:
+def test_a_population_at_exactly_the_tail_is_refuted() -> None:
     # One of 40 rows was judged and is right: were 39 wrong, that would be seen with a probability of 1/40.
     assert limits(Stratum(40, 1, 0)) == (0, 38)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.judging import Judgement
+from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.label_studio import interface, read_annotations, tasks_bytes
 from labelaudit.schemas import Decision
 
@@ -63,7 +63,7 @@ def test_the_interface_is_xml_with_the_names_of_the_tasks() -> None:
     assert [one.attrib["value"] for one in images.iter("Text")] == ["$text", "$given_label"]
 
 
-def test_a_right_label_is_asked_for_where_it_is_wrong() -> None:
+def test_a_right_label_is_asked_for_if_the_verdict_is_wrong() -> None:
     """A list that is not visible is no part of an annotation (labelstud.io/tags/choices)."""
     choices = {
         one.attrib["name"]: one
@@ -87,10 +87,10 @@ def test_a_suggested_label_that_stayed_chosen_does_not_count() -> None:
         (Decision.FINE, None),
     ]
     assert read(annotated("wrong"))[0].right_label == "ant"
-    assert "no verdict" in str(read({**ROW, "right_label": "ant"})[0].problem)
+    assert "but not a verdict" in str(read({**ROW, "right_label": "ant"})[0].problem)
 
 
-def read(*exported: Any) -> list[Judgement]:
+def read(*exported: Any) -> list[Draft]:
     return read_annotations(json.dumps(exported).encode(), "x.json")
 
 
@@ -106,18 +106,18 @@ def test_an_export_as_json() -> None:
         {"id": 2, "data": ROW, "annotations": []},
     )
     assert found == [
-        Judgement("i1", Decision.WRONG, "ant", "task 1", "bee", "c0"),
-        Judgement("i1", Decision.WRONG, "fly", "task 4", "bee", "c0"),
+        Draft("i1", Decision.WRONG, "ant", "task 1", "bee", "c0"),
+        Draft("i1", Decision.WRONG, "fly", "task 4", "bee", "c0"),
     ]
 
 
 def test_an_export_as_json_min() -> None:
     found = read({**ROW, "verdict": "fine", "annotator": 1}, ROW, {**ROW, "verdict": {"choices": ["wrong", "fine"]}})
-    assert found[0] == Judgement("i1", Decision.FINE, None, "task 1", "bee", "c0")
-    assert "'wrong and fine' is no verdict" in str(found[1].problem)
+    assert found[0] == Draft("i1", Decision.FINE, None, "task 1", "bee", "c0")
+    assert "'wrong and fine' is not a verdict" in str(found[1].problem)
 
 
-def test_odd_values_are_no_crash() -> None:
+def test_odd_values_do_not_crash() -> None:
     found = read(
         {"data": None, "annotations": [{"result": [choice("verdict", "fine"), 7]}, "x"]},
         {"example_id": 7, "verdict": "fine", "given_label": 3, "content_digest": []},
@@ -125,7 +125,7 @@ def test_odd_values_are_no_crash() -> None:
         {"annotations": [{"result": [{**choice("verdict", "fine"), "from_name": ["verdict"]}]}]},
         {"annotations": [{"result": [{**choice("verdict", "fine"), "value": {"choices": [["fine"], "wrong"]}}]}]},
     )
-    assert found == [Judgement("", Decision.FINE, None, "task 1"), Judgement("", Decision.FINE, None, "task 2")]
+    assert found == [Draft("", Decision.FINE, None, "task 1"), Draft("", Decision.FINE, None, "task 2")]
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_odd_values_are_no_crash() -> None:
     [
         (b"[" * 100_000, "x.json is not JSON (maximum recursion depth"),
         (b"{", "x.json is not JSON"),
-        (b"{}", "x.json is no list of tasks"),
-        (b"[1]", "x.json is no list of tasks"),
+        (b"{}", "x.json is not a list of tasks"),
+        (b"[1]", "x.json is not a list of tasks"),
     ],
 )
-def test_a_file_that_is_no_export(data: bytes, message: str) -> None:
+def test_a_file_that_is_not_an_export(data: bytes, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):
         read_annotations(data, "x.json")

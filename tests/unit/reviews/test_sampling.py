@@ -1,9 +1,10 @@
-"""The order of drawing, what of a sample counts, and files that do not tell the strata apart."""
+"""The order of drawing, which rows of a sample count, and files that do not reveal the strata."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,19 +13,20 @@ from hypothesis import strategies as st
 
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.interval import Stratum, stratified
+from labelaudit.reviews.sample_store import sample_bytes, sample_of
 from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
-from labelaudit.reviews.verdicts import Judged, newest
+from labelaudit.reviews.verdicts import LabeledExample, current
 from support.reviewed import make_verdict
 
 VERSION = "f" * 64
 IDS = st.lists(st.text(max_size=8), unique=True, max_size=40)
 
 
-def row(name: str) -> Judged:
-    return Judged(name, "c0", "bee")
+def row(name: str) -> LabeledExample:
+    return LabeledExample(name, "c0", "bee")
 
 
-def draw(name: str, rows: list[Judged], count: int, seed: int) -> SampledStratum:
+def draw(name: str, rows: list[LabeledExample], count: int, seed: int) -> SampledStratum:
     order = review_order((row.example_id for row in rows), VERSION, seed)[:count]
     return SampledStratum(name, len(rows), tuple(rows[position] for position in order))
 
@@ -99,9 +101,9 @@ def test_a_small_sample_is_the_start_of_a_larger_one() -> None:
 
 def test_only_a_start_without_gaps_is_random() -> None:
     stratum = make_sample(4).strata[0]
-    verdicts = newest(make_verdict(stratum.sampled[position].example_id) for position in (0, 1, 3))
-    assert [verdict.judged for verdict in stratum.judged(verdicts)] == list(stratum.sampled[:2])
-    assert stratum.judged({}) == []
+    verdicts = current(make_verdict(stratum.sampled[position].example_id) for position in (0, 1, 3))
+    assert [verdict.example for verdict in stratum.reviewed(verdicts)] == list(stratum.sampled[:2])
+    assert stratum.reviewed({}) == []
 
 
 def test_the_file_mixes_the_strata_and_keeps_their_order() -> None:
@@ -117,7 +119,7 @@ def test_the_file_mixes_the_strata_and_keeps_their_order() -> None:
 
 def test_a_record_gives_the_same_sample() -> None:
     sample = make_sample(2, 3)
-    assert Sample.from_record(json.loads(json.dumps(sample.to_record()))) == sample
+    assert sample_of(sample_bytes(sample)) == sample
 
 
 STRATUM = {"name": "flagged", "rows": 2, "sampled": [["i1", None, "bee"]]}
@@ -126,22 +128,28 @@ STRATUM = {"name": "flagged", "rows": 2, "sampled": [["i1", None, "bee"]]}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"created_at": 1}, "created_at is a int, not str"),
-        ({"version": "\ud800"}, "version is '\\ud800', which is no text in UTF-8"),
-        ({"seed": 1.5}, "seed is a float, not int"),
-        ({"strata": None}, "strata is a NoneType, not list"),
-        ({"strata": [{}]}, "name is missing"),
-        ({"strata": [[]]}, "a list stands where an object belongs"),
-        ({"strata": [{**STRATUM, "rows": "many"}]}, "rows is a str, not int"),
-        ({"strata": [{**STRATUM, "rows": 0}]}, "1 rows are drawn of 0, where each can be drawn once"),
-        ({"strata": [{**STRATUM, "sampled": STRATUM["sampled"] * 2}]}, "2 rows are drawn of 2, where each"),
-        ({"strata": [{**STRATUM, "sampled": [["i1", "bee"]]}]}, "is not made of example_id, content_digest, given"),
-        ({"strata": [{**STRATUM, "sampled": ["iab"]}]}, "is not made of example_id, content_digest, given_label"),
-        ({"strata": [{**STRATUM, "sampled": [["i1", None, 7]]}]}, "given_label is a int, not str"),
+        ({"created_at": 1}, "created_at: Input should be a valid string"),
+        ({"version": "\ud800"}, "Invalid JSON: unexpected end of hex escape"),
+        ({"seed": 1.5}, "seed: Input should be a valid integer"),
+        ({"strata": None}, "strata: Input should be a valid array"),
+        ({"strata": [{}]}, "strata.0.name: Field required"),
+        ({"strata": [[]]}, "strata.0: Input should be an object"),
+        ({"strata": [{**STRATUM, "rows": "many"}]}, "strata.0.rows: Input should be a valid integer"),
+        ({"strata": [{**STRATUM, "rows": 0}]}, "1 rows are drawn from 0, but each row can be drawn only once"),
+        ({"strata": [{**STRATUM, "sampled": STRATUM["sampled"] * 2}]}, "2 rows are drawn from 2, but each row"),
+        (
+            {"strata": [{**STRATUM, "sampled": [["i1", "bee"]]}]},
+            "strata.0.sampled.0.2: Field required",
+        ),
+        ({"strata": [{**STRATUM, "sampled": ["iab"]}]}, "strata.0.sampled.0: Input should be an array"),
+        (
+            {"strata": [{**STRATUM, "sampled": [["i1", None, 7]]}]},
+            "strata.0.sampled.0.2: Input should be a valid string",
+        ),
     ],
 )
-def test_a_stored_record_that_is_no_sample(change: dict[str, object], message: str) -> None:
-    record = {**json.loads(json.dumps(make_sample(1, 1).to_record())), "strata": [STRATUM]}
-    assert Sample.from_record(record).strata[0].sampled == (Judged("i1", None, "bee"),)
+def test_a_stored_record_that_is_not_a_sample(change: dict[str, object], message: str) -> None:
+    record = {**asdict(make_sample(1, 1)), "strata": [STRATUM]}
+    assert sample_of(json.dumps(record).encode()).strata[0].sampled == (LabeledExample("i1", None, "bee"),)
     with pytest.raises(ReviewError, match=re.escape(message)):
-        Sample.from_record({**record, **change})
+        sample_of(json.dumps({**record, **change}).encode())

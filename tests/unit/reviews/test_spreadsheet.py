@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.judging import Judgement
-from labelaudit.reviews.spreadsheet import csv_bytes, guarded, read_judgements, unguarded
+from labelaudit.reviews.drafts import Draft
+from labelaudit.reviews.spreadsheet import csv_bytes, guarded, read_spreadsheet, unguarded
 from labelaudit.schemas import Decision
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -38,7 +38,7 @@ def test_every_text_comes_back_and_none_is_a_formula(text: str) -> None:
 @given(st.lists(TEXT | st.text("=+-@;\t\n\r', \"a\uff1d"), min_size=1, max_size=4))
 @example(["i1", "a;=cmd|' /C calc'!A0;b"])
 @example(["i1", "a\n=1", 'say ";=1'])
-def test_no_cell_is_a_formula_where_others_separate(texts: list[str]) -> None:
+def test_no_cell_is_a_formula_with_other_separators(texts: list[str]) -> None:
     data = csv_bytes(["name"] * len(texts), [texts]).decode()
     line = data.partition("\r\n")[2]
     # Quotes mean nothing but at the beginning of a cell, so that any of them may be one.
@@ -55,22 +55,22 @@ def test_ordinary_texts_and_numbers_stay_as_they_are(text: str) -> None:
 @example([("a\r\nb", 'say "hi"'), ("=x", "\0")])
 def test_a_whole_file_comes_back(rows: list[tuple[str, str]]) -> None:
     data = csv_bytes(["example_id", "verdict", "right_label"], [(name, "wrong", label) for name, label in rows])
-    found = read_judgements(data, "file")
+    found = read_spreadsheet(data, "file")
     assert [(one.example_id, one.right_label) for one in found] == rows
 
 
-def test_what_a_filled_file_says() -> None:
+def test_a_filled_file() -> None:
     text = HEADER + "i1,bee,wrong,ant\ni2,bee,,\n,,,\n\ni3,'=bee, Fine ,\ni4,bee,AMBIGUOUS\n"
-    assert read_judgements(("\ufeff" + text).encode(), "f.csv") == [
-        Judgement("i1", Decision.WRONG, "ant", "line 2", "bee"),
-        Judgement("i3", Decision.FINE, None, "line 6", "=bee"),
-        Judgement("i4", Decision.AMBIGUOUS, None, "line 7", "bee"),
+    assert read_spreadsheet(("\ufeff" + text).encode(), "f.csv") == [
+        Draft("i1", Decision.WRONG, "ant", "line 2", "bee"),
+        Draft("i3", Decision.FINE, None, "line 6", "=bee"),
+        Draft("i4", Decision.AMBIGUOUS, None, "line 7", "bee"),
     ]
 
 
-def test_what_spreadsheets_add_is_ignored() -> None:
+def test_columns_that_spreadsheets_add_are_ignored() -> None:
     text = "example_id,,verdict,right_label,,\ni1,a note,fine,,,\ni2,,wrong,ant,,,,\ni3,,fine\n"
-    assert [one[:3] for one in read_judgements(text.encode(), "f.csv")] == [
+    assert [one[:3] for one in read_spreadsheet(text.encode(), "f.csv")] == [
         ("i1", Decision.FINE, None),
         ("i2", Decision.WRONG, "ant"),
         ("i3", Decision.FINE, None),
@@ -81,24 +81,24 @@ def test_what_spreadsheets_add_is_ignored() -> None:
 def test_other_delimiters_and_columns(delimiter: str) -> None:
     sink = io.StringIO()
     csv.writer(sink, delimiter=delimiter).writerows([["verdict", "note", "example_id"], ["fine", "a,b;c", "i1"]])
-    assert read_judgements(sink.getvalue().encode(), "f.csv") == [Judgement("i1", Decision.FINE, None, "line 2")]
+    assert read_spreadsheet(sink.getvalue().encode(), "f.csv") == [Draft("i1", Decision.FINE, None, "line 2")]
 
 
 def test_lines_are_counted_as_an_editor_counts_them() -> None:
-    found = read_judgements((HEADER + '"i\n1",bee,fine,\ni2,bee,fine,\n').encode(), "f.csv")
+    found = read_spreadsheet((HEADER + '"i\n1",bee,fine,\ni2,bee,fine,\n').encode(), "f.csv")
     assert [one.place for one in found] == ["line 2", "line 4"]
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("i1,bee,perhaps,", "'i1': 'perhaps' is no verdict; write wrong, fine, ambiguous"),
-        ("i1,bee,,ant", "'i1': there is a right label, but no verdict"),
+        ("i1,bee,perhaps,", "'i1': 'perhaps' is not a verdict; write wrong, fine, ambiguous"),
+        ("i1,bee,,ant", "'i1': there is a right label, but not a verdict"),
         ("i1,bee,fine,,,x", "6 cells under 4 columns"),
     ],
 )
 def test_bad_lines_keep_their_place(line: str, problem: str) -> None:
-    (found,) = read_judgements((HEADER + line).encode(), "f.csv")
+    (found,) = read_spreadsheet((HEADER + line).encode(), "f.csv")
     assert found.place == "line 2"
     assert problem in str(found.problem)
 
@@ -106,14 +106,17 @@ def test_bad_lines_keep_their_place(line: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "f.csv has the columns of an empty file; a review needs example_id and verdict"),
-        (b"id,verdict\ni1,fine\n", "f.csv has the columns 'id', 'verdict'; a review needs example_id and verdict"),
-        (b"example_id,verdict,verdict\n", "once each"),
+        (b"", "f.csv is empty. The first line must name example_id and verdict"),
+        (
+            b"id,verdict\ni1,fine\n",
+            "f.csv has the columns 'id', 'verdict'. The first line must name example_id and verdict",
+        ),
+        (b"example_id,verdict,verdict\n", "once each, and right_label"),
         ("example_id,verdict\nä,fine\n".encode("latin-1"), "f.csv is not UTF-8 text (byte 19)"),
-        (b'example_id,verdict\n"i1,fine\n', "f.csv is no CSV file (unexpected end of data, line 2)"),
+        (b'example_id,verdict\n"i1,fine\n', "f.csv is not a CSV file (unexpected end of data, line 2)"),
         (HEADER.encode() + b"a" * 200_000, "field larger than field limit"),
     ],
 )
-def test_a_file_that_is_none(data: bytes, message: str) -> None:
+def test_a_file_that_cannot_be_read(data: bytes, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):
-        read_judgements(data, "f.csv")
+        read_spreadsheet(data, "f.csv")

@@ -1,18 +1,20 @@
-"""What a verdict may say, which of many stands, and when it ends to hold."""
+"""What a verdict may say, which of several is current, and when it expires."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.known import Known
-from labelaudit.reviews.verdicts import Verdict, last_words, newest, now
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.verdict_store import batch_bytes, batch_verdicts
+from labelaudit.reviews.verdicts import Verdict, current, latest, utc_now
 from labelaudit.schemas import Decision
 from support.reviewed import make_verdict
 
@@ -32,112 +34,143 @@ VALUES = st.recursive(
 )
 
 
+def read(record: object) -> list[Verdict]:
+    """The verdicts in a stored object with this record."""
+    return batch_verdicts(json.dumps({"verdicts": [record]}).encode())
+
+
 @pytest.mark.parametrize(
     ("decision", "right_label", "message"),
     [
-        (Decision.WRONG, None, "'i000' is wrong with right_label None; exactly a verdict of `wrong` names"),
+        (Decision.WRONG, None, "'i000' is wrong with right_label None. Give a right label with `wrong`, and only then"),
         (Decision.FINE, "ant", "is fine with right_label 'ant'"),
         (None, "ant", "is none with right_label 'ant'"),
-        (Decision.WRONG, "bee", "its right label 'bee' is the given one"),
+        (Decision.WRONG, "bee", "the right label 'bee' is the given one"),
         (
             Decision.WRONG,
             "a\ud800",
-            "The right label 'a\\ud800' of the verdict on 'i000' is no text in UTF-8. Write it",
+            "The right label 'a\\ud800' of the verdict on 'i000' is not valid UTF-8. Enter it",
         ),
     ],
 )
-def test_a_verdict_that_cannot_be(decision: Decision | None, right_label: str | None, message: str) -> None:
+def test_a_verdict_that_is_not_valid(decision: Decision | None, right_label: str | None, message: str) -> None:
     with pytest.raises(ReviewError, match=re.escape(message)):
         make_verdict(decision=decision, right_label=right_label)
 
 
-def test_a_reviewer_that_is_no_text() -> None:
-    with pytest.raises(ReviewError, match=re.escape("The reviewer '\\udcff' of the verdict on 'i000' is no text")):
+def test_a_reviewer_that_is_not_utf8() -> None:
+    with pytest.raises(
+        ReviewError, match=re.escape("The reviewer '\\udcff' of the verdict on 'i000' is not valid UTF-8")
+    ):
         make_verdict(reviewer="\udcff")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"verdict": "perhaps"}, "'perhaps' is not a valid Decision"),
-        ({"verdict": ["fine"]}, "verdict is a list, not str | None"),
-        ({"verdict": ...}, "verdict is missing"),
-        ({"reviewer": ...}, "reviewer is missing"),
-        ({"example_id": "\ud800"}, "example_id is '\\ud800', which is no text in UTF-8"),
-        ({"right_label": ["x"]}, "right_label is a list, not str | None"),
-        ({"was_flagged": None}, "was_flagged is a NoneType, not bool"),
-        ({"decided_at": 5}, "decided_at is a int, not str"),
-        ({"decided_at": "yesterday"}, "Invalid isoformat string: 'yesterday'"),
-        ({"decided_at": "2026-01-01T00:00:00.000000"}, "is no time in UTC with microseconds"),
-        ({"decided_at": "2026-01-01T00:00:00.000000+01:00"}, "is no time in UTC with microseconds"),
-        ({"decided_at": "2026-01-01T00:00:00+00:00"}, "is no time in UTC with microseconds"),
+        ({"verdict": "perhaps"}, "verdicts.0.verdict: Input should be 'wrong', 'fine' or 'ambiguous'"),
+        ({"verdict": ["fine"]}, "verdicts.0.verdict: Input should be 'wrong', 'fine' or 'ambiguous'"),
+        ({"verdict": ...}, "verdicts.0.verdict: Field required"),
+        ({"reviewer": ...}, "verdicts.0.reviewer: Field required"),
+        ({"example_id": "\ud800"}, "Invalid JSON: unexpected end of hex escape"),
+        ({"right_label": ["x"]}, "verdicts.0.right_label: Input should be a valid string"),
+        ({"right_label": "x"}, "verdicts.0: The verdict on 'i000' is fine with right_label 'x'"),
+        ({"was_flagged": None}, "verdicts.0.was_flagged: Input should be a valid boolean"),
+        ({"decided_at": 5}, "verdicts.0.decided_at: Input should be a valid string"),
+        ({"decided_at": "yesterday"}, "verdicts.0.decided_at: Invalid isoformat string: 'yesterday'"),
+        ({"decided_at": "2026-01-01T00:00:00.000000"}, "is not a UTC time with microseconds"),
+        ({"decided_at": "2026-01-01T00:00:00.000000+01:00"}, "is not a UTC time with microseconds"),
+        ({"decided_at": "2026-01-01T00:00:00+00:00"}, "is not a UTC time with microseconds"),
         ({"decided_at": "9999-12-31T23:59:59.999999+00:00"}, "date value out of range"),
     ],
 )
-def test_a_stored_record_that_is_no_verdict(change: dict[str, object], message: str) -> None:
-    record = {**make_verdict().to_record(), **change}
+def test_a_stored_record_that_is_not_a_verdict(change: dict[str, object], message: str) -> None:
+    record = {**asdict(make_verdict()), **change}
     with pytest.raises(ReviewError, match=re.escape(message)):
-        Verdict.from_record({name: value for name, value in record.items() if value is not ...})
+        read({name: value for name, value in record.items() if value is not ...})
 
 
 @given(VALUES, st.sampled_from([field.name for field in fields(Verdict)]))
-def test_no_value_of_a_stored_record_is_a_crash(value: object, name: str) -> None:
+def test_no_stored_value_crashes(value: object, name: str) -> None:
     with contextlib.suppress(ReviewError):
-        verdict = Verdict.from_record({**make_verdict().to_record(), name: value})
-        assert Known.of([verdict], (), "f").to_record()
-    with pytest.raises(ReviewError, match=r"stands where an object belongs|is missing"):
-        Verdict.from_record(value)
+        assert ReviewSnapshot.of(read({**asdict(make_verdict()), name: value}), (), "f").to_json()
+    with pytest.raises(ReviewError, match=r"Input should be|Field required|Invalid JSON"):
+        read(value)
 
 
 @given(VERDICTS)
 def test_a_record_gives_the_same_verdict(verdict: Verdict) -> None:
-    assert Verdict.from_record(verdict.to_record()) == verdict
+    assert batch_verdicts(batch_bytes([verdict])) == [verdict]
 
 
 @given(st.lists(VERDICTS), st.randoms(use_true_random=False))
 def test_the_order_of_storage_does_not_matter(verdicts: list[Verdict], generator) -> None:  # type: ignore[no-untyped-def]
     shuffled = list(verdicts)
     generator.shuffle(shuffled)
-    stands = newest(verdicts)
-    assert newest(shuffled) == stands
-    assert newest(stands.values()) == stands
-    assert Known.of(shuffled, (), "v1").to_record() == Known.of(verdicts, (), "v1").to_record()
+    found = current(verdicts)
+    assert current(shuffled) == found
+    assert current(found.values()) == found
+    assert ReviewSnapshot.of(shuffled, (), "v1").to_json() == ReviewSnapshot.of(verdicts, (), "v1").to_json()
 
 
 @given(st.lists(VERDICTS, min_size=1), st.sampled_from(["1970-01-01", "2026-01-01", "2030-01-01"]), VERDICTS)
-def test_who_has_seen_a_verdict_replaces_it_whatever_the_clock_says(
-    stored: list[Verdict], day: str, said: Verdict
-) -> None:
-    last = last_words(stored)
-    after = replace(said, decided_at=f"{day}T00:00:00.000000+00:00").after(last.get(said.judged))
-    assert last_words([*stored, after])[said.judged] == after
+def test_a_reviewer_who_saw_a_verdict_replaces_it(stored: list[Verdict], day: str, said: Verdict) -> None:
+    last = latest(stored)
+    after = replace(said, decided_at=f"{day}T00:00:00.000000+00:00").after(last.get(said.example))
+    assert latest([*stored, after])[said.example] == after
     assert replace(after, decided_at=said.decided_at) == said
-    assert Verdict.from_record(after.to_record()) == after
+    assert batch_verdicts(batch_bytes([after])) == [after]
 
 
 def test_a_clock_that_is_right_is_believed() -> None:
     first = make_verdict(decided_at="2026-01-01T00:00:00.999999+00:00")
     same = make_verdict(decision=Decision.AMBIGUOUS, decided_at=first.decided_at)
-    later = make_verdict(decision=Decision.AMBIGUOUS, decided_at=now())
+    later = make_verdict(decision=Decision.AMBIGUOUS, decided_at=utc_now())
     assert later.after(first) == later.after(None) == later
     assert same.after(first).decided_at == "2026-01-01T00:00:01.000000+00:00"
 
 
-def test_the_newest_stands_until_it_is_taken_back() -> None:
+def test_the_latest_is_current_until_it_is_taken_back() -> None:
     first = make_verdict(decision=Decision.WRONG, decided_at="2026-01-01")
     second = make_verdict(decision=Decision.FINE, decided_at="2026-01-02", reviewer="bob")
     back = make_verdict(decision=None, decided_at="2026-01-03")
-    assert list(newest([second, first]).values()) == [second]
-    assert newest([first, back, second]) == {}
+    assert list(current([second, first]).values()) == [second]
+    assert current([first, back, second]) == {}
 
 
 @given(st.lists(VERDICTS, max_size=6), VERDICTS, st.sampled_from(["content_digest", "given_label"]))
-def test_a_verdict_ends_to_hold_with_content_or_label(others: list[Verdict], verdict: Verdict, changed: str) -> None:
-    known = Known.of([*others, verdict], (), "v1")
+def test_a_verdict_expires_with_content_or_label(others: list[Verdict], verdict: Verdict, changed: str) -> None:
+    snapshot = ReviewSnapshot.of([*others, verdict], (), "v1")
     row = {name: getattr(verdict, name) for name in ("example_id", "content_digest", "given_label")}
-    expected = newest([*others, verdict]).get(verdict.judged)
-    marks = known.marks(*([row[name]] for name in row))
-    assert marks.verdicts[0] == (None if expected is None else expected.verdict)
-    marks = known.marks(*([{**row, changed: "another"}[name]] for name in row))
-    assert marks.verdicts[0] is None
-    assert sum(marks.holding.values()) == 0
+    expected = current([*others, verdict]).get(verdict.example)
+    rows = snapshot.for_rows(*([row[name]] for name in row))
+    assert rows.verdicts[0] == (None if expected is None else expected.verdict)
+    rows = snapshot.for_rows(*([{**row, changed: "another"}[name]] for name in row))
+    assert rows.verdicts[0] is None
+    assert sum(rows.counts.values()) == 0
+
+
+STORED = b"""{
+  "verdicts": [
+    {
+      "audit_id": "a1",
+      "content_digest": null,
+      "decided_at": "2026-01-01T00:00:00.000000+00:00",
+      "example_id": "i000",
+      "given_label": "bee",
+      "reviewer": "ann",
+      "right_label": "ant",
+      "verdict": "wrong",
+      "was_flagged": true
+    }
+  ]
+}
+"""
+
+
+def test_the_stored_format_does_not_change() -> None:
+    verdicts = [make_verdict(decision=Decision.WRONG, content_digest=None)]
+    assert batch_verdicts(STORED) == verdicts
+    assert batch_bytes(verdicts) == STORED
+    newer = STORED.replace(b'"audit_id"', b'"a field of a later version": [], "audit_id"')
+    assert batch_verdicts(newer) == verdicts

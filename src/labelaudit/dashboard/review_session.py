@@ -1,0 +1,175 @@
+"""The verdicts given in one session: kept until they are stored, and undone."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import NamedTuple, ParamSpec
+
+import streamlit as st
+
+from labelaudit.dashboard import look, session
+from labelaudit.dashboard.queries import Address
+from labelaudit.dashboard.row_verdicts import undo_verdict
+from labelaudit.errors import LabelauditError, ReviewError, StorageError, StorageUnavailableError
+from labelaudit.reviews.verdicts import Verdict
+
+# Verdicts that a session can undo.
+MAX_UNDO = 200
+# Verdicts that are not stored, as far as the page lists them.
+LISTED = 5
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class SessionVerdict(NamedTuple):
+    """A verdict given in this session, and where. Its dataset need not be the one that is shown now."""
+
+    dataset: str
+    address: Address
+    verdict: Verdict
+    replaced: Verdict | None = None  # the current verdict when this one was stored, as far as known
+
+
+class ReviewSession:
+    """The verdicts of one session, oldest first. Thread-safe.
+
+    Streamlit may end a callback whenever it uses the session state, and start the next one while it still runs. So one
+    object with a lock contains all of it: each change is atomic.
+    """
+
+    def __init__(self) -> None:
+        self.undoable: list[SessionVerdict] = []
+        self.unsaved: list[SessionVerdict] = []
+        self._lock = threading.RLock()
+
+    def store(self, given: SessionVerdict) -> None:
+        """Store a verdict. If that fails it stays in `unsaved`, where it replaces one on the same row.
+
+        Raises:
+            LabelauditError: if it was not stored.
+        """
+        about = (given.dataset, given.verdict.example)
+        with self._lock:
+            others = [other for other in self.unsaved if (other.dataset, other.verdict.example) != about]
+            self.unsaved = [*others, given]
+            self._store(given)
+
+    def store_unsaved(self) -> None:
+        """Try to store all unsaved verdicts again. One that is refused does not stop the others.
+
+        Raises:
+            LabelauditError: the first one. If the storage does not answer, the others are not tried.
+        """
+        refusals: list[LabelauditError] = []
+        with self._lock:
+            for given in self.unsaved:
+                try:
+                    self._store(given)
+                except StorageUnavailableError:
+                    raise
+                except LabelauditError as error:
+                    refusals.append(error)
+        if refusals:
+            raise refusals[0]
+
+    def discard(self, given: Sequence[SessionVerdict]) -> None:
+        """Remove unsaved verdicts."""
+        with self._lock:
+            self.unsaved = [one for one in self.unsaved if one not in given]
+
+    def undo(self, given: SessionVerdict, reviewer: str) -> bool:
+        """Restore what the verdict replaced, and return whether that was still to do.
+
+        Raises:
+            ReviewError: if someone changed the verdict since. Nothing is undone then.
+            LabelauditError: if nothing was stored.
+        """
+        with self._lock:
+            if given not in self.undoable:
+                return False
+            reviews = session.reviews(given.dataset)
+            reviews.refresh()
+            current = reviews.current.get(given.verdict.example)
+            is_current = current is not None and (current.answer, current.reviewer) == (
+                given.verdict.answer,
+                given.verdict.reviewer,
+            )
+            if is_current:
+                reviews.add([reviews.dated_now(undo_verdict(given.verdict, given.replaced, reviewer))])
+            self.undoable = [other for other in self.undoable if other != given]
+        if not is_current:
+            raise ReviewError(_why_not_undone(given.verdict, current))
+        return True
+
+    def _store(self, given: SessionVerdict) -> None:
+        reviews = session.reviews(given.dataset)
+        # A verdict does not wait for those of others.
+        with contextlib.suppress(StorageError):
+            reviews.refresh()
+        replaced = reviews.current.get(given.verdict.example)
+        if reviews.add([given.verdict]).new:
+            self.undoable = [*self.undoable, given._replace(replaced=replaced)][-MAX_UNDO:]
+        self.discard([given])
+
+
+def review_session() -> ReviewSession:
+    """Return the verdicts of this session."""
+    if "review_session" not in st.session_state:
+        st.session_state["review_session"] = ReviewSession()
+    found: ReviewSession = st.session_state["review_session"]
+    return found
+
+
+def show_errors(callback: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+    """Decorate a callback so that the next page shows its error. Streamlit would show a traceback."""
+
+    @wraps(callback)
+    def guarded(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        try:
+            callback(*args, **kwargs)
+        except LabelauditError as error:
+            st.session_state["problem"] = str(error)
+
+    return guarded
+
+
+def show_unsaved() -> None:
+    """Show the last error, and the verdicts that are not stored yet."""
+    # A container of its own, even if it is empty: the browser redraws elements that move.
+    with st.container():
+        if problem := st.session_state.pop("problem", None):
+            st.error(look.plain(problem, 1000))
+        mine = review_session()
+        if mine.unsaved:
+            _show_unsaved(mine, mine.unsaved)
+
+
+def _show_unsaved(mine: ReviewSession, unsaved: Sequence[SessionVerdict]) -> None:
+    message, retry, discard = st.columns([6, 2, 2], vertical_alignment="center")
+    with message:
+        items = [
+            look.fill(
+                "<li>{chip} on <bdi>{id}</bdi> of <bdi>{dataset}</bdi></li>",
+                chip=look.verdict_chip(*one.verdict.answer),
+                id=look.clip(one.verdict.example_id, 100),
+                dataset=look.clip(one.dataset, 100),
+            )
+            for one in unsaved[:LISTED]
+        ]
+        more = [look.fill("<li>and {count} more</li>", count=len(unsaved) - LISTED)] if len(unsaved) > LISTED else []
+        look.html('Not stored yet:<ul class="notes">{items}</ul>', items=look.joined([*items, *more]))
+    retry.button("Try again", key="again", on_click=show_errors(mine.store_unsaved), type="primary", width="stretch")
+    discard.button("Forget", key="forget", on_click=mine.discard, args=(unsaved,), width="stretch")
+
+
+def _why_not_undone(verdict: Verdict, current: Verdict | None) -> str:
+    if current is None:
+        return f"The verdict on {verdict.example_id!r} was taken back already."
+    arrow = f" \N{RIGHTWARDS ARROW} {current.right_label}" if current.right_label else ""
+    return (
+        f"{current.reviewer} decided on {verdict.example_id!r} since: {current.verdict}{arrow}. Nothing was undone. "
+        "To change it, decide again."
+    )

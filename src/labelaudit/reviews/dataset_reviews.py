@@ -1,0 +1,147 @@
+"""All verdicts on one dataset, and the one rule that decides which new ones are stored."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from labelaudit.errors import ReviewError, StorageError
+from labelaudit.reviews.verdict_store import Batch, append_verdicts, read_batches
+from labelaudit.reviews.verdicts import NO_ANSWER, LabeledExample, Verdict, current_by_reviewer, latest
+from labelaudit.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Added:
+    """New verdicts, sorted by the rule."""
+
+    new: list[Verdict]  # to store
+    repeated: int = 0  # the answer is current already
+    overruled: int = 0  # the reviewer's earlier answer again, but someone else decided otherwise since
+
+
+def sort_new(verdicts: Iterable[Verdict], stored: Iterable[Verdict]) -> Added:
+    """Apply the rule: return which verdicts to store.
+
+    A verdict is new if its answer differs from the reviewer's last answer on the same labeled example. The same answer
+    is new only if someone else's differing answer is current and the reviewer decided again after the last answer.
+    Taking a verdict back is new if there is a current one, even from someone else.
+    """
+    verdicts = list(verdicts)
+    examples = {verdict.example for verdict in verdicts}
+    about = [verdict for verdict in stored if verdict.example in examples]
+    last, by_reviewer = latest(about), current_by_reviewer(about)
+    new, repeated, overruled = [], 0, 0
+    for verdict in verdicts:
+        newest = last.get(verdict.example)
+        current_answer = newest.answer if newest else NO_ANSWER
+        mine = newest if verdict.verdict is None else by_reviewer.get((verdict.example, verdict.reviewer))
+        if verdict.answer != (mine.answer if mine else NO_ANSWER):
+            new.append(verdict)
+        elif verdict.answer == current_answer:
+            repeated += 1
+        elif mine is not None and verdict.decided_at > mine.decided_at:
+            new.append(verdict)
+        else:
+            overruled += 1
+    return Added(new, repeated, overruled)
+
+
+class Reviews:
+    """All verdicts on one dataset. Each stored object is read once, because it never changes. Thread-safe.
+
+    A new object is empty: call `refresh` before you read or add.
+    """
+
+    def __init__(self, store: Store, dataset: str, *, read_only: bool = False) -> None:
+        self._store = store
+        self._dataset = dataset
+        self._read_only = read_only
+        self._batches: dict[str, Batch] = {}
+        self._latest: dict[LabeledExample, Verdict] = {}
+        self._current: dict[LabeledExample, Verdict] = {}
+        self._refreshed = float("-inf")
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> dict[LabeledExample, Verdict]:
+        """The current verdict on each labeled example, as last read. Do not modify it."""
+        return self._current
+
+    @property
+    def problems(self) -> list[ReviewError]:
+        """One error for each stored object that cannot be read. The verdicts in it are missing here."""
+        with self._lock:
+            return [batch for batch in self._batches.values() if isinstance(batch, ReviewError)]
+
+    def refresh(self, max_age_seconds: float = 0.0) -> None:
+        """Read what is new in storage, unless the last read was less than `max_age_seconds` ago.
+
+        Raises:
+            StorageError: if the storage cannot be read. What was read before stays.
+        """
+        with self._lock:
+            if time.monotonic() - self._refreshed >= max_age_seconds:
+                self._batches = read_batches(self._store, self._dataset, self._batches).by_key
+                self._update()
+                self._refreshed = time.monotonic()
+
+    def dated_now(self, verdict: Verdict) -> Verdict:
+        """Return a verdict that was decided now, dated later than the one that the reviewer has seen.
+
+        Call this when the reviewer decides, not when the verdict is stored: someone else may decide in between.
+        """
+        with self._lock:
+            return verdict.after(self._latest.get(verdict.example))
+
+    def dated_as_imported(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
+        """Return verdicts of a file, which does not say when they were decided.
+
+        An answer that repeats the reviewer's last one keeps the time of that one: it is the same verdict again. So a
+        second import of a file never overrules someone who decided in between. Other answers were decided now.
+        """
+        verdicts = list(verdicts)
+        with self._lock:
+            examples = {verdict.example for verdict in verdicts}
+            mine = current_by_reviewer(one for one in self._verdicts() if one.example in examples)
+        dated = []
+        for verdict in verdicts:
+            last = mine.get((verdict.example, verdict.reviewer))
+            is_same = last is not None and last.answer == verdict.answer
+            dated.append(replace(verdict, decided_at=last.decided_at) if last and is_same else self.dated_now(verdict))
+        return dated
+
+    def add(self, verdicts: Sequence[Verdict]) -> Added:
+        """Store verdicts that are new by the rule of `sort_new`, all of them or none.
+
+        Raises:
+            ReviewError: if the reviews are read-only.
+            StorageError: if the storage refuses. Nothing is stored.
+        """
+        with self._lock:
+            added = sort_new(verdicts, self._verdicts())
+        if not added.new:
+            return added
+        count = len(added.new)
+        what = f"The verdict on {added.new[0].example_id!r} was" if count == 1 else f"{count:,} verdicts were"
+        if self._read_only:
+            raise ReviewError(
+                f"{what} not stored: this dashboard is read-only. Restart it without --read-only to decide."
+            )
+        try:
+            key = append_verdicts(self._store, self._dataset, added.new)
+        except OSError as error:
+            raise StorageError(f"{what} not stored: {error}. Repair the storage, then try again.") from error
+        with self._lock:
+            self._batches[key] = added.new
+            self._update()
+        return added
+
+    def _verdicts(self) -> list[Verdict]:
+        return [one for batch in self._batches.values() if not isinstance(batch, ReviewError) for one in batch]
+
+    def _update(self) -> None:
+        self._latest = latest(self._verdicts())
+        self._current = {example: one for example, one in self._latest.items() if one.verdict is not None}

@@ -1,0 +1,111 @@
+"""Which verdicts apply to the rows of an audit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from labelaudit.detection.issues import find_issues
+from labelaudit.findings import Precision
+from labelaudit.reviews.snapshot import ReviewSnapshot
+from labelaudit.reviews.verdicts import Answer, LabeledExample
+from labelaudit.schemas import Decision
+from support.reviewed import GIVEN, NAMES, RIGHT, make_verdict
+
+PRED_PROBS = (0.05 + 0.85 * np.eye(3)[RIGHT]).astype(np.float32)
+
+
+def test_row_verdicts_and_findings_by_hand() -> None:
+    verdicts = [
+        make_verdict("i1", Decision.FINE),
+        make_verdict("i2", Decision.WRONG),
+        make_verdict("i3", Decision.AMBIGUOUS, was_flagged=False),
+        make_verdict("i4", Decision.FINE, given_label="fly"),
+        make_verdict("i5", Decision.FINE, content_digest="before"),
+        make_verdict("gone", Decision.FINE),
+    ]
+    snapshot = ReviewSnapshot.of(verdicts, (), "v1")
+    ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1"]
+    rows = snapshot.for_rows(ids, ["c0"] * 7, ["bee"] * 6 + [None])
+    assert rows.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None]
+    assert rows.right_labels.tolist() == [None, None, "ant", None, None, None, None]
+    assert rows.is_fine.tolist() == [False, True, False, False, False, False, False]
+    found = snapshot.findings(rows, dismissed=1)
+    assert found.verdicts == {"wrong": 1, "fine": 1, "ambiguous": 1}
+    assert (found.ended, found.dismissed, found.known_wrong, found.error_rate) == (3, 1, 1, None)
+    assert found.precision is not None
+    assert found.precision.fine == 4
+    assert asdict(found)["precision"]["fine"] == 4
+
+
+def test_a_decision_on_two_equal_rows_counts_once() -> None:
+    rows = ReviewSnapshot.of([make_verdict("i1")], (), "v1").for_rows(["i1", "i1"], ["c0", "c0"], ["bee", "bee"])
+    assert (rows.verdicts.tolist(), rows.counts["fine"]) == (["fine", "fine"], 1)
+
+
+def test_a_snapshot_has_no_reviewers_and_times() -> None:
+    mine = make_verdict(decision=Decision.WRONG)
+    theirs = make_verdict(decision=Decision.WRONG, reviewer="bob", decided_at="2026-05-05", audit_id="a9")
+    assert ReviewSnapshot.of([mine], (), "v1").to_json() == ReviewSnapshot.of([theirs], (), "v1").to_json()
+    assert ReviewSnapshot.of([mine], (), "v1").to_json() != ReviewSnapshot.of([make_verdict()], (), "v1").to_json()
+
+
+def test_a_record_gives_the_same() -> None:
+    snapshot = ReviewSnapshot.of(
+        [make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], (), "v1"
+    )
+    assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
+
+
+@pytest.mark.parametrize("flagged", [0, 1, 8])
+def test_fine_rows_are_never_flagged(flagged: int) -> None:
+    wrong = np.flatnonzero(RIGHT != GIVEN)
+    is_fine = np.zeros(len(GIVEN), dtype=bool)
+    is_fine[wrong[flagged:]] = True
+    is_fine[1] = True  # not flagged anyhow
+    before = find_issues(GIVEN, PRED_PROBS, NAMES)
+    after = find_issues(GIVEN, PRED_PROBS, NAMES, is_fine=is_fine)
+    assert np.flatnonzero(before.is_label_issue).tolist() == wrong.tolist()
+    assert not before.is_dismissed.any()
+    assert np.flatnonzero(after.is_label_issue).tolist() == sorted(after.ranking) == wrong[:flagged].tolist()
+    assert np.flatnonzero(after.is_dismissed).tolist() == wrong[flagged:].tolist()
+    assert after.classes["label_issues"].sum() == after.classes["inverse_label_issues"].sum() == flagged
+    assert after.confusions["examples"].sum() == flagged
+    # Estimates are of the probabilities, whatever people say.
+    assert after.error_rate == before.error_rate
+    assert (after.classes["label_noise"] == before.classes["label_noise"]).all()
+    assert (after.label_score == before.label_score).all()
+
+
+STORED = b"""{
+  "decisions": [
+    [
+      "i1",
+      null,
+      "bee",
+      "wrong",
+      "ant"
+    ]
+  ],
+  "error_rate": null,
+  "precision": {
+    "ambiguous": 0,
+    "estimate": 1.0,
+    "fine": 0,
+    "high": 1.0,
+    "low": 0.2,
+    "random": null,
+    "wrong": 1
+  }
+}
+"""
+
+
+def test_the_stored_format_does_not_change() -> None:
+    """The digest of the snapshot is part of the audit id."""
+    precision = Precision(1.0, 0.2, 1.0, wrong=1, fine=0, ambiguous=0, random=None)
+    snapshot = ReviewSnapshot({LabeledExample("i1", None, "bee"): Answer(Decision.WRONG, "ant")}, precision)
+    assert ReviewSnapshot.from_json(STORED) == snapshot
+    assert snapshot.to_json() == STORED
