@@ -250,7 +250,7 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, object]]], str]]
     ),
     "labels beside the classes": (
         lambda folder: (_write(folder / "p.parquet"), {"class_names": ("ant", "bee", "cat")}),
-        r"1 labels are not among the 3 classes of the probabilities \(first: fly\)",
+        r"1 labels are not among the 3 classes of the probabilities \(fly\)",
     ),
     "a flat array": (
         lambda folder: (folder / "p.npy", {"label": "y.npy", "x": _npy(folder / "p.npy", GIVEN)}),
