@@ -1,7 +1,7 @@
-"""How things look, and how text from outside stays text.
+"""The look of the dashboard: HTML with escaped values, formatted numbers, charts, colours.
 
-Streamlit renders the labels of widgets and all messages as Markdown: what comes from a dataset goes through `plain`
-there. Everything else is HTML whose values are escaped by `html`; Streamlit's own sanitizer is the second guard.
+Streamlit renders labels of widgets and messages as Markdown. Text from a dataset goes through `plain` there. Everything
+else is HTML, in which `html` escapes all values. Streamlit's own sanitizer is the second guard.
 """
 
 from __future__ import annotations
@@ -15,87 +15,89 @@ import streamlit as st
 from markupsafe import Markup
 from PIL import Image, ImageDraw
 
+from labelaudit.report.html import clip as clip
+from labelaudit.report.html import score as score
+from labelaudit.report.palette import PALETTE, Scheme, declarations, themed_css
 from labelaudit.report.summary import escape_markdown, percent
+from labelaudit.report.svg import Chart
+from labelaudit.text import REPLACEMENT
 
-STYLE = Path(__file__).parent / "app.css"
-# What Streamlit makes icons, emoji, colours and arrows of, besides Markdown.
-_MARKS = re.compile(r"([:\-<>=~])")
+_STYLE = Path(__file__).parent / "app.css"
+# Characters that Streamlit turns into icons, emoji, colours and arrows, besides Markdown.
+_DIRECTIVES = re.compile(r"([:\-<>=~])")
+# Characters that no font shows, or that change the direction of the text after them.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WORD_JOINER = "\u2060"
-_SVG_FONT = "ui-sans-serif, system-ui, sans-serif"
-_LIGHT = {
-    **{"--ink": "#17202a", "--muted": "#56616d", "--line": "#dcdcd5", "--panel": "#ffffff", "--on-heat": "#ffffff"},
-    **{"--given": "#b3431a", "--suggested": "#0b6e66"},
-    **{"--heat-1": "#fbe9df", "--heat-2": "#f6d0bb", "--heat-3": "#efb091", "--heat-4": "#e58d66"},
-    **{"--heat-5": "#bd5123", "--heat-6": "#ab4016", "--heat-7": "#862d0b"},
-}
-_DARK = {
-    **{"--ink": "#e6eaec", "--muted": "#9aa6af", "--line": "#2c343a", "--panel": "#171c20", "--on-heat": "#1a0d06"},
-    **{"--given": "#f2956b", "--suggested": "#5cc8b8"},
-    **{"--heat-1": "#2c211c", "--heat-2": "#452b20", "--heat-3": "#633824", "--heat-4": "#854929"},
-    **{"--heat-5": "#c4693a", "--heat-6": "#e58a58", "--heat-7": "#f8b48e"},
-}
 _GATES = {"passed": "good", "warned": "doubtful", "failed": "bad"}
 _DECISIONS = {"fine": "good", "wrong": "bad", "ambiguous": "doubtful"}
 
 
+def show_style() -> None:
+    """Add the dashboard's style sheet to the page."""
+    st.html(f"<style>{themed_css()}{_STYLE.read_text(encoding='utf-8')}</style>")
+
+
 def icon() -> Image.Image:
-    """Of the browser's tab. Streamlit would fetch an icon that is only named."""
-    picture = Image.new("RGB", (32, 32), "#b3431a")
-    ImageDraw.Draw(picture).polygon([(0, 0), (32, 0), (0, 32)], fill="#0b6e66")
+    """Return the icon of the browser's tab. Streamlit would download an icon that is given by name."""
+    picture = Image.new("RGB", (32, 32), PALETTE["given"][0])
+    ImageDraw.Draw(picture).polygon([(0, 0), (32, 0), (0, 32)], fill=PALETTE["suggested"][0])
     return picture
 
 
 def plain(text: object, limit: int = 120) -> str:
-    """Text for a label or a message of Streamlit, in which nothing means anything.
+    """Return text for a label or a message of Streamlit, without effect as Markdown.
 
-    An invisible character after each mark parts what Streamlit would replace.
+    An invisible character after each special one keeps Streamlit from replacing them.
     """
-    return escape_markdown(_MARKS.sub(rf"\1{_WORD_JOINER}", clip(text, limit)))
+    return escape_markdown(_DIRECTIVES.sub(rf"\1{_WORD_JOINER}", clip(_printable(text), limit)))
 
 
 def option(text: object) -> str:
-    """Text for the options of a select box and the cells of a table, which are no Markdown."""
-    return clip(text, 200)
-
-
-def clip(text: object, limit: int) -> str:
-    """Without control characters, and within a length."""
-    shown = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(text))
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """Return text for an option of a select box or a cell of a table. These are not Markdown."""
+    return clip(_printable(text), 200)
 
 
 def fill(template: str, **values: object) -> Markup:
-    """Markup from a template of ours, with escaped values."""
+    """Return one of the dashboard's templates with escaped values."""
     safe = {
-        name: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value)
-        if isinstance(value, str) and not isinstance(value, Markup)
-        else value
+        name: _printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
         for name, value in values.items()
     }
     return Markup(template).format(**safe)
 
 
 def html(template: str, **values: object) -> None:
-    """Show markup from a template of ours, with escaped values."""
+    """Show one of the dashboard's templates with escaped values."""
     st.html(str(fill(template, **values)))
+
+
+def _printable(text: object) -> str:
+    return _CONTROLS.sub(REPLACEMENT, str(text))
 
 
 def joined(parts: Iterable[Markup]) -> Markup:
     return Markup("").join(parts)
 
 
-def chart(svg: Markup, words: str) -> None:
-    """A chart of the report as a picture in the colours of the theme. In a picture no markup of a label could act."""
-    colours = _DARK if st.context.theme.type == "dark" else _LIGHT
-    drawn = re.sub(r"var\((--[a-z0-9-]+)\)", lambda match: colours[match[1]], str(svg))
-    named = drawn.replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" font-family="{_SVG_FONT}"', 1)
-    data = base64.b64encode(named.encode()).decode()
-    html('<div class="chart"><img alt="{words}" src="data:image/svg+xml;base64,{data}"></div>', words=words, data=data)
+def chart(picture: Chart) -> None:
+    """Show a chart in the colours of the theme.
+
+    It is an image because Streamlit removes SVG elements from HTML, and because markup in an image cannot act.
+    """
+    scheme: Scheme = "dark" if st.context.theme.type == "dark" else "light"
+    data = base64.b64encode(picture.document(declarations(scheme)).encode()).decode()
+    words = f"{picture.title}. {picture.description}"
+    html(
+        '<div class="chart">'
+        '<img alt="{words}" style="max-width:{width}px" src="data:image/svg+xml;base64,{data}"></div>',
+        words=words,
+        width=picture.width,
+        data=data,
+    )
 
 
 def chip(text: str, kind: str = "") -> Markup:
-    """A small word in a frame; kind: good, doubtful, bad, or empty."""
+    """Return a framed word. `kind` is good, doubtful, bad or empty."""
     return fill('<span class="chip {kind}">{text}</span>', text=text, kind=kind)
 
 
@@ -111,7 +113,7 @@ def verdict_chip(decision: str | None, right_label: str | None) -> Markup:
 
 
 def figures(values: Iterable[tuple[str, str, str]]) -> None:
-    """Key figures in a row: name, value, and what it means."""
+    """Show key figures in a row. Each has a name, a value and an explanation."""
     cells = joined(
         fill(
             "<div><dt>{name}</dt><dd><strong>{value}</strong><span>{meaning}</span></dd></div>",
@@ -136,13 +138,6 @@ def share(value: object) -> str:
     return percent(value) if isinstance(value, int | float) else "-"
 
 
-def score(value: float | None) -> str:
-    """Three decimals; what is above 0 never reads as 0.000."""
-    if value is None:
-        return "-"
-    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
-
-
 def moment(created_at: object) -> str:
-    """A time of ISO 8601 for people."""
+    """Return an ISO 8601 time in a form for people."""
     return clip(created_at, 16).replace("T", " ")

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import streamlit as st
-from markupsafe import Markup
 
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
-from labelaudit.dashboard.change_words import show_changes
+from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
+from labelaudit.report.svg import Chart
 from labelaudit.schemas import CONFUSIONS, Status
 from labelaudit.storage.failures import without_secrets
 
@@ -46,7 +46,7 @@ def show() -> None:
         _show_confusions(audit.folder, classes, confusions)
     with right:
         look.heading("Scores", "The probability of the given label, by a model that did not see the row.")
-        look.chart(_score_chart(tables, audit.folder), "Histograms of the label score")
+        look.chart(_score_chart(tables, audit.folder))
     look.heading(
         "Classes", "The most troubled first. Noise: the estimated share of the class's rows that belong elsewhere."
     )
@@ -104,18 +104,18 @@ def _show_confusions(folder: str, classes: list[dict[str, Any]], confusions: lis
     if chart is None:
         look.html("<p>Nothing is flagged.</p>")
     else:
-        look.chart(chart, "Flagged rows by pair of classes")
+        look.chart(chart)
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _heat_map(folder: str, _classes: list[dict[str, Any]], _confusions: list[dict[str, Any]]) -> Markup | None:
+def _heat_map(folder: str, _classes: list[dict[str, Any]], _confusions: list[dict[str, Any]]) -> Chart | None:
     names = sorted(row["class_name"] for row in _classes)
     found = heat_map(pa.Table.from_pylist(_confusions, schema=CONFUSIONS), names)
     return None if found is None else found[0]
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _score_chart(_tables: AuditTables, folder: str) -> Markup:
+def _score_chart(_tables: AuditTables, folder: str) -> Chart:
     flagged, others = [0] * SCORE_BINS, [0] * SCORE_BINS
     for place, is_flagged, count in _tables.score_histogram(SCORE_BINS):
         (flagged if is_flagged else others)[place] = count

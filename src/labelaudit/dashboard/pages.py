@@ -17,7 +17,7 @@ AUDIT_PAGE, COMPARE_PAGE = (Path(__file__).parent / f"{name}_page.py" for name i
 
 def show() -> None:
     st.set_page_config(page_title="labelaudit", page_icon=look.icon(), layout="wide")
-    st.html(look.STYLE)
+    look.show_style()
     pages = {
         "overview": st.Page(overview.show, title="Overview", url_path="overview", default=True),
         "audit": st.Page(AUDIT_PAGE, title="Audit", url_path="audit"),

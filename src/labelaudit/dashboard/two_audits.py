@@ -12,7 +12,7 @@ from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import look, session
-from labelaudit.dashboard.change_words import show_changes
+from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.sidebar import chosen, show_place
 
 

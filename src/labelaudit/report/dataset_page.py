@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
+from labelaudit.report.charts import TrendPoint, spark_line, trend_chart
 from labelaudit.report.html import render, template_file
+from labelaudit.report.palette import page_css
 from labelaudit.report.trend import AuditEntry, direction, in_order
-from labelaudit.report.trend_charts import FAILED, spark_line, trend_chart
 
 # Audits that stand open, and that the page holds at all; the figures of all versions are in trend.parquet.
 OPEN_AUDITS = 30
@@ -29,13 +32,13 @@ def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> 
         "site.html.jinja",
         dataset=dataset,
         made_from=made_from,
-        css=template_file("page.css") + template_file("site.css"),
+        css=Markup(page_css()) + template_file("page.css") + template_file("site.css"),
         direction=direction(entries),
         versions=len(versions),
         latest=_audit(versions[-1]) if versions else None,
-        chart=trend_chart(versions) if len(versions) > 1 else None,
+        chart=trend_chart([_trend_point(entry) for entry in versions]) if len(versions) > 1 else None,
         has_other_settings=any(entry.changed_settings for entry in versions),
-        has_held=any(entry.gate == FAILED for entry in versions),
+        has_held=any(entry.gate == "failed" for entry in versions),
         has_gate=any(entry.gate for entry in entries),
         classes=_classes(versions),
         class_count=sum(len(entry.classes) for entry in versions[-1:]),
@@ -49,6 +52,16 @@ def _audit(entry: AuditEntry) -> dict[str, Any]:
     values = {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
     # "./" keeps a name with a colon from being read as a scheme; S3 takes a bare "+" for a space.
     return {**values, "href": f"./{quote(entry.folder, safe='/=')}/report.html"}
+
+
+def _trend_point(entry: AuditEntry) -> TrendPoint:
+    return TrendPoint(
+        version=entry.version,
+        error_rate=entry.error_rate,
+        flagged_share=entry.issues / max(entry.scored, 1),
+        is_held=entry.gate == "failed",
+        has_other_settings=bool(entry.changed_settings),
+    )
 
 
 def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:

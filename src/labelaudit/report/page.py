@@ -22,6 +22,7 @@ from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
 from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
 from labelaudit.report.html import clip, render, template_file
+from labelaudit.report.palette import page_css
 from labelaudit.report.summary import percent
 from labelaudit.schemas import Status
 
@@ -88,7 +89,7 @@ def render_page(content: PageContent) -> str:
         "page.html.jinja",
         page=content,
         summary=content.summary,
-        css=template_file("page.css"),
+        css=Markup(page_css()) + template_file("page.css"),
         script=script,
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
@@ -211,7 +212,6 @@ def _health(content: PageContent) -> dict[str, Any]:
     """Statuses, score distribution and folds."""
     total = content.summary["examples"]
     shown = [(str(Status.SCORED), content.summary["scored"]), *_other_statuses(content)]
-    flagged, others = sum(content.scores.flagged), sum(content.scores.others)
     folds = content.folds.slice(0, FOLD_ROWS)
     return {
         "statuses": [
@@ -224,7 +224,6 @@ def _health(content: PageContent) -> dict[str, Any]:
             for name, rows in shown
         ],
         "scores": score_chart(content.scores),
-        "scores_alt": f"Histogram of the label scores of {flagged:,} flagged and {others:,} other rows.",
         "folds": folds.to_pylist(),
         "repeats": len(pc.unique(folds["repeat"])),
         "fold_chart": fold_chart(folds) if len(folds) else None,

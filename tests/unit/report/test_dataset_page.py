@@ -10,7 +10,6 @@ import pytest
 
 from labelaudit.report.dataset_page import render_site
 from labelaudit.report.trend import AuditEntry, direction, trend_table
-from labelaudit.report.trend_charts import spark_line, trend_chart
 from labelaudit.schemas import TREND
 from support.entries import class_figures, entry
 
@@ -155,13 +154,3 @@ def test_many_classes() -> None:
     assert "24 of 60 classes" in html
     assert html.index("c059") < html.index("c036")
     assert "c035" not in html
-
-
-def test_charts_hold_no_names_but_those_put_in() -> None:
-    chart = trend_chart([entry(1, 0.1, version="<b>"), entry(2, 0.2, version="v$2$")])
-    assert "&lt;b&gt;" in chart
-    assert "v$2$" in chart
-    assert "<b>" not in chart
-    assert spark_line([0.5, None, 0.25, 0.25], 0.5).count("<polyline") == 1
-    assert spark_line([None, None], 0.0).count("circle") == 0
-    assert 'cy="23.0"' in spark_line([0.0], 0.5)

@@ -1,4 +1,4 @@
-"""What became of rows and flags between two audits, in the words of the report and of `labelaudit diff`."""
+"""Shows what happened to rows and flags between two audits."""
 
 from __future__ import annotations
 
@@ -8,35 +8,21 @@ from typing import Any
 import streamlit as st
 
 from labelaudit.dashboard import look
-from labelaudit.report.changes import counted_data
-from labelaudit.schemas import DataChange, IssueChange
+from labelaudit.report.changes import DATA_MEANINGS, MEANINGS, counted_data
 
-_FLAGS = {
-    IssueChange.NEW: "not flagged before",
-    IssueChange.FIXED: "under another label now",
-    IssueChange.GONE: "not in the data any more",
-    IssueChange.DISMISSED: "judged fine",
-    IssueChange.PERSISTENT: "then and now",
-    IssueChange.FLAPPING: "in one of both, same data",
-}
-_ROWS = {
-    DataChange.ADDED: "not there before",
-    DataChange.REMOVED: "not there any more",
-    DataChange.RELABELED: "same content, other label",
-    DataChange.REPLACED: "same id, other content",
-}
+# Pairs of labels that are listed.
 _PAIRS = 10
 
 
 def show_changes(changes: Mapping[str, Any]) -> None:
-    """`changes` of a summary, or of `steps.compare.compare_published`."""
+    """Show `changes` of a summary or of `labelaudit.audits.comparison`."""
     before = changes["predecessor"]
     look.heading(f"Since version {look.clip(before['version'], 60)}", look.clip(f"Data: {counted_data(changes)}.", 600))
     if changes["warning"]:
         st.warning(look.plain(changes["warning"], 1000), icon=":material/warning:")
     figures = [
-        *((f"{name} flags", changes["issues"][name], meaning) for name, meaning in _FLAGS.items()),
-        *((f"rows {name}", changes["data"][name], meaning) for name, meaning in _ROWS.items()),
+        *((f"{name} flags", changes["issues"][name], meaning) for name, meaning in MEANINGS.items()),
+        *((f"rows {name}", changes["data"][name], meaning) for name, meaning in DATA_MEANINGS.items()),
     ]
     look.figures((name, look.number(count), about) for name, count, about in figures if count)
     if changes["relabeled"]:
