@@ -27,7 +27,7 @@ LAYERS = [
     {"labelaudit.audits"},
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
-    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson", "labelaudit.text"},
+    {"labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.text"},
     {"labelaudit.environment"},
 ]
 _IN = "src/labelaudit/"

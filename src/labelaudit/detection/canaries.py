@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.util import hash_array
+from scipy.stats import binomtest
 
 from labelaudit.detection.issues import LabelIssues, flag_issues
-from labelaudit.wilson import wilson
 
 # Canaries of each kind: this share of the scored rows, within these bounds. More would disturb what is measured.
 SHARE = 0.01
@@ -118,10 +118,10 @@ def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | Non
     """The share that was caught of one kind, or of all, with Wilson's interval; None where there are none."""
     caught = canaries.is_caught if flip is None else canaries.is_caught[canaries.flips == flip]
     planted, hits = len(caught), int(caught.sum())
-    interval = wilson(hits, planted)
-    if interval is None:
+    if not planted:
         return None
-    return Recall(planted, hits, interval.estimate, interval.low, interval.high)
+    low, high = binomtest(hits, planted).proportion_ci(0.95, method="wilson")
+    return Recall(planted, hits, hits / planted, float(low), float(high))
 
 
 def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:

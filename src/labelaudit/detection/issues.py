@@ -39,11 +39,9 @@ class LabelIssues:
     is_dismissed: npt.NDArray[np.bool_]  # (M,) would be flagged, had not a person judged the label fine
     predicted_labels: npt.NDArray[np.int64]  # (M,) the most probable class
     suggested_labels: npt.NDArray[np.int64]  # (M,) for flagged rows the most probable other class, else -1
-    ranking: npt.NDArray[np.int64]  # positions of the flagged rows, most doubtful first
     classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, the most troubled class first
     confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, the most confused pair first
     error_rate: float  # estimated share of wrong labels, 0..1
-    health_score: float  # cleanlab's overall label health, 0..1
     notes: tuple[str, ...]
 
 
@@ -72,7 +70,6 @@ def find_issues(
         warnings.simplefilter("always")
         is_label_issue = flag_issues(labels, pred_probs, filter_by=filter_by)
         joint = count.estimate_joint(labels, pred_probs)
-        health_score = float(dataset.overall_label_health_score(labels, pred_probs, verbose=False))
     is_dismissed = np.zeros(len(labels), dtype=bool) if is_fine is None else is_label_issue & is_fine
     is_label_issue = is_label_issue & ~is_dismissed
     label_score = rank.get_self_confidence_for_each_label(labels, pred_probs).astype(np.float64)
@@ -85,11 +82,9 @@ def find_issues(
         is_dismissed=is_dismissed,
         predicted_labels=pred_probs.argmax(axis=1).astype(np.int64),
         suggested_labels=suggested,
-        ranking=flagged[np.argsort(label_score[flagged], kind="stable")],
         classes=_class_table(labels, suggested, label_score, joint, class_names),
         confusions=_confusion_table(labels, suggested, joint, class_names),
         error_rate=float(1 - joint.trace()),
-        health_score=health_score,
         notes=_notes(caught, labels, class_names),
     )
 

@@ -138,16 +138,6 @@ def text_excerpt(text: str, limit: int = 600) -> str:
     return (head[:cut] if cut > limit // 2 else head).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def unusual_columns(
-    frame: pd.DataFrame, row: int, class_rows: npt.NDArray[np.integer[Any]], count: int = 4
-) -> tuple[UnusualColumn, ...]:
-    """Columns of a table row that are the most unusual for its given label, at most `count`, worst first.
-
-    row: position in `frame`; class_rows: positions of the rows that bear the same label. `Peers` says how.
-    """
-    return Peers(frame, class_rows).unusual_columns(row, count)
-
-
 class Peers:
     """The rows of a table that bear one label, and what is typical for each of their columns.
 

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labelaudit.reviews.interval import Stratum, stratified
+from labelaudit.reviews.interval import CONFIDENCE, Interval, Stratum, stratified, wilson
 from labelaudit.reviews.sampling import FLAGGED, Sample, SampledStratum
 from labelaudit.reviews.verdicts import Judged, Verdict
 from labelaudit.schemas import Decision
-from labelaudit.wilson import CONFIDENCE, Interval, wilson
 
 # Of a sample that is not judged to its end, so many rows must be. Rows that were judged for another reason, such as
 # the worst flags, may by chance stand at the beginning of the random order, where nobody has begun with the sample;

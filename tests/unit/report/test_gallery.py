@@ -17,12 +17,12 @@ from labelaudit.errors import LabelauditError
 from labelaudit.report.gallery import (
     THUMBNAIL_BYTES,
     THUMBNAIL_SIDE,
+    Peers,
     Thumbnail,
     UnusualColumn,
     gallery_items,
     text_excerpt,
     thumbnail,
-    unusual_columns,
 )
 from support.contents import make_content
 
@@ -31,6 +31,10 @@ def decoded(preview: Thumbnail) -> Image.Image:
     header, _, payload = preview.data_url.partition(";base64,")
     assert header in ("data:image/png", "data:image/webp")
     return Image.open(io.BytesIO(base64.b64decode(payload)))
+
+
+def unusual_columns(frame: pd.DataFrame, row: int, class_rows: np.ndarray, count: int = 4) -> tuple[UnusualColumn, ...]:
+    return Peers(frame, class_rows).unusual_columns(row, count)
 
 
 def noise(*shape: int) -> np.ndarray:
