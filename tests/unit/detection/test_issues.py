@@ -107,7 +107,7 @@ def test_a_class_of_five_and_a_class_of_none() -> None:
     small = issues.classes.set_index("class_name").loc["small"]
     assert small["examples"] == 5
     assert 0 <= small["label_quality_score"] <= 1
-    assert issues.notes[-1] == "no row bears the label 'none'"
+    assert issues.notes[-1] == "No row has the label 'none'."
     assert np.isfinite(issues.classes.drop(columns=["class_name", "status"]).to_numpy(float)).all()
 
 
