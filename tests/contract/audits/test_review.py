@@ -106,7 +106,7 @@ def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None
     assert (review["precision"]["wrong"], review["precision"]["fine"], review["precision"]["ambiguous"]) == (1, 1, 1)
     page = (folder / "report.html").read_text()
     assert "Judged wrong and not fixed yet: 1" in page
-    assert "Nobody has judged" not in page
+    assert "No label has been reviewed" not in page
 
 
 def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit) -> None:
@@ -119,7 +119,7 @@ def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit)
     folder, _ = _summary(tmp_path, tmp_path / "out")
     assert folder == published
     assert {path: path.read_bytes() for path in files} == files
-    assert "Nobody has judged a label yet" in (folder / "report.html").read_text()
+    assert "No label has been reviewed yet" in (folder / "report.html").read_text()
 
 
 def test_who_agrees_changes_no_audit(tmp_path: Path, audit: PublishedAudit) -> None:

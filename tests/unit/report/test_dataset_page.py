@@ -42,7 +42,7 @@ def site(entries: Sequence[AuditEntry]) -> str:
     ("rates", "sentence"),
     [
         ([], ""),
-        ([0.05], "About 5.0 % of the labels of v1 look wrong; with the next version there is a trend."),
+        ([0.05], "About 5.0 % of the labels of v1 look wrong. The next version will show a trend."),
         ([0.05, 0.04], "About 4.0 % of the labels of v2 look wrong, fewer than the 5.0 % of v1."),
         ([0.05, 0.0501], "About 5.0 % of the labels of v2 look wrong, as in v1."),
         (
@@ -60,13 +60,13 @@ def test_whether_labels_get_better(rates: list[float], sentence: str) -> None:
 
 def test_a_trend_across_other_settings_is_no_proof() -> None:
     entries = [entry(1, 0.05), entry(2, 0.04, changed_settings=("training.epochs 5 → 9",))]
-    assert direction(entries).endswith("of v1; but not only the data changed.")
+    assert direction(entries).endswith("of v1. Not only the data changed.")
 
 
 def test_versions_without_a_score_say_nothing() -> None:
     assert direction([entry(1, scored=0)]) == ""
-    assert "Nothing could be judged yet." in site([entry(1, scored=0)])
-    assert "Nothing could be judged yet." in site([])
+    assert "No version has scored rows yet." in site([entry(1, scored=0)])
+    assert "No version has scored rows yet." in site([])
 
 
 def test_table_of_the_trend() -> None:
@@ -101,10 +101,10 @@ def test_newest_first_with_links_and_gates() -> None:
         "./version=v1/audit=bbb/report.html",
     ]
     assert '<span class="gate failed">failed</span>' in html
-    assert html.count("audited again since") == 1
+    assert html.count("superseded") == 1
     assert "Not only the data changed: training.epochs 5 → 9" in html
-    assert "At dotted lines not only the data changed" in html
-    assert "Hollow dots: held by the gate." in html
+    assert "At a dotted line not only the data changed" in html
+    assert "Hollow dots: the gate failed." in html
 
 
 def test_gates_are_left_out_where_none_is_set() -> None:

@@ -75,7 +75,9 @@ def test_the_same_pixels_are_the_same_bytes() -> None:
     ids=["flat", "alpha", "empty", "float"],
 )
 def test_what_is_no_image(pixels: np.ndarray) -> None:
-    with pytest.raises(LabelauditError, match=r"pass \(height, width, 1 or 3\) of uint8"):
+    with pytest.raises(
+        LabelauditError, match=r"needs an array of \(height, width, 1 or 3\) uint8, not of shape .*\. Convert"
+    ):
         thumbnail(pixels)
 
 
