@@ -159,7 +159,7 @@ def test_a_sample_measures_this_version_and_tells_of_it_in_the_next(tmp_path: Pa
     assert (rate["same_version"], rate["version"]) == (True, "v1")
     folder, summary = _summary(tmp_path, tmp_path / "out", given=[*list(NAMES[GIVEN])[:-1], "ant"], version="v2")
     assert summary["review"]["error_rate"] == {**rate, "same_version": False}  # type: ignore[index]
-    assert "The sample was drawn from version v1" in (folder / "report.html").read_text()
+    assert "The sample is from version v1" in (folder / "report.html").read_text()
 
 
 def test_a_later_sample_of_another_version_hides_nothing(tmp_path: Path, audit: PublishedAudit) -> None:
