@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from labelaudit.text import REPLACEMENT
+
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', sans-serif"
 FONT_SIZE = 13.5
-# Moves a line of text down so that its middle is at y. Not every browser knows `dominant-baseline`.
+# Moves text down so that its middle is at y. Not every program that shows SVG knows `dominant-baseline`.
 MIDDLE = "0.35em"
+
+# Characters that XML 1.0 does not allow. With one of them, a browser does not show an SVG file.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture whose colours are CSS variables of `labelaudit.report.palette`.
+    """A picture in the colours of `labelaudit.report.palette`, which are CSS variables.
 
-    In a Jinja template it becomes an SVG element that takes the colours and the font of the page.
+    In a Jinja template it becomes an SVG element with the colours and the font of the page.
     """
 
-    title: str  # what screen readers say, and browsers show as a tooltip
+    title: str  # screen readers say it, and browsers show it as a tooltip
     description: str
-    width: float  # CSS pixels, at most: a narrow page shows the chart smaller
+    width: float  # CSS pixels. A narrow page shows the chart smaller
     height: float
     body: Markup
 
@@ -37,7 +43,8 @@ class Chart:
         """
         style = Markup("<style>svg{{{}font-family:{}}}</style>").format(Markup(colours), Markup(FONT))
         size = {"width": self.width, "height": self.height}
-        return str(self._svg(style + self.body, xmlns="http://www.w3.org/2000/svg", **size))
+        svg = self._svg(style + self.body, xmlns="http://www.w3.org/2000/svg", **size)
+        return _NOT_XML.sub(REPLACEMENT, svg)
 
     def _svg(self, body: Markup, **attributes: str | float) -> Markup:
         about = element("title", self.title)
@@ -48,7 +55,7 @@ class Chart:
 
 
 def element(name: str, *children: Markup | str, **attributes: str | float) -> Markup:
-    """Return an element. Text and values are escaped; an underscore in the name of an attribute means a hyphen."""
+    """Return an element with escaped text and values. An underscore in the name of an attribute becomes a hyphen."""
     written = Markup("").join(
         Markup(' {}="{}"').format(key.replace("_", "-"), value if isinstance(value, str) else number(value))
         for key, value in attributes.items()

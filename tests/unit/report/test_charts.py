@@ -67,6 +67,13 @@ def test_a_chart_of_its_own_has_colours_and_font() -> None:
         assert "font-family:" in document
 
 
+@pytest.mark.parametrize("name", ["\x00\x1b[31m", "\ud800", "\ufffe", "a\x08]]>", "a\u202eb\U0001f600"])
+def test_a_chart_of_its_own_is_xml_with_any_name(name: str) -> None:
+    document = trend_chart([TrendPoint(name, 0.1, 0.1), TrendPoint("v2", 0.1, 0.1)]).document(declarations("light"))
+    shown = ["".join(node.itertext()) for node in ET.fromstring(document.encode()).iter()]
+    assert any("\ufffd" in words or "\u202e" in words for words in shown)
+
+
 def test_screen_readers_find_a_name_and_a_description() -> None:
     for chart in every_chart():
         root = ET.fromstring(chart.__html__())

@@ -111,7 +111,7 @@ def test_gates_are_left_out_where_none_is_set() -> None:
     html = site([entry(1), entry(2)])
     assert 'scope="col">gate' not in html
     assert "Hollow dots" not in html
-    assert "dotted lines" not in html
+    assert "dotted line" not in html
 
 
 def test_hostile_names_stay_text() -> None:

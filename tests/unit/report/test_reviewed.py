@@ -86,7 +86,7 @@ def test_no_more_is_said_than_was_measured() -> None:
     assert "Measured" not in text.split('id="review"')[1].split("</section>")[0]
     rate = {**RATE, "same_version": True, "strata": [{**STRATA[0], "ambiguous": 0}]}
     text = plain(page({**REVIEW, "precision": {**PRECISION, "random": None}, "error_rate": rate}))
-    for words in ("With the ambiguous ones", "The sample was drawn from", "On randomly drawn flags"):
+    for words in ("If ambiguous labels count", "The sample is from version", "Among randomly sampled flags"):
         assert words not in text
 
 
