@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from labelaudit.dashboard import look
+from labelaudit.dashboard import ui
 from labelaudit.report.changes import DATA_MEANINGS, MEANINGS, counted_data
 
 # Pairs of labels that are listed.
@@ -17,16 +17,16 @@ _PAIRS = 10
 def show_changes(changes: Mapping[str, Any]) -> None:
     """Show `changes` of a summary or of `labelaudit.audits.comparison`."""
     before = changes["predecessor"]
-    look.heading(f"Since version {look.clip(before['version'], 60)}", look.clip(f"Data: {counted_data(changes)}.", 600))
+    ui.heading(f"Since version {ui.clip(before['version'], 60)}", ui.clip(f"Data: {counted_data(changes)}.", 600))
     if changes["warning"]:
-        st.warning(look.plain(changes["warning"], 1000), icon=":material/warning:")
+        st.warning(ui.plain(changes["warning"], 1000), icon=":material/warning:")
     figures = [
         *((f"{name} flags", changes["issues"][name], meaning) for name, meaning in MEANINGS.items()),
         *((f"rows {name}", changes["data"][name], meaning) for name, meaning in DATA_MEANINGS.items()),
     ]
-    look.figures((name, look.number(count), about) for name, count, about in figures if count)
+    ui.figures((name, ui.number(count), about) for name, count, about in figures if count)
     if changes["relabeled"]:
-        look.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=look.clip(_pairs(changes), 600))
+        ui.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=ui.clip(_pairs(changes), 600))
 
 
 def _pairs(changes: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple, ParamSpec
 
 import streamlit as st
 
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.decisions import is_repeated, undoing
 from labelaudit.dashboard.queries import Address
 from labelaudit.errors import LabelauditError, ReviewError, StorageUnavailableError
@@ -131,7 +131,7 @@ def show_unsaved() -> None:
     # A place of its own, also when it is empty: the browser draws anew whatever moves.
     with st.container():
         if problem := st.session_state.pop("problem", None):
-            st.error(look.plain(problem, 1000))
+            st.error(ui.plain(problem, 1000))
         mine = kept()
         if mine.unsaved:
             _show_waiting(mine, mine.unsaved)
@@ -141,16 +141,16 @@ def _show_waiting(mine: Kept, waiting: Sequence[Step]) -> None:
     said, again, drop = st.columns([6, 2, 2], vertical_alignment="center")
     with said:
         named = [
-            look.fill(
+            ui.fill(
                 "<li>{chip} on <bdi>{id}</bdi> of <bdi>{dataset}</bdi></li>",
-                chip=look.verdict_chip(step.verdict.verdict, step.verdict.right_label),
-                id=look.clip(step.verdict.example_id, 100),
-                dataset=look.clip(step.dataset, 100),
+                chip=ui.verdict_chip(step.verdict.verdict, step.verdict.right_label),
+                id=ui.clip(step.verdict.example_id, 100),
+                dataset=ui.clip(step.dataset, 100),
             )
             for step in waiting[:NAMED]
         ]
-        more = [look.fill("<li>and {count} more</li>", count=len(waiting) - NAMED)] if len(waiting) > NAMED else []
-        look.html('Not stored yet:<ul class="notes">{items}</ul>', items=look.joined([*named, *more]))
+        more = [ui.fill("<li>and {count} more</li>", count=len(waiting) - NAMED)] if len(waiting) > NAMED else []
+        ui.html('Not stored yet:<ul class="notes">{items}</ul>', items=ui.joined([*named, *more]))
     again.button("Try again", key="again", on_click=telling(mine.store_unsaved), type="primary", width="stretch")
     drop.button("Forget", key="forget", on_click=mine.forget, args=(waiting,), width="stretch")
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import streamlit as st
 
 from labelaudit.audits.history import AuditRecord
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import chosen, show_place
@@ -26,15 +26,15 @@ _OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measu
 def show() -> None:
     audit = chosen().audit
     summary = audit.summary
-    look.html(
+    ui.html(
         '<p class="subject"><bdi>{dataset}</bdi> <bdi>{version}</bdi> {gate}</p>'
         '<p class="sentence"><bdi>{verdict}</bdi></p>',
         dataset=audit.dataset,
         version=audit.version,
-        gate=look.gate_chip(audit.gate),
-        verdict=look.clip(summary.get("verdict", ""), 600),
+        gate=ui.gate_chip(audit.gate),
+        verdict=ui.clip(summary.get("verdict", ""), 600),
     )
-    look.figures(_figures(summary))
+    ui.figures(_figures(summary))
     if summary.get("gate"):
         _show_gate(summary["gate"])
     if summary.get("changes"):
@@ -45,18 +45,16 @@ def show() -> None:
     with left:
         _show_confusions(audit.folder, classes, confusions)
     with right:
-        look.heading("Scores", "The probability of the given label, by a model that did not see the row.")
-        look.chart(_score_chart(tables, audit.folder))
-    look.heading(
+        ui.heading("Scores", "The probability of the given label, by a model that did not see the row.")
+        ui.chart(_score_chart(tables, audit.folder))
+    ui.heading(
         "Classes", "The most troubled first. Noise: the estimated share of the class's rows that belong elsewhere."
     )
     _show_classes(classes)
     if summary.get("notes"):
-        look.heading("Notes")
-        items = look.joined(
-            look.fill("<li><bdi>{note}</bdi></li>", note=look.clip(note, 600)) for note in summary["notes"]
-        )
-        look.html('<ul class="notes">{items}</ul>', items=items)
+        ui.heading("Notes")
+        items = ui.joined(ui.fill("<li><bdi>{note}</bdi></li>", note=ui.clip(note, 600)) for note in summary["notes"])
+        ui.html('<ul class="notes">{items}</ul>', items=items)
     with st.expander("How this audit was made"):
         _show_provenance(audit)
     show_place()
@@ -65,46 +63,46 @@ def show() -> None:
 def _figures(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows, scored = summary.get("examples"), summary.get("scored")
     others = [
-        f"{look.number(count)} {status.replace('_', ' ')}"
+        f"{ui.number(count)} {status.replace('_', ' ')}"
         for status, count in (summary.get("statuses") or {}).items()
         if status != Status.SCORED
     ]
     found = [
-        ("rows", look.number(rows), "in this version"),
-        ("scored", look.number(scored), ", ".join(others) or "all of them"),
-        ("flagged", look.number(summary.get("issues")), "labels to look at"),
-        ("estimated wrong", look.share(summary.get("estimated_error_rate")), "of the scored labels"),
+        ("rows", ui.number(rows), "in this version"),
+        ("scored", ui.number(scored), ", ".join(others) or "all of them"),
+        ("flagged", ui.number(summary.get("issues")), "labels to look at"),
+        ("estimated wrong", ui.share(summary.get("estimated_error_rate")), "of the scored labels"),
     ]
     recall = (summary.get("canaries") or {}).get("recall")
     if recall is not None:
-        found.append(("canaries caught", look.share(recall), "of errors planted on purpose"))
+        found.append(("canaries caught", ui.share(recall), "of errors planted on purpose"))
     precision = (summary.get("review") or {}).get("precision")
     if isinstance(precision, dict) and isinstance(precision.get("estimate"), float):
-        found.append(("measured precision", look.share(precision["estimate"]), "of the flags that people judged"))
+        found.append(("measured precision", ui.share(precision["estimate"]), "of the flags that people judged"))
     return found
 
 
 def _show_gate(gate: dict[str, Any]) -> None:
-    look.heading("Gate", look.clip(gate.get("sentence", ""), 600))
-    rows = look.joined(
-        look.fill(
+    ui.heading("Gate", ui.clip(gate.get("sentence", ""), 600))
+    rows = ui.joined(
+        ui.fill(
             "<tr><td>{chip}</td><th><bdi>{rule}</bdi></th><td><bdi>{sentence}</bdi></td></tr>",
-            chip=look.chip(str(rule.get("outcome")), _OUTCOMES.get(str(rule.get("outcome")), "")),
-            rule=look.clip(rule.get("rule"), 80),
-            sentence=look.clip(rule.get("sentence", ""), 400),
+            chip=ui.chip(str(rule.get("outcome")), _OUTCOMES.get(str(rule.get("outcome")), "")),
+            rule=ui.clip(rule.get("rule"), 80),
+            sentence=ui.clip(rule.get("sentence", ""), 400),
         )
         for rule in gate.get("rules", ())
     )
-    look.html(_TABLE, rows=rows)
+    ui.html(_TABLE, rows=rows)
 
 
 def _show_confusions(folder: str, classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> None:
-    look.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
+    ui.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
     chart = _heat_map(folder, classes, confusions)
     if chart is None:
-        look.html("<p>Nothing is flagged.</p>")
+        ui.html("<p>Nothing is flagged.</p>")
     else:
-        look.chart(chart)
+        ui.chart(chart)
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
@@ -123,7 +121,7 @@ def _score_chart(_tables: AuditTables, folder: str) -> Chart:
 
 
 def _show_classes(classes: list[dict[str, Any]]) -> None:
-    frame = pd.DataFrame([{**row, "class_name": look.option(row["class_name"])} for row in classes])
+    frame = pd.DataFrame([{**row, "class_name": ui.option(row["class_name"])} for row in classes])
     if frame.empty:
         return
     worst = max(float(frame["label_noise"].max() or 0), 0.01)
@@ -164,8 +162,8 @@ def _show_provenance(audit: AuditRecord) -> None:
         **{f"recipe: {name}": value for name, value in (manifest.get("recipe") or {}).items() if value},
         **(manifest.get("versions") or {}),
     }
-    items = look.joined(
-        look.fill("<dt>{name}</dt><dd>{value}</dd>", name=look.clip(name, 80), value=look.clip(value, 400))
+    items = ui.joined(
+        ui.fill("<dt>{name}</dt><dd>{value}</dd>", name=ui.clip(name, 80), value=ui.clip(value, 400))
         for name, value in values.items()
     )
-    look.html('<dl class="values">{items}</dl>', items=items)
+    ui.html('<dl class="values">{items}</dl>', items=items)

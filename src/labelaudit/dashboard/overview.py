@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from labelaudit.audits.history import AuditRecord
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.sidebar import chosen, show_place
 from labelaudit.errors import StorageError
 from labelaudit.report.charts import TrendPoint, trend_chart
@@ -21,22 +21,22 @@ def show() -> None:
     names = session.datasets()
     now = chosen()
     if len(names) > 1:
-        look.heading("Datasets", "The newest audit of each. Choose a row to see its audits below.")
+        ui.heading("Datasets", "The newest audit of each. Choose a row to see its audits below.")
         _show_datasets(names)
     newest = session.audits(now.dataset)[0]
-    look.html(
+    ui.html(
         '<p class="subject"><bdi>{dataset}</bdi> <bdi>{version}</bdi> {gate}</p>'
         '<p class="sentence"><bdi>{verdict}</bdi></p>',
         dataset=now.dataset,
         version=newest.version,
-        gate=look.gate_chip(newest.gate),
-        verdict=look.clip(newest.summary.get("verdict", ""), 600),
+        gate=ui.gate_chip(newest.gate),
+        verdict=ui.clip(newest.summary.get("verdict", ""), 600),
     )
     versions = session.versions(now.dataset)
     if len(versions) > 1:
-        look.heading("Versions", "The newest audit of each version, oldest first. Hollow dots: the gate failed.")
-        look.chart(trend_chart([_trend_point(audit) for audit in versions[-TREND_VERSIONS:]]))
-    look.heading("Audits", "Newest first. Choose a row to open the audit.")
+        ui.heading("Versions", "The newest audit of each version, oldest first. Hollow dots: the gate failed.")
+        ui.chart(trend_chart([_trend_point(audit) for audit in versions[-TREND_VERSIONS:]]))
+    ui.heading("Audits", "Newest first. Choose a row to open the audit.")
     _show_audits(session.audits(now.dataset))
     show_place()
 
@@ -49,7 +49,7 @@ def _show_datasets(names: list[str]) -> None:
             session.go_to(rows[selected[0]]["dataset"])
 
     st.dataframe(
-        pd.DataFrame([{**row, "dataset": look.option(row["dataset"])} for row in rows]),
+        pd.DataFrame([{**row, "dataset": ui.option(row["dataset"])} for row in rows]),
         hide_index=True,
         on_select=open_dataset,
         selection_mode="single-row",
@@ -94,13 +94,13 @@ def _show_audits(audits: list[AuditRecord]) -> None:
 def _main(audit: AuditRecord) -> dict[str, Any]:
     return {
         "name": audit.name,
-        "version": look.option(audit.version),
-        "audited": look.moment(audit.created_at),
+        "version": ui.option(audit.version),
+        "audited": ui.moment(audit.created_at),
         "rows": audit.summary.get("examples"),
         "flagged": audit.summary.get("issues"),
         "wrong": audit.summary.get("estimated_error_rate"),
         "gate": audit.gate or "",
-        "found": look.option(audit.summary.get("verdict", "")),
+        "found": ui.option(audit.summary.get("verdict", "")),
     }
 
 

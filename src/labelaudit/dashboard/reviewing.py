@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from labelaudit.dashboard import deciding, look, session
+from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
 from labelaudit.dashboard.decisions import as_columns
 from labelaudit.dashboard.queries import AuditTables, Filters, Judgement, Shown
@@ -38,7 +38,7 @@ def _show_problems(dataset: str) -> None:
     if not session.library().knows_decisions:
         return
     for problem in session.decisions(dataset).problems()[:PROBLEMS]:
-        st.warning(look.plain(str(problem), 1000))
+        st.warning(ui.plain(str(problem), 1000))
 
 
 def _filters(now: Chosen, tables: AuditTables) -> Filters:
@@ -69,7 +69,7 @@ def _filters(now: Chosen, tables: AuditTables) -> Filters:
     )
 
 
-def _select(label: str, options: list[Any], key: str, words: Any = look.option) -> Any:
+def _select(label: str, options: list[Any], key: str, words: Any = ui.option) -> Any:
     return st.selectbox(
         label, options, format_func=words, key=key, bind="query-params", persist_state="session", on_change=_to_start
     )
@@ -82,7 +82,7 @@ def _pick(label: str, options: list[Any], key: str) -> Any:
         options,
         index=None,
         placeholder="any",
-        format_func=look.option,
+        format_func=ui.option,
         key=key,
         bind="query-params",
         persist_state="session",
@@ -115,7 +115,7 @@ def _show_gallery(now: Chosen, tables: AuditTables, filters: Filters) -> None:
     number = min(max(1, int(st.session_state.get("page_number", 1))), pages)
     page = tables.page(filters, verdicts, offset=(number - 1) * PAGE, limit=PAGE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        look.html(
+        ui.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi></p>'
             '<div class="head"><h2 style="margin:0">{count} {what}</h2></div>',
             dataset=now.dataset,

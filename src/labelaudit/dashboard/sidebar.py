@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from labelaudit.audits.history import AuditRecord
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.errors import LabelauditError
 from labelaudit.storage.failures import without_secrets
 
@@ -26,11 +26,11 @@ def show_sidebar(page: str) -> None:
     """Of a page, by the name that it has in the address."""
     asked = _opened_address(page)
     with st.sidebar:
-        look.html('<div class="brand"><i></i>labelaudit</div>')
+        ui.html('<div class="brand"><i></i>labelaudit</div>')
         names = session.datasets()
         if not names:
             raise LabelauditError(f"There is no audit below {without_secrets(session.settings().url)}.")
-        words = {name: look.option(name) for name in names}
+        words = {name: ui.option(name) for name in names}
         dataset = _choose("Dataset", words, "dataset", session.first_audited(), asked.get("dataset"))
         audits = session.audits(dataset)
         if not audits:
@@ -38,7 +38,7 @@ def show_sidebar(page: str) -> None:
         audit = _choose("Audit", audit_labels(audits), "audit", audits[0].name, asked.get("audit"))
         _write_address(page, {"dataset": dataset, "audit": audit})
         if why := session.why_read_only(chosen().audit):
-            look.html("<p>{chip}</p>", chip=look.chip(why, "doubtful"))
+            ui.html("<p>{chip}</p>", chip=ui.chip(why, "doubtful"))
         else:
             if "reviewer" not in st.session_state:
                 st.session_state.reviewer = session.settings().reviewer
@@ -78,16 +78,16 @@ def _choose(label: str, words: Mapping[str, str], key: str, default: str, asked:
     )
     missing, instead = st.session_state.get(absent, ("", ""))
     if name == instead:
-        st.warning(f"The {label.lower()} {look.plain(missing)} of the address is not here. This one is shown instead.")
+        st.warning(f"The {label.lower()} {ui.plain(missing)} of the address is not here. This one is shown instead.")
     return name
 
 
 def audit_labels(audits: Sequence[AuditRecord]) -> dict[str, str]:
     """Words for audits by name: version and day, and the id where both are the same."""
-    words = {audit.name: f"{audit.version} \N{MIDDLE DOT} {look.moment(audit.created_at)[:10]}" for audit in audits}
+    words = {audit.name: f"{audit.version} \N{MIDDLE DOT} {ui.moment(audit.created_at)[:10]}" for audit in audits}
     counts = Counter(words.values())
     return {
-        name: look.option(text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {name.rpartition('/')[2][:6]}")
+        name: ui.option(text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {name.rpartition('/')[2][:6]}")
         for name, text in words.items()
     }
 
@@ -101,4 +101,4 @@ def chosen() -> Chosen:
 
 def show_place() -> None:
     with st.sidebar:
-        look.html('<div class="place">{url}</div>', url=look.clip(without_secrets(session.settings().url), 200))
+        ui.html('<div class="place">{url}</div>', url=ui.clip(without_secrets(session.settings().url), 200))

@@ -18,14 +18,14 @@ from streamlit.testing.v1 import AppTest
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.history import write_audit_record
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard import look
+from labelaudit.dashboard import ui
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.settings import Settings
 from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store, clear_memory
 from support.dashboards import publish_small, texts
 
-APP = Path(look.__file__).parent / "app.py"
+APP = Path(ui.__file__).parent / "app.py"
 OUTPUT = "memory://pages"
 
 
@@ -255,7 +255,7 @@ def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run:
 
 @given(strategies.text(alphabet="ab:-<>=~*_[]()!`$\\&#/@. \n", max_size=40))
 def test_plain_text_means_nothing(text: str) -> None:
-    shown = look.plain(text)
+    shown = ui.plain(text)
     for mark in (":a", "->", "<-", "--", ">=", "<", ">", "://", "\n"):
         assert mark not in shown.replace("&lt;", "").replace("&gt;", "")
     for at, character in enumerate(shown):
@@ -264,7 +264,7 @@ def test_plain_text_means_nothing(text: str) -> None:
 
 
 def test_values_are_escaped_and_markup_is_kept() -> None:
-    inner = look.fill("<b>{name}</b>", name="<i>\x00\u202e")
-    assert str(look.fill("{inner}{text}", inner=inner, text="'\"")) == "<b>&lt;i&gt;\ufffd\ufffd</b>&#39;&#34;"
-    assert look.clip("abcdef", 4) == "abc…"
-    assert look.score(0.0001) == "<0.001"
+    inner = ui.fill("<b>{name}</b>", name="<i>\x00\u202e")
+    assert str(ui.fill("{inner}{text}", inner=inner, text="'\"")) == "<b>&lt;i&gt;\ufffd\ufffd</b>&#39;&#34;"
+    assert ui.clip("abcdef", 4) == "abc…"
+    assert ui.score(0.0001) == "<0.001"

@@ -1,4 +1,4 @@
-"""The look of the dashboard: HTML with escaped values, formatted numbers, charts, colours.
+"""Building blocks of the pages: HTML with escaped values, formatted numbers, charts, colours.
 
 Streamlit renders labels of widgets and messages as Markdown. Text from a dataset goes through `plain` there. Everything
 else is HTML, in which `html` escapes all values. Streamlit's own sanitizer is the second guard.
