@@ -109,7 +109,7 @@ def _opening(content: PageContent) -> dict[str, Any]:
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
     rate = content.summary["estimated_error_rate"]
     figures = [
-        ("Label health", percent(1 - rate) if scored else "-", "estimated share of right labels"),
+        ("Label health", percent(1 - rate) if scored else "-", "estimated right labels"),
         ("Flagged", f"{content.summary['issues']:,}", f"of {scored:,} scored"),
         ("Estimated wrong", f"{rate * scored:,.0f}" if scored else "-", f"{percent(rate)} of the scored"),
         ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
