@@ -48,23 +48,26 @@ class Decision(StrEnum):
 
 
 class IssueChange(StrEnum):
-    """What became of a flag since the audit before. Every row that is or was flagged has exactly one."""
+    """What happened to a flag since the audit before. Every row that is or was flagged has exactly one.
 
-    NEW = "new"  # flagged now; the row, its label or its content is new, or it was not scored before
-    FIXED = "fixed"  # not flagged any more under its new label
-    GONE = "gone"  # the flagged row was removed, its content replaced, or it is not scored any more
-    DISMISSED = "dismissed"  # a person judged it fine
-    PERSISTENT = "persistent"  # flagged before and now
-    FLAPPING = "flapping"  # flagged in one of both, with the same content and label
+    `labelaudit.report.changes` describes them and those of `DataChange`.
+    """
+
+    NEW = "new"
+    FIXED = "fixed"
+    GONE = "gone"
+    DISMISSED = "dismissed"
+    PERSISTENT = "persistent"
+    FLAPPING = "flapping"
 
 
 class DataChange(StrEnum):
-    """What became of a row of the dataset since the version before."""
+    """What happened to a row of the dataset since the version before."""
 
     ADDED = "added"
     REMOVED = "removed"
-    RELABELED = "relabeled"  # the same content under another label, or none
-    REPLACED = "replaced"  # other content, whatever its label
+    RELABELED = "relabeled"
+    REPLACED = "replaced"
 
 
 def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:

@@ -19,7 +19,7 @@ from labelaudit.pipeline.plan import prepare
 from support.audits import audit, fruit, settings
 
 HEAVY = (
-    *("torch", "torch._dynamo", "torchvision", "sklearn", "scipy", "scipy.stats", "cleanlab", "matplotlib"),
+    *("torch", "torch._dynamo", "torchvision", "sklearn", "scipy", "scipy.stats", "cleanlab"),
     *("prefect", "streamlit", "duckdb", "s3fs"),
 )
 DATASET = "out/dataset=fruit"
@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     f"review import {DATASET} filled.csv --reviewer ann": (0, set()),
     f"review status {DATASET}": (0, set()),
     "publish-version versions.yaml fruit.csv --version v3": (0, set()),
-    "detect oof.parquet --output elsewhere": (0, {"cleanlab", "matplotlib", "scipy", "scipy.stats", "sklearn"}),
+    "detect oof.parquet --output elsewhere": (0, {"cleanlab", "scipy", "scipy.stats", "sklearn"}),
     "dashboard nowhere --port {free}": (1, set()),
     "apply-automations --help": (0, set()),
     "apply-automations": (2, set()),  # no API is configured

@@ -100,7 +100,7 @@ def test_the_gallery_is_filtered_and_sorted(page: Page) -> None:
     page.locator("#filter-given").select_option(label="cat (20)")
     assert page.locator(".card:not([hidden]) .given bdi").all_inner_texts() == ["cat"] * 20
     page.locator("#filter-suggested").select_option(label="cat (20)")
-    assert page.locator("#shown").inner_text() == "no example matches"
+    assert page.locator("#shown").inner_text() == "no matching example"
     assert visible_ranks(page) == []
     page.locator("#filter-given").select_option("")
     page.locator("#filter-suggested").select_option("")

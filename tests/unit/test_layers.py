@@ -28,7 +28,7 @@ LAYERS = [
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
     {"labelaudit.findings"},
-    {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.wilson"},
+    {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
     {"labelaudit.environment", "labelaudit.text"},
 ]
 _IN = "src/labelaudit/"
@@ -46,10 +46,9 @@ ONE_DOOR = {
     "streamlit": (f"{_IN}dashboard/",),
     "duckdb": (f"{_IN}dashboard/",),
     "jinja2": (f"{_IN}report/",),
-    "matplotlib": (f"{_IN}report/",),
 }
 # Commands import what they need when they run, because `--help` must answer at once. The others need something heavy
-# (torch, cleanlab, matplotlib, Prefect) only at times; tests/contract/test_imports.py says which command imports what.
+# (torch, cleanlab, Prefect) only at times; tests/contract/test_imports.py says which command imports what.
 LATE_IMPORTS = {
     *(f"{_IN}cli/{name}.py" for name in ("main", "run", "demo", "publish_version", "check", "doctor")),
     f"{_IN}cli/apply_automations.py",

@@ -82,7 +82,7 @@ def rebuild_site(store: Store, dataset: str) -> None:
         made_from = _digest(listed)
         if all(_names(store, key(dataset), made_from) for key in (dataset_page_key, trend_key, latest_key)):
             return
-        # Imported only now: it draws with matplotlib, and most reruns find the site up to date.
+        # Imported late: most reruns find the site up to date and need no templates.
         from labelaudit.report.dataset_page import render_site
 
         history = oldest_first(read_records(store, listed))

@@ -12,7 +12,7 @@ import streamlit as st
 from markupsafe import Markup
 from PIL import Image
 
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.queries import AuditTables, Row
 from labelaudit.dashboard.row_verdicts import labeled_example
 from labelaudit.dashboard.sidebar import Selection
@@ -46,11 +46,11 @@ def show_cards(shown: Selection, tables: AuditTables, rows: list[Row]) -> None:
     with st.container(horizontal=True, gap="small", key="gallery-of-texts" if is_wide else "gallery-of-images"):
         for number, row in enumerate(rows):
             verdict = row if verdicts is None else verdicts.get(labeled_example(row))
-            chip = look.verdict_chip(verdict.verdict, verdict.right_label) if verdict else Markup("")
+            chip = ui.verdict_chip(verdict.verdict, verdict.right_label) if verdict else Markup("")
             with st.container(border=True, width=160, key=f"card-{number}"):
                 st.html(str(_card(row, previews.get(row.example_id), chip)))
                 st.button(
-                    f"Open {look.plain(row.example_id)}",
+                    f"Open {ui.plain(row.example_id)}",
                     key=f"open-{number}",
                     on_click=session.open_example,
                     args=(row.address,),
@@ -59,17 +59,17 @@ def show_cards(shown: Selection, tables: AuditTables, rows: list[Row]) -> None:
 
 def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
     suggested = row.suggested_label if row.suggested_label != row.given_label else None
-    return look.fill(
+    return ui.fill(
         '<div class="card">{picture}<div class="names"><b class="given"><bdi>{given}</bdi></b>{suggested}</div>'
         '<div class="facts"><span>{score}</span>{chip}</div><div class="id">{id}</div></div>',
         picture=_small(preview),
-        given=look.clip(row.given_label if row.given_label is not None else "no label", 80),
-        suggested=look.fill('<b class="suggested"><bdi>{name}</bdi></b>', name=look.clip(suggested, 80))
+        given=ui.clip(row.given_label if row.given_label is not None else "no label", 80),
+        suggested=ui.fill('<b class="suggested"><bdi>{name}</bdi></b>', name=ui.clip(suggested, 80))
         if suggested
         else Markup('<b class="suggested none">&nbsp;</b>'),
-        score=f"score {look.score(row.label_score)}" if row.label_score is not None else row.status.replace("_", " "),
+        score=f"score {ui.score(row.label_score)}" if row.label_score is not None else row.status.replace("_", " "),
         chip=chip,
-        id=look.clip(row.example_id, 100),
+        id=ui.clip(row.example_id, 100),
     )
 
 
@@ -78,19 +78,19 @@ def _small(preview: Preview | None) -> Markup:
     if preview is None or kind == "none":
         return _NO_PREVIEW
     if kind == "text":
-        return look.fill('<p class="excerpt"><bdi>{text}</bdi></p>', text=text_excerpt(_text(preview), 600))
+        return ui.fill('<p class="excerpt"><bdi>{text}</bdi></p>', text=text_excerpt(_text(preview), 600))
     if kind == "table":
         unusual = [cell for cell in _cells(preview) if cell.is_unusual][:5]
-        items = look.joined(
-            look.fill("<dt>{column}</dt><dd>{value}</dd>", column=look.clip(cell.column, 60), value=_text_of(cell))
+        items = ui.joined(
+            ui.fill("<dt>{column}</dt><dd>{value}</dd>", column=ui.clip(cell.column, 60), value=_text_of(cell))
             for cell in unusual
         )
-        return look.fill('<dl class="unusual">{items}</dl>', items=items)
+        return ui.fill('<dl class="unusual">{items}</dl>', items=items)
     picture = _thumbnail(preview.data)
     return (
         _NO_PREVIEW
         if picture is None
-        else look.fill(
+        else ui.fill(
             '<div class="picture"><img alt="" class="{pixels}" src="{url}"></div>',
             pixels="pixels" if picture[1] else "",
             url=picture[0],
@@ -107,13 +107,13 @@ def full_size(preview: Preview | None) -> Markup:
             "Increase report.previews in the config to keep more.</div>"
         )
     if kind == "text":
-        return look.fill('<div class="whole-text"><bdi>{text}</bdi></div>', text=_text(preview))
+        return ui.fill('<div class="whole-text"><bdi>{text}</bdi></div>', text=_text(preview))
     if kind == "table":
         return _full_table(_cells(preview))
     picture = _thumbnail(preview.data)
     if picture is None:
         return _NO_PREVIEW
-    return look.fill(
+    return ui.fill(
         '<div class="whole"><img alt="the example" class="{pixels}" src="data:{type};base64,{data}"></div>',
         pixels="pixels" if picture[1] else "",
         type=preview.media_type,
@@ -123,17 +123,17 @@ def full_size(preview: Preview | None) -> Markup:
 
 def _full_table(cells: list[_Cell]) -> Markup:
     """Return a table with the unusual columns first."""
-    rows = look.joined(
-        look.fill(
+    rows = ui.joined(
+        ui.fill(
             '<tr class="{odd}"><th>{column}</th><td class="number">{value}</td><td>{typical}</td></tr>',
             odd="odd" if cell.is_unusual else "",
-            column=look.clip(cell.column, 100),
+            column=ui.clip(cell.column, 100),
             value=_text_of(cell),
-            typical=look.clip(cell.typical or "", 100),
+            typical=ui.clip(cell.typical or "", 100),
         )
         for cell in sorted(cells, key=lambda cell: not cell.is_unusual)
     )
-    return look.fill(
+    return ui.fill(
         '<div class="whole-table"><table class="plain"><thead><tr><th>column</th><th class="number">value</th>'
         "<th>typical of the given label</th></tr></thead><tbody>{rows}</tbody></table></div>",
         rows=rows,
@@ -193,4 +193,4 @@ def _cell(value: object) -> _Cell | None:
 def _text_of(cell: _Cell) -> str:
     if cell.value is None:
         return "missing"
-    return f"{cell.value:,.6g}" if isinstance(cell.value, float) else look.clip(cell.value, 300)
+    return f"{cell.value:,.6g}" if isinstance(cell.value, float) else ui.clip(cell.value, 300)

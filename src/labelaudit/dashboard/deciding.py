@@ -11,7 +11,7 @@ from markupsafe import Markup
 from streamlit.delta_generator import DeltaGenerator
 
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
-from labelaudit.dashboard import cards, look, session
+from labelaudit.dashboard import cards, session, ui
 from labelaudit.dashboard.queries import AuditTables, Filters, Reviewed, Row, VerdictColumns
 from labelaudit.dashboard.review_session import SessionVerdict, review_session, show_errors
 from labelaudit.dashboard.row_verdicts import NO_NAME, as_columns, labeled_example, verdict_on, why_undecidable
@@ -90,7 +90,7 @@ class RowActions:
             session.open_example(given.address)
         if is_undone:
             verdict = given.verdict
-            st.toast(look.plain(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
+            st.toast(ui.plain(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
 
     def _is_unseen(self) -> bool:
         digest, moment = st.session_state.get("shown", ("", 0))
@@ -118,7 +118,7 @@ def _show_bar(actions: RowActions) -> None:
     row, flagged = actions.row, actions.shown.audit.summary.issues
     back, title, undo, previous, following = st.columns([2, 6, 1.7, 2, 1.7], vertical_alignment="center")
     with title:
-        look.html(
+        ui.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi> <span>{rank}</span></p>',
             dataset=actions.shown.dataset,
             version=actions.shown.audit.version,
@@ -149,12 +149,12 @@ def _show_undo(column: DeltaGenerator, actions: RowActions) -> None:
 def _show_question(row: Row) -> None:
     suggested = row.suggested_label if row.suggested_label != row.given_label else None
     second = (
-        look.fill('<span>suggested</span><b class="suggested"><bdi>{name}</bdi></b>', name=look.clip(suggested, 200))
+        ui.fill('<span>suggested</span><b class="suggested"><bdi>{name}</bdi></b>', name=ui.clip(suggested, 200))
         if suggested is not None
         else Markup("")
     )
-    given = look.clip(row.given_label, 200) if row.given_label is not None else "no label"
-    look.html(
+    given = ui.clip(row.given_label, 200) if row.given_label is not None else "no label"
+    ui.html(
         '<div class="question"><span>given</span><b class="given"><bdi>{given}</bdi></b>{second}</div>',
         given=given,
         second=second,
@@ -164,7 +164,7 @@ def _show_question(row: Row) -> None:
 def _show_decisions(actions: RowActions) -> None:
     row = actions.row
     if why := why_undecidable(row):
-        st.info(look.plain(why, 600))
+        st.info(ui.plain(why, 600))
         return
     if not session.reviewer():
         st.warning(NO_NAME)
@@ -173,7 +173,7 @@ def _show_decisions(actions: RowActions) -> None:
     with st.container(horizontal=True, gap="small", key="decide"):
         st.button("Fine", shortcut="F", key=f"fine-{actions.digest}", on_click=actions.decide, args=(Decision.FINE,))
         if suggested is not None:
-            label = f"Wrong: {look.plain(suggested, 30)}"
+            label = f"Wrong: {ui.plain(suggested, 30)}"
             st.button(
                 label,
                 shortcut="W",
@@ -196,7 +196,7 @@ def _show_decisions(actions: RowActions) -> None:
     with st.container(horizontal=True, gap="xsmall", key="labels"):
         for key, name in zip(keys, names, strict=False):
             st.button(
-                look.plain(name, 24),
+                ui.plain(name, 24),
                 shortcut=key,
                 key=f"label-{key}-{actions.digest}",
                 disabled=name == row.given_label,
@@ -219,7 +219,7 @@ def _show_other_labels(actions: RowActions, others: list[str]) -> None:
         "Another label",
         others,
         index=None,
-        format_func=look.option,
+        format_func=ui.option,
         key=key,
         placeholder="Another label …",
         label_visibility="collapsed",
@@ -246,13 +246,13 @@ def _labels(actions: RowActions) -> tuple[list[str], list[str]]:
 def _current_verdict(shown: Selection, row: Row) -> Markup:
     verdicts = session.current_verdicts(shown.audit)
     if verdicts is None and row.verdict:
-        chip, who = look.verdict_chip(row.verdict, row.right_label), "when the audit was made"
+        chip, who = ui.verdict_chip(row.verdict, row.right_label), "when the audit was made"
     elif verdict := (verdicts or {}).get(labeled_example(row)):
-        chip = look.verdict_chip(*verdict.answer)
-        who = f"by {look.clip(verdict.reviewer, 100)}, {look.moment(verdict.decided_at)}"
+        chip = ui.verdict_chip(*verdict.answer)
+        who = f"by {ui.clip(verdict.reviewer, 100)}, {ui.moment(verdict.decided_at)}"
     else:
-        chip, who = look.chip("undecided"), ""
-    return look.fill('<div class="said">{chip}<bdi>{who}</bdi></div>', chip=chip, who=who)
+        chip, who = ui.chip("undecided"), ""
+    return ui.fill('<div class="said">{chip}<bdi>{who}</bdi></div>', chip=chip, who=who)
 
 
 def _show_probabilities(tables: AuditTables, row: Row) -> None:
@@ -265,17 +265,17 @@ def _show_probabilities(tables: AuditTables, row: Row) -> None:
     if not first:
         return
     kinds = {row.suggested_label: "suggested", row.given_label: "given"}
-    bars = look.joined(
-        look.fill(
+    bars = ui.joined(
+        ui.fill(
             '<span><bdi>{name}</bdi></span><i class="{kind}"><i style="width:{width}%"></i></i><em>{share}</em>',
-            name=look.clip(name, 60),
+            name=ui.clip(name, 60),
             kind=kinds.get(name, ""),
             width=f"{100 * share:.1f}",
-            share=look.share(share),
+            share=ui.share(share),
         )
         for name, share in first.items()
     )
-    look.html(
+    ui.html(
         '<div class="head"><p>Predicted by a model that did not see this row</p></div><div class="bars">{bars}</div>',
         bars=bars,
     )
@@ -284,14 +284,14 @@ def _show_probabilities(tables: AuditTables, row: Row) -> None:
 def _show_values(row: Row) -> None:
     values = {
         "id": row.example_id,
-        "label score": look.score(row.label_score),
+        "label score": ui.score(row.label_score),
         "margin": "-" if row.margin is None else f"{row.margin:.3f}",
         "status": row.status.replace("_", " ") + (", flagged" if row.is_label_issue else ""),
         "fold": "-" if row.fold is None else str(row.fold),
         "read from": f"{row.file}, row {row.row}",
     }
-    items = look.joined(
-        look.fill("<dt>{name}</dt><dd>{value}</dd>", name=name, value=look.clip(value, 300))
+    items = ui.joined(
+        ui.fill("<dt>{name}</dt><dd>{value}</dd>", name=name, value=ui.clip(value, 300))
         for name, value in values.items()
     )
-    look.html('<dl class="values">{items}</dl>', items=items)
+    ui.html('<dl class="values">{items}</dl>', items=items)

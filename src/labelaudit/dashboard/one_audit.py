@@ -5,15 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 import streamlit as st
-from markupsafe import Markup
 
 from labelaudit.audits.history import AuditRecord
-from labelaudit.dashboard import look, session
-from labelaudit.dashboard.change_words import show_changes
+from labelaudit.dashboard import session, ui
+from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.queries import AuditTables
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Gate, Summary
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
+from labelaudit.report.svg import Chart
 from labelaudit.schemas import Status
 from labelaudit.storage.failures import without_secrets
 
@@ -24,15 +24,15 @@ _OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measu
 def show() -> None:
     audit = selection().audit
     summary = audit.summary
-    look.html(
+    ui.html(
         '<p class="subject"><bdi>{dataset}</bdi> <bdi>{version}</bdi> {gate}</p>'
         '<p class="sentence"><bdi>{verdict}</bdi></p>',
         dataset=audit.dataset,
         version=audit.version,
-        gate=look.gate_chip(audit.gate),
-        verdict=look.clip(summary.verdict, 600),
+        gate=ui.gate_chip(audit.gate),
+        verdict=ui.clip(summary.verdict, 600),
     )
-    look.figures(_figures(summary))
+    ui.figures(_figures(summary))
     if summary.gate:
         _show_gate(summary.gate)
     if summary.changes:
@@ -43,18 +43,16 @@ def show() -> None:
     with left:
         _show_confusions(audit.folder, classes, confusions)
     with right:
-        look.heading("Scores", "The probability of the given label, from a model that did not see the row.")
-        look.chart(_score_chart(tables, audit.folder), "Histograms of the label score")
-    look.heading(
+        ui.heading("Scores", "The probability of the given label, from a model that did not see the row.")
+        ui.chart(_score_chart(tables, audit.folder))
+    ui.heading(
         "Classes", "The noisiest first. Noise: the estimated share of rows of the class that belong to another one."
     )
     _show_classes(classes)
     if summary.notes:
-        look.heading("Notes")
-        items = look.joined(
-            look.fill("<li><bdi>{note}</bdi></li>", note=look.clip(note, 600)) for note in summary.notes
-        )
-        look.html('<ul class="notes">{items}</ul>', items=items)
+        ui.heading("Notes")
+        items = ui.joined(ui.fill("<li><bdi>{note}</bdi></li>", note=ui.clip(note, 600)) for note in summary.notes)
+        ui.html('<ul class="notes">{items}</ul>', items=items)
     with st.expander("How this audit was made"):
         _show_provenance(audit)
     show_url()
@@ -63,55 +61,55 @@ def show() -> None:
 def _figures(summary: Summary) -> list[tuple[str, str, str]]:
     rows, scored = summary.examples, summary.scored
     others = [
-        f"{look.number(count)} {status.replace('_', ' ')}"
+        f"{ui.number(count)} {status.replace('_', ' ')}"
         for status, count in summary.statuses.items()
         if status != Status.SCORED
     ]
     found = [
-        ("rows", look.number(rows), "in this version"),
-        ("scored", look.number(scored), ", ".join(others) or "all of them"),
-        ("flagged", look.number(summary.issues), "labels to review"),
-        ("estimated wrong", look.share(summary.estimated_error_rate), "of the scored labels"),
+        ("rows", ui.number(rows), "in this version"),
+        ("scored", ui.number(scored), ", ".join(others) or "all of them"),
+        ("flagged", ui.number(summary.issues), "labels to review"),
+        ("estimated wrong", ui.share(summary.estimated_error_rate), "of the scored labels"),
     ]
     if summary.canaries is not None:
-        found.append(("canaries caught", look.share(summary.canaries.recall), "of planted errors"))
+        found.append(("canaries caught", ui.share(summary.canaries.recall), "of planted errors"))
     if summary.review is not None and summary.review.precision is not None:
-        precision = look.share(summary.review.precision.estimate)
+        precision = ui.share(summary.review.precision.estimate)
         found.append(("measured precision", precision, "of the flags that people reviewed"))
     return found
 
 
 def _show_gate(gate: Gate) -> None:
-    look.heading("Gate", look.clip(gate.sentence, 600))
-    rows = look.joined(
-        look.fill(
+    ui.heading("Gate", ui.clip(gate.sentence, 600))
+    rows = ui.joined(
+        ui.fill(
             "<tr><td>{chip}</td><th><bdi>{rule}</bdi></th><td><bdi>{sentence}</bdi></td></tr>",
-            chip=look.chip(rule.outcome, _OUTCOMES[rule.outcome]),
-            rule=look.clip(rule.rule, 80),
-            sentence=look.clip(rule.sentence, 400),
+            chip=ui.chip(rule.outcome, _OUTCOMES[rule.outcome]),
+            rule=ui.clip(rule.rule, 80),
+            sentence=ui.clip(rule.sentence, 400),
         )
         for rule in gate.rules
     )
-    look.html(_TABLE, rows=rows)
+    ui.html(_TABLE, rows=rows)
 
 
 def _show_confusions(folder: str, classes: pa.Table, confusions: pa.Table) -> None:
-    look.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
+    ui.heading("Confusions", "Flagged rows by given label (down) and suggested label (across).")
     chart = _heat_map(folder, classes, confusions)
     if chart is None:
-        look.html("<p>Nothing is flagged.</p>")
+        ui.html("<p>Nothing is flagged.</p>")
     else:
-        look.chart(chart, "Flagged rows by pair of classes")
+        ui.chart(chart)
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _heat_map(folder: str, _classes: pa.Table, _confusions: pa.Table) -> Markup | None:
+def _heat_map(folder: str, _classes: pa.Table, _confusions: pa.Table) -> Chart | None:
     found = heat_map(_confusions, sorted(_classes["class_name"].to_pylist()))
     return None if found is None else found[0]
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _score_chart(_tables: AuditTables, folder: str) -> Markup:
+def _score_chart(_tables: AuditTables, folder: str) -> Chart:
     flagged, others = [0] * SCORE_BINS, [0] * SCORE_BINS
     for number, is_flagged, count in _tables.score_histogram(SCORE_BINS):
         (flagged if is_flagged else others)[number] = count
@@ -122,7 +120,7 @@ def _show_classes(classes: pa.Table) -> None:
     frame: pd.DataFrame = classes.to_pandas()
     if frame.empty:
         return
-    frame["class_name"] = frame["class_name"].map(look.option)
+    frame["class_name"] = frame["class_name"].map(ui.option)
     worst = max(float(frame["label_noise"].max() or 0), 0.01)
     st.dataframe(
         frame,
@@ -161,8 +159,8 @@ def _show_provenance(audit: AuditRecord) -> None:
         **{f"recipe: {name}": value for name, value in (manifest.get("recipe") or {}).items() if value},
         **(manifest.get("versions") or {}),
     }
-    items = look.joined(
-        look.fill("<dt>{name}</dt><dd>{value}</dd>", name=look.clip(name, 80), value=look.clip(value, 400))
+    items = ui.joined(
+        ui.fill("<dt>{name}</dt><dd>{value}</dd>", name=ui.clip(name, 80), value=ui.clip(value, 400))
         for name, value in values.items()
     )
-    look.html('<dl class="values">{items}</dl>', items=items)
+    ui.html('<dl class="values">{items}</dl>', items=items)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from labelaudit.dashboard import look, overview, review_session, reviewing
+from labelaudit.dashboard import overview, review_session, reviewing, ui
 from labelaudit.dashboard.sidebar import show_sidebar
 from labelaudit.errors import LabelauditError
 from labelaudit.storage.failures import without_secrets
@@ -16,8 +16,8 @@ AUDIT_PAGE, COMPARE_PAGE = (Path(__file__).parent / f"{name}_page.py" for name i
 
 
 def show() -> None:
-    st.set_page_config(page_title="labelaudit", page_icon=look.icon(), layout="wide")
-    st.html(look.STYLE)
+    st.set_page_config(page_title="labelaudit", page_icon=ui.icon(), layout="wide")
+    ui.show_style()
     pages = {
         "overview": st.Page(overview.show, title="Overview", url_path="overview", default=True),
         "audit": st.Page(AUDIT_PAGE, title="Audit", url_path="audit"),
@@ -34,4 +34,4 @@ def show() -> None:
         show_sidebar(page.url_path)
         page.run()
     except LabelauditError as error:
-        st.error(look.plain(without_secrets(str(error)), 2000))
+        st.error(ui.plain(without_secrets(str(error)), 2000))

@@ -10,7 +10,7 @@ from typing import NamedTuple, ParamSpec
 
 import streamlit as st
 
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.row_verdicts import undo_verdict
 from labelaudit.errors import LabelauditError, ReviewError, StorageError, StorageUnavailableError
@@ -141,7 +141,7 @@ def show_unsaved() -> None:
     # A container of its own, even if it is empty: the browser redraws elements that move.
     with st.container():
         if problem := st.session_state.pop("problem", None):
-            st.error(look.plain(problem, 1000))
+            st.error(ui.plain(problem, 1000))
         mine = review_session()
         if mine.unsaved:
             _show_unsaved(mine, mine.unsaved)
@@ -151,16 +151,16 @@ def _show_unsaved(mine: ReviewSession, unsaved: Sequence[SessionVerdict]) -> Non
     message, retry, discard = st.columns([6, 2, 2], vertical_alignment="center")
     with message:
         items = [
-            look.fill(
+            ui.fill(
                 "<li>{chip} on <bdi>{id}</bdi> of <bdi>{dataset}</bdi></li>",
-                chip=look.verdict_chip(*one.verdict.answer),
-                id=look.clip(one.verdict.example_id, 100),
-                dataset=look.clip(one.dataset, 100),
+                chip=ui.verdict_chip(*one.verdict.answer),
+                id=ui.clip(one.verdict.example_id, 100),
+                dataset=ui.clip(one.dataset, 100),
             )
             for one in unsaved[:LISTED]
         ]
-        more = [look.fill("<li>and {count} more</li>", count=len(unsaved) - LISTED)] if len(unsaved) > LISTED else []
-        look.html('Not stored yet:<ul class="notes">{items}</ul>', items=look.joined([*items, *more]))
+        more = [ui.fill("<li>and {count} more</li>", count=len(unsaved) - LISTED)] if len(unsaved) > LISTED else []
+        ui.html('Not stored yet:<ul class="notes">{items}</ul>', items=ui.joined([*items, *more]))
     retry.button("Try again", key="again", on_click=show_errors(mine.store_unsaved), type="primary", width="stretch")
     discard.button("Forget", key="forget", on_click=mine.discard, args=(unsaved,), width="stretch")
 

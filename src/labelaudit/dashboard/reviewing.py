@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from labelaudit.dashboard import deciding, look, session
+from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
 from labelaudit.dashboard.queries import NO_VERDICTS, AuditTables, Filters, Reviewed, Shown
 from labelaudit.dashboard.row_verdicts import as_columns
@@ -43,7 +43,7 @@ def _show_problems(dataset: str) -> None:
     reviews = session.reviews(dataset)
     reviews.refresh(session.FRESH_SECONDS)
     for problem in reviews.problems[:SHOWN_PROBLEMS]:
-        st.warning(look.plain(str(problem), 1000))
+        st.warning(ui.plain(str(problem), 1000))
 
 
 def _filters(selected: Selection, tables: AuditTables) -> Filters:
@@ -74,7 +74,7 @@ def _filters(selected: Selection, tables: AuditTables) -> Filters:
     )
 
 
-def _select(label: str, options: Sequence[Option], key: str, labels: Callable[[Option], str] = look.option) -> Option:
+def _select(label: str, options: Sequence[Option], key: str, labels: Callable[[Option], str] = ui.option) -> Option:
     return st.selectbox(
         label, options, format_func=labels, key=key, bind="query-params", persist_state="session", on_change=_to_start
     )
@@ -87,7 +87,7 @@ def _pick(label: str, options: Sequence[Option], key: str) -> Option | None:
         options,
         index=None,
         placeholder="any",
-        format_func=look.option,
+        format_func=ui.option,
         key=key,
         bind="query-params",
         persist_state="session",
@@ -121,7 +121,7 @@ def _show_gallery(shown: Selection, tables: AuditTables, filters: Filters) -> No
     number = min(max(1, int(st.session_state.get("page_number", 1))), pages)
     page = tables.page(filters, verdicts, offset=(number - 1) * PAGE, limit=PAGE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        look.html(
+        ui.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi></p>'
             '<div class="head"><h2 style="margin:0">{count} {what}</h2></div>',
             dataset=shown.dataset,

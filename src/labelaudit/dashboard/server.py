@@ -1,4 +1,4 @@
-"""Starting Streamlit's server so that it serves this dashboard alone, and asks nothing of the network."""
+"""Starts Streamlit's server. It serves this dashboard only and sends no request to the internet."""
 
 from __future__ import annotations
 
@@ -13,18 +13,30 @@ from typing import Any
 from labelaudit.dashboard.library import open_library
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import ConfigError
+from labelaudit.report.palette import SCHEMES, colours
+from labelaudit.report.svg import FONT
 
 APP = Path(__file__).parent / "app.py"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_SANS = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', sans-serif"
+# Streamlit's name of a colour -> its name in the palette.
+_THEME_COLOURS = {
+    "primary": "primary",
+    "background": "paper",
+    "secondaryBackground": "sidebar",
+    "text": "ink",
+    "border": "line",
+}
 
 
 def serve(settings: Settings, *, host: str, port: int, open_browser: bool, names: Sequence[str] = ()) -> None:
     """Serve until interrupted.
 
-    names: under which browsers may ask for the dashboard, besides those of loopback and the host.
-    Raises `ConfigError` where Streamlit or DuckDB is missing or the port is taken, `LabelauditError` where nothing
-    below the URL is an audit.
+    Args:
+        names: host names that browsers may use besides the host and the loopback names.
+
+    Raises:
+        ConfigError: Streamlit or DuckDB is missing, or the port is taken.
+        LabelauditError: there is no audit below the URL.
     """
     for package in ("streamlit", "duckdb"):
         if importlib.util.find_spec(package) is None:
@@ -38,12 +50,12 @@ def serve(settings: Settings, *, host: str, port: int, open_browser: bool, names
     from streamlit import config, net_util
     from streamlit.web import bootstrap
 
-    # Before it refuses a foreign origin, Streamlit asks a server of Amazon for this machine's address.
+    # Otherwise Streamlit asks a server of Amazon for the address of this machine before it refuses a foreign origin.
     net_util._external_ip = ""
     net_util._internal_ip = ""
     options = _options(host, port, open_browser, names)
     config.get_config_options(force_reparse=True, options_from_flags=options)
-    # The browser fetches its part meanwhile; the first session then finds the modules imported.
+    # Import the pages while the browser loads its files, so that the first session starts at once.
     threading.Thread(target=_import_pages, daemon=True).start()
     bootstrap.run(str(APP), False, [settings.to_json()], options)
 
@@ -54,14 +66,14 @@ def _import_pages() -> None:
 
 
 def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> dict[str, Any]:
-    """All that matters for safety is set here: a config file of the user cannot change it."""
+    """Streamlit's options. Those that matter for security are set here, so that a config file cannot change them."""
     return {
         "server.address": host,
         "server.port": port,
         "server.headless": not open_browser,
         "server.enableCORS": True,
         "server.enableXsrfProtection": True,
-        # A page of another site must not reach the dashboard through a name that it points at this machine.
+        # Prevents DNS rebinding: another site could point a name at this machine.
         "server.allowedHosts": [*_LOOPBACK, *([] if host in ("0.0.0.0", "::") else [host]), *names],
         "server.corsAllowedOrigins": [f"{scheme}://{name}" for name in names for scheme in ("https", "http")],
         "server.enableStaticServing": False,
@@ -74,7 +86,7 @@ def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> 
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
-        # Spreadsheets run what a label begins with "="; `labelaudit review export` writes safe files.
+        # Spreadsheets run labels that start with "=". `labelaudit review export` writes safe files.
         "client.disableDataExport": True,
         "logger.level": "error",
         "logger.hideWelcomeMessage": True,
@@ -84,23 +96,12 @@ def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> 
 
 def _theme() -> dict[str, Any]:
     """The colours of the report."""
-    light = {
-        "primaryColor": "#0b6e66",
-        "backgroundColor": "#f7f7f4",
-        "secondaryBackgroundColor": "#eeeeea",
-        "textColor": "#17202a",
-        "borderColor": "#dcdcd5",
+    shapes = {"theme.font": FONT, "theme.headingFont": FONT, "theme.baseRadius": "8px", "theme.baseFontSize": 15}
+    return shapes | {
+        f"theme.{scheme}.{name}Color": colours(scheme)[colour]
+        for scheme in SCHEMES
+        for name, colour in _THEME_COLOURS.items()
     }
-    dark = {
-        "primaryColor": "#2a9d90",
-        "backgroundColor": "#101417",
-        "secondaryBackgroundColor": "#171c20",
-        "textColor": "#e6eaec",
-        "borderColor": "#2c343a",
-    }
-    shapes = {"theme.font": _SANS, "theme.headingFont": _SANS, "theme.baseRadius": "8px", "theme.baseFontSize": 15}
-    colours = {"light": light, "dark": dark}
-    return shapes | {f"theme.{base}.{name}": value for base, of in colours.items() for name, value in of.items()}
 
 
 def _check_port(host: str, port: int) -> None:
@@ -112,5 +113,5 @@ def _check_port(host: str, port: int) -> None:
         except OSError as error:
             raise ConfigError(
                 f"The dashboard cannot listen on {host}:{port} ({error.strerror}). "
-                "Choose another with --port or --host."
+                "Choose another one with --port or --host."
             ) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from labelaudit.audits.history import AuditRecord
-from labelaudit.dashboard import look, session
+from labelaudit.dashboard import session, ui
 from labelaudit.errors import LabelauditError
 from labelaudit.storage.failures import without_secrets
 
@@ -26,13 +26,13 @@ def show_sidebar(page: str) -> None:
     """Show the sidebar. `page` is the path of the page in the URL."""
     linked = _opened_address(page)
     with st.sidebar:
-        look.html('<div class="brand"><i></i>labelaudit</div>')
+        ui.html('<div class="brand"><i></i>labelaudit</div>')
         names = session.datasets()
         if not names:
             raise LabelauditError(
                 f"There is no audit below {without_secrets(session.settings().url)}. Audit a dataset first."
             )
-        labels = {name: look.option(name) for name in names}
+        labels = {name: ui.option(name) for name in names}
         dataset = _select("Dataset", labels, "dataset", session.first_audited(), linked.get("dataset"))
         audits = session.audits(dataset)
         if not audits:
@@ -40,7 +40,7 @@ def show_sidebar(page: str) -> None:
         audit = _select("Audit", audit_labels(audits), "audit", audits[0].name, linked.get("audit"))
         _write_address(page, {"dataset": dataset, "audit": audit})
         if why := session.why_read_only(selection().audit):
-            look.html("<p>{chip}</p>", chip=look.chip(why, "doubtful"))
+            ui.html("<p>{chip}</p>", chip=ui.chip(why, "doubtful"))
         else:
             if "reviewer" not in st.session_state:
                 st.session_state.reviewer = session.settings().reviewer
@@ -80,16 +80,16 @@ def _select(label: str, labels: Mapping[str, str], key: str, default: str, linke
     )
     missing, instead = st.session_state.get(missing_key, ("", ""))
     if name == instead:
-        st.warning(f"The {label.lower()} {look.plain(missing)} of the link is not here. This one is shown instead.")
+        st.warning(f"The {label.lower()} {ui.plain(missing)} of the link is not here. This one is shown instead.")
     return name
 
 
 def audit_labels(audits: Sequence[AuditRecord]) -> dict[str, str]:
     """Return labels for audits by name: version and day, and the id if these are the same for several audits."""
-    labels = {audit.name: f"{audit.version} \N{MIDDLE DOT} {look.moment(audit.created_at)[:10]}" for audit in audits}
+    labels = {audit.name: f"{audit.version} \N{MIDDLE DOT} {ui.moment(audit.created_at)[:10]}" for audit in audits}
     counts = Counter(labels.values())
     return {
-        name: look.option(text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {name.rpartition('/')[2][:6]}")
+        name: ui.option(text if counts[text] == 1 else f"{text} \N{MIDDLE DOT} {name.rpartition('/')[2][:6]}")
         for name, text in labels.items()
     }
 
@@ -103,4 +103,4 @@ def selection() -> Selection:
 
 def show_url() -> None:
     with st.sidebar:
-        look.html('<div class="place">{url}</div>', url=look.clip(without_secrets(session.settings().url), 200))
+        ui.html('<div class="place">{url}</div>', url=ui.clip(without_secrets(session.settings().url), 200))

@@ -10,8 +10,8 @@ import streamlit as st
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.history import AuditRecord
-from labelaudit.dashboard import look, session
-from labelaudit.dashboard.change_words import show_changes
+from labelaudit.dashboard import session, ui
+from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Changes
 
@@ -25,11 +25,11 @@ def show() -> None:
     after = now.audit
     others = [name for name in audits if name != after.name]
     before = st.selectbox(
-        f"Compare {look.plain(after.version)} with",
+        f"Compare {ui.plain(after.version)} with",
         others,
         index=others.index(_suggested(after, audits)),
         # With the id: the label is part of the URL, and must not change when there are more audits.
-        format_func=lambda name: look.option(f"{name} \N{MIDDLE DOT} {look.moment(audits[name].created_at)[:10]}"),
+        format_func=lambda name: ui.option(f"{name} \N{MIDDLE DOT} {ui.moment(audits[name].created_at)[:10]}"),
         key="before",
         bind="query-params",
     )
@@ -38,7 +38,7 @@ def show() -> None:
         st.info(f"Their rows cannot be compared: {ROW_NUMBERS}")
     else:
         show_changes(_changes(audits[str(before)], after))
-    look.heading("Classes", "Flagged rows and estimated noise, before and after.")
+    ui.heading("Classes", "Flagged rows and estimated noise, before and after.")
     _show_classes(audits[str(before)], after)
     show_url()
 
@@ -77,17 +77,17 @@ def _suggested(after: AuditRecord, audits: dict[str, AuditRecord]) -> str:
 def _show_both(before: AuditRecord, after: AuditRecord) -> None:
     old, new = before.summary, after.summary
     figures = (
-        ("rows", look.number(old.examples), look.number(new.examples)),
-        ("scored", look.number(old.scored), look.number(new.scored)),
-        ("flagged", look.number(old.issues), look.number(new.issues)),
-        ("estimated wrong", look.share(old.estimated_error_rate), look.share(new.estimated_error_rate)),
+        ("rows", ui.number(old.examples), ui.number(new.examples)),
+        ("scored", ui.number(old.scored), ui.number(new.scored)),
+        ("flagged", ui.number(old.issues), ui.number(new.issues)),
+        ("estimated wrong", ui.share(old.estimated_error_rate), ui.share(new.estimated_error_rate)),
     )
-    look.html(
+    ui.html(
         '<p class="sentence"><bdi>{before}</bdi> \N{RIGHTWARDS ARROW} <bdi>{after}</bdi></p>',
-        before=look.clip(before.version, 60),
-        after=look.clip(after.version, 60),
+        before=ui.clip(before.version, 60),
+        after=ui.clip(after.version, 60),
     )
-    look.figures((name, f"{first} \N{RIGHTWARDS ARROW} {then}", "") for name, first, then in figures)
+    ui.figures((name, f"{first} \N{RIGHTWARDS ARROW} {then}", "") for name, first, then in figures)
 
 
 def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
@@ -96,7 +96,7 @@ def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
     frame = frames[0].merge(frames[1], on="class_name", how="outer", suffixes=("_before", "_after"))
     frame["difference"] = frame["label_issues_after"].fillna(0) - frame["label_issues_before"].fillna(0)
     frame = frame.sort_values("difference", key=abs, ascending=False, kind="stable")
-    frame["class_name"] = frame["class_name"].map(look.option)
+    frame["class_name"] = frame["class_name"].map(ui.option)
     st.dataframe(
         frame,
         hide_index=True,

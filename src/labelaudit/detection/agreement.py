@@ -1,9 +1,8 @@
-"""How far probabilities agree with given labels, measured against what chance alone would give.
+"""How well probabilities agree with given labels, compared with chance.
 
-All statistics compare with the permutation null: the same labels dealt to the same rows at random. It needs
-no model of the classes, holds for imbalanced classes (where the share of correct arg-max is useless) and for
-any scale of confidence, and has a closed mean and variance (Hoeffding, "A combinatorial central limit
-theorem", 1951).
+All statistics compare with the permutation null hypothesis: the same labels, assigned to the rows at random. It needs
+no model of the classes. It is valid for imbalanced classes, where accuracy says nothing, and for any scale of
+confidence. Its mean and variance have a closed form (Hoeffding, "A combinatorial central limit theorem", 1951).
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ class Agreement:
     """Agreement of n rows of probabilities with their given labels; K classes."""
 
     examples: int
-    share: float  # of rows whose most probable class is the given one, 0..1
+    share: float  # rows whose most probable class is the given one, 0..1
     mean_p_given: float
     z: float  # mean_p_given above chance, in standard deviations of the permutation null
-    z_error: float  # standard error of z over a fresh sample of rows, at least 1
-    coarseness: float  # share of the null's standard deviation that one row can make up, at most
-    distinct: float  # share of rows with a highest probability of their own; near 0: all rows are the same
-    offset: int  # rows by which the probabilities are displaced, if they are
-    offset_z: float  # z at that offset: the largest of all but 0
-    labels_are_mixed: bool  # the order of rows says nothing about the labels
+    z_error: float  # standard error of z over another sample of rows, at least 1
+    coarseness: float  # upper bound of the contribution of one row to z
+    distinct: float  # distinct highest probabilities per row; near 0: all rows are the same
+    offset: int  # the shift of rows, other than 0, at which the labels fit best
+    offset_z: float  # z at that shift
+    labels_are_mixed: bool  # the order of rows does not depend on the labels
     counts: FloatArray  # (K,) rows per given class
     mean_probs: FloatArray  # (K,) mean probability of each class
     lead: FloatArray  # (K, K): sum over rows of class g of centred p_g - p_k
@@ -41,12 +40,12 @@ class Agreement:
 
     @property
     def effect(self) -> float:
-        """z for a single row: like a correlation, comparable between folds of different size."""
+        """z per row. Like a correlation, it is comparable between folds of different size."""
         return self.z / math.sqrt(self.examples)
 
     @property
     def correlation(self) -> float:
-        """Effect as a share of what perfect predictions would reach, -1..1."""
+        """Effect as a share of the effect of perfect predictions, -1..1."""
         share = self.counts / self.examples
         squares = float((share**2).sum())
         variance = squares - 2 * float((share**3).sum()) + squares**2
@@ -54,21 +53,21 @@ class Agreement:
 
 
 def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
-    """Measure how far `pred_probs` agree with `labels`.
+    """Measure how well `pred_probs` agree with `labels`.
 
-    Works column by column, so that memory beyond the input stays at a few numbers per row.
+    Works column by column, so that it needs only a few numbers per row beyond the input.
 
     Args:
         labels: (n,) int, 0..K-1, n >= 1.
-        pred_probs: (n, K) distributions, rows in the order in which they were stored (the offset is searched
-            along it).
+        pred_probs: (n, K) distributions, rows in the order in which they were stored. A shift is searched in this
+            order.
     """
     n, num_classes = pred_probs.shape
     counts = np.bincount(labels, minlength=num_classes).astype(np.float64)
     mean_probs = pred_probs.mean(axis=0, dtype=np.float64)
     p_given = pred_probs[np.arange(n), labels].astype(np.float64)
     given = p_given - mean_probs[labels]
-    expected = np.zeros(n)  # mean over the labels that a row could have been dealt
+    expected = np.zeros(n)  # mean over random labels
     squares = np.zeros(n)
     largest = 0.0
     lead = np.zeros((num_classes, num_classes))
@@ -82,7 +81,7 @@ def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
         squares += counts[k] / n * column**2
         largest = max(largest, float(np.abs(column).max()))
     spread = math.sqrt(max((squares - expected**2).sum(), 0.0) * n / max(n - 1, 1))
-    # Below the resolution of float32 there is nothing to agree with.
+    # Smaller differences are rounding errors of float32.
     scale = 1 / spread if spread > 1e-7 * math.sqrt(n) else 0.0
     offset, offset_sum, are_mixed = _best_offset(labels, pred_probs, counts, mean_probs)
     return Agreement(
@@ -104,10 +103,10 @@ def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
 
 
 def chance_bound(coarseness: float, log_odds: float) -> float:
-    """z that chance passes with a probability of at most exp(-log_odds).
+    """Return the z that chance exceeds with a probability of at most exp(-log_odds).
 
-    Bernstein's bound: the normal one for many small parts, wider where one row can make up much of z (a class
-    of two rows, say).
+    This is Bernstein's bound. It is the normal bound if z has many small contributions, and wider if one row
+    contributes much, such as in a class of two rows.
     """
     third = log_odds * coarseness / 3
     return third + math.sqrt(third**2 + 2 * log_odds)
@@ -116,10 +115,10 @@ def chance_bound(coarseness: float, log_odds: float) -> float:
 def _best_offset(
     labels: IntArray, pred_probs: FloatArray, counts: FloatArray, mean_probs: FloatArray
 ) -> tuple[int, float, bool]:
-    """Offset other than 0 at which the labels fit best, the fit, and whether labels lie in a random order.
+    """Return the shift, other than 0, at which the labels fit best, the fit, and whether labels are in random order.
 
-    The fit at all offsets at once is the circular cross-correlation of labels and probabilities, class by
-    class. At an offset in -n/2..n/2, the row of label i lies so many rows further on.
+    The fit at all shifts is the circular cross-correlation of labels and probabilities, summed over classes. At shift s
+    in -n/2..n/2, the probabilities of label i are s rows further down.
     """
     n = len(labels)
     if n < 2:
@@ -137,8 +136,8 @@ def _best_offset(
 
 
 def _are_mixed(autocorrelation: FloatArray, offset: int) -> bool:
-    """Whether labels some rows apart are as unlike as chance makes them, at any distance and at `offset`."""
+    """Whether labels at any distance, and at `offset`, are as different as in a random order."""
     n = len(autocorrelation)
-    # Of n values with standard deviation 1/sqrt(n) each, chance brings none beyond 6 of them.
+    # Each value has a standard deviation of 1/sqrt(n). By chance none of n values exceeds 6 of them.
     unit = autocorrelation[0] / math.sqrt(n)
     return bool(autocorrelation[1:].max() < 6 * unit and autocorrelation[offset] < 3 * unit)

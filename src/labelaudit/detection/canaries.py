@@ -1,8 +1,8 @@
-"""Canaries: trusted rows under a wrong label in a copy of the labels, to see whether detection still sees anything.
+"""Canaries: wrong labels planted on trusted rows of a copy, to measure whether detection finds them.
 
-The probabilities are out of fold and were made before, so that they cannot know of the planted labels: nothing is
-trained again. What share is caught tells whether detection sees, not what share of the real errors it finds: errors
-that people make sit on harder rows.
+The out-of-fold probabilities were computed before, so nothing is trained again. The share that is caught shows whether
+detection works. It does not estimate the share of real errors that detection finds, because people make errors on
+harder rows.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.util import hash_array
+from scipy.stats import binomtest
 
 from labelaudit.detection.issues import LabelIssues, flag_issues
 from labelaudit.findings import Recall
-from labelaudit.wilson import wilson
 
-# Canaries of each kind: this share of the scored rows, within these bounds. More would disturb what is measured.
+# Canaries of each kind: this share of the scored rows, within these bounds. More would change what is measured.
 SHARE = 0.01
 FEWEST = 5
 MOST = 200
-# At most this share of a class is relabeled, and as much added to it; classes below the size are left alone. So no
-# class vanishes, and none becomes another one.
+# A class loses at most this share of its rows, and gains at most as much. Smaller classes stay as they are. This way no
+# class disappears or turns into another one.
 CLASS_SHARE = 0.1
 SMALLEST_CLASS = 5
-# Trusted rows that are tried per canary: some are left out where their class has given or got its share.
-TRIED = 50
+# Trusted rows that are considered per canary. Those whose class has reached its limit are skipped.
+CANDIDATES = 50
 
 
 class Flip(StrEnum):
     """How a canary got its label."""
 
     RANDOM = "random"  # any other class
-    LIKELY = "likely"  # the class that the models find most probable besides its own
+    LIKELY = "likely"  # the most probable class apart from the given one
 
 
 @dataclass(frozen=True)
 class Canaries:
-    """C trusted rows under a planted label, and which of them detection caught."""
+    """C trusted rows with a planted label, and which of them detection caught."""
 
     rows: npt.NDArray[np.int64]  # (C,) positions among the M scored rows, ascending
     planted_labels: npt.NDArray[np.int64]  # (C,) never the given label
     flips: npt.NDArray[np.object_]  # (C,) of Flip
     label_score: npt.NDArray[np.float64]  # (C,) probability of the planted label
     is_caught: npt.NDArray[np.bool_]  # (C,)
-    note: str = ""  # why there are none
+    note: str = ""  # why there are none; empty if there are some
 
 
 def plant_canaries(
@@ -61,24 +61,24 @@ def plant_canaries(
     filter_by: str,
     seed: int,
 ) -> Canaries:
-    """Give trusted rows another label in a copy of the labels, and run detection over the copy.
+    """Give trusted rows another label in a copy of the labels, and run detection on the copy.
 
-    Trusted are rows that are not flagged, whose predicted label is the given one, and that nobody judged wrong. Which
-    of them become canaries, and random labels, follow from a keyed hash of the id: from the seed and the rows, not
-    from their order. Half are flipped at random, half to the most probable other class; with two classes both are
-    the same, and all count as random.
+    A row is trusted if it is not flagged, its predicted label is the given one, and it is not in `is_doubted`. A keyed
+    hash of the id chooses the canaries and their random labels, so that both depend on the seed and on the rows but not
+    on the order of rows. Half of the labels are random, half are the most probable other class. With two classes these
+    are the same, and all count as random.
 
     Args:
         example_ids: (M,) ids, each once.
         labels: (M,) int64 in 0..K-1.
         pred_probs: (M, K) float32.
-        found: what `find_issues` found in them.
-        is_doubted: (M,) bool, rows that are not to be trusted whatever the models say.
+        found: the result of `find_issues` for these labels.
+        is_doubted: (M,) bool, rows that are not trusted, such as those judged wrong by a person.
         filter_by: the filter of `find_issues`.
         seed: chooses rows and random labels.
 
     Returns:
-        Canaries; none, with a note, where fewer than 5 rows of a kind can be had.
+        The canaries. If fewer than 5 rows of a kind qualify, there are none, and `note` says so.
     """
     sizes = np.bincount(labels, minlength=pred_probs.shape[1])
     room = np.where(sizes >= SMALLEST_CLASS, np.ceil(CLASS_SHARE * sizes), 0).astype(np.int64)
@@ -88,7 +88,7 @@ def plant_canaries(
     is_trusted = ~found.is_label_issue & (found.predicted_labels == labels) & ~is_doubted & (room[labels] > 0)
     trusted = np.flatnonzero(is_trusted)
     order = np.argsort(_hashes(example_ids[trusted], "rows", seed), kind="stable")
-    trusted = trusted[order[: TRIED * sum(wanted.values())]]
+    trusted = trusted[order[: CANDIDATES * sum(wanted.values())]]
     flips = np.resize(np.array(list(wanted), dtype=object), len(trusted))
     planted = np.where(
         flips == Flip.LIKELY,
@@ -98,20 +98,20 @@ def plant_canaries(
     chosen = _within_bounds(labels[trusted], planted, flips, room, wanted)
     if any((flips[chosen] == flip).sum() < FEWEST for flip in wanted):
         return _none(
-            f"canaries: fewer than {FEWEST} rows of a kind can be trusted without touching more than a tenth of a "
-            "class; what share of planted errors is caught is not known"
+            f"Canaries: fewer than {FEWEST} rows of a kind can be trusted without changing more than a tenth of a "
+            "class. The share of planted errors that detection finds is not known."
         )
     return _run(trusted[chosen], planted[chosen], flips[chosen], labels, pred_probs, filter_by)
 
 
 def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | None:
-    """The share that was caught of one kind, or of all, with Wilson's interval; None where there are none."""
+    """Return the caught share of one kind or of all canaries with Wilson's interval, or None if there are none."""
     caught = canaries.is_caught if flip is None else canaries.is_caught[canaries.flips == flip]
     planted, hits = len(caught), int(caught.sum())
-    interval = wilson(hits, planted)
-    if interval is None:
+    if not planted:
         return None
-    return Recall(planted, hits, interval.estimate, interval.low, interval.high)
+    low, high = binomtest(hits, planted).proportion_ci(0.95, method="wilson")
+    return Recall(planted, hits, hits / planted, float(low), float(high))
 
 
 def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:
@@ -121,7 +121,7 @@ def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:
 
 
 def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.NDArray[np.uint64]:
-    """(n,) uint64 from each id, the seed and what it is for: SipHash, a million a second and more."""
+    """(n,) uint64: SipHash of each id, keyed with the seed and the purpose."""
     # The key of pandas has 16 bytes.
     return hash_array(example_ids, hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
 
@@ -129,7 +129,7 @@ def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.N
 def _random_labels(
     labels: npt.NDArray[np.int64], draws: npt.NDArray[np.uint64], room: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """One of the other classes with room, each as probable."""
+    """One of the other classes with room, all with the same probability."""
     classes = np.flatnonzero(room)
     own = np.searchsorted(classes, labels)
     other = (draws % np.uint64(max(1, len(classes) - 1))).astype(np.int64)
@@ -154,14 +154,14 @@ def _within_bounds(
     room: npt.NDArray[np.int64],
     wanted: dict[Flip, int],
 ) -> npt.NDArray[np.int64]:
-    """Positions of the first rows of each kind that leave every class within its bounds."""
+    """Positions of the first rows of each kind that keep every class within its limits."""
     is_within = (_rank_among_equals(labels) < room[labels]) & (_rank_among_equals(planted) < room[planted])
     chosen = [np.flatnonzero(is_within & (flips == flip))[:number] for flip, number in wanted.items()]
     return np.concatenate(chosen).astype(np.int64)
 
 
 def _rank_among_equals(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How many equal values come before each."""
+    """The number of equal values before each value."""
     return np.asarray(pd.Series(values).groupby(values).cumcount(), dtype=np.int64)
 
 
@@ -178,7 +178,7 @@ def _run(
     copy = labels.copy()
     copy[rows] = planted
     with warnings.catch_warnings():
-        # Said of the labels themselves already, where it concerns these.
+        # cleanlab gave the same warnings for the original labels.
         warnings.simplefilter("ignore")
         is_caught = flag_issues(copy, pred_probs, filter_by=filter_by)[rows]
     return Canaries(rows, planted, flips, pred_probs[rows, planted].astype(np.float64), is_caught)

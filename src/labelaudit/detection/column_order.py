@@ -1,8 +1,10 @@
-"""Finds columns of probabilities that stand in another order than their class names say.
+"""Finds columns of probabilities that are in another order than the class names.
 
-A model's probability of a class is higher, on average, on rows that bear this label than on others. For two
-columns exchanged the reverse holds. The statistic is the `lead` of the given class over the one it
-would be exchanged with, centred per column, so that a model's liking for one class does not count.
+On average a model gives a class a higher probability on rows with this label than on others. If two columns are
+exchanged, it is the other way round. The statistic is the `lead` of the given class over the class of the other column.
+It is centred per column, so that a model's preference for one class does not count.
+
+A table of all thresholds is in `labelaudit.detection.fold_health`.
 """
 
 from __future__ import annotations
@@ -17,49 +19,49 @@ from scipy.optimize import linear_sum_assignment
 
 from labelaudit.detection.agreement import Agreement, FloatArray, IntArray
 
-# An exchange must show as a clearly negative lead, whatever the other folds let expect: in standard errors
-# of the other folds' rows and of its own, and as a share of the lead that the others show.
+# An exchange needs a clearly negative lead: in standard errors of the other folds' rows and of the fold's own rows, and
+# as a share of the lead in the other folds.
 MIN_REVERSAL = 3.5
 MIN_OWN_REVERSAL = 2.5
 MIN_REVERSAL_SHARE = 0.4
-# Half-trained networks order classes as their first weights happened to. The other folds are taken as a
-# standard only where they agree with the labels at least this well, and an exchange counts only where
-# the lead of a row is this many of its standard deviations.
+# Half-trained networks order classes by their initial weights. So the other folds are a reference only if they agree
+# with the labels at least this well, and an exchange counts only if the lead of a row is this many of its standard
+# deviations.
 MIN_CORRELATION = 0.3
 MIN_EFFECT = 0.25
-# A model may like one class more than another fold's model does: two mean probabilities may move by this
-# much (standard deviation) from fold to fold, and more where the other folds show more.
+# Models of different folds may prefer different classes. Mean probabilities vary by this much between folds (standard
+# deviation), or more if the other folds vary more.
 USUAL_DRIFT = 0.05
 DRIFTS_APART = 8.0
-# Mean probabilities of trained models are the shares of the labels, up to this. It tells an exchange from a
-# network that fell for one class.
+# Mean probabilities of trained models differ from the shares of the labels by less than this. Those of a network that
+# predicts one class for all rows differ by more, which is not an exchange.
 MEANS_APART = 0.15
 
 
 class _Exchange(NamedTuple):
     classes: IntArray  # (d,) given classes
-    columns: IntArray  # (d,) where their probabilities seem to stand
+    columns: IntArray  # (d,) the columns that seem to have their probabilities
 
 
 def is_standard(others: Sequence[Agreement]) -> bool:
-    """Whether folds agree with the labels well enough to judge another fold's columns by them."""
+    """Return whether folds agree with the labels well enough to be a reference for another fold's columns."""
     return bool(others) and bool(np.median([other.correlation for other in others]) >= MIN_CORRELATION)
 
 
 def means_are_shares(folds: Sequence[Agreement]) -> bool:
-    """Whether mean probabilities are the shares of the labels, as training makes them sooner or later."""
+    """Return whether mean probabilities are close to the shares of the labels, as they are after training."""
     apart = [np.abs(fold.mean_probs - fold.counts / fold.examples) for fold in folds]
     return bool(np.median(apart, axis=0).max() < MEANS_APART)
 
 
 def find_permuted(folds: Sequence[Agreement], log_odds: float) -> list[int]:
-    """Classes whose columns are exchanged, judged by the labels alone (all folds alike).
+    """Find classes whose columns are exchanged in all folds, from the labels only.
 
-    The reversal is measured against its own squares (a self-normalised sum), which keeps to the normal
-    tail for any distribution of single rows (Efron, "Student's t-test under symmetry conditions", 1969).
+    The reversal is divided by the root of its own squares. Such a self-normalised sum has a normal tail for any
+    distribution of rows (Efron, "Student's t-test under symmetry conditions", 1969).
 
     Returns:
-        The classes concerned, or an empty list.
+        The classes, or an empty list.
     """
     lead = _sum(folds, "lead")
     squares = _sum(folds, "lead_squares")
@@ -74,13 +76,13 @@ def find_permuted(folds: Sequence[Agreement], log_odds: float) -> list[int]:
 
 
 def find_permuted_against(measured: Agreement, others: Sequence[Agreement], log_odds: float) -> list[int]:
-    """Classes whose columns are exchanged in one fold, judged by the labels and by the other folds.
+    """Find classes whose columns are exchanged in one fold, from the labels and the other folds.
 
-    Likelihood ratio of two normal hypotheses, "the lead is what the others show" and "it is the negative of
-    that": it needs half the effect that the labels alone would need.
+    This is the likelihood ratio of two normal hypotheses: the lead equals that of the other folds, or its negative. It
+    needs half the effect that the labels alone would need.
 
     Returns:
-        The classes concerned, or an empty list.
+        The classes, or an empty list.
     """
     if not is_standard(others):
         return []
@@ -102,9 +104,9 @@ def find_permuted_against(measured: Agreement, others: Sequence[Agreement], log_
 
 
 def find_swapped_means(measured: Agreement, others: Sequence[Agreement]) -> list[int]:
-    """Two classes whose mean probabilities changed places against the other folds.
+    """Find two classes whose mean probabilities are exchanged, compared with the other folds.
 
-    Sees a large class exchanged with a small one also where the model hardly tells them apart.
+    This detects that a large class is exchanged with a small one even if the model hardly separates them.
 
     Returns:
         The two classes, or an empty list.
@@ -127,14 +129,14 @@ def find_swapped_means(measured: Agreement, others: Sequence[Agreement]) -> list
 
 
 def _fit_exchanged(measured: Agreement) -> npt.NDArray[np.bool_]:
-    """(K, K): whether two mean probabilities, exchanged, are the shares of the labels."""
+    """(K, K): whether the mean probabilities of two classes, exchanged, are close to the shares of the labels."""
     share = measured.counts / measured.examples
     is_near: npt.NDArray[np.bool_] = np.abs(measured.mean_probs[:, None] - share) < MEANS_APART
     return is_near & is_near.T
 
 
 def _candidates(lead: FloatArray) -> list[_Exchange]:
-    """Exchanges worth a test: the cycles of the best assignment of columns, and the worst pair."""
+    """The exchanges to test: the cycles of the best assignment of columns, and the worst pair."""
     given, columns = linear_sum_assignment(lead)
     cycles = _cycles(columns)
     pairs = lead + lead.T
@@ -165,7 +167,7 @@ def _cycles(columns: IntArray) -> list[IntArray]:
 
 
 def _log_choices(exchange: _Exchange, num_classes: int) -> float:
-    """At least the log of how many exchanges of so many classes there are."""
+    """An upper bound of the log of the number of exchanges of this many classes."""
     return len(exchange.classes) * math.log(num_classes)
 
 

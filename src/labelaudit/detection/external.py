@@ -1,4 +1,4 @@
-"""The gate for probabilities that come from outside, of which nobody knows the folds."""
+"""Checks probabilities that were made elsewhere, without known folds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labelaudit.detection.fold_health import check_whole
 from labelaudit.detection.rows import Place, check_distributions, check_labels
 from labelaudit.errors import Fault
 
-REMEDY = "Correct the file of probabilities and run again."
+REMEDY = "Correct the file of probabilities and run the command again."
 
 
 def check_external(
@@ -23,10 +23,10 @@ def check_external(
     pred_probs: npt.NDArray[np.floating[Any]],
     class_names: Sequence[str],
 ) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    """Prove what can be proved of probabilities without folds: row by row, and as a whole against chance.
+    """Check probabilities without folds: row by row, and all of them against chance.
 
-    Exchanged columns of classes with a hundred rows or so, a shift by one row, or rows of another dataset are
-    seen. That rows were seen in training can only be suspected, and becomes a note.
+    This detects exchanged columns of classes with about a hundred rows, a shift by one row, and rows of another
+    dataset. That rows were seen in training is only a suspicion, and becomes a note.
 
     Args:
         example_ids: (M,) strings.
@@ -36,12 +36,12 @@ def check_external(
 
     Returns:
         pred_probs: (M, K) float32, rows sum to 1.
-        notes: a sentence each, on rows normalised and on agreement that is too good or barely there.
+        notes: sentences on normalised rows and on an agreement that is too good or too weak.
 
     Raises:
         IntegrityError: rows-doubled, rows-missing, rows-unknown, class-order, not-finite, all-zero,
             not-a-distribution, rows-shifted, classes-swapped or learned-nothing.
-        DatasetError: a label is out of range, or there are no two classes.
+        DatasetError: a label is out of range, or there are fewer than two classes.
     """
     place = Place(None, REMEDY)
     example_ids, labels = np.asarray(example_ids, dtype=object), np.asarray(labels)

@@ -1,8 +1,24 @@
-"""Judges folds by their agreement with the labels: shifted rows, swapped columns, nothing learned, rows seen.
+"""Checks folds by their agreement with the labels: shifted rows, swapped columns, nothing learned, rows seen before.
 
-Each check compares with chance or with the other folds and stays silent in doubt: a false alarm would stop a
-healthy audit. What is too small for statistics (two tiny classes swapped in a fold of 70 rows, one row
-out of place) is found by the row digests, for folds that bear them.
+Each check compares a fold with chance or with the other folds. In doubt it stays silent, because a false alarm would
+stop a healthy audit. Faults that are too small for statistics, such as two tiny classes swapped in a fold of 70 rows,
+are found by the row digests if the fold has them.
+
+| check | thresholds | false alarms | test |
+|---|---|---|---|
+| rows shifted | LOG_ODDS, LOG_ODDS_OF_NAME; 6 and 3 in `agreement` | 1e-6 (Bernstein's bound) | A, F |
+| columns swapped, from the labels only | LOG_ODDS; MIN_EFFECT | 1e-6 (normal tail) | C, F |
+| columns swapped, from other folds | LOG_ODDS; all MIN_ of column_order | 1e-6 (likelihood ratio) | C, F |
+| mean probabilities swapped | USUAL_DRIFT, DRIFTS_APART, MEANS_APART | none seen | C, F |
+| a fold learned nothing | NOTHING_Z, BELOW_OTHERS, POOLED_Z, APART_FROM_OTHERS; MEANS_APART | none seen | F |
+| all rows of a fold are the same | NOTHING_Z, MIN_CONSTANT_ROWS, USUALLY_DISTINCT | none seen | F |
+| rows seen in training | NEARLY_ALL, APART_FROM_OTHERS | none seen, 3.5 of 4.5 reached | F, O |
+| all folds learned nothing | POOLED_Z | none seen; 1 % of random probabilities pass | A, O |
+| notes, which stop nothing | PERFECT, BARELY_Z, BELOW_OTHERS | not controlled | O |
+
+False alarms are per audit. "None seen" means in the healthy runs of the tests, which include real data
+(`test_calibration_on_real_data`). The tests are in tests/unit/detection: A test_agreement.py, C test_column_order.py,
+F test_fold_health.py, O test_out_of_fold.py. Thresholds after a semicolon are in `column_order`.
 """
 
 from __future__ import annotations
@@ -24,25 +40,25 @@ from labelaudit.detection.rows import Place
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.text import listing
 
-# Chance of a false alarm of one check over a whole audit: one in a million, as -ln.
+# -ln of the probability that one check gives a false alarm in an audit: one in a million.
 LOG_ODDS = 6 * math.log(10)
-# Where a fault is certain and only its name is sought, one in a thousand will do.
+# If a fault is certain and only its name is unknown, one in a thousand is enough.
 LOG_ODDS_OF_NAME = 3 * math.log(10)
 # A fold that learned nothing stays below this z (99.997 % of the time) ...
 NOTHING_Z = 4.0
-# ... and lies this many standard errors below what the other folds let expect.
+# ... and is this many standard errors below the z that the other folds predict.
 BELOW_OTHERS = 6.0
 # Pooled agreement below this z is not better than chance (one-sided 1 %).
 POOLED_Z = 2.33
-# Below this it is worth a note.
+# A pooled agreement below this z gives a note.
 BARELY_Z = 4.0
-# No model predicts so many labels of unseen rows.
+# No model predicts this share of the labels of unseen rows.
 PERFECT = 0.999
-# A model knows nearly every label that it saw in training, the wrong ones too, and so stands this many
-# standard errors above the other folds. Healthy folds stay below 3.5.
+# A model predicts nearly all labels that it saw in training, also the wrong ones. So it is this many standard errors
+# above the other folds. Healthy folds stay below 3.5.
 NEARLY_ALL = 0.95
 APART_FROM_OTHERS = 4.5
-# Rows that are all the same are no chance where the other folds' rows mostly differ (a small tree's do not).
+# Identical rows are not a coincidence if the rows of the other folds mostly differ. Those of a small tree do not.
 MIN_CONSTANT_ROWS = 10
 USUALLY_DISTINCT = 0.5
 
@@ -50,16 +66,16 @@ USUALLY_DISTINCT = 0.5
 def check_folds(
     folds: Mapping[int, Agreement], places: Mapping[int, Place], class_names: Sequence[str], *, repeats: int
 ) -> tuple[str, ...]:
-    """Judge every fold against chance and against the other folds, then all of them together.
+    """Check every fold against chance and against the other folds, then all folds together.
 
     Args:
         folds: agreement of each fold, by its number.
-        places: where each fold's rows come from, for the message.
+        places: the origin of each fold's rows, for the message.
         class_names: K names, in the order of the columns.
         repeats: how often every example was held out.
 
     Returns:
-        Notes on what is odd but no fault.
+        Notes on what is suspicious but not a fault.
 
     Raises:
         IntegrityError: rows-shifted, classes-swapped, learned-nothing or seen-in-training.
@@ -73,7 +89,7 @@ def check_folds(
     _check_pooled_order(list(folds.values()), next(iter(places.values())), class_names)
     z = _check_pooled_z(list(folds.values()), repeats)
     weak = [
-        f"fold {fold} agrees with the labels far less than the others (on {measured.share:.1%} of its rows)"
+        f"Fold {fold} agrees with the labels far less than the others (on {measured.share:.1%} of its rows)."
         for fold, measured in folds.items()
         if _is_weak(measured, [other for number, other in folds.items() if number != fold])
     ]
@@ -81,10 +97,10 @@ def check_folds(
 
 
 def check_whole(measured: Agreement, place: Place, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Judge probabilities that do not come in folds, against chance alone.
+    """Check probabilities without folds against chance.
 
     Returns:
-        Notes on what is odd but no fault.
+        Notes on what is suspicious but not a fault.
 
     Raises:
         IntegrityError: rows-shifted, classes-swapped or learned-nothing.
@@ -94,7 +110,7 @@ def check_whole(measured: Agreement, place: Place, class_names: Sequence[str]) -
         raise _shifted(measured, place)
     _check_pooled_order([measured], place, class_names)
     z = _check_pooled_z([measured], 1)
-    return _notes([measured], z, "were very likely seen in training, and then few wrong labels can be found")
+    return _notes([measured], z, "were very likely seen in training. Then few wrong labels can be found")
 
 
 def _check_fold(measured: Agreement, others: Sequence[Agreement], place: Place, class_names: Sequence[str]) -> None:
@@ -111,13 +127,12 @@ def _check_fold(measured: Agreement, others: Sequence[Agreement], place: Place, 
     if permuted:
         raise _swapped(permuted, measured.examples, place, class_names)
     if learned_nothing:
-        what = "all rows bear the same probabilities" if measured.distinct == 0 else "as if drawn at random"
+        what = "all rows have the same probabilities" if measured.distinct == 0 else "they look random"
         raise place.fault(
             Fault.LEARNED_NOTHING,
-            f"the model learned nothing ({what}): its probabilities agree with the labels on "
-            f"{measured.share:.1%} of the rows, {measured.z:.1f} standard deviations better than chance, "
-            f"where the other folds let expect {np.median([other.share for other in others]):.1%} and "
-            f"{_expected_z(measured, others):.1f}",
+            f"the model learned nothing ({what}). Its predictions are the given label on {measured.share:.1%} of the "
+            f"rows, {measured.z:.1f} standard deviations better than chance. The other folds suggest "
+            f"{np.median([other.share for other in others]):.1%} and {_expected_z(measured, others):.1f}",
             rows=measured.examples,
         )
 
@@ -127,7 +142,7 @@ def _learned_nothing(measured: Agreement, others: Sequence[Agreement]) -> bool:
         return False
     if measured.distinct == 0 and np.median([other.distinct for other in others]) > USUALLY_DISTINCT:
         return measured.examples >= MIN_CONSTANT_ROWS
-    # Where one class has nearly all rows, z is small even in good folds: only the share of right ones falls.
+    # If one class has nearly all rows, z is small even in good folds. Then only the share of right predictions falls.
     falls_short = measured.z < POOLED_Z and _above_others(measured, others) < -APART_FROM_OTHERS
     if falls_short and means_are_shares(others):
         return True
@@ -136,14 +151,14 @@ def _learned_nothing(measured: Agreement, others: Sequence[Agreement]) -> bool:
 
 
 def _expected_z(measured: Agreement, others: Sequence[Agreement]) -> float:
-    # The median bears one more bad fold among three or more others.
+    # The median tolerates another bad fold among three or more.
     return float(np.median([other.effect for other in others])) * math.sqrt(measured.examples)
 
 
 def _is_shifted(measured: Agreement, log_odds: float) -> bool:
-    """Whether the labels fit the rows at another offset, which rows in a random order do by chance only.
+    """Whether the labels fit the rows at another offset better than chance allows.
 
-    Where the order follows the labels, offset rows agree as well: only a better fit than in place counts.
+    If rows are ordered by label, neighbours agree too. Then the fit must also be twice as good as without an offset.
     """
     if measured.offset_z < chance_bound(measured.coarseness, log_odds + math.log(measured.examples)):
         return False
@@ -152,13 +167,13 @@ def _is_shifted(measured: Agreement, log_odds: float) -> bool:
 
 def _check_not_seen(measured: Agreement, others: Sequence[Agreement], place: Place) -> None:
     if not others or np.median([other.z for other in others]) < NOTHING_Z:
-        return  # the others are no standard
+        return  # the others are not a reference
     if measured.share > NEARLY_ALL and _above_others(measured, others) > APART_FROM_OTHERS:
         usual = np.median([other.share for other in others])
         raise place.fault(
             Fault.SEEN_IN_TRAINING,
-            f"{measured.share:.1%} of its predictions are the given label, where the other folds reach "
-            f"{usual:.1%}: its model was very likely trained on these rows",
+            f"{measured.share:.1%} of its predictions are the given label, but only {usual:.1%} in the other folds. "
+            "Its model was very likely trained on these rows",
             rows=measured.examples,
         )
 
@@ -166,9 +181,9 @@ def _check_not_seen(measured: Agreement, others: Sequence[Agreement], place: Pla
 def _above_others(measured: Agreement, others: Sequence[Agreement]) -> float:
     """Standard errors by which the share of right predictions exceeds that of the other folds.
 
-    On the arcsine scale, where the error of a share of n rows is 1/(2 sqrt(n)) for any share. The error holds
-    the rows drawn, the spread between the other folds, and a floor that is larger the fewer folds there
-    are to know that spread from.
+    On the arcsine scale the error of a share of n rows is 1/(2 sqrt(n)) for any share. The error here combines the rows
+    drawn, the spread between the other folds, and a floor. With few folds the spread is uncertain, and the floor
+    larger.
     """
     scores = np.arcsin(np.sqrt([other.share for other in others]))
     variances = [1 / (4 * fold.examples) for fold in (measured, *others)]
@@ -188,14 +203,14 @@ def _check_pooled_order(folds: Sequence[Agreement], place: Place, class_names: S
 
 def _check_pooled_z(folds: Sequence[Agreement], repeats: int) -> float:
     rows = sum(fold.examples for fold in folds)
-    # Repeats share their labels: their mean counts, not their sum.
+    # Repeats have the same labels, so their mean counts and not their sum.
     z = sum(fold.z * math.sqrt(fold.examples) for fold in folds) / math.sqrt(rows * repeats)
     if z < POOLED_Z:
         raise IntegrityError(
             Fault.LEARNED_NOTHING,
             f"the probabilities of all {rows // repeats:,} rows together agree with the labels no better "
             f"than chance ({z:.1f} standard deviations)",
-            "Check that inputs and labels belong together, and train longer or with a stronger model: such "
+            "Check that inputs and labels belong together, and train longer or with a stronger model. Such "
             "probabilities say nothing about labels.",
             rows=rows // repeats,
         )
@@ -214,11 +229,11 @@ def _notes(folds: Sequence[Agreement], z: float, suspicion: str) -> tuple[str, .
     share = sum(fold.share * fold.examples for fold in folds) / rows
     notes = []
     if share >= PERFECT:
-        notes.append(f"{share:.2%} of the predictions are the given label: the labels {suspicion}")
+        notes.append(f"{share:.2%} of the predictions are the given label. The labels {suspicion}.")
     if z < BARELY_Z:
         notes.append(
-            f"the probabilities agree with the labels barely better than chance ({z:.1f} standard "
-            "deviations): expect little from this audit"
+            f"The probabilities agree with the labels barely better than chance ({z:.1f} standard deviations). Expect "
+            "little from this audit."
         )
     return tuple(notes)
 
@@ -226,9 +241,9 @@ def _notes(folds: Sequence[Agreement], z: float, suspicion: str) -> tuple[str, .
 def _shifted(measured: Agreement, place: Place) -> IntegrityError:
     return place.fault(
         Fault.ROWS_SHIFTED,
-        f"probabilities are displaced against the ids: they fit the labels {measured.offset_z:.0f} standard "
-        f"deviations better than chance {abs(measured.offset):,} rows "
-        f"{'on' if measured.offset > 0 else 'back'}, and {measured.z:.0f} in place",
+        f"the probabilities are shifted against the ids. {abs(measured.offset):,} rows "
+        f"{'further down' if measured.offset > 0 else 'further up'} they fit the labels {measured.offset_z:.0f} "
+        f"standard deviations better than chance, and {measured.z:.0f} in their own rows",
         rows=measured.examples,
     )
 
@@ -237,7 +252,7 @@ def _swapped(classes: Sequence[int], rows: int, place: Place, class_names: Seque
     names = listing(repr(class_names[k]) for k in classes)
     return place.fault(
         Fault.CLASSES_SWAPPED,
-        f"the columns of {len(classes)} classes ({names}) are in another order than their names: the "
-        "probabilities fit the labels far better with these columns exchanged",
+        f"the columns of {len(classes)} classes ({names}) are not in the order of the class names. With these columns "
+        "exchanged, the probabilities fit the labels far better",
         rows=rows,
     )

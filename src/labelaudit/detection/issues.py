@@ -1,9 +1,8 @@
-"""Label issues by confident learning: the only importer of cleanlab.
+"""Label issues by confident learning. The only importer of cleanlab.
 
-The method is that of Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset
-Labels" (JAIR 70, 2021), as cleanlab implements it. This module adds what an audit needs around it: a
-deterministic order, a suggestion per flagged row, tables per class and per pair of classes, and silence
-(cleanlab prints and warns; here its warnings become notes).
+The method is that of Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR
+70, 2021), as implemented in cleanlab. This module adds a suggested label per flagged row and tables per class and per
+pair of classes. cleanlab's warnings become notes.
 """
 
 from __future__ import annotations
@@ -23,18 +22,16 @@ from labelaudit.schemas import FILTERS
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """What confident learning says about M labels over K classes."""
+    """The results of confident learning for M labels of K classes."""
 
     label_score: npt.NDArray[np.float64]  # (M,) 0..1, the probability of the given label; low: doubtful
     is_label_issue: npt.NDArray[np.bool_]  # (M,)
-    is_dismissed: npt.NDArray[np.bool_]  # (M,) would be flagged, had not a person judged the label fine
+    is_dismissed: npt.NDArray[np.bool_]  # (M,) not flagged only because a person judged the label fine
     predicted_labels: npt.NDArray[np.int64]  # (M,) the most probable class
-    suggested_labels: npt.NDArray[np.int64]  # (M,) for flagged rows the most probable other class, else -1
-    ranking: npt.NDArray[np.int64]  # positions of the flagged rows, most doubtful first
-    classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, the most troubled class first
-    confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, the most confused pair first
+    suggested_labels: npt.NDArray[np.int64]  # (M,) the most probable other class of a flagged row, else -1
+    classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, lowest quality first
+    confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, most flagged rows first
     error_rate: float  # estimated share of wrong labels, 0..1
-    health_score: float  # cleanlab's overall label health, 0..1
     notes: tuple[str, ...]
 
 
@@ -52,9 +49,9 @@ def find_issues(
         labels: (M,) int64 in 0..K-1, every class present.
         pred_probs: (M, K) float32 that passed `gather_folds` or `check_external`.
         class_names: K names.
-        filter_by: one of `schemas.FILTERS`, cleanlab's names.
-        is_fine: (M,) bool, rows whose label a person confirmed: they are not flagged and count in no table of
-            flags. The estimates (noise, error rate) are of the probabilities alone and stay as they are.
+        filter_by: one of `FILTERS`, cleanlab's names.
+        is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged and not counted as flags. The
+            estimates (noise, error rate) depend on the probabilities only and do not change.
 
     Raises:
         ConfigError: unknown filter.
@@ -63,7 +60,6 @@ def find_issues(
         warnings.simplefilter("always")
         is_label_issue = flag_issues(labels, pred_probs, filter_by=filter_by)
         joint = count.estimate_joint(labels, pred_probs)
-        health_score = float(dataset.overall_label_health_score(labels, pred_probs, verbose=False))
     is_dismissed = np.zeros(len(labels), dtype=bool) if is_fine is None else is_label_issue & is_fine
     is_label_issue = is_label_issue & ~is_dismissed
     label_score = rank.get_self_confidence_for_each_label(labels, pred_probs).astype(np.float64)
@@ -76,11 +72,9 @@ def find_issues(
         is_dismissed=is_dismissed,
         predicted_labels=pred_probs.argmax(axis=1).astype(np.int64),
         suggested_labels=suggested,
-        ranking=flagged[np.argsort(label_score[flagged], kind="stable")],
         classes=_class_table(labels, suggested, label_score, joint, class_names),
         confusions=_confusion_table(labels, suggested, joint, class_names),
         error_rate=float(1 - joint.trace()),
-        health_score=health_score,
         notes=_notes(caught, labels, class_names),
     )
 
@@ -88,11 +82,15 @@ def find_issues(
 def flag_issues(
     labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], *, filter_by: str
 ) -> npt.NDArray[np.bool_]:
-    """(M,) bool: the flags of `find_issues` alone, with cleanlab's warnings. Raises `ConfigError`: unknown filter."""
+    """Return the flags of `find_issues`, (M,) bool, and let cleanlab warn.
+
+    Raises:
+        ConfigError: unknown filter.
+    """
     if filter_by not in FILTERS:
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     flags: npt.NDArray[np.bool_] = filter.find_label_issues(labels, pred_probs, filter_by=filter_by, n_jobs=1)
-    # cleanlab leaves a copy of all probabilities in its module; it would live as long as the process.
+    # cleanlab keeps a copy of all probabilities in its module, for as long as the process lives.
     vars(filter).pop("pred_probs_by_class", None)
     vars(filter).pop("prune_count_matrix_cols", None)
     return flags
@@ -164,5 +162,5 @@ def _notes(
 ) -> tuple[str, ...]:
     absent = np.flatnonzero(np.bincount(labels, minlength=len(class_names)) == 0)
     lines = [f"cleanlab: {' '.join(str(warning.message).split())}" for warning in caught]
-    lines += [f"no row bears the label {class_names[int(k)]!r}" for k in absent]
+    lines += [f"No row has the label {class_names[int(k)]!r}." for k in absent]
     return tuple(dict.fromkeys(lines))

@@ -1,8 +1,7 @@
-"""Gathers the probabilities of the folds and proves that they are what they should be.
+"""Gathers the probabilities of the folds and checks that they are out of fold and in order.
 
-Out of fold means: every example has exactly one row per repeat, predicted by a model that never saw it.
-Faults that leave a plausible table behind (a lost fold, a shifted row, a NaN row per class) become
-named errors here, before anything is computed from the table.
+Out of fold means that every example has exactly one row per repeat, predicted by a model that was not trained on it.
+Faults that would give a plausible but wrong table, such as a lost fold or a shifted row, are named errors here.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from labelaudit.detection.rows import (
 from labelaudit.errors import DatasetError, Fault, IntegrityError
 from labelaudit.text import listing
 
-REMEDY = "Remove this fold's files and run the audit again: only this fold is trained anew."
+REMEDY = "Remove this fold's files and run the audit again. Only this fold is trained again."
 
 
 @dataclass(frozen=True)
 class FoldProbabilities:
-    """What one fold delivered, rows in the order in which its file stores them."""
+    """The result of one fold, rows in the order of its file."""
 
     fold: int  # global number: repeat * folds + the fold within the repeat
     repeat: int
     example_ids: npt.NDArray[np.object_]  # (n,) strings
     pred_probs: npt.NDArray[np.float32]  # (n, K), columns in the order of class_names
     class_names: tuple[str, ...]
-    row_digests: npt.NDArray[np.uint64] | None = None  # (n,) from `row_digests`, None: not bound
-    trained_on: str | None = None  # `ids_digest` of the training rows, None: not told
+    row_digests: npt.NDArray[np.uint64] | None = None  # (n,) from `row_digests`, None: unknown
+    trained_on: str | None = None  # `ids_digest` of the training rows, None: unknown
 
 
 @dataclass(frozen=True)
 class FoldHealth:
-    """Measures of one fold that the report shows."""
+    """The measures of one fold in the report."""
 
     fold: int
     repeat: int
@@ -57,11 +56,11 @@ class FoldHealth:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Proved out-of-fold probabilities of M examples."""
+    """Checked out-of-fold probabilities of M examples."""
 
     pred_probs: npt.NDArray[np.float32]  # (M, K), the mean over repeats, in the order of `example_ids`
     folds: tuple[FoldHealth, ...]  # in the order of fold numbers
-    notes: tuple[str, ...]  # what was repaired or looks odd, a sentence each
+    notes: tuple[str, ...]  # sentences on what was corrected or is suspicious
 
 
 def gather_folds(
@@ -72,21 +71,21 @@ def gather_folds(
     fold_of: npt.NDArray[np.integer],
     class_names: Sequence[str],
 ) -> OutOfFold:
-    """Join the folds' probabilities by example id and prove that they are out of fold and in order.
+    """Join the folds' probabilities by example id, and check that they are out of fold and in order.
 
     Args:
         parts: one per fold, in any order.
         example_ids: (M,) unique strings, the scored examples.
         labels: (M,) int64 in 0..K-1, their given labels.
-        fold_of: (R, M), the global number of the fold that holds an example out, in each of R repeats.
+        fold_of: (R, M), the global number of the fold that holds out an example, in each of R repeats.
         class_names: K names, in the order of the columns.
 
     Returns:
         pred_probs (M, K) float32 in the order of `example_ids`, measures per fold, and notes.
 
     Raises:
-        IntegrityError: any fault that `labelaudit.errors.Fault` names.
-        DatasetError: labels or ids do not fit the classes or one another.
+        IntegrityError: any fault in `labelaudit.errors.Fault`.
+        DatasetError: labels and ids do not match, or a label is not a class.
     """
     example_ids, labels, fold_of = np.asarray(example_ids, object), np.asarray(labels), np.atleast_2d(fold_of)
     check_labels(example_ids, labels, num_classes=len(class_names))
@@ -108,7 +107,7 @@ def gather_folds(
         gathered[positions[fold]] += pred_probs / np.float32(len(fold_of))
     places = {fold: Place(fold, REMEDY) for fold in by_fold}
     notes += check_folds(measures, places, class_names, repeats=len(fold_of))
-    for alteration in alterations:  # what nothing else has a better name for
+    for alteration in alterations:  # only faults that no other check has named
         raise alteration
     folds = tuple(_health(part, measures[fold]) for fold, part in by_fold.items())
     return OutOfFold(pred_probs=gathered, folds=folds, notes=tuple(notes))
@@ -133,14 +132,14 @@ def _one_part_per_fold(
         if part.fold in by_fold:
             raise place.fault(
                 Fault.ROWS_DOUBLED,
-                f"this fold was delivered twice, with {len(part.example_ids):,} rows the second time",
+                f"this fold has two results, the second one with {len(part.example_ids):,} rows",
                 rows=len(part.example_ids),
                 example_ids=part.example_ids,
             )
         if repeat_of.get(part.fold) != part.repeat:
             raise place.fault(
                 Fault.ROWS_UNKNOWN,
-                f"repeat {part.repeat} has no such fold (folds of this audit: {_ranges(repeat_of)})",
+                f"repeat {part.repeat} does not have this fold (folds of this audit: {_ranges(repeat_of)})",
                 rows=len(part.example_ids),
                 example_ids=part.example_ids,
             )
@@ -163,10 +162,10 @@ def _check_class_names(part: FoldProbabilities, class_names: tuple[str, ...]) ->
     if tuple(part.class_names) == class_names:
         return
     pairs = [(a, b) for a, b in zip(part.class_names, class_names, strict=False) if a != b]
-    first = f"; the first that differs is {pairs[0][0]!r} for {pairs[0][1]!r}" if pairs else ""
+    first = f"; the first difference is {pairs[0][0]!r} instead of {pairs[0][1]!r}" if pairs else ""
     raise Place(part.fold, REMEDY).fault(
         Fault.CLASS_ORDER,
-        f"the columns are {len(part.class_names)} classes in another order or of other names than the "
+        f"the columns are {len(part.class_names)} classes with other names or in another order than the "
         f"{len(class_names)} of the dataset{first}",
         rows=len(part.example_ids),
     )
@@ -177,11 +176,13 @@ def _join(
     example_ids: npt.NDArray[np.object_],
     fold_of: npt.NDArray[np.integer],
 ) -> dict[int, npt.NDArray[np.intp]]:
-    """Positions of each fold's rows among `example_ids`; proves that they are the rows of the plan."""
+    """Return the positions of each fold's rows in `example_ids`, and check that they are the planned rows."""
     index = pd.Index(example_ids)
     if not index.is_unique:
         doubled = example_ids[index.duplicated()]
-        raise DatasetError(f"{len(doubled):,} example ids are not unique (first: {doubled[0]}). Name each row once.")
+        raise DatasetError(
+            f"{len(doubled):,} example ids are not unique (first: {doubled[0]}). Give each row an id of its own."
+        )
     positions = {fold: np.asarray(index.get_indexer(pd.Index(part.example_ids))) for fold, part in by_fold.items()}
     for fold, part in by_fold.items():
         _check_partition(part, positions, fold_of[part.repeat], Place(fold, REMEDY), example_ids)
@@ -206,13 +207,13 @@ def _check_partition(
     is_missing[own[is_known]] = False
     planned = int((fold_of == part.fold).sum())
     for fault, ids, what in (
-        (Fault.ROWS_UNKNOWN, part.example_ids[~is_known], "bear ids that the dataset does not have"),
+        (Fault.ROWS_UNKNOWN, part.example_ids[~is_known], "have ids that are not in the dataset"),
         (Fault.ROWS_DOUBLED, part.example_ids[pd.Index(own).duplicated()], "repeat an id of this fold"),
         (Fault.ROWS_DOUBLED, part.example_ids[also_there], f"are also rows of fold {_some(held_out_by)}"),
         (
             Fault.SEEN_IN_TRAINING,
             part.example_ids[is_foreign],
-            f"are held out by fold {_some(held_out_by)}, so that this fold's model was trained on them",
+            f"are held out by fold {_some(held_out_by)}, so this fold's model was trained on them",
         ),
         (Fault.ROWS_MISSING, example_ids[is_missing], f"of the {planned:,} held out have no probabilities"),
     ):
@@ -237,8 +238,8 @@ def _check_training_rows(
         if part.trained_on not in (None, sum_digest(hashes[~is_held_out])):
             raise Place(fold, REMEDY).fault(
                 Fault.SEEN_IN_TRAINING,
-                f"its model was trained on other rows than the {int((~is_held_out).sum()):,} outside this "
-                "fold, so that held-out rows may have been among them",
+                f"its model was not trained on the {int((~is_held_out).sum()):,} rows outside this fold, so held-out "
+                "rows may be among its training rows",
                 rows=int(is_held_out.sum()),
             )
 

@@ -17,18 +17,18 @@ from labelaudit.schemas import DataChange, IssueChange, Status
 from labelaudit.text import listing
 
 MEANINGS = {
-    IssueChange.NEW: "flagged now: the row, its label or its content is new, or it was not scored before",
-    IssueChange.FIXED: "bears another label now, and is not flagged under it",
-    IssueChange.GONE: "removed, replaced by other content, or not scored any more",
+    IssueChange.NEW: "flagged now; the row, its content or its label is new, or it was not scored before",
+    IssueChange.FIXED: "has another label now and is not flagged under it",
+    IssueChange.GONE: "flagged before; the row was removed, has other content or is not scored now",
     IssueChange.DISMISSED: "judged fine by a person",
     IssueChange.PERSISTENT: "flagged before and now",
-    IssueChange.FLAPPING: "flagged in one of both audits, though content and label are the same",
+    IssueChange.FLAPPING: "flagged in only one of the two audits, with the same content and label",
 }
 DATA_MEANINGS = {
-    DataChange.ADDED: "rows that were not there",
-    DataChange.REMOVED: "rows that are not there any more",
-    DataChange.RELABELED: "the same content under another label, or none",
-    DataChange.REPLACED: "other content under the same id",
+    DataChange.ADDED: "not in the version before",
+    DataChange.REMOVED: "not in this version",
+    DataChange.RELABELED: "same content, another label or none",
+    DataChange.REPLACED: "same id, other content",
 }
 # What the page holds at most; the rest is in the Parquet files beside it.
 NEW_ISSUES = 50

@@ -1,76 +1,88 @@
-"""Charts as inline SVG with the page's own colours and font, so that they follow light and dark.
-
-matplotlib draws in sentinel colours, which become CSS variables afterwards. Names from the dataset never
-pass through matplotlib: numbered marks stand for them, and the escaped names are put in at the end (no
-mathtext, no missing glyphs).
-"""
+"""The charts of the report and of the dashboard."""
 
 from __future__ import annotations
 
-import io
-import re
+import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from markupsafe import Markup
 
-# Colours that occur nowhere else -> what the page defines for them.
-INK, MUTED, LINE, PANEL, GIVEN, SUGGESTED, ON_HEAT = (f"#0100{n:02x}" for n in range(7))
-HEAT = tuple(f"#0200{n:02x}" for n in range(1, 8))
-VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    LINE: "--line",
-    PANEL: "--panel",
-    GIVEN: "--given",
-    SUGGESTED: "--suggested",
-    ON_HEAT: "--on-heat",
-    **{colour: f"--heat-{level}" for level, colour in enumerate(HEAT, start=1)},
-}
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "labelaudit",
-    "svg.fonttype": "none",
-    "font.size": 9.5,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "text.color": INK,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-}
+from labelaudit.report.summary import percent
+from labelaudit.report.svg import MIDDLE, Chart, element, line, number, text, variable
+
 SCORE_BINS = 20
-# Classes in the heat map: more would be too small to read on a phone.
+# More classes would make a heat map too small to read on a phone.
 HEAT_CLASSES = 20
-# Up to this many classes the cells carry their counts.
+HEAT_LEVELS = 7
+# From this level on, text on a cell is light in light mode and dark in dark mode.
+STRONG_LEVEL = 5
+# Up to this many classes, cells show their counts.
 COUNTED_CLASSES = 12
-HEAT_POINTS = 420
-CELL_POINTS = 60
-POINTS_PER_INCH = 72
-# CSS pixels per point at the most: text of 9.5 points is then as large as the page's own.
-ENLARGED = 1.45
+HEAT_SIZE = 609
+CELL_SIZE = 86
+# Estimates for text, in pixels per character.
+CHARACTER = 8.5
+# A trend over more versions is a line without dots.
+DOTS = 60
+# Versions that are named below a trend, and characters of each name.
+NAMES, NAME_COLUMNS = 7, 12
+SPARK_WIDTH, SPARK_HEIGHT = 120, 26
+# Keeps the dot at the end of a small line inside the picture.
+SPARK_MARGIN = 3
+
+
+@dataclass(frozen=True)
+class Area:
+    """Where a chart draws its data, in pixels, and the ranges of x and y that it shows."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    xs: tuple[float, float]
+    ys: tuple[float, float]
+
+    @property
+    def right(self) -> float:
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        return self.top + self.height
+
+    def x(self, value: float) -> float:
+        return self.left + self.width * (value - self.xs[0]) / (self.xs[1] - self.xs[0])
+
+    def y(self, value: float) -> float:
+        return self.bottom - self.height * (value - self.ys[0]) / (self.ys[1] - self.ys[0])
+
+    def x_axis(self, ticks: Mapping[float, str], label: str = "") -> Markup:
+        """Return the line at the bottom with a mark and a text for each tick."""
+        parts = [line(self.left, self.bottom, self.right, self.bottom)]
+        for value, words in ticks.items():
+            x = self.x(value)
+            parts.append(line(x, self.bottom, x, self.bottom + 4))
+            parts.append(text(x, self.bottom + 19, words, colour="muted", text_anchor="middle"))
+        if label:
+            middle = self.left + self.width / 2
+            parts.append(text(middle, self.bottom + 38, label, colour="muted", text_anchor="middle"))
+        return _joined(parts)
+
+    def y_labels(self, ticks: Mapping[float, str], *, has_grid: bool = False) -> Markup:
+        """Return a text for each tick, left of the area, and lines across it for a grid."""
+        parts = []
+        for value, words in ticks.items():
+            y = self.y(value)
+            if has_grid:
+                parts.append(line(self.left, y, self.right, y, stroke_width=0.8))
+            parts.append(text(self.left - 7, y, words, colour="muted", text_anchor="end", dy=MIDDLE))
+        return _joined(parts)
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,19 @@ class ScoreHistogram:
     others: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TrendPoint:
+    """The main figures of one version."""
+
+    version: str
+    error_rate: float  # estimated share of wrong labels, 0..1
+    flagged_share: float  # of the scored rows, 0..1
+    is_held: bool = False  # the gate failed
+    has_other_settings: bool = False  # than the version before
+
+
 def score_histogram(examples: pa.Table) -> ScoreHistogram:
-    """Counts over the scored rows of an EXAMPLES table."""
+    """Count the scored rows of an EXAMPLES table by label score."""
     scored = examples.filter(pc.is_valid(examples["label_score"]))
     scores = scored["label_score"].to_numpy()
     flagged = scored["is_label_issue"].to_numpy().astype(bool)
@@ -93,125 +116,196 @@ def score_histogram(examples: pa.Table) -> ScoreHistogram:
     return ScoreHistogram(counts(scores[flagged]), counts(scores[~flagged]))
 
 
-def score_chart(histogram: ScoreHistogram) -> Markup:
-    """Two histograms of the label score under each other, flagged and not, each with its own scale."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(400 / POINTS_PER_INCH, 232 / POINTS_PER_INCH))
-        parts = [
-            ("flagged", histogram.flagged, GIVEN, (0.115, 0.60, 0.865, 0.29)),
-            ("not flagged", histogram.others, SUGGESTED, (0.115, 0.17, 0.865, 0.29)),
-        ]
-        for name, counts, colour, place in parts:
-            axes = figure.add_axes(place)
-            lefts = np.arange(SCORE_BINS) / SCORE_BINS
-            axes.bar(lefts, counts, width=0.82 / SCORE_BINS, align="edge", color=colour, linewidth=0)
-            axes.set_xlim(0, 1)
-            top = max(*counts, 1)
-            axes.set_ylim(0, top * 1.05)
-            ticks = [0, top] if any(counts) else [0]
-            axes.set_yticks(ticks, [_count(tick) for tick in ticks])
-            axes.set_title(f"{sum(counts):,} {name}", loc="left", fontsize=9.5, color=INK, pad=4)
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-            if colour == GIVEN:
-                axes.tick_params(labelbottom=False)
-        axes.set_xlabel("label score (0 doubtful, 1 trusted)", labelpad=3)
-        return inline_svg(figure, "score")
+def score_chart(histogram: ScoreHistogram) -> Chart:
+    """Draw histograms of the label score, one above the other: flagged and other rows, each with its own scale."""
+    parts = [
+        _score_bars("flagged", histogram.flagged, "given", top=37),
+        _score_bars("not flagged", histogram.others, "suggested", top=181),
+    ]
+    about = f"{sum(histogram.flagged):,} flagged rows and {sum(histogram.others):,} others."
+    return Chart("Histograms of the label score", about, 580, 325, _joined(parts))
 
 
-def fold_chart(folds: pa.Table) -> Markup:
-    """Agreement of predicted and given label on the held-out rows, one dot per fold, with their mean."""
-    agreement = folds["agreement"].to_numpy()
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(400 / POINTS_PER_INCH, 190 / POINTS_PER_INCH))
-        axes = figure.add_axes((0.115, 0.2, 0.865, 0.74))
-        numbers = folds["fold"].to_numpy()
-        mean = float(agreement.mean())
-        half = max(0.02, 1.6 * float(np.abs(agreement - mean).max()))
-        low, high = max(0.0, mean - half), min(1.0, mean + half)
-        axes.axhline(mean, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.vlines(numbers, mean, agreement, color=SUGGESTED, linewidth=1.2)
-        axes.plot(numbers, agreement, "o", color=SUGGESTED, markersize=6, clip_on=False)
-        axes.set_xlim(-0.6, len(numbers) - 0.4)
-        axes.set_ylim(low - 0.02 * half, high + 0.02 * half)
-        ticks = sorted({low, mean, high})
-        axes.set_yticks(ticks, [f"{100 * value:.1f}" for value in ticks])
-        axes.set_xticks(numbers[:: max(1, len(numbers) // 10)])
-        axes.set_xlabel("fold", labelpad=3)
-        return inline_svg(figure, "folds")
+def _score_bars(name: str, counts: Sequence[int], colour: str, top: float) -> Markup:
+    most = max(*counts, 1)
+    area = Area(67, top, 502, 98, (0, 1), (0, 1.05 * most))
+    is_last = colour == "suggested"
+    ticks = {value: f"{value:g}" if is_last else "" for value in (0, 0.25, 0.5, 0.75, 1)}
+    parts = [
+        text(area.left, area.top - 6, f"{sum(counts):,} {name}"),
+        area.y_labels({value: _short_count(value) for value in ({0, most} if any(counts) else {0})}),
+    ]
+    for place, count in enumerate(counts):
+        if count:
+            low, high = place / SCORE_BINS, (place + 1) / SCORE_BINS
+            box = _box(area.x(low), area.y(count), 0.82 * (area.x(high) - area.x(low)), area.bottom - area.y(count))
+            parts.append(_rectangle(box, colour, f"{low:g} to {high:g}: {count:,} rows"))
+    parts.append(area.x_axis(ticks, "label score (0 doubtful, 1 trusted)" if is_last else ""))
+    return _joined(parts)
 
 
-def heat_map(confusions: pa.Table, class_names: Sequence[str]) -> tuple[Markup, int] | None:
-    """Flagged rows per given (down) and suggested label (across), and how many classes are shown.
+def fold_chart(folds: pa.Table) -> Chart:
+    """Draw the agreement of predicted and given labels on the held-out rows: a dot per fold, and their mean.
 
-    Shows the classes with the most flagged rows, at most HEAT_CLASSES, in the order of `class_names`.
-    None where nothing is flagged.
+    Args:
+        folds: FOLDS, at least one row.
     """
-    flagged = confusions.filter(pc.greater(confusions["examples"], 0)).to_pylist()
-    if not flagged:
+    agreement = folds["agreement"].to_numpy()
+    numbers = folds["fold"].to_numpy()
+    mean = float(agreement.mean())
+    half = max(0.02, 1.6 * float(np.abs(agreement - mean).max()))
+    low, high = max(0.0, mean - half), min(1.0, mean + half)
+    area = Area(67, 17, 502, 204, (-0.6, len(numbers) - 0.4), (low - 0.02 * half, high + 0.02 * half))
+    middle = area.y(mean)
+    parts = [line(area.left, middle, area.right, middle, colour="muted", stroke_dasharray="5 4")]
+    for fold, share in zip(numbers.tolist(), agreement.tolist(), strict=True):
+        x, y = area.x(fold), area.y(share)
+        parts.append(line(x, middle, x, y, colour="suggested", stroke_width=1.7))
+        parts.append(_dot(x, y, "suggested", f"fold {fold}: {percent(share)}"))
+    parts.append(area.y_labels({value: f"{100 * value:.1f}" for value in sorted({low, mean, high})}))
+    named = numbers[:: max(1, len(numbers) // 10)].tolist()
+    parts.append(area.x_axis({fold: str(fold) for fold in named}, "fold"))
+    about = f"{len(numbers):,} folds, {percent(float(agreement.min()))} to {percent(float(agreement.max()))}."
+    return Chart("Agreement per fold in percent", about, 580, 267, _joined(parts))
+
+
+def heat_map(confusions: pa.Table, class_names: Sequence[str]) -> tuple[Chart, int] | None:
+    """Draw the flagged rows by given label (down) and suggested label (across).
+
+    Args:
+        confusions: CONFUSIONS.
+        class_names: the classes in the order in which they appear.
+
+    Returns:
+        The chart and how many classes it shows: those with the most flagged rows, at most HEAT_CLASSES.
+        None if nothing is flagged.
+    """
+    flagged = confusions.filter(pc.greater(confusions["examples"], 0))
+    if not len(flagged):
         return None
-    shown = _busiest_classes(flagged, class_names)
-    place = {name: number for number, name in enumerate(shown)}
-    counts = np.zeros((len(shown), len(shown)), int)
-    for pair in flagged:
-        if pair["given_label"] in place and pair["suggested_label"] in place:
-            counts[place[pair["given_label"]], place[pair["suggested_label"]]] = pair["examples"]
-    marks = [shortened(name, 16) for name in shown]
-    with mpl.rc_context(STYLE):
-        # In points: cells are square, margins have room for the longest name (6 points a character).
-        longest = 6 * max(map(_columns, marks)) + 8
-        left, top, right = longest, 0.75 * longest + 10, 0.6 * longest
-        cells = min(CELL_POINTS * len(shown), HEAT_POINTS - left - right)
-        width, height = left + cells + right, top + cells
-        figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
-        axes = figure.add_axes((left / width, 0.0, cells / width, cells / height))
-        _draw_cells(axes, counts)
-        return inline_svg(figure, "heat", marks), len(shown)
+    given, suggested, counts = (flagged[name].to_pylist() for name in ("given_label", "suggested_label", "examples"))
+    pairs = dict(zip(zip(given, suggested, strict=True), counts, strict=True))
+    shown = _busiest_classes(pairs, class_names)
+    place = {name: row for row, name in enumerate(shown)}
+    cells = {(place[a], place[b]): count for (a, b), count in pairs.items() if a in place and b in place}
+    names = [shortened(name, 16) for name in shown]
+    longest = CHARACTER * max(map(_columns, names)) + 12
+    left, top, right = longest, 0.75 * longest + 14, 0.6 * longest
+    size = min(CELL_SIZE * len(shown), HEAT_SIZE - left - right)
+    area = Area(left, top, size, size, (0, len(shown)), (len(shown), 0))
+    parts = [_rectangle(_box(area.left, area.top, size, size), "panel"), *_class_names(area, names)]
+    most = max(cells.values(), default=1)
+    for (row, column), count in sorted(cells.items()):
+        pair = f"{names[row]} \N{RIGHTWARDS ARROW} {names[column]}"
+        parts.append(_cell(area, row, column, count, most, pair))
+    about = f"{sum(cells.values()):,} flagged rows of {len(shown)} classes."
+    chart = Chart("Flagged rows by given and suggested label", about, left + size + right, top + size, _joined(parts))
+    return chart, len(shown)
 
 
-def _busiest_classes(flagged: Sequence[dict[str, object]], class_names: Sequence[str]) -> list[str]:
+def _busiest_classes(pairs: Mapping[tuple[str, str], int], class_names: Sequence[str]) -> list[str]:
     weight = dict.fromkeys(class_names, 0)
-    for pair in flagged:
-        for side in ("given_label", "suggested_label"):
-            weight[str(pair[side])] += int(str(pair["examples"]))
-    busiest = sorted(class_names, key=lambda name: -weight[name])[:HEAT_CLASSES]
-    return [name for name in class_names if name in set(busiest)]
+    for pair, count in pairs.items():
+        for name in pair:
+            weight[name] += count
+    busiest = set(sorted(class_names, key=lambda name: -weight[name])[:HEAT_CLASSES])
+    return [name for name in class_names if name in busiest]
 
 
-def _draw_cells(axes: Axes, counts: npt.NDArray[np.int_]) -> None:
-    size, most = len(counts), int(counts.max()) or 1
-    axes.set_xlim(0, size)
-    axes.set_ylim(size, 0)
-    axes.axis("off")
-    axes.add_patch(Rectangle((0, 0), size, size, facecolor=PANEL, linewidth=0))
-    font = _font(size)
-    for number in range(size):
-        centre, mark, gap = number + 0.5, f"@{number}@", size / 60
-        axes.plot(centre, centre, "o", color=LINE, markersize=min(6, 60 / size), markeredgewidth=0)
-        axes.text(-gap, centre, mark, ha="right", va="center", fontsize=font)
-        slanted = axes.text(centre, -gap, mark, ha="left", va="bottom", fontsize=font, rotation=45)
-        slanted.set_rotation_mode("anchor")
-    for given, suggested in zip(*np.nonzero(counts), strict=True):
-        count = int(counts[given, suggested])
-        # The square root keeps rare pairs visible beside a frequent one.
-        level = min(len(HEAT) - 1, int(np.sqrt(count / most) * len(HEAT)))
-        axes.add_patch(Rectangle((suggested + 0.03, given + 0.03), 0.94, 0.94, facecolor=HEAT[level], linewidth=0))
-        if size <= COUNTED_CLASSES:
-            colour = ON_HEAT if level >= 4 else INK
-            axes.text(suggested + 0.5, given + 0.5, _count(count), ha="center", va="center",
-                      color=colour, fontsize=_font(size))  # fmt: skip
+def _class_names(area: Area, names: Sequence[str]) -> list[Markup]:
+    """The names left of and above a heat map, and a dot where given and suggested label are the same."""
+    cell = area.width / len(names)
+    font = _heat_font(len(names))
+    parts = []
+    for place, name in enumerate(names):
+        x, y = area.x(place + 0.5), area.y(place + 0.5)
+        parts.append(_dot(x, y, "line", radius=min(4.4, cell / 8)))
+        parts.append(text(area.left - 7, y, name, text_anchor="end", dy=MIDDLE, font_size=font))
+        turn = f"rotate(-45 {number(x)} {number(area.top - 7)})"
+        parts.append(text(x, area.top - 7, name, transform=turn, font_size=font))
+    return parts
 
 
-def _font(size: int) -> float:
-    return 10.5 if size <= COUNTED_CLASSES else 9.0
+def _cell(area: Area, row: int, column: int, count: int, most: int, name: str) -> Markup:
+    # The square root keeps rare pairs visible beside a frequent one.
+    level = min(HEAT_LEVELS, 1 + int(math.sqrt(count / most) * HEAT_LEVELS))
+    classes = int(area.xs[1])
+    side = area.width / classes
+    box = _box(area.x(column) + 0.03 * side, area.y(row) + 0.03 * side, 0.94 * side, 0.94 * side)
+    cell = _rectangle(box, f"heat-{level}")
+    about = element("title", f"{name}: {count:,}")
+    if classes > COUNTED_CLASSES:
+        return element("g", about, cell)
+    words = text(
+        area.x(column + 0.5),
+        area.y(row + 0.5),
+        _short_count(count),
+        colour="on-heat" if level >= STRONG_LEVEL else "ink",
+        text_anchor="middle",
+        dy=MIDDLE,
+        font_size=_heat_font(classes),
+    )
+    return element("g", about, cell, words)
 
 
-def _count(value: int) -> str:
-    return f"{value:,}" if value < 10_000 else f"{value / 1000:,.0f}k"
+def trend_chart(points: Sequence[TrendPoint]) -> Chart:
+    """Draw the estimated error rate and the share of flagged rows over the versions, oldest first.
+
+    A dotted line means that not only the data changed. A hollow dot is a version that failed its gate.
+    """
+    # The second line has gaps and is on top, because both lines are often close.
+    series = [
+        ("estimated wrong", "given", "", [point.error_rate for point in points]),
+        ("flagged", "suggested", "7 3", [point.flagged_share for point in points]),
+    ]
+    top = 1.15 * max(0.001, *(value for *_, values in series for value in values))
+    area = Area(63, 50, 736, 247, (-0.5, max(len(points) - 0.5, 0.5)), (0, top))
+    ticks = {tick: f"{100 * tick:.3g}\N{NO-BREAK SPACE}%" for tick in _round_ticks(top)}
+    parts = [area.y_labels(ticks, has_grid=True)]
+    for place, point in enumerate(points):
+        if place and point.has_other_settings:
+            x = area.x(place - 0.5)
+            parts.append(line(x, area.top, x, area.bottom, colour="muted", stroke_dasharray="1.4 4"))
+    for position, (name, colour, dashes, values) in enumerate(series):
+        left = area.left + 4 + 184 * position
+        parts.append(_dot(left, 25, colour))
+        parts.append(text(left + 14, 25, name, dy=MIDDLE))
+        parts.append(_polyline([(area.x(place), area.y(value)) for place, value in enumerate(values)], colour, dashes))
+        for place, (point, value) in enumerate(zip(points, values, strict=True)):
+            if point.is_held or len(points) <= DOTS:
+                about = f"{shortened(point.version, 40)}: {percent(value)} {name}"
+                parts.append(_dot(area.x(place), area.y(value), colour, about, is_hollow=point.is_held))
+    # Names of a few versions, at equal distances.
+    named = np.unique(np.linspace(0, len(points) - 1, min(NAMES, len(points))).round().astype(int)).tolist()
+    parts.append(area.x_axis({place: shortened(points[place].version, NAME_COLUMNS) for place in named}))
+    about = f"{len(points):,} versions. The newest: {percent(points[-1].error_rate)} of the labels look wrong."
+    return Chart("Estimated error rate and share of flagged rows by version", about, 841, 325, _joined(parts))
 
 
-def shortened(text: str, width: int) -> str:
-    """The text within `width` columns; what is too long loses its middle: names often differ at the end."""
-    flat = " ".join(text[:1000].split())
+def spark_line(values: Sequence[float | None], top: float) -> Markup:
+    """Draw a small line of shares from 0 to `top`, with gaps for None and a dot at the last value."""
+    span = (0, max(len(values) - 1, 1))
+    width, height = SPARK_WIDTH - 2 * SPARK_MARGIN, SPARK_HEIGHT - 2 * SPARK_MARGIN
+    area = Area(SPARK_MARGIN, SPARK_MARGIN, width, height, span, (0, top or 1))
+    runs: list[list[tuple[float, float]]] = [[]]
+    last: tuple[float, float] | None = None
+    for place, value in enumerate(values):
+        if value is None:
+            runs.append([])
+        else:
+            last = area.x(place), area.y(value)
+            runs[-1].append(last)
+    parts = [_polyline(run, "given", width=1.5) for run in runs if len(run) > 1]
+    if last:
+        parts.append(element("circle", cx=last[0], cy=last[1], r=2.5, fill=variable("given")))
+    # The numbers are in the table beside it.
+    box = f"0 0 {SPARK_WIDTH} {SPARK_HEIGHT}"
+    return element("svg", *parts, viewBox=box, width=SPARK_WIDTH, height=SPARK_HEIGHT, aria_hidden="true")
+
+
+def shortened(name: str, width: int) -> str:
+    """Return a name within `width` columns. A longer one loses its middle, because names often differ at the end."""
+    flat = " ".join(name[:1000].split())
     if _columns(flat) <= width:
         return flat
     half = width // 2
@@ -220,33 +314,50 @@ def shortened(text: str, width: int) -> str:
     return f"{flat[:half]}\N{HORIZONTAL ELLIPSIS}{flat[-half:]}"
 
 
-def _columns(text: str) -> int:
+def _columns(name: str) -> int:
     """Width in columns of a fixed font: East Asian characters take two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
 
 
-def inline_svg(figure: Figure, name: str, marks: Sequence[str] = ()) -> Markup:
-    """The figure as an SVG element for inline use, in the page's colours and with the marks put in."""
-    canvas: Any = FigureCanvasSVG(figure)
-    buffer = io.StringIO()
-    canvas.print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    # Its style sheet would reach the whole page; addresses, fonts and sizes are the page's business.
-    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"| (?:width|height)="[0-9.]+pt"| version="[^"]*"', "", svg)
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg).replace("xlink:href=", "href=")
-    svg = re.sub(r"#0[12]00[0-9a-f]{2}", lambda match: f"var({VARIABLES[match[0]]})", svg)
-    svg = re.sub(r"\s+", " ", svg).replace("> <", "><")
-    svg = _renamed_ids(svg, name)
-    widest = round(ENLARGED * POINTS_PER_INCH * figure.get_figwidth())
-    svg = svg.replace("<svg", f'<svg aria-hidden="true" focusable="false" style="max-width:{widest}px"', 1)
-    return Markup(re.sub(r"@(\d+)@", lambda match: escape(marks[int(match[1])]), svg))
+def _round_ticks(top: float) -> list[float]:
+    """Four to eight round numbers from 0 to `top`, at equal distances."""
+    power = 10.0 ** math.floor(math.log10(top / 4))
+    step = next(factor * power for factor in (5, 2.5, 2, 1) if 4 * factor * power <= top)
+    return [step * place for place in range(int(top / step) + 1)]
 
 
-def _renamed_ids(svg: str, name: str) -> str:
-    """Only ids that are referred to, numbered: unique on the page, the same in every run."""
-    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    numbers = {old: f"{name}-{number}" for number, old in enumerate(used)}
-    svg = re.sub(r' id="([^"]+)"', lambda match: f' id="{numbers[match[1]]}"' if match[1] in numbers else "", svg)
-    return re.sub(r'(href="|url\()#([^")]+)', lambda match: f"{match[1]}#{numbers[match[2]]}", svg)
+def _short_count(value: int) -> str:
+    return f"{value:,}" if value < 10_000 else f"{value / 1000:,.0f}k"
+
+
+def _heat_font(classes: int) -> float:
+    return 15 if classes <= COUNTED_CLASSES else 13
+
+
+def _joined(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _box(x: float, y: float, width: float, height: float) -> dict[str, float]:
+    return {"x": x, "y": y, "width": width, "height": height}
+
+
+def _rectangle(box: Mapping[str, float], colour: str, tooltip: str = "") -> Markup:
+    return element("rect", *_tooltip(tooltip), fill=variable(colour), **box)
+
+
+def _dot(x: float, y: float, colour: str, tooltip: str = "", *, radius: float = 4.4, is_hollow: bool = False) -> Markup:
+    style: dict[str, str | float] = {"fill": variable(colour)}
+    if is_hollow:
+        style = {"fill": variable("panel"), "stroke": variable(colour), "stroke_width": 1.5}
+    return element("circle", *_tooltip(tooltip), cx=x, cy=y, r=radius, **style)
+
+
+def _polyline(points: Sequence[tuple[float, float]], colour: str, dashes: str = "", *, width: float = 2.4) -> Markup:
+    places = " ".join(f"{number(x)},{number(y)}" for x, y in points)
+    style = {"stroke_dasharray": dashes} if dashes else {}
+    return element("polyline", points=places, fill="none", stroke=variable(colour), stroke_width=width, **style)
+
+
+def _tooltip(words: str) -> list[Markup]:
+    return [element("title", words)] if words else []

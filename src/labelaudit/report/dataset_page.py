@@ -1,4 +1,4 @@
-"""All audits of a dataset as one static HTML page without scripts: `render_site`."""
+"""All audits of a dataset as one HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from labelaudit.report.html import render, template_file
-from labelaudit.report.trend import AuditEntry, direction, in_order
-from labelaudit.report.trend_charts import FAILED, spark_line, trend_chart
+from markupsafe import Markup
 
-# Audits that stand open, and that the page holds at all; the figures of all versions are in trend.parquet.
+from labelaudit.report.charts import TrendPoint, spark_line, trend_chart
+from labelaudit.report.html import render, template_file
+from labelaudit.report.palette import page_css
+from labelaudit.report.trend import AuditEntry, direction, in_order
+
+# Audits in the open table and on the whole page. The figures of all versions are in trend.parquet.
 OPEN_AUDITS = 30
 MOST_AUDITS = 2000
-# Classes with a line of their own, and versions that such a line goes back.
+# Classes in the table, and versions in the line of a class.
 CLASSES = 24
 CLASS_VERSIONS = 100
 
 
 def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> str:
-    """One HTML document; `entries` are all audits, oldest first. The same entries give the same text.
+    """Return one HTML document. The same entries give the same bytes.
 
-    `made_from` names their records, and stands in the document's head.
+    Args:
+        dataset: its name.
+        entries: all audits, oldest first.
+        made_from: identifies the records of the entries. It is in the head of the document.
     """
     versions = in_order(entries)
     newest_first = [_audit(entry) for entry in reversed(entries)]
@@ -29,13 +35,13 @@ def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> 
         "site.html.jinja",
         dataset=dataset,
         made_from=made_from,
-        css=template_file("page.css") + template_file("site.css"),
+        css=Markup(page_css()) + template_file("page.css") + template_file("site.css"),
         direction=direction(entries),
         versions=len(versions),
         latest=_audit(versions[-1]) if versions else None,
-        chart=trend_chart(versions) if len(versions) > 1 else None,
+        chart=trend_chart([_trend_point(entry) for entry in versions]) if len(versions) > 1 else None,
         has_other_settings=any(entry.changed_settings for entry in versions),
-        has_held=any(entry.gate == FAILED for entry in versions),
+        has_held=any(entry.gate == "failed" for entry in versions),
         has_gate=any(entry.gate for entry in entries),
         classes=_classes(versions),
         class_count=sum(len(entry.classes) for entry in versions[-1:]),
@@ -51,19 +57,29 @@ def _audit(entry: AuditEntry) -> dict[str, Any]:
     return {**values, "href": f"./{quote(entry.folder, safe='/=')}/report.html"}
 
 
+def _trend_point(entry: AuditEntry) -> TrendPoint:
+    return TrendPoint(
+        version=entry.version,
+        error_rate=entry.error_rate,
+        flagged_share=entry.issues / max(entry.scored, 1),
+        is_held=entry.gate == "failed",
+        has_other_settings=bool(entry.changed_settings),
+    )
+
+
 def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
-    """The classes of the newest version with the most label noise, each with its course over the versions."""
+    """The classes of the newest version with the most label noise, each with a line over the versions."""
     shown = versions[-CLASS_VERSIONS:]
     if not shown:
         return []
     judged = [row for row in shown[-1].classes.to_pylist() if row["label_noise"] is not None]
     worst = sorted(judged, key=lambda row: (-row["label_noise"], row["class_name"]))[:CLASSES]
     noise = [_noise(entry) for entry in shown]
-    courses = [[by_class.get(row["class_name"]) for by_class in noise] for row in worst]
-    top = max((value for course in courses for value in course if value is not None), default=0.0)
+    lines = [[by_class.get(row["class_name"]) for by_class in noise] for row in worst]
+    top = max((share for line in lines for share in line if share is not None), default=0.0)
     return [
-        {**row, "before": course[-2] if len(course) > 1 else None, "line": spark_line(course, top)}
-        for row, course in zip(worst, courses, strict=True)
+        {**row, "before": line[-2] if len(line) > 1 else None, "line": spark_line(line, top)}
+        for row, line in zip(worst, lines, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of an example: a thumbnail, an excerpt of a text, the unusual columns of a table row."""
+"""Previews of examples on the page: a thumbnail, an excerpt of a text, or the unusual columns of a table row."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from PIL import Image
 
 from labelaudit.errors import LabelauditError
 
-# Longest side of an embedded image in pixels: sharp at the size in which cards show it.
+# Longest side of an embedded image in pixels, which is sharp at the size of a card.
 THUMBNAIL_SIDE = 192
-# Up to this side an image is embedded without loss and enlarged with hard pixels, as labelers saw it.
+# Images up to this side are embedded without loss and enlarged without smoothing, as labelers saw them.
 PIXELATED_SIDE = 96
-# Bytes of one encoded thumbnail; 200 of them stay below 3 MB as data URLs.
+# Bytes of one encoded thumbnail. As data URLs, 200 of them need less than 3 MB.
 THUMBNAIL_BYTES = 11_000
-# Rows of a class that its typical values are taken from: their median is exact to about one percentile.
+# Rows of a class that give its typical values. The median of so many is exact to about one percentile.
 TYPICAL_ROWS = 5_000
-# Values this far outside (in robust standard deviations) are all simply extreme.
+# Values further outside than this are all equally extreme (in robust standard deviations).
 MOST_UNUSUAL = 99.0
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An embedded image; height and width are those of the original, in pixels."""
+    """An embedded image."""
 
     data_url: str
-    height: int
+    height: int  # of the original, in pixels
     width: int
 
     @property
@@ -46,11 +46,11 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class UnusualColumn:
-    """A column of a table row whose value is unusual among the rows with the same given label."""
+    """A column of a table row with an unusual value for the given label."""
 
     column: str
     value: str
-    typical: str
+    typical: str  # of the rows with the label
 
 
 Preview = Thumbnail | str | tuple[UnusualColumn, ...]
@@ -58,7 +58,7 @@ Preview = Thumbnail | str | tuple[UnusualColumn, ...]
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """A flagged example with its preview: a thumbnail, an excerpt of its text or its unusual columns."""
+    """A flagged example with its preview."""
 
     rank: int
     example_id: str
@@ -67,21 +67,22 @@ class GalleryItem:
     label_score: float
     p_given: float
     p_suggested: float
-    fold: int | None  # None where the probabilities came from outside
+    fold: int | None  # None: the probabilities were made elsewhere
     file: str
     row: int
     preview: Preview
 
 
 def gallery_items(issues: pa.Table, previews: Sequence[Preview]) -> tuple[GalleryItem, ...]:
-    """The first rows of an ISSUES table, each with its preview, in their order.
+    """Return the first rows of an ISSUES table, each with its preview, in their order.
 
-    Raises LabelauditError where there are more previews than issues.
+    Raises:
+        LabelauditError: there are more previews than issues.
     """
     if len(previews) > len(issues):
         raise LabelauditError(
-            f"gallery: {len(previews):,} previews for {len(issues):,} issues;"
-            " pass the previews of the first issues, one each."
+            f"There are {len(previews):,} previews for {len(issues):,} issues. Pass one preview for each of the first "
+            "issues."
         )
     names = [name for name in GalleryItem.__dataclass_fields__ if name != "preview"]
     records = issues.select(names).slice(0, len(previews)).to_pylist()
@@ -89,15 +90,20 @@ def gallery_items(issues: pa.Table, previews: Sequence[Preview]) -> tuple[Galler
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
-    """(H, W, C) uint8 with C = 1 or 3 -> an image of at most 192 px and 11,000 bytes as a data URL.
+    """Return an image of at most 192 pixels a side and 11,000 bytes as a data URL.
 
-    Images of up to 96 px are kept as they are (PNG) where that fits; larger ones are shrunk (WebP).
-    Raises LabelauditError for another shape or dtype.
+    Args:
+        pixels: (H, W, C) uint8 with C = 1 or 3. Images up to 96 pixels a side stay as they are (PNG) if they fit.
+        Larger
+            ones are shrunk (WebP).
+
+    Raises:
+        LabelauditError: another shape or dtype.
     """
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype != np.uint8 or not pixels.size:
         raise LabelauditError(
-            f"thumbnail: got an array of shape {pixels.shape} and dtype {pixels.dtype};"
-            " pass (height, width, 1 or 3) of uint8."
+            f"A thumbnail needs an array of (height, width, 1 or 3) uint8, not of shape {pixels.shape} and dtype "
+            f"{pixels.dtype}. Convert the image first."
         )
     height, width, channels = pixels.shape
     image = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if channels == 1 else pixels))
@@ -107,7 +113,7 @@ def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
 
 
 def _encode(image: Image.Image) -> tuple[str, bytes]:
-    """The best encoding within THUMBNAIL_BYTES: lossless if small, else ever coarser, else ever smaller."""
+    """The best encoding within THUMBNAIL_BYTES: lossless if small, else with less quality, else smaller."""
     if max(image.size) <= PIXELATED_SIDE:
         encoded = _save(image, "PNG", optimize=True)
         if len(encoded) <= THUMBNAIL_BYTES:
@@ -116,7 +122,7 @@ def _encode(image: Image.Image) -> tuple[str, bytes]:
         encoded = _save(image, "WEBP", quality=quality, method=4)
         if len(encoded) <= THUMBNAIL_BYTES:
             return "webp", encoded
-    # Pure noise only: half the side has a quarter of the bytes.
+    # Only noise needs this. Half the side needs a quarter of the bytes.
     return _encode(image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.LANCZOS))
 
 
@@ -127,34 +133,27 @@ def _save(image: Image.Image, kind: str, **options: int | bool) -> bytes:
 
 
 def text_excerpt(text: str, limit: int = 600) -> str:
-    """The text on one line, cut between words to at most `limit` characters with an ellipsis at the end."""
-    # Only the head is looked at: a document may have megabytes.
+    """Return the text on one line, cut between words to at most `limit` characters with an ellipsis at the end."""
+    # A document may have megabytes, so only its start is read.
     flat = " ".join(text[: 4 * limit].split())
     if len(flat) <= limit and len(text) <= 4 * limit:
         return flat
     head = flat[: limit - 1]
     cut = head.rfind(" ")
-    # Languages without spaces, and single long tokens, are cut anywhere.
+    # Languages without spaces and long words are cut anywhere.
     return (head[:cut] if cut > limit // 2 else head).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def unusual_columns(
-    frame: pd.DataFrame, row: int, class_rows: npt.NDArray[np.integer[Any]], count: int = 4
-) -> tuple[UnusualColumn, ...]:
-    """Columns of a table row that are the most unusual for its given label, at most `count`, worst first.
-
-    row: position in `frame`; class_rows: positions of the rows that bear the same label. `Peers` says how.
-    """
-    return Peers(frame, class_rows).unusual_columns(row, count)
-
-
 class Peers:
-    """The rows of a table that bear one label, and what is typical for each of their columns.
+    """The rows of a table with one label, and the typical values of their columns.
 
-    frame: all rows; class_rows: positions of those with the label. Numbers are measured by their robust z, the
-    distance to the median over 1.4826 MAD (Iglewicz and Hoaglin, 1993); other values, and missing ones, by how rare
-    they are beside the most frequent value, on the same scale. A value that is usual never appears, nor does a column
-    without spread.
+    The score of a number is its robust z, the distance to the median over 1.4826 MAD (Iglewicz and Hoaglin, 1993). The
+    score of another or a missing value depends on how rare it is compared with the most frequent value, on the same
+    scale. Usual values and columns without spread have no score.
+
+    Args:
+        frame: all rows.
+        class_rows: positions of the rows with the label.
     """
 
     def __init__(self, frame: pd.DataFrame, class_rows: npt.NDArray[np.integer[Any]]) -> None:
@@ -164,18 +163,18 @@ class Peers:
         self._columns = [_Column(peers.iloc[:, position]) for position in range(len(frame.columns))]
 
     def unusual_columns(self, row: int, count: int) -> tuple[UnusualColumn, ...]:
-        """The most unusual columns of the row at a position of the frame, at most `count`, worst first."""
+        """Return at most `count` unusual columns of a row, most unusual first. `row` is a position in the frame."""
         ranked = sorted(self._unusual(row), key=lambda found: -found[0])
         return tuple(
             UnusualColumn(str(self._frame.columns[at]), shown, usual) for _, at, shown, usual in ranked[:count]
         )
 
     def typical(self, row: int) -> dict[int, str]:
-        """What is typical where the row is unusual, by the position of the column."""
+        """Return the typical values of the columns in which the row is unusual, by the position of the column."""
         return {at: usual for _, at, _, usual in self._unusual(row)}
 
     def _unusual(self, row: int) -> list[tuple[float, int, str, str]]:
-        """Score, position of the column, value, and what is typical, where the score is above 0."""
+        """Score, position, value and typical values of each column with a score above 0."""
         judged = ((at, column.judge(self._frame.iat[row, at])) for at, column in enumerate(self._columns))
         return [(score, at, shown, usual) for at, (score, shown, usual) in judged if score > 0]
 
@@ -186,11 +185,11 @@ class _Column:
     def __init__(self, column: pd.Series[Any]) -> None:
         self._column = column
         self._is_number = _is_number(column)
-        # As text, so that lists and other values that cannot be hashed count too; numbers count as one value.
+        # Values are counted as text, because lists cannot be hashed. All numbers count as one value.
         self._kind = _presence if self._is_number else _shown
 
     def judge(self, value: object) -> tuple[float, str, str]:
-        """How unusual a value is, 0 where it is not; the value, and what is usual."""
+        """The score of a value (0: usual), the value and the typical values, as text."""
         if self._is_number and not _is_missing(value):
             return self._judge_number(float(value))  # type: ignore[arg-type]
         if not len(self._counts):
@@ -201,7 +200,7 @@ class _Column:
         return (0.0 if ratio >= 1 else NormalDist().inv_cdf(1 - ratio / 2)), self._kind(value), typical
 
     def _judge_number(self, value: float) -> tuple[float, str, str]:
-        """Robust z of the value, the value, and the range of the middle half of the column."""
+        """The robust z of a value, the value, and the range of the middle half of the column."""
         if self._quartiles is None:
             return 0.0, _number(value), "missing"
         low, median, high, spread = self._quartiles
@@ -212,19 +211,20 @@ class _Column:
 
     @cached_property
     def _counts(self) -> pd.Series[int]:
-        """How often each value occurs, the most frequent first."""
+        """The number of rows of each value, most frequent first."""
         return self._column.map(self._kind).value_counts()
 
     @cached_property
     def _quartiles(self) -> tuple[float, float, float, float] | None:
-        """Lower quartile, median, upper quartile and spread of the finite numbers; None where there are none."""
+        """Lower quartile, median, upper quartile and spread of the finite numbers, or None if there are none."""
         numbers = self._column.to_numpy(np.float64, na_value=np.nan)
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):
             return None
         low, median, high = (float(q) for q in np.percentile(numbers, (25, 50, 75)))
         deviations = np.abs(numbers - median)
-        # More than half of equal values make the MAD 0; the mean deviation (x 1.2533 for a normal) takes over.
+        # If more than half of the values are equal, the MAD is 0. Then the mean deviation is used (x 1.2533 for a
+        # normal).
         return low, median, high, 1.4826 * float(np.median(deviations)) or 1.2533 * float(deviations.mean())
 
 

@@ -1,34 +1,52 @@
-"""HTML from templates: every value is text and escaped, and what HTML cannot hold is replaced."""
+"""HTML from the templates, in which every value is escaped text, and the filters that format values."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from labelaudit.report.palette import PALETTE
 from labelaudit.report.summary import percent
+from labelaudit.report.svg import element
 from labelaudit.text import for_html
 
 TEMPLATES = Path(__file__).parent / "template"
 
 
 def render(template: str, **values: Any) -> str:
-    """A template with values, as text that UTF-8 can hold."""
-    return for_html(_environment().get_template(template).render(**values))
+    """Return a template filled with values, as text that UTF-8 can encode."""
+    return for_html(_environment().get_template(template).render(icon=_icon(), **values))
 
 
 def template_file(name: str) -> Markup:
-    """A style sheet or script of ours, to be put into a page as it is."""
+    """Return one of the package's style sheets or scripts, to be put into a page without escaping."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def clip(value: object, limit: int) -> str:
-    """At most `limit` characters, the last of which says that there are more."""
+    """Return text of at most `limit` characters. A text that is cut ends with an ellipsis."""
     text = str(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def score(value: float | None) -> str:
+    """Return a score with three decimals. A score above 0 never reads as 0.000."""
+    if value is None:
+        return "-"
+    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
+
+
+def _icon() -> str:
+    """The icon of the browser's tab, as a data URL."""
+    tile = element("rect", width=16, height=16, rx=4, fill=PALETTE["suggested"][0])
+    tick = element("path", d="M4 8.4l2.7 2.7L12 5.4", fill="none", stroke="#fff", stroke_width=2)
+    svg = element("svg", tile, tick, xmlns="http://www.w3.org/2000/svg", viewBox="0 0 16 16")
+    return f"data:image/svg+xml,{quote(svg)}"
 
 
 @functools.cache
@@ -44,19 +62,12 @@ def _environment() -> Environment:
         count=lambda value: "-" if value is None else f"{value:,}",
         decimal=lambda value: "-" if value is None else f"{value:,.{0 if value >= 10 else 1}f}",
         percent=lambda value: "-" if value is None else percent(value),
-        score=_score,
+        score=score,
         size=_size,
         clip=clip,
         blank=lambda value, blank="-": blank if value is None else value,
     )
     return environment
-
-
-def _score(value: float | None) -> str:
-    """Three decimals; what is above 0 never reads as 0.000."""
-    if value is None:
-        return "-"
-    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
 
 
 def _size(size: int) -> str:

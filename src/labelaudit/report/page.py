@@ -1,7 +1,7 @@
-"""An audit as one HTML file that loads nothing: `render_page`.
+"""An audit as one HTML file that loads nothing.
 
-Every value of the dataset reaches the template as text and is escaped there (jinja2 autoescape). Scripts
-run only with the hash in the page's Content-Security-Policy: markup that slipped through would stay inert.
+The template escapes all values (Jinja autoescape). The Content-Security-Policy of the page allows only the script with
+its hash, so that markup from a dataset could not run even if it were not escaped.
 """
 
 from __future__ import annotations
@@ -23,49 +23,50 @@ from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
 from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
 from labelaudit.report.html import clip, render, template_file
+from labelaudit.report.palette import page_css
 from labelaudit.report.summary import percent
 from labelaudit.schemas import Status
 
-# What the page holds of each table at most; the rest is in the Parquet files beside it.
+# Rows of each table on the page. All rows are in the Parquet files next to it.
 ISSUE_ROWS = 300
 CLASS_ROWS = 500
 PAIR_ROWS = 15
 FILE_ROWS = 200
 FOLD_ROWS = 200
 NOTES = 100
-# Of a card: characters of a text, unusual columns of a table row.
+# Limits of a card: characters of a text, unusual columns of a table row.
 TEXT_LENGTH = 1200
 COLUMNS = 8
-# Bytes of all cards: with the rest the page stays below 5 MB. A card has about 2,500 beside its preview.
+# Bytes of all cards, so that the page stays below 5 MB. A card needs about 2,500 bytes in addition to its preview.
 GALLERY_BYTES = 3_700_000
 CARD_BYTES = 2_500
-# In the words of the page.
+# Descriptions on the page.
 STATUS_MEANINGS = {
-    Status.SCORED: "judged by a model that did not see it",
-    Status.RARE_CLASS: "its class has fewer rows than folds: set aside",
-    Status.UNLABELED: "no label given",
-    Status.UNREADABLE: "its input could not be decoded",
+    Status.SCORED: "predicted by a model that was not trained on it",
+    Status.RARE_CLASS: "its class has fewer rows than folds",
+    Status.UNLABELED: "the row has no label",
+    Status.UNREADABLE: "the input could not be decoded",
     Status.DUPLICATE_ID: "another row has the same id",
 }
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file beside the page: name relative to it, size, and rows (None where it is no table)."""
+    """A file in the folder of the page."""
 
-    name: str
+    name: str  # relative to the page
     bytes: int
     sha256: str
-    rows: int | None = None
+    rows: int | None = None  # None: it is not a table
 
 
 @dataclass(frozen=True)
 class PageContent:
-    """All that the page shows, as plain data. Tables have the schemas of `labelaudit.schemas`.
+    """The content of the page as plain data. Tables have the schemas of `labelaudit.schemas`.
 
-    summary: of `labelaudit.report.summary.summarize`; issues: ISSUES, at least the first few hundred; gallery: the
-    worst examples with previews, may be empty; provenance: name -> value, in the order in which it is shown;
-    changes, review: the tables to those sections of the summary, None where it has none.
+    summary: from `labelaudit.report.summary.summarize`; issues: ISSUES, at least the first few hundred; gallery: the
+    most doubtful examples with previews, may be empty; provenance: name -> value, in the order of the page; changes,
+    review: the content of these sections, None if the summary does not have them.
     """
 
     summary: Summary
@@ -82,14 +83,14 @@ class PageContent:
 
 
 def render_page(content: PageContent) -> str:
-    """One HTML document, below 5 MB; the same content gives the same text, byte for byte."""
+    """Return one HTML document, below 5 MB. The same content gives the same bytes."""
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render(
         "page.html.jinja",
         page=content,
         summary=content.summary,
-        css=template_file("page.css"),
+        css=Markup(page_css()) + template_file("page.css"),
         script=script,
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
@@ -103,40 +104,40 @@ def render_page(content: PageContent) -> str:
 
 
 def _opening(content: PageContent) -> dict[str, Any]:
-    """The verdict, the rows that are not judged, and the key figures."""
+    """The verdict, the rows without a score, and the key figures."""
     total, scored = content.summary.examples, content.summary.scored
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
     rate = content.summary.estimated_error_rate
     figures = [
-        ("Label health", percent(1 - rate) if scored else "-", "estimated share right"),
+        ("Label health", percent(1 - rate) if scored else "-", "estimated right labels"),
         ("Flagged", f"{content.summary.issues:,}", f"of {scored:,} scored"),
         ("Estimated wrong", f"{rate * scored:,.0f}" if scored else "-", f"{percent(rate)} of the scored"),
         ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
-        ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all judged"),
+        ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all scored"),
     ]
     if len(content.folds):
         agreement = content.folds["agreement"].to_numpy()
         spread = f"{percent(agreement.min())} to {percent(agreement.max())} in {len(agreement)} folds"
         figures.append(("Agreement", percent(float(agreement.mean())), spread))
     return {
-        "missing": f"Not judged: {', '.join(missing)}." if missing else "",
+        "missing": f"Not scored: {', '.join(missing)}." if missing else "",
         "figures": [{"name": name, "value": value, "detail": detail} for name, value, detail in figures],
     }
 
 
 def _examples(content: PageContent) -> dict[str, Any]:
-    """Gallery cards within the byte limit, the labels to filter them by, and the head of the issues."""
+    """Gallery cards within the byte limit, the labels of the filters, and the first issues."""
     kept = _within_limit(content.gallery)
     given = _label_counts(item.given_label for item in kept)
     suggested = _label_counts(item.suggested_label for item in kept)
     cards = [_card(item, given, suggested) for item in kept]
     flagged = content.summary.issues
-    help_line = f"The {len(cards):,} with the lowest label score of {flagged:,} flagged."
+    help_line = f"The {len(cards):,} flagged examples with the lowest label scores, of {flagged:,}."
     if len(cards) == flagged or not cards:
-        help_line = f"All {flagged:,} flagged, the lowest label score first."
+        help_line = f"All {flagged:,} flagged examples, lowest label score first."
     if cards:
-        help_line += " Percentages are what a model that did not see the row gives each label."
+        help_line += " Percentages are probabilities of a model that was not trained on the row."
     kind = "images" if any(card["image"] for card in cards) else "texts"
     return {
         "gallery": cards,
@@ -212,7 +213,6 @@ def _health(content: PageContent) -> dict[str, Any]:
     """Statuses, score distribution and folds."""
     total = content.summary.examples
     shown = [(str(Status.SCORED), content.summary.scored), *_other_statuses(content)]
-    flagged, others = sum(content.scores.flagged), sum(content.scores.others)
     folds = content.folds.slice(0, FOLD_ROWS)
     return {
         "statuses": [
@@ -225,7 +225,6 @@ def _health(content: PageContent) -> dict[str, Any]:
             for name, rows in shown
         ],
         "scores": score_chart(content.scores),
-        "scores_alt": f"Histogram of the label scores of {flagged:,} flagged and {others:,} other rows.",
         "folds": folds.to_pylist(),
         "repeats": len(pc.unique(folds["repeat"])),
         "fold_chart": fold_chart(folds) if len(folds) else None,
@@ -233,7 +232,7 @@ def _health(content: PageContent) -> dict[str, Any]:
 
 
 def _other_statuses(content: PageContent) -> list[tuple[str, int]]:
-    """Statuses that keep rows from being judged, the most frequent first."""
+    """The statuses of rows without a score, most frequent first."""
     others = [(name, rows) for name, rows in content.summary.statuses.items() if name != Status.SCORED]
     return sorted(others, key=lambda pair: (-pair[1], pair[0]))
 

@@ -1,4 +1,4 @@
-"""What a person needs to see of a row, as bytes of their own: `previews.parquet`."""
+"""Previews of rows for reviewers, which are stored in `previews.parquet`."""
 
 from __future__ import annotations
 
@@ -19,36 +19,40 @@ from labelaudit.errors import LabelauditError
 from labelaudit.report.gallery import Peers
 from labelaudit.schemas import PREVIEWS
 
-# Up to this side an image is kept without loss: enlarged, its pixels are seen as labelers saw them.
+# Images up to this side are stored without loss, so that enlarged pixels look as the labelers saw them.
 LOSSLESS_SIDE = 96
-# Of one image; JPEG of a photograph stays below it up to about 500 pixels a side.
+# Limit for one image. The JPEG of a photograph of about 500 pixels a side is smaller.
 IMAGE_BYTES = 60_000
 QUALITIES = (92, 85, 75, 60, 40)
-# Of a text, in characters.
+# Characters of a text.
 TEXT_LENGTH = 20_000
-# Of a table row: columns, and characters of one value.
+# Columns of a table row, and characters of one value.
 COLUMNS = 1_000
 VALUE_LENGTH = 1_000
-# Rows that a reader of one row has to decode.
+# Small row groups, because a reader of one row decodes all rows of its group.
 ROW_GROUP = 128
 
 
 class Preview(NamedTuple):
-    """A row as a person sees it. media_type: image/png, image/jpeg, text/plain or application/json."""
+    """A preview of one row."""
 
-    media_type: str
+    media_type: str  # image/png, image/jpeg, text/plain or application/json
     data: bytes
 
 
 def image_preview(pixels: npt.NDArray[np.uint8]) -> Preview:
-    """(H, W, C) uint8 with C = 1 or 3 -> PNG up to 96 px a side, else JPEG within 60,000 bytes.
+    """Return an image as PNG up to 96 pixels a side, else as JPEG of at most 60,000 bytes.
 
-    Only where the coarsest JPEG is larger, the image is shrunk. Raises LabelauditError for another shape or dtype.
+    Args:
+        pixels: (H, W, C) uint8 with C = 1 or 3. It is shrunk only if the JPEG with the lowest quality is too large.
+
+    Raises:
+        LabelauditError: another shape or dtype.
     """
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype != np.uint8 or not pixels.size:
         raise LabelauditError(
-            f"preview: got an array of shape {pixels.shape} and dtype {pixels.dtype};"
-            " pass (height, width, 1 or 3) of uint8."
+            f"A preview needs an array of (height, width, 1 or 3) uint8, not of shape {pixels.shape} and dtype "
+            f"{pixels.dtype}. Convert the image first."
         )
     image = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
     if max(image.size) <= LOSSLESS_SIDE:
@@ -57,15 +61,15 @@ def image_preview(pixels: npt.NDArray[np.uint8]) -> Preview:
 
 
 def text_preview(text: str) -> Preview:
-    """The text as UTF-8, cut to 20,000 characters with an ellipsis at the end."""
+    """Return the text as UTF-8, cut to 20,000 characters with an ellipsis at the end."""
     cut = text if len(text) <= TEXT_LENGTH else f"{text[: TEXT_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}"
     return Preview("text/plain", cut.encode("utf-8", "replace"))
 
 
 def table_preview(frame: pd.DataFrame, row: int, peers: Peers) -> Preview:
-    """A JSON list of `{"column", "value"}` of the first 1,000 columns, in their order.
+    """Return a JSON list of `{"column", "value"}` for the first 1,000 columns, in their order.
 
-    Values are numbers, text or null; where one is unusual for the label of the row, `typical` says what is usual.
+    Values are numbers, text or null. If a value is unusual for the label of the row, `typical` has the usual values.
     """
     typical = peers.typical(row)
     values = []
@@ -78,7 +82,7 @@ def table_preview(frame: pd.DataFrame, row: int, peers: Peers) -> Preview:
 
 
 def previews_file(previews: Iterable[tuple[str, Preview]]) -> bytes:
-    """A Parquet file of PREVIEWS in the order of example_id, in small row groups."""
+    """Return a Parquet file of PREVIEWS in the order of example_id, in small row groups."""
     ordered = sorted((example_id, *preview) for example_id, preview in previews)
     columns = zip(*ordered, strict=True) if ordered else ([], [], [])
     arrays = [pa.array(list(column), field.type) for column, field in zip(columns, PREVIEWS, strict=True)]
@@ -88,7 +92,7 @@ def previews_file(previews: Iterable[tuple[str, Preview]]) -> bytes:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    """The best quality that fits; half the side where none does, which has a quarter of the bytes."""
+    """The best quality that fits. If none does, half the side, which needs a quarter of the bytes."""
     for quality in QUALITIES:
         data = _encoded(image, "JPEG", quality=quality)
         if len(data) <= IMAGE_BYTES:
@@ -104,7 +108,7 @@ def _encoded(image: Image.Image, kind: str, **options: int | bool) -> bytes:
 
 
 def _value(value: Any) -> Any:
-    """A number, text or None, as JSON has them."""
+    """A value of JSON: a number, text or None."""
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
     if isinstance(value, (bool, int, float, np.number, np.bool_)):

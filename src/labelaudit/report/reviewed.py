@@ -1,4 +1,4 @@
-"""What people decided, in the words of the page."""
+"""The verdicts of reviewers, as figures and sentences for the page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from labelaudit.report.summary import percent
 from labelaudit.schemas import Decision
 
-# Wrong labels that the page lists; all are in examples.parquet.
+# Wrong labels on the page. All of them are in examples.parquet.
 KNOWN_WRONG_ROWS = 100
 
 
 def review_section(review: Mapping[str, Any] | None, examples: pa.Table) -> dict[str, Any] | None:
-    """Figures, sentences and wrong labels for the page; None where nobody has decided anything.
+    """Return figures, sentences and wrong labels for the page, or None if there are no verdicts.
 
     review: `labelaudit.findings.Review`; examples: EXAMPLES.
     """
@@ -29,7 +29,7 @@ def review_section(review: Mapping[str, Any] | None, examples: pa.Table) -> dict
         "sentences": [
             *_about_precision(review["precision"]),
             *_about_error_rate(review["error_rate"]),
-            "The estimates at the top and of the classes are the detector's and take no account of verdicts.",
+            "The estimates at the top of the page and in the class table do not include verdicts.",
         ],
         "known_wrong": wrong.select(shown).slice(0, KNOWN_WRONG_ROWS).to_pylist(),
         "known_wrong_count": len(wrong),
@@ -40,11 +40,11 @@ def _counts(review: Mapping[str, Any]) -> list[dict[str, str]]:
     verdicts, ended = review["verdicts"], review["ended"]
     kinds = ", ".join(f"{verdicts[kind]:,} {kind}" for kind in verdicts)
     if ended:
-        kinds += f"; {ended:,} on content or labels that have changed since"
+        kinds += f"; {ended:,} expired because the content or label changed"
     return [
         _figure("Verdicts", f"{sum(verdicts.values()):,}", kinds),
-        _figure("Dismissed", f"{review['dismissed']:,}", "flagged by the detector, judged fine"),
-        _figure("Not fixed yet", f"{review['known_wrong']:,}", "judged wrong, the label is still the same"),
+        _figure("Dismissed", f"{review['dismissed']:,}", "flagged but judged fine"),
+        _figure("Not fixed yet", f"{review['known_wrong']:,}", "judged wrong, label not changed"),
     ]
 
 
@@ -65,13 +65,13 @@ def _about_precision(precision: Mapping[str, Any] | None) -> list[str]:
         return []
     text = (
         f"Measured precision: of {precision['wrong'] + precision['fine']:,} flagged rows judged wrong or fine so far, "
-        f"{precision['wrong']:,} were wrong ({precision['ambiguous']:,} ambiguous ones left out). It rests on every "
-        "flag that was judged, and people often begin with the worst: for the rest it may be too high."
+        f"{precision['wrong']:,} were wrong ({precision['ambiguous']:,} ambiguous ones left out). Reviewers often "
+        "start with the most doubtful rows, so the precision of the other flags may be lower."
     )
     random = precision["random"]
     if random is not None:
         text += (
-            f" On randomly drawn flags alone it is {percent(random['estimate'])} ({_limits(random)}, "
+            f" Among randomly sampled flags it is {percent(random['estimate'])} ({_limits(random)}, "
             f"{random['wrong'] + random['fine']:,} rows)."
         )
     return [text]
@@ -81,14 +81,13 @@ def _about_error_rate(rate: Mapping[str, Any] | None) -> list[str]:
     if rate is None:
         return []
     parts = " and ".join(f"{one['judged']:,} of {one['rows']:,} {one['name']}" for one in rate["strata"])
-    text = f"Measured share of wrong labels: from randomly drawn rows, {parts}, judged by people."
+    text = f"Measured share of wrong labels: from verdicts on a random sample, {parts}."
     if rate["with_ambiguous"] is not None and any(one["ambiguous"] for one in rate["strata"]):
         wide = rate["with_ambiguous"]
-        text += f" With the ambiguous ones it is {percent(wide['estimate'])} ({_limits(wide)})."
+        text += f" If ambiguous labels count as wrong, it is {percent(wide['estimate'])} ({_limits(wide)})."
     if not rate["same_version"]:
         text += (
-            f" The sample was drawn from version {rate['version']}, whose rows or labels were not the same as here: "
-            "the gate takes no account of it."
+            f" The sample is from version {rate['version']}, which has other rows or labels. The gate does not use it."
         )
     return [text]
 

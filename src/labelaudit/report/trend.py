@@ -1,4 +1,4 @@
-"""The audits of a dataset side by side: one entry each, the table of their main figures, and a sentence."""
+"""The trend over all audits of a dataset: the table of main figures, and a sentence."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from labelaudit.report.summary import percent
 from labelaudit.schemas import CLASSES, TREND, Status
 
-# Estimated error rates closer than this are called the same: a tenth of a percent is what pages show.
+# Estimated error rates closer than this count as the same, because pages show tenths of a percent.
 SAME_RATE = 0.0005
-# Of the classes of an audit: what their course over the versions is drawn from.
+# The columns of CLASSES that the trend needs.
 CLASS_FIGURES = pa.schema(
     [CLASSES.field(name) for name in ("class_name", "status", "examples", "label_issues", "label_noise")]
 )
@@ -28,22 +28,24 @@ class AuditEntry:
     version: str
     audit_id: str
     created_at: str  # ISO 8601, UTC
-    folder: str  # relative to the dataset's
+    folder: str  # relative to the folder of the dataset
     verdict: str
     examples: int
     scored: int
     issues: int
     error_rate: float
     gate: str | None
-    classes: pa.Table  # CLASS_FIGURES; empty where a newer audit of the version is there
-    position: int | None  # of its version, from 1; None where a newer audit of the version is there
-    changed_settings: Sequence[str] = ()  # in words, since the version before; empty where only the data changed
+    classes: pa.Table  # CLASS_FIGURES; empty if the version has a newer audit
+    position: int | None  # of its version, from 1; None if the version has a newer audit
+    changed_settings: Sequence[str] = ()  # sentences on changes since the version before, other than of the data
 
 
 def trend_table(entries: Sequence[AuditEntry], made_from: str) -> pa.Table:
-    """TREND of the entries that have a position, in its order.
+    """Return TREND of the entries with a position, in this order.
 
-    `made_from` names the records of the entries; it stands in the table's metadata under `records`.
+    Args:
+        entries: audits in any order.
+        made_from: identifies the records of the entries. It is in the metadata of the table under `records`.
     """
     parts = [part for entry in in_order(entries) for part in (_all_classes(entry), _each_class(entry))]
     table = pa.concat_tables([TREND.empty_table(), *parts])
@@ -51,20 +53,20 @@ def trend_table(entries: Sequence[AuditEntry], made_from: str) -> pa.Table:
 
 
 def direction(entries: Sequence[AuditEntry]) -> str:
-    """Whether the labels get better, in one sentence; empty where no version was scored."""
+    """Return one sentence on whether the labels get better, or an empty text if no version was scored."""
     known = [entry for entry in in_order(entries) if entry.scored]
     if not known:
         return ""
     now = known[-1]
     sentence = f"About {percent(now.error_rate)} of the labels of {now.version} look wrong"
     if len(known) == 1:
-        return f"{sentence}; with the next version there is a trend."
+        return f"{sentence}. The next version will show a trend."
     sentence += f", {_compared(known[-2], now)}"
     if len(known) > 2:
         sentence += f" and {_compared(known[0], now)}, the first version"
-    # What is compared begins with the first version where there are more than two.
+    # All versions after the first are part of the comparison.
     if any(entry.changed_settings for entry in known[1:]):
-        sentence += "; but not only the data changed"
+        sentence += ". Not only the data changed"
     return f"{sentence}."
 
 
@@ -76,7 +78,7 @@ def _compared(before: AuditEntry, now: AuditEntry) -> str:
 
 
 def in_order(entries: Sequence[AuditEntry]) -> list[AuditEntry]:
-    """The newest audit of each version, in the order of versions."""
+    """Return the newest audit of each version, in the order of versions."""
     placed = [entry for entry in entries if entry.position is not None]
     return sorted(placed, key=lambda entry: entry.position or 0)
 
@@ -106,7 +108,7 @@ def _each_class(entry: AuditEntry) -> pa.Table:
 
 
 def _rows(entry: AuditEntry, count: int, figures: Mapping[str, Any]) -> pa.Table:
-    """Rows of TREND of one audit: what they have in common, and their figures by column."""
+    """Rows of TREND of one audit, from the common values and the figures by column."""
     common = {
         "position": entry.position,
         "version": entry.version,

@@ -1,6 +1,7 @@
-"""The interval of a share over strata of known size, sampled at random without replacement.
+"""Intervals of a share: of a random sample of many rows, and over strata of known size.
 
-Exact limits in each stratum, the hypergeometric twin of Clopper and Pearson's (Buonaccorsi, "A note on confidence
+`wilson` is for a sample of many rows. `stratified` is for strata that were sampled without replacement: exact limits in
+each stratum, the hypergeometric twin of Clopper and Pearson's (Buonaccorsi, "A note on confidence
 intervals for proportions in finite populations", The American Statistician 41, 1987), joined by the method of variance
 estimates recovery (Zou, Huang and Zhang, "A note on confidence interval estimation for a linear function of binomial
 proportions", Computational Statistics & Data Analysis 53, 2009).
@@ -12,12 +13,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from labelaudit.wilson import CONFIDENCE, Interval
-
-# A number of rows: much more than rounding errors of floats, much less than one row.
+CONFIDENCE = 0.95
+# Of a number of rows: far above what sums of floats are off, far below one row.
 ROUNDING = 1e-6
 # A probability: rounding errors of floats, so that a probability equal to the tail does not exceed it.
 SLACK = 1e-9
+
+
+class Interval(NamedTuple):
+    """A share and its limits, each 0..1, low <= estimate <= high."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 class Stratum(NamedTuple):
@@ -26,6 +34,17 @@ class Stratum(NamedTuple):
     rows: int
     judged: int
     counted: int
+
+
+def wilson(counted: int, judged: int) -> Interval | None:
+    """Return the share of judged rows that count with its 95 % limits, or None if no row was judged."""
+    if not judged:
+        return None
+    # Imported late, as in `limits`.
+    from scipy.stats import binomtest
+
+    low, high = binomtest(counted, judged).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(counted / judged, float(low), float(high))
 
 
 def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Interval | None:

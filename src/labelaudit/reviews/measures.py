@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from labelaudit.findings import ErrorRate, Estimate, JudgedFlags, Precision, StratumProgress
-from labelaudit.reviews.interval import Stratum, stratified
+from labelaudit.reviews.interval import CONFIDENCE, Stratum, stratified, wilson
 from labelaudit.reviews.sampling import FLAGGED, Sample, SampledStratum
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
 from labelaudit.schemas import Decision
-from labelaudit.wilson import CONFIDENCE, wilson
 
 # A sample that is only partly reviewed needs this many rows. Rows that were reviewed for another reason, such as the
 # worst flags, may by chance be the first rows of the random order. That start is not random, because it ends at the

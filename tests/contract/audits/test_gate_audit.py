@@ -79,7 +79,7 @@ def test_too_few_rows_for_canaries(tmp_path: Path) -> None:
     reference = audit(settings(data, tmp_path / "out", gate={"min_canary_recall": 0.9}, cross_validation={"folds": 2}))
     summary = _summary(reference)
     assert summary["canaries"] is None
-    assert any(note.startswith("canaries: fewer than 5 rows") for note in summary["notes"])
+    assert any(note.startswith("Canaries: fewer than 5 rows") for note in summary["notes"])
     assert summary["gate"]["rules"][0]["outcome"] == "not measured"
     assert len(table(reference, "canaries")) == 0
     assert 'id="canaries"' not in _text(reference)

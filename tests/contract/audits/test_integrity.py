@@ -205,7 +205,7 @@ def test_changes_too_small_for_statistics_are_seen_by_row_digests(trained: Train
         fold.pred_probs[3] = (0.25, 0.25, 0.5)
 
     exchanged = trained.damaged(tmp_path / "exchanged", exchange, is_forged=False)
-    with pytest.raises(IntegrityError, match=r"\[rows-shifted\] fold 1: 2 of 300 rows are displaced"):
+    with pytest.raises(IntegrityError, match=r"\[rows-shifted\] fold 1: 2 of 300 rows are shifted"):
         gather(exchanged.reference, exchanged.folds)
     altered = trained.damaged(tmp_path / "altered", alter, is_forged=False)
     with pytest.raises(IntegrityError, match=r"\[rows-altered\] fold 1: ") as caught:

@@ -106,7 +106,7 @@ def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None
     assert (review["precision"]["wrong"], review["precision"]["fine"], review["precision"]["ambiguous"]) == (1, 1, 1)
     page = (folder / "report.html").read_text()
     assert "Judged wrong and not fixed yet: 1" in page
-    assert "Nobody has judged" not in page
+    assert "No label has been reviewed" not in page
 
 
 def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit) -> None:
@@ -119,7 +119,7 @@ def test_without_verdicts_nothing_changes(tmp_path: Path, audit: PublishedAudit)
     folder, _ = _summary(tmp_path, tmp_path / "out")
     assert folder == published
     assert {path: path.read_bytes() for path in files} == files
-    assert "Nobody has judged a label yet" in (folder / "report.html").read_text()
+    assert "No label has been reviewed yet" in (folder / "report.html").read_text()
 
 
 def test_agreement_does_not_change_the_audit_id(tmp_path: Path, audit: PublishedAudit) -> None:
@@ -159,7 +159,7 @@ def test_a_sample_measures_its_version_and_is_shown_in_the_next(tmp_path: Path, 
     assert (rate["same_version"], rate["version"]) == (True, "v1")
     folder, summary = _summary(tmp_path, tmp_path / "out", given=[*list(NAMES[GIVEN])[:-1], "ant"], version="v2")
     assert summary["review"]["error_rate"] == {**rate, "same_version": False}  # type: ignore[index]
-    assert "The sample was drawn from version v1" in (folder / "report.html").read_text()
+    assert "The sample is from version v1" in (folder / "report.html").read_text()
 
 
 def test_a_later_sample_of_another_version_hides_nothing(tmp_path: Path, audit: PublishedAudit) -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
-from labelaudit.dashboard import deciding, look, session
+from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.review_session import ReviewSession, SessionVerdict
 from labelaudit.dashboard.settings import Settings
@@ -24,7 +24,7 @@ from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts, unreadable
 
-APP = Path(look.__file__).parent / "app.py"
+APP = Path(ui.__file__).parent / "app.py"
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_undo_belongs_to_the_dataset_of_the_decision(store: Store) -> None:
     app = app.sidebar.selectbox[0].select("pets").run()
     app = press(app, "Undo")
     assert shown(app) == "example-004"
-    assert app.toast[0].value == look.plain("Undone: fine on example-000 of zoo.")
+    assert app.toast[0].value == ui.plain("Undone: fine on example-000 of zoo.")
     assert stored(store) == []
     assert [verdict[1] for verdict in stored(store, "zoo")] == [Decision.FINE, None]
 
@@ -201,7 +201,7 @@ def test_undo_does_not_change_later_verdicts_of_others(store: Store, decision: D
     app = press(review(), "Fine")
     verdict = decide_as("ben", store, decision)
     app = press(app, "Undo")
-    assert look.plain(told, 1000) == app.error[0].value
+    assert ui.plain(told, 1000) == app.error[0].value
     assert read_verdicts(store, "pets")[1:] == [verdict]
     assert button(app, "Undo").disabled
 
@@ -263,7 +263,7 @@ def test_a_decision_is_stored_even_if_others_cannot_be_read(store: Store) -> Non
     with unreadable("b.json"):
         app = press(app, "Fine")
     # The page itself claims nothing that it does not know.
-    assert look.plain(store.url_of(key)) in app.error[0].value
+    assert ui.plain(store.url_of(key)) in app.error[0].value
     assert stored(store) == [("example-000", Decision.FINE, None, "ann")]
     app = app.run()
     assert (shown(app), waiting(app)) == ("example-004", [])
@@ -294,7 +294,7 @@ def test_objects_without_verdicts_are_named(store: Store) -> None:
     store.write(f"{verdicts_folder('pets')}/broken.json", b"{}")
     for app in (review(), review(example=None)):
         (warning,) = app.warning
-        assert look.plain(store.url_of(f"{verdicts_folder('pets')}/broken.json")) in warning.value
+        assert ui.plain(store.url_of(f"{verdicts_folder('pets')}/broken.json")) in warning.value
 
 
 COPIES = [

@@ -105,7 +105,7 @@ def test_labels_agree_with_the_project() -> None:
 
 def test_everything_is_written_below_the_writable_folders() -> None:
     variables = dict(pair.split("=", 1) for pair in shlex.split(arguments("ENV")[-1]))
-    for name in ("HOME", "MPLCONFIGDIR", "PREFECT_HOME", "PREFECT_SERVER_UI_STATIC_DIRECTORY"):
+    for name in ("HOME", "PREFECT_HOME", "PREFECT_SERVER_UI_STATIC_DIRECTORY"):
         assert variables[name].startswith("/tmp"), name
     for name in ("LABELAUDIT_CACHE_DIR", "TORCH_HOME"):
         assert variables[name].startswith("/cache"), name

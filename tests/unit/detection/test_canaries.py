@@ -148,14 +148,14 @@ def test_too_few_rows(rows: int) -> None:
     canaries = plant(labels, sure(labels, 3))
     assert len(canaries.rows) == 0
     assert measure_recall(canaries) is None
-    assert canaries.note.startswith("canaries: fewer than 5 rows of a kind can be trusted")
+    assert canaries.note.startswith("Canaries: fewer than 5 rows of a kind can be trusted")
 
 
 def test_nothing_to_trust() -> None:
     labels = np.arange(60) % 3
     probs = sure((labels + 1) % 3, 3)
     canaries = plant(labels, probs, filter_by="confident_learning")
-    assert canaries.note.startswith("canaries: fewer than 5 rows of a kind can be trusted")
+    assert canaries.note.startswith("Canaries: fewer than 5 rows of a kind can be trusted")
 
 
 def test_one_class_large_enough() -> None:

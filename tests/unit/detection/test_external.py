@@ -36,12 +36,12 @@ def test_healthy_rows_pass_in_any_float_type_and_order(dtype: type) -> None:
 @pytest.mark.parametrize(
     ("change", "fault", "match"),
     [
-        (with_nan, Fault.NOT_FINITE, r"2 of 500 rows with NaN.*\(first: id-003, id-009\)"),
-        (lambda probs: probs * 0, Fault.ALL_ZERO, "500 of 500 rows of zeros"),
+        (with_nan, Fault.NOT_FINITE, r"2 of 500 rows have NaN.*\(first: id-003, id-009\)"),
+        (lambda probs: probs * 0, Fault.ALL_ZERO, "500 of 500 rows have only zeros"),
         (lambda probs: np.log(probs), Fault.NOT_A_DISTRIBUTION, "negative"),
         (lambda probs: probs[:, :3], Fault.CLASS_ORDER, "500 rows of 4 floats"),
         (lambda probs: probs[:-1], Fault.ROWS_MISSING, r"shape \(499, 4\)"),
-        (lambda probs: np.roll(probs, -1, axis=0), Fault.ROWS_SHIFTED, "1 rows back"),
+        (lambda probs: np.roll(probs, -1, axis=0), Fault.ROWS_SHIFTED, "1 rows further up"),
         (lambda probs: probs[:, [0, 2, 1, 3]], Fault.CLASSES_SWAPPED, "2 classes .'dog', 'horse'."),
         (lambda probs: probs[:, ::-1], Fault.CLASSES_SWAPPED, "4 classes"),
         (lambda probs: probs[:, [1, 2, 3, 0]], Fault.CLASSES_SWAPPED, "4 classes"),

@@ -82,7 +82,8 @@ def test_repeats_are_averaged() -> None:
 def test_rounded_rows_are_reported_per_fold() -> None:
     gathered = RUN.with_probs(2, lambda probs: (probs * 1.0004).astype(np.float32)).gather()
     assert gathered.notes == (
-        "fold 2: 150 of 150 rows missed a sum of 1 by rounding (4.0e-04 at most) and were normalised",
+        "Fold 2: 150 of 150 rows did not sum to exactly 1 because of rounding (difference 4.0e-04 or less) and were "
+        "normalised.",
     )
     np.testing.assert_allclose(gathered.pred_probs.sum(axis=1), 1, atol=1e-6)
 
@@ -101,16 +102,16 @@ def zero_row(probs: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "fault", "rows", "match"),
     [
-        (nan_row_per_class, Fault.NOT_FINITE, 4, "fold 1: 4 of 150 rows with NaN"),
-        (zero_row, Fault.ALL_ZERO, 1, "1 of 150 rows of zeros"),
+        (nan_row_per_class, Fault.NOT_FINITE, 4, "fold 1: 4 of 150 rows have NaN"),
+        (zero_row, Fault.ALL_ZERO, 1, "1 of 150 rows have only zeros"),
         (lambda probs: probs * 2, Fault.NOT_A_DISTRIBUTION, 150, "do not sum to 1"),
         (lambda probs: probs[:, :3], Fault.CLASS_ORDER, 150, r"shape \(150, 3\)"),
         (lambda probs: probs[:149], Fault.ROWS_MISSING, 1, r"shape \(149, 4\)"),
-        (lambda probs: np.roll(probs, 1, axis=0), Fault.ROWS_SHIFTED, 150, "1 rows on"),
+        (lambda probs: np.roll(probs, 1, axis=0), Fault.ROWS_SHIFTED, 150, "1 rows further down"),
         (lambda probs: probs[:, [1, 0, 2, 3]], Fault.CLASSES_SWAPPED, 150, "'class 00', 'class 01'"),
         (lambda probs: probs[:, ::-1], Fault.CLASSES_SWAPPED, 150, "columns of 4 classes"),
         (lambda probs: np.full_like(probs, 0.25), Fault.LEARNED_NOTHING, 150, "same probabilities"),
-        (lambda probs: probs[np.random.default_rng(0).permutation(150)], Fault.LEARNED_NOTHING, 150, "as if"),
+        (lambda probs: probs[np.random.default_rng(0).permutation(150)], Fault.LEARNED_NOTHING, 150, "look random"),
         (
             lambda probs: np.random.default_rng(0).dirichlet(np.ones(4), 150).astype(np.float32),
             Fault.LEARNED_NOTHING,
@@ -128,7 +129,7 @@ def test_faults_in_the_values_of_one_fold(
 
 def test_every_fault_is_also_seen_by_the_digests() -> None:
     shifted = RUN.with_part(1, pred_probs=np.roll(PART.pred_probs, 1, axis=0))
-    assert fault_of(shifted, "displaced").fault == Fault.ROWS_SHIFTED
+    assert fault_of(shifted, "shifted against their ids").fault == Fault.ROWS_SHIFTED
     swapped = RUN.with_part(1, pred_probs=np.ascontiguousarray(PART.pred_probs[:, [0, 2, 1, 3]]))
     assert fault_of(swapped, "columns 1 and 2").fault == Fault.CLASSES_SWAPPED
     one_row = PART.pred_probs.copy()
@@ -137,7 +138,7 @@ def test_every_fault_is_also_seen_by_the_digests() -> None:
     assert error.fault == Fault.ROWS_ALTERED
     nothing = np.random.default_rng(0).dirichlet(np.ones(4), 150).astype(np.float32)
     # A named check comes before the catch-all.
-    assert fault_of(RUN.with_part(1, pred_probs=nothing), "as if").fault == Fault.LEARNED_NOTHING
+    assert fault_of(RUN.with_part(1, pred_probs=nothing), "look random").fault == Fault.LEARNED_NOTHING
 
 
 @pytest.mark.parametrize("rows", [2, 40])
@@ -154,15 +155,15 @@ def test_digests_work_where_statistics_cannot(rows: int) -> None:
     ("run", "fault", "fold", "rows", "match"),
     [
         (replace(RUN, parts=RUN.parts[:3]), Fault.ROWS_MISSING, 3, 150, "all 150 rows of this fold"),
-        (replace(RUN, parts=[*RUN.parts, PART]), Fault.ROWS_DOUBLED, 1, 150, "delivered twice"),
+        (replace(RUN, parts=[*RUN.parts, PART]), Fault.ROWS_DOUBLED, 1, 150, "has two results"),
         (
             RUN.with_part(1, fold=7),
             Fault.ROWS_UNKNOWN,
             7,
             150,
-            r"no such fold \(folds of this audit: 0 to 3\)",
+            r"does not have this fold \(folds of this audit: 0 to 3\)",
         ),
-        (RUN.with_part(1, repeat=1), Fault.ROWS_UNKNOWN, 1, 150, "repeat 1 has no such fold"),
+        (RUN.with_part(1, repeat=1), Fault.ROWS_UNKNOWN, 1, 150, "repeat 1 does not have this fold"),
         (
             RUN.with_part(1, example_ids=PART.example_ids[1:], pred_probs=PART.pred_probs[1:]),
             Fault.ROWS_MISSING,
@@ -182,7 +183,7 @@ def test_digests_work_where_statistics_cannot(rows: int) -> None:
             Fault.ROWS_UNKNOWN,
             1,
             2,
-            r"2 rows bear ids that the dataset does not have \(first: x, y\)",
+            r"2 rows have ids that are not in the dataset \(first: x, y\)",
         ),
         (
             RUN.with_part(1, example_ids=np.r_[RUN.parts[2].example_ids[:1], PART.example_ids[1:]]),
@@ -196,21 +197,21 @@ def test_digests_work_where_statistics_cannot(rows: int) -> None:
             Fault.SEEN_IN_TRAINING,
             0,
             150,
-            "held out by fold 1, so that this fold's model was trained on them",
+            "held out by fold 1, so this fold's model was trained on them",
         ),
         (
             RUN.with_part(1, trained_on=ids_digest(RUN.example_ids)),
             Fault.SEEN_IN_TRAINING,
             1,
             150,
-            "trained on other rows than the 450 outside",
+            "not trained on the 450 rows outside",
         ),
         (
             RUN.with_part(1, class_names=("class 01", "class 00", "class 02", "class 03")),
             Fault.CLASS_ORDER,
             1,
             150,
-            "the first that differs is 'class 01' for 'class 00'",
+            "the first difference is 'class 01' instead of 'class 00'",
         ),
         (RUN.with_part(1, class_names=RUN.class_names[:3]), Fault.CLASS_ORDER, 1, 150, "are 3 classes"),
         (RUN.with_part(1, row_digests=PART.row_digests[1:]), Fault.ROWS_ALTERED, 1, 150, "149 digests"),
@@ -226,7 +227,7 @@ def test_rows_seen_in_training_show_by_themselves() -> None:
     by_id = dict(zip(run.example_ids, run.labels, strict=True))
     labels = np.array([by_id[i] for i in run.parts[2].example_ids])
     seen = run.with_probs(2, lambda probs: simulate_probs(labels, 4, signal=8.0))
-    error = fault_of(seen, "100.0% of its predictions are the given label, where the other folds reach 69")
+    error = fault_of(seen, "100.0% of its predictions are the given label, but only 69")
     assert (error.fault, error.fold) == (Fault.SEEN_IN_TRAINING, 2)
 
 
@@ -250,12 +251,12 @@ def test_columns_exchanged_in_all_folds() -> None:
 def test_notes_on_what_is_odd() -> None:
     labels = RUN.labels
     leak = split_run(labels, simulate_probs(labels, 4, signal=30.0), 4).gather()
-    assert leak.notes == ("100.00% of the predictions are the given label: the labels may be among the inputs",)
+    assert leak.notes == ("100.00% of the predictions are the given label. The labels may be among the inputs.",)
     probs = simulate_probs(labels, 4, signal=3.0)
     probs[RUN.fold_of[0] == 1] = simulate_probs(labels, 4, signal=0.6)[RUN.fold_of[0] == 1]
     weak = split_run(labels, probs, 4, fold_of=RUN.fold_of[0]).gather()
     assert len(weak.notes) == 1
-    assert weak.notes[0].startswith("fold 1 agrees with the labels far less than the others (on 4")
+    assert weak.notes[0].startswith("Fold 1 agrees with the labels far less than the others (on 4")
     barely = split_run(labels[:200], simulate_probs(labels[:200], 4, signal=0.22, seed=1), 4).gather()
     assert len(barely.notes) == 1
     assert "barely better than chance" in barely.notes[0]

@@ -41,10 +41,10 @@ def test_healthy_rows_stay_as_they_are_to_the_byte() -> None:
 @pytest.mark.parametrize(
     ("probs", "fault", "match"),
     [
-        (faulted({(1, 0): np.nan}), Fault.NOT_FINITE, r"1 of 4 rows with NaN.*\(first: b\)"),
+        (faulted({(1, 0): np.nan}), Fault.NOT_FINITE, r"1 of 4 rows have NaN.*\(first: b\)"),
         (faulted({(1, 0): np.inf, (2, 1): -np.inf}), Fault.NOT_FINITE, r"2 of 4 rows.*\(first: b, c\)"),
         (faulted({(2, 0): np.inf, (2, 1): -np.inf}), Fault.NOT_FINITE, r"1 of 4 rows"),
-        (faulted({(3, 2): 0}), Fault.ALL_ZERO, r"1 of 4 rows of zeros only \(first: d\)"),
+        (faulted({(3, 2): 0}), Fault.ALL_ZERO, r"1 of 4 rows have only zeros \(first: d\)"),
         (faulted({(0, 0): 1.0, (0, 1): -0.1}), Fault.NOT_A_DISTRIBUTION, "negative"),
         (faulted({(0, 0): 0.71}), Fault.NOT_A_DISTRIBUTION, "do not sum to 1"),
         (np.log(PROBS + 1), Fault.NOT_A_DISTRIBUTION, "4 of 4 rows do not sum to 1"),
@@ -71,8 +71,8 @@ def test_rounding_is_normalised_and_told() -> None:
     checked, note = check_distributions(IDS, half, 3, PLACE)
     np.testing.assert_allclose(checked.sum(axis=1, dtype=np.float64), 1, atol=1e-7)
     np.testing.assert_allclose(checked, PROBS, atol=1e-3)
-    assert note.startswith("fold 3: ")
-    assert "rows missed a sum of 1 by rounding" in note
+    assert note.startswith("Fold 3: ")
+    assert "rows did not sum to exactly 1 because of rounding" in note
 
 
 def test_tiny_negative_values_become_zero() -> None:
@@ -86,8 +86,8 @@ def test_tiny_negative_values_become_zero() -> None:
     [
         (IDS, LABELS[:3], 3, "one label per id"),
         (IDS[:0], LABELS[:0], 3, "at least one row"),
-        (IDS, LABELS, 1, "1 class"),
-        (IDS, np.ones(4, int), 3, "All 4 rows bear one label"),
+        (IDS, LABELS, 1, "have 1 class"),
+        (IDS, np.ones(4, int), 3, "All 4 rows have the same label"),
         (IDS, LABELS, 2, r"2 of 4 labels.*from 0 to 1 \(first: 2 of c\)"),
         (IDS, np.array([0, 1, -1, 2]), 3, r"first: -1 of c"),
         (IDS, LABELS.astype(float), 3, "4 of 4 labels are not whole numbers"),
@@ -126,15 +126,15 @@ def test_ids_digest_depends_on_the_set_alone(ids: list[str], random) -> None:
 @pytest.mark.parametrize(
     ("ids", "probs", "fault", "match"),
     [
-        (IDS, np.roll(PROBS, 1, axis=0), Fault.ROWS_SHIFTED, "4 of 4 rows are displaced.*by 1 row"),
-        (np.roll(IDS, -1), PROBS, Fault.ROWS_SHIFTED, "4 of 4 rows are displaced"),
+        (IDS, np.roll(PROBS, 1, axis=0), Fault.ROWS_SHIFTED, "4 of 4 rows are shifted.*by 1 row"),
+        (np.roll(IDS, -1), PROBS, Fault.ROWS_SHIFTED, "4 of 4 rows are shifted"),
         (IDS, PROBS[[0, 2, 1, 3]], Fault.ROWS_SHIFTED, r"2 of 4 rows.*\(first: b, c\)"),
         (IDS, PROBS[:, [1, 0, 2]], Fault.CLASSES_SWAPPED, r"2 of 4 rows have columns 0 and 1 .* exchanged"),
         (
             IDS,
             faulted({(2, 0): 0.31, (2, 1): 0.29}),
             Fault.ROWS_ALTERED,
-            r"1 of 4 rows are not.*\(first: c\)",
+            r"1 of 4 rows have changed.*\(first: c\)",
         ),
         (np.array(["a", "b", "x", "d"], object), PROBS, Fault.ROWS_ALTERED, "1 of 4 rows"),
     ],
@@ -152,4 +152,4 @@ def test_digests_tell_what_happened(ids: np.ndarray, probs: np.ndarray, fault: F
 def test_digests_of_another_number_of_rows() -> None:
     found = find_alteration(IDS, PROBS, row_digests(IDS[:3], PROBS[:3]), PLACE)
     assert found is not None
-    assert "3 digests, where one per row is due" in str(found)
+    assert "3 digests, but one per row is expected" in str(found)

@@ -107,8 +107,8 @@ def test_many_new_issues_are_cut() -> None:
 
 def test_classes_with_other_counts() -> None:
     html = render_page(make_content(changes=content()))
-    assert "2 classes with other counts" in html
-    section = html.split('aria-label="Classes with other counts"')[1].split("</table>")[0]
+    assert "2 classes with different counts" in html
+    section = html.split('aria-label="Classes with different counts"')[1].split("</table>")[0]
     assert section.index("dog") < section.index("cat"), "more flagged rows came and went"
     assert "eel" not in section
 

@@ -1,12 +1,12 @@
-"""Charts: the right numbers, nothing of the dataset in the markup, nothing of matplotlib's own style left."""
+"""Charts: the right numbers, names as text, and only colours of the palette."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from itertools import pairwise
 
-import matplotlib as mpl
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,46 +16,74 @@ from labelaudit.report.charts import (
     HEAT_CLASSES,
     SCORE_BINS,
     ScoreHistogram,
+    TrendPoint,
     fold_chart,
     heat_map,
     score_chart,
     score_histogram,
+    spark_line,
+    trend_chart,
 )
+from labelaudit.report.palette import PALETTE, declarations
+from labelaudit.report.svg import Chart
 from labelaudit.schemas import EXAMPLES
 from support.contents import make_content
 
 
-def texts(svg: str) -> list[str]:
-    return ["".join(node.itertext()) for node in ET.fromstring(svg).iter("text")]
+def elements(chart: Chart, tag: str) -> list[ET.Element]:
+    return list(ET.fromstring(chart.__html__()).iter(tag))
 
 
-def every_chart() -> Iterator[str]:
+def texts(chart: Chart, tag: str = "text") -> list[str]:
+    return ["".join(node.itertext()) for node in elements(chart, tag)]
+
+
+def every_chart() -> Iterator[Chart]:
     content = make_content()
     yield score_chart(content.scores)
     yield fold_chart(content.folds)
     heat = heat_map(content.confusions, ["cat", "dog", "eel"])
     assert heat is not None
     yield heat[0]
+    yield trend_chart([TrendPoint("v1", 0.1, 0.08), TrendPoint("v2", 0.2, 0.1, is_held=True, has_other_settings=True)])
 
 
-def test_charts_take_everything_from_the_page() -> None:
-    for svg in every_chart():
-        ET.fromstring(svg)
-        assert not re.search(r"#[0-9a-fA-F]{6}\b|font-family|http|<style|@\d+@", svg)
-        assert "var(--" in svg
+def test_charts_take_colours_and_font_from_the_page() -> None:
+    for chart in every_chart():
+        svg = chart.__html__()
+        used = set(re.findall(r"var\(--([a-z0-9-]+)\)", svg))
+        assert used
+        assert used <= PALETTE.keys()
+        assert not re.search(r"#[0-9a-fA-F]{6}\b|font-family|http|<style| id=", svg)
 
 
-def test_ids_are_referred_to_and_unique_on_a_page() -> None:
-    ids = [name for svg in every_chart() for name in re.findall(r' id="([^"]+)"', svg)]
-    used = [name for svg in every_chart() for name in re.findall(r'(?:href="|url\()#([^")]+)', svg)]
-    assert len(ids) == len(set(ids))
-    assert set(ids) == set(used)
+def test_a_chart_of_its_own_has_colours_and_font() -> None:
+    for chart in every_chart():
+        document = chart.document(declarations("dark"))
+        root = ET.fromstring(document)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.get("width") == f"{chart.width:.2f}".rstrip("0").rstrip(".")
+        assert "--ink:#e6eaec;" in document
+        assert "font-family:" in document
 
 
-def test_charts_are_the_same_each_time_and_leave_matplotlib_as_it_was() -> None:
-    before = dict(mpl.rcParams)
+@pytest.mark.parametrize("name", ["\x00\x1b[31m", "\ud800", "\ufffe", "a\x08]]>", "a\u202eb\U0001f600"])
+def test_a_chart_of_its_own_is_xml_with_any_name(name: str) -> None:
+    document = trend_chart([TrendPoint(name, 0.1, 0.1), TrendPoint("v2", 0.1, 0.1)]).document(declarations("light"))
+    shown = ["".join(node.itertext()) for node in ET.fromstring(document.encode()).iter()]
+    assert any("\ufffd" in words or "\u202e" in words for words in shown)
+
+
+def test_screen_readers_find_a_name_and_a_description() -> None:
+    for chart in every_chart():
+        root = ET.fromstring(chart.__html__())
+        assert root.get("role") == "img"
+        assert (root[0].tag, root[0].text) == ("title", chart.title)
+        assert (root[1].tag, root[1].text) == ("desc", chart.description)
+
+
+def test_charts_are_the_same_each_time() -> None:
     assert list(every_chart()) == list(every_chart())
-    assert dict(mpl.rcParams) == before
 
 
 def test_score_histogram_counts_every_scored_row_once() -> None:
@@ -82,9 +110,9 @@ def test_score_chart_says_how_many() -> None:
 
 @pytest.mark.parametrize("agreements", [[1.0], [0.0, 0.0], [0.5, 0.75, 0.625], list(np.linspace(0.2, 0.9, 60))])
 def test_fold_chart_has_a_dot_per_fold(agreements: list[float]) -> None:
-    svg = fold_chart(folds_table(FoldRow(i, 0, 1, 1, a, a) for i, a in enumerate(agreements)))
-    assert svg.count("<use") >= len(agreements)
-    assert f"{100 * float(np.mean(agreements)):.1f}" in texts(svg)
+    chart = fold_chart(folds_table(FoldRow(i, 0, 1, 1, a, a) for i, a in enumerate(agreements)))
+    assert len(elements(chart, "circle")) == len(agreements)
+    assert f"{100 * float(np.mean(agreements)):.1f}" in texts(chart)
 
 
 @pytest.mark.parametrize(("classes", "shown"), [(2, 2), (12, 12), (20, 20), (200, HEAT_CLASSES)])
@@ -116,3 +144,44 @@ def test_names_are_put_in_as_text(name: str) -> None:
     shown = texts(heat[0])[-1 if name > "cat" else 0 :]
     assert any(text.startswith(name[:2]) for text in texts(heat[0])), shown
     assert all(len(text) <= 17 for text in texts(heat[0]))
+
+
+@pytest.mark.parametrize("scores", [[0.0], [0.001], [0.33], [1.0], [0.05, 0.061, 0.057]])
+def test_a_trend_has_round_ticks_from_zero(scores: list[float]) -> None:
+    chart = trend_chart([TrendPoint(f"v{place}", score, score / 2) for place, score in enumerate(scores)])
+    ticks = [float(shown[:-2]) for shown in texts(chart) if shown.endswith("%")]
+    assert ticks[0] == 0
+    assert 4 <= len(ticks) <= 10
+    assert ticks[-1] <= 115 * max(*scores, 0.001)
+    assert len({round(b - a, 6) for a, b in pairwise(ticks)}) == 1
+
+
+def test_a_trend_shows_gates_and_other_settings() -> None:
+    points = [
+        TrendPoint("v1", 0.1, 0.05),
+        TrendPoint("v2", 0.2, 0.1, is_held=True),
+        TrendPoint("v3", 0.2, 0.1, has_other_settings=True),
+    ]
+    chart = trend_chart(points)
+    hollow = [dot for dot in elements(chart, "circle") if dot.get("fill") == "var(--panel)"]
+    assert len(hollow) == 2
+    assert len([rule for rule in elements(chart, "line") if rule.get("stroke-dasharray")]) == 1
+    assert "v2: 20.0\N{NO-BREAK SPACE}% estimated wrong" in texts(chart, "title")
+
+
+def test_a_long_trend_has_no_dots_but_those_of_the_gate() -> None:
+    points = [TrendPoint(f"v{number}", 0.1, 0.1, is_held=number == 50) for number in range(100)]
+    # Two of the legend, and one on each line.
+    assert len(elements(trend_chart(points), "circle")) == 4
+
+
+def test_names_of_versions_are_text() -> None:
+    chart = trend_chart([TrendPoint("<b>", 0.1, 0.1), TrendPoint("v$2$", 0.2, 0.2)])
+    assert {"<b>", "v$2$"} <= set(texts(chart))
+    assert "<b>" not in chart.__html__()
+
+
+def test_small_lines() -> None:
+    assert spark_line([0.5, None, 0.25, 0.25], 0.5).count("<polyline") == 1
+    assert spark_line([None, None], 0.0).count("circle") == 0
+    assert 'cy="23"' in spark_line([0.0], 0.5)

@@ -17,12 +17,12 @@ from labelaudit.errors import LabelauditError
 from labelaudit.report.gallery import (
     THUMBNAIL_BYTES,
     THUMBNAIL_SIDE,
+    Peers,
     Thumbnail,
     UnusualColumn,
     gallery_items,
     text_excerpt,
     thumbnail,
-    unusual_columns,
 )
 from support.contents import make_content
 
@@ -31,6 +31,10 @@ def decoded(preview: Thumbnail) -> Image.Image:
     header, _, payload = preview.data_url.partition(";base64,")
     assert header in ("data:image/png", "data:image/webp")
     return Image.open(io.BytesIO(base64.b64decode(payload)))
+
+
+def unusual_columns(frame: pd.DataFrame, row: int, class_rows: np.ndarray, count: int = 4) -> tuple[UnusualColumn, ...]:
+    return Peers(frame, class_rows).unusual_columns(row, count)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -71,7 +75,9 @@ def test_the_same_pixels_are_the_same_bytes() -> None:
     ids=["flat", "alpha", "empty", "float"],
 )
 def test_what_is_no_image(pixels: np.ndarray) -> None:
-    with pytest.raises(LabelauditError, match=r"pass \(height, width, 1 or 3\) of uint8"):
+    with pytest.raises(
+        LabelauditError, match=r"needs an array of \(height, width, 1 or 3\) uint8, not of shape .*\. Convert"
+    ):
         thumbnail(pixels)
 
 

@@ -55,7 +55,7 @@ def test_a_smooth_image_keeps_its_size() -> None:
 
 
 def test_what_is_no_image() -> None:
-    with pytest.raises(LabelauditError, match=r"preview: got an array of shape \(8, 8\) and dtype uint8"):
+    with pytest.raises(LabelauditError, match=r"A preview needs .* not of shape \(8, 8\) and dtype uint8\."):
         image_preview(pixels(8, 8, 1)[:, :, 0])
 
 

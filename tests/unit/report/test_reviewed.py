@@ -63,20 +63,20 @@ def test_one_line_where_nobody_has_judged() -> None:
     empty = {**REVIEW, "verdicts": dict.fromkeys(REVIEW["verdicts"], 0), "ended": 0}
     for review in (None, empty):
         html = page(review)
-        assert "Nobody has judged a label yet." in html
-        assert "Verdicts hold" not in html
+        assert "No label has been reviewed yet." in html
+        assert "A verdict expires" not in html
 
 
 def test_figures_and_sentences() -> None:
     html = page(REVIEW)
     text = plain(html)
-    assert "2 wrong, 5 fine, 1 ambiguous; 4 on content or labels that have changed since" in text
+    assert "2 wrong, 5 fine, 1 ambiguous; 4 expired because the content or label changed" in text
     assert "of 20 flagged rows judged wrong or fine so far, 16 were wrong (3 ambiguous ones left out)" in text
-    assert "On randomly drawn flags alone it is 50.0 % (95 % interval 60.0 % to 90.0 %, 4 rows)." in text
-    assert "from randomly drawn rows, 40 of 100 flagged and 50 of 900 unflagged, judged by people." in text
-    assert "With the ambiguous ones it is 9.8 %" in text
-    assert "drawn from version <v1>, whose rows or labels were not the same as here: the gate takes no account" in text
-    assert "are the detector's and take no account of verdicts" in text
+    assert "Among randomly sampled flags it is 50.0 % (95 % interval 60.0 % to 90.0 %, 4 rows)." in text
+    assert "from verdicts on a random sample, 40 of 100 flagged and 50 of 900 unflagged." in text
+    assert "If ambiguous labels count as wrong, it is 9.8 %" in text
+    assert "The sample is from version <v1>, which has other rows or labels. The gate does not use it." in text
+    assert "do not include verdicts" in text
     assert "&lt;v1&gt;" in html
     assert "Judged wrong and not fixed yet: 2" in text
 
@@ -86,7 +86,7 @@ def test_no_more_is_said_than_was_measured() -> None:
     assert "Measured" not in text.split('id="review"')[1].split("</section>")[0]
     rate = {**RATE, "same_version": True, "strata": [{**STRATA[0], "ambiguous": 0}]}
     text = plain(page({**REVIEW, "precision": {**PRECISION, "random": None}, "error_rate": rate}))
-    for words in ("With the ambiguous ones", "The sample was drawn from", "On randomly drawn flags"):
+    for words in ("If ambiguous labels count", "The sample is from version", "Among randomly sampled flags"):
         assert words not in text
 
 

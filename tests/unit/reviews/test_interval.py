@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from labelaudit.reviews import interval
-from labelaudit.reviews.interval import Stratum, limits, stratified
+from labelaudit.reviews.interval import Interval, Stratum, limits, stratified, wilson
 from labelaudit.reviews.sampling import review_order
-from labelaudit.wilson import Interval, wilson
 
 
 def test_wilson_against_published_limits() -> None:

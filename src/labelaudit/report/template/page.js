@@ -3,7 +3,7 @@
   const $ = (id) => document.getElementById(id);
   document.documentElement.classList.add("js");
 
-  // Tables: a click on a header sorts by it, largest number or first name first; a second click reverses.
+  // Tables: a click on a header sorts by it, largest number or first name first. A second click reverses the order.
   const compare = (a, b) => a < b ? -1 : a > b ? 1 : 0;
   const valueOf = (cell) => cell.dataset.value === undefined
     ? cell.textContent.trim().toLowerCase() : Number(cell.dataset.value);
@@ -53,7 +53,7 @@
     list.append(...matching);
     matching.forEach((card, place) => { card.hidden = place >= limit; });
     const visible = Math.min(limit, matching.length);
-    $("shown").textContent = matching.length ? `${visible} of ${matching.length} shown` : "no example matches";
+    $("shown").textContent = matching.length ? `${visible} of ${matching.length} shown` : "no matching example";
     $("more").parentElement.hidden = visible >= matching.length;
   };
   const restart = () => { limit = PAGE; show(); };
@@ -61,7 +61,7 @@
   $("more").addEventListener("click", () => { limit += PAGE; show(); });
   $("all").addEventListener("click", () => { limit = cards.length; show(); });
   document.querySelector(".toolbar").hidden = false;
-  // A count of the confusion table shows its examples.
+  // A click on a count of the confusion table shows its examples.
   const choose = (select, label) => {
     select.value = [...select.options].find((option) => option.dataset.label === label).value;
   };
@@ -73,7 +73,7 @@
     });
   }
 
-  // A new issue of the comparison shows its card.
+  // A click on a new issue shows its card.
   for (const link of document.querySelectorAll('a[href^="#example-"]')) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
@@ -104,7 +104,7 @@
     $("viewer-place").textContent = `${matching.indexOf(card) + 1} of ${matching.length}`;
     if (viewer.open) return;
     viewer.showModal();
-    // So that a second Enter closes it again.
+    // A second Enter then closes the dialog.
     viewer.querySelector("[data-step='0']").focus();
   };
   const step = (from, distance) => {
@@ -113,7 +113,7 @@
     return matching[place];
   };
   const focus = (card) => { card.querySelector(".open").focus(); card.scrollIntoView({ block: "nearest" }); };
-  // How many cards stand side by side, for the up and down keys.
+  // Cards per line, for the up and down keys.
   const columns = () => {
     const shown = matching.filter((card) => !card.hidden);
     const second = shown.findIndex((card) => card.offsetTop > shown[0].offsetTop);
