@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.dashboard.library import Library
-from labelaudit.dashboard.queries import AuditTables, Filters, Reviewed, Shown, VerdictColumns, connect
+from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Shown, VerdictColumns, connect
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import image_preview, previews_file
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, SCHEMA_VERSION
@@ -149,7 +149,7 @@ def measure(folder: str, rows: int) -> None:
             files.path("examples.parquet")
         print(f"{'both audits into the cache':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201
         connection = connect(library.cache.root)
-        tables = AuditTables(connection, new.path)
+        tables = AuditQueries(connection, new.path)
         start = time.perf_counter()
         tables.count(Filters())
         print(f"{'flagged rows into memory':48} {1000 * (time.perf_counter() - start):8.0f} ms")  # noqa: T201

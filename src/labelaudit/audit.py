@@ -28,15 +28,15 @@ from labelaudit.versions.named import audited_name
 if TYPE_CHECKING:
     from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # Storage that does not answer, and a worker that died: the second try may find another state of the world.
-ATTEMPTS = 3
+_ATTEMPTS = 3
 RETRY_DELAY_SECONDS = 2.0
 
 
-class Progress(Protocol):
+class AuditProgress(Protocol):
     """Is told how an audit goes on; methods are called from several threads while folds train."""
 
     def prepared(self, prepared: Prepared) -> None:
@@ -56,11 +56,11 @@ class StepCaller(Protocol):
     """The way in which steps are called: directly, or as tasks of a flow."""
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> AuditProgress:
         """Who is told how the audit goes on."""
         ...
 
-    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run one step and wait for it."""
         ...
 
@@ -171,11 +171,11 @@ def slots_within_memory(config: AuditConfig, reference: PreparedReference) -> li
 class DirectCaller:
     """Calls steps in this process, folds in worker processes of this machine; what may pass is tried again."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: AuditProgress) -> None:
         self.progress = progress
 
-    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        for attempt in range(1, ATTEMPTS):
+    def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        for attempt in range(1, _ATTEMPTS):
             try:
                 return step(*args, **kwargs)
             except LabelauditError as error:

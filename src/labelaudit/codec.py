@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 __all__ = ["Json", "JsonObject", "from_record", "to_record"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 JsonObject = dict[str, Json]
 
@@ -24,14 +24,14 @@ def to_record(value: object) -> JsonObject:
     return record
 
 
-def from_record(kind: type[T], record: Mapping[str, object]) -> T:
+def from_record(kind: type[_T], record: Mapping[str, object]) -> _T:
     """The dataclass in a record that `to_record` made. Unknown keys are ignored.
 
     Raises:
         ValueError: a key is missing, or a value has another type.
     """
     try:
-        value: T = _adapter(kind).validate_python(dict(record))
+        value: _T = _adapter(kind).validate_python(dict(record))
     except ValidationError as error:
         raise ValueError(_problem(error)) from error
     return value

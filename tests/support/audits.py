@@ -18,7 +18,7 @@ from labelaudit.audit import run_audit
 from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
 from labelaudit.config import AuditConfig, build_config
-from labelaudit.pipeline.train import train_fold
+from labelaudit.pipeline.train import train_and_commit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class InProcess:
 
     def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         self.references.append(reference)
-        return [self.call(train_fold, reference, fold) for fold in folds]
+        return [self.call(train_and_commit, reference, fold) for fold in folds]
 
 
 class Quiet:

@@ -19,14 +19,14 @@ from labelaudit.report.audit_tables import (
     issues_table,
 )
 from labelaudit.report.charts import score_histogram
-from labelaudit.report.gallery import Preview, gallery_items, thumbnail
+from labelaudit.report.gallery import CardPreview, gallery_items, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile
 from labelaudit.report.summary import summarize
 
 FILES = ("examples", "issues", "classes", "confusions", "folds")
 
 
-def picture(row: int) -> Preview:
+def picture(row: int) -> CardPreview:
     """Return a different small image for each row."""
     return thumbnail(np.random.default_rng(row).integers(0, 255, (8, 8, 3), dtype=np.uint8))
 
@@ -36,7 +36,7 @@ def make_content(
     class_names: Sequence[str] = ("cat", "dog", "eel"),
     rows: int = 120,
     flag_every: int = 3,
-    previews: Callable[[int], Preview] | None = picture,
+    previews: Callable[[int], CardPreview] | None = picture,
     example_id: Callable[[int], str] = "img-{:05d}".format,
     file: str = "part-0.parquet",
     rare_classes: dict[str, int] | None = None,

@@ -13,7 +13,7 @@ from labelaudit.audits.decisive_settings import (
     changed_settings,
     other_work_in_words,
 )
-from labelaudit.audits.history import GATE_FAILED, AuditRecord, audits_before, read_history
+from labelaudit.audits.history import FAILED_GATE, AuditRecord, audits_before, read_history
 from labelaudit.audits.prepared import Predecessor, Prepared
 from labelaudit.audits.published import SHOWN_VERSIONS, PublishedAudit, open_audit
 from labelaudit.data.labels import sort_class_names
@@ -85,7 +85,7 @@ def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in
     compared.
     """
     before = audits_before(read_history(store, dataset), version, has_version_in_url=has_version_in_url)
-    released = [audits for audits in before if audits[-1].gate != GATE_FAILED]
+    released = [audits for audits in before if audits[-1].gate != FAILED_GATE]
     if not released:
         return None
     # Lazily: each look into storage is a request.
@@ -99,8 +99,8 @@ def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in
         created_at=found.created_at,
         folder=found.folder,
         deciding=found.deciding,
-        held_versions=tuple(record.version for record in between if record.gate == GATE_FAILED),
-        skipped_versions=tuple(record.version for record in between if record.gate != GATE_FAILED),
+        held_versions=tuple(record.version for record in between if record.gate == FAILED_GATE),
+        skipped_versions=tuple(record.version for record in between if record.gate != FAILED_GATE),
     )
 
 

@@ -18,7 +18,7 @@ from labelaudit.storage.versions import natural_order
 
 # Small objects, each a request of its own.
 READERS = 16
-GATE_FAILED = "failed"
+FAILED_GATE = "failed"
 
 
 @dataclass(frozen=True)

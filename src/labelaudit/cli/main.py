@@ -98,7 +98,7 @@ def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
     check_command(config, DatasetOptions(**options), as_json, estimate=estimate)
 
 
-@cli.command()
+@cli.command("detect")
 @click.argument("file")
 @click.option("--label", metavar="COLUMN|FILE", help="Column with the given labels, or a .npy file. [default: label]")
 @click.option("--id", metavar="COLUMN|FILE", help="Column with the example ids, or a .npy file. [default: id]")
@@ -119,7 +119,7 @@ def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
     help="Set a config key of gate, report or storage, for example gate.max_flagged_share=0.1. Can be repeated.",
 )
 @_json
-def detect(file: str, as_json: bool, **options: Any) -> None:
+def _detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you already have.
 
     FILE is a Parquet file with ids, labels and probabilities, or a .npy file of probabilities together with
@@ -331,7 +331,7 @@ def review_status(audit: str, config: str | None, as_json: bool) -> None:
 @click.argument("file", default="deployments/automations.yaml", metavar="[FILE]")
 @click.option("--alerts", metavar="TYPE/NAME", help="Notification block, for example slack-webhook/labelaudit.")
 @_json
-def apply_automations(file: str, alerts: str | None, as_json: bool) -> None:
+def _apply_automations(file: str, alerts: str | None, as_json: bool) -> None:
     """Create or update the automations of FILE on the Prefect server.
 
     FILE is deployments/automations.yaml by default. Automations are identified by name, so the command is idempotent.

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from labelaudit.dashboard.pages import show
+from labelaudit.dashboard.pages import show_dashboard
 
-show()
+show_dashboard()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from labelaudit.dashboard.one_audit import show
+from labelaudit.dashboard.one_audit import show_one_audit
 
-show()
+show_one_audit()

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from labelaudit.dashboard import session, ui
-from labelaudit.dashboard.queries import AuditTables, Row
+from labelaudit.dashboard.queries import AuditQueries, Row
 from labelaudit.dashboard.row_verdicts import labeled_example
 from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.gallery import text_excerpt, thumbnail
@@ -38,7 +38,7 @@ class _Cell(NamedTuple):
         return self.typical is not None
 
 
-def show_cards(shown: Selection, tables: AuditTables, rows: list[Row]) -> None:
+def show_cards(shown: Selection, tables: AuditQueries, rows: list[Row]) -> None:
     """Show cards with buttons that open their row."""
     previews = tables.previews([row.example_id for row in rows])
     verdicts = session.current_verdicts(shown.audit)
@@ -50,7 +50,7 @@ def show_cards(shown: Selection, tables: AuditTables, rows: list[Row]) -> None:
             with st.container(border=True, width=160, key=f"card-{number}"):
                 st.html(str(_card(row, previews.get(row.example_id), chip)))
                 st.button(
-                    f"Open {ui.plain(row.example_id)}",
+                    f"Open {ui.plain_text(row.example_id)}",
                     key=f"open-{number}",
                     on_click=session.open_example,
                     args=(row.address,),

@@ -17,7 +17,7 @@ def show_changes(changes: Changes) -> None:
     version = ui.clip(changes.predecessor.version, 60)
     ui.heading(f"Since version {version}", ui.clip(f"Data: {counted_data(changes)}.", 600))
     if changes.warning:
-        st.warning(ui.plain(changes.warning, 1000), icon=":material/warning:")
+        st.warning(ui.plain_text(changes.warning, 1000), icon=":material/warning:")
     figures = [
         *((f"{name} flags", changes.issues[name], meaning) for name, meaning in MEANINGS.items()),
         *((f"rows {name}", changes.data[name], meaning) for name, meaning in DATA_MEANINGS.items()),

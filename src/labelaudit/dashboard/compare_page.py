@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from labelaudit.dashboard.two_audits import show
+from labelaudit.dashboard.two_audits import show_comparison
 
-show()
+show_comparison()

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.dashboard import cards, session, ui
-from labelaudit.dashboard.queries import AuditTables, Filters, Reviewed, Row, VerdictColumns
+from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Row, VerdictColumns
 from labelaudit.dashboard.review_session import SessionVerdict, review_session, show_errors
 from labelaudit.dashboard.row_verdicts import NO_NAME, as_columns, labeled_example, verdict_on, why_undecidable
 from labelaudit.dashboard.sidebar import Selection
@@ -20,12 +20,12 @@ from labelaudit.schemas import Decision
 from labelaudit.storage.manifest import digest_of
 
 KEYS = "1234567890"
-PROBABILITIES = 5
+_PROBABILITIES = 5
 # A click this soon after a row appears was meant for the row before it.
 UNSEEN_SECONDS = 0.4
 
 
-def show(shown: Selection, tables: AuditTables, filters: Filters, row: Row) -> None:
+def show_row(shown: Selection, tables: AuditQueries, filters: Filters, row: Row) -> None:
     actions = RowActions(shown, tables, filters, row)
     _show_bar(actions)
     picture, side = st.columns([11, 9], gap="large")
@@ -46,7 +46,7 @@ def show(shown: Selection, tables: AuditTables, filters: Filters, row: Row) -> N
 class RowActions:
     """What the buttons of one row do."""
 
-    def __init__(self, shown: Selection, tables: AuditTables, filters: Filters, row: Row) -> None:
+    def __init__(self, shown: Selection, tables: AuditQueries, filters: Filters, row: Row) -> None:
         self.shown = shown
         self.tables = tables
         self.filters = filters
@@ -90,7 +90,7 @@ class RowActions:
             session.open_example(given.address)
         if is_undone:
             verdict = given.verdict
-            st.toast(ui.plain(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
+            st.toast(ui.plain_text(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
 
     def _is_unseen(self) -> bool:
         digest, moment = st.session_state.get("shown", ("", 0))
@@ -164,7 +164,7 @@ def _show_question(row: Row) -> None:
 def _show_decisions(actions: RowActions) -> None:
     row = actions.row
     if why := why_undecidable(row):
-        st.info(ui.plain(why, 600))
+        st.info(ui.plain_text(why, 600))
         return
     if not session.reviewer():
         st.warning(NO_NAME)
@@ -173,7 +173,7 @@ def _show_decisions(actions: RowActions) -> None:
     with st.container(horizontal=True, gap="small", key="decide"):
         st.button("Fine", shortcut="F", key=f"fine-{actions.digest}", on_click=actions.decide, args=(Decision.FINE,))
         if suggested is not None:
-            label = f"Wrong: {ui.plain(suggested, 30)}"
+            label = f"Wrong: {ui.plain_text(suggested, 30)}"
             st.button(
                 label,
                 shortcut="W",
@@ -196,7 +196,7 @@ def _show_decisions(actions: RowActions) -> None:
     with st.container(horizontal=True, gap="xsmall", key="labels"):
         for key, name in zip(keys, names, strict=False):
             st.button(
-                ui.plain(name, 24),
+                ui.plain_text(name, 24),
                 shortcut=key,
                 key=f"label-{key}-{actions.digest}",
                 disabled=name == row.given_label,
@@ -255,11 +255,11 @@ def _current_verdict(shown: Selection, row: Row) -> Markup:
     return ui.fill('<div class="said">{chip}<bdi>{who}</bdi></div>', chip=chip, who=who)
 
 
-def _show_probabilities(tables: AuditTables, row: Row) -> None:
+def _show_probabilities(tables: AuditQueries, row: Row) -> None:
     if row.status != "scored":
         return
     shares = tables.probabilities(row.example_id, row.fold or 0)
-    first = dict(list(shares.items())[:PROBABILITIES])
+    first = dict(list(shares.items())[:_PROBABILITIES])
     if row.given_label in shares:
         first[str(row.given_label)] = shares[str(row.given_label)]
     if not first:

@@ -9,7 +9,7 @@ import streamlit as st
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.changes_view import show_changes
-from labelaudit.dashboard.queries import AuditTables
+from labelaudit.dashboard.queries import AuditQueries
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Gate, Summary
 from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
@@ -21,7 +21,7 @@ _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
 _OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measured": "doubtful"}
 
 
-def show() -> None:
+def show_one_audit() -> None:
     audit = selection().audit
     summary = audit.summary
     ui.html(
@@ -109,7 +109,7 @@ def _heat_map(folder: str, _classes: pa.Table, _confusions: pa.Table) -> Chart |
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _score_chart(_tables: AuditTables, folder: str) -> Chart:
+def _score_chart(_tables: AuditQueries, folder: str) -> Chart:
     flagged, others = [0] * SCORE_BINS, [0] * SCORE_BINS
     for number, is_flagged, count in _tables.score_histogram(SCORE_BINS):
         (flagged if is_flagged else others)[number] = count

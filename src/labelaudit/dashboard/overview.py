@@ -17,7 +17,7 @@ from labelaudit.report.charts import TrendPoint, trend_chart
 TREND_VERSIONS = 200
 
 
-def show() -> None:
+def show_overview() -> None:
     names = session.datasets()
     now = selection()
     if len(names) > 1:

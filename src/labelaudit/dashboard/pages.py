@@ -15,13 +15,13 @@ from labelaudit.storage.failures import without_secrets
 AUDIT_PAGE, COMPARE_PAGE = (Path(__file__).parent / f"{name}_page.py" for name in ("audit", "compare"))
 
 
-def show() -> None:
+def show_dashboard() -> None:
     st.set_page_config(page_title="labelaudit", page_icon=ui.icon(), layout="wide")
     ui.show_style()
     pages = {
-        "overview": st.Page(overview.show, title="Overview", url_path="overview", default=True),
+        "overview": st.Page(overview.show_overview, title="Overview", url_path="overview", default=True),
         "audit": st.Page(AUDIT_PAGE, title="Audit", url_path="audit"),
-        "review": st.Page(reviewing.show, title="Review", url_path="review"),
+        "review": st.Page(reviewing.show_review, title="Review", url_path="review"),
         "compare": st.Page(COMPARE_PAGE, title="Compare", url_path="compare"),
     }
     page = st.navigation(list(pages.values()), position="top")
@@ -34,4 +34,4 @@ def show() -> None:
         show_sidebar(page.url_path)
         page.run()
     except LabelauditError as error:
-        st.error(ui.plain(without_secrets(str(error)), 2000))
+        st.error(ui.plain_text(without_secrets(str(error)), 2000))

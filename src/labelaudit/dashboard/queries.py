@@ -208,7 +208,7 @@ def _schema(path: str | Path) -> pa.Schema:
         return pq.read_schema(path)
 
 
-class AuditTables:
+class AuditQueries:
     """Queries over one audit. Thread-safe.
 
     Args:

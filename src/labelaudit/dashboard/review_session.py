@@ -141,7 +141,7 @@ def show_unsaved() -> None:
     # A container of its own, even if it is empty: the browser redraws elements that move.
     with st.container():
         if problem := st.session_state.pop("problem", None):
-            st.error(ui.plain(problem, 1000))
+            st.error(ui.plain_text(problem, 1000))
         mine = review_session()
         if mine.unsaved:
             _show_unsaved(mine, mine.unsaved)

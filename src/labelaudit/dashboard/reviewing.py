@@ -10,19 +10,19 @@ import streamlit as st
 
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditTables, Filters, Reviewed, Shown
+from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Reviewed, Shown
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
 
-PAGE = 30
+_PAGE = 30
 # Unreadable objects of verdicts that the page lists.
 SHOWN_PROBLEMS = 3
 
-Option = TypeVar("Option")
+_Option = TypeVar("_Option")
 
 
-def show() -> None:
+def show_review() -> None:
     shown = selection()
     tables = session.tables(shown.audit)
     filters = _filters(shown, tables)
@@ -31,7 +31,7 @@ def show() -> None:
     session.link_example(row.address if row else None)
     _show_problems(shown.dataset)
     if row is not None:
-        deciding.show(shown, tables, filters, row)
+        deciding.show_row(shown, tables, filters, row)
     else:
         _show_gallery(shown, tables, filters)
 
@@ -43,10 +43,10 @@ def _show_problems(dataset: str) -> None:
     reviews = session.reviews(dataset)
     reviews.refresh(session.FRESH_SECONDS)
     for problem in reviews.problems[:SHOWN_PROBLEMS]:
-        st.warning(ui.plain(str(problem), 1000))
+        st.warning(ui.plain_text(str(problem), 1000))
 
 
-def _filters(selected: Selection, tables: AuditTables) -> Filters:
+def _filters(selected: Selection, tables: AuditQueries) -> Filters:
     names = tables.class_names()
     with st.sidebar:
         shown = _select("Show", [*Shown, *(s for s in Status if s != Status.SCORED)], "show", labels=_status_label)
@@ -74,13 +74,13 @@ def _filters(selected: Selection, tables: AuditTables) -> Filters:
     )
 
 
-def _select(label: str, options: Sequence[Option], key: str, labels: Callable[[Option], str] = ui.option) -> Option:
+def _select(label: str, options: Sequence[_Option], key: str, labels: Callable[[_Option], str] = ui.option) -> _Option:
     return st.selectbox(
         label, options, format_func=labels, key=key, bind="query-params", persist_state="session", on_change=_to_start
     )
 
 
-def _pick(label: str, options: Sequence[Option], key: str) -> Option | None:
+def _pick(label: str, options: Sequence[_Option], key: str) -> _Option | None:
     """Return one of the options, or None for any."""
     return st.selectbox(
         label,
@@ -104,22 +104,22 @@ def _to_start() -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _folds(_tables: AuditTables, folder: str) -> list[int]:
+def _folds(_tables: AuditQueries, folder: str) -> list[int]:
     return _tables.folds()
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _sample(_tables: AuditTables, folder: str, fingerprint: str) -> tuple[str, ...]:
+def _sample(_tables: AuditQueries, folder: str, fingerprint: str) -> tuple[str, ...]:
     return _tables.random_sample(fingerprint)
 
 
-def _show_gallery(shown: Selection, tables: AuditTables, filters: Filters) -> None:
+def _show_gallery(shown: Selection, tables: AuditQueries, filters: Filters) -> None:
     found = session.current_verdicts(shown.audit)
     verdicts = as_columns(found) if found else NO_VERDICTS
     count = tables.count(filters, verdicts)
-    pages = max(1, -(-count // PAGE))
+    pages = max(1, -(-count // _PAGE))
     number = min(max(1, int(st.session_state.get("page_number", 1))), pages)
-    page = tables.page(filters, verdicts, offset=(number - 1) * PAGE, limit=PAGE)
+    page = tables.page(filters, verdicts, offset=(number - 1) * _PAGE, limit=_PAGE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         ui.html(
             '<p class="subject" style="margin:0"><bdi>{dataset}</bdi> <bdi>{version}</bdi></p>'

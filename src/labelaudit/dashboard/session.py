@@ -12,21 +12,21 @@ import streamlit as st
 
 from labelaudit.audits.history import AuditRecord, newest_of_versions
 from labelaudit.dashboard.library import AuditFiles, Library
-from labelaudit.dashboard.queries import Address, AuditTables, connect
+from labelaudit.dashboard.queries import Address, AuditQueries, connect
 from labelaudit.dashboard.settings import Settings
 from labelaudit.errors import StorageError
 from labelaudit.reviews.dataset_reviews import Reviews
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
 
 # Audits whose flagged rows are in memory at a time, over all sessions.
-OPEN_AUDITS = 4
+_OPEN_AUDITS = 4
 # After this time, new audits and the verdicts of others are visible.
 FRESH = "15s"
 FRESH_SECONDS = 5.0
 # URL parameters that name the open row.
 _LINKED = ("example", "file", "row")
 
-Option = TypeVar("Option")
+_Option = TypeVar("_Option")
 
 
 @st.cache_resource(show_spinner=False)
@@ -70,17 +70,17 @@ def versions(dataset: str) -> list[AuditRecord]:
     return newest_of_versions(audits(dataset))
 
 
-@st.cache_resource(show_spinner=False, max_entries=4 * OPEN_AUDITS)
+@st.cache_resource(show_spinner=False, max_entries=4 * _OPEN_AUDITS)
 def files(_audit: AuditRecord, folder: str) -> AuditFiles:
     return library().open(_audit)
 
 
-@st.cache_resource(show_spinner="Opening the audit …", max_entries=OPEN_AUDITS)
-def _tables(_audit: AuditRecord, folder: str) -> AuditTables:
-    return AuditTables(connect(library().cache.root), files(_audit, folder).path)
+@st.cache_resource(show_spinner="Opening the audit …", max_entries=_OPEN_AUDITS)
+def _tables(_audit: AuditRecord, folder: str) -> AuditQueries:
+    return AuditQueries(connect(library().cache.root), files(_audit, folder).path)
 
 
-def tables(audit: AuditRecord) -> AuditTables:
+def tables(audit: AuditRecord) -> AuditQueries:
     """Return the tables of an audit. Their files are fetched when they are first used."""
     return _tables(audit, audit.folder)
 
@@ -124,7 +124,7 @@ def why_read_only(audit: AuditRecord) -> str | None:
     return "read-only: rows without ids" if audit.has_made_up_ids else None
 
 
-def selected(options: Sequence[Option], key: str) -> Option:
+def selected(options: Sequence[_Option], key: str) -> _Option:
     """Return the option that is selected under a key of the session state, or else the first one."""
     value = st.session_state.get(key)
     return next((option for option in options if option == value), options[0])

@@ -80,7 +80,7 @@ def _select(label: str, labels: Mapping[str, str], key: str, default: str, linke
     )
     missing, instead = st.session_state.get(missing_key, ("", ""))
     if name == instead:
-        st.warning(f"The {label.lower()} {ui.plain(missing)} of the link is not here. This one is shown instead.")
+        st.warning(f"The {label.lower()} {ui.plain_text(missing)} of the link is not here. This one is shown instead.")
     return name
 
 

@@ -16,7 +16,7 @@ from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Changes
 
 
-def show() -> None:
+def show_comparison() -> None:
     now = selection()
     audits = {audit.name: audit for audit in session.audits(now.dataset)}
     if len(audits) < 2:
@@ -25,7 +25,7 @@ def show() -> None:
     after = now.audit
     others = [name for name in audits if name != after.name]
     before = st.selectbox(
-        f"Compare {ui.plain(after.version)} with",
+        f"Compare {ui.plain_text(after.version)} with",
         others,
         index=others.index(_suggested(after, audits)),
         # With the id: the label is part of the URL, and must not change when there are more audits.

@@ -1,6 +1,6 @@
 """Building blocks of the pages: HTML with escaped values, formatted numbers, charts, colours.
 
-Streamlit renders labels of widgets and messages as Markdown. Text from a dataset goes through `plain` there. Everything
+Streamlit renders labels of widgets and messages as Markdown. Text from a dataset goes through `plain_text` there. Everything
 else is HTML, in which `html` escapes all values. Streamlit's own sanitizer is the second guard.
 """
 
@@ -44,7 +44,7 @@ def icon() -> Image.Image:
     return picture
 
 
-def plain(text: object, limit: int = 120) -> str:
+def plain_text(text: object, limit: int = 120) -> str:
     """Return text for a label or a message of Streamlit, without effect as Markdown.
 
     An invisible character after each special one keeps Streamlit from replacing them.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
-from labelaudit.data.inputs import Inputs, Sample, choose_auto, choose_named
+from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
 from labelaudit.data.source import Source
 from labelaudit.data.tables import read_sample, read_schema, read_tables
@@ -100,7 +100,7 @@ def resolve_columns(
     schema = read_schema(source, layout)
     _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
     rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
-    sample = Sample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
+    sample = InputSample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
     guesses: list[str] = []
     label = label or _guess_label(sample, [id, group, input], guesses)
     check_label_type(label, schema.field(label).type)
@@ -151,7 +151,7 @@ def _image_folder(
 
 
 def _geometry(
-    source: Source, layout: Layout, sample: Sample, chosen: Inputs, image_size: tuple[int, int] | None
+    source: Source, layout: Layout, sample: InputSample, chosen: Inputs, image_size: tuple[int, int] | None
 ) -> Geometry:
     if chosen.kind == "image":
         column = sample.rows.column(chosen.names[0])
@@ -194,7 +194,7 @@ def _check_named(
         taken[name] = role
 
 
-def _guess_label(sample: Sample, others: Iterable[object], guesses: list[str]) -> str:
+def _guess_label(sample: InputSample, others: Iterable[object], guesses: list[str]) -> str:
     free: list[str] = [name for name in sample.rows.column_names if not _is_named(name, others)]
     features = [name for name in free if sample.features.get(name, {}).get("_type") == "ClassLabel"]
     by_name = sorted((name for name in free if name.lower() in LABEL_NAMES), key=_label_rank)
@@ -212,7 +212,7 @@ def _label_rank(name: str) -> int:
     return LABEL_NAMES.index(name.lower()) if name.lower() in LABEL_NAMES else len(LABEL_NAMES)
 
 
-def _guess_id(sample: Sample, others: Iterable[object], guesses: list[str]) -> str | None:
+def _guess_id(sample: InputSample, others: Iterable[object], guesses: list[str]) -> str | None:
     names: list[str] = sample.rows.column_names
     for known in ID_NAMES:
         for name in names:
@@ -223,7 +223,7 @@ def _guess_id(sample: Sample, others: Iterable[object], guesses: list[str]) -> s
     return None
 
 
-def _is_plausible_id(sample: Sample, name: str) -> bool:
+def _is_plausible_id(sample: InputSample, name: str) -> bool:
     type = sample.schema.field(name).type
     if not (family(type) == "string" or pa.types.is_integer(type)):
         return False
@@ -237,7 +237,7 @@ def _is_named(name: str, others: Iterable[object]) -> bool:
     return any(name == other or (isinstance(other, list | tuple) and name in other) for other in others)
 
 
-def _check_names(sample: Sample, names: Iterable[str | None]) -> None:
+def _check_names(sample: InputSample, names: Iterable[str | None]) -> None:
     for name in names:
         if name is None:
             continue
@@ -250,7 +250,7 @@ def _check_names(sample: Sample, names: Iterable[str | None]) -> None:
             ) from error
 
 
-def _choose_inputs(sample: Sample, input: str | Sequence[str], kind: str, taken: set[str | None]) -> Inputs:
+def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, taken: set[str | None]) -> Inputs:
     if input != "auto":
         return choose_named(sample, [input] if isinstance(input, str) else list(input), kind)
     free = [name for name in sample.rows.column_names if name not in taken]
@@ -258,7 +258,7 @@ def _choose_inputs(sample: Sample, input: str | Sequence[str], kind: str, taken:
 
 
 def _feature_types(
-    source: Source, layout: Layout, sample: Sample, chosen: Inputs, *, is_auto: bool
+    source: Source, layout: Layout, sample: InputSample, chosen: Inputs, *, is_auto: bool
 ) -> tuple[tuple[str, ...], Inputs]:
     """Return number or category for each input of a table; columns without any value are dropped."""
     if chosen.kind != "table":

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # A damaged or hostile header may claim any number of pixels. Photographs have fewer than these.
-MAX_PIXELS = 64_000_000
+_MAX_PIXELS = 64_000_000
 # Only formats that Pillow decodes by itself. Others start programs or read more files.
 PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
@@ -88,8 +88,8 @@ def _decode(data: bytes | None, size: tuple[int, int], channels: int) -> np.ndar
         raise _DecodeError("no bytes")
     height, width = size
     with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise _DecodeError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}")
+        if image.width * image.height > _MAX_PIXELS:
+            raise _DecodeError(f"{image.width}x{image.height} pixels are more than {_MAX_PIXELS:,}")
         # JPEG can be decoded at 1/8 to 1/2 of its size. Twice the target size loses nothing visible.
         longer = 2 * max(height, width)
         image.draft(None, (longer, longer))
@@ -129,5 +129,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
     if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels"
+        return f"more than {_MAX_PIXELS:,} pixels"
     return f"cannot be decoded: {' '.join(str(error).split())[:120] or type(error).__name__}"

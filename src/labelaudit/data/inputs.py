@@ -44,7 +44,7 @@ class Inputs(NamedTuple):
     guesses: tuple[str, ...]
 
 
-class Sample(NamedTuple):
+class InputSample(NamedTuple):
     """First rows of the usable columns, their types in all shards, and Hugging Face features."""
 
     rows: pa.Table
@@ -53,7 +53,7 @@ class Sample(NamedTuple):
     is_untyped: bool
 
 
-def choose_named(sample: Sample, names: Sequence[str], kind: str) -> Inputs:
+def choose_named(sample: InputSample, names: Sequence[str], kind: str) -> Inputs:
     """Return the inputs that the user named; the kind is guessed if it is "auto".
 
     Raises:
@@ -81,7 +81,7 @@ def choose_named(sample: Sample, names: Sequence[str], kind: str) -> Inputs:
     return Inputs(kind, tuple(names), ())
 
 
-def choose_auto(sample: Sample, kind: str) -> Inputs:
+def choose_auto(sample: InputSample, kind: str) -> Inputs:
     """Return the inputs that types, names and first values suggest: an image, else a text, else a table.
 
     Raises:
@@ -123,7 +123,7 @@ def _single(kind: str, names: Sequence[str], known: Sequence[str], reason: str) 
     return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{unused}",))
 
 
-def _kind_of(sample: Sample, names: Sequence[str]) -> str:
+def _kind_of(sample: InputSample, names: Sequence[str]) -> str:
     if len(names) > 1:
         return "table"
     if _is_image(sample, names[0]):
@@ -133,11 +133,11 @@ def _kind_of(sample: Sample, names: Sequence[str]) -> str:
     return "text" if is_string and not is_number else "table"
 
 
-def _type(sample: Sample, name: str) -> pa.DataType:
+def _type(sample: InputSample, name: str) -> pa.DataType:
     return sample.schema.field(name).type
 
 
-def _is_image(sample: Sample, name: str) -> bool:
+def _is_image(sample: InputSample, name: str) -> bool:
     if sample.features.get(name, {}).get("_type") == "Image":
         return True
     type = _type(sample, name)
@@ -154,17 +154,17 @@ def _is_image(sample: Sample, name: str) -> bool:
     return sum(suffix in IMAGE_SUFFIXES for suffix in suffixes) > 0.9 * len(values)
 
 
-def _strings(sample: Sample, name: str) -> list[str]:
+def _strings(sample: InputSample, name: str) -> list[str]:
     values = sample.rows.column(name).drop_null().to_pylist()
     return [value for value in values if value.strip()]
 
 
-def _mean_length(sample: Sample, name: str) -> float:
+def _mean_length(sample: InputSample, name: str) -> float:
     values = _strings(sample, name)
     return sum(map(len, values)) / max(len(values), 1)
 
 
-def _is_language(sample: Sample, name: str) -> bool:
+def _is_language(sample: InputSample, name: str) -> bool:
     if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
         return False
     values = _strings(sample, name)
@@ -178,7 +178,7 @@ def _is_language(sample: Sample, name: str) -> bool:
     return words >= MIN_WORDS or unspaced >= 2 * MIN_WORDS
 
 
-def _why_not_feature(sample: Sample, name: str) -> str | None:
+def _why_not_feature(sample: InputSample, name: str) -> str | None:
     type = _type(sample, name)
     if ROW_INDEX.fullmatch(name):
         return "it is a row index"

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from labelaudit.findings import LabelPair, StatusCount
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, IssueChange, Status
 
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+_BoolArray = npt.NDArray[np.bool_]
+_IntArray = npt.NDArray[np.int64]
 
 # Columns of EXAMPLES.
 COMPARED = ("example_id", "given_label", "status", "label_score", "is_label_issue", "content_digest", "verdict")
@@ -117,14 +117,14 @@ def relabeled_pairs(changes: pa.Table) -> list[LabelPair]:
 class _Side:
     """One of both audits, with a row for each of the (M,) rows of both together; null where it has none."""
 
-    exists: BoolArray
-    scored: BoolArray
-    flagged: BoolArray
-    fine: BoolArray
+    exists: _BoolArray
+    scored: _BoolArray
+    flagged: _BoolArray
+    fine: _BoolArray
     columns: dict[str, pa.Array]
 
     @classmethod
-    def of(cls, examples: pa.Table, rows: IntArray) -> _Side:
+    def of(cls, examples: pa.Table, rows: _IntArray) -> _Side:
         exists = rows >= 0
         places = pa.array(rows, mask=~exists)
         columns = {name: _whole(examples[name]).take(places) for name in COMPARED}
@@ -137,7 +137,7 @@ class _Side:
         )
 
 
-def _issue_changes(was: _Side, is_: _Side, same_content: BoolArray, same_label: BoolArray) -> npt.NDArray[np.object_]:
+def _issue_changes(was: _Side, is_: _Side, same_content: _BoolArray, same_label: _BoolArray) -> npt.NDArray[np.object_]:
     same = was.exists & is_.exists & same_content & same_label & was.scored & is_.scored
     appeared, vanished = is_.flagged & ~was.flagged, was.flagged & ~is_.flagged
     return _chosen(
@@ -150,15 +150,15 @@ def _issue_changes(was: _Side, is_: _Side, same_content: BoolArray, same_label: 
     )
 
 
-def _joined_by_id(before: pa.Table, now: pa.Table) -> tuple[IntArray, IntArray]:
+def _joined_by_id(before: pa.Table, now: pa.Table) -> tuple[_IntArray, _IntArray]:
     """The row of each of all M ids in both tables, -1 where there is none."""
     codes_before, codes_now, ids = _codes(before, now, "example_id")
     return _row_of_ids(before, codes_before, ids), _row_of_ids(now, codes_now, ids)
 
 
 def _joined_by_content(
-    before: pa.Table, now: pa.Table, rows_before: IntArray, rows_now: IntArray
-) -> tuple[IntArray, IntArray]:
+    before: pa.Table, now: pa.Table, rows_before: _IntArray, rows_now: _IntArray
+) -> tuple[_IntArray, _IntArray]:
     """The same with those of one table only joined where their content is in each table exactly once."""
     only_before, only_now = np.flatnonzero(rows_now < 0), np.flatnonzero(rows_before < 0)
     if not len(only_before) or not len(only_now):
@@ -175,7 +175,7 @@ def _joined_by_content(
     return np.delete(rows_before, moved), np.delete(joined, moved)
 
 
-def _codes(before: pa.Table, now: pa.Table, column: str) -> tuple[IntArray, IntArray, int]:
+def _codes(before: pa.Table, now: pa.Table, column: str) -> tuple[_IntArray, _IntArray, int]:
     """Values of a column in both tables as numbers from 0, and how many there are; a null has the number after them."""
     values = pa.concat_arrays([_whole(table[column]).cast(pa.large_string()) for table in (before, now)])
     encoded = values.dictionary_encode()
@@ -184,14 +184,14 @@ def _codes(before: pa.Table, now: pa.Table, column: str) -> tuple[IntArray, IntA
     return codes[: len(before)], codes[len(before) :], count
 
 
-def _is_once(codes: IntArray, count: int) -> BoolArray:
+def _is_once(codes: _IntArray, count: int) -> _BoolArray:
     """(count + 1,) whether a number stands there exactly once; that of null never counts."""
-    found: BoolArray = np.bincount(codes, minlength=count + 1) == 1
+    found: _BoolArray = np.bincount(codes, minlength=count + 1) == 1
     found[count] = False
     return found
 
 
-def _row_of_ids(examples: pa.Table, codes: IntArray, ids: int) -> IntArray:
+def _row_of_ids(examples: pa.Table, codes: _IntArray, ids: int) -> _IntArray:
     """(ids,) the row that stands for each id: the scored one, else the first; -1 where there is none."""
     rows = np.arange(len(codes))
     scored = _is_true(pc.equal(_whole(examples["status"]), Status.SCORED.value))
@@ -202,7 +202,7 @@ def _row_of_ids(examples: pa.Table, codes: IntArray, ids: int) -> IntArray:
     return found
 
 
-def _chosen(*cases: tuple[BoolArray, StrEnum]) -> npt.NDArray[np.object_]:
+def _chosen(*cases: tuple[_BoolArray, StrEnum]) -> npt.NDArray[np.object_]:
     """For each row the value of the first case that holds, None where none does."""
     chosen = np.full(len(cases[0][0]), None, dtype=object)
     for holds, value in reversed(cases):
@@ -210,7 +210,7 @@ def _chosen(*cases: tuple[BoolArray, StrEnum]) -> npt.NDArray[np.object_]:
     return chosen
 
 
-def _same(first: pa.Array, second: pa.Array, *, nulls_differ: bool) -> BoolArray:
+def _same(first: pa.Array, second: pa.Array, *, nulls_differ: bool) -> _BoolArray:
     """Whether values are equal; two nulls are, one is as `nulls_differ` says."""
     one_null = pc.xor(pc.is_null(first), pc.is_null(second))
     equal = pc.fill_null(pc.equal(first, second), True)
@@ -252,6 +252,6 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
 
 
-def _is_true(values: pa.Array) -> BoolArray:
-    flags: BoolArray = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+def _is_true(values: pa.Array) -> _BoolArray:
+    flags: _BoolArray = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
     return flags

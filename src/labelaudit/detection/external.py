@@ -14,7 +14,7 @@ from labelaudit.detection.fold_health import check_whole
 from labelaudit.detection.rows import Place, check_distributions, check_labels
 from labelaudit.errors import Fault
 
-REMEDY = "Correct the file of probabilities and run the command again."
+_REMEDY = "Correct the file of probabilities and run the command again."
 
 
 def check_external(
@@ -43,7 +43,7 @@ def check_external(
             not-a-distribution, rows-shifted, classes-swapped or learned-nothing.
         DatasetError: a label is out of range, or there are fewer than two classes.
     """
-    place = Place(None, REMEDY)
+    place = Place(None, _REMEDY)
     example_ids, labels = np.asarray(example_ids, dtype=object), np.asarray(labels)
     check_labels(example_ids, labels, num_classes=len(class_names))
     is_doubled = pd.Index(example_ids).duplicated()

@@ -9,7 +9,7 @@ from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
 
 # A detector that flags nothing and misses this share of planted errors sees nothing.
 BLIND_BELOW = 0.5
-NAME_LENGTH = 60
+_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -202,5 +202,5 @@ def _percents(*shares: float) -> list[str]:
 
 
 def _quoted(class_name: str) -> str:
-    shown = class_name if len(class_name) <= NAME_LENGTH else f"{class_name[: NAME_LENGTH - 1]}…"
+    shown = class_name if len(class_name) <= _NAME_LENGTH else f"{class_name[: _NAME_LENGTH - 1]}…"
     return f"{shown!r}"

@@ -26,7 +26,7 @@ from labelaudit.detection.rows import (
 from labelaudit.errors import DatasetError, Fault, IntegrityError
 from labelaudit.text import listing
 
-REMEDY = "Remove this fold's files and run the audit again. Only this fold is trained again."
+_REMEDY = "Remove this fold's files and run the audit again. Only this fold is trained again."
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ def gather_folds(
     notes: list[str] = []
     alterations: list[IntegrityError] = []
     for fold, part in by_fold.items():
-        place = Place(fold, REMEDY)
+        place = Place(fold, _REMEDY)
         pred_probs, note = check_distributions(part.example_ids, part.pred_probs, len(class_names), place)
         notes += [note] if note else []
         alterations += _alterations(part, place)
         measures[fold] = measure_agreement(labels[positions[fold]], pred_probs)
         gathered[positions[fold]] += pred_probs / np.float32(len(fold_of))
-    places = {fold: Place(fold, REMEDY) for fold in by_fold}
+    places = {fold: Place(fold, _REMEDY) for fold in by_fold}
     notes += check_folds(measures, places, class_names, repeats=len(fold_of))
     for alteration in alterations:  # only faults that no other check has named
         raise alteration
@@ -128,7 +128,7 @@ def _one_part_per_fold(
     repeat_of = {int(fold): repeat for repeat, row in enumerate(fold_of) for fold in np.unique(row)}
     by_fold: dict[int, FoldProbabilities] = {}
     for part in parts:
-        place = Place(part.fold, REMEDY)
+        place = Place(part.fold, _REMEDY)
         if part.fold in by_fold:
             raise place.fault(
                 Fault.ROWS_DOUBLED,
@@ -146,7 +146,7 @@ def _one_part_per_fold(
         by_fold[part.fold] = part
     for fold, repeat in repeat_of.items():
         if fold not in by_fold:
-            raise Place(fold, REMEDY).fault(
+            raise Place(fold, _REMEDY).fault(
                 Fault.ROWS_MISSING,
                 f"all {int((fold_of[repeat] == fold).sum()):,} rows of this fold are missing",
                 rows=int((fold_of[repeat] == fold).sum()),
@@ -163,7 +163,7 @@ def _check_class_names(part: FoldProbabilities, class_names: tuple[str, ...]) ->
         return
     pairs = [(a, b) for a, b in zip(part.class_names, class_names, strict=False) if a != b]
     first = f"; the first difference is {pairs[0][0]!r} instead of {pairs[0][1]!r}" if pairs else ""
-    raise Place(part.fold, REMEDY).fault(
+    raise Place(part.fold, _REMEDY).fault(
         Fault.CLASS_ORDER,
         f"the columns are {len(part.class_names)} classes with other names or in another order than the "
         f"{len(class_names)} of the dataset{first}",
@@ -185,7 +185,7 @@ def _join(
         )
     positions = {fold: np.asarray(index.get_indexer(pd.Index(part.example_ids))) for fold, part in by_fold.items()}
     for fold, part in by_fold.items():
-        _check_partition(part, positions, fold_of[part.repeat], Place(fold, REMEDY), example_ids)
+        _check_partition(part, positions, fold_of[part.repeat], Place(fold, _REMEDY), example_ids)
     return positions
 
 
@@ -236,7 +236,7 @@ def _check_training_rows(
     for fold, part in by_fold.items():
         is_held_out = fold_of[part.repeat] == fold
         if part.trained_on not in (None, sum_digest(hashes[~is_held_out])):
-            raise Place(fold, REMEDY).fault(
+            raise Place(fold, _REMEDY).fault(
                 Fault.SEEN_IN_TRAINING,
                 f"its model was not trained on the {int((~is_held_out).sum()):,} rows outside this fold, so held-out "
                 "rows may be among its training rows",

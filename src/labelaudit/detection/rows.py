@@ -12,14 +12,14 @@ import numpy.typing as npt
 from labelaudit.errors import DatasetError, Fault, IntegrityError
 
 # Half precision or a few decimals change a sum of 1 by at most this much.
-ROUNDING = 1e-3
+_ROUNDING = 1e-3
 # Single precision changes it by less than this. Such rows stay as they are, without a note.
 SINGLE_PRECISION = 1e-5
 SHOWN_IDS = 5
 # Pairs of this many classes are tried to explain an altered row, which takes at most a second.
 MAX_CLASSES_EXCHANGED = 300
 
-FloatArray = npt.NDArray[np.floating[Any]]
+_FloatArray = npt.NDArray[np.floating[Any]]
 
 
 class Place(NamedTuple):
@@ -34,7 +34,7 @@ class Place(NamedTuple):
         return IntegrityError(fault, problem, self.remedy, fold=self.fold, rows=rows, example_ids=first)
 
 
-def row_digests(example_ids: Sequence[str] | np.ndarray, pred_probs: FloatArray) -> npt.NDArray[np.uint64]:
+def row_digests(example_ids: Sequence[str] | np.ndarray, pred_probs: _FloatArray) -> npt.NDArray[np.uint64]:
     """Return a digest of each id with its probabilities: 64 bits of BLAKE2b over the id and the row as float32.
 
     The process that predicts computes the digests and stores them with the rows. Every later change gives another
@@ -107,7 +107,7 @@ def check_labels(example_ids: npt.NDArray[np.object_], labels: npt.NDArray[np.in
 
 
 def check_distributions(
-    example_ids: npt.NDArray[np.object_], pred_probs: FloatArray, num_classes: int, place: Place
+    example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, num_classes: int, place: Place
 ) -> tuple[npt.NDArray[np.float32], str]:
     """Check that every row is a probability distribution over the classes, and remove rounding errors.
 
@@ -134,7 +134,7 @@ def check_distributions(
         (Fault.NOT_FINITE, ~np.isfinite(sums), "have NaN or infinite probabilities"),
         (Fault.ALL_ZERO, (lowest == 0) & (highest == 0), "have only zeros"),
         (Fault.NOT_A_DISTRIBUTION, lowest < -SINGLE_PRECISION, "have negative probabilities"),
-        (Fault.NOT_A_DISTRIBUTION, np.abs(sums - 1) > ROUNDING, f"do not sum to 1 within {ROUNDING}"),
+        (Fault.NOT_A_DISTRIBUTION, np.abs(sums - 1) > _ROUNDING, f"do not sum to 1 within {_ROUNDING}"),
     ):
         if is_bad.any():
             count = int(is_bad.sum())
@@ -147,7 +147,7 @@ def check_distributions(
     return _normalised(pred_probs, sums, lowest, place)
 
 
-def _check_shape(example_ids: npt.NDArray[np.object_], pred_probs: FloatArray, num_classes: int, place: Place) -> None:
+def _check_shape(example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, num_classes: int, place: Place) -> None:
     expected = f"{len(example_ids):,} rows of {num_classes} floats (one per class) are expected"
     found = f"the probabilities have shape {pred_probs.shape} and dtype {pred_probs.dtype}, but {expected}"
     if pred_probs.ndim != 2 or pred_probs.dtype.kind != "f":
@@ -160,7 +160,7 @@ def _check_shape(example_ids: npt.NDArray[np.object_], pred_probs: FloatArray, n
 
 
 def _normalised(
-    pred_probs: FloatArray, sums: npt.NDArray[np.float64], lowest: FloatArray, place: Place
+    pred_probs: _FloatArray, sums: npt.NDArray[np.float64], lowest: _FloatArray, place: Place
 ) -> tuple[npt.NDArray[np.float32], str]:
     checked = np.array(pred_probs, dtype=np.float32)
     error = np.maximum(np.abs(sums - 1), -lowest)
@@ -178,7 +178,7 @@ def _normalised(
 
 def find_alteration(
     example_ids: npt.NDArray[np.object_],
-    pred_probs: FloatArray,
+    pred_probs: _FloatArray,
     stored: npt.NDArray[np.uint64],
     place: Place,
 ) -> IntegrityError | None:
@@ -214,7 +214,7 @@ def find_alteration(
 
 
 def _explained(
-    example_ids: npt.NDArray[np.object_], pred_probs: FloatArray, stored: npt.NDArray[np.uint64], row: int
+    example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, stored: npt.NDArray[np.uint64], row: int
 ) -> tuple[Fault, str]:
     """What happened to one altered row, as far as its digest shows."""
     n, num_classes = pred_probs.shape

@@ -19,10 +19,10 @@ from labelaudit.audits.references import PreparedReference
 from labelaudit.errors import LabelauditError, TrainingError
 from labelaudit.memory import release
 from labelaudit.model.device import release_device
-from labelaudit.pipeline.train import train_fold
+from labelaudit.pipeline.train import train_and_commit
 
 
-def main() -> None:
+def serve_folds() -> None:
     """Train one fold after the other until standard input ends, at the latest when the parent dies."""
     # Text that user modules print must not mix with the answers, so it goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -49,7 +49,7 @@ def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, An
 
     try:
         reference = PreparedReference(**request["reference"])
-        return {"result": asdict(train_fold(reference, fold, on_epoch, is_pinned=True))}
+        return {"result": asdict(train_and_commit(reference, fold, on_epoch, is_pinned=True))}
     except LabelauditError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
@@ -67,4 +67,4 @@ def _read_requests(requests: queue.SimpleQueue[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_folds()

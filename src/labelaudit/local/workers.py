@@ -26,7 +26,7 @@ from labelaudit.errors import ConfigError, LabelauditError, TrainingError, Worke
 from labelaudit.local.python_path import python_command, python_path
 
 # Called as on_epoch(fold, epoch, epochs, loss) after each epoch of a fold. Epochs are counted from 1.
-OnEpoch = Callable[[int, int, int, float], None]
+_OnEpoch = Callable[[int, int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class LocalWorkers:
     On leaving, the context manager ends all workers that are still running.
     """
 
-    def __init__(self, slots: list[Slot], on_epoch: OnEpoch | None = None) -> None:
+    def __init__(self, slots: list[Slot], on_epoch: _OnEpoch | None = None) -> None:
         self.slots = slots
         self._on_epoch = on_epoch
         self._workers = [_Worker(slot) for slot in slots]

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from labelaudit.model.build import build_network
 from labelaudit.model.classifier import TorchClassifier
-from labelaudit.model.fold import Inputs
+from labelaudit.model.fold import FoldInputs
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import Recipe
 
@@ -98,7 +98,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return min(measured)
 
 
-def _random_inputs(kind: str, rows: int, input_shape: tuple[int, ...]) -> Inputs | np.ndarray:
+def _random_inputs(kind: str, rows: int, input_shape: tuple[int, ...]) -> FoldInputs | np.ndarray:
     rng = np.random.default_rng(0)
     if kind == "image":
         channels, height, width = input_shape

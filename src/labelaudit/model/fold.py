@@ -29,8 +29,8 @@ from labelaudit.model.training import Callback, prediction_batch_size
 from labelaudit.model.whitening import whitening_filters
 
 # Called as on_epoch(epoch, epochs, loss) after each epoch. Epochs are counted over all members.
-OnEpoch = Callable[[int, int, float], None]
-Inputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
+_OnEpoch = Callable[[int, int, float], None]
+FoldInputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
 
 # Enough images for their mean and deviation. Reading all of them would delay the first step.
 _STATISTICS_ROWS = 10_000
@@ -57,7 +57,7 @@ class FoldData:
     """
 
     kind: str
-    inputs: Inputs
+    inputs: FoldInputs
     labels: np.ndarray
     num_classes: int
     train_rows: np.ndarray
@@ -109,7 +109,7 @@ def fit_fold(
     device: str = "auto",
     precision: str = "auto",
     seed: int = 0,
-    on_epoch: OnEpoch | None = None,
+    on_epoch: _OnEpoch | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> FoldFit:
     """Train on the training rows of a fold, and predict its held-out rows.
@@ -259,7 +259,7 @@ def _member_seed(seed: int, member: int) -> int:
     return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
 
 
-def _epoch_counter(on_epoch: OnEpoch, member: int, recipe: Recipe) -> Callback:
+def _epoch_counter(on_epoch: _OnEpoch, member: int, recipe: Recipe) -> Callback:
     total = recipe.epochs * recipe.members
 
     def count(epoch: Epoch, module: nn.Module) -> None:

@@ -61,7 +61,7 @@ class Labeled:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Examples on the device: inputs (B, ...), targets (B,) int64, weights (B,) or None."""
 
     inputs: torch.Tensor
@@ -166,7 +166,7 @@ def train(
 
 
 def train_step(
-    module: nn.Module, optimizer: Optimizer, batch: Batch, training: Training, *, check: bool = False
+    module: nn.Module, optimizer: Optimizer, batch: TrainingBatch, training: Training, *, check: bool = False
 ) -> torch.Tensor:
     """Take one step of the optimizer, and return the mean loss of the batch, detached and still on the device.
 
@@ -185,7 +185,7 @@ def train_step(
     return loss.detach()
 
 
-def weighted_loss(scores: torch.Tensor, batch: Batch, training: Training) -> torch.Tensor:
+def weighted_loss(scores: torch.Tensor, batch: TrainingBatch, training: Training) -> torch.Tensor:
     """Return the mean cross-entropy of scores (B, K), with the weights of the rows if there are any."""
     smoothing = training.label_smoothing
     if batch.weights is None:
@@ -214,7 +214,7 @@ def predict(
     With `crop_padding` or `flip`, log-probabilities are averaged over the `views` of each image.
 
     Args:
-        batch_size: Batch size of the training. Larger batches are used if examples are small.
+        batch_size: TrainingBatch size of the training. Larger batches are used if examples are small.
         logarithms: Return log-probabilities.
 
     Returns:
@@ -275,7 +275,7 @@ def _weight_average(module: nn.Module, training: Training, steps: int) -> Weight
 
 def _batches(
     rows: Rows, labeled: Labeled, count: int, training: Training, device: torch.device, generator: torch.Generator
-) -> Iterator[Batch]:
+) -> Iterator[TrainingBatch]:
     """All rows once, in random order, in `count` batches. Their sizes differ by at most one, so none is tiny."""
     order = torch.randperm(len(labeled), generator=generator)
     # Copied once for the whole epoch. A copy for each batch would make the CPU wait for a GPU at every step.
@@ -287,7 +287,7 @@ def _batches(
     for inputs, target, weight in zip(rows.batches(numbers), targets, weights, strict=True):
         if training.crop_padding or training.flip:
             inputs = crop_and_flip(inputs, padding=training.crop_padding, flip=training.flip, generator=generator)
-        yield Batch(inputs, target, weight)
+        yield TrainingBatch(inputs, target, weight)
 
 
 def _validate(

@@ -13,11 +13,11 @@ from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_del
 
 from labelaudit.errors import ConfigError
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # Long enough for an upgrade or a move of the server.
-RETRY_SECONDS = 600
+_RETRY_SECONDS = 600
 MAX_WAIT_SECONDS = 15
 
 
@@ -55,12 +55,12 @@ def _check_user(client: SyncPrefectClient) -> None:
             ) from error
 
 
-def call_with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def call_with_retries(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Call the server. While it does not answer, retry for ten minutes, then raise the last error."""
     return with_retries(call)(*args, **kwargs)
 
 
-def with_retries(call: Callable[P, T], seconds: float = RETRY_SECONDS) -> Callable[P, T]:
+def with_retries(call: Callable[_P, _T], seconds: float = _RETRY_SECONDS) -> Callable[_P, _T]:
     """Return the call with retries for up to `seconds` while the server does not answer."""
     return retry(
         retry=retry_if_exception(_is_unavailable),

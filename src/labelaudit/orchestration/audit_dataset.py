@@ -37,15 +37,15 @@ from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.publish import publish
 from labelaudit.versions.discover import choose_version
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # Artifacts are stored in the server's database. The Parquet files contain all issues.
 ISSUES_IN_ARTIFACT = 100
 # An automation restarts a run whose process died, and has no limit of its own.
 MAX_RUNS = 3
 # The name of the state of a run whose audit is published, but whose gate failed.
-GATE_FAILED = "GateFailed"
+_GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
@@ -54,13 +54,13 @@ _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
 
 
 @task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
-def train_fold(workers: LocalWorkers, reference: PreparedReference, fold: int) -> FoldReference:
+def train_locally(workers: LocalWorkers, reference: PreparedReference, fold: int) -> FoldReference:
     """Train one fold in a worker process of this machine."""
     return workers.train(reference, fold)
 
 
 @task(name="show", **{**TASK_OPTIONS, "retries": 0})
-def show(audit: AuditReference, config: AuditConfig) -> None:
+def show_artifacts(audit: AuditReference, config: AuditConfig) -> None:
     """Show a published audit as artifacts of this run."""
     options = config.storage.options
     publish_artifacts(audit, load_summary(audit, options), worst_issues(audit, options, limit=ISSUES_IN_ARTIFACT))
@@ -73,8 +73,8 @@ class _TaskCaller:
         self.progress = RunProgress()
         self._audit_run = audit_run
 
-    def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return cast("T", _TASKS[step](*args, **kwargs))
+    def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return cast("_T", _TASKS[step](*args, **kwargs))
 
     def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
         if config.workers.kind == "ray":
@@ -92,7 +92,7 @@ class _TaskCaller:
         slots = slots_within_memory(config, reference)
         self.progress.training(describe_slots(slots))
         with LocalWorkers(slots, self.progress.epoch) as workers:
-            return run_folds(lambda fold: train_fold.submit(workers, reference, fold), folds, len(slots))
+            return run_folds(lambda fold: train_locally.submit(workers, reference, fold), folds, len(slots))
 
 
 def _load_config(config: AuditConfig | str) -> AuditConfig:
@@ -148,7 +148,7 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     audit_run = UUID(current_run.id)
     with dataset_lock(settings, audit_run):
         audit = run_audit(settings, _TaskCaller(audit_run))
-    show(audit, settings)
+    show_artifacts(audit, settings)
     get_run_logger().info("report: %s", audit.report_url)
     summary = load_summary(audit, settings.storage.options)
     failure = gate_failure(audit, summary)
@@ -157,7 +157,7 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     if summary.gate is not None:
         _post_gate_event(audit, summary.gate)
     # For Prefect, a returned state replaces the result: the run fails, and the caller gets the error.
-    return cast("dict[str, Any]", Failed(name=GATE_FAILED, message=str(failure), data=failure))
+    return cast("dict[str, Any]", Failed(name=_GATE_FAILED, message=str(failure), data=failure))
 
 
 def _post_gate_event(audit: AuditReference, gate: Gate) -> None:

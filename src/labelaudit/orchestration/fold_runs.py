@@ -39,7 +39,7 @@ from labelaudit.pipeline.train import missing_folds
 from labelaudit.storage.layout import fold_record_key
 from labelaudit.storage.manifest import digest_of
 
-ATTEMPTS = 3
+FOLD_ATTEMPTS = 3
 BACKOFF_SECONDS = (5.0, 30.0)
 POLL_SECONDS = 2.0
 _LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
@@ -52,7 +52,7 @@ def train_on_work_pool(
 ) -> list[FoldReference]:
     """Train each fold that is not committed yet in a run of `workers.deployment`, and wait for all.
 
-    A fold is retried, with up to `ATTEMPTS` runs in total, if its run failed or crashed, lost its heartbeat, never
+    A fold is retried, with up to `FOLD_ATTEMPTS` runs in total, if its run failed or crashed, lost its heartbeat, never
     started, or committed nothing.
 
     Raises:
@@ -170,7 +170,7 @@ class _FoldRuns:
         problem = self._problem(fold, run)
         if problem is None:
             return False
-        if _forbids_retry(run) or self._attempts[fold] >= ATTEMPTS:
+        if _forbids_retry(run) or self._attempts[fold] >= FOLD_ATTEMPTS:
             self._problems[fold] = problem
             return False
         # The run of an adopted fold counts as the first attempt.

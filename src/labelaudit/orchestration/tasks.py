@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture, as_completed, wait
 
 from labelaudit.errors import LabelauditError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def is_transient_failure(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -31,13 +31,13 @@ TASK_OPTIONS: dict[str, Any] = {
 }
 
 
-def run_folds(submit: Callable[[int], PrefectFuture[T]], folds: list[int], max_running: int) -> list[T]:
+def run_folds(submit: Callable[[int], PrefectFuture[_T]], folds: list[int], max_running: int) -> list[_T]:
     """Submit a task run per fold, at most `max_running` at a time, and return their results.
 
     A fold that fails does not stop the others, so that the next run finds them. Its error is raised at the end.
     """
-    futures: list[PrefectFuture[T]] = []
-    running: list[PrefectFuture[T]] = []
+    futures: list[PrefectFuture[_T]] = []
+    running: list[PrefectFuture[_T]] = []
     for fold in folds:
         if len(running) == max_running:
             running.remove(next(iter(as_completed(running))))

@@ -49,4 +49,4 @@ def train_in_this_process(reference: PreparedReference, fold: int, workers: Work
     # Ray shows a task only its own GPUs. A worker of Prefect sees all GPUs that it was started with.
     is_pinned = workers.kind == "ray"
     on_epoch = partial(RunProgress().epoch, fold)
-    return train.train_fold(reference, fold, on_epoch, threads=threads, is_pinned=is_pinned)
+    return train.train_and_commit(reference, fold, on_epoch, threads=threads, is_pinned=is_pinned)

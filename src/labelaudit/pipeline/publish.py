@@ -20,7 +20,7 @@ from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.views import PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import score_histogram
-from labelaudit.report.gallery import Preview, gallery_items
+from labelaudit.report.gallery import CardPreview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
@@ -56,7 +56,7 @@ def publish(reference: PreparedReference, folds: list[FoldReference], detected: 
 
 
 def publish_audit(
-    store: Store, prepared: Prepared, detected: Detected, others: Mapping[str, bytes], gallery: Sequence[Preview]
+    store: Store, prepared: Prepared, detected: Detected, others: Mapping[str, bytes], gallery: Sequence[CardPreview]
 ) -> AuditReference:
     """Write the audit's folder, the manifest last, and what the dataset shows of all its audits.
 
@@ -83,7 +83,11 @@ def publish_audit(
 
 
 def _page_content(
-    prepared: Prepared, summary: Summary, tables: AuditTables, files: Mapping[str, bytes], gallery: Sequence[Preview]
+    prepared: Prepared,
+    summary: Summary,
+    tables: AuditTables,
+    files: Mapping[str, bytes],
+    gallery: Sequence[CardPreview],
 ) -> PageContent:
     review = None if summary.review is None else asdict(summary.review)
     return PageContent(

@@ -17,7 +17,7 @@ from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
-from labelaudit.model.fold import FoldData, FoldFit, Inputs, fit_fold, rehearse_fold
+from labelaudit.model.fold import FoldData, FoldFit, FoldInputs, fit_fold, rehearse_fold
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
 from labelaudit.storage.folder import StoredFolder
@@ -26,7 +26,7 @@ from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
 
 
-def train_fold(
+def train_and_commit(
     reference: PreparedReference,
     fold: int,
     on_epoch: Callable[[int, int, float], None] | None = None,
@@ -72,7 +72,7 @@ def train_fold(
 
 
 def rehearse_training(reference: PreparedReference) -> None:
-    """Do what `train_fold` does for the first fold, but for most of the training steps, and commit nothing.
+    """Do what `train_and_commit` does for the first fold, but for most of the training steps, and commit nothing.
 
     It is run to see how much memory a fold takes, in a process that sees the GPUs of its fold alone; the others are as
     large.
@@ -96,7 +96,7 @@ def rehearse_training(reference: PreparedReference) -> None:
 
 
 def _fold_data(
-    prepared: Prepared, inputs: Inputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
+    prepared: Prepared, inputs: FoldInputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
 ) -> FoldData:
     return FoldData(prepared.kind, inputs, labels, len(prepared.class_names), train_rows, held_out_rows)
 

@@ -27,7 +27,7 @@ CARD_COLUMNS = 4
 class Views(Protocol):
     """The decoded inputs of a version as people see them, by position in the canonical order."""
 
-    def card(self, row: int) -> gallery.Preview: ...
+    def card(self, row: int) -> gallery.CardPreview: ...
 
     def whole(self, row: int) -> Preview: ...
 
@@ -39,7 +39,7 @@ def open_views(prepared: Prepared, rows: Rows, folder: Path) -> Views:
     return _Texts(folder) if prepared.kind == "text" else _TableRows(folder, rows)
 
 
-def cards(views: Views, rows: Rows, issues: pa.Table, count: int) -> list[gallery.Preview]:
+def cards(views: Views, rows: Rows, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
     """Of the first `count` issues, in their order."""
     position = _positions(rows)
     return [views.card(position[example_id]) for example_id in issues["example_id"][:count].to_pylist()]
@@ -94,7 +94,7 @@ class _Images:
     def __init__(self, folder: Path) -> None:
         self._images = load_images(folder)
 
-    def card(self, row: int) -> gallery.Preview:
+    def card(self, row: int) -> gallery.CardPreview:
         return thumbnail(self._pixels(row))
 
     def whole(self, row: int) -> Preview:
@@ -108,7 +108,7 @@ class _Texts:
     def __init__(self, folder: Path) -> None:
         self._text = load_texts(folder)
 
-    def card(self, row: int) -> gallery.Preview:
+    def card(self, row: int) -> gallery.CardPreview:
         return text_excerpt(self._text(row))
 
     def whole(self, row: int) -> Preview:
@@ -121,7 +121,7 @@ class _TableRows:
         self._labels = rows.examples.labels
         self._peers: dict[int, Peers] = {}
 
-    def card(self, row: int) -> gallery.Preview:
+    def card(self, row: int) -> gallery.CardPreview:
         return self._peers_of(row).unusual_columns(row, CARD_COLUMNS)
 
     def whole(self, row: int) -> Preview:

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from labelaudit.errors import LabelauditError
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, FOLDS, ISSUES, Status
 
-IntArray = npt.NDArray[np.integer[Any]]
-FloatArray = npt.NDArray[np.floating[Any]]
-BoolArray = npt.NDArray[np.bool_]
-Names = Sequence[str | None] | npt.NDArray[np.object_]
+_IntArray = npt.NDArray[np.integer[Any]]
+_FloatArray = npt.NDArray[np.floating[Any]]
+_BoolArray = npt.NDArray[np.bool_]
+_Names = Sequence[str | None] | npt.NDArray[np.object_]
 
 # Rows whose margin is computed at once: bounds the copy of `pred_probs` (1,000 classes: 262 MB).
 MARGIN_ROWS = 65_536
@@ -26,23 +26,23 @@ MARGIN_ROWS = 65_536
 
 def examples_table(
     *,
-    example_ids: Names,
-    given_labels: Names,
-    status: Names,
-    fold: IntArray,
-    files: Names,
-    rows: IntArray,
-    digests: Names,
-    scored_rows: IntArray,
-    labels: IntArray,
-    pred_probs: FloatArray,
+    example_ids: _Names,
+    given_labels: _Names,
+    status: _Names,
+    fold: _IntArray,
+    files: _Names,
+    rows: _IntArray,
+    digests: _Names,
+    scored_rows: _IntArray,
+    labels: _IntArray,
+    pred_probs: _FloatArray,
     class_names: Sequence[str],
-    predicted: IntArray,
-    label_score: FloatArray,
-    is_label_issue: BoolArray,
-    is_dismissed: BoolArray | None = None,
-    verdicts: Names | None = None,
-    right_labels: Names | None = None,
+    predicted: _IntArray,
+    label_score: _FloatArray,
+    is_label_issue: _BoolArray,
+    is_dismissed: _BoolArray | None = None,
+    verdicts: _Names | None = None,
+    right_labels: _Names | None = None,
 ) -> pa.Table:
     """All N rows of the version with the scores of the M scored ones: EXAMPLES, ordered by example_id.
 
@@ -106,7 +106,7 @@ def examples_table(
     return pa.table(columns, schema=EXAMPLES).sort_by("example_id")
 
 
-def issues_table(examples: pa.Table, suggested_labels: Names | None = None) -> pa.Table:
+def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> pa.Table:
     """Flagged rows of an EXAMPLES table, most doubtful first (ties by example_id), ranked from 1: ISSUES.
 
     suggested_labels: the most probable other label of each flagged row, in the order of `examples`;
@@ -200,7 +200,7 @@ def folds_table(folds: Iterable[FoldRow]) -> pa.Table:
     return pa.table(columns, schema=FOLDS)
 
 
-def _scored_mask(scored_rows: IntArray, status: Names) -> BoolArray:
+def _scored_mask(scored_rows: _IntArray, status: _Names) -> _BoolArray:
     has_status = np.asarray(status, dtype=object) == str(Status.SCORED)
     is_scored = np.zeros(len(has_status), dtype=bool)
     is_scored[scored_rows] = True
@@ -213,8 +213,8 @@ def _scored_mask(scored_rows: IntArray, status: Names) -> BoolArray:
 
 
 def _probabilities_of_interest(
-    pred_probs: FloatArray, labels: IntArray, predicted: IntArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+    pred_probs: _FloatArray, labels: _IntArray, predicted: _IntArray
+) -> tuple[_FloatArray, _FloatArray, _FloatArray]:
     """(M,) float32 each: p_given, p_predicted, and p_given less the largest other probability."""
     each = np.arange(len(labels))
     p_given = pred_probs[each, labels].astype(np.float32)
@@ -237,7 +237,7 @@ def _from_frame(table: str, frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     return converted.replace_schema_metadata(schema.metadata)
 
 
-def _strings(values: Names) -> pa.Array:
+def _strings(values: _Names) -> pa.Array:
     return pa.array(list(values), pa.string())
 
 

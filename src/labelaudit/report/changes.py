@@ -32,10 +32,10 @@ DATA_MEANINGS = {
 }
 # What the page holds at most; the rest is in the Parquet files beside it.
 NEW_ISSUES = 50
-CLASSES = 30
+_CLASSES = 30
 HELD_VERSIONS = 10
 PAIRS_IN_WORDS = 3
-NAME_LENGTH = 60
+_NAME_LENGTH = 60
 ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -136,7 +136,7 @@ def changes_context(content: ChangesContent | None) -> dict[str, Any]:
             "relabeled": changes.relabeled,
             "new_issues": content.new_issues.to_pylist(),
             "new_count": changes.issues[IssueChange.NEW],
-            "classes": class_rows[:CLASSES],
+            "classes": class_rows[:_CLASSES],
             "changed_classes": len(class_rows),
         }
     }
@@ -174,4 +174,4 @@ def _label(label: str | None) -> str:
 
 
 def _name(name: str) -> str:
-    return text_excerpt(name, NAME_LENGTH)
+    return text_excerpt(name, _NAME_LENGTH)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from labelaudit.report.summary import percent
-from labelaudit.report.svg import MIDDLE, Chart, element, line, number, text, variable
+from labelaudit.report.svg import MIDDLE, Chart, coordinate, element, line, text, variable
 
 SCORE_BINS = 20
 # More classes would make a heat map too small to read on a phone.
@@ -221,7 +221,7 @@ def _class_names(area: Area, names: Sequence[str]) -> list[Markup]:
         x, y = area.x(place + 0.5), area.y(place + 0.5)
         parts.append(_dot(x, y, "line", radius=min(4.4, cell / 8)))
         parts.append(text(area.left - 7, y, name, text_anchor="end", dy=MIDDLE, font_size=font))
-        turn = f"rotate(-45 {number(x)} {number(area.top - 7)})"
+        turn = f"rotate(-45 {coordinate(x)} {coordinate(area.top - 7)})"
         parts.append(text(x, area.top - 7, name, transform=turn, font_size=font))
     return parts
 
@@ -354,7 +354,7 @@ def _dot(x: float, y: float, colour: str, tooltip: str = "", *, radius: float = 
 
 
 def _polyline(points: Sequence[tuple[float, float]], colour: str, dashes: str = "", *, width: float = 2.4) -> Markup:
-    places = " ".join(f"{number(x)},{number(y)}" for x, y in points)
+    places = " ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points)
     style = {"stroke_dasharray": dashes} if dashes else {}
     return element("polyline", points=places, fill="none", stroke=variable(colour), stroke_width=width, **style)
 

@@ -14,10 +14,10 @@ from labelaudit.report.palette import page_css
 from labelaudit.report.trend import AuditEntry, direction, in_order
 
 # Audits in the open table and on the whole page. The figures of all versions are in trend.parquet.
-OPEN_AUDITS = 30
+_OPEN_AUDITS = 30
 MOST_AUDITS = 2000
 # Classes in the table, and versions in the line of a class.
-CLASSES = 24
+_CLASSES = 24
 CLASS_VERSIONS = 100
 
 
@@ -45,8 +45,8 @@ def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> 
         has_gate=any(entry.gate for entry in entries),
         classes=_classes(versions),
         class_count=sum(len(entry.classes) for entry in versions[-1:]),
-        open_audits=newest_first[:OPEN_AUDITS],
-        more_audits=newest_first[OPEN_AUDITS:MOST_AUDITS],
+        open_audits=newest_first[:_OPEN_AUDITS],
+        more_audits=newest_first[_OPEN_AUDITS:MOST_AUDITS],
         audits=len(newest_first),
     )
 
@@ -73,7 +73,7 @@ def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
     if not shown:
         return []
     judged = [row for row in shown[-1].classes.to_pylist() if row["label_noise"] is not None]
-    worst = sorted(judged, key=lambda row: (-row["label_noise"], row["class_name"]))[:CLASSES]
+    worst = sorted(judged, key=lambda row: (-row["label_noise"], row["class_name"]))[:_CLASSES]
     noise = [_noise(entry) for entry in shown]
     lines = [[by_class.get(row["class_name"]) for by_class in noise] for row in worst]
     top = max((share for line in lines for share in line if share is not None), default=0.0)

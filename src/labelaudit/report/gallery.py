@@ -53,7 +53,7 @@ class UnusualColumn:
     typical: str  # of the rows with the label
 
 
-Preview = Thumbnail | str | tuple[UnusualColumn, ...]
+CardPreview = Thumbnail | str | tuple[UnusualColumn, ...]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class GalleryItem:
     fold: int | None  # None: the probabilities were made elsewhere
     file: str
     row: int
-    preview: Preview
+    preview: CardPreview
 
 
-def gallery_items(issues: pa.Table, previews: Sequence[Preview]) -> tuple[GalleryItem, ...]:
+def gallery_items(issues: pa.Table, previews: Sequence[CardPreview]) -> tuple[GalleryItem, ...]:
     """Return the first rows of an ISSUES table, each with its preview, in their order.
 
     Raises:

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from labelaudit.findings import Summary
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
-from labelaudit.report.gallery import GalleryItem, Preview, Thumbnail
+from labelaudit.report.gallery import CardPreview, GalleryItem, Thumbnail
 from labelaudit.report.html import clip, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.summary import percent
@@ -35,8 +35,8 @@ FILE_ROWS = 200
 FOLD_ROWS = 200
 NOTES = 100
 # Limits of a card: characters of a text, unusual columns of a table row.
-TEXT_LENGTH = 1200
-COLUMNS = 8
+_TEXT_LENGTH = 1200
+_COLUMNS = 8
 # Bytes of all cards, so that the page stays below 5 MB. A card needs about 2,500 bytes in addition to its preview.
 GALLERY_BYTES = 3_700_000
 CARD_BYTES = 2_500
@@ -160,10 +160,10 @@ def _within_limit(gallery: Sequence[GalleryItem]) -> list[GalleryItem]:
     return kept
 
 
-def _preview_bytes(preview: Preview) -> int:
+def _preview_bytes(preview: CardPreview) -> int:
     if isinstance(preview, Thumbnail):
         return len(preview.data_url)
-    texts = [preview[:TEXT_LENGTH]] if isinstance(preview, str) else map(str, preview[:COLUMNS])
+    texts = [preview[:_TEXT_LENGTH]] if isinstance(preview, str) else map(str, preview[:_COLUMNS])
     return sum(len(escape(text).encode(errors="replace")) for text in texts)
 
 
@@ -179,8 +179,8 @@ def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, i
         "given_number": list(given).index(item.given_label),
         "suggested_number": list(suggested).index(item.suggested_label),
         "image": preview if isinstance(preview, Thumbnail) else None,
-        "text": preview[:TEXT_LENGTH] if isinstance(preview, str) else None,
-        "columns": preview[:COLUMNS] if isinstance(preview, tuple) else None,
+        "text": preview[:_TEXT_LENGTH] if isinstance(preview, str) else None,
+        "columns": preview[:_COLUMNS] if isinstance(preview, tuple) else None,
     }
 
 

@@ -27,7 +27,7 @@ QUALITIES = (92, 85, 75, 60, 40)
 # Characters of a text.
 TEXT_LENGTH = 20_000
 # Columns of a table row, and characters of one value.
-COLUMNS = 1_000
+_COLUMNS = 1_000
 VALUE_LENGTH = 1_000
 # Small row groups, because a reader of one row decodes all rows of its group.
 ROW_GROUP = 128
@@ -73,7 +73,7 @@ def table_preview(frame: pd.DataFrame, row: int, peers: Peers) -> Preview:
     """
     typical = peers.typical(row)
     values = []
-    for at, column in enumerate(frame.columns[:COLUMNS]):
+    for at, column in enumerate(frame.columns[:_COLUMNS]):
         shown: dict[str, Any] = {"column": str(column), "value": _value(frame.iat[row, at])}
         if at in typical:
             shown["typical"] = typical[at]

@@ -19,7 +19,7 @@ from labelaudit.text import in_one_direction
 # Classes and confusions in a summary: what fits on one screen.
 TOP = 10
 # Of a class name in a sentence.
-NAME_LENGTH = 60
+_NAME_LENGTH = 60
 # Below this share of scored rows the verdict begins with what is missing.
 FEW_SCORED = 0.9
 
@@ -98,7 +98,7 @@ def verdict(status_counts: Mapping[str, int], issues: int, estimated_error_rate:
 
 
 def _in_sentence(name: str) -> str:
-    return text_excerpt(in_one_direction(name), NAME_LENGTH)
+    return text_excerpt(in_one_direction(name), _NAME_LENGTH)
 
 
 def _begin(words: str, before: str) -> str:
@@ -195,7 +195,7 @@ def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    cells = [[escape_markdown(text_excerpt(cell, NAME_LENGTH)) for cell in row] for row in rows]
+    cells = [[escape_markdown(text_excerpt(cell, _NAME_LENGTH)) for cell in row] for row in rows]
     return [
         "| " + " | ".join(header) + " |",
         "| " + " | ".join("---" for _ in header) + " |",

@@ -29,7 +29,7 @@ class Chart:
 
     def __html__(self) -> str:
         """Return the SVG element for use inside a page."""
-        return str(self._svg(self.body, style=f"max-width:{number(self.width)}px"))
+        return str(self._svg(self.body, style=f"max-width:{coordinate(self.width)}px"))
 
     def document(self, colours: str) -> str:
         """Return an SVG file that needs no page.
@@ -46,14 +46,14 @@ class Chart:
         about = element("title", self.title)
         if self.description:
             about += element("desc", self.description)
-        box = f"0 0 {number(self.width)} {number(self.height)}"
+        box = f"0 0 {coordinate(self.width)} {coordinate(self.height)}"
         return element("svg", about, body, viewBox=box, role="img", font_size=FONT_SIZE, **attributes)
 
 
 def element(name: str, *children: Markup | str, **attributes: str | float) -> Markup:
     """Return an element with escaped text and values. An underscore in the name of an attribute becomes a hyphen."""
     written = Markup("").join(
-        Markup(' {}="{}"').format(key.replace("_", "-"), value if isinstance(value, str) else number(value))
+        Markup(' {}="{}"').format(key.replace("_", "-"), value if isinstance(value, str) else coordinate(value))
         for key, value in attributes.items()
     )
     content = Markup("").join(escape(child) for child in children)
@@ -76,7 +76,7 @@ def variable(colour: str) -> str:
     return f"var(--{colour})"
 
 
-def number(value: float) -> str:
+def coordinate(value: float) -> str:
     """Return a coordinate with two decimals at most, the same in every process."""
     shown = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if shown == "-0" else shown

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from labelaudit.errors import ReviewError, StorageError
-from labelaudit.reviews.verdict_store import Batch, append_verdicts, read_batches
+from labelaudit.reviews.verdict_store import VerdictBatch, append_verdicts, read_verdict_batches
 from labelaudit.reviews.verdicts import NO_ANSWER, LabeledExample, Verdict, current_by_reviewer, latest
 from labelaudit.storage.store import Store
 
@@ -59,7 +59,7 @@ class Reviews:
         self._store = store
         self._dataset = dataset
         self._read_only = read_only
-        self._batches: dict[str, Batch] = {}
+        self._batches: dict[str, VerdictBatch] = {}
         self._latest: dict[LabeledExample, Verdict] = {}
         self._current: dict[LabeledExample, Verdict] = {}
         self._refreshed = float("-inf")
@@ -84,7 +84,7 @@ class Reviews:
         """
         with self._lock:
             if time.monotonic() - self._refreshed >= max_age_seconds:
-                self._batches = read_batches(self._store, self._dataset, self._batches).by_key
+                self._batches = read_verdict_batches(self._store, self._dataset, self._batches).by_key
                 self._update()
                 self._refreshed = time.monotonic()
 

@@ -17,14 +17,14 @@ from labelaudit.audits.published import PublishedAudit
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.audit_review import audited_examples, class_names, labeled_examples, scored_table
 from labelaudit.reviews.drafts import Draft
-from labelaudit.reviews.label_studio import Preview, interface, read_annotations, tasks_bytes
+from labelaudit.reviews.label_studio import TaskPreview, interface, read_annotations, tasks_bytes
 from labelaudit.reviews.sampling import Sample
 from labelaudit.reviews.spreadsheet import csv_bytes, read_spreadsheet
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
 from labelaudit.schemas import EXAMPLES, ISSUES, PREVIEWS, Decision
 
-PREVIEWS_FILE = "previews.parquet"
+_PREVIEWS_FILE = "previews.parquet"
 
 
 class ExportKind(StrEnum):
@@ -203,7 +203,7 @@ def _with_content(table: pa.Table, rows: Sequence[LabeledExample]) -> pa.Table:
     return table.append_column("content_digest", pa.array([row.content_digest or "" for row in rows], pa.string()))
 
 
-def _tasks(audit: PublishedAudit, table: pa.Table, previews: Mapping[str, Preview], *, has_images: bool) -> bytes:
+def _tasks(audit: PublishedAudit, table: pa.Table, previews: Mapping[str, TaskPreview], *, has_images: bool) -> bytes:
     return tasks_bytes(table.to_pylist(), previews, f"labelaudit {audit.audit_id}", has_images=has_images)
 
 
@@ -219,14 +219,14 @@ def _csv(table: pa.Table) -> bytes:
     return csv_bytes(table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True)))
 
 
-def _are_images(previews: Mapping[str, Preview]) -> bool:
+def _are_images(previews: Mapping[str, TaskPreview]) -> bool:
     return any(media_type.startswith("image/") for media_type, _ in previews.values())
 
 
-def _previews(audit: PublishedAudit) -> dict[str, Preview]:
+def _previews(audit: PublishedAudit) -> dict[str, TaskPreview]:
     """Return the previews of the audit by example id."""
-    if PREVIEWS_FILE not in audit.sha256:
+    if _PREVIEWS_FILE not in audit.sha256:
         return {}
-    table = audit.table(PREVIEWS_FILE, PREVIEWS)
+    table = audit.table(_PREVIEWS_FILE, PREVIEWS)
     columns = [table[name].to_pylist() for name in table.column_names]
     return {example_id: (media_type, data) for example_id, media_type, data in zip(*columns, strict=True)}

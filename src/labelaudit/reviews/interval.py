@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 CONFIDENCE = 0.95
 # Of a number of rows: far above what sums of floats are off, far below one row.
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 # A probability: rounding errors of floats, so that a probability equal to the tail does not exceed it.
 SLACK = 1e-9
 
@@ -66,8 +66,8 @@ def stratified(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> Int
     # Limits are whole rows, and never contradict the rows that were seen.
     seen = sum(stratum.counted for stratum in strata)
     others = sum(stratum.judged - stratum.counted for stratum in strata)
-    fewest = max(seen, math.floor(expected - math.sqrt(below) + ROUNDING))
-    most = min(total - others, math.ceil(expected + math.sqrt(above) - ROUNDING))
+    fewest = max(seen, math.floor(expected - math.sqrt(below) + _ROUNDING))
+    most = min(total - others, math.ceil(expected + math.sqrt(above) - _ROUNDING))
     return Interval(expected / total, fewest / total, most / total)
 
 

@@ -18,12 +18,12 @@ from labelaudit.text import for_xml
 
 OBJECT, VERDICT, RIGHT_LABEL = "example", "verdict", "right_label"
 # Media type and bytes of what a reviewer sees of a row.
-Preview = tuple[str, bytes]
+TaskPreview = tuple[str, bytes]
 _WITHOUT_RIGHT_LABEL = {decision.value for decision in Decision if decision != Decision.WRONG}
 # A hidden list is not part of the annotation.
 _IF_WRONG = f'visibleWhen="choice-selected" whenTagName="{VERDICT}" whenChoiceValue="{Decision.WRONG}"'
 # Label Studio imports a task into a project of images only if it has an image.
-_NO_PREVIEW: Preview = (
+_NO_PREVIEW: TaskPreview = (
     "image/svg+xml",
     b'<svg xmlns="http://www.w3.org/2000/svg" width="320" height="80"><rect width="320" height="80" fill="#eeeeee"/>'
     b'<text x="20" y="47" font-family="sans-serif" font-size="20" fill="#333333">No preview of this row</text></svg>',
@@ -31,7 +31,7 @@ _NO_PREVIEW: Preview = (
 
 
 def tasks_bytes(
-    rows: Sequence[Mapping[str, object]], previews: Mapping[str, Preview], model: str, *, has_images: bool
+    rows: Sequence[Mapping[str, object]], previews: Mapping[str, TaskPreview], model: str, *, has_images: bool
 ) -> bytes:
     """Return tasks to import. A row with a `suggested_label` has that suggestion as a prediction.
 
@@ -79,7 +79,7 @@ def read_annotations(data: bytes, name: str) -> list[Draft]:
     return [draft for draft in drafts if draft is not None]
 
 
-def _task(row: Mapping[str, object], preview: Preview | None, model: str) -> dict[str, object]:
+def _task(row: Mapping[str, object], preview: TaskPreview | None, model: str) -> dict[str, object]:
     place = f"{row['file']}, row {row['row']}"
     data: dict[str, object] = {**row, "text": place}
     if preview is not None:

@@ -19,14 +19,14 @@ from labelaudit.schemas import Decision
 REVIEWED_START = 20
 
 
-class Measures(NamedTuple):
+class ReviewMeasures(NamedTuple):
     """What the verdicts on a dataset measure; None if there are too few."""
 
     precision: Precision | None
     error_rate: ErrorRate | None
 
 
-def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample], fingerprint: str) -> Measures:
+def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample], fingerprint: str) -> ReviewMeasures:
     """Return the measures for the version with this fingerprint.
 
     Among the samples of this version, the one with the most reviewed rows counts. If none has enough, the error rate is
@@ -39,12 +39,12 @@ def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample
     """
     rates = {sample: rate for sample in samples if (rate := error_rate(sample, verdicts)) is not None}
     if not rates:
-        return Measures(_precisions(verdicts, None), None)
+        return ReviewMeasures(_precisions(verdicts, None), None)
     own = [sample for sample in rates if sample.fingerprint == fingerprint]
     last = max(rates, key=_age)
     of_one_version = own or [sample for sample in rates if sample.fingerprint == last.fingerprint]
     chosen = max(of_one_version, key=lambda sample: (_rows_reviewed(rates[sample]), _age(sample)))
-    return Measures(_precisions(verdicts, chosen), replace(rates[chosen], same_version=bool(own)))
+    return ReviewMeasures(_precisions(verdicts, chosen), replace(rates[chosen], same_version=bool(own)))
 
 
 def precision(verdicts: Iterable[Verdict]) -> JudgedFlags | None:

@@ -8,10 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from labelaudit.errors import ReviewError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def from_json(adapter: TypeAdapter[T], data: bytes) -> T:
+def from_json(adapter: TypeAdapter[_T], data: bytes) -> _T:
     """Return the value that a JSON document contains. Fields that the type does not have are ignored.
 
     Raises:

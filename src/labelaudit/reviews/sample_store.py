@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.records import from_json
 from labelaudit.reviews.sampling import Sample
-from labelaudit.reviews.verdict_store import READERS
+from labelaudit.reviews.verdict_store import PARALLEL_READS
 from labelaudit.storage.layout import samples_folder
 from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store
@@ -51,7 +51,7 @@ def read_samples(store: Store, dataset: str) -> list[Sample]:
         ReviewError: if an object cannot be read.
     """
     keys = [file.path for file in store.find(samples_folder(dataset)) if file.path.endswith(".json")]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
         return list(pool.map(partial(_read_sample, store), keys))
 
 

@@ -19,7 +19,7 @@ UNFLAGGED = "unflagged"
 DEFAULT_SEED = 0
 PREVIEWED_ROWS = 200
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt.NDArray[np.int64]:
@@ -47,7 +47,7 @@ def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt
     return order
 
 
-def mixed(strata: Sequence[Sequence[Row]], fingerprint: str, seed: int) -> list[Row]:
+def mixed(strata: Sequence[Sequence[_Row]], fingerprint: str, seed: int) -> list[_Row]:
     """Return the rows of all strata in an order that does not reveal the stratum of a row.
 
     Each stratum keeps its order, so every start of the result consists of starts of the strata.

@@ -19,7 +19,7 @@ from labelaudit.reviews.verdicts import Answer, LabeledExample, Verdict, current
 from labelaudit.schemas import Decision
 from labelaudit.storage.manifest import dump_json
 
-Names = Sequence[str | None] | npt.NDArray[np.object_]
+_Names = Sequence[str | None] | npt.NDArray[np.object_]
 
 
 class RowVerdicts(NamedTuple):
@@ -61,7 +61,7 @@ class ReviewSnapshot:
         answers = {example: verdict.answer for example, verdict in reviewed.items()}
         return cls(answers, *measure(reviewed, samples, fingerprint))
 
-    def for_rows(self, example_ids: Names, digests: Names, given_labels: Names) -> RowVerdicts:
+    def for_rows(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> RowVerdicts:
         """Return the verdicts on N rows: those on the same id, content and given label."""
         verdicts = np.full(len(example_ids), None, dtype=object)
         right_labels = verdicts.copy()

@@ -25,12 +25,12 @@ from labelaudit.storage.manifest import digest_of, dump_json
 from labelaudit.storage.store import Store
 
 # Objects are small, so the time goes into waiting for answers.
-READERS = 16
+PARALLEL_READS = 16
 # Reading this many batches one by one takes a second or two if the storage answers in 20 ms.
 LOOSE_BATCHES = 1000
 
 # The verdicts of one object, or why it cannot be read.
-Batch = list[Verdict] | ReviewError
+VerdictBatch = list[Verdict] | ReviewError
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +51,7 @@ _COMPACTED_FILE = TypeAdapter(_CompactedFile)
 class Batches(NamedTuple):
     """All objects of verdicts on a dataset, in the order of their keys."""
 
-    by_key: dict[str, Batch]
+    by_key: dict[str, VerdictBatch]
     loose: list[str]  # keys of those that were read one by one
 
     def verdicts(self) -> list[Verdict]:
@@ -78,19 +78,19 @@ def read_verdicts(store: Store, dataset: str) -> list[Verdict]:
     Raises:
         ReviewError: if an object cannot be read.
     """
-    return read_batches(store, dataset).verdicts()
+    return read_verdict_batches(store, dataset).verdicts()
 
 
 def read_and_compact_verdicts(store: Store, dataset: str) -> list[Verdict]:
     """Return the same as `read_verdicts`. If many objects were read one by one, store a copy for later readers."""
-    batches = read_batches(store, dataset)
+    batches = read_verdict_batches(store, dataset)
     verdicts = batches.verdicts()
     if len(batches.loose) > LOOSE_BATCHES:
         _compact(store, dataset, {key: _readable(batches.by_key[key]) for key in batches.loose})
     return verdicts
 
 
-def read_batches(store: Store, dataset: str, known: Mapping[str, Batch] | None = None) -> Batches:
+def read_verdict_batches(store: Store, dataset: str, known: Mapping[str, VerdictBatch] | None = None) -> Batches:
     """Return all objects of verdicts. One that cannot be read does not hide the others.
 
     Args:
@@ -106,10 +106,10 @@ def read_batches(store: Store, dataset: str, known: Mapping[str, Batch] | None =
     compacted = [key for key in found if key.startswith(f"{compacted_folder}/")]
     keys = [key for key in found if not key.startswith(f"{compacted_folder}/")]
     # A damaged object is read again, because it may have been repaired.
-    batches: dict[str, Batch] = {
+    batches: dict[str, VerdictBatch] = {
         key: batch for key, batch in (known or {}).items() if not isinstance(batch, ReviewError)
     }
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
         # Later calls read only what is new, which is not compacted.
         if not batches:
             for copies in pool.map(partial(_read_compacted, store, dataset), compacted):
@@ -144,7 +144,7 @@ def _compact(store: Store, dataset: str, batches: Mapping[str, list[Verdict]]) -
         _log.warning("Verdicts are read one by one, because their copy was not stored: %s", error)
 
 
-def _read_compacted(store: Store, dataset: str, key: str) -> dict[str, Batch]:
+def _read_compacted(store: Store, dataset: str, key: str) -> dict[str, VerdictBatch]:
     """Return batches by key; none if the object is damaged, so that the originals are read."""
     data = store.read(key)
     try:
@@ -155,7 +155,7 @@ def _read_compacted(store: Store, dataset: str, key: str) -> dict[str, Batch]:
     return {f"{verdicts_folder(dataset)}/{name}": copy.verdicts for name, copy in copies.items()}
 
 
-def _read_batch(store: Store, key: str) -> Batch:
+def _read_batch(store: Store, key: str) -> VerdictBatch:
     data = store.read(key)
     try:
         return batch_verdicts(data)
@@ -166,7 +166,7 @@ def _read_batch(store: Store, key: str) -> Batch:
         )
 
 
-def _readable(batch: Batch) -> list[Verdict]:
+def _readable(batch: VerdictBatch) -> list[Verdict]:
     if isinstance(batch, ReviewError):
         raise batch
     return batch

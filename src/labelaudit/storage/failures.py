@@ -82,24 +82,24 @@ _S3_ACTIONS = {
 }
 
 
-class Answer(NamedTuple):
+class _Answer(NamedTuple):
     """The answer of an HTTP server; `code` is the name of an S3 error, else the status as text."""
 
     status: int
     code: str
 
 
-def answer_of(error: BaseException | None) -> Answer | None:
+def answer_of(error: BaseException | None) -> _Answer | None:
     """Return the server's answer behind an error of any backend; None if there was none."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
             code = str(response.get("Error", {}).get("Code", ""))
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") or code
-            return Answer(_number(status) or 0, code)
+            return _Answer(_number(status) or 0, code)
         for value in (getattr(error, name, None) for name in ("status_code", "status", "code")):
             if status := _number(value):
-                return Answer(status, str(status))
+                return _Answer(status, str(status))
         error = error.__cause__
     return None
 

@@ -18,7 +18,7 @@ from tenacity import (
 from labelaudit.errors import LabelauditError, StorageUnavailableError
 from labelaudit.storage.failures import first_line, is_transient, without_secrets
 
-ATTEMPTS = 8
+REQUEST_ATTEMPTS = 8
 # No try begins later than this after the first one. The second try is always made, because a long transfer may
 # break near its end.
 TOTAL_SECONDS = 120.0
@@ -39,7 +39,7 @@ def retrying(place: str) -> Retrying:
     return Retrying(
         retry=retry_if_exception(is_transient),
         wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
-        stop=stop_after_attempt(ATTEMPTS) | (stop_before_delay(TOTAL_SECONDS) & stop_after_attempt(2)),
+        stop=stop_after_attempt(REQUEST_ATTEMPTS) | (stop_before_delay(TOTAL_SECONDS) & stop_after_attempt(2)),
         before_sleep=_log_first_failure(place),
         retry_error_callback=_give_up(place),
     )
@@ -48,7 +48,7 @@ def retrying(place: str) -> Retrying:
 def _log_first_failure(place: str) -> Callable[[RetryCallState], None]:
     def log(state: RetryCallState) -> None:
         if state.attempt_number == 1:
-            _log.warning("%s: %s. It is retried at most %d times.", place, _cause(_error(state)), ATTEMPTS - 1)
+            _log.warning("%s: %s. It is retried at most %d times.", place, _cause(_error(state)), REQUEST_ATTEMPTS - 1)
 
     return log
 

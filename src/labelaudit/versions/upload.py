@@ -18,7 +18,7 @@ from labelaudit.versions.discover import CLAIM, LATEST, FoundVersion, look_at_ve
 # Each keeps its file in memory.
 PARALLEL_UPLOADS = 4
 # Stored files are read in blocks of this size.
-BLOCK_BYTES = 2**20
+_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Upload:
         """Return whether the stored file has the same bytes."""
         digest = hashlib.sha256()
         with self.store.open(self.folder + entry.path) as file:
-            while block := file.read(BLOCK_BYTES):
+            while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
         return digest.hexdigest() == entry.sha256
 

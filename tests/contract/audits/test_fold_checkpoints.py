@@ -17,7 +17,7 @@ from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, StorageUnavailableError, WorkerDiedError
 from labelaudit.local.workers import LocalWorkers, Slot
 from labelaudit.pipeline.plan import prepare
-from labelaudit.pipeline.train import train_fold
+from labelaudit.pipeline.train import train_and_commit
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder
 from labelaudit.storage.manifest import read_json
@@ -66,14 +66,14 @@ def killed_at(last: int) -> OnEpoch:
 def train(reference: PreparedReference) -> tuple[str, list[int]]:
     """Return the key of the record of fold 0 and the epochs that were trained for it."""
     heard: list[int] = []
-    key = train_fold(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).key
+    key = train_and_commit(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).key
     return key, heard
 
 
 def leave(reference: PreparedReference, last: int) -> None:
     """Train fold 0 until epoch `last`, counted over all members."""
     with pytest.raises(Killed):
-        train_fold(reference, 0, killed_at(last))
+        train_and_commit(reference, 0, killed_at(last))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_checkpoints_of_another_fold_are_not_trusted(
     reference = reference_to(data, tmp_path)
     leave(reference, 5)
     with pytest.raises(Killed):
-        train_fold(reference, 1, killed_at(5))
+        train_and_commit(reference, 1, killed_at(5))
     (foreign,) = unfinished(reference, 1).values()
     change_each(unfinished(reference), lambda _: foreign)
     with pytest.warns(UserWarning, match="is ignored, .* It belongs to another training"):
@@ -227,7 +227,7 @@ def test_two_workers_at_one_fold_do_no_harm(data: Path, tmp_path: Path, undistur
         if epoch == 7:
             heard.extend(train(reference)[1])
 
-    key = train_fold(reference, 0, second).key
+    key = train_and_commit(reference, 0, second).key
     assert heard == list(range(7, EPOCHS * MEMBERS + 1))
     assert committed(reference, key) == undisturbed
     assert list(unfinished(reference)) == []

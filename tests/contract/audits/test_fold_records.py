@@ -9,7 +9,7 @@ import pytest
 
 from labelaudit.audits.prepared import output_store
 from labelaudit.pipeline.plan import prepare
-from labelaudit.pipeline.train import train_fold
+from labelaudit.pipeline.train import train_and_commit
 from labelaudit.storage.store import Store
 from support.audits import audit, fold_bytes, settings, write_fruit
 
@@ -25,7 +25,7 @@ def test_the_record_is_committed_after_the_file(tmp_path: Path, monkeypatch: pyt
         return create(self, key, data)
 
     monkeypatch.setattr(Store, "create", checked)
-    train_fold(prepare(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")), 0)
+    train_and_commit(prepare(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")), 0)
     assert len(committed) == 1
 
 
@@ -34,5 +34,5 @@ def test_a_fold_whose_file_is_gone_is_trained_again(tmp_path: Path) -> None:
     expected = fold_bytes(audit(settings(tmp_path / "fruit.parquet", tmp_path / "undisturbed")))
     reference = prepare(config)
     store = output_store(reference)
-    store.remove(json.loads(store.read(train_fold(reference, 1).key))["key"])
+    store.remove(json.loads(store.read(train_and_commit(reference, 1).key))["key"])
     assert fold_bytes(audit(config)) == expected

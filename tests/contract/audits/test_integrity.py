@@ -22,7 +22,7 @@ from labelaudit.detection.rows import row_digests
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
-from labelaudit.pipeline.train import train_fold
+from labelaudit.pipeline.train import train_and_commit
 from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
@@ -92,7 +92,7 @@ class Trained:
 
 def _train(config: AuditConfig) -> Trained:
     reference = prepare(config)
-    return Trained(reference, [train_fold(reference, fold) for fold in range(3)])
+    return Trained(reference, [train_and_commit(reference, fold) for fold in range(3)])
 
 
 def _nan_row(fold: Fold) -> None:

@@ -16,7 +16,12 @@ from labelaudit.reviews import verdict_store as verdicts
 from labelaudit.reviews.audit_review import audit_to_review
 from labelaudit.reviews.files import ExportKind, export
 from labelaudit.reviews.snapshot_store import take_snapshot
-from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_batches, read_verdicts
+from labelaudit.reviews.verdict_store import (
+    append_verdicts,
+    read_and_compact_verdicts,
+    read_verdict_batches,
+    read_verdicts,
+)
 from labelaudit.reviews.verdicts import Verdict
 from labelaudit.storage.store import Store
 from support.faulty_proxy import FaultyProxy, Refusal
@@ -58,7 +63,7 @@ def test_only_an_audit_compacts_verdicts(store: Store) -> None:
     assert compacted(store) == []
     assert len(take_snapshot(store, "insects", "f").answers) == 4
     (copy,) = compacted(store)
-    assert read_batches(store, "insects").loose == []
+    assert read_verdict_batches(store, "insects").loose == []
     said += decide(store, "i5", "i6", "i7")
     assert read_and_compact_verdicts(store, "insects") == said
     assert compacted(store) == [copy]
@@ -118,7 +123,7 @@ def test_copies_that_overlap_are_one(store: Store) -> None:
     store.write(first, data)
     assert len(compacted(store)) == 2
     assert read_verdicts(store, "insects") == said
-    assert read_batches(store, "insects").loose == []
+    assert read_verdict_batches(store, "insects").loose == []
 
 
 def test_a_broken_object_is_never_compacted(store: Store) -> None:
@@ -158,9 +163,9 @@ def test_compacted_verdicts_cost_one_request(s3: str, proxy: FaultyProxy, tmp_pa
     proxy.requests.clear()
     assert read_verdicts(audit.store, "insects") == said
     assert len(read_objects(proxy)) == 2
-    known = read_batches(audit.store, "insects").by_key
+    known = read_verdict_batches(audit.store, "insects").by_key
     proxy.requests.clear()
-    assert read_batches(audit.store, "insects", known).verdicts() == said
+    assert read_verdict_batches(audit.store, "insects", known).verdicts() == said
     assert read_objects(proxy) == []
 
 

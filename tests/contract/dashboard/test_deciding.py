@@ -170,7 +170,7 @@ def test_undo_belongs_to_the_dataset_of_the_decision(store: Store) -> None:
     app = app.sidebar.selectbox[0].select("pets").run()
     app = press(app, "Undo")
     assert shown(app) == "example-004"
-    assert app.toast[0].value == ui.plain("Undone: fine on example-000 of zoo.")
+    assert app.toast[0].value == ui.plain_text("Undone: fine on example-000 of zoo.")
     assert stored(store) == []
     assert [verdict[1] for verdict in stored(store, "zoo")] == [Decision.FINE, None]
 
@@ -201,7 +201,7 @@ def test_undo_does_not_change_later_verdicts_of_others(store: Store, decision: D
     app = press(review(), "Fine")
     verdict = decide_as("ben", store, decision)
     app = press(app, "Undo")
-    assert ui.plain(told, 1000) == app.error[0].value
+    assert ui.plain_text(told, 1000) == app.error[0].value
     assert read_verdicts(store, "pets")[1:] == [verdict]
     assert button(app, "Undo").disabled
 
@@ -263,7 +263,7 @@ def test_a_decision_is_stored_even_if_others_cannot_be_read(store: Store) -> Non
     with unreadable("b.json"):
         app = press(app, "Fine")
     # The page itself claims nothing that it does not know.
-    assert ui.plain(store.url_of(key)) in app.error[0].value
+    assert ui.plain_text(store.url_of(key)) in app.error[0].value
     assert stored(store) == [("example-000", Decision.FINE, None, "ann")]
     app = app.run()
     assert (shown(app), waiting(app)) == ("example-004", [])
@@ -294,7 +294,7 @@ def test_objects_without_verdicts_are_named(store: Store) -> None:
     store.write(f"{verdicts_folder('pets')}/broken.json", b"{}")
     for app in (review(), review(example=None)):
         (warning,) = app.warning
-        assert ui.plain(store.url_of(f"{verdicts_folder('pets')}/broken.json")) in warning.value
+        assert ui.plain_text(store.url_of(f"{verdicts_folder('pets')}/broken.json")) in warning.value
 
 
 COPIES = [

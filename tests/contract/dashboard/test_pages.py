@@ -256,7 +256,7 @@ def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run:
 
 @given(strategies.text(alphabet="ab:-<>=~*_[]()!`$\\&#/@. \n", max_size=40))
 def test_plain_text_is_never_markdown(text: str) -> None:
-    shown = ui.plain(text)
+    shown = ui.plain_text(text)
     for mark in (":a", "->", "<-", "--", ">=", "<", ">", "://", "\n"):
         assert mark not in shown.replace("&lt;", "").replace("&gt;", "")
     for at, character in enumerate(shown):

@@ -23,7 +23,7 @@ from labelaudit.errors import TrainingError
 from labelaudit.model.fold import (
     FoldData,
     FoldFit,
-    Inputs,
+    FoldInputs,
     encode,
     fit_fold,
     frequent_ngrams,
@@ -59,14 +59,14 @@ KINDS = {"image": digits, "text": texts, "table": table}
 
 
 def fold_of(
-    kind: str, inputs: Inputs, labels: np.ndarray, epochs: int = 2, recipe: Recipe | None = None, **options: Any
+    kind: str, inputs: FoldInputs, labels: np.ndarray, epochs: int = 2, recipe: Recipe | None = None, **options: Any
 ) -> tuple[FoldFit, np.ndarray]:
     data = fold_data(kind, inputs, labels)
     recipe = recipe or recipe_for(data, epochs=epochs)
     return fit_fold(data, recipe, **{"device": "cpu", "seed": 3, **options}), data.held_out_rows
 
 
-def fold_data(kind: str, inputs: Inputs, labels: np.ndarray) -> FoldData:
+def fold_data(kind: str, inputs: FoldInputs, labels: np.ndarray) -> FoldData:
     train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels))
     return FoldData(kind, inputs, labels, int(labels.max()) + 1, train, held_out)
 
@@ -165,7 +165,7 @@ def test_nothing_is_fitted_on_held_out_rows(kind: str) -> None:
     np.testing.assert_allclose(fold_of(kind, changed, labels)[0].pred_probs[:5], expected, atol=1e-6)
 
 
-def _with_other_rows(inputs: Inputs, rows: np.ndarray) -> Inputs:
+def _with_other_rows(inputs: FoldInputs, rows: np.ndarray) -> FoldInputs:
     if isinstance(inputs, ImageInputs):
         pixels = inputs.pixels.copy()
         pixels[rows] = 255 - pixels[rows]
@@ -282,7 +282,7 @@ def test_a_fold_does_not_copy_pixels() -> None:
     assert peak < pixels.nbytes / 2
 
 
-def average_precision(kind: str, inputs: Inputs, labels: np.ndarray, wrong: np.ndarray) -> float:
+def average_precision(kind: str, inputs: FoldInputs, labels: np.ndarray, wrong: np.ndarray) -> float:
     num_classes = int(labels.max()) + 1
     pred_probs = np.empty((len(labels), num_classes))
     for number, (train, held_out) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):

@@ -16,7 +16,7 @@ import pytest
 from labelaudit.errors import StorageError, StorageUnavailableError
 from labelaudit.storage import filesystems, retries
 from labelaudit.storage.lazy_file import LazyFile
-from labelaudit.storage.retries import ATTEMPTS, retrying
+from labelaudit.storage.retries import REQUEST_ATTEMPTS, retrying
 from labelaudit.storage.store import Store, open_dataset
 from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, Trouble, at_random, never, once, times
 
@@ -121,15 +121,15 @@ def test_tries_are_bounded_and_logged_once(s3: str, proxy: FaultyProxy, caplog: 
         caplog.at_level(logging.WARNING, "labelaudit"),
         pytest.raises(
             StorageUnavailableError,
-            match=rf"The storage of s3://.*/x/key failed {ATTEMPTS} times in \d+ s\. The last error was .*"
+            match=rf"The storage of s3://.*/x/key failed {REQUEST_ATTEMPTS} times in \d+ s\. The last error was .*"
             r"reduce your request rate.* Check the endpoint",
         ),
     ):
         store.write("key", b"x")
-    assert len(proxy.requests) == ATTEMPTS
+    assert len(proxy.requests) == REQUEST_ATTEMPTS
     assert len(caplog.records) == 1
     assert "x/key: OSError" in caplog.text
-    assert f"It is retried at most {ATTEMPTS - 1} times." in caplog.text
+    assert f"It is retried at most {REQUEST_ATTEMPTS - 1} times." in caplog.text
 
 
 def test_nothing_is_told_where_all_goes_well(s3: str, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:

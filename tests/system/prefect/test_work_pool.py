@@ -24,10 +24,10 @@ from labelaudit.audits.references import PreparedReference
 from labelaudit.errors import TrainingError
 from labelaudit.orchestration import fold_runs, heartbeats
 from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
-from labelaudit.orchestration.train_fold import train_fold
+from labelaudit.orchestration.train_fold import train_and_commit
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import missing_folds
-from labelaudit.pipeline.train import train_fold as train_here
+from labelaudit.pipeline.train import train_and_commit as train_here
 from support.audits import settings, write_fruit
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyP
     data = write_fruit(tmp_path / "fruit.parquet")
     monkeypatch.setattr(fold_runs, "BACKOFF_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(fold_runs, "POLL_SECONDS", 0.2)
-    flow_id = client.create_flow(train_fold)
+    flow_id = client.create_flow(train_and_commit)
     client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
 
     def make(output: str = "out", **values: Any) -> Audit:
@@ -166,13 +166,13 @@ def test_a_fold_that_is_completed_and_not_committed_is_started_again(audit: Call
 def test_a_fold_that_never_commits_ends(audit: Callable[..., Audit], tmp_path: Path) -> None:
     one = audit()
     with _waiting(one, 0) as raised:
-        for tries in range(1, fold_runs.ATTEMPTS + 1):
+        for tries in range(1, fold_runs.FOLD_ATTEMPTS + 1):
             _until(lambda tries=tries: len(one.runs()) == tries)  # type: ignore[misc]
             _serve(one, one.runs()[-1], is_trained=False)
     (error,) = raised
     assert isinstance(error, TrainingError)
     assert f"Fold 0: Completed, but nothing is committed at {tmp_path / 'out'} (run fold 0 of fruit" in str(error)
-    assert one.states() == [StateType.COMPLETED] * fold_runs.ATTEMPTS
+    assert one.states() == [StateType.COMPLETED] * fold_runs.FOLD_ATTEMPTS
 
 
 def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard.queries import Address, AuditTables, Filters, Reviewed, Shown, connect
+from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Reviewed, Shown, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.reviews.audit_review import draw_sample
@@ -59,11 +59,11 @@ filters = st.builds(
 )
 
 
-def tables_of(folder: Path, examples: pa.Table, issues: pa.Table | None = None) -> AuditTables:
+def tables_of(folder: Path, examples: pa.Table, issues: pa.Table | None = None) -> AuditQueries:
     pq.write_table(examples, folder / "examples.parquet")
     pq.write_table(issues_table(examples) if issues is None else issues, folder / "issues.parquet")
     paths = {path.name: path for path in folder.iterdir()}
-    return AuditTables(connect(folder), paths.get)
+    return AuditQueries(connect(folder), paths.get)
 
 
 def examples_of(records: list[dict[str, Any]]) -> pa.Table:
@@ -147,7 +147,7 @@ def test_many_sessions_open_an_audit_at_once(tmp_path: Path) -> None:
         tables = tables_of(folder, small_examples(200))
         together = threading.Barrier(sessions)
 
-        def count(tables: AuditTables = tables, together: threading.Barrier = together) -> int:
+        def count(tables: AuditQueries = tables, together: threading.Barrier = together) -> int:
             together.wait()
             return tables.count(Filters())
 
@@ -179,7 +179,7 @@ def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=1_000)
-    tables = AuditTables(connect(tmp_path), lambda name: tmp_path / record.folder / name)
+    tables = AuditQueries(connect(tmp_path), lambda name: tmp_path / record.folder / name)
     audit = open_audit(store, record.folder)
     assert audit is not None
     drawn = draw_sample(audit, flagged=PREVIEWED_ROWS, unflagged=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()
@@ -195,7 +195,7 @@ def test_new_flags_alone(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=20, new_ids=["example-004", "example-005"])
     paths = {path.name: path for path in (tmp_path / record.folder).iterdir()}
-    tables = AuditTables(connect(tmp_path), paths.get)
+    tables = AuditQueries(connect(tmp_path), paths.get)
     # Row 5 is new in the data, but not flagged.
     assert [row.example_id for row in tables.page(Filters(new_only=True))] == ["example-004"]
     del paths["changes.parquet"]
@@ -206,14 +206,14 @@ def test_other_tables_of_an_audit(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=20)
     folder = tmp_path / record.folder
-    tables = AuditTables(connect(tmp_path), lambda name: folder / name if (folder / name).exists() else None)
+    tables = AuditQueries(connect(tmp_path), lambda name: folder / name if (folder / name).exists() else None)
     assert tables.folds() == [0]
     assert tables.previews(["example-003", "missing"])["example-003"].media_type == "image/png"
     assert list(tables.probabilities("example-003", 0)) == ["owl", "dog", "cat"]
     assert tables.probabilities("example-003", 7) == {}
     assert tables.probabilities("missing", 0) == {}
     assert tables.class_names() == ["cat", "dog", "owl"]
-    assert AuditTables(connect(tmp_path), {}.get).classes().num_rows == 0
+    assert AuditQueries(connect(tmp_path), {}.get).classes().num_rows == 0
     assert sum(count for _, _, count in tables.score_histogram()) == 19
 
 
@@ -234,7 +234,7 @@ def test_an_early_audit_without_dismissed_flags(tmp_path: Path) -> None:
 
 def test_an_audit_without_its_tables(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"has no examples\.parquet"):
-        AuditTables(connect(tmp_path), {}.get).count(Filters())
+        AuditQueries(connect(tmp_path), {}.get).count(Filters())
 
 
 @pytest.mark.parametrize(

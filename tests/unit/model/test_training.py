@@ -19,9 +19,9 @@ from labelaudit.model.optimizers import make_optimizer
 from labelaudit.model.progress import Epoch, WeightAverage
 from labelaudit.model.schedules import constant, cosine
 from labelaudit.model.training import (
-    Batch,
     Labeled,
     Training,
+    TrainingBatch,
     train,
     train_step,
     weighted_loss,
@@ -183,7 +183,7 @@ def test_cropping_and_flipping_change_what_images_teach() -> None:
 def test_a_step_by_hand() -> None:
     module = nn.Linear(1, 2, bias=False)
     nn.init.zeros_(module.weight)
-    batch = Batch(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]), None)
+    batch = TrainingBatch(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]), None)
     loss = train_step(module, sgd(module), batch, PLAIN)
     assert loss.item() == pytest.approx(math.log(2))
     assert not loss.requires_grad
@@ -194,7 +194,7 @@ def test_a_step_by_hand() -> None:
 def test_the_gradient_is_clipped_to_its_largest_norm() -> None:
     module = nn.Linear(1, 2, bias=False)
     nn.init.zeros_(module.weight)
-    batch = Batch(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]), None)
+    batch = TrainingBatch(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]), None)
     train_step(module, sgd(module), batch, replace(PLAIN, gradient_clip=0.1))
     assert module.weight.norm().item() == pytest.approx(0.1 * 0.1, rel=1e-4)
 
@@ -202,7 +202,7 @@ def test_the_gradient_is_clipped_to_its_largest_norm() -> None:
 def test_gradients_of_the_step_before_are_forgotten() -> None:
     module = linear()
     optimizer = sgd(module)
-    batch = Batch(POINTS, CLASSES, None)
+    batch = TrainingBatch(POINTS, CLASSES, None)
     once = linear()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -214,7 +214,7 @@ def test_gradients_of_the_step_before_are_forgotten() -> None:
 
 def test_only_a_checked_step_verifies_the_kind_of_the_outputs() -> None:
     module = nn.Sequential(linear(), nn.Softmax(1))
-    batch = Batch(POINTS, CLASSES, None)
+    batch = TrainingBatch(POINTS, CLASSES, None)
     train_step(module, sgd(module), batch, PLAIN)
     with pytest.raises(TrainingError, match=r"The output_kind is 'logits', but the network returns probabilities"):
         train_step(module, sgd(module), batch, PLAIN, check=True)
@@ -224,13 +224,15 @@ def test_losses_by_hand() -> None:
     scores = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
     targets = torch.tensor([0, 1])
     by_hand = [math.log(2), math.log(4)]
-    assert weighted_loss(scores, Batch(scores, targets, None), PLAIN).item() == pytest.approx(sum(by_hand) / 2)
-    weighted = Batch(scores, targets, torch.tensor([0.5, 1.5]))
+    assert weighted_loss(scores, TrainingBatch(scores, targets, None), PLAIN).item() == pytest.approx(sum(by_hand) / 2)
+    weighted = TrainingBatch(scores, targets, torch.tensor([0.5, 1.5]))
     expected = (0.5 * by_hand[0] + 1.5 * by_hand[1]) / 2
     assert weighted_loss(scores, weighted, PLAIN).item() == pytest.approx(expected)
     smooth = replace(PLAIN, label_smoothing=0.2)
     smoothed = [math.log(2), 0.9 * math.log(4) + 0.1 * math.log(4 / 3)]
-    assert weighted_loss(scores, Batch(scores, targets, None), smooth).item() == pytest.approx(sum(smoothed) / 2)
+    assert weighted_loss(scores, TrainingBatch(scores, targets, None), smooth).item() == pytest.approx(
+        sum(smoothed) / 2
+    )
     expected = (0.5 * smoothed[0] + 1.5 * smoothed[1]) / 2
     assert weighted_loss(scores, weighted, smooth).item() == pytest.approx(expected)
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelaudit.report.gallery import Preview, UnusualColumn, thumbnail
+from labelaudit.report.gallery import CardPreview, UnusualColumn, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.summary import percent
 from labelaudit.schemas import FOLDS
@@ -90,7 +90,7 @@ def spaced(text: str) -> str:
 
 def everywhere(text: str, kind: str = "text") -> PageContent:
     """Content with the text in every place that can hold one."""
-    previews: dict[str, Preview] = {
+    previews: dict[str, CardPreview] = {
         "text": text,
         "columns": (UnusualColumn(text, text, text),),
         "image": picture(0),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from labelaudit.findings import ErrorRate
-from labelaudit.reviews.measures import REVIEWED_START, Measures, error_rate, measure, precision, progress
+from labelaudit.reviews.measures import REVIEWED_START, ReviewMeasures, error_rate, measure, precision, progress
 from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum
 from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
 from labelaudit.schemas import Decision
@@ -94,7 +94,7 @@ def test_chosen_and_random_rows_are_distinguished() -> None:
     only_others = judged(A, A, A, W, W)
     expected = error_rate(make_sample(), only_others)
     assert expected is not None
-    assert measure(only_others, [make_sample()], "v1v1") == Measures(None, expected)
+    assert measure(only_others, [make_sample()], "v1v1") == ReviewMeasures(None, expected)
 
 
 ALL = judged(W, W, W, F, F)
