@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
+from labelaudit.audits.audit_plan import Plan, commit_record, load_plan
 from labelaudit.audits.finished import existing_audit, find_published
-from labelaudit.audits.prepared import Prepared, commit_record, load_prepared, parquet_bytes
-from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
+from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
+from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.local.budget import fitting_slots
@@ -39,7 +40,7 @@ RETRY_DELAY_SECONDS = 2.0
 class AuditProgress(Protocol):
     """Is told how an audit goes on; methods are called from several threads while folds train."""
 
-    def prepared(self, prepared: Prepared) -> None:
+    def prepared(self, plan: Plan) -> None:
         """The dataset is read and checked."""
         ...
 
@@ -64,7 +65,7 @@ class StepCaller(Protocol):
         """Run one step and wait for it."""
         ...
 
-    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+    def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         """Train folds side by side where `config.workers` says, and wait for all."""
         ...
 
@@ -84,7 +85,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     from labelaudit.pipeline.gather import gather
     from labelaudit.pipeline.publish import publish
 
-    caller.progress.prepared(load_prepared(reference))
+    caller.progress.prepared(load_plan(reference))
     trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
@@ -110,29 +111,29 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     # Row numbers mean other rows in another version, so that verdicts on them do not apply.
     dataset = audited_name(config).name
     snapshot = ReviewSnapshot({}) if loaded.has_made_up_ids else take_snapshot(store, dataset, examples.fingerprint)
-    prepared = plan_probabilities(store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids)
-    published = existing_audit(store, prepared)
+    plan = plan_probabilities(store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids)
+    published = existing_audit(store, plan)
     if published is not None:
         return published
-    store_snapshot(store, prepared, snapshot)
+    store_snapshot(store, plan, snapshot)
     # Of two runs at once, both write the files of the one whose record was stored first.
-    prepared = Prepared.from_json(commit_record(store, prepared))
+    plan = Plan.from_json(commit_record(store, plan))
     detected = detect_issues(
-        prepared, rows, Probabilities(loaded.pred_probs, (), loaded.notes), snapshot, open_predecessor(store, prepared)
+        plan, rows, Probabilities(loaded.pred_probs, (), loaded.notes), snapshot, open_predecessor(store, plan)
     )
-    table = pred_probs_table(examples.example_ids[rows.scored], loaded.pred_probs, prepared.class_names)
-    return publish_audit(store, prepared, detected, {published_fold_key(0): parquet_bytes(table)}, gallery=())
+    table = pred_probs_table(examples.example_id[rows.scored], loaded.pred_probs, plan.class_names)
+    return publish_audit(store, plan, detected, {published_fold_key(0): parquet_bytes(table)}, gallery=())
 
 
-def describe(prepared: Prepared) -> list[str]:
+def describe(plan: Plan) -> list[str]:
     """What is about to be audited, in a few lines."""
-    lines = [f"guessed: {guess}" for guess in prepared.guesses]
-    for status, rows in prepared.statuses.items():
+    lines = [f"guessed: {guess}" for guess in plan.guesses]
+    for status, rows in plan.statuses.items():
         if rows and status != Status.SCORED:
             lines.append(f"set aside: {rows:,} rows, {status}")
     lines.append(
-        f"{prepared.dataset}, version {prepared.version}: {prepared.scored:,} of {prepared.examples:,} "
-        f"examples in {len(prepared.class_names):,} classes"
+        f"{plan.dataset}, version {plan.version}: {plan.scored:,} of {plan.examples:,} "
+        f"examples in {len(plan.class_names):,} classes"
     )
     # Also for logs, which are read in terminals.
     return [plain(line) for line in lines]
@@ -161,7 +162,7 @@ def remote_threads(workers: WorkersConfig, folds: int) -> int:
     return workers.threads or fair_threads(folds, workers.max_parallel)
 
 
-def slots_within_memory(config: AuditConfig, reference: PreparedReference) -> list[Slot]:
+def slots_within_memory(config: AuditConfig, reference: PlanReference) -> list[Slot]:
     """As many of the local slots as fit into `limits.memory`. Raises `ConfigError` where not one does."""
     slots = fitting_slots(local_slots(config), reference, config.limits.memory)
     threads = config.workers.threads
@@ -184,7 +185,7 @@ class DirectCaller:
                 time.sleep(RETRY_DELAY_SECONDS * attempt)
         return step(*args, **kwargs)
 
-    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+    def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         if config.workers.kind != "local":
             raise ConfigError(
                 f"workers.kind is {config.workers.kind}, whose folds are runs of Prefect, but no Prefect API is "

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from labelaudit.audit import run_audit
-from labelaudit.audits.prepared import Prepared
-from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
+from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.pipeline.train import train_and_commit
 
@@ -99,13 +99,13 @@ class InProcess:
     def __init__(self) -> None:
         self.progress = Quiet()
         self.steps: list[str] = []
-        self.references: list[PreparedReference] = []
+        self.references: list[PlanReference] = []
 
     def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         self.steps.append(step.__name__)
         return step(*args, **kwargs)
 
-    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+    def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         self.references.append(reference)
         return [self.call(train_and_commit, reference, fold) for fold in folds]
 
@@ -116,7 +116,7 @@ class Quiet:
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int, int]] = []
 
-    def prepared(self, prepared: Prepared) -> None:
+    def prepared(self, plan: Plan) -> None:
         pass
 
     def training(self, place: str) -> None:

@@ -150,7 +150,7 @@ HTML = b"<!doctype html><html><body>403 Forbidden</body></html>"
         ("fruit.parquet", "whole", ["--set", "training.device=cuda"], "no CUDA device is visible"),
         ("audit.yaml", b"dataset: [", [], "not valid YAML"),
         ("none.yaml", None, [], "cannot be read"),
-        ("latin.yaml", b"dataset: {url: \xff}", [], "is not UTF-8"),
+        ("latin.yaml", b"dataset: {url: \xff}", [], "is not valid UTF-8"),
     ],
 )
 def test_bad_input_is_one_message(run, tmp_path: Path, name: str, content, arguments, message: str) -> None:  # type: ignore[no-untyped-def]

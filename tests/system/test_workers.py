@@ -7,18 +7,19 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from labelaudit.audit import DirectCaller, run_audit
-from labelaudit.audits.prepared import load_prepared
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import load_plan
+from labelaudit.audits.references import PlanReference
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
 from labelaudit.local.workers import LocalWorkers, Slot
 from labelaudit.pipeline.plan import prepare
-from labelaudit.pipeline.train import _fold_settings
+from labelaudit.pipeline.train import _device
 from support.audits import Quiet, audit, fold_bytes, settings, write_fruit
 from support.paths import ROOT
 from support.waiting import wait_for
@@ -42,7 +43,7 @@ def test_folds_in_processes_give_the_same_bytes_as_in_this_one(data: Path, tmp_p
         assert epochs == list(range(1, len(epochs) + 1))
 
 
-def _reference(data: Path, output: Path, **sections: object) -> PreparedReference:
+def _reference(data: Path, output: Path, **sections: object) -> PlanReference:
     return prepare(settings(data, output, **sections))
 
 
@@ -156,10 +157,11 @@ def test_a_gpu_that_is_full_is_told_with_a_remedy(data: Path, tmp_path: Path) ->
 def test_the_number_of_a_gpu_means_something_where_all_are_seen(data: Path, tmp_path: Path) -> None:
     """A worker of a slot sees one GPU, with number 0. A worker of a pool sees the GPUs that it was started with."""
     reference = _reference(data, tmp_path)
-    prepared = load_prepared(reference)
-    prepared.config["training"]["device"] = "cuda:77"
-    assert _fold_settings(prepared, 0, is_pinned=True)["device"] == "cuda"
-    assert _fold_settings(prepared, 0, is_pinned=False)["device"] == "cuda:77"
+    plan = load_plan(reference)
+    training = plan.config.training.model_copy(update={"device": "cuda:77"})
+    plan = replace(plan, config=plan.config.model_copy(update={"training": training}))
+    assert _device(plan, is_pinned=True) == "cuda"
+    assert _device(plan, is_pinned=False) == "cuda:77"
 
 
 def test_a_changed_user_module_is_trained_anew(data: Path, tmp_path: Path, nets: None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from labelaudit.audits.audit_plan import Plan, Predecessor
 from labelaudit.audits.decisive_settings import (
     PROBABILITIES,
     ROW_NUMBERS,
@@ -14,7 +15,6 @@ from labelaudit.audits.decisive_settings import (
     other_work_in_words,
 )
 from labelaudit.audits.history import FAILED_GATE, AuditRecord, audits_before, read_history
-from labelaudit.audits.prepared import Predecessor, Prepared
 from labelaudit.audits.published import SHOWN_VERSIONS, PublishedAudit, open_audit
 from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
@@ -104,15 +104,15 @@ def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in
     )
 
 
-def open_predecessor(store: Store, prepared: Prepared) -> OpenPredecessor | NotCompared | None:
+def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared | None:
     """Read the predecessor in the plan of an audit; None if it has none.
 
     `NotCompared` if the predecessor's files are missing or damaged, or the ids of either audit are row numbers.
     """
-    before = prepared.predecessor
+    before = plan.predecessor
     if before is None:
         return None
-    if prepared.has_made_up_ids:
+    if plan.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
     try:
         found = open_audit(store, before.folder)
@@ -129,9 +129,7 @@ def open_predecessor(store: Store, prepared: Prepared) -> OpenPredecessor | NotC
     return OpenPredecessor(before, found, examples, classes)
 
 
-def compare_with_predecessor(
-    before: OpenPredecessor, prepared: Prepared, examples: pa.Table, classes: pa.Table
-) -> Compared:
+def compare_with_predecessor(before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table) -> Compared:
     """Compare an audit, of which the tables EXAMPLES and CLASSES are given, with its predecessor."""
     result = compare_audits(
         before.examples,
@@ -141,7 +139,7 @@ def compare_with_predecessor(
         class_order=_class_order(before.classes, classes),
     )
     predecessor = before.predecessor
-    changed = changed_settings(predecessor.deciding, prepared.decisive_settings)
+    changed = changed_settings(predecessor.deciding, plan.decisive_settings)
     changes = describe_changes(result, before.audit, changed, predecessor.held_versions, predecessor.skipped_versions)
     return Compared(changes, result.changes, result.class_changes)
 

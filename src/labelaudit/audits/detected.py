@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelaudit.audits.prepared import Prepared, load_file, parquet_bytes, store_files
+from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import FilesReference
+from labelaudit.audits.work_files import load_file, parquet_bytes, store_files
 from labelaudit.codec import from_record, to_record
 from labelaudit.findings import Findings
 from labelaudit.storage.manifest import dump_json
@@ -45,10 +46,10 @@ class Detected:
     findings: Findings
     tables: AuditTables
 
-    def save(self, store: Store, prepared: Prepared) -> FilesReference:
+    def save(self, store: Store, plan: Plan) -> FilesReference:
         """Leave it in the work folder of an audit."""
         files = {**self.tables.to_files(), FINDINGS: dump_json(to_record(self.findings))}
-        return store_files(store, prepared.work_folder, files)
+        return store_files(store, plan.work_folder, files)
 
     @classmethod
     def load(cls, store: Store, reference: FilesReference) -> Detected:

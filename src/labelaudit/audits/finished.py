@@ -10,9 +10,9 @@ import json
 
 import pyarrow.parquet as pq
 
-from labelaudit.audits.prepared import Prepared, load_prepared, output_store
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.published import read_facts
-from labelaudit.audits.references import AuditReference, PreparedReference
+from labelaudit.audits.references import AuditReference, PlanReference
 from labelaudit.audits.site import rebuild_site, record_audit
 from labelaudit.codec import from_record
 from labelaudit.findings import Summary
@@ -21,58 +21,58 @@ from labelaudit.storage.manifest import Manifest, dump_json, read_manifest
 from labelaudit.storage.store import Store
 
 
-def find_published(reference: PreparedReference) -> AuditReference | None:
+def find_published(reference: PlanReference) -> AuditReference | None:
     """The audit, when it is published already."""
     store = output_store(reference)
-    prepared = load_prepared(reference)
-    found = existing_audit(store, prepared)
+    plan = load_plan(reference)
+    found = existing_audit(store, plan)
     if found is not None:
-        remember(store, reference, prepared)
+        remember(store, reference, plan)
     return found
 
 
-def is_published(reference: PreparedReference) -> bool:
+def is_published(reference: PlanReference) -> bool:
     """Whether the audit is complete: its manifest, written last, is there."""
-    prepared = load_prepared(reference)
-    return output_store(reference).exists(f"{prepared.audit_folder}/{MANIFEST}")
+    plan = load_plan(reference)
+    return output_store(reference).exists(f"{plan.audit_folder}/{MANIFEST}")
 
 
-def existing_audit(store: Store, prepared: Prepared) -> AuditReference | None:
+def existing_audit(store: Store, plan: Plan) -> AuditReference | None:
     """The audit, when it is published already; what comes after its manifest is mended in case a kill came before."""
-    found = read_manifest(store, prepared.audit_folder)
+    found = read_manifest(store, plan.audit_folder)
     if found is None:
         return None
-    return completed(store, prepared, found, status="already_published")
+    return completed(store, plan, found, status="already_published")
 
 
-def completed(store: Store, prepared: Prepared, standing: Manifest, *, status: str) -> AuditReference:
+def completed(store: Store, plan: Plan, standing: Manifest, *, status: str) -> AuditReference:
     """What comes after the manifest, as far as it is not there: the audit's record, and what is made of all records."""
-    folder = prepared.audit_folder
+    folder = plan.audit_folder
     summary = from_record(Summary, json.loads(store.read(f"{folder}/{SUMMARY}")))
-    if not store.exists(audit_record_key(prepared.dataset, prepared.version, prepared.audit_id)):
+    if not store.exists(audit_record_key(plan.dataset, plan.version, plan.audit_id)):
         classes = pq.read_table(io.BytesIO(store.read(f"{folder}/classes.parquet")))
         record_audit(store, folder, read_facts(store, f"{folder}/{MANIFEST}", standing), summary, classes)
-    rebuild_site(store, prepared.dataset)
-    return _audit_reference(store, prepared, summary, status=status)
+    rebuild_site(store, plan.dataset)
+    return _audit_reference(store, plan, summary, status=status)
 
 
-def remember(store: Store, reference: PreparedReference, prepared: Prepared) -> None:
+def remember(store: Store, reference: PlanReference, plan: Plan) -> None:
     """Note that these files of the version are audited, so that a sweep need not read them to know."""
     if reference.state is not None:
-        record = {"audit": prepared.audit_folder, "version": prepared.version, "dataset_url": reference.dataset_url}
-        store.write(audited_key(prepared.dataset, reference.state), dump_json(record))
+        record = {"audit": plan.audit_folder, "version": plan.version, "dataset_url": reference.dataset_url}
+        store.write(audited_key(plan.dataset, reference.state), dump_json(record))
 
 
-def _audit_reference(store: Store, prepared: Prepared, summary: Summary, *, status: str) -> AuditReference:
+def _audit_reference(store: Store, plan: Plan, summary: Summary, *, status: str) -> AuditReference:
     return AuditReference(
-        audit_url=store.url_of(prepared.audit_folder),
-        dataset=prepared.dataset,
-        version=prepared.version,
-        audit_id=prepared.audit_id,
+        audit_url=store.url_of(plan.audit_folder),
+        dataset=plan.dataset,
+        version=plan.version,
+        audit_id=plan.audit_id,
         status=status,
         examples=summary.examples,
         scored=summary.scored,
         issues=summary.issues,
         estimated_error_rate=summary.estimated_error_rate,
-        report_url=store.url_of(f"{prepared.audit_folder}/{PAGE}"),
+        report_url=store.url_of(f"{plan.audit_folder}/{PAGE}"),
     )

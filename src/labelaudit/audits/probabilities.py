@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelaudit.audits.prepared import Prepared, load_file, parquet_bytes, store_files
+from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import FilesReference
+from labelaudit.audits.work_files import load_file, parquet_bytes, store_files
 from labelaudit.codec import from_record, to_record
 from labelaudit.detection.rows import row_digests
 from labelaudit.report.audit_tables import FoldRow
@@ -58,12 +59,12 @@ class Probabilities:
     folds: tuple[FoldRow, ...]
     notes: tuple[str, ...]
 
-    def save(self, store: Store, prepared: Prepared, example_ids: np.ndarray) -> FilesReference:
+    def save(self, store: Store, plan: Plan, example_ids: np.ndarray) -> FilesReference:
         """Leave them in the work folder of an audit. `example_ids` is (M,)."""
-        table = pred_probs_table(example_ids, self.pred_probs, prepared.class_names, binds_rows=False)
+        table = pred_probs_table(example_ids, self.pred_probs, plan.class_names, binds_rows=False)
         health = to_record(_Health(self.folds, self.notes))
         files = {PRED_PROBS: parquet_bytes(table), HEALTH: dump_json(health)}
-        return store_files(store, prepared.work_folder, files)
+        return store_files(store, plan.work_folder, files)
 
     @classmethod
     def load(cls, store: Store, reference: FilesReference) -> Probabilities:

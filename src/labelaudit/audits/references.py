@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class PreparedReference:
+class PlanReference:
     """A prepared dataset version, and how this run reaches it."""
 
     dataset_url: str

@@ -24,8 +24,8 @@ from labelaudit.audits.history import (
     read_records,
     write_audit_record,
 )
-from labelaudit.audits.prepared import parquet_bytes
 from labelaudit.audits.published import AuditFacts
+from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.errors import StorageError
 from labelaudit.findings import ChangedSetting, Summary
 from labelaudit.report.trend import CLASS_FIGURES, AuditEntry, trend_table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labelaudit.audits.comparison import AuditDifference, compare_published
-from labelaudit.audits.prepared import parquet_bytes
 from labelaudit.audits.published import PublishedAudit, find_audit
+from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.cli.console import show, show_json
 from labelaudit.cli.options import config_from
 from labelaudit.codec import to_record

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from labelaudit.audit import describe
-from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import AuditReference
 from labelaudit.audits.results import gate_failure, load_summary
 from labelaudit.cli.console import say, show, show_json
@@ -27,9 +27,9 @@ class ConsoleProgress:
         self._folds = 0
         self._started = time.monotonic()
 
-    def prepared(self, prepared: Prepared) -> None:
-        self._folds = prepared.folds * prepared.repeats
-        for line in describe(prepared):
+    def prepared(self, plan: Plan) -> None:
+        self._folds = plan.folds * plan.repeats
+        for line in describe(plan):
             say(line)
 
     def training(self, place: str) -> None:

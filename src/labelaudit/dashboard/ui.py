@@ -1,7 +1,7 @@
 """Building blocks of the pages: HTML with escaped values, formatted numbers, charts, colours.
 
-Streamlit renders labels of widgets and messages as Markdown. Text from a dataset goes through `plain_text` there. Everything
-else is HTML, in which `html` escapes all values. Streamlit's own sanitizer is the second guard.
+Streamlit renders labels of widgets and messages as Markdown. Text from a dataset goes through `plain_text` there.
+Everything else is HTML, in which `html` escapes all values. Streamlit's own sanitizer is the second guard.
 """
 
 from __future__ import annotations

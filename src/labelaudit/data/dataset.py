@@ -46,32 +46,32 @@ class Examples:
     """N rows, sorted by example id, then digest, label and group. The order of files and rows does not matter.
 
     Attributes:
-        example_ids: (N,) object of str; unique among scored rows.
-        given_labels: (N,) object of str, None if unlabeled.
+        example_id: (N,) object of str; unique among scored rows.
+        given_label: (N,) object of str, None if unlabeled.
         status: (N,) object of str, values of `schemas.Status`.
-        groups: (N,) object of str: the group column's value, else the digest of the input. So exact
+        group: (N,) object of str: the group column's value, else the digest of the input. So exact
             copies stay in one fold.
-        digests: (N,) object of str, blake2b-128 of the input in hex.
-        files: (N,) object of str, relative to the dataset's root.
-        rows: (N,) int64, row number within the file, from 0.
-        positions: (N,) int64, position in reading order: row i was read as number positions[i].
+        content_digest: (N,) object of str, blake2b-128 of the input in hex.
+        file: (N,) object of str, relative to the dataset's root.
+        row: (N,) int64, row number within the file, from 0.
+        position: (N,) int64, position in reading order: row i was read as number positions[i].
         class_names: K names, sorted (whole numbers by value, else by code point).
-        labels: (N,) int64 in 0..K-1, -1 unless status is scored.
-        problems: (N,) object of str: why a row is unreadable, else None.
+        label: (N,) int64 in 0..K-1, -1 unless status is scored.
+        problem: (N,) object of str: why a row is unreadable, else None.
         fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
     """
 
-    example_ids: np.ndarray
-    given_labels: np.ndarray
+    example_id: np.ndarray
+    given_label: np.ndarray
     status: np.ndarray
-    groups: np.ndarray
-    digests: np.ndarray
-    files: np.ndarray
-    rows: np.ndarray
-    positions: np.ndarray
+    group: np.ndarray
+    content_digest: np.ndarray
+    file: np.ndarray
+    row: np.ndarray
+    position: np.ndarray
     class_names: tuple[str, ...]
-    labels: np.ndarray
-    problems: np.ndarray
+    label: np.ndarray
+    problem: np.ndarray
     fingerprint: str
 
     @classmethod
@@ -102,23 +102,23 @@ class Examples:
         status = _statuses(*(array[order] for array in (ids, digests, given, readable)))
         class_names = sort_class_names(set(given) - {None})
         return cls(
-            example_ids=ids[order],
-            given_labels=given[order],
+            example_id=ids[order],
+            given_label=given[order],
             status=status,
-            groups=groups[order],
-            digests=digests[order],
-            files=files[order],
-            rows=rows[order],
-            positions=order,
+            group=groups[order],
+            content_digest=digests[order],
+            file=files[order],
+            row=rows[order],
+            position=order,
             class_names=class_names,
-            labels=_encode(given[order], status, class_names),
-            problems=_problems(heads)[order],
+            label=_encode(given[order], status, class_names),
+            problem=_problems(heads)[order],
             fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
         )
 
     def all_class_counts(self) -> dict[str, int]:
         """Return the number of rows of each class, of any status and with rare classes, in class order."""
-        counts = Counter(label for label in self.given_labels if label is not None)
+        counts = Counter(label for label in self.given_label if label is not None)
         return {name: counts[name] for name in sort_class_names(counts)}
 
     def status_counts(self) -> dict[str, int]:
@@ -128,16 +128,16 @@ class Examples:
     def to_table(self) -> pa.Table:
         """Return an Arrow table with one row per example; class names and fingerprint are in its metadata."""
         columns = [
-            self.example_ids,
-            self.given_labels,
+            self.example_id,
+            self.given_label,
             self.status,
-            self.groups,
-            self.digests,
-            self.files,
-            self.rows,
-            self.positions,
-            self.labels,
-            self.problems,
+            self.group,
+            self.content_digest,
+            self.file,
+            self.row,
+            self.position,
+            self.label,
+            self.problem,
         ]
         metadata = {"class_names": json.dumps(self.class_names), "fingerprint": self.fingerprint}
         arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
@@ -158,17 +158,17 @@ class Examples:
             )
         array = {name: table.column(name).to_numpy() for name in table.column_names}
         return cls(
-            example_ids=array["example_id"],
-            given_labels=array["given_label"],
+            example_id=array["example_id"],
+            given_label=array["given_label"],
             status=array["status"],
-            groups=array["group"],
-            digests=array["content_digest"],
-            files=array["file"],
-            rows=array["row"],
-            positions=array["position"],
+            group=array["group"],
+            content_digest=array["content_digest"],
+            file=array["file"],
+            row=array["row"],
+            position=array["position"],
             class_names=tuple(json.loads(metadata[b"class_names"])),
-            labels=array["label"],
-            problems=array["problem"],
+            label=array["label"],
+            problem=array["problem"],
             fingerprint=metadata[b"fingerprint"].decode(),
         )
 
@@ -189,8 +189,8 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
     Raises:
         DatasetError: there are rare classes and the policy is "error", or fewer than two classes are left.
     """
-    scored = examples.labels >= 0
-    pairs = pd.DataFrame({"label": examples.labels[scored], "group": examples.groups[scored]}).drop_duplicates()
+    scored = examples.label >= 0
+    pairs = pd.DataFrame({"label": examples.label[scored], "group": examples.group[scored]}).drop_duplicates()
     groups_per_class = np.bincount(pairs["label"], minlength=len(examples.class_names))
     kept = groups_per_class >= folds
     rare = [name for name, is_kept in zip(examples.class_names, kept, strict=True) if not is_kept]
@@ -202,10 +202,10 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
     if kept.sum() < 2:
         raise DatasetError(_too_few_classes(examples, groups_per_class, folds))
     status = examples.status.copy()
-    status[scored & ~kept[examples.labels]] = Status.RARE_CLASS.value
+    status[scored & ~kept[examples.label]] = Status.RARE_CLASS.value
     class_names = tuple(name for name, is_kept in zip(examples.class_names, kept, strict=True) if is_kept)
-    labels = _encode(examples.given_labels, status, class_names)
-    return replace(examples, status=status, class_names=class_names, labels=labels)
+    labels = _encode(examples.given_label, status, class_names)
+    return replace(examples, status=status, class_names=class_names, label=labels)
 
 
 def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
@@ -324,10 +324,10 @@ def _fingerprint(kind: str, columns: Sequence[np.ndarray]) -> str:
 
 def _too_few_classes(examples: Examples, groups_per_class: np.ndarray, folds: int) -> str:
     counts = examples.all_class_counts()
-    rows = len(examples.labels)
+    rows = len(examples.label)
     found = (
         f"Only {int((groups_per_class >= folds).sum())} of {len(counts)} classes can be trained "
-        f"({rows} rows, {int((examples.labels >= 0).sum())} of them usable). A class needs at least {folds} "
+        f"({rows} rows, {int((examples.label >= 0).sum())} of them usable). A class needs at least {folds} "
         "independent examples, and an audit needs two classes."
     )
     if len(counts) > min(MANY_CLASSES, rows / 2):

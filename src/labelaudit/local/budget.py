@@ -11,8 +11,8 @@ import os
 import subprocess
 from dataclasses import asdict, dataclass, replace
 
-from labelaudit.audits.prepared import Prepared, load_prepared, output_store
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
+from labelaudit.audits.references import PlanReference
 from labelaudit.errors import ConfigError
 from labelaudit.local.python_path import python_command
 from labelaudit.local.workers import Slot
@@ -37,7 +37,7 @@ class Need:
     closing: int
 
 
-def fitting_slots(slots: list[Slot], reference: PreparedReference, limit: int | None) -> list[Slot]:
+def fitting_slots(slots: list[Slot], reference: PlanReference, limit: int | None) -> list[Slot]:
     """Return as many slots as fit into `limit` bytes together with this process; all of them if `limit` is None.
 
     Raises:
@@ -58,27 +58,27 @@ def fitting_slots(slots: list[Slot], reference: PreparedReference, limit: int | 
     return [replace(slot, threads=max(1, shared), lean=True) for slot in slots[:fitting]]
 
 
-def _recorded(reference: PreparedReference, slot: Slot, limit: int) -> Need | None:
+def _recorded(reference: PlanReference, slot: Slot, limit: int) -> Need | None:
     """Return the memory that the audit needs, or None if the rehearsal failed.
 
     It is measured once and stored, so that a resumed audit trains as many folds at a time and gives the same bytes.
     If the rehearsal failed, the first fold will fail too and say why.
     """
-    prepared = load_prepared(reference)
+    plan = load_plan(reference)
     store = output_store(reference)
-    key = f"{prepared.work_folder}/memory.json"
+    key = f"{plan.work_folder}/memory.json"
     if not store.exists(key):
         fold = _rehearsed_peak(reference, slot, limit)
         if fold is None:
             return None
         release()
         held = int(held_bytes() * _MARGIN)
-        need = Need(held, int(fold * _MARGIN), held + _closing_bytes(prepared))
+        need = Need(held, int(fold * _MARGIN), held + _closing_bytes(plan))
         store.create(key, dump_json(asdict(need)))
     return Need(**read_json(store, key))
 
 
-def _rehearsed_peak(reference: PreparedReference, slot: Slot, limit: int) -> int | None:
+def _rehearsed_peak(reference: PlanReference, slot: Slot, limit: int) -> int | None:
     """Return the peak memory of a rehearsed fold in bytes, or None if it failed.
 
     Raises:
@@ -111,9 +111,9 @@ def _rehearsed_peak(reference: PreparedReference, slot: Slot, limit: int) -> int
     return peak if process.returncode == 0 else None
 
 
-def _closing_bytes(prepared: Prepared) -> int:
-    probabilities = prepared.scored * len(prepared.class_names) * 4
-    return prepared.examples * _BYTES_PER_ROW + _COPIES_OF_PROBABILITIES * probabilities
+def _closing_bytes(plan: Plan) -> int:
+    probabilities = plan.scored * len(plan.class_names) * 4
+    return plan.examples * _BYTES_PER_ROW + _COPIES_OF_PROBABILITIES * probabilities
 
 
 def _too_small(limit: int, needs: str) -> ConfigError:

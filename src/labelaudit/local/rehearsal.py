@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.references import PlanReference
 from labelaudit.pipeline.train import rehearse_training
 
 if __name__ == "__main__":
-    rehearse_training(PreparedReference(**json.load(sys.stdin)))
+    rehearse_training(PlanReference(**json.load(sys.stdin)))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.references import PlanReference
 from labelaudit.errors import LabelauditError, TrainingError
 from labelaudit.memory import release
 from labelaudit.model.device import release_device
@@ -48,7 +48,7 @@ def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, An
         answer(epoch=epoch, epochs=epochs, loss=loss)
 
     try:
-        reference = PreparedReference(**request["reference"])
+        reference = PlanReference(**request["reference"])
         return {"result": asdict(train_and_commit(reference, fold, on_epoch, is_pinned=True))}
     except LabelauditError as error:
         return {"error": type(error).__name__, "message": str(error)}

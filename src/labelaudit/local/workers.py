@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 import labelaudit.errors as errors
-from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
 from labelaudit.local.python_path import python_command, python_path
 
@@ -186,7 +186,7 @@ class LocalWorkers:
             worker.close()
             self._free.put(worker)
 
-    def train(self, reference: PreparedReference, fold: int) -> FoldReference:
+    def train(self, reference: PlanReference, fold: int) -> FoldReference:
         """Train one fold as soon as a slot is free.
 
         Raises:
@@ -205,7 +205,7 @@ class LocalWorkers:
         finally:
             self._free.put(worker)
 
-    def _ask(self, worker: _Worker, reference: PreparedReference, fold: int) -> FoldReference:
+    def _ask(self, worker: _Worker, reference: PlanReference, fold: int) -> FoldReference:
         for answer in worker.answers({"reference": asdict(reference), "fold": fold}):
             if "result" in answer:
                 return FoldReference(**answer["result"])

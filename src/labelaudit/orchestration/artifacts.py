@@ -17,7 +17,7 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from labelaudit.audit import describe
-from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import AuditReference
 from labelaudit.findings import Summary
 from labelaudit.report.summary import markdown
@@ -32,8 +32,8 @@ class RunProgress:
     def __init__(self) -> None:
         self._artifacts: dict[int, _FoldArtifact] = {}
 
-    def prepared(self, prepared: Prepared) -> None:
-        for line in describe(prepared):
+    def prepared(self, plan: Plan) -> None:
+        for line in describe(plan):
             get_run_logger().info("%s", line)
 
     def training(self, place: str) -> None:

@@ -16,9 +16,9 @@ from prefect.runtime import flow_run as current_run
 from prefect.states import Failed
 
 from labelaudit.audit import run_audit, slots_within_memory
+from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.finished import find_published
-from labelaudit.audits.prepared import load_prepared
-from labelaudit.audits.references import AuditReference, FoldReference, PreparedReference
+from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
 from labelaudit.audits.results import gate_failure, load_summary, worst_issues
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.config_files import CONFIGS_VARIABLE, is_config_file, referenced_config
@@ -54,7 +54,7 @@ _TASKS: dict[Callable[..., Any], Task[..., Any]] = {
 
 
 @task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
-def train_locally(workers: LocalWorkers, reference: PreparedReference, fold: int) -> FoldReference:
+def train_locally(workers: LocalWorkers, reference: PlanReference, fold: int) -> FoldReference:
     """Train one fold in a worker process of this machine."""
     return workers.train(reference, fold)
 
@@ -76,19 +76,17 @@ class _TaskCaller:
     def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return cast("_T", _TASKS[step](*args, **kwargs))
 
-    def train_folds(self, config: AuditConfig, reference: PreparedReference, folds: list[int]) -> list[FoldReference]:
+    def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         if config.workers.kind == "ray":
             self.progress.training(f"on Ray at {config.workers.address or 'this machine'}")
             return train_on_ray(reference, folds, config.workers)
         if config.workers.kind == "work-pool":
             self.progress.training(f"in runs of {config.workers.deployment}")
-            prepared = load_prepared(reference)
-            return train_on_work_pool(reference, prepared, folds, config.workers, self._audit_run)
+            plan = load_plan(reference)
+            return train_on_work_pool(reference, plan, folds, config.workers, self._audit_run)
         return self._train_locally(config, reference, folds)
 
-    def _train_locally(
-        self, config: AuditConfig, reference: PreparedReference, folds: list[int]
-    ) -> list[FoldReference]:
+    def _train_locally(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         slots = slots_within_memory(config, reference)
         self.progress.training(describe_slots(slots))
         with LocalWorkers(slots, self.progress.epoch) as workers:

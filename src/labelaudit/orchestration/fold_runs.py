@@ -28,8 +28,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelling, Crashed
 
-from labelaudit.audits.prepared import Prepared
-from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.config import WorkersConfig
 from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.orchestration.api_retries import call_with_retries
@@ -48,7 +48,7 @@ _PAGE = 200
 
 
 def train_on_work_pool(
-    reference: PreparedReference, prepared: Prepared, folds: list[int], workers: WorkersConfig, audit_run: UUID
+    reference: PlanReference, plan: Plan, folds: list[int], workers: WorkersConfig, audit_run: UUID
 ) -> list[FoldReference]:
     """Train each fold that is not committed yet in a run of `workers.deployment`, and wait for all.
 
@@ -60,10 +60,10 @@ def train_on_work_pool(
         TrainingError: Some folds could not be trained. The others are kept.
     """
     with get_client(sync_client=True) as client:
-        runs = _FoldRuns(client, reference, prepared, workers, audit_run)
+        runs = _FoldRuns(client, reference, plan, workers, audit_run)
         with _cancel_on_interrupt(audit_run):
-            runs.train(missing_folds(reference, prepared, folds))
-    return [FoldReference(fold, fold_record_key(prepared.dataset, prepared.training_key, fold)) for fold in folds]
+            runs.train(missing_folds(reference, plan, folds))
+    return [FoldReference(fold, fold_record_key(plan.dataset, plan.training_key, fold)) for fold in folds]
 
 
 def cancel_folds(audit_run: UUID) -> int:
@@ -81,18 +81,18 @@ class _FoldRuns:
     def __init__(
         self,
         client: SyncPrefectClient,
-        reference: PreparedReference,
-        prepared: Prepared,
+        reference: PlanReference,
+        plan: Plan,
         workers: WorkersConfig,
         audit_run: UUID,
     ) -> None:
         self._client = client
         self._reference = reference
-        self._prepared = prepared
+        self._plan = plan
         self._parameters = {"reference": asdict(reference), "workers": workers.model_dump(mode="json")}
         self._deployment = workers.deployment
         self._max_running = workers.max_parallel
-        self._training_tag = _training_tag(reference, prepared)
+        self._training_tag = _training_tag(reference, plan)
         self._audit_tag = _audit_tag(audit_run)
         # For idempotency keys: if the answer to a start is lost, the retry does not start a second run.
         self._starter = uuid4()
@@ -145,7 +145,7 @@ class _FoldRuns:
 
     def _name(self, fold: int) -> str:
         attempt = self._attempts[fold]
-        audited = f"{self._prepared.dataset} {self._prepared.version}"
+        audited = f"{self._plan.dataset} {self._plan.version}"
         return f"fold {fold} of {audited}" + (f", try {attempt}" if attempt > 1 else "")
 
     def _finished(self) -> Iterator[tuple[int, FlowRun | None]]:
@@ -186,7 +186,7 @@ class _FoldRuns:
         assert state is not None
         if not state.is_completed():
             return f"{state.name}, {state.message or 'without a message'} (run {run.name})."
-        if missing_folds(self._reference, self._prepared, [fold]):
+        if missing_folds(self._reference, self._plan, [fold]):
             return f"{state.name}, but nothing is committed at {self._reference.output_url} (run {run.name})."
         return None
 
@@ -237,10 +237,10 @@ def _live_runs(client: SyncPrefectClient, tag: str) -> list[FlowRun]:
     return [run for run in found.values() if run.state is not None and run.state.type in _LIVE]
 
 
-def _training_tag(reference: PreparedReference, prepared: Prepared) -> str:
+def _training_tag(reference: PlanReference, plan: Plan) -> str:
     """Return a tag that all runs of this audit share, and no other audit: it identifies the training and its output."""
-    place = (reference.output_url, reference.storage_options, prepared.dataset)
-    return f"labelaudit-training:{digest_of(*place, prepared.training_key)[:32]}"
+    place = (reference.output_url, reference.storage_options, plan.dataset)
+    return f"labelaudit-training:{digest_of(*place, plan.training_key)[:32]}"
 
 
 def _audit_tag(audit_run: UUID) -> str:

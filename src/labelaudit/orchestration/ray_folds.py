@@ -10,7 +10,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
 from labelaudit.audit import remote_threads
-from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.config import WorkersConfig
 from labelaudit.errors import ConfigError
 from labelaudit.orchestration.tasks import TASK_OPTIONS, run_folds
@@ -20,7 +20,7 @@ from labelaudit.orchestration.train_fold import train_in_this_process
 RETRIES_OF_LOST_NODES = 3
 
 
-def train_on_ray(reference: PreparedReference, folds: list[int], workers: WorkersConfig) -> list[FoldReference]:
+def train_on_ray(reference: PlanReference, folds: list[int], workers: WorkersConfig) -> list[FoldReference]:
     """Train folds as tasks of a child run whose task runner is Ray.
 
     Raises:
@@ -31,7 +31,7 @@ def train_on_ray(reference: PreparedReference, folds: list[int], workers: Worker
 
 
 @task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
-def train_fold_on_ray(reference: PreparedReference, fold: int, workers: WorkersConfig) -> FoldReference:
+def train_fold_on_ray(reference: PlanReference, fold: int, workers: WorkersConfig) -> FoldReference:
     """Train one fold in a process of a Ray node, on the GPUs that Ray assigned to it."""
     if not workers.gpus_per_fold:
         # Ray does not hide GPUs from a task without GPUs. This comes before torch looks for them in this process.
@@ -40,7 +40,7 @@ def train_fold_on_ray(reference: PreparedReference, fold: int, workers: WorkersC
 
 
 @flow(name="train-folds-on-ray", flow_run_name="folds on Ray")
-def train_folds_on_ray(reference: PreparedReference, folds: list[int], workers: WorkersConfig) -> list[FoldReference]:
+def train_folds_on_ray(reference: PlanReference, folds: list[int], workers: WorkersConfig) -> list[FoldReference]:
     """Train all folds as tasks of one run. With GPUs, a task requests no CPUs, because only GPUs are scarce."""
     import ray
     from prefect_ray.context import remote_options

@@ -10,9 +10,9 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from labelaudit.audit import remote_threads
+from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.finished import is_published
-from labelaudit.audits.prepared import load_prepared
-from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.config import WorkersConfig
 from labelaudit.errors import LabelauditError
 from labelaudit.orchestration.artifacts import RunProgress
@@ -23,7 +23,7 @@ REFUSED = "Refused"
 
 
 @flow(name="train-fold", flow_run_name="fold {fold}")
-def train_fold(reference: PreparedReference, fold: int, workers: WorkersConfig) -> State[None]:
+def train_fold(reference: PlanReference, fold: int, workers: WorkersConfig) -> State[None]:
     """Train one fold of a prepared audit and commit its probabilities to storage.
 
     `audit-dataset` starts it if `workers.kind` is `work-pool`. A run and its audit share only storage. The run ends at
@@ -42,10 +42,10 @@ def train_fold(reference: PreparedReference, fold: int, workers: WorkersConfig) 
     return Completed(message=f"Fold {fold} is committed as {trained.key}.")
 
 
-def train_in_this_process(reference: PreparedReference, fold: int, workers: WorkersConfig) -> FoldReference:
+def train_in_this_process(reference: PlanReference, fold: int, workers: WorkersConfig) -> FoldReference:
     """Train a fold in the process of the current flow or task run."""
-    prepared = load_prepared(reference)
-    threads = remote_threads(workers, prepared.folds * prepared.repeats)
+    plan = load_plan(reference)
+    threads = remote_threads(workers, plan.folds * plan.repeats)
     # Ray shows a task only its own GPUs. A worker of Prefect sees all GPUs that it was started with.
     is_pinned = workers.kind == "ray"
     on_epoch = partial(RunProgress().epoch, fold)

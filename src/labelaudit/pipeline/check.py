@@ -14,7 +14,7 @@ from labelaudit.data.dataset import Examples
 from labelaudit.errors import DatasetError
 from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
-from labelaudit.pipeline.plan import Scan, plan, scan_dataset
+from labelaudit.pipeline.plan import Scan, divide_and_choose, scan_dataset
 from labelaudit.schemas import Status
 from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version
@@ -87,14 +87,14 @@ def check_dataset(
         kind=scanned.columns.kind,
         columns=_columns(scanned.columns),
         guesses=scanned.columns.guesses,
-        examples=len(examples.labels),
+        examples=len(examples.label),
         statuses=examples.status_counts(),
         first_rows=_first_rows(examples),
         classes=examples.all_class_counts(),
         problem=None,
     )
     try:
-        rows, recipe = plan(scanned, config)
+        rows, recipe = divide_and_choose(scanned, config)
     except DatasetError as error:
         return replace(found, problem=str(error))
     planned = _with_plan(found, config, rows.examples, recipe, parallel, threads)
@@ -152,7 +152,7 @@ def _first_rows(examples: Examples) -> tuple[str, ...]:
         if status is Status.SCORED:
             continue
         for row in np.flatnonzero(examples.status == status.value)[:SHOWN_ROWS]:
-            reason = f": {examples.problems[row]}" if examples.problems[row] else ""
-            place = f"{examples.files[row]} row {examples.rows[row]}"
-            lines.append(f"{status.value}: {examples.example_ids[row]} ({place}){reason}")
+            reason = f": {examples.problem[row]}" if examples.problem[row] else ""
+            place = f"{examples.file[row]} row {examples.row[row]}"
+            lines.append(f"{status.value}: {examples.example_id[row]} ({place}){reason}")
     return tuple(lines)

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from labelaudit.audits.prepared import Prepared
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.references import PlanReference
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.readers import BatchHead, read_batches
@@ -54,7 +54,7 @@ def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_
                 yield batch.head()
 
         examples = Examples.from_batches(heads(), columns)
-        writer.finish(examples.positions)
+        writer.finish(examples.position)
     return examples
 
 
@@ -79,24 +79,24 @@ def cache_key(fingerprint: str, columns: Columns) -> str:
 
 
 @contextlib.contextmanager
-def open_inputs(reference: PreparedReference, prepared: Prepared) -> Iterator[Path]:
+def open_inputs(reference: PlanReference, plan: Plan) -> Iterator[Path]:
     """Folder of the decoded inputs, built from the dataset where this machine does not have it yet.
 
     Raises `DatasetError` when the dataset is no longer what was prepared.
     """
-    columns = prepared.columns
+    columns = plan.columns
     assert columns is not None, "no dataset is read for probabilities from elsewhere"
 
     def build(folder: Path) -> None:
         source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
-        if scan(source, columns, folder).fingerprint != prepared.fingerprint:
+        if scan(source, columns, folder).fingerprint != plan.fingerprint:
             raise DatasetError(
                 f"{source.url} has changed since this audit began: it is not the version with fingerprint "
-                f"{prepared.fingerprint[:12]}. Run the audit again to audit what is there now."
+                f"{plan.fingerprint[:12]}. Run the audit again to audit what is there now."
             )
 
     cache = Cache(max_bytes=reference.cache_bytes)
-    with cache.entry(cache_key(prepared.fingerprint, columns), build) as folder:
+    with cache.entry(cache_key(plan.fingerprint, columns), build) as folder:
         yield folder
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.comparison import (
     Compared,
     NotCompared,
@@ -16,9 +17,9 @@ from labelaudit.audits.comparison import (
     open_predecessor,
 )
 from labelaudit.audits.detected import AuditTables, Detected
-from labelaudit.audits.prepared import Prepared, Rows, load_prepared, load_rows, output_store
 from labelaudit.audits.probabilities import Probabilities
-from labelaudit.audits.references import FilesReference, PreparedReference
+from labelaudit.audits.references import FilesReference, PlanReference
+from labelaudit.audits.version import Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import Findings
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
@@ -32,23 +33,23 @@ from labelaudit.schemas import Status
 WEAK_AGREEMENT = 0.8
 
 
-def detect(reference: PreparedReference, gathered: FilesReference) -> FilesReference:
+def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference:
     """Run detection over gathered probabilities, and leave findings and tables in the work folder."""
     store = output_store(reference)
-    prepared = load_prepared(reference)
+    plan = load_plan(reference)
     detected = detect_issues(
-        prepared,
-        load_rows(reference, prepared),
+        plan,
+        load_version(reference, plan),
         Probabilities.load(store, gathered),
-        load_snapshot(store, prepared),
-        open_predecessor(store, prepared),
+        load_snapshot(store, plan),
+        open_predecessor(store, plan),
     )
-    return detected.save(store, prepared)
+    return detected.save(store, plan)
 
 
 def detect_issues(
-    prepared: Prepared,
-    rows: Rows,
+    plan: Plan,
+    rows: Version,
     probabilities: Probabilities,
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
@@ -60,26 +61,26 @@ def detect_issues(
         before: the audit to compare with, or why there is no comparison.
     """
     examples, scored = rows.examples, rows.scored
-    labels = examples.labels[scored]
-    row_verdicts = snapshot.for_rows(examples.example_ids, examples.digests, examples.given_labels)
+    labels = examples.label[scored]
+    row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
     found = find_issues(
         labels,
         probabilities.pred_probs,
-        prepared.class_names,
-        filter_by=prepared.config.detection.filter,
+        plan.class_names,
+        filter_by=plan.config.detection.filter,
         is_fine=row_verdicts.is_fine[scored],
     )
-    scores = _examples(prepared, rows, probabilities.pred_probs, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities.pred_probs, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, prepared, scores, classes)
-    canaries = plant_in_audit(prepared, rows, probabilities.pred_probs, found, scores)
+        compared = compare_with_predecessor(before, plan, scores, classes)
+    canaries = plant_in_audit(plan, rows, probabilities.pred_probs, found, scores)
     notes = [
         *_compared_notes(compared, before),
         *probabilities.notes,
         *found.notes,
-        *_weak_model(labels, found, is_trained_here=prepared.recipe is not None),
+        *_weak_model(labels, found, is_trained_here=plan.recipe is not None),
         *([canaries.note] if canaries.note else []),
     ]
     findings = Findings(
@@ -91,8 +92,8 @@ def detect_issues(
         review=snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())),
     )
     problem = before.problem if isinstance(before, NotCompared) else None
-    gate = judge_gate(prepared, len(scored), classes, findings, not_compared=problem)
-    names = np.asarray(prepared.class_names, dtype=object)
+    gate = judge_gate(plan, len(scored), classes, findings, not_compared=problem)
+    names = np.asarray(plan.class_names, dtype=object)
     tables = AuditTables(
         examples=scores,
         issues=issues_table(scores, names[found.suggested_labels[found.is_label_issue]]),
@@ -123,21 +124,21 @@ def _weak_model(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan, rows: Version, pred_probs: np.ndarray, found: LabelIssues, row_verdicts: RowVerdicts
 ) -> pa.Table:
     examples, scored = rows.examples, rows.scored
     return examples_table(
-        example_ids=examples.example_ids,
-        given_labels=examples.given_labels,
+        example_ids=examples.example_id,
+        given_labels=examples.given_label,
         status=examples.status,
         fold=rows.fold_of[0],
-        files=examples.files,
-        rows=examples.rows,
-        digests=examples.digests,
+        files=examples.file,
+        rows=examples.row,
+        digests=examples.content_digest,
         scored_rows=scored,
-        labels=examples.labels[scored],
+        labels=examples.label[scored],
         pred_probs=pred_probs,
-        class_names=prepared.class_names,
+        class_names=plan.class_names,
         predicted=found.predicted_labels,
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
@@ -147,7 +148,7 @@ def _examples(
     )
 
 
-def _rare_classes(rows: Rows) -> dict[str, int]:
-    """Rows by class that was set aside."""
+def _rare_classes(rows: Version) -> dict[str, int]:
+    """Version by class that was set aside."""
     is_rare = rows.examples.status == Status.RARE_CLASS
-    return dict(sorted(Counter(rows.examples.given_labels[is_rare]).items()))
+    return dict(sorted(Counter(rows.examples.given_label[is_rare]).items()))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from labelaudit.audits.prepared import Rows
+from labelaudit.audits.version import Version
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.detection.external import check_external
@@ -44,7 +44,7 @@ class ExternalProbabilities:
 class LoadedProbabilities:
     """Probabilities that were made elsewhere: all rows in canonical order, `pred_probs` (M, K) of the scored ones."""
 
-    rows: Rows
+    rows: Version
     pred_probs: np.ndarray
     has_made_up_ids: bool  # row numbers, because no column of ids is named
     notes: tuple[str, ...]
@@ -75,7 +75,7 @@ def read_probabilities(
     scored = rows.scored
     examples = rows.examples
     pred_probs, notes = check_external(
-        examples.example_ids[scored], examples.labels[scored], loaded.pred_probs[scored], loaded.class_names
+        examples.example_id[scored], examples.label[scored], loaded.pred_probs[scored], loaded.class_names
     )
     return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, (*loaded.notes, *notes))
 
@@ -156,26 +156,26 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     )
 
 
-def _rows(loaded: _Loaded, probabilities: ExternalProbabilities) -> Rows:
+def _rows(loaded: _Loaded, probabilities: ExternalProbabilities) -> Version:
     count = len(loaded.example_ids)
     numbers = {name: number for number, name in enumerate(loaded.class_names)}
     labels = np.array([numbers.get(label, -1) for label in loaded.given_labels], dtype=np.int64)
     none = np.full(count, None, dtype=object)
     examples = Examples(
-        example_ids=loaded.example_ids,
-        given_labels=loaded.given_labels,
+        example_id=loaded.example_ids,
+        given_label=loaded.given_labels,
         status=np.where(labels >= 0, Status.SCORED.value, Status.UNLABELED.value).astype(object),
-        groups=none,
-        digests=none,
-        files=np.full(count, probabilities.url.rpartition("/")[2], dtype=object),
-        rows=loaded.positions.astype(np.int64),
-        positions=loaded.positions.astype(np.int64),
+        group=none,
+        content_digest=none,
+        file=np.full(count, probabilities.url.rpartition("/")[2], dtype=object),
+        row=loaded.positions.astype(np.int64),
+        position=loaded.positions.astype(np.int64),
         class_names=loaded.class_names,
-        labels=labels,
-        problems=none,
+        label=labels,
+        problem=none,
         fingerprint=_fingerprint(loaded),
     )
-    return Rows(examples, np.full((1, count), -1, dtype=np.int16))
+    return Version(examples, np.full((1, count), -1, dtype=np.int16))
 
 
 def _fingerprint(loaded: _Loaded) -> str:

@@ -15,7 +15,7 @@ def fold_seconds(config: AuditConfig, scanned: Scan, examples: Examples, recipe:
 
     Raises what training a fold would raise, such as `ConfigError` for a network that cannot be built.
     """
-    scored = int((examples.labels >= 0).sum())
+    scored = int((examples.label >= 0).sum())
     held_out = scored // config.cross_validation.folds
     return estimate_seconds(
         recipe,

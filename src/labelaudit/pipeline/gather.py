@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from labelaudit.audits.prepared import load_prepared, load_rows, output_store
+from labelaudit.audits.audit_plan import load_plan, output_store
 from labelaudit.audits.probabilities import FoldRecord, Probabilities, StoredProbabilities, read_fold_record
-from labelaudit.audits.references import FilesReference, FoldReference, PreparedReference
+from labelaudit.audits.references import FilesReference, FoldReference, PlanReference
+from labelaudit.audits.version import load_version
 from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
 from labelaudit.errors import Fault, IntegrityError, StorageError
 from labelaudit.report.audit_tables import FoldRow
@@ -14,31 +15,31 @@ from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
 
 
-def gather(reference: PreparedReference, folds: list[FoldReference]) -> FilesReference:
+def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReference:
     """Join all folds by example id, and leave the probabilities in the work folder.
 
     Raises:
         IntegrityError: the folds are not exactly one sound row per example and repeat.
     """
     store = output_store(reference)
-    prepared = load_prepared(reference)
-    rows = load_rows(reference, prepared)
+    plan = load_plan(reference)
+    rows = load_version(reference, plan)
     scored = rows.scored
-    example_ids = rows.examples.example_ids[scored]
+    example_ids = rows.examples.example_id[scored]
     records = [read_fold_record(store, fold.key) for fold in sorted(folds, key=lambda fold: fold.fold)]
     data = [_fold_bytes(store, record) for record in records]
     gathered = gather_folds(
         [_fold_probabilities(record, content) for record, content in zip(records, data, strict=True)],
         example_ids=example_ids,
-        labels=rows.examples.labels[scored],
+        labels=rows.examples.label[scored],
         fold_of=rows.fold_of[:, scored],
-        class_names=prepared.class_names,
+        class_names=plan.class_names,
     )
     # After the named faults, which say more: the file was changed in another way since the fold was committed.
     for record, content in zip(records, data, strict=True):
         _check_unchanged(store, record, content)
     fold_rows = tuple(_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True))
-    return Probabilities(gathered.pred_probs, fold_rows, gathered.notes).save(store, prepared, example_ids)
+    return Probabilities(gathered.pred_probs, fold_rows, gathered.notes).save(store, plan, example_ids)
 
 
 def _fold_row(record: FoldRecord, health: FoldHealth) -> FoldRow:

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.audits.prepared import Prepared, Rows
+from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.version import Version
 from labelaudit.detection.canaries import Canaries, Flip, measure_recall, plant_canaries
 from labelaudit.detection.gate import Limits, Measures, judge_limits
 from labelaudit.detection.issues import LabelIssues
@@ -30,11 +31,11 @@ class PlantedCanaries:
 
 
 def plant_in_audit(
-    prepared: Prepared, rows: Rows, pred_probs: np.ndarray, found: LabelIssues, examples: pa.Table
+    plan: Plan, rows: Version, pred_probs: np.ndarray, found: LabelIssues, examples: pa.Table
 ) -> PlantedCanaries:
     """Plant canaries among the scored rows that no person judged wrong. `examples` is an EXAMPLES table."""
     scored = rows.scored
-    example_ids, labels = rows.examples.example_ids[scored], rows.examples.labels[scored]
+    example_ids, labels = rows.examples.example_id[scored], rows.examples.label[scored]
     wrong = examples.filter(pc.equal(examples["verdict"], str(Decision.WRONG)))["example_id"].to_numpy()
     canaries = plant_canaries(
         example_ids,
@@ -42,10 +43,10 @@ def plant_in_audit(
         pred_probs,
         found,
         is_doubted=pd.Index(example_ids).isin(wrong),
-        filter_by=prepared.config.detection.filter,
+        filter_by=plan.config.detection.filter,
         seed=CANARY_SEED,
     )
-    table = _canaries_table(canaries, example_ids, labels, prepared.class_names)
+    table = _canaries_table(canaries, example_ids, labels, plan.class_names)
     return PlantedCanaries(table, _recall(canaries), canaries.note)
 
 
@@ -75,7 +76,7 @@ def _recall(canaries: Canaries) -> CanaryRecall | None:
 
 
 def judge_gate(
-    prepared: Prepared, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None
+    plan: Plan, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None
 ) -> Gate | None:
     """Compare what was found with the limits of the config; None if there are none and the detector is not blind.
 
@@ -88,7 +89,7 @@ def judge_gate(
     changes, canaries, review = findings.changes, findings.canaries, findings.review
     rows = classes.to_pylist()
     return judge_limits(
-        Limits(**prepared.config.gate.model_dump()),
+        Limits(**plan.config.gate.model_dump()),
         Measures(
             scored=scored,
             issues=findings.issues,
@@ -105,7 +106,7 @@ def judge_gate(
             dismissed=0 if review is None else review.dismissed,
         ),
         # Also if its files could not be read any more, so that nothing was compared.
-        has_predecessor=prepared.predecessor is not None,
+        has_predecessor=plan.predecessor is not None,
     )
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from labelaudit.audits.audit_plan import RECORD, Plan, commit_record
 from labelaudit.audits.comparison import find_predecessor
-from labelaudit.audits.prepared import RECORD, ROWS, Prepared, Rows, commit_record, parquet_bytes, rows_bytes
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.references import PlanReference
+from labelaudit.audits.version import ROWS, Version
+from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import from_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
@@ -46,7 +48,7 @@ class Scan:
     bytes: int
 
 
-def prepare(config: AuditConfig) -> PreparedReference:
+def prepare(config: AuditConfig) -> PlanReference:
     """Read and check one dataset version, decide folds and recipe, and store both.
 
     A version that was scanned before, from files that did not change since, is not read again.
@@ -64,18 +66,18 @@ def prepare(config: AuditConfig) -> PreparedReference:
         # A file that changed while it was read must not be remembered under the signature of either state.
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
-    rows, recipe = plan(scanned, config)
+    rows, recipe = divide_and_choose(scanned, config)
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
-    prepared = _decide(store, config, name, scanned, rows, recipe, snapshot)
-    store.write(f"{prepared.work_folder}/{ROWS}", rows_bytes(rows))
-    store_snapshot(store, prepared, snapshot)
-    record = commit_record(store, prepared)
-    return PreparedReference(
+    plan = _decide(store, config, name, scanned, rows, recipe, snapshot)
+    store.write(f"{plan.work_folder}/{ROWS}", rows.to_bytes())
+    store_snapshot(store, plan, snapshot)
+    record = commit_record(store, plan)
+    return PlanReference(
         dataset_url=source.url,
         output_url=store.url,
         storage_options=config.storage.options,
         cache_bytes=config.limits.cache,
-        key=f"{prepared.work_folder}/{RECORD}",
+        key=f"{plan.work_folder}/{RECORD}",
         sha256=sha256_hex(record),
         marker=config.versions.marker,
         state=None if signature is None else version_state(version_in_url(config), signature),
@@ -107,14 +109,14 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
     return Scan(columns, examples, len(files), sum(file.size for file in files))
 
 
-def plan(scanned: Scan, config: AuditConfig) -> tuple[Rows, Recipe]:
+def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Recipe]:
     """Folds and recipe of a scanned version. Raises `DatasetError` where fewer than two classes are left."""
     validation = config.cross_validation
     examples = set_aside_rare_classes(scanned.examples, folds=validation.folds, policy=validation.rare_classes)
     fold_of = assign_folds(
-        examples.labels,
-        examples.groups,
-        examples.example_ids,
+        examples.label,
+        examples.group,
+        examples.example_id,
         folds=validation.folds,
         repeats=validation.repeats,
         seed=config.training.seed,
@@ -131,11 +133,11 @@ def plan(scanned: Scan, config: AuditConfig) -> tuple[Rows, Recipe]:
         epochs=config.training.epochs,
         batch_size=config.training.batch_size,
         learning_rate=config.training.learning_rate,
-        rows=int((examples.labels >= 0).sum()) * (validation.folds - 1) // validation.folds,
+        rows=int((examples.label >= 0).sum()) * (validation.folds - 1) // validation.folds,
         num_classes=len(examples.class_names),
         input_shape=input_shape(scanned.columns),
     )
-    return Rows(examples, fold_of), recipe
+    return Version(examples, fold_of), recipe
 
 
 def _image_size(config: AuditConfig) -> tuple[int, int] | None:
@@ -197,10 +199,10 @@ def _decide(
     config: AuditConfig,
     name: DatasetName,
     scanned: Scan,
-    rows: Rows,
+    rows: Version,
     recipe: Recipe,
     snapshot: ReviewSnapshot,
-) -> Prepared:
+) -> Plan:
     examples = rows.examples
     settings = config.model_dump(mode="json", include={"model", "training", "cross_validation"})
     code = network_digest(config)
@@ -211,7 +213,7 @@ def _decide(
         "code": code,
     }
     statuses = Counter(str(status) for status in examples.status)
-    prepared = Prepared(
+    plan = Plan(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=(version := name.version or examples.fingerprint[:12]),
@@ -225,26 +227,26 @@ def _decide(
         class_names=examples.class_names,
         folds=config.cross_validation.folds,
         repeats=config.cross_validation.repeats,
-        examples=len(examples.labels),
+        examples=len(examples.label),
         statuses={status.value: statuses[status.value] for status in Status},
         versions=package_versions(),
         machine=machine(),
-        rows_sha256=sha256_hex(rows_bytes(rows)),
+        rows_sha256=sha256_hex(rows.to_bytes()),
         code=code,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=snapshot_sha256(snapshot),
     )
-    return prepared.with_audit_id(rows)
+    return plan.with_audit_id(rows.places())
 
 
 def plan_probabilities(
-    store: Store, config: AuditConfig, rows: Rows, snapshot: ReviewSnapshot, *, has_made_up_ids: bool
-) -> Prepared:
+    store: Store, config: AuditConfig, rows: Version, snapshot: ReviewSnapshot, *, has_made_up_ids: bool
+) -> Plan:
     """The plan of an audit of probabilities from elsewhere: nothing is read or trained."""
     name = audited_name(config)
     fingerprint = rows.examples.fingerprint
     version = name.version or fingerprint[:12]
-    prepared = Prepared(
+    plan = Plan(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=version,
@@ -258,7 +260,7 @@ def plan_probabilities(
         class_names=rows.examples.class_names,
         folds=0,
         repeats=0,
-        examples=len(rows.examples.labels),
+        examples=len(rows.examples.label),
         statuses=rows.examples.status_counts(),
         versions=package_versions(),
         machine=machine(),
@@ -268,7 +270,7 @@ def plan_probabilities(
         review_sha256=snapshot_sha256(snapshot),
         has_made_up_ids=has_made_up_ids,
     )
-    return prepared.with_audit_id(rows)
+    return plan.with_audit_id(rows.places())
 
 
 def network_digest(config: AuditConfig) -> str | None:

@@ -9,11 +9,12 @@ from dataclasses import asdict
 
 import pyarrow.parquet as pq
 
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
-from labelaudit.audits.prepared import Prepared, load_prepared, load_rows, output_store
 from labelaudit.audits.probabilities import read_fold_record
-from labelaudit.audits.references import AuditReference, FilesReference, FoldReference, PreparedReference
+from labelaudit.audits.references import AuditReference, FilesReference, FoldReference, PlanReference
+from labelaudit.audits.version import load_version
 from labelaudit.codec import to_record
 from labelaudit.findings import Summary
 from labelaudit.pipeline.decoded_inputs import open_inputs
@@ -34,29 +35,29 @@ from labelaudit.storage.store import Store
 _SHOWN_SECTIONS = ("dataset", "training", "cross_validation", "detection", "gate")
 
 
-def publish(reference: PreparedReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
+def publish(reference: PlanReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
     """Publish what the earlier steps left, with previews of the worst examples.
 
     Raises:
         StorageError: a file is not what an earlier step left.
     """
     store = output_store(reference)
-    prepared = load_prepared(reference)
+    plan = load_plan(reference)
     found = Detected.load(store, detected)
     others = {published_fold_key(fold.fold): _fold_bytes(store, fold) for fold in folds}
-    shown = prepared.config.report
-    with open_inputs(reference, prepared) as folder:
-        rows = load_rows(reference, prepared)
-        views = open_views(prepared, rows, folder)
+    shown = plan.config.report
+    with open_inputs(reference, plan) as folder:
+        rows = load_version(reference, plan)
+        views = open_views(plan, rows, folder)
         gallery = cards(views, rows, found.tables.issues, shown.examples)
         others[PREVIEWS_FILE] = previews_bytes(views, rows, found.tables.examples, found.tables.issues, shown.previews)
-    audit = publish_audit(store, prepared, found, others, gallery)
-    remember(store, reference, prepared)
+    audit = publish_audit(store, plan, found, others, gallery)
+    remember(store, reference, plan)
     return audit
 
 
 def publish_audit(
-    store: Store, prepared: Prepared, detected: Detected, others: Mapping[str, bytes], gallery: Sequence[CardPreview]
+    store: Store, plan: Plan, detected: Detected, others: Mapping[str, bytes], gallery: Sequence[CardPreview]
 ) -> AuditReference:
     """Write the audit's folder, the manifest last, and what the dataset shows of all its audits.
 
@@ -67,23 +68,23 @@ def publish_audit(
     files = {**others, **detected.tables.to_files()}
     summary = summarize(
         detected.findings,
-        audit_url=store.url_of(prepared.audit_folder),
-        dataset=prepared.dataset,
-        version=prepared.version,
-        fingerprint=prepared.fingerprint,
+        audit_url=store.url_of(plan.audit_folder),
+        dataset=plan.dataset,
+        version=plan.version,
+        fingerprint=plan.fingerprint,
         status="published",
-        status_counts=prepared.statuses,
+        status_counts=plan.statuses,
         classes=detected.tables.classes,
         confusions=detected.tables.confusions,
     )
-    content = _page_content(prepared, summary, detected.tables, files, gallery)
+    content = _page_content(plan, summary, detected.tables, files, gallery)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
-    standing = manifest.publish_files(store, prepared.audit_folder, published, prepared.facts(), SCHEMA_VERSION)
-    return completed(store, prepared, standing, status="published")
+    standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
+    return completed(store, plan, standing, status="published")
 
 
 def _page_content(
-    prepared: Prepared,
+    plan: Plan,
     summary: Summary,
     tables: AuditTables,
     files: Mapping[str, bytes],
@@ -98,7 +99,7 @@ def _page_content(
         folds=tables.folds,
         scores=score_histogram(tables.examples),
         gallery=gallery_items(tables.issues, gallery),
-        provenance=provenance(prepared),
+        provenance=provenance(plan),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
         changes=_changes(summary, tables),
         review=review_section(review, tables.examples),
@@ -111,25 +112,25 @@ def _changes(summary: Summary, tables: AuditTables) -> ChangesContent | None:
     return changes_content(summary.changes, tables.changes, tables.class_changes, tables.issues)
 
 
-def provenance(prepared: Prepared) -> dict[str, str]:
+def provenance(plan: Plan) -> dict[str, str]:
     """What the audit was made from, in words, in the order in which a page shows it."""
-    record = prepared.to_record()
+    record = plan.to_record()
     recipe, config = record["recipe"], record["config"]
     assert isinstance(recipe, dict)
     assert isinstance(config, dict)
     return {
-        "fingerprint": prepared.fingerprint,
-        "audit id": prepared.audit_id,
-        "audited at": prepared.created_at,
-        "dataset": prepared.config.dataset.url,
+        "fingerprint": plan.fingerprint,
+        "audit id": plan.audit_id,
+        "audited at": plan.created_at,
+        "dataset": plan.config.dataset.url,
         **{f"model: {name}": str(value) for name, value in recipe.items() if value not in (None, {}, [])},
         **{
             f"config: {section}": json.dumps(config[section], ensure_ascii=False)
             for section in _SHOWN_SECTIONS
             if section in config
         },
-        "versions": ", ".join(f"{name} {version}" for name, version in prepared.versions.items()),
-        "prepared on": ", ".join(f"{name} {value}" for name, value in prepared.machine.items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in plan.versions.items()),
+        "prepared on": ", ".join(f"{name} {value}" for name, value in plan.machine.items()),
     }
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from labelaudit.audits.prepared import Prepared, load_prepared, load_rows, output_store, parquet_bytes
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.probabilities import FoldRecord, pred_probs_table, read_fold_record
-from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.audits.references import FoldReference, PlanReference
+from labelaudit.audits.version import load_version
+from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import to_record
 from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
@@ -27,7 +29,7 @@ from labelaudit.storage.store import Store
 
 
 def train_and_commit(
-    reference: PreparedReference,
+    reference: PlanReference,
     fold: int,
     on_epoch: Callable[[int, int, float], None] | None = None,
     *,
@@ -42,85 +44,85 @@ def train_and_commit(
     asked device is missing, or the loss is not finite.
     """
     store = output_store(reference)
-    prepared = load_prepared(reference)
-    key = fold_record_key(prepared.dataset, prepared.training_key, fold)
-    unfinished = StoredFolder(store, fold_checkpoints_folder(prepared.dataset, prepared.training_key, fold))
+    plan = load_plan(reference)
+    key = fold_record_key(plan.dataset, plan.training_key, fold)
+    unfinished = StoredFolder(store, fold_checkpoints_folder(plan.dataset, plan.training_key, fold))
     if is_committed(store, key):
         _forget(unfinished)
         return FoldReference(fold, key)
-    rows = load_rows(reference, prepared)
-    held_out = _shuffled(rows.held_out(fold, prepared.folds), rows.examples.example_ids)
-    training = rows.training(fold, prepared.folds)
+    rows = load_version(reference, plan)
+    held_out = _shuffled(rows.held_out(fold, plan.folds), rows.examples.example_id)
+    training = rows.training(fold, plan.folds)
     started = time.monotonic()
-    checkpoints = _checkpoints(reference, prepared, unfinished)
-    with open_inputs(reference, prepared) as folder, limited_threads(threads):
-        inputs = model_inputs(folder, prepared.kind)
+    checkpoints = _checkpoints(reference, plan, unfinished)
+    with open_inputs(reference, plan) as folder, limited_threads(threads):
+        inputs = model_inputs(folder, plan.kind)
         fit = fit_fold(
-            _fold_data(prepared, inputs, rows.examples.labels, training, held_out),
-            _recipe(prepared),
-            device=_device(prepared, is_pinned),
-            precision=prepared.config.training.precision,
-            seed=fold_seed(prepared, fold),
+            _fold_data(plan, inputs, rows.examples.label, training, held_out),
+            _recipe(plan),
+            device=_device(plan, is_pinned),
+            precision=plan.config.training.precision,
+            seed=fold_seed(plan, fold),
             on_epoch=on_epoch,
             checkpoints=checkpoints,
         )
-    ids = rows.examples.example_ids
+    ids = rows.examples.example_id
     seconds = time.monotonic() - started
-    _commit(store, prepared, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
+    _commit(store, plan, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
     _forget(unfinished)
     return FoldReference(fold, key)
 
 
-def rehearse_training(reference: PreparedReference) -> None:
+def rehearse_training(reference: PlanReference) -> None:
     """Do what `train_and_commit` does for the first fold, but for most of the training steps, and commit nothing.
 
     It is run to see how much memory a fold takes, in a process that sees the GPUs of its fold alone; the others are as
     large.
     """
-    prepared = load_prepared(reference)
-    rows = load_rows(reference, prepared)
-    ids = rows.examples.example_ids
-    held_out = _shuffled(rows.held_out(0, prepared.folds), ids)
-    training = rows.training(0, prepared.folds)
-    with open_inputs(reference, prepared) as folder:
-        inputs = model_inputs(folder, prepared.kind)
+    plan = load_plan(reference)
+    rows = load_version(reference, plan)
+    ids = rows.examples.example_id
+    held_out = _shuffled(rows.held_out(0, plan.folds), ids)
+    training = rows.training(0, plan.folds)
+    with open_inputs(reference, plan) as folder:
+        inputs = model_inputs(folder, plan.kind)
         drawn = rehearse_fold(
-            _fold_data(prepared, inputs, rows.examples.labels, training, held_out),
-            _recipe(prepared),
-            device=_device(prepared, is_pinned=True),
-            precision=prepared.config.training.precision,
-            seed=fold_seed(prepared, 0),
+            _fold_data(plan, inputs, rows.examples.label, training, held_out),
+            _recipe(plan),
+            device=_device(plan, is_pinned=True),
+            precision=plan.config.training.precision,
+            seed=fold_seed(plan, 0),
         )
     ids_digest(ids[training])
-    parquet_bytes(pred_probs_table(ids[held_out], drawn, prepared.class_names))
+    parquet_bytes(pred_probs_table(ids[held_out], drawn, plan.class_names))
 
 
 def _fold_data(
-    prepared: Prepared, inputs: FoldInputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
+    plan: Plan, inputs: FoldInputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
 ) -> FoldData:
-    return FoldData(prepared.kind, inputs, labels, len(prepared.class_names), train_rows, held_out_rows)
+    return FoldData(plan.kind, inputs, labels, len(plan.class_names), train_rows, held_out_rows)
 
 
-def _device(prepared: Prepared, is_pinned: bool) -> str:
-    device = prepared.config.training.device
+def _device(plan: Plan, is_pinned: bool) -> str:
+    device = plan.config.training.device
     return device.partition(":")[0] if is_pinned else device
 
 
-def _recipe(prepared: Prepared) -> Recipe:
-    assert prepared.recipe is not None, "nothing is trained for probabilities from elsewhere"
-    return prepared.recipe
+def _recipe(plan: Plan) -> Recipe:
+    assert plan.recipe is not None, "nothing is trained for probabilities from elsewhere"
+    return plan.recipe
 
 
-def missing_folds(reference: PreparedReference, prepared: Prepared, folds: list[int]) -> list[int]:
+def missing_folds(reference: PlanReference, plan: Plan, folds: list[int]) -> list[int]:
     """Those of the folds that are not committed yet."""
     store = output_store(reference)
-    keys = {fold: fold_record_key(prepared.dataset, prepared.training_key, fold) for fold in folds}
+    keys = {fold: fold_record_key(plan.dataset, plan.training_key, fold) for fold in folds}
     return [fold for fold in folds if not is_committed(store, keys[fold])]
 
 
-def fold_seed(prepared: Prepared, fold: int) -> int:
+def fold_seed(plan: Plan, fold: int) -> int:
     """Seed of one fold, 31 bits."""
-    text = f"{prepared.config.training.seed}/{fold // prepared.folds}/{fold % prepared.folds}"
+    text = f"{plan.config.training.seed}/{fold // plan.folds}/{fold % plan.folds}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
@@ -135,11 +137,11 @@ def is_committed(store: Store, record_key: str) -> bool:
     return False
 
 
-def _checkpoints(reference: PreparedReference, prepared: Prepared, unfinished: StoredFolder) -> Checkpoints | None:
+def _checkpoints(reference: PlanReference, plan: Plan, unfinished: StoredFolder) -> Checkpoints | None:
     if reference.checkpoint_minutes is None:
         return None
     # After the last member little is left to do, and packing its end would take longer.
-    finished = "keep" if _recipe(prepared).members > 1 else "leave"
+    finished = "keep" if _recipe(plan).members > 1 else "leave"
     return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
 
 
@@ -162,7 +164,7 @@ def _shuffled(held_out: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 def _commit(
     store: Store,
-    prepared: Prepared,
+    plan: Plan,
     fold: int,
     fit: FoldFit,
     example_ids: np.ndarray,
@@ -170,13 +172,13 @@ def _commit(
     training_examples: int,
     seconds: float,
 ) -> None:
-    data = parquet_bytes(pred_probs_table(example_ids, fit.pred_probs, prepared.class_names))
+    data = parquet_bytes(pred_probs_table(example_ids, fit.pred_probs, plan.class_names))
     sha256 = sha256_hex(data)
-    data_key = fold_data_key(prepared.dataset, prepared.training_key, fold, sha256)
+    data_key = fold_data_key(plan.dataset, plan.training_key, fold, sha256)
     store.write(data_key, data)
     record = FoldRecord(
         fold=fold,
-        repeat=fold // prepared.folds,
+        repeat=fold // plan.folds,
         key=data_key,
         sha256=sha256,
         training_examples=training_examples,
@@ -192,4 +194,4 @@ def _commit(
         threads=fit.threads,
         seed=fit.seed,
     )
-    store.create(fold_record_key(prepared.dataset, prepared.training_key, fold), dump_json(to_record(record)))
+    store.create(fold_record_key(plan.dataset, plan.training_key, fold), dump_json(to_record(record)))

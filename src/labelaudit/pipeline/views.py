@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.audits.prepared import Prepared, Rows
+from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.version import Version
 from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts
 from labelaudit.report import gallery
 from labelaudit.report.gallery import Peers, text_excerpt, thumbnail
@@ -32,20 +33,20 @@ class Views(Protocol):
     def whole(self, row: int) -> Preview: ...
 
 
-def open_views(prepared: Prepared, rows: Rows, folder: Path) -> Views:
+def open_views(plan: Plan, rows: Version, folder: Path) -> Views:
     """Views of the decoded inputs in the folder of a cache entry."""
-    if prepared.kind == "image":
+    if plan.kind == "image":
         return _Images(folder)
-    return _Texts(folder) if prepared.kind == "text" else _TableRows(folder, rows)
+    return _Texts(folder) if plan.kind == "text" else _TableRows(folder, rows)
 
 
-def cards(views: Views, rows: Rows, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
+def cards(views: Views, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
     """Of the first `count` issues, in their order."""
     position = _positions(rows)
     return [views.card(position[example_id]) for example_id in issues["example_id"][:count].to_pylist()]
 
 
-def previews_bytes(views: Views, rows: Rows, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
+def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
     """`previews.parquet`: the first `count` issues, and the first rows of a random sample of either stratum.
 
     Nothing at all where `count` is 0: whoever asks for none has data that may not leave its place. examples and
@@ -84,10 +85,10 @@ def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
     return found
 
 
-def _positions(rows: Rows) -> dict[str, int]:
+def _positions(rows: Version) -> dict[str, int]:
     """Of the scored rows: other rows may bear the same id."""
     scored = rows.scored
-    return dict(zip(rows.examples.example_ids[scored], scored.tolist(), strict=True))
+    return dict(zip(rows.examples.example_id[scored], scored.tolist(), strict=True))
 
 
 class _Images:
@@ -116,9 +117,9 @@ class _Texts:
 
 
 class _TableRows:
-    def __init__(self, folder: Path, rows: Rows) -> None:
+    def __init__(self, folder: Path, rows: Version) -> None:
         self._frame = load_table_inputs(folder)
-        self._labels = rows.examples.labels
+        self._labels = rows.examples.label
         self._peers: dict[int, Peers] = {}
 
     def card(self, row: int) -> gallery.CardPreview:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labelaudit.audits.prepared import Prepared
+from labelaudit.audits.audit_plan import Plan
 from labelaudit.reviews.sample_store import read_samples
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.verdict_store import read_and_compact_verdicts
@@ -26,15 +26,15 @@ def snapshot_sha256(snapshot: ReviewSnapshot) -> str | None:
     return sha256_hex(snapshot.to_json()) if snapshot.answers else None
 
 
-def store_snapshot(store: Store, prepared: Prepared, snapshot: ReviewSnapshot) -> None:
+def store_snapshot(store: Store, plan: Plan, snapshot: ReviewSnapshot) -> None:
     """Store the snapshot in the work folder of the audit, unless it is empty."""
-    if prepared.review_sha256 is not None:
-        store.write(f"{prepared.work_folder}/{SNAPSHOT_FILE}", snapshot.to_json())
+    if plan.review_sha256 is not None:
+        store.write(f"{plan.work_folder}/{SNAPSHOT_FILE}", snapshot.to_json())
 
 
-def load_snapshot(store: Store, prepared: Prepared) -> ReviewSnapshot:
+def load_snapshot(store: Store, plan: Plan) -> ReviewSnapshot:
     """Return the snapshot that was taken when the audit was planned."""
-    if prepared.review_sha256 is None:
+    if plan.review_sha256 is None:
         return ReviewSnapshot({})
-    data = read_checked(store, f"{prepared.work_folder}/{SNAPSHOT_FILE}", prepared.review_sha256)
+    data = read_checked(store, f"{plan.work_folder}/{SNAPSHOT_FILE}", plan.review_sha256)
     return ReviewSnapshot.from_json(data)

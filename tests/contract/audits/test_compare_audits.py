@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.comparison import compare_published, find_predecessor, open_predecessor
 from labelaudit.audits.history import read_history, write_audit_record
-from labelaudit.audits.prepared import Prepared
 from labelaudit.audits.published import DECIDED, open_audit
 from labelaudit.audits.references import AuditReference
 from labelaudit.codec import from_record
@@ -294,9 +294,9 @@ def test_storage_that_does_not_answer_is_no_damage(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     audit_insects(tmp_path, "v2", insects(wrong=(0, 10)))
     (record,) = (tmp_path / "out").rglob("version=v2/*/prepared.json")
-    prepared = Prepared.from_json(record.read_bytes())
+    plan = Plan.from_json(record.read_bytes())
     with pytest.raises(StorageUnavailableError, match="no answer"):
-        open_predecessor(Silent(str(tmp_path / "out")), prepared)
+        open_predecessor(Silent(str(tmp_path / "out")), plan)
 
 
 def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:

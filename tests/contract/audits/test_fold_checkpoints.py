@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from labelaudit.audits.prepared import load_prepared, output_store
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import load_plan, output_store
+from labelaudit.audits.references import PlanReference
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, StorageUnavailableError, WorkerDiedError
 from labelaudit.local.workers import LocalWorkers, Slot
@@ -37,18 +37,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet")
 
 
-def reference_to(data: Path, output: object, minutes: float | None = 0, **training: Any) -> PreparedReference:
+def reference_to(data: Path, output: object, minutes: float | None = 0, **training: Any) -> PlanReference:
     workers = {"checkpoint_minutes": minutes}
     return prepare(settings(data, output, workers=workers, training={"epochs": EPOCHS, **training}))
 
 
-def unfinished(reference: PreparedReference, fold: int = 0) -> StoredFolder:
-    prepared = load_prepared(reference)
-    folder = fold_checkpoints_folder(prepared.dataset, prepared.training_key, fold)
+def unfinished(reference: PlanReference, fold: int = 0) -> StoredFolder:
+    plan = load_plan(reference)
+    folder = fold_checkpoints_folder(plan.dataset, plan.training_key, fold)
     return StoredFolder(output_store(reference), folder)
 
 
-def committed(reference: PreparedReference, key: str) -> tuple[bytes, list[float]]:
+def committed(reference: PlanReference, key: str) -> tuple[bytes, list[float]]:
     """Return the Parquet file of a fold and its losses."""
     store = output_store(reference)
     record = read_json(store, key)
@@ -63,14 +63,14 @@ def killed_at(last: int) -> OnEpoch:
     return on_epoch
 
 
-def train(reference: PreparedReference) -> tuple[str, list[int]]:
+def train(reference: PlanReference) -> tuple[str, list[int]]:
     """Return the key of the record of fold 0 and the epochs that were trained for it."""
     heard: list[int] = []
     key = train_and_commit(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).key
     return key, heard
 
 
-def leave(reference: PreparedReference, last: int) -> None:
+def leave(reference: PlanReference, last: int) -> None:
     """Train fold 0 until epoch `last`, counted over all members."""
     with pytest.raises(Killed):
         train_and_commit(reference, 0, killed_at(last))

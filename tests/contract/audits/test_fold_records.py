@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labelaudit.audits.prepared import output_store
+from labelaudit.audits.audit_plan import output_store
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import train_and_commit
 from labelaudit.storage.store import Store

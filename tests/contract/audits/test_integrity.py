@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
-from labelaudit.audits.references import FoldReference, PreparedReference
+from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.config import AuditConfig
 from labelaudit.detection.rows import row_digests
 from labelaudit.errors import Fault, IntegrityError
@@ -35,7 +35,7 @@ DAMAGED = 1  # the fold that is damaged, of three
 class Fold:
     """A stored fold to damage: its rows, and its file and record in storage."""
 
-    def __init__(self, reference: PreparedReference, fold: FoldReference) -> None:
+    def __init__(self, reference: PlanReference, fold: FoldReference) -> None:
         self._store = Store(reference.output_url)
         self._key = fold.key
         self.record = json.loads(self._store.read(fold.key))
@@ -74,7 +74,7 @@ class Fold:
 class Trained:
     """Return a prepared version with all folds committed and not gathered yet."""
 
-    reference: PreparedReference
+    reference: PlanReference
     folds: list[FoldReference]
 
     def copied(self, output: Path) -> Trained:

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelaudit.audits.history import AuditRecord, read_history, write_audit_record
-from labelaudit.audits.prepared import parquet_bytes
 from labelaudit.audits.site import rebuild_site
+from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import to_record
 from labelaudit.errors import StorageError
 from labelaudit.report.trend import CLASS_FIGURES

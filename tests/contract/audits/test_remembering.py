@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import pytest
 
 from labelaudit.audit import run_audit
-from labelaudit.audits.prepared import load_prepared, output_store
+from labelaudit.audits.audit_plan import load_plan, output_store
 from labelaudit.audits.published import find_audit
 from labelaudit.config import AuditConfig
 from labelaudit.pipeline.plan import prepare
@@ -115,13 +115,13 @@ def test_a_killed_audit_ends_with_the_same_bytes(config: AuditConfig, step: str)
 def test_what_is_decided_while_an_audit_runs_counts_for_the_next(config: AuditConfig) -> None:
     _review(config, Decision.FINE)
     reference = prepare(config)
-    prepared = load_prepared(reference)
+    plan = load_plan(reference)
     _review(config, Decision.FINE, Decision.FINE, Decision.FINE)
-    snapshot = load_snapshot(output_store(reference), prepared)
+    snapshot = load_snapshot(output_store(reference), plan)
     assert len(snapshot.answers) == 1
-    assert load_prepared(prepare(config)).audit_id != prepared.audit_id
-    assert load_prepared(prepare(config)).training_key == prepared.training_key
-    (record,) = Path(config.output.url).rglob(f"{prepared.audit_id}/{SNAPSHOT_FILE}")
+    assert load_plan(prepare(config)).audit_id != plan.audit_id
+    assert load_plan(prepare(config)).training_key == plan.training_key
+    (record,) = Path(config.output.url).rglob(f"{plan.audit_id}/{SNAPSHOT_FILE}")
     assert b"ann" not in record.read_bytes()
 
 
@@ -131,4 +131,4 @@ def test_a_record_of_an_earlier_release_stands(config: AuditConfig) -> None:
     record = json.loads(path.read_text())
     assert record.pop("review_sha256") is None
     path.write_text(json.dumps(record))
-    assert load_prepared(prepare(config)).created_at == record["created_at"]
+    assert load_plan(prepare(config)).created_at == record["created_at"]

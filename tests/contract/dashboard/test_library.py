@@ -205,7 +205,7 @@ def test_the_size_of_the_cache_is_limited(output: Path, record: AuditRecord, tmp
     library = Library(str(output), cache=Cache(tmp_path / "cache", max_bytes=2**10))
     with (
         closing(library.open(record)) as files,
-        pytest.raises(StorageError, match="more than the 1,024 that the cache"),
+        pytest.raises(StorageError, match="more than the 1,024 of the cache"),
     ):
         files.path("examples.parquet")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from labelaudit.audit import slots_within_memory
-from labelaudit.audits.prepared import load_prepared, output_store
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import load_plan, output_store
+from labelaudit.audits.references import PlanReference
 from labelaudit.errors import ConfigError
 from labelaudit.local.budget import fitting_slots
 from labelaudit.local.workers import Slot
@@ -22,15 +22,15 @@ MIB = 2**20
 FOUR = [Slot(None, 2)] * 4
 
 
-def _prepared(tmp_path: Path, **sections: Any) -> PreparedReference:
+def _prepared(tmp_path: Path, **sections: Any) -> PlanReference:
     return prepare(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", **sections))
 
 
-def _record(reference: PreparedReference) -> str:
-    return f"{load_prepared(reference).work_folder}/memory.json"
+def _record(reference: PlanReference) -> str:
+    return f"{load_plan(reference).work_folder}/memory.json"
 
 
-def _remember(reference: PreparedReference, **mebibytes: int) -> None:
+def _remember(reference: PlanReference, **mebibytes: int) -> None:
     need = {name: size * MIB for name, size in mebibytes.items()}
     output_store(reference).create(_record(reference), dump_json(need))
 

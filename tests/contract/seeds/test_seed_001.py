@@ -128,7 +128,7 @@ def test_a_constructor_that_loads_cannot_be_cloned_and_ours_can(tmp_path: Path) 
 def test_a_whole_pickled_module_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save(network(), path)
-    with pytest.raises(ConfigError, match=r"cannot be loaded.*Give a state dict"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*Use a state dict"):
         TorchFeatures(network, weights=path, device="cpu").fit(X)
 
 

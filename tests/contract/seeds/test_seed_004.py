@@ -235,7 +235,7 @@ def test_a_search_repeats_itself_and_leaves_the_global_states() -> None:
 def test_the_width_of_a_module_is_searched_by_its_class_and_refused_for_an_instance() -> None:
     search = GridSearchCV(ours(epochs=2), {"module__hidden": [3, 7]}, cv=2).fit(X, Y)
     assert search.best_estimator_.module_.fc1.out_features == search.best_params_["module__hidden"]
-    with pytest.raises(ConfigError, match="is a SimpleNet already"):
+    with pytest.raises(ConfigError, match="is already a SimpleNet"):
         ours(SimpleNet(), module__hidden=3).fit(X, Y)
 
 

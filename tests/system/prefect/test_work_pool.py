@@ -19,8 +19,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running
 
-from labelaudit.audits.prepared import load_prepared
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import load_plan
+from labelaudit.audits.references import PlanReference
 from labelaudit.errors import TrainingError
 from labelaudit.orchestration import fold_runs, heartbeats
 from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
@@ -41,15 +41,15 @@ class Audit:
     """The run of an audit that waits for its folds."""
 
     client: SyncPrefectClient
-    reference: PreparedReference
+    reference: PlanReference
     config: Any
     run: UUID
 
     def train(self, *folds: int) -> None:
-        train_on_work_pool(self.reference, load_prepared(self.reference), list(folds), self.config.workers, self.run)
+        train_on_work_pool(self.reference, load_plan(self.reference), list(folds), self.config.workers, self.run)
 
     def missing(self, *folds: int) -> list[int]:
-        return missing_folds(self.reference, load_prepared(self.reference), list(folds))
+        return missing_folds(self.reference, load_plan(self.reference), list(folds))
 
     def runs(self) -> list[FlowRun]:
         """Return the fold runs that this audit started, in order."""
@@ -129,7 +129,7 @@ def test_folds_of_an_audit_that_writes_elsewhere_are_not_taken_over(
     audit: Callable[..., Audit], other: dict[str, Any]
 ) -> None:
     one, another = audit(), audit(**other)
-    keys = {load_prepared(each.reference).training_key for each in (one, another)}
+    keys = {load_plan(each.reference).training_key for each in (one, another)}
     assert len(keys) == 1
     with _waiting(one, 0):
         _until(one.runs)

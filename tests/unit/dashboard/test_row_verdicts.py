@@ -18,8 +18,9 @@ from labelaudit.reviews.verdicts import current
 from labelaudit.schemas import Decision
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.manifest import dump_json
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
 from support.dashboards import publish_small, unreadable
+from support.memory_store import clear_memory
 
 ROW = Row(
     "a", "cat", "scored", 0, "dog", 0.1, True, 0.1, 0.9, -0.8, "f", 0, "d1", None, None, 1, "dog", 0.9, False, 0.1

@@ -46,7 +46,7 @@ def _examples(rows, *, batch_size=1000, has_ids=True, **changes):
 
 
 def _shown(examples):
-    columns = (examples.example_ids, examples.given_labels, examples.status, examples.labels)
+    columns = (examples.example_id, examples.given_label, examples.status, examples.label)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -57,10 +57,10 @@ def test_rows_are_in_the_order_of_their_ids():
         ("b", "dog", "scored", 1), ("é", "dog", "scored", 1),
     ]  # fmt: skip
     assert examples.class_names == ("cat", "dog")
-    assert examples.rows.tolist() == [3, 1, 0, 2]
-    assert examples.positions.tolist() == [3, 1, 0, 2]
-    assert examples.files.tolist() == ["a.parquet"] * 4
-    assert examples.groups.tolist() == examples.digests.tolist()
+    assert examples.row.tolist() == [3, 1, 0, 2]
+    assert examples.position.tolist() == [3, 1, 0, 2]
+    assert examples.file.tolist() == ["a.parquet"] * 4
+    assert examples.group.tolist() == examples.content_digest.tolist()
 
 
 def test_every_row_has_a_status_and_the_first_rule_wins():
@@ -83,7 +83,7 @@ def test_every_row_has_a_status_and_the_first_rule_wins():
     assert examples.status_counts() == {
         "scored": 2, "rare_class": 0, "unlabeled": 1, "unreadable": 2, "duplicate_id": 6,
     }  # fmt: skip
-    assert [problem for problem in examples.problems if problem] == ["empty text"] * 2
+    assert [problem for problem in examples.problem if problem] == ["empty text"] * 2
     assert examples.all_class_counts() == {"cat": 4, "dog": 4}
 
 
@@ -92,20 +92,20 @@ def test_ids_are_made_from_the_content_and_copies_are_numbered():
     examples = _examples(rows, has_ids=False)
     x, y = digest_bytes(b"x")[:16], digest_bytes(b"y")[:16]
     expected = {(x, "cat"), (f"{x}-2", "dog"), (f"{x}-3", None), (y, "cat")}
-    assert set(zip(examples.example_ids, examples.given_labels, strict=True)) == expected
-    assert examples.example_ids.tolist() == sorted(examples.example_ids)
+    assert set(zip(examples.example_id, examples.given_label, strict=True)) == expected
+    assert examples.example_id.tolist() == sorted(examples.example_id)
     assert examples.status_counts()["scored"] == 3
 
 
 def test_many_copies_stay_in_the_order_of_their_ids():
     examples = _examples([("", "x", "dog")] * 12, has_ids=False)
-    assert examples.example_ids.tolist() == sorted(examples.example_ids)
-    assert len(set(examples.example_ids)) == 12
+    assert examples.example_id.tolist() == sorted(examples.example_id)
+    assert len(set(examples.example_id)) == 12
 
 
 def test_a_group_column_gives_groups_and_blanks_stand_alone():
     examples = _examples([("a", "x", "cat", "g"), ("b", "y", "dog", None)])
-    assert examples.groups.tolist() == ["g", digest_bytes(b"y")]
+    assert examples.group.tolist() == ["g", digest_bytes(b"y")]
 
 
 ROWS = st.lists(
@@ -128,10 +128,10 @@ def test_neither_the_order_of_rows_nor_batches_change_anything(rows, order, has_
     examples = _examples(shuffled, has_ids=has_ids, batch_size=batch_size)
     assert examples.fingerprint == expected.fingerprint
     assert _shown(examples) == _shown(expected)
-    assert sorted(examples.positions) == list(range(len(rows)))
+    assert sorted(examples.position) == list(range(len(rows)))
     read_again = np.array([digest_bytes(row[1].encode()) for row in shuffled], dtype=object)
-    assert examples.digests.tolist() == read_again[examples.positions].tolist()
-    scored = examples.example_ids[examples.status == "scored"].tolist()
+    assert examples.content_digest.tolist() == read_again[examples.position].tolist()
+    scored = examples.example_id[examples.status == "scored"].tolist()
     assert len(set(scored)) == len(scored)
 
 
@@ -179,8 +179,8 @@ def test_an_image_folder_is_read_by_its_paths(make_dataset, png):
         ("0.png", None, "unlabeled", -1), ("10/1.png", "10", "scored", 1),
         ("9/1.png", "9", "scored", 0), ("9/2.png", "9", "unreadable", -1),
     ]  # fmt: skip
-    assert examples.files.tolist() == examples.example_ids.tolist()
-    assert examples.rows.tolist() == [0] * 4
+    assert examples.file.tolist() == examples.example_id.tolist()
+    assert examples.row.tolist() == [0] * 4
 
 
 def test_the_table_of_examples_survives_parquet():
@@ -228,8 +228,8 @@ def test_rare_classes_are_set_aside_and_still_counted():
     examples = set_aside_rare_classes(_examples(_many(ant=5, bee=4, cow=6)), folds=5, policy="set_aside")
     assert examples.class_names == ("ant", "cow")
     assert examples.status_counts()["rare_class"] == 4
-    assert set(examples.labels[examples.given_labels == "bee"]) == {-1}
-    assert set(examples.labels[examples.given_labels == "cow"]) == {1}
+    assert set(examples.label[examples.given_label == "bee"]) == {-1}
+    assert set(examples.label[examples.given_label == "cow"]) == {1}
     assert examples.all_class_counts() == {"ant": 5, "bee": 4, "cow": 6}
 
 
@@ -242,7 +242,7 @@ def test_rows_that_are_not_scored_do_not_count_for_a_class():
     rows = [*_many(ant=5, cow=5, bee=4), ("bee9", "", "bee")]
     examples = set_aside_rare_classes(_examples(rows), folds=5, policy="set_aside")
     assert examples.class_names == ("ant", "cow")
-    assert examples.status[examples.example_ids == "bee9"].tolist() == ["unreadable"]
+    assert examples.status[examples.example_id == "bee9"].tolist() == ["unreadable"]
 
 
 def test_rare_classes_may_be_an_error():

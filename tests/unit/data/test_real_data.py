@@ -49,10 +49,10 @@ def test_pixels_follow_the_positions(shared_data, open_source):
     columns = resolve_columns(source)
     batches = list(read_batches(source, columns))
     examples = Examples.from_batches(batches, columns)
-    pixels = np.concatenate([batch.inputs for batch in batches])[examples.positions]
-    ids = np.concatenate([batch.ids for batch in batches])[examples.positions]
-    assert ids.tolist() == examples.example_ids.tolist()
-    ink = [pixels[examples.given_labels == digit].mean() for digit in ("1", "0")]
+    pixels = np.concatenate([batch.inputs for batch in batches])[examples.position]
+    ids = np.concatenate([batch.ids for batch in batches])[examples.position]
+    assert ids.tolist() == examples.example_id.tolist()
+    ink = [pixels[examples.given_label == digit].mean() for digit in ("1", "0")]
     assert ink[0] < 0.6 * ink[1]  # a one takes less ink than a nought
 
 
@@ -69,8 +69,8 @@ def test_layout_order_and_format_change_neither_fingerprint_nor_folds(shared_dat
     for source in (original, make_dataset(shards), make_dataset({"all.csv": text.getvalue()})):
         _, examples = _prepare(source, ignore=["true_label"])
         examples = set_aside_rare_classes(examples, folds=5, policy="set_aside")
-        folds = assign_folds(examples.labels, examples.groups, examples.example_ids, folds=5, repeats=2, seed=0)
-        results.append((examples.fingerprint, examples.example_ids.tolist(), folds.tolist()))
+        folds = assign_folds(examples.label, examples.group, examples.example_id, folds=5, repeats=2, seed=0)
+        results.append((examples.fingerprint, examples.example_id.tolist(), folds.tolist()))
     assert results[0] == results[1] == results[2]
 
 
@@ -105,4 +105,4 @@ def test_damage_ends_in_examples_or_in_a_named_error(make_dataset, tmp_path, ope
         _, examples = _prepare(open_source(path))
     except DatasetError:
         return
-    assert len(examples.status) == len(examples.labels) > 0
+    assert len(examples.status) == len(examples.label) > 0

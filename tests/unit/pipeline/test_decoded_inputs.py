@@ -42,8 +42,8 @@ def test_texts_and_their_counts_come_in_canonical_order(tmp_path: Path) -> None:
         part.to_parquet(tmp_path / "data" / f"{shard}.parquet", index=False)
     source = open_dataset(str(tmp_path / "data"))
     examples = scan(source, resolve_columns(source, label="label", id="id", kind="text"), tmp_path)
-    canonical = frame.set_index("id")["text"][list(examples.example_ids)].tolist()
-    assert list(examples.example_ids) == sorted(frame["id"])
+    canonical = frame.set_index("id")["text"][list(examples.example_id)].tolist()
+    assert list(examples.example_id) == sorted(frame["id"])
     assert [load_texts(tmp_path)(row) for row in range(60)] == canonical
     counts, expected = model_inputs(tmp_path, "text"), hash_texts(canonical)
     for name in ("data", "indices", "indptr"):
@@ -78,7 +78,7 @@ def test_tables_come_in_canonical_order(tmp_path: Path) -> None:
     source = open_dataset(str(tmp_path / "rows.csv"))
     columns = resolve_columns(source, label="label", id="id", input=["size", "colour"])
     examples = scan(source, columns, tmp_path)
-    expected = frame.set_index("id").loc[list(examples.example_ids)]
+    expected = frame.set_index("id").loc[list(examples.example_id)]
     loaded = load_table_inputs(tmp_path)
     assert list(loaded.columns) == ["size", "colour"]
     assert loaded.index.equals(pd.RangeIndex(40))

@@ -14,7 +14,8 @@ from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
 from labelaudit.reviews.verdicts import Verdict, current, current_by_reviewer, disagreements
 from labelaudit.schemas import Decision
 from labelaudit.storage.layout import verdicts_folder
-from labelaudit.storage.store import Store, clear_memory
+from labelaudit.storage.store import Store
+from support.memory_store import clear_memory
 from support.reviewed import make_verdict
 
 

@@ -69,7 +69,7 @@ def test_fine_rows_are_never_flagged(flagged: int) -> None:
     after = find_issues(GIVEN, PRED_PROBS, NAMES, is_fine=is_fine)
     assert np.flatnonzero(before.is_label_issue).tolist() == wrong.tolist()
     assert not before.is_dismissed.any()
-    assert np.flatnonzero(after.is_label_issue).tolist() == sorted(after.ranking) == wrong[:flagged].tolist()
+    assert np.flatnonzero(after.is_label_issue).tolist() == wrong[:flagged].tolist()
     assert np.flatnonzero(after.is_dismissed).tolist() == wrong[flagged:].tolist()
     assert after.classes["label_issues"].sum() == after.classes["inverse_label_issues"].sum() == flagged
     assert after.confusions["examples"].sum() == flagged

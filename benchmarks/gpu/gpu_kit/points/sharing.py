@@ -10,8 +10,8 @@ from typing import Any
 
 from gpu_kit.jobs import Job
 from gpu_kit.utilisation import Utilisation
-from labelaudit.audits.prepared import output_store
-from labelaudit.audits.references import PreparedReference
+from labelaudit.audits.audit_plan import output_store
+from labelaudit.audits.references import PlanReference
 from labelaudit.config import build_config
 from labelaudit.local.workers import LocalWorkers, Slot, visible_gpus
 from labelaudit.pipeline.plan import prepare
@@ -59,7 +59,7 @@ def _slot(job: Job) -> Slot:
     return Slot(gpu, max(1, len(os.sched_getaffinity(0)) // job.sizes.shared_folds))
 
 
-def _prepared(job: Job, number: int) -> PreparedReference:
+def _prepared(job: Job, number: int) -> PlanReference:
     """Return the dataset, prepared for its own output, because a committed fold is not trained again."""
     config = build_config(
         {
@@ -72,7 +72,7 @@ def _prepared(job: Job, number: int) -> PreparedReference:
     return prepare(config)
 
 
-def _train(reference: PreparedReference, slots: list[Slot], folds: Sequence[int]) -> list[dict[str, Any]]:
+def _train(reference: PlanReference, slots: list[Slot], folds: Sequence[int]) -> list[dict[str, Any]]:
     """Train the folds in one worker process per slot, and return their records."""
     with ThreadPoolExecutor(len(slots)) as pool, LocalWorkers(slots) as workers:
         trained = list(pool.map(lambda fold: workers.train(reference, fold), folds))

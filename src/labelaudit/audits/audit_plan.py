@@ -1,33 +1,23 @@
-"""A prepared dataset version as the steps share it: the record, its rows, and the ways to both."""
+"""The plan of an audit: everything that is decided before the first fold is trained."""
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, replace
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
-from labelaudit.audits.references import FilesReference, PreparedReference
+from labelaudit.audits.references import PlanReference
 from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
-from labelaudit.data.dataset import Examples
 from labelaudit.errors import StorageError
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.storage.layout import audit_folder, work_folder
-from labelaudit.storage.manifest import digest_of, dump_json, read_checked, sha256_hex
+from labelaudit.storage.manifest import digest_of, dump_json, read_checked
 from labelaudit.storage.store import Store
 
-ROWS = "rows.parquet"
 RECORD = "prepared.json"
-
-
 # Sections of the config that apply to probabilities from elsewhere: nothing is trained.
 _SECTIONS_OF_PROBABILITIES = {"dataset", "detection", "gate", "report", "output"}
 # What a manifest says about its audit.
@@ -53,7 +43,7 @@ class Predecessor:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Plan:
     """Everything that is decided before the first fold is trained. Written once, read by every later step."""
 
     created_at: str  # ISO 8601, UTC: the time of the audit, wherever one is shown
@@ -105,17 +95,20 @@ class Prepared:
     def decisive_settings(self) -> DecisiveSettings:
         return DecisiveSettings.of_audit(self.to_record())
 
-    def with_audit_id(self, rows: Rows) -> Prepared:
-        """The record with its `audit_id`, a digest of all that its files depend on: two runs with one id publish the
-        same bytes, and cannot damage each other's.
+    def with_audit_id(self, places: str) -> Plan:
+        """Return the plan with its `audit_id`, a digest of everything that its files depend on.
 
-        Time, machine, package versions and predecessor are no part of it: those of the record that stands hold.
+        Two runs with the same id publish the same bytes, so they cannot damage each other's files. Time, machine,
+        package versions and predecessor are not part of the id: those of the plan that was stored first apply.
+
+        Args:
+            places: `Version.places` of the rows.
         """
         decided = self.decisions()
-        # In place of the rows' file, whose bytes depend on the version of pyarrow.
+        # `places` stands for the file of the rows, whose bytes depend on the version of pyarrow.
         for name in ("audit_id", "rows_sha256"):
             del decided[name]
-        return replace(self, audit_id=digest_of(decided, rows.places(), self.versions["labelaudit"])[:12])
+        return replace(self, audit_id=digest_of(decided, places, self.versions["labelaudit"])[:12])
 
     def decisions(self) -> JsonObject:
         """All that the audit's findings depend on: the record without when, after what, where and how it is run."""
@@ -136,7 +129,7 @@ class Prepared:
         return record
 
     @classmethod
-    def from_record(cls, record: JsonObject) -> Prepared:
+    def from_record(cls, record: JsonObject) -> Plan:
         """The plan in a record. Raises `ValueError` if it is not one, such as one of another release."""
         columns, recipe = record.get("columns"), record.get("recipe")
         if not isinstance(columns, dict) or not isinstance(recipe, dict):
@@ -150,98 +143,36 @@ class Prepared:
         return dump_json(self.to_record())
 
     @classmethod
-    def from_json(cls, data: bytes) -> Prepared:
+    def from_json(cls, data: bytes) -> Plan:
         return cls.from_record(json.loads(data))
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a prepared version in canonical order, with the fold that holds each one out."""
-
-    examples: Examples
-    fold_of: np.ndarray  # (repeats, N) int16, -1 where not scored
-
-    @property
-    def scored(self) -> np.ndarray:
-        """(M,) int64, the positions of the scored rows."""
-        return np.flatnonzero(self.examples.labels >= 0)
-
-    def places(self) -> str:
-        """Digest of where the rows lie, file and row of each; their content is the fingerprint's."""
-        codes, files = pd.factorize(self.examples.files)
-        numbers = np.stack([codes, self.examples.rows]).astype("<i8")
-        return digest_of(files.tolist(), sha256_hex(numbers.tobytes()))
-
-    def held_out(self, fold: int, folds: int) -> np.ndarray:
-        """Positions that a fold holds out."""
-        return np.flatnonzero(self.fold_of[fold // folds] == fold)
-
-    def training(self, fold: int, folds: int) -> np.ndarray:
-        """Positions that the fold's model is trained on."""
-        of_repeat = self.fold_of[fold // folds]
-        return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
-
-
-def commit_record(store: Store, prepared: Prepared) -> bytes:
+def commit_record(store: Store, plan: Plan) -> bytes:
     """Store the record; returns the bytes of the one that stands.
 
     The record of an earlier or simultaneous run stands, with its time: what follows from it has the same bytes.
     """
-    key = f"{prepared.work_folder}/{RECORD}"
-    if not store.create(key, prepared.to_json()):
+    key = f"{plan.work_folder}/{RECORD}"
+    if not store.create(key, plan.to_json()):
         data = store.read(key)
-        if _decisions(data) == prepared.decisions():
+        if _decisions(data) == plan.decisions():
             return data
         # Somebody changed the record, or another version of pyarrow wrote its rows.
-        store.write(key, prepared.to_json())
-    return prepared.to_json()
+        store.write(key, plan.to_json())
+    return plan.to_json()
 
 
 def _decisions(data: bytes) -> JsonObject | None:
     """The decisions in a record; None if another release wrote it."""
     try:
-        return Prepared.from_json(data).decisions()
+        return Plan.from_json(data).decisions()
     except (StorageError, ValueError):
         return None
 
 
-def output_store(reference: PreparedReference) -> Store:
+def output_store(reference: PlanReference) -> Store:
     return Store(reference.output_url, reference.storage_options)
 
 
-def load_prepared(reference: PreparedReference) -> Prepared:
-    return Prepared.from_json(read_checked(output_store(reference), reference.key, reference.sha256))
-
-
-def rows_bytes(rows: Rows) -> bytes:
-    table = rows.examples.to_table()
-    for repeat, fold_of in enumerate(rows.fold_of):
-        table = table.append_column(f"fold_of_repeat_{repeat}", pa.array(fold_of, pa.int16()))
-    return parquet_bytes(table)
-
-
-def load_rows(reference: PreparedReference, prepared: Prepared) -> Rows:
-    data = read_checked(output_store(reference), f"{prepared.work_folder}/{ROWS}", prepared.rows_sha256)
-    table = pq.read_table(io.BytesIO(data))
-    names = [f"fold_of_repeat_{repeat}" for repeat in range(prepared.repeats)]
-    fold_of = np.stack([table[name].to_numpy() for name in names])
-    return Rows(Examples.from_table(table.drop_columns(names)), fold_of)
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A Parquet file of a table; equal tables give equal bytes under one version of pyarrow."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=128 * 1024)
-    return sink.getvalue()
-
-
-def store_files(store: Store, folder: str, files: dict[str, bytes]) -> FilesReference:
-    """Leave files in the work folder for the next step."""
-    for name, data in files.items():
-        store.write(f"{folder}/{name}", data)
-    return FilesReference(folder, {name: sha256_hex(data) for name, data in files.items()})
-
-
-def load_file(store: Store, reference: FilesReference, name: str) -> bytes:
-    """One file that an earlier step left. Raises `StorageError` when it was changed since."""
-    return read_checked(store, f"{reference.folder}/{name}", reference.sha256[name])
+def load_plan(reference: PlanReference) -> Plan:
+    return Plan.from_json(read_checked(output_store(reference), reference.key, reference.sha256))

@@ -1,0 +1,63 @@
+"""The rows of a dataset version as all steps of an audit see them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.audits.audit_plan import Plan, output_store
+from labelaudit.audits.references import PlanReference
+from labelaudit.audits.work_files import parquet_bytes
+from labelaudit.data.dataset import Examples
+from labelaudit.storage.manifest import digest_of, read_checked, sha256_hex
+
+ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True)
+class Version:
+    """The rows of a prepared version in canonical order, with the fold that holds each one out."""
+
+    examples: Examples
+    fold_of: np.ndarray  # (repeats, N) int16, -1 where not scored
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(M,) int64, the positions of the scored rows."""
+        return np.flatnonzero(self.examples.label >= 0)
+
+    def places(self) -> str:
+        """Digest of where the rows lie, file and row of each; their content is the fingerprint's."""
+        codes, files = pd.factorize(self.examples.file)
+        numbers = np.stack([codes, self.examples.row]).astype("<i8")
+        return digest_of(files.tolist(), sha256_hex(numbers.tobytes()))
+
+    def held_out(self, fold: int, folds: int) -> np.ndarray:
+        """Positions that a fold holds out."""
+        return np.flatnonzero(self.fold_of[fold // folds] == fold)
+
+    def training(self, fold: int, folds: int) -> np.ndarray:
+        """Positions that the fold's model is trained on."""
+        of_repeat = self.fold_of[fold // folds]
+        return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
+
+    def to_bytes(self) -> bytes:
+        """The version as a Parquet file, which `load_version` reads."""
+        table = self.examples.to_table()
+        for repeat, fold_of in enumerate(self.fold_of):
+            table = table.append_column(f"fold_of_repeat_{repeat}", pa.array(fold_of, pa.int16()))
+        return parquet_bytes(table)
+
+
+def load_version(reference: PlanReference, plan: Plan) -> Version:
+    """Read the rows that a plan was made for. Raises `StorageError` if they were changed since."""
+    data = read_checked(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256)
+    table = pq.read_table(io.BytesIO(data))
+    names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
+    fold_of = np.stack([table[name].to_numpy() for name in names])
+    return Version(Examples.from_table(table.drop_columns(names)), fold_of)
