@@ -14,7 +14,6 @@ from labelaudit.report.audit_tables import (
     FoldRow,
     classes_table,
     confusions_table,
-    examples_table,
     folds_table,
     issues_table,
 )
@@ -22,6 +21,7 @@ from labelaudit.report.charts import score_histogram
 from labelaudit.report.gallery import CardPreview, gallery_items, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile
 from labelaudit.report.summary import summarize
+from support.examples import make_examples
 
 FILES = ("examples", "issues", "classes", "confusions", "folds")
 
@@ -62,7 +62,7 @@ def make_content(
     pred_probs *= ((1 - sure) / (count - 1))[:, None]
     pred_probs[np.arange(rows), predicted] = sure
     ids = np.array([example_id(i) for i in range(rows)], object)
-    examples = examples_table(
+    examples = make_examples(
         example_ids=ids,
         given_labels=np.array(names, object)[labels],
         status=np.full(rows, "scored", object),
@@ -70,8 +70,8 @@ def make_content(
         files=np.full(rows, file, object),
         rows=np.arange(rows),
         digests=np.full(rows, "0" * 32, object),
-        scored_rows=np.arange(rows),
-        labels=labels,
+        row=np.arange(rows),
+        label=labels,
         pred_probs=pred_probs.astype(np.float32),
         class_names=names,
         predicted=predicted,

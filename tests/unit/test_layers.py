@@ -145,3 +145,23 @@ def test_entry_points_are_thin() -> None:
 
 def test_every_source_is_checked() -> None:
     assert len(SOURCES) > 30
+
+
+def test_no_public_name_is_defined_twice() -> None:
+    # Readers of the three formats of tables have the same interface, one module each.
+    interface = {"read_schema", "read_tables"}
+    names = Counter(
+        name for path in SOURCES for name in set(_public_names(ast.parse(path.read_text()))) if name not in interface
+    )
+    assert not [name for name, times in names.items() if times > 1]
+
+
+def _public_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            targets = [node.name]
+        elif isinstance(node, ast.Assign):
+            targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        else:
+            targets = [node.target.id] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else []
+        yield from (name for name in targets if not name.startswith("_"))

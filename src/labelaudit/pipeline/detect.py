@@ -23,7 +23,14 @@ from labelaudit.audits.version import Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import Findings
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
-from labelaudit.report.audit_tables import classes_table, confusions_table, examples_table, folds_table, issues_table
+from labelaudit.report.audit_tables import (
+    Scores,
+    classes_table,
+    confusions_table,
+    examples_table,
+    folds_table,
+    issues_table,
+)
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
@@ -127,22 +134,20 @@ def _examples(
     plan: Plan, rows: Version, pred_probs: np.ndarray, found: LabelIssues, row_verdicts: RowVerdicts
 ) -> pa.Table:
     examples, scored = rows.examples, rows.scored
-    return examples_table(
-        example_ids=examples.example_id,
-        given_labels=examples.given_label,
-        status=examples.status,
-        fold=rows.fold_of[0],
-        files=examples.file,
-        rows=examples.row,
-        digests=examples.content_digest,
-        scored_rows=scored,
-        labels=examples.label[scored],
+    scores = Scores(
+        row=scored,
+        label=examples.label[scored],
+        predicted=found.predicted_labels,
         pred_probs=pred_probs,
         class_names=plan.class_names,
-        predicted=found.predicted_labels,
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
         is_dismissed=found.is_dismissed,
+    )
+    return examples_table(
+        examples.to_table(),
+        scores,
+        fold=rows.fold_of[0],
         verdicts=row_verdicts.verdicts,
         right_labels=row_verdicts.right_labels,
     )

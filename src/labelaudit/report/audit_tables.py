@@ -20,90 +20,88 @@ _FloatArray = npt.NDArray[np.floating[Any]]
 _BoolArray = npt.NDArray[np.bool_]
 _Names = Sequence[str | None] | npt.NDArray[np.object_]
 
+# Columns of EXAMPLES that the rows of a version have from the start.
+_ROW_COLUMNS = ("example_id", "given_label", "status", "file", "row", "content_digest")
 # Rows whose margin is computed at once: bounds the copy of `pred_probs` (1,000 classes: 262 MB).
 MARGIN_ROWS = 65_536
 
 
+@dataclass(frozen=True)
+class Scores:
+    """The scores of the M scored rows among the N rows of a version.
+
+    Attributes:
+        row: (M,) positions of the scored rows in 0..N-1, each once.
+        label: (M,) class numbers of the given labels.
+        predicted: (M,) class numbers of the predictions.
+        pred_probs: (M, K) probabilities, columns in the order of `class_names`.
+        class_names: K names.
+        label_score: (M,) in 0..1.
+        is_label_issue: (M,) whether a row is flagged.
+        is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
+    """
+
+    row: _IntArray
+    label: _IntArray
+    predicted: _IntArray
+    pred_probs: _FloatArray
+    class_names: Sequence[str]
+    label_score: _FloatArray
+    is_label_issue: _BoolArray
+    is_dismissed: _BoolArray | None = None
+
+
 def examples_table(
+    rows: pa.Table,
+    scores: Scores,
     *,
-    example_ids: _Names,
-    given_labels: _Names,
-    status: _Names,
     fold: _IntArray,
-    files: _Names,
-    rows: _IntArray,
-    digests: _Names,
-    scored_rows: _IntArray,
-    labels: _IntArray,
-    pred_probs: _FloatArray,
-    class_names: Sequence[str],
-    predicted: _IntArray,
-    label_score: _FloatArray,
-    is_label_issue: _BoolArray,
-    is_dismissed: _BoolArray | None = None,
     verdicts: _Names | None = None,
     right_labels: _Names | None = None,
 ) -> pa.Table:
-    """All N rows of the version with the scores of the M scored ones: EXAMPLES, ordered by example_id.
+    """Return all N rows of a version with the scores of the scored ones: EXAMPLES, ordered by example_id.
 
-    example_ids, given_labels (None where unlabeled), status, fold (-1 where not scored), files, rows
-    and digests have N rows. scored_rows: (M,) positions of the scored ones in 0..N-1, each once. In
-    their order: labels and predicted, (M,) class numbers; pred_probs, (M, K); label_score, (M,) in
-    0..1; is_label_issue and is_dismissed, (M,). Score columns are null elsewhere. verdicts and right_labels, those
-    of people, have N rows. None is dismissed, and none judged, where these are left out.
+    Score columns are null for rows that are not scored.
 
-    Raises LabelauditError where lengths differ, or scored_rows are not the rows with status `scored`.
+    Args:
+        rows: The N rows, with at least the columns example_id, given_label, status, file, row and content_digest.
+        scores: The scores of the rows with status `scored`.
+        fold: (N,) fold that holds a row out, -1 if it is not scored.
+        verdicts, right_labels: (N,) what people decided; None if there are no verdicts.
+
+    Raises:
+        LabelauditError: Lengths differ, or the scores are not those of exactly the rows with status `scored`.
     """
-    total, scored = len(example_ids), len(scored_rows)
+    total, scored = len(rows), len(scores.row)
     verdicts = [None] * total if verdicts is None else verdicts
     right_labels = [None] * total if right_labels is None else right_labels
-    is_dismissed = np.zeros(scored, dtype=bool) if is_dismissed is None else is_dismissed
-    every_row = {
-        "verdicts": verdicts,
-        "right_labels": right_labels,
-        "given_labels": given_labels,
-        "status": status,
-        "fold": fold,
-        "files": files,
-    }
-    _check_lengths("examples", total, **every_row, rows=rows, digests=digests)
-    scores = {"labels": labels, "predicted": predicted, "label_score": label_score}
-    flags = {"is_label_issue": is_label_issue, "is_dismissed": is_dismissed}
-    _check_lengths("examples", scored, **scores, pred_probs=pred_probs, **flags)
-    if pred_probs.shape[1] != len(class_names):
-        raise LabelauditError(
-            f"examples table: {len(class_names):,} class names for {pred_probs.shape[1]:,} columns of"
-            " pred_probs; pass the name of each column."
-        )
-    is_scored = _scored_mask(scored_rows, status)
-    p_given, p_predicted, margin = _probabilities_of_interest(pred_probs, labels, predicted)
+    is_dismissed = np.zeros(scored, dtype=bool) if scores.is_dismissed is None else scores.is_dismissed
+    _check_lengths("examples", total, fold=fold, verdicts=verdicts, right_labels=right_labels)
+    _check_scores(scores, is_dismissed)
+    is_scored = _scored_mask(scores.row, rows["status"].to_numpy())
+    p_given, p_predicted, margin = _probabilities_of_interest(scores.pred_probs, scores.label, scores.predicted)
 
     def spread(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
         """(M,) values at their rows, null elsewhere."""
         full = np.zeros(total, dtype=values.dtype)
-        full[scored_rows] = values
+        full[scores.row] = values
         return pa.array(full, kind, mask=~is_scored)
 
-    names = np.asarray(class_names, dtype=object)
-    columns = [
-        _strings(example_ids),
-        _strings(given_labels),
-        _strings(status),
-        pa.array(np.asarray(fold, np.int16), mask=np.asarray(fold) < 0),
-        spread(names[predicted], pa.string()),
-        spread(np.asarray(label_score, np.float64), pa.float64()),
-        spread(is_label_issue, pa.bool_()),
-        spread(p_given, pa.float32()),
-        spread(p_predicted, pa.float32()),
-        spread(margin, pa.float32()),
-        _strings(files),
-        pa.array(np.asarray(rows, np.int64)),
-        _strings(digests),
-        _strings(verdicts),
-        _strings(right_labels),
-        spread(is_dismissed, pa.bool_()),
-    ]
-    return pa.table(columns, schema=EXAMPLES).sort_by("example_id")
+    names = np.asarray(scores.class_names, dtype=object)
+    columns = {
+        **{name: rows[name].cast(EXAMPLES.field(name).type) for name in _ROW_COLUMNS},
+        "fold": pa.array(np.asarray(fold, np.int16), mask=np.asarray(fold) < 0),
+        "predicted_label": spread(names[scores.predicted], pa.string()),
+        "label_score": spread(np.asarray(scores.label_score, np.float64), pa.float64()),
+        "is_label_issue": spread(scores.is_label_issue, pa.bool_()),
+        "p_given": spread(p_given, pa.float32()),
+        "p_predicted": spread(p_predicted, pa.float32()),
+        "margin": spread(margin, pa.float32()),
+        "verdict": _strings(verdicts),
+        "right_label": _strings(right_labels),
+        "is_dismissed": spread(is_dismissed, pa.bool_()),
+    }
+    return pa.table([columns[name] for name in EXAMPLES.names], schema=EXAMPLES).sort_by("example_id")
 
 
 def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> pa.Table:
@@ -198,6 +196,24 @@ def folds_table(folds: Iterable[FoldRow]) -> pa.Table:
     values = zip(*map(astuple, ordered), strict=True) if ordered else ([] for _ in FOLDS)
     columns = [pa.array(list(column), field.type) for column, field in zip(values, FOLDS, strict=True)]
     return pa.table(columns, schema=FOLDS)
+
+
+def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:
+    _check_lengths(
+        "examples",
+        len(scores.row),
+        label=scores.label,
+        predicted=scores.predicted,
+        pred_probs=scores.pred_probs,
+        label_score=scores.label_score,
+        is_label_issue=scores.is_label_issue,
+        is_dismissed=is_dismissed,
+    )
+    if scores.pred_probs.shape[1] != len(scores.class_names):
+        raise LabelauditError(
+            f"The examples table got {len(scores.class_names):,} class names for {scores.pred_probs.shape[1]:,} "
+            "columns of pred_probs. Pass the name of each column."
+        )
 
 
 def _scored_mask(scored_rows: _IntArray, status: _Names) -> _BoolArray:

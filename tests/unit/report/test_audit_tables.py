@@ -17,11 +17,11 @@ from labelaudit.report.audit_tables import (
     FoldRow,
     classes_table,
     confusions_table,
-    examples_table,
     folds_table,
     issues_table,
 )
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, FOLDS, ISSUES
+from support.examples import make_examples
 
 # Four rows: b is unlabeled; a and d are flagged, d is the more doubtful.
 ROWS: dict[str, Any] = {
@@ -32,8 +32,8 @@ ROWS: dict[str, Any] = {
     "files": ["x.csv"] * 4,
     "rows": np.array([7, 8, 9, 10]),
     "digests": ["00", "11", "22", "33"],
-    "scored_rows": np.array([0, 2, 3]),
-    "labels": np.array([0, 1, 1]),
+    "row": np.array([0, 2, 3]),
+    "label": np.array([0, 1, 1]),
     "pred_probs": np.array([[0.25, 0.75, 0], [0.125, 0.75, 0.125], [0.5, 0.125, 0.375]], np.float32),
     "class_names": ["cat", "dog", "eel"],
     "predicted": np.array([1, 1, 0]),
@@ -43,7 +43,7 @@ ROWS: dict[str, Any] = {
 
 
 def test_examples_of_four_rows() -> None:
-    table = examples_table(**ROWS)
+    table = make_examples(**ROWS)
     assert table.schema.equals(EXAMPLES, check_metadata=True)
     assert table["predicted_label"].to_pylist() == ["dog", None, "dog", "cat"]
     assert table["fold"].to_pylist() == [0, None, 1, 0]
@@ -56,16 +56,16 @@ def test_examples_of_four_rows() -> None:
 
 def test_examples_are_in_the_order_of_their_ids() -> None:
     swapped = {**ROWS, "example_ids": ["d", "c", "b", "a"]}
-    table = examples_table(**swapped)
+    table = make_examples(**swapped)
     assert table["example_id"].to_pylist() == ["a", "b", "c", "d"]
     assert table["row"].to_pylist() == [10, 9, 8, 7]
     assert table["label_score"].to_pylist() == [0.125, 0.75, None, 0.25]
 
 
 def test_margins_do_not_depend_on_the_size_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = examples_table(**ROWS)
+    whole = make_examples(**ROWS)
     monkeypatch.setattr(tables, "MARGIN_ROWS", 2)
-    assert examples_table(**ROWS).equals(whole)
+    assert make_examples(**ROWS).equals(whole)
 
 
 @settings(max_examples=30)
@@ -74,7 +74,7 @@ def test_margin_is_what_its_definition_says(rows: int, count: int, seed: int) ->
     rng = np.random.default_rng(seed)
     pred_probs = rng.dirichlet(np.ones(count), rows).astype(np.float32)
     labels = rng.integers(0, count, rows)
-    table = examples_table(
+    table = make_examples(
         example_ids=[f"{i:03d}" for i in range(rows)],
         given_labels=[str(k) for k in labels],
         status=["scored"] * rows,
@@ -82,8 +82,8 @@ def test_margin_is_what_its_definition_says(rows: int, count: int, seed: int) ->
         files=["f"] * rows,
         rows=np.arange(rows),
         digests=["d"] * rows,
-        scored_rows=np.arange(rows),
-        labels=labels,
+        row=np.arange(rows),
+        label=labels,
         pred_probs=pred_probs,
         class_names=[str(k) for k in range(count)],
         predicted=pred_probs.argmax(axis=1),
@@ -102,20 +102,20 @@ def test_margin_is_what_its_definition_says(rows: int, count: int, seed: int) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"files": ["x.csv"] * 3}, "expected 4 rows, but files has 3"),
+        ({"fold": np.zeros(3, int)}, "expected 4 rows, but fold has 3"),
         ({"label_score": np.zeros(4)}, "expected 3 rows, but label_score has 4"),
         ({"class_names": ["cat", "dog"]}, "2 class names for 3 columns of pred_probs"),
-        ({"scored_rows": np.array([0, 2, 2])}, "3 scores name 2 rows, but 3 rows have the status 'scored'"),
-        ({"scored_rows": np.array([0, 1, 2])}, "pass each of these exactly once"),
+        ({"row": np.array([0, 2, 2])}, "3 scores name 2 rows, but 3 rows have the status 'scored'"),
+        ({"row": np.array([0, 1, 2])}, "pass each of these exactly once"),
     ],
 )
 def test_examples_that_do_not_fit_together(change: dict[str, Any], message: str) -> None:
     with pytest.raises(LabelauditError, match=message):
-        examples_table(**{**ROWS, **change})
+        make_examples(**{**ROWS, **change})
 
 
 def test_issues_of_four_rows() -> None:
-    table = issues_table(examples_table(**ROWS))
+    table = issues_table(make_examples(**ROWS))
     assert table.schema.equals(ISSUES, check_metadata=True)
     assert table.to_pylist()[0] == {
         "rank": 1,
@@ -136,19 +136,19 @@ def test_issues_of_four_rows() -> None:
 
 
 def test_equal_scores_are_ranked_by_id() -> None:
-    table = issues_table(examples_table(**{**ROWS, "label_score": np.array([0.1, 0.75, 0.1])}))
+    table = issues_table(make_examples(**{**ROWS, "label_score": np.array([0.1, 0.75, 0.1])}))
     assert table["example_id"].to_pylist() == ["a", "d"]
 
 
 def test_no_issues() -> None:
-    table = issues_table(examples_table(**{**ROWS, "is_label_issue": np.zeros(3, bool)}))
+    table = issues_table(make_examples(**{**ROWS, "is_label_issue": np.zeros(3, bool)}))
     assert len(table) == 0
     assert table.schema.equals(ISSUES)
 
 
 def test_flagged_row_whose_prediction_is_its_label_gets_the_next_one() -> None:
     # Some filters flag row c (given and predicted dog); its most probable other label ties: cat.
-    examples = examples_table(**{**ROWS, "is_label_issue": np.array([False, True, False])})
+    examples = make_examples(**{**ROWS, "is_label_issue": np.array([False, True, False])})
     with pytest.raises(LabelauditError, match=r"not the most probable other label \(first: c\)"):
         issues_table(examples)
     table = issues_table(examples, ["cat"])
@@ -157,7 +157,7 @@ def test_flagged_row_whose_prediction_is_its_label_gets_the_next_one() -> None:
 
 
 def test_suggestions_out_of_order_are_noticed() -> None:
-    examples = examples_table(**ROWS)
+    examples = make_examples(**ROWS)
     assert issues_table(examples, ["dog", "cat"]).equals(issues_table(examples))
     with pytest.raises(LabelauditError, match="2 suggested labels are not the most probable"):
         issues_table(examples, ["cat", "dog"])
@@ -238,5 +238,5 @@ def test_a_fold_that_is_lost_or_doubled(numbers: list[int]) -> None:
 
 
 def test_tables_are_written_and_read_with_their_version(tmp_path: Any) -> None:
-    pq.write_table(examples_table(**ROWS), tmp_path / "examples.parquet")
+    pq.write_table(make_examples(**ROWS), tmp_path / "examples.parquet")
     assert pq.read_schema(tmp_path / "examples.parquet").metadata[b"schema_version"] == b"2"
