@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pyarrow.parquet as pq
 
@@ -66,8 +66,9 @@ def publish_audit(
         gallery: previews of the first issues, in their order.
     """
     files = {**others, **detected.tables.to_files()}
+    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.guesses))
     summary = summarize(
-        detected.findings,
+        findings,
         audit_url=store.url_of(plan.audit_folder),
         dataset=plan.dataset,
         version=plan.version,

@@ -14,6 +14,7 @@ import pytest
 
 from labelaudit import schemas
 from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.audits.results import load_summary
 from labelaudit.environment import package_versions
 from labelaudit.errors import DatasetError, TrainingError
 from labelaudit.pipeline.plan import prepare
@@ -246,6 +247,10 @@ def test_texts_from_json_lines(tmp_path: Path) -> None:
     path = write_reviews(tmp_path / "reviews.jsonl")
     reference = audit(settings(path, tmp_path / "out", training={"batch_size": 16}))
     assert table(reference, "folds").to_pandas().agreement.min() > 0.9
+    # What was guessed about the columns is a note, in the summary and on the page.
+    (note,) = [note for note in load_summary(reference, {}).notes if note.lower().startswith("text column")]
+    assert "'text'" in note
+    assert "text column" in Path(reference.report_url).read_text().lower()
 
 
 def test_a_csv_of_any_fsspec_url(tmp_path: Path) -> None:
