@@ -40,12 +40,12 @@ class Agreement:
 
     @property
     def effect(self) -> float:
-        """z per row. Like a correlation, it is comparable between folds of different size."""
+        """The z per row. Like a correlation, it is comparable between folds of different size."""
         return self.z / math.sqrt(self.examples)
 
     @property
     def correlation(self) -> float:
-        """Effect as a share of the effect of perfect predictions, -1..1."""
+        """The effect as a share of the effect of perfect predictions, -1..1."""
         share = self.counts / self.examples
         squares = float((share**2).sum())
         variance = squares - 2 * float((share**3).sum()) + squares**2
@@ -136,7 +136,7 @@ def _best_offset(
 
 
 def _are_mixed(autocorrelation: FloatArray, offset: int) -> bool:
-    """Whether labels at any distance, and at `offset`, are as different as in a random order."""
+    """Return whether labels at any distance, and at `offset`, are as different as in a random order."""
     n = len(autocorrelation)
     # Each value has a standard deviation of 1/sqrt(n). By chance none of n values exceeds 6 of them.
     unit = autocorrelation[0] / math.sqrt(n)
