@@ -1,7 +1,8 @@
 """How well probabilities agree with given labels, compared with chance.
 
 All statistics compare with the permutation null hypothesis: the same labels, assigned to the rows at random. It needs
-no model of the classes and is valid for any scale of confidence. Unlike accuracy, it is valid for imbalanced classes. Its mean and variance have a closed form (Hoeffding, "A combinatorial central limit theorem", 1951).
+no model of the classes and is valid for any scale of confidence. Unlike accuracy, it is valid for imbalanced classes.
+Its mean and variance have a closed form (Hoeffding, "A combinatorial central limit theorem", 1951).
 """
 
 from __future__ import annotations
