@@ -20,7 +20,11 @@ def is_config_file(target: str) -> bool:
 
 
 def read_config(target: str, *, overrides: Iterable[str] = ()) -> AuditConfig:
-    """Return the config in a YAML file, with `a.b=value` overrides on top. Raises `ConfigError`."""
+    """Return the config in a YAML file, with `a.b=value` overrides on top.
+
+    Raises:
+        ConfigError: if the file cannot be read or the config is not valid.
+    """
     return parse_config(_read_text(target), overrides=overrides, source=target)
 
 
@@ -28,7 +32,10 @@ def referenced_config(reference: str) -> AuditConfig:
     """Return the config that a deployed run names: a file below LABELAUDIT_CONFIGS; if that is not set, any file.
 
     Configs may name code. If the variable is set, users who may start runs or post events can only choose one of
-    the files there. Raises `ConfigError`.
+    the files there.
+
+    Raises:
+        ConfigError: if there is not such a file, or the config is not valid.
     """
     url = config_url(reference)
     if "://" not in url and not Path(url).is_file():
@@ -40,7 +47,11 @@ def referenced_config(reference: str) -> AuditConfig:
 
 
 def config_url(reference: str) -> str:
-    """Return the path or URL of the config that a deployed run names. Raises `ConfigError`."""
+    """Return the path or URL of the config that a deployed run names.
+
+    Raises:
+        ConfigError: if it is not below LABELAUDIT_CONFIGS.
+    """
     root = os.environ.get(CONFIGS_VARIABLE)
     file = reference if is_config_file(reference) else f"{reference}.yaml"
     if not root:
@@ -54,7 +65,11 @@ def config_url(reference: str) -> str:
 
 
 def known_configs() -> list[str]:
-    """Return the names of the config files below LABELAUDIT_CONFIGS, sorted. Raises `ConfigError` if it is not set."""
+    """Return the names of the config files below LABELAUDIT_CONFIGS, sorted.
+
+    Raises:
+        ConfigError: if the variable is not set.
+    """
     root = os.environ.get(CONFIGS_VARIABLE)
     if not root:
         raise ConfigError(f"{CONFIGS_VARIABLE} is not set. Set it to the folder or URL of the dataset configs.")

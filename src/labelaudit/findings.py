@@ -1,4 +1,4 @@
-"""What an audit finds, as values: gate, changes, canaries, review, and the summary that contains them all.
+"""The results of an audit as values: gate, changes, canaries, review, and the summary that contains them all.
 
 `summary.json` is a `Summary` as JSON. Fields with a default are missing from summaries of earlier releases.
 """
@@ -17,20 +17,20 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_MEASURED = "not measured"
-    WARNED = "warned"  # not measured, although there is a predecessor to measure it against
+    WARNED = "warned"  # not measured, because the predecessor cannot be compared
 
 
 class GateVerdict(StrEnum):
     """The outcome of all rules together."""
 
     PASSED = "passed"
-    WARNED = "warned"  # a rule is broken, but there is no predecessor; or the predecessor cannot be compared with
+    WARNED = "warned"  # a rule is broken but there is no predecessor, or the predecessor cannot be compared
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate, what was measured for it, and a sentence for people."""
+    """One rule of the gate: the measured value, the limit, the outcome, and a sentence for people."""
 
     rule: str
     measured: float | None
@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gate:
-    """The verdict of the gate, in a sentence, and its rules."""
+    """The verdict of the gate, as a value and as a sentence, and its rules."""
 
     verdict: GateVerdict
     sentence: str
@@ -54,7 +54,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Recall:
-    """The share of canaries that was caught, with its 95 % interval."""
+    """The share of canaries that were caught, with its 95 % interval."""
 
     planted: int
     caught: int
@@ -65,7 +65,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class CanaryRecall(Recall):
-    """The recall of all canaries, and by how they got their label (`detection.canaries.Flip`)."""
+    """The recall of all canaries, and of each kind (`detection.canaries.Flip`)."""
 
     random: Recall | None
     likely: Recall | None
@@ -73,7 +73,7 @@ class CanaryRecall(Recall):
 
 @dataclass(frozen=True)
 class AuditName:
-    """An audit that another one is compared with."""
+    """The audit that another one is compared with."""
 
     version: str
     audit_id: str
@@ -83,7 +83,7 @@ class AuditName:
 
 @dataclass(frozen=True)
 class StatusCount:
-    """Rows with a status in both audits, copies included."""
+    """The number of rows with a status in two audits, copies included."""
 
     status: str
     examples_before: int
@@ -92,7 +92,7 @@ class StatusCount:
 
 @dataclass(frozen=True)
 class LabelPair:
-    """Rows that changed from one label to another; None stands for no label."""
+    """The number of rows that changed from one label to another. None means no label."""
 
     given_label_before: str | None
     given_label: str | None
@@ -101,7 +101,7 @@ class LabelPair:
 
 @dataclass(frozen=True)
 class ChangedSetting:
-    """A value that differs between two audits. `cause`: config, code, package, or data (an `auto` that follows it)."""
+    """A setting that differs between two audits. `cause`: config, code, package, or data (if `auto` depends on it)."""
 
     setting: str  # such as training.epochs
     before: Json
@@ -114,11 +114,11 @@ class Changes:
     """What changed since another audit of the dataset.
 
     `issues` counts flagged rows by `schemas.IssueChange`, `data` rows by `schemas.DataChange`; `other_status` counts
-    rows that have another status in both audits. `warning` says that not only the data changed.
+    rows in both audits whose status differs. `warning` says that not only the data changed.
     """
 
     predecessor: AuditName
-    held_versions: tuple[str, ...]  # in between, held by their gate
+    held_versions: tuple[str, ...]  # versions in between whose gate failed
     issues: dict[str, int]
     data: dict[str, int]
     statuses: tuple[StatusCount, ...]
@@ -130,7 +130,7 @@ class Changes:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Sentences for the notes of an audit, the most important first."""
+        """The sentences for the notes of an audit, the most important first."""
         return (*([self.warning] if self.warning else []), *self.notes)
 
 
@@ -145,7 +145,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class JudgedFlags(Estimate):
-    """The share of wrong labels among flags that were judged wrong or fine, and the verdicts on them."""
+    """The share of wrong labels among the flags judged wrong or fine, and the number of verdicts."""
 
     wrong: int
     fine: int
@@ -161,7 +161,7 @@ class Precision(JudgedFlags):
 
 @dataclass(frozen=True)
 class StratumProgress:
-    """Rows of one stratum of a sample: all, drawn, judged in their order, and the verdicts on these."""
+    """The progress in one stratum of a sample. Verdicts count up to the first sampled row without one."""
 
     name: str
     rows: int
@@ -189,11 +189,11 @@ class ErrorRate(Estimate):
 
 @dataclass(frozen=True)
 class Review:
-    """Verdicts of people on a version, and what they measure.
+    """The verdicts on a version, and what they measure.
 
-    `verdicts` counts those that apply by `schemas.Decision`; `ended` are verdicts on content or labels that changed;
-    `dismissed` rows are flagged by the detector but judged fine; `known_wrong` rows still have a label that was judged
-    wrong.
+    `verdicts` counts the verdicts that apply by `schemas.Decision`. `ended` counts those that expired because content
+    or label changed. `dismissed` counts rows that the detector flagged but people judged fine. `known_wrong` counts
+    rows whose label was judged wrong and has not changed.
     """
 
     verdicts: dict[str, int]
@@ -206,7 +206,7 @@ class Review:
 
 @dataclass(frozen=True)
 class Findings:
-    """What detection found; None for a section that does not apply.
+    """The results of detection; None for a section that does not apply.
 
     `issues` are flagged rows; `estimated_error_rate` is the estimated share of wrong labels among the scored rows,
     0..1; `notes` are sentences for people.
@@ -249,10 +249,10 @@ class ConfusionSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """One audit for machines, as `summary.json` contains it.
+    """The summary of an audit, as in `summary.json`.
 
-    `verdict` is one sentence; `examples` counts all rows; `health_score` is 1 - that rate; `statuses`
-    counts rows by status, without zeros; `classes` and `confusions` are the worst ones; the rest is that of `Findings`.
+    `verdict` is one sentence. `examples` counts all rows. `health_score` is 1 - `estimated_error_rate`. `statuses`
+    counts rows by status, without zeros. `classes` and `confusions` are the worst ones. The rest is as in `Findings`.
     """
 
     audit_url: str

@@ -1,7 +1,7 @@
 """The table contract: statuses, and the schema of every Parquet file of a published audit.
 
-Columns are flat, so that DuckDB, Athena and dashboards read them as they are. Every file carries
-`schema_version` in its Arrow metadata; it changes when a column changes its name, type or meaning.
+Columns are flat, so that DuckDB, Athena and dashboards can read them directly. Every file has `schema_version` in its
+Arrow metadata. The version changes if a column changes its name, type or meaning.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 SCHEMA_VERSION = "2"
-# What an example is made of; auto: found out from the data.
+# The kind of input; auto: detected from the data.
 InputKind = Literal["auto", "image", "text", "table"]
 INPUT_KINDS: tuple[str, ...] = get_args(InputKind)
-# Ways to find label issues, by cleanlab's names.
+# Methods to find label issues, with cleanlab's names.
 Filter = Literal[
     "prune_by_noise_rate",
     "prune_by_class",
@@ -30,7 +30,7 @@ FILTERS: tuple[str, ...] = get_args(Filter)
 
 
 class Status(StrEnum):
-    """What became of one row of the dataset version. Every row has exactly one."""
+    """The status of one row of a dataset version. Every row has exactly one."""
 
     SCORED = "scored"
     RARE_CLASS = "rare_class"
@@ -40,17 +40,17 @@ class Status(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a person decided about the label of an example."""
+    """A person's decision about the label of an example."""
 
-    WRONG = "wrong"  # and which label is right
+    WRONG = "wrong"  # always with the right label
     FINE = "fine"
     AMBIGUOUS = "ambiguous"
 
 
 class IssueChange(StrEnum):
-    """What happened to a flag since the audit before. Every row that is or was flagged has exactly one.
+    """What happened to a flag since the previous audit. Every row that is or was flagged has exactly one.
 
-    `labelaudit.report.changes` describes them and those of `DataChange`.
+    `labelaudit.report.changes` describes these values and those of `DataChange`.
     """
 
     NEW = "new"
@@ -62,7 +62,7 @@ class IssueChange(StrEnum):
 
 
 class DataChange(StrEnum):
-    """What happened to a row of the dataset since the version before."""
+    """What happened to a row of the dataset since the previous version."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -74,7 +74,7 @@ def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
 
 
-# Every row of the version, in the order of example_id. Score columns are null unless status is `scored`.
+# Every row of the version, ordered by example_id. Score columns are null unless status is `scored`.
 EXAMPLES = _schema(
     ("example_id", pa.string()),
     ("given_label", pa.string()),
@@ -85,13 +85,13 @@ EXAMPLES = _schema(
     ("is_label_issue", pa.bool_()),
     ("p_given", pa.float32()),
     ("p_predicted", pa.float32()),
-    ("margin", pa.float32()),  # p_given less the largest other probability, -1..1
-    ("file", pa.string()),  # where the row was read, relative to the dataset's URL
-    ("row", pa.int64()),  # its position in that file, from 0
-    ("content_digest", pa.string()),  # of the input alone, without id and label
-    ("verdict", pa.string()),  # of a person, on this content and label: wrong, fine or ambiguous
-    ("right_label", pa.string()),  # according to a verdict of `wrong`
-    ("is_dismissed", pa.bool_()),  # flagged by the detector, but judged fine: is_label_issue is false
+    ("margin", pa.float32()),  # p_given minus the largest other probability, -1..1
+    ("file", pa.string()),  # relative to the dataset's URL
+    ("row", pa.int64()),  # position in the file, from 0
+    ("content_digest", pa.string()),  # of the input only, without id and label
+    ("verdict", pa.string()),  # a Decision on this content and label
+    ("right_label", pa.string()),  # null unless the verdict is `wrong`
+    ("is_dismissed", pa.bool_()),  # flagged by the detector but judged fine, so is_label_issue is false
 )
 
 # Flagged rows, most doubtful first.
@@ -107,25 +107,25 @@ ISSUES = _schema(
     ("fold", pa.int16()),
     ("file", pa.string()),
     ("row", pa.int64()),
-    ("verdict", pa.string()),  # wrong or ambiguous; what was judged fine is not flagged
+    ("verdict", pa.string()),  # wrong or ambiguous; rows judged fine are not flagged
     ("right_label", pa.string()),
 )
 
-# One row per class of the version, the most troubled first; rare classes last, with null measures. Of a scored class
-# only scored rows count: no copies, and nothing that could not be read.
+# One row per class of the version, the worst first. Rare classes are last and have null measures. For a scored class,
+# only scored rows count, so copies and unreadable rows do not.
 CLASSES = _schema(
     ("class_name", pa.string()),
     ("status", pa.string()),  # scored or rare_class
-    ("examples", pa.int64()),  # rows of that status with this label
-    ("label_issues", pa.int64()),  # flagged among the rows that bear this label
-    ("inverse_label_issues", pa.int64()),  # rows with another label that are suggested to be of this class
-    ("label_noise", pa.float64()),  # estimated share of this class's rows that belong elsewhere
-    ("inverse_label_noise", pa.float64()),  # estimated share of this true class that is labeled otherwise
+    ("examples", pa.int64()),  # rows with this label and this status
+    ("label_issues", pa.int64()),  # flagged rows with this label
+    ("inverse_label_issues", pa.int64()),  # rows with another label for which this class is suggested
+    ("label_noise", pa.float64()),  # estimated share of the class's rows that belong to another class
+    ("inverse_label_noise", pa.float64()),  # estimated share of the true class that has another label
     ("label_quality_score", pa.float64()),  # 1 - label_noise
     ("mean_label_score", pa.float64()),
 )
 
-# One row per ordered pair of classes, the most confused first; given != suggested.
+# One row per ordered pair of different classes, the most confused first.
 CONFUSIONS = _schema(
     ("given_label", pa.string()),
     ("suggested_label", pa.string()),
@@ -134,15 +134,15 @@ CONFUSIONS = _schema(
     ("share_of_given", pa.float64()),  # estimated_examples / rows with the given label
 )
 
-# One row per fold and repeat, in their order.
+# One row per fold and repeat, ordered by fold.
 FOLDS = _schema(
     ("fold", pa.int16()),  # repeat * folds + the fold within the repeat
     ("repeat", pa.int16()),
     ("training_examples", pa.int64()),
     ("held_out_examples", pa.int64()),
-    ("agreement", pa.float64()),  # share of held-out rows where the predicted label is the given one
+    ("agreement", pa.float64()),  # share of held-out rows whose predicted label is the given one
     ("mean_p_given", pa.float64()),
-    ("training_loss", pa.float64()),  # mean of the last epoch
+    ("training_loss", pa.float64()),  # mean over the last epoch
     ("epochs", pa.int64()),
     ("seconds", pa.float64()),
     ("device", pa.string()),
@@ -152,14 +152,13 @@ FOLDS = _schema(
     ("sha256", pa.string()),  # of the fold's Parquet file
 )
 
-# Rows that changed since the predecessor, in the dataset, in their status, or in what was found; in the order of
-# example_id.
-# `_before` is the predecessor's; null where the row is in one of both only.
+# Rows whose data, status or flag changed since the predecessor, ordered by example_id. Columns with `_before` are from
+# the predecessor. Columns of an audit that does not have the row are null.
 CHANGES = _schema(
-    ("example_id", pa.string()),  # now; of a removed row the one that it had
-    ("example_id_before", pa.string()),  # another one where the same content got another id
-    ("issue_change", pa.string()),  # null where it was flagged neither before nor now
-    ("data_change", pa.string()),  # null where content and label are the same
+    ("example_id", pa.string()),  # for a removed row, its old id
+    ("example_id_before", pa.string()),  # differs if the same content got another id
+    ("issue_change", pa.string()),  # null if it was flagged neither before nor now
+    ("data_change", pa.string()),  # null if content and label are the same
     ("given_label_before", pa.string()),
     ("given_label", pa.string()),
     ("status_before", pa.string()),
@@ -182,44 +181,44 @@ CLASS_CHANGES = _schema(
     ("label_noise", pa.float64()),
 )
 
-# Of a dataset: the newest audit of each version, in the order of versions (by name where the dataset's URL holds
-# {version}, else as first audited); one row for all classes together (class_name null), then one per class.
+# The newest audit of each version of a dataset. Versions are ordered by name if the dataset's URL contains {version},
+# otherwise by their first audit. Each has one row for all classes together (class_name is null), then one per class.
 TREND = _schema(
     ("position", pa.int64()),  # of the version, from 1
     ("version", pa.string()),
     ("audit_id", pa.string()),
     ("created_at", pa.timestamp("us", "UTC")),
     ("class_name", pa.string()),
-    ("examples", pa.int64()),  # all rows; of a class as in CLASSES
+    ("examples", pa.int64()),  # all rows; for a class, as in CLASSES
     ("scored", pa.int64()),
     ("label_issues", pa.int64()),
-    ("error_rate", pa.float64()),  # estimated share of wrong labels; of a class its label_noise
-    ("gate", pa.string()),  # passed, warned, failed, or null where the config sets no limits
+    ("error_rate", pa.float64()),  # estimated share of wrong labels; for a class, its label_noise
+    ("gate", pa.string()),  # passed, warned or failed; null if the config sets no limits
 )
 
-# One row per canary, in the order of example_id: a trusted row that got another label in a copy of the labels.
+# One row per canary, ordered by example_id. A canary is a trusted row with another label in a copy of the labels.
 CANARIES = _schema(
     ("example_id", pa.string()),
     ("given_label", pa.string()),
     ("planted_label", pa.string()),
-    ("flip", pa.string()),  # random, or likely: the class that the models confuse it with most
+    ("flip", pa.string()),  # random, or likely (the most probable other class)
     ("label_score", pa.float64()),  # of the planted label
     ("is_caught", pa.bool_()),
 )
 
-# What a person needs to see of a row, so that readers need not reach the dataset.
+# What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),
-    ("media_type", pa.string()),  # image/png, image/jpeg, text/plain, or application/json: a table row's values
+    ("media_type", pa.string()),  # image/png, image/jpeg, text/plain, or application/json for a table row
     ("data", pa.binary()),
 )
 
 
 def pred_probs_schema(class_names: tuple[str, ...]) -> pa.Schema:
-    """Schema of one fold's probabilities; columns of `pred_probs` are in the order of `class_names`.
+    """Return the schema of one fold's probabilities. Columns of `pred_probs` are in the order of `class_names`.
 
-    `row_digest` binds an id to its probabilities (`detection.rows.row_digests`), so that
-    a single shifted or altered row is seen even where statistics cannot see it.
+    `row_digest` ties an id to its probabilities (`detection.rows.row_digests`). It reveals a single shifted or altered
+    row, which statistics cannot detect.
     """
     return pa.schema(
         [

@@ -146,7 +146,7 @@ def make_content(
 
 
 def changes(**values: Any) -> Changes:
-    """The changes since the version before, with other values as in `summary.json`."""
+    """Return changes since the previous version, with `values` in place of the defaults, as in `summary.json`."""
     issues = {"new": 2, "fixed": 88, "gone": 0, "dismissed": 0, "persistent": 1300, "flapping": 0}
     defaults: dict[str, Any] = {
         "predecessor": {

@@ -272,7 +272,7 @@ def test_two_audits_side_by_side(shared: Shared, open_page: OpenPage) -> None:
     url, _ = shared
     page = open_page(f"{url}/compare?dataset=two")
     expect(page.locator(".sentence")).to_have_text("v1 → v2")
-    expect(page.locator(".figures").nth(1)).to_contain_text("rows added20not in the version before")
+    expect(page.locator(".figures").nth(1)).to_contain_text("rows added20not in the previous version")
     page.goto(f"{url}/?dataset=two")
     expect(page.locator(".chart img")).to_be_visible()
 

@@ -41,18 +41,18 @@ class Rule:
 
 
 RULES = (
-    Rule("where", r"\b[Ww]here\b", 90, "'if' or 'when' for a condition; 'where' only for a place"),
-    Rule("is no", r"(?<!here\s)\b(?:is|are|was|were) no\b(?! longer| more than| less than)", 8, "'is not a'"),
+    Rule("where", r"\b[Ww]here\b", 36, "'if' or 'when' for a condition; 'where' only for a place"),
+    Rule("is no", r"(?<!here\s)\b(?:is|are|was|were) no\b(?! longer| more than| less than)", 2, "'is not a'"),
     Rule("bears", r"\b[Bb]ear(?:s|ing)?\b", 2, "'has' or 'contains'"),
     Rule("anew", r"\banew\b", 2, "'again'"),
-    Rule("whoever", r"\b[Ww](?:ho|hat|hom|hich)ever\b", 6, "'anyone who', 'anything that', or a name"),
-    Rule("told", r"\b[Tt](?:old|ells?|elling)\b", 8, "'says', 'reports', 'returns' or 'shows'"),
-    Rule("nobody", r"\b(?:[Nn]o|[Ss]ome|[Ee]very)body\b", 6, "who it is: the user, the reviewer"),
+    Rule("whoever", r"\b[Ww](?:ho|hat|hom|hich)ever\b", 3, "'anyone who', 'anything that', or a name"),
+    Rule("told", r"\b[Tt](?:old|ells?|elling)\b", 2, "'says', 'reports', 'returns' or 'shows'"),
+    Rule("nobody", r"\b(?:[Nn]o|[Ss]ome|[Ee]very)body\b", 2, "who it is: the user, the reviewer"),
     Rule("# Of", r"(?m)^[ \t]*(?:#|--) Of\b", 1, "a sentence that says why"),
     Rule("of which", r"\bof (?:which|whom)\b", 6, "'whose', or two sentences"),
-    Rule("goes on", r"\b(?:go|goes|going|gone|went) on\b", 6, "'resumes' or 'continues'"),
-    Rule("lies", r"\b(?:lie|lies|lay|lain|lying)\b", 12, "'is' or 'is stored'"),
-    Rule("beside", r"\b[Bb]esides?\b", 16, "'next to' or 'in addition to'"),
+    Rule("goes on", r"\b(?:go|goes|going|gone|went) on\b", 2, "'resumes' or 'continues'"),
+    Rule("lies", r"\b(?:lie|lies|lay|lain|lying)\b", 2, "'is' or 'is stored'"),
+    Rule("beside", r"\b[Bb]esides?\b", 4, "'next to' or 'in addition to'"),
     Rule("hence", r"\b(?:[Hh]ence|[Tt]hereby|[Tt]hereof|[Ww]herein|[Tt]hereupon|[Ll]est)\b", 2, "'so' or 'therefore'"),
     Rule("ends to", r"\bends? to (?:hold|be)\b", 0, "'expires' or 'stops'"),
 )

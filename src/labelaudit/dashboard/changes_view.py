@@ -1,4 +1,4 @@
-"""Shows what happened to rows and flags between two audits."""
+"""The view of what happened to rows and flags between two audits."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def _cursor(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A cursor for one thread. Several cursors of a connection may be used at once."""
+    """Yield a cursor for one thread. Several cursors of a connection may be used at once."""
     with _readable(), connection.cursor() as cursor:
         yield cursor
 
@@ -332,9 +332,9 @@ class AuditQueries:
             conditions.append(_Query(_IS_NEW, [str(changes)]) if changes else _Query("false"))
         if filters.reviewed != Reviewed.ANY:
             conditions.append(_is_reviewed(filters.reviewed, verdicts))
-        where = " AND ".join(condition.text for condition in conditions) or "true"
+        matches = " AND ".join(condition.text for condition in conditions) or "true"
         values = [value for condition in conditions for value in condition.values]
-        return _Query(f"{rows.text} WHERE {where}", [*rows.values, *values])
+        return _Query(f"{rows.text} WHERE {matches}", [*rows.values, *values])
 
     def _rows(self, shown: Shown | Status, sample: Sequence[str]) -> _Query:
         """Return the query for all rows that may be shown, as `Row`."""

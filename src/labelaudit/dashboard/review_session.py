@@ -25,7 +25,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 class SessionVerdict(NamedTuple):
-    """A verdict given in this session, and where. Its dataset need not be the one that is shown now."""
+    """A verdict given in this session, with its row. Its dataset need not be the one that is shown now."""
 
     dataset: str
     address: Address
@@ -46,7 +46,7 @@ class ReviewSession:
         self._lock = threading.RLock()
 
     def store(self, given: SessionVerdict) -> None:
-        """Store a verdict. If that fails it stays in `unsaved`, where it replaces one on the same row.
+        """Store a verdict. If that fails, it stays in `unsaved` and replaces one on the same row there.
 
         Raises:
             LabelauditError: if it was not stored.

@@ -1,4 +1,4 @@
-"""Starts Streamlit's server. It serves this dashboard only and sends no request to the internet."""
+"""Streamlit's server, which serves this dashboard only and sends no request to the internet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def serve(settings: Settings, *, host: str, port: int, open_browser: bool, names
     """Serve until interrupted.
 
     Args:
-        names: host names that browsers may use besides the host and the loopback names.
+        names: host names that browsers may use in addition to the host and the loopback names.
 
     Raises:
         ConfigError: Streamlit or DuckDB is missing, or the port is taken.
@@ -66,7 +66,7 @@ def _import_pages() -> None:
 
 
 def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> dict[str, Any]:
-    """Streamlit's options. Those that matter for security are set here, so that a config file cannot change them."""
+    """Return Streamlit's options. Those for security are set here, so that a config file cannot change them."""
     return {
         "server.address": host,
         "server.port": port,
@@ -95,7 +95,7 @@ def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> 
 
 
 def _theme() -> dict[str, Any]:
-    """The colours of the report."""
+    """Return the colours of the report as options."""
     shapes = {"theme.font": FONT, "theme.headingFont": FONT, "theme.baseRadius": "8px", "theme.baseFontSize": 15}
     return shapes | {
         f"theme.{scheme}.{name}Color": colours(scheme)[colour]

@@ -23,7 +23,7 @@ from labelaudit.report.svg import Chart
 from labelaudit.text import REPLACEMENT
 
 _STYLE = Path(__file__).parent / "app.css"
-# Characters that Streamlit turns into icons, emoji, colours and arrows, besides Markdown.
+# Characters that Streamlit, in addition to Markdown, turns into icons, emoji, colours and arrows.
 _DIRECTIVES = re.compile(r"([:\-<>=~])")
 # Characters that no font shows, or that change the direction of the text after them.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

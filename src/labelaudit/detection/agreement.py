@@ -1,8 +1,8 @@
 """How well probabilities agree with given labels, compared with chance.
 
 All statistics compare with the permutation null hypothesis: the same labels, assigned to the rows at random. It needs
-no model of the classes. It is valid for imbalanced classes, where accuracy says nothing, and for any scale of
-confidence. Its mean and variance have a closed form (Hoeffding, "A combinatorial central limit theorem", 1951).
+no model of the classes and is valid for any scale of confidence. Unlike accuracy, it is valid for imbalanced classes.
+Its mean and variance have a closed form (Hoeffding, "A combinatorial central limit theorem", 1951).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Agreement:
 
     @property
     def effect(self) -> float:
-        """z per row. Like a correlation, it is comparable between folds of different size."""
+        """The z per row. Like a correlation, it is comparable between folds of different size."""
         return self.z / math.sqrt(self.examples)
 
     @property
     def correlation(self) -> float:
-        """Effect as a share of the effect of perfect predictions, -1..1."""
+        """The effect as a share of the effect of perfect predictions, -1..1."""
         share = self.counts / self.examples
         squares = float((share**2).sum())
         variance = squares - 2 * float((share**3).sum()) + squares**2
@@ -136,7 +136,7 @@ def _best_offset(
 
 
 def _are_mixed(autocorrelation: FloatArray, offset: int) -> bool:
-    """Whether labels at any distance, and at `offset`, are as different as in a random order."""
+    """Return whether labels at any distance, and at `offset`, are as different as in a random order."""
     n = len(autocorrelation)
     # Each value has a standard deviation of 1/sqrt(n). By chance none of n values exceeds 6 of them.
     unit = autocorrelation[0] / math.sqrt(n)

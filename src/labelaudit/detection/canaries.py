@@ -115,13 +115,13 @@ def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | Non
 
 
 def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:
-    """Canaries by kind."""
+    """Return the number of canaries by kind."""
     each = max(FEWEST, min(MOST, int(SHARE * rows)))
     return {Flip.RANDOM: 2 * each} if two_classes else {Flip.RANDOM: each, Flip.LIKELY: each}
 
 
 def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.NDArray[np.uint64]:
-    """(n,) uint64: SipHash of each id, keyed with the seed and the purpose."""
+    """Return (n,) uint64: the SipHash of each id, keyed with the seed and the purpose."""
     # The key of pandas has 16 bytes.
     return hash_array(example_ids, hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
 
@@ -129,7 +129,7 @@ def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.N
 def _random_labels(
     labels: npt.NDArray[np.int64], draws: npt.NDArray[np.uint64], room: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """One of the other classes with room, all with the same probability."""
+    """Return one of the other classes with room for each label, all with the same probability."""
     classes = np.flatnonzero(room)
     own = np.searchsorted(classes, labels)
     other = (draws % np.uint64(max(1, len(classes) - 1))).astype(np.int64)
@@ -140,7 +140,7 @@ def _random_labels(
 def _likely_labels(
     labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], room: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """The most probable other class with room."""
+    """Return the most probable other class with room for each label."""
     others = np.where(room > 0, pred_probs, -1)
     others[np.arange(len(labels)), labels] = -1
     likely: npt.NDArray[np.int64] = others.argmax(axis=1).astype(np.int64)
@@ -154,14 +154,14 @@ def _within_bounds(
     room: npt.NDArray[np.int64],
     wanted: dict[Flip, int],
 ) -> npt.NDArray[np.int64]:
-    """Positions of the first rows of each kind that keep every class within its limits."""
+    """Return the positions of the first rows of each kind that keep every class within its limits."""
     is_within = (_rank_among_equals(labels) < room[labels]) & (_rank_among_equals(planted) < room[planted])
     chosen = [np.flatnonzero(is_within & (flips == flip))[:number] for flip, number in wanted.items()]
     return np.concatenate(chosen).astype(np.int64)
 
 
 def _rank_among_equals(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The number of equal values before each value."""
+    """Return the number of equal values before each value."""
     return np.asarray(pd.Series(values).groupby(values).cumcount(), dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Finds columns of probabilities that are in another order than the class names.
+"""Detection of probability columns that are in another order than the class names.
 
 On average a model gives a class a higher probability on rows with this label than on others. If two columns are
 exchanged, it is the other way round. The statistic is the `lead` of the given class over the class of the other column.
@@ -129,29 +129,29 @@ def find_swapped_means(measured: Agreement, others: Sequence[Agreement]) -> list
 
 
 def _fit_exchanged(measured: Agreement) -> npt.NDArray[np.bool_]:
-    """(K, K): whether the mean probabilities of two classes, exchanged, are close to the shares of the labels."""
+    """Return (K, K): whether two mean probabilities, if exchanged, are close to the shares of the labels."""
     share = measured.counts / measured.examples
     is_near: npt.NDArray[np.bool_] = np.abs(measured.mean_probs[:, None] - share) < MEANS_APART
     return is_near & is_near.T
 
 
 def _candidates(lead: FloatArray) -> list[_Exchange]:
-    """The exchanges to test: the cycles of the best assignment of columns, and the worst pair."""
+    """Return the exchanges to test: the cycles of the best assignment of columns, and the worst pair."""
     given, columns = linear_sum_assignment(lead)
     cycles = _cycles(columns)
     pairs = lead + lead.T
     a, b = np.unravel_index(pairs.argmin(), pairs.shape)
     exchanges = [_Exchange(given[cycle], columns[cycle]) for cycle in cycles]
     if len(cycles) > 1:
-        everyone = np.concatenate(cycles)
-        exchanges.insert(0, _Exchange(given[everyone], columns[everyone]))
+        all_cycles = np.concatenate(cycles)
+        exchanges.insert(0, _Exchange(given[all_cycles], columns[all_cycles]))
     if a != b:
         exchanges.append(_Exchange(np.array([a, b]), np.array([b, a])))
     return exchanges
 
 
 def _cycles(columns: IntArray) -> list[IntArray]:
-    """Cycles of two or more of a permutation."""
+    """Return the cycles of a permutation that have at least two members."""
     cycles = []
     is_seen = columns == np.arange(len(columns))
     for start in range(len(columns)):
@@ -167,7 +167,7 @@ def _cycles(columns: IntArray) -> list[IntArray]:
 
 
 def _log_choices(exchange: _Exchange, num_classes: int) -> float:
-    """An upper bound of the log of the number of exchanges of this many classes."""
+    """Return an upper bound of the log of the number of exchanges of this many classes."""
     return len(exchange.classes) * math.log(num_classes)
 
 
@@ -177,14 +177,14 @@ def _sum(folds: Sequence[Agreement], name: str) -> FloatArray:
 
 
 def _per_row(folds: Sequence[Agreement]) -> tuple[FloatArray, FloatArray]:
-    """(K, K) mean and variance of the lead of one row of each given class."""
+    """Return the (K, K) mean and variance of the lead of one row of each given class."""
     counts = np.maximum(np.sum([fold.counts for fold in folds], axis=0), 1)[:, None]
     mean = _sum(folds, "lead") / counts
     return mean, np.maximum(_sum(folds, "lead_squares") / counts - mean**2, 0) * counts / np.maximum(counts - 1, 1)
 
 
 def _mean_lead(measured: Agreement) -> FloatArray:
-    """(K, K) mean lead of the given class over rows of two classes, not centred."""
+    """Return the (K, K) mean lead of the given class over rows of two classes, not centred."""
     uncentred = measured.lead + measured.counts[:, None] * (measured.mean_probs[:, None] - measured.mean_probs)
     rows = measured.counts[:, None] + measured.counts
     mean: FloatArray = (uncentred + uncentred.T) / np.maximum(rows, 1)

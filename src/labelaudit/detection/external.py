@@ -1,4 +1,4 @@
-"""Checks probabilities that were made elsewhere, without known folds."""
+"""Checks of probabilities that were made elsewhere, without known folds."""
 
 from __future__ import annotations
 

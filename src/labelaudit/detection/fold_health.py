@@ -1,4 +1,4 @@
-"""Checks folds by their agreement with the labels: shifted rows, swapped columns, nothing learned, rows seen before.
+"""Checks of folds by their agreement with the labels: shifted rows, swapped columns, nothing learned, rows seen before.
 
 Each check compares a fold with chance or with the other folds. In doubt it stays silent, because a false alarm would
 stop a healthy audit. Faults that are too small for statistics, such as two tiny classes swapped in a fold of 70 rows,
@@ -156,7 +156,7 @@ def _expected_z(measured: Agreement, others: Sequence[Agreement]) -> float:
 
 
 def _is_shifted(measured: Agreement, log_odds: float) -> bool:
-    """Whether the labels fit the rows at another offset better than chance allows.
+    """Return whether the labels fit the rows at another offset better than chance allows.
 
     If rows are ordered by label, neighbours agree too. Then the fit must also be twice as good as without an offset.
     """
@@ -179,7 +179,7 @@ def _check_not_seen(measured: Agreement, others: Sequence[Agreement], place: Pla
 
 
 def _above_others(measured: Agreement, others: Sequence[Agreement]) -> float:
-    """Standard errors by which the share of right predictions exceeds that of the other folds.
+    """Return by how many standard errors the share of right predictions exceeds that of the other folds.
 
     On the arcsine scale the error of a share of n rows is 1/(2 sqrt(n)) for any share. The error here combines the rows
     drawn, the spread between the other folds, and a floor. With few folds the spread is uncertain, and the floor

@@ -1,4 +1,4 @@
-"""The gate: limits of a config against what an audit measured, as a table of rules and one verdict."""
+"""The gate, which compares what an audit measured with the limits of a config."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
 
-# A detector that flags nothing and misses this share of planted errors sees nothing.
+# A detector is blind if it flags nothing and catches less than this share of planted errors.
 BLIND_BELOW = 0.5
 _NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a config allows; None: anything."""
+    """The limits of a config; None: no limit."""
 
     max_flagged_share: float | None = None
     max_class_flagged_share: float | Mapping[str, float] | None = None
@@ -26,29 +26,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class Measures:
-    """What an audit measured. None: it could not."""
+    """What an audit measured; None: not measured."""
 
     scored: int
     issues: int
-    class_issues: Mapping[str, tuple[int, int]]  # by scored class: its rows, and how many of them are flagged
+    class_issues: Mapping[str, tuple[int, int]]  # by scored class: its rows, and the flagged ones among them
     rare_classes: Collection[str] = ()
-    new_issues: int | None = None  # against the predecessor
+    new_issues: int | None = None  # compared with the predecessor
     measured_error_rate: float | None = None  # by people, on this version
     canary_recall: float | None = None
-    dismissed: int = 0  # rows that the detector flagged, too, but people judged fine: not among the issues
-    not_compared: str | None = None  # why new issues could not be counted, though there is a predecessor
+    dismissed: int = 0  # rows that the detector flagged but people judged fine; `issues` does not include them
+    not_compared: str | None = None  # why it could not be compared with its predecessor
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
-    """Hold what was measured against the limits.
+    """Compare what was measured with the limits.
 
-    A rule is broken where the measured value itself, not the end of its interval, is beyond the limit. Broken rules
-    fail the gate; without a predecessor they only warn. What could not be measured breaks nothing, but is shown; new
-    issues that could not be counted, because the predecessor cannot be compared with, warn. A
-    detector that flags nothing and misses most planted errors breaks a rule of its own, also without limits.
+    A rule is broken if the measured value is beyond the limit; its interval does not matter. Broken rules fail the
+    gate, but without a predecessor they only warn. A value that was not measured breaks no rule. If there is a
+    predecessor that cannot be compared, limits on new issues warn. A detector that flags nothing and misses most
+    planted errors breaks a rule of its own, even without limits.
 
     Returns:
-        None where there are no limits and the detector is not blind.
+        The verdict and the rules. None if there are no limits and the detector is not blind.
     """
     checks: list[Callable[[Limits, Measures], list[Rule]]] = [
         _flagged_share,
@@ -80,31 +80,31 @@ def _flagged_share(limits: Limits, measures: Measures) -> list[Rule]:
 
 
 def _class_flagged_share(limits: Limits, measures: Measures) -> list[Rule]:
-    """One rule for all classes, or one per class that the config names."""
+    """Return one rule for all classes, or one for each class that the config names."""
     name, limit = "max_class_flagged_share", limits.max_class_flagged_share
     if limit is None:
         return []
     if isinstance(limit, Mapping):
         return [_of_class(f"{name}: {class_name}", class_name, most, measures) for class_name, most in limit.items()]
     shares = {class_name: issues / rows for class_name, (rows, issues) in measures.class_issues.items()}
-    # Of classes with the same share the first by name.
+    # The name makes the choice unique if shares are equal.
     worst = min(shares, key=lambda class_name: (-shares[class_name], class_name))
     more = sum(share > limit for share in shares.values()) - 1
     others = f"; {more:,} more {'class is' if more == 1 else 'classes are'} above the limit" if more > 0 else ""
     rows, issues = measures.class_issues[worst]
-    what = f"of the rows labeled {_quoted(worst)}, the worst class, {issues:,} of {rows:,} are flagged"
+    what = f"{issues:,} of {rows:,} rows labeled {_quoted(worst)}, the worst class, are flagged"
     return [_at_most(name, shares[worst], limit, what, others)]
 
 
 def _of_class(rule: str, class_name: str, limit: float, measures: Measures) -> Rule:
     if class_name in measures.class_issues:
         rows, issues = measures.class_issues[class_name]
-        what = f"of the rows labeled {_quoted(class_name)}, {issues:,} of {rows:,} are flagged"
+        what = f"{issues:,} of {rows:,} rows labeled {_quoted(class_name)} are flagged"
         return _at_most(rule, issues / rows, limit, what)
     if class_name in measures.rare_classes:
         return _not_measured(rule, limit, f"class {_quoted(class_name)} has too few rows and was set aside")
-    # A mistyped name would be a limit that never holds anybody back.
-    sentence = f"No row of this version is labeled {_quoted(class_name)}, which the config names."
+    # Otherwise a mistyped name would turn the limit off.
+    sentence = f"No row of this version has the label {_quoted(class_name)}, which the config limits."
     return Rule(rule, None, limit, Outcome.FAILED, sentence)
 
 
@@ -113,10 +113,10 @@ def _new_issues(limits: Limits, measures: Measures) -> list[Rule]:
     known = {name: limit for name, limit in limited.items() if limit is not None}
     new, problem = measures.new_issues, measures.not_compared
     if new is None and problem is not None:
-        sentence = f"Not measured, because the audit before cannot be compared with: {problem}"
+        sentence = f"Not measured, because the previous audit cannot be compared: {problem}"
         return [Rule(name, None, limit, Outcome.WARNED, sentence) for name, limit in known.items()]
     if new is None:
-        return [_not_measured(name, limit, "no audit before was compared with") for name, limit in known.items()]
+        return [_not_measured(name, limit, "there is no previous audit to compare") for name, limit in known.items()]
     rules = []
     if limits.max_new_issues is not None:
         most = limits.max_new_issues
@@ -134,8 +134,8 @@ def _measured_error_rate(limits: Limits, measures: Measures) -> list[Rule]:
     if limit is None:
         return []
     if rate is None:
-        return [_not_measured(name, limit, "nobody judged a random sample of this version")]
-    return [_at_most(name, rate, limit, "of a random sample that people judged, this share is wrong")]
+        return [_not_measured(name, limit, "no random sample of this version has enough verdicts")]
+    return [_at_most(name, rate, limit, "reviewers of a random sample found this share of wrong labels")]
 
 
 def _canary_recall(limits: Limits, measures: Measures) -> list[Rule]:
@@ -146,22 +146,23 @@ def _canary_recall(limits: Limits, measures: Measures) -> list[Rule]:
         return [_not_measured(name, limit, "too few rows can be trusted to plant errors")]
     outcome = Outcome.FAILED if recall < limit else Outcome.PASSED
     measured, least = _percents(recall, limit)
-    return [Rule(name, recall, limit, outcome, f"{measured} of the planted errors are caught; at least {least} must.")]
+    return [Rule(name, recall, limit, outcome, f"{measured} of the planted errors are caught; the limit is {least}.")]
 
 
 def _blind(measures: Measures) -> Rule:
     recall = measures.canary_recall
     if measures.issues or measures.dismissed:
-        outcome, sentence = Outcome.PASSED, "The detector flags rows: it is not blind."
+        outcome, sentence = Outcome.PASSED, "The detector flags rows, so it is not blind."
     elif recall is None:
         outcome = Outcome.NOT_MEASURED
-        sentence = "No row is flagged, and no errors could be planted to tell whether the detector sees any."
+        sentence = "No row is flagged, and no errors could be planted to check whether the detector is blind."
     elif recall < BLIND_BELOW:
         outcome = Outcome.FAILED
-        sentence = f"The detector is blind: it flags no row, and catches {_percents(recall)[0]} of the planted errors."
+        sentence = f"The detector is blind: it flags no row and catches {_percents(recall)[0]} of the planted errors."
     else:
         outcome = Outcome.PASSED
-        sentence = f"No row is flagged, but {_percents(recall)[0]} of the planted errors are: the detector sees."
+        share = _percents(recall)[0]
+        sentence = f"The detector flags no row, but catches {share} of the planted errors: it is not blind."
     return Rule("blind_detector", recall, BLIND_BELOW, outcome, sentence)
 
 
@@ -179,20 +180,20 @@ def _sentence(verdict: GateVerdict, rules: list[Rule]) -> str:
     broken = [rule.rule for rule in rules if rule.outcome == Outcome.FAILED]
     warned = [rule.rule for rule in rules if rule.outcome == Outcome.WARNED]
     unknown = len(warned) + sum(rule.outcome == Outcome.NOT_MEASURED for rule in rules)
-    open_ends = f" ({unknown:,} could not be measured)" if unknown else ""
+    not_measured = f" ({unknown:,} could not be measured)" if unknown else ""
     if warned and not broken:
-        return f"The gate warns: the audit before cannot be compared with, so not measured: {', '.join(warned)}."
+        return f"The gate warns: the previous audit cannot be compared. Not measured: {', '.join(warned)}."
     if not broken:
-        held = len(rules) - unknown
-        return f"The gate passed: {held:,} {'rule holds' if held == 1 else 'rules hold'}{open_ends}."
-    are = f"{len(broken):,} of {len(rules):,} rules {'is' if len(broken) == 1 else 'are'} broken{open_ends}"
+        passed = len(rules) - unknown
+        return f"The gate passed: {passed:,} {'rule holds' if passed == 1 else 'rules hold'}{not_measured}."
+    are = f"{len(broken):,} of {len(rules):,} rules {'is' if len(broken) == 1 else 'are'} broken{not_measured}"
     if verdict == GateVerdict.WARNED:
-        return f"The gate warns: {are}: {', '.join(broken)}. Nothing fails, because there is no audit before."
+        return f"The gate warns: {are}: {', '.join(broken)}. Without a previous audit, nothing fails."
     return f"The gate failed: {are}: {', '.join(broken)}."
 
 
 def _percents(*shares: float) -> list[str]:
-    """Shares in percent, with as many digits as it takes to tell unequal ones apart."""
+    """Return shares in percent, with enough digits that different shares look different."""
     digits = 1
     while True:
         texts = [f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%" for share in shares]

@@ -1,4 +1,4 @@
-"""Gathers the probabilities of the folds and checks that they are out of fold and in order.
+"""Gathering of the folds' probabilities, with checks that they are out of fold and in order.
 
 Out of fold means that every example has exactly one row per repeat, predicted by a model that was not trained on it.
 Faults that would give a plausible but wrong table, such as a lost fold or a shifted row, are named errors here.

@@ -29,7 +29,7 @@ class Place(NamedTuple):
     remedy: str
 
     def fault(self, fault: Fault, problem: str, *, rows: int = 0, example_ids: Iterable[object] = ()) -> IntegrityError:
-        """Return an error for this place. `example_ids` may be all affected ids, the error keeps the first few."""
+        """Return an error for this place. `example_ids` may be all affected ids; the error keeps the first few."""
         first = [str(example_id) for _, example_id in zip(range(SHOWN_IDS), example_ids, strict=False)]
         return IntegrityError(fault, problem, self.remedy, fold=self.fold, rows=rows, example_ids=first)
 
@@ -123,8 +123,7 @@ def check_distributions(
 
     Raises:
         IntegrityError: not-finite, all-zero, not-a-distribution (negative, a sum that differs from 1 by more than
-        0.001,
-            rows of different lengths), class-order (not K columns), rows-missing or rows-unknown (not n rows).
+            0.001, rows of different lengths), class-order (not K columns), rows-missing or rows-unknown (not n rows).
     """
     _check_shape(example_ids, pred_probs, num_classes, place)
     with np.errstate(invalid="ignore"):  # the sum of inf and -inf
@@ -169,9 +168,9 @@ def _normalised(
         return checked, ""
     rows = np.maximum(pred_probs[is_off].astype(np.float64), 0)
     checked[is_off] = rows / rows.sum(axis=1, keepdims=True)
-    where = "" if place.fold is None else f"Fold {place.fold}: "
+    prefix = "" if place.fold is None else f"Fold {place.fold}: "
     return checked, (
-        f"{where}{int(is_off.sum()):,} of {len(sums):,} rows did not sum to exactly 1 because of rounding "
+        f"{prefix}{int(is_off.sum()):,} of {len(sums):,} rows did not sum to exactly 1 because of rounding "
         f"(difference {error[is_off].max():.1e} or less) and were normalised."
     )
 
@@ -216,7 +215,7 @@ def find_alteration(
 def _explained(
     example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, stored: npt.NDArray[np.uint64], row: int
 ) -> tuple[Fault, str]:
-    """What happened to one altered row, as far as its digest shows."""
+    """Return what happened to one altered row, as far as its digest shows."""
     n, num_classes = pred_probs.shape
     with_other_probs = row_digests(np.full(n, example_ids[row], object), pred_probs) == stored[row]
     with_other_ids = row_digests(example_ids, np.broadcast_to(pred_probs[row], pred_probs.shape)) == stored[row]

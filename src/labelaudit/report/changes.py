@@ -1,4 +1,4 @@
-"""What changed since the audit before: sentences for terminals and artifacts, and the section of the page."""
+"""What changed since the previous audit: sentences for terminals and artifacts, and a section of the page."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MEANINGS = {
     IssueChange.FLAPPING: "flagged in only one of the two audits, with the same content and label",
 }
 DATA_MEANINGS = {
-    DataChange.ADDED: "not in the version before",
+    DataChange.ADDED: "not in the previous version",
     DataChange.REMOVED: "not in this version",
-    DataChange.RELABELED: "same content, another label or none",
+    DataChange.RELABELED: "same content, with another label or none",
     DataChange.REPLACED: "same id, other content",
 }
-# What the page holds at most; the rest is in the Parquet files beside it.
+# Limits of the page. The Parquet files next to it contain all rows.
 NEW_ISSUES = 50
 _CLASSES = 30
 HELD_VERSIONS = 10
@@ -41,36 +41,33 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 
 @dataclass(frozen=True)
 class ChangesContent:
-    """What the page shows of a comparison.
+    """What the page shows of a comparison."""
 
-    changes: `changes` of the summary; new_issues: the first rows of `new_issues`; class_changes: CLASS_CHANGES.
-    """
-
-    changes: Changes
-    new_issues: pa.Table
-    class_changes: pa.Table
+    changes: Changes  # of the summary
+    new_issues: pa.Table  # the first rows of `new_issues`
+    class_changes: pa.Table  # CLASS_CHANGES
 
 
 def changes_content(
     changes: Changes | None, rows: pa.Table, class_changes: pa.Table, issues: pa.Table
 ) -> ChangesContent | None:
-    """The content for the tables CHANGES, CLASS_CHANGES and ISSUES of an audit; None without a comparison."""
+    """Return the content from CHANGES, CLASS_CHANGES and ISSUES of an audit, or None if `changes` is None."""
     if changes is None:
         return None
     return ChangesContent(changes, new_issues(rows, issues).slice(0, NEW_ISSUES), class_changes)
 
 
 def new_issues(changes: pa.Table, issues: pa.Table) -> pa.Table:
-    """The rows of an ISSUES table that are new according to CHANGES, in their order, with `example_id_before`."""
+    """Return the rows of ISSUES that are new according to CHANGES, in their order, with `example_id_before`."""
     new = changes.filter(pc.equal(changes["issue_change"], IssueChange.NEW.value))
     ids = new["example_id"].combine_chunks()
     found = issues.filter(pc.is_in(issues["example_id"], value_set=ids))
-    places = pc.index_in(found["example_id"], value_set=ids)
-    return found.append_column("example_id_before", new["example_id_before"].take(places))
+    positions = pc.index_in(found["example_id"], value_set=ids)
+    return found.append_column("example_id_before", new["example_id_before"].take(positions))
 
 
 def changes_in_words(changes: Changes) -> list[str]:
-    """Sentences about `changes` of a summary; that not only the data changed comes first."""
+    """Return sentences about the changes. A warning that not only the data changed comes first."""
     version = changes.predecessor.version
     sentences = [changes.warning] if changes.warning else []
     sentences.append(f"Since {_name(version)}: {counted_issues(changes)}.")
@@ -84,37 +81,37 @@ def changes_in_words(changes: Changes) -> list[str]:
 
 
 def counted_issues(changes: Changes) -> str:
-    """`12 new, 88 fixed`, or that nothing is or was flagged."""
-    return _counted(changes.issues, IssueChange) or "nothing is or was flagged"
+    """Return text such as `12 new, 88 fixed`, or that no row is or was flagged."""
+    return _counted(changes.issues, IssueChange) or "no row is or was flagged"
 
 
 def counted_data(changes: Changes) -> str:
-    """`50 removed, 160 relabeled; duplicate_id 40 → 0`, or that the data is the same."""
+    """Return text such as `50 removed, 160 relabeled; duplicate_id 40 → 0`, or that the data is the same."""
     counted = _counted(changes.data, DataChange)
-    # The scored rows are what is left: each difference has its reason among the others.
+    # The scored rows are the rest: the other statuses and counts explain each difference.
     statuses = [
         f"{count.status} {count.examples_before:,} {ARROW} {count.examples:,}"
         for count in changes.statuses
         if count.status != Status.SCORED
     ]
     if not statuses and changes.other_status:
-        statuses = [f"{changes.other_status:,} of another status"]
+        statuses = [f"{changes.other_status:,} with another status"]
     return "; ".join(filter(None, [counted, ", ".join(statuses)])) or "the same, row by row"
 
 
 def is_same_data(changes: Changes) -> bool:
-    """Whether no row came, went, or has other content, another label or another status; copies included."""
+    """Return whether all rows, copies included, have the same content, label and status as before."""
     return not (any(changes.data.values()) or changes.statuses or changes.other_status)
 
 
 def held_in_words(changes: Changes) -> str:
-    """Which versions in between were no measure."""
+    """Return a sentence, without full stop, on the versions in between that were skipped."""
     names = listing(map(_name, changes.held_versions), shown=HELD_VERSIONS)
-    return f"Held by the gate in between, and so no measure: {names}"
+    return f"Skipped, because the gate failed: {names}"
 
 
 def changes_context(content: ChangesContent | None) -> dict[str, Any]:
-    """Values of the template `changes.html.jinja`."""
+    """Return the values of the template `changes.html.jinja`."""
     if content is None:
         return {"changes": None}
     changes = content.changes
@@ -143,7 +140,7 @@ def changes_context(content: ChangesContent | None) -> dict[str, Any]:
 
 
 def report_of(audit_url: str) -> str:
-    """Address of another audit's page of the same dataset, relative to this audit's."""
+    """Return the address of the page of another audit of the dataset, relative to the page of this audit."""
     folders = "/".join(audit_url.split("/")[-2:])
     return f"../../{quote(folders, safe='/=')}/report.html"
 

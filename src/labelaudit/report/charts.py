@@ -39,7 +39,7 @@ SPARK_MARGIN = 3
 
 @dataclass(frozen=True)
 class Area:
-    """Where a chart draws its data, in pixels, and the ranges of x and y that it shows."""
+    """The area of a chart in pixels, and the ranges of x and y that it shows."""
 
     left: float
     top: float
@@ -101,7 +101,7 @@ class TrendPoint:
     error_rate: float  # estimated share of wrong labels, 0..1
     flagged_share: float  # of the scored rows, 0..1
     is_held: bool = False  # the gate failed
-    has_other_settings: bool = False  # than the version before
+    has_other_settings: bool = False  # than the previous version
 
 
 def score_histogram(examples: pa.Table) -> ScoreHistogram:
@@ -213,7 +213,7 @@ def _busiest_classes(pairs: Mapping[tuple[str, str], int], class_names: Sequence
 
 
 def _class_names(area: Area, names: Sequence[str]) -> list[Markup]:
-    """The names left of and above a heat map, and a dot where given and suggested label are the same."""
+    """Return the names left of and above a heat map, and a dot in each cell of the diagonal."""
     cell = area.width / len(names)
     font = _heat_font(len(names))
     parts = []
@@ -227,7 +227,7 @@ def _class_names(area: Area, names: Sequence[str]) -> list[Markup]:
 
 
 def _cell(area: Area, row: int, column: int, count: int, most: int, name: str) -> Markup:
-    # The square root keeps rare pairs visible beside a frequent one.
+    # The square root keeps rare pairs visible next to a frequent one.
     level = min(HEAT_LEVELS, 1 + int(math.sqrt(count / most) * HEAT_LEVELS))
     classes = int(area.xs[1])
     side = area.width / classes
@@ -298,7 +298,7 @@ def spark_line(values: Sequence[float | None], top: float) -> Markup:
     parts = [_polyline(run, "given", width=1.5) for run in runs if len(run) > 1]
     if last:
         parts.append(element("circle", cx=last[0], cy=last[1], r=2.5, fill=variable("given")))
-    # The numbers are in the table beside it.
+    # The numbers are in the table next to it, so screen readers skip the line.
     box = f"0 0 {SPARK_WIDTH} {SPARK_HEIGHT}"
     return element("svg", *parts, viewBox=box, width=SPARK_WIDTH, height=SPARK_HEIGHT, aria_hidden="true")
 
@@ -315,12 +315,12 @@ def shortened(name: str, width: int) -> str:
 
 
 def _columns(name: str) -> int:
-    """Width in columns of a fixed font: East Asian characters take two."""
+    """Return the width in columns of a fixed font. East Asian characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
 
 
 def _round_ticks(top: float) -> list[float]:
-    """Four to eight round numbers from 0 to `top`, at equal distances."""
+    """Return four to eight round numbers from 0 to `top`, at equal distances."""
     power = 10.0 ** math.floor(math.log10(top / 4))
     step = next(factor * power for factor in (5, 2.5, 2, 1) if 4 * factor * power <= top)
     return [step * place for place in range(int(top / step) + 1)]

@@ -68,7 +68,7 @@ def _trend_point(entry: AuditEntry) -> TrendPoint:
 
 
 def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
-    """The classes of the newest version with the most label noise, each with a line over the versions."""
+    """Return the classes of the newest version with the most label noise, each with a line over the versions."""
     shown = versions[-CLASS_VERSIONS:]
     if not shown:
         return []

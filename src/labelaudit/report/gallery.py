@@ -94,8 +94,7 @@ def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
 
     Args:
         pixels: (H, W, C) uint8 with C = 1 or 3. Images up to 96 pixels a side stay as they are (PNG) if they fit.
-        Larger
-            ones are shrunk (WebP).
+            Larger ones are shrunk (WebP).
 
     Raises:
         LabelauditError: another shape or dtype.
@@ -113,7 +112,7 @@ def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
 
 
 def _encode(image: Image.Image) -> tuple[str, bytes]:
-    """The best encoding within THUMBNAIL_BYTES: lossless if small, else with less quality, else smaller."""
+    """Return the best encoding within THUMBNAIL_BYTES: lossless if small, else with less quality, else smaller."""
     if max(image.size) <= PIXELATED_SIDE:
         encoded = _save(image, "PNG", optimize=True)
         if len(encoded) <= THUMBNAIL_BYTES:
@@ -174,7 +173,7 @@ class Peers:
         return {at: usual for _, at, _, usual in self._unusual(row)}
 
     def _unusual(self, row: int) -> list[tuple[float, int, str, str]]:
-        """Score, position, value and typical values of each column with a score above 0."""
+        """Return score, position, value and typical values of each column with a score above 0."""
         judged = ((at, column.judge(self._frame.iat[row, at])) for at, column in enumerate(self._columns))
         return [(score, at, shown, usual) for at, (score, shown, usual) in judged if score > 0]
 
@@ -189,7 +188,7 @@ class _Column:
         self._kind = _presence if self._is_number else _shown
 
     def judge(self, value: object) -> tuple[float, str, str]:
-        """The score of a value (0: usual), the value and the typical values, as text."""
+        """Return the score of a value (0: usual), the value and the typical values, as text."""
         if self._is_number and not _is_missing(value):
             return self._judge_number(float(value))  # type: ignore[arg-type]
         if not len(self._counts):
@@ -200,7 +199,7 @@ class _Column:
         return (0.0 if ratio >= 1 else NormalDist().inv_cdf(1 - ratio / 2)), self._kind(value), typical
 
     def _judge_number(self, value: float) -> tuple[float, str, str]:
-        """The robust z of a value, the value, and the range of the middle half of the column."""
+        """Return the robust z of a value, the value, and the range of the middle half of the column."""
         if self._quartiles is None:
             return 0.0, _number(value), "missing"
         low, median, high, spread = self._quartiles

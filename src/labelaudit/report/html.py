@@ -42,7 +42,7 @@ def score(value: float | None) -> str:
 
 
 def _icon() -> str:
-    """The icon of the browser's tab, as a data URL."""
+    """Return the icon of the browser's tab as a data URL."""
     tile = element("rect", width=16, height=16, rx=4, fill=PALETTE["suggested"][0])
     tick = element("path", d="M4 8.4l2.7 2.7L12 5.4", fill="none", stroke="#fff", stroke_width=2)
     svg = element("svg", tile, tick, xmlns="http://www.w3.org/2000/svg", viewBox="0 0 16 16")

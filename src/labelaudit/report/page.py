@@ -62,24 +62,19 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class PageContent:
-    """The content of the page as plain data. Tables have the schemas of `labelaudit.schemas`.
-
-    summary: from `labelaudit.report.summary.summarize`; issues: ISSUES, at least the first few hundred; gallery: the
-    most doubtful examples with previews, may be empty; provenance: name -> value, in the order of the page; changes,
-    review: the content of these sections, None if the summary does not have them.
-    """
+    """The content of the page as plain data. Tables have the schemas of `labelaudit.schemas`."""
 
     summary: Summary
-    issues: pa.Table
+    issues: pa.Table  # at least the first ISSUE_ROWS rows
     classes: pa.Table
     confusions: pa.Table
     folds: pa.Table
     scores: ScoreHistogram
-    gallery: Sequence[GalleryItem] = ()
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    gallery: Sequence[GalleryItem] = ()  # the most doubtful examples with previews
+    provenance: Mapping[str, str] = field(default_factory=dict)  # name -> value, in the order of the page
     files: Sequence[PublishedFile] = ()
-    changes: ChangesContent | None = None
-    review: Mapping[str, Any] | None = None  # labelaudit.report.reviewed.review_section
+    changes: ChangesContent | None = None  # None if the summary has no changes
+    review: Mapping[str, Any] | None = None  # from `labelaudit.report.reviewed.review_section`
 
 
 def render_page(content: PageContent) -> str:
@@ -104,7 +99,7 @@ def render_page(content: PageContent) -> str:
 
 
 def _opening(content: PageContent) -> dict[str, Any]:
-    """The verdict, the rows without a score, and the key figures."""
+    """Return the rows without a score and the key figures."""
     total, scored = content.summary.examples, content.summary.scored
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
@@ -127,11 +122,11 @@ def _opening(content: PageContent) -> dict[str, Any]:
 
 
 def _examples(content: PageContent) -> dict[str, Any]:
-    """Gallery cards within the byte limit, the labels of the filters, and the first issues."""
-    kept = _within_limit(content.gallery)
-    given = _label_counts(item.given_label for item in kept)
-    suggested = _label_counts(item.suggested_label for item in kept)
-    cards = [_card(item, given, suggested) for item in kept]
+    """Return gallery cards within the byte limit, the labels of the filters, and the first issues."""
+    items = _within_limit(content.gallery)
+    given = _label_counts(item.given_label for item in items)
+    suggested = _label_counts(item.suggested_label for item in items)
+    cards = [_card(item, given, suggested) for item in items]
     flagged = content.summary.issues
     help_line = f"The {len(cards):,} flagged examples with the lowest label scores, of {flagged:,}."
     if len(cards) == flagged or not cards:
@@ -185,7 +180,7 @@ def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, i
 
 
 def _classes(content: PageContent) -> dict[str, Any]:
-    """Rows of the class table and of the pair table, the scales of their bars, and the heat map."""
+    """Return the rows of the class table and of the pair table, the scales of their bars, and the heat map."""
     classes = content.classes.slice(0, CLASS_ROWS).to_pylist()
     in_gallery = {(item.given_label, item.suggested_label) for item in _within_limit(content.gallery)}
     pairs = [
@@ -210,7 +205,7 @@ def _scale(rows: Sequence[Mapping[str, Any]], *names: str) -> float:
 
 
 def _health(content: PageContent) -> dict[str, Any]:
-    """Statuses, score distribution and folds."""
+    """Return statuses, score distribution and folds."""
     total = content.summary.examples
     shown = [(str(Status.SCORED), content.summary.scored), *_other_statuses(content)]
     folds = content.folds.slice(0, FOLD_ROWS)
@@ -232,7 +227,7 @@ def _health(content: PageContent) -> dict[str, Any]:
 
 
 def _other_statuses(content: PageContent) -> list[tuple[str, int]]:
-    """The statuses of rows without a score, most frequent first."""
+    """Return the statuses of rows without a score, most frequent first."""
     others = [(name, rows) for name, rows in content.summary.statuses.items() if name != Status.SCORED]
     return sorted(others, key=lambda pair: (-pair[1], pair[0]))
 

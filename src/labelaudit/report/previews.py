@@ -92,7 +92,7 @@ def previews_file(previews: Iterable[tuple[str, Preview]]) -> bytes:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    """The best quality that fits. If none does, half the side, which needs a quarter of the bytes."""
+    """Return the best quality that fits. If none does, halve the sides, which needs a quarter of the bytes."""
     for quality in QUALITIES:
         data = _encoded(image, "JPEG", quality=quality)
         if len(data) <= IMAGE_BYTES:
@@ -108,7 +108,7 @@ def _encoded(image: Image.Image, kind: str, **options: int | bool) -> bytes:
 
 
 def _value(value: Any) -> Any:
-    """A value of JSON: a number, text or None."""
+    """Return a value of JSON: a number, text or None."""
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
     if isinstance(value, (bool, int, float, np.number, np.bool_)):

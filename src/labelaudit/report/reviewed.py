@@ -18,7 +18,9 @@ KNOWN_WRONG_ROWS = 100
 def review_section(review: Mapping[str, Any] | None, examples: pa.Table) -> dict[str, Any] | None:
     """Return figures, sentences and wrong labels for the page, or None if there are no verdicts.
 
-    review: `labelaudit.findings.Review`; examples: EXAMPLES.
+    Args:
+        review: `labelaudit.findings.Review` as a mapping.
+        examples: EXAMPLES.
     """
     if review is None or not (sum(review["verdicts"].values()) + review["ended"]):
         return None

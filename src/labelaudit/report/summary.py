@@ -1,4 +1,4 @@
-"""One audit in one sentence, in one JSON-able dict, and as Markdown."""
+"""The summary of an audit: its verdict in a sentence, its values, and its form as Markdown."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import SCHEMA_VERSION, Status
 from labelaudit.text import in_one_direction
 
-# Classes and confusions in a summary: what fits on one screen.
+# Classes and confusions in a summary. So many fit on one screen.
 TOP = 10
-# Of a class name in a sentence.
+# Characters of a class name in a sentence.
 _NAME_LENGTH = 60
-# Below this share of scored rows the verdict begins with what is missing.
+# Below this share of scored rows, the verdict begins with the rows that are missing.
 FEW_SCORED = 0.9
 
 
@@ -39,8 +39,9 @@ def summarize(
     """Summarize an audit.
 
     Args:
-        status_counts: rows by status, over all rows of the version.
-        classes, confusions: tables with the schemas CLASSES and CONFUSIONS; the TOP worst go into the summary.
+        status_counts: number of rows by status, over all rows of the version.
+        classes: CLASSES. The summary contains the first TOP rows.
+        confusions: CONFUSIONS. The summary contains the first TOP rows with flags.
     """
     flagged_pairs = confusions.filter(pc.greater(confusions["examples"], 0)).slice(0, TOP)
     counts = {str(name): int(rows) for name, rows in status_counts.items() if rows}
@@ -74,7 +75,7 @@ def summarize(
 
 
 def verdict(status_counts: Mapping[str, int], issues: int, estimated_error_rate: float, confusions: pa.Table) -> str:
-    """What the audit found, in a sentence; rows that were not scored come first where those are many."""
+    """Return one sentence on what the audit found. If many rows were not scored, it begins with them."""
     total, scored = sum(status_counts.values()), status_counts.get(Status.SCORED, 0)
     if not scored:
         return f"None of the {total:,} rows could be scored."
@@ -106,7 +107,7 @@ def _begin(words: str, before: str) -> str:
 
 
 def _rate(share: float, rows: int) -> str:
-    """An estimated share of the rows in percent, with a digit that is not 0; empty below half a row."""
+    """Return an estimated share of the rows in percent with a digit that is not 0, or empty text below half a row."""
     if share * rows < 0.5:
         return ""
     digits = max(1, math.ceil(-math.log10(100 * share)))
@@ -114,7 +115,7 @@ def _rate(share: float, rows: int) -> str:
 
 
 def percent(share: float) -> str:
-    """0.0912 -> '9.1 %'. A share above 0 never reads as 0 %, one below 1 never as 100 %."""
+    """Return a share as percent, such as `9.1 %`. A share above 0 is never `0 %`, one below 1 never `100 %`."""
     if 0 < share < 0.001:
         return "<0.1\N{NO-BREAK SPACE}%"
     if 0.999 < share < 1:
@@ -123,9 +124,9 @@ def percent(share: float) -> str:
 
 
 def markdown(summary: Summary) -> str:
-    """A summary as Markdown for a run's artifact: verdict, counts, worst classes, confusions, notes.
+    """Return a summary as Markdown for a run's artifact: verdict, counts, worst classes, confusions, notes.
 
-    Labels, names and notes are escaped, so that they stay text inside tables too.
+    Labels, names and notes are escaped, so that they stay text, even inside tables.
     """
     lines = [
         f"# {escape_markdown(summary.dataset)} {escape_markdown(summary.version)}",
@@ -147,7 +148,7 @@ def markdown(summary: Summary) -> str:
             ],
         ),
         *_gate(summary.gate),
-        *_bullets("Since the audit before", changes_in_words(summary.changes) if summary.changes else []),
+        *_bullets("Since the previous audit", changes_in_words(summary.changes) if summary.changes else []),
         *_section("Rows by status", ["status", "rows"], [[k, f"{v:,}"] for k, v in summary.statuses.items()]),
         *_section(
             "Most frequent confusions",
@@ -177,12 +178,12 @@ def _gate(gate: Gate | None) -> list[str]:
 
 
 def escape_markdown(text: str) -> str:
-    """One line in which no character opens a link, a tag, a table cell, a list, code or emphasis."""
+    """Return one line in which no character begins a link, tag, table cell, list, code or emphasis."""
     flat = " ".join(str(text).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", flat)
     escaped = re.sub(r"^([-=]|\d+(?=\.))", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
-    # A bare address becomes a link in most renderers; as entities its signs stay text.
+    # A bare address becomes a link in most renderers; written as entities, its characters stay text.
     return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")
 
 

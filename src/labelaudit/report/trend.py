@@ -37,7 +37,7 @@ class AuditEntry:
     gate: str | None
     classes: pa.Table  # CLASS_FIGURES; empty if the version has a newer audit
     position: int | None  # of its version, from 1; None if the version has a newer audit
-    changed_settings: Sequence[str] = ()  # sentences on changes since the version before, other than of the data
+    changed_settings: Sequence[str] = ()  # sentences on changes since the previous version, except those of the data
 
 
 def trend_table(entries: Sequence[AuditEntry], made_from: str) -> pa.Table:
@@ -108,7 +108,7 @@ def _each_class(entry: AuditEntry) -> pa.Table:
 
 
 def _rows(entry: AuditEntry, count: int, figures: Mapping[str, Any]) -> pa.Table:
-    """Rows of TREND of one audit, from the common values and the figures by column."""
+    """Return the rows of TREND of one audit, from its common values and its figures by column."""
     common = {
         "position": entry.position,
         "version": entry.version,

@@ -84,14 +84,14 @@ def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> Pu
         options: `storage.options` of the config.
 
     Raises:
-        ReviewError: if the audit is outside the folder of its dataset, where verdicts are stored, or its ids are row
+        ReviewError: if the audit is outside the folder of its dataset, which contains the verdicts, or its ids are row
             numbers, so that a verdict would apply to another row in the next version.
     """
     audit = find_audit(target, options)
     if not audit.folder:
         raise ReviewError(
-            f"{audit.url} is an audit outside the folder of its dataset, where verdicts are stored. Name the "
-            "folder …/dataset=NAME/version=VERSION/audit=ID where it was published."
+            f"{audit.url} is an audit outside the folder of its dataset, which contains the verdicts. Name the folder "
+            "…/dataset=NAME/version=VERSION/audit=ID that it was published to."
         )
     if audit.has_made_up_ids:
         raise ReviewError(f"{audit.url} cannot be reviewed: {ROW_NUMBERS}")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
-# Of a number of rows: far above what sums of floats are off, far below one row.
+# In rows: far above the rounding error of float sums, far below one row.
 _ROUNDING = 1e-6
-# A probability: rounding errors of floats, so that a probability equal to the tail does not exceed it.
+# A tolerance for rounding errors, so that a probability equal to the tail does not exceed it.
 SLACK = 1e-9
 
 
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
 
 
 class Stratum(NamedTuple):
-    """A part of the rows: how many there are, how many of them were drawn and reviewed, and how many of these count."""
+    """A part of the rows: its size, how many of its rows were reviewed, and how many of these count."""
 
     rows: int
     judged: int

@@ -17,7 +17,7 @@ from labelaudit.errors import ReviewError
 from labelaudit.reviews.drafts import Draft, parse_draft
 
 MARK = "'"
-# The places where a cell may begin.
+# A cell may begin here.
 _BEGINNING = r"(?:\A|(?<=[;\t\r\n]))"
 # The characters that begin a formula (OWASP, "CSV Injection"), also in full width, and the mark itself.
 _TO_MARK = re.compile(_BEGINNING + r"(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20'])")

@@ -158,7 +158,7 @@ def test_other_settings_are_said_first(versions: Versions) -> None:
     assert warning.startswith("Not only the data changed since v3: training.epochs 10 → 8. ")
     assert summary["notes"][0] == warning
     assert warning in Path(fourth.report_url).read_text()
-    first_bullet = markdown(from_record(Summary, summary)).split("## Since the audit before\n\n")[1].splitlines()[0]
+    first_bullet = markdown(from_record(Summary, summary)).split("## Since the previous audit\n\n")[1].splitlines()[0]
     assert first_bullet.startswith("- Not only the data changed")
 
 
@@ -308,7 +308,7 @@ def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
     third = audit_insects(tmp_path, "v3", insects(wrong=(0, 10, 31)))
     changes = _summary(third)["changes"]
     assert (changes["predecessor"]["version"], changes["held_versions"]) == ("v1", ["v2"])
-    assert "Held by the gate in between, and so no measure: v2" in Path(third.report_url).read_text()
+    assert "Skipped, because the gate failed: v2" in Path(third.report_url).read_text()
     assert find_predecessor(store, "insects", "v1", has_version_in_url=False) is None
     assert find_predecessor(store, "nothing", "v1", has_version_in_url=False) is None
 

@@ -1,4 +1,4 @@
-"""Canaries: what is planted where, and what share of it is caught."""
+"""Canaries: which labels are planted in which rows, and what share is caught."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plant(
 
 
 def sure(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Probabilities of a perfect model: 0.9 for the label, the class after it next, the rest equal."""
+    """Return probabilities of a perfect model: 0.9 for the label, less for the next class, least for the others."""
     rows = np.arange(len(labels))
     probs = np.full((len(labels), num_classes), 0.02)
     probs[rows, (labels + 1) % num_classes] = 0.04
@@ -91,7 +91,7 @@ def test_random_labels_are_all_other_classes_alike() -> None:
 
 
 def test_only_trusted_rows() -> None:
-    """Flagged rows, rows with another prediction and rows that a person doubts stay as they are."""
+    """Flagged rows, rows with another prediction and rows that a person doubts do not change."""
     labels = LABELS.copy()
     labels[:100] = (labels[:100] + 1) % 4
     doubted = np.arange(600) >= 500

@@ -78,7 +78,7 @@ def test_means_are_shares_of_labels_after_training() -> None:
 
 
 def test_large_and_small_class_exchanged_by_their_means() -> None:
-    """95 to 5, and a model that hardly tells them apart."""
+    """95 to 5, and a model that hardly separates them."""
     rng = np.random.default_rng(2)
     folds = []
     for _ in range(3):

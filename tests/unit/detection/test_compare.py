@@ -1,4 +1,4 @@
-"""Two audits compared: cases by hand, and every case against an oracle that goes row by row."""
+"""Comparison of two audits: cases by hand, and random cases against an oracle that works row by row."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_one_row(name: str) -> None:
     assert found.data == {change.value: int(change == data_change) for change in DataChange}
 
 
-def test_what_stays_is_no_change() -> None:
+def test_the_same_rows_give_no_change() -> None:
     found = compare([CLEAR, UNLABELED | {"example_id": "b"}], [UNLABELED | {"example_id": "b"}, CLEAR])
     assert len(found.changes) == 0
     assert found.changes.schema.equals(CHANGES, check_metadata=True)
@@ -84,7 +84,7 @@ def test_what_stays_is_no_change() -> None:
     assert compare([], []).changes.equals(found.changes)
 
 
-def test_both_sides_stand_in_the_table() -> None:
+def test_the_table_contains_values_of_both_audits() -> None:
     before = [row("b", "cat", True), row("c", content_digest="e")]
     now = [row("b", "dog"), row("a", flagged=True)]
     assert compare(before, now).changes.select(
@@ -133,7 +133,7 @@ def test_of_several_rows_with_one_id_the_scored_one_counts() -> None:
     assert found.changes["data_change"].to_pylist() == [None], "the first of the copies has the same label"
 
 
-def test_what_is_not_known_of_the_content_is_said() -> None:
+def test_a_note_says_that_content_is_unknown() -> None:
     unknown = row(content_digest=None)
     assert compare([unknown], [CLEAR]).notes == compare([CLEAR], [unknown]).notes == (CONTENT_UNKNOWN,)
     assert compare([unknown], [unknown]).notes == compare([CLEAR], [CLEAR]).notes == ()
@@ -155,7 +155,7 @@ def test_rows_by_status() -> None:
 
 
 def moved(*digests: str | None, folder: str = "cat") -> list[Row]:
-    """Rows of an image folder: the label is a part of the id."""
+    """Return rows of an image folder: the label is part of the id."""
     return [
         row(f"{folder}/{number}", folder, content_digest=digest, flagged=folder == "cat")
         for number, digest in enumerate(digests)
@@ -185,14 +185,14 @@ MOVED_UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", MOVED_UNKNOWN)
-def test_where_nobody_knows_what_moved_rows_are_removed_and_added(name: str) -> None:
+def test_if_it_is_unknown_what_moved_rows_are_removed_and_added(name: str) -> None:
     before, now, added, removed = MOVED_UNKNOWN[name]
     data = compare(before, now).data
     assert (data["added"], data["removed"], data["relabeled"]) == (added, removed, 0)
 
 
 def test_a_file_that_took_the_place_of_another() -> None:
-    """b moved to where a was, and a is gone: where both know an id, it says which row is which."""
+    """b took the place of a, and a is gone. An id that is in both audits decides which row is which."""
     found = compare(
         [row("a"), row("b", content_digest="e")], [row("a", content_digest="e"), row("c", content_digest="f")]
     )
@@ -241,7 +241,7 @@ def _counted_row(rows: list[Row], example_id: str) -> Row | None:
 
 
 def _oracle_pairs(before: list[Row], now: list[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Rows of both by id; those of one side alone by content that no other row of either side has."""
+    """Pair rows by id, and rows of one side by content that no other row of either side has."""
     ids = [{one["example_id"] for one in rows} for rows in (before, now)]
     digests = [Counter(one["content_digest"] for one in rows) for rows in (before, now)]
 
@@ -250,13 +250,13 @@ def _oracle_pairs(before: list[Row], now: list[Row]) -> list[tuple[Row | None, R
         return digest is not None and all(counts[digest] == 1 for counts in digests)
 
     pairs = [(_counted_row(before, name), _counted_row(now, name)) for name in sorted(ids[0] & ids[1])]
-    gone = [_counted_row(before, name) for name in ids[0] - ids[1]]
-    come = [_counted_row(now, name) for name in ids[1] - ids[0]]
-    for old in gone:
-        same = [new for new in come if is_free(old) and new and old and new["content_digest"] == old["content_digest"]]
-        come = [new for new in come if new not in same]
+    removed = [_counted_row(before, name) for name in ids[0] - ids[1]]
+    added = [_counted_row(now, name) for name in ids[1] - ids[0]]
+    for old in removed:
+        same = [new for new in added if is_free(old) and new and old and new["content_digest"] == old["content_digest"]]
+        added = [new for new in added if new not in same]
         pairs.append((old, same[0] if same else None))
-    return [*pairs, *((None, new) for new in come)]
+    return [*pairs, *((None, new) for new in added)]
 
 
 def _oracle_data(old: Row | None, new: Row | None) -> str | None:
@@ -271,23 +271,23 @@ def _oracle_data(old: Row | None, new: Row | None) -> str | None:
 
 
 def _oracle_issue(old: Row | None, new: Row | None) -> set[str]:
-    """All definitions that hold."""
-    was, is_ = bool(old and old.get("is_label_issue")), bool(new and new.get("is_label_issue"))
+    """Return all changes whose definition is met."""
+    before, now = bool(old and old.get("is_label_issue")), bool(new and new.get("is_label_issue"))
     data = _oracle_data(old, new)
     scored_before, scored = bool(old and old["status"] == "scored"), bool(new and new["status"] == "scored")
     fine = bool(new and new.get("verdict") == "fine")
     found = set()
-    if was and is_:
+    if before and now:
         found.add("persistent")
-    if is_ and not was and (data is not None or not scored_before):
+    if now and not before and (data is not None or not scored_before):
         found.add("new")
-    if was and not is_ and (data in ("removed", "replaced") or not scored):
+    if before and not now and (data in ("removed", "replaced") or not scored):
         found.add("gone")
-    if was and not is_ and data == "relabeled" and scored:
+    if before and not now and data == "relabeled" and scored:
         found.add("fixed")
-    if was and not is_ and data is None and scored and fine:
+    if before and not now and data is None and scored and fine:
         found.add("dismissed")
-    if was != is_ and data is None and scored_before and scored and not (was and fine):
+    if before != now and data is None and scored_before and scored and not (before and fine):
         found.add("flapping")
     return found
 
@@ -311,7 +311,7 @@ ROWS = st.builds(
 
 
 def _sound(rows: list[Row]) -> list[Row]:
-    """At most one row of an id is scored, as the reading of datasets promises."""
+    """Keep at most one scored row per id, as reading a dataset does."""
     seen: set[str] = set()
     kept = []
     for one in rows:
@@ -349,14 +349,14 @@ def test_every_row_as_the_oracle_says(before: list[Row], now: list[Row], random:
     assert found.issues == {change.value: counts[change.value] for change in IssueChange}
     assert found.other_status == others
     assert compare(now, now).data == dict.fromkeys(found.data, 0)
-    # The order of rows means nothing where ids are unique.
+    # If ids are unique, the order of rows does not matter.
     if len({one["example_id"] for one in now}) == len(now):
         shuffled = random.sample(now, len(now))
         assert compare(before, shuffled).changes.equals(found.changes)
 
 
 def _identity(table: pa.Table, *, mirrored: bool) -> set[tuple[str | None, str | None]]:
-    """Ids before and now of the rows that changed; `example_id` of a removed row is that of before."""
+    """Return old and new ids of the changed rows. The `example_id` of a removed row is the old one."""
     found = set()
     for one in table.to_pylist():
         ids = one["example_id_before"], None if one["data_change"] == "removed" else one["example_id"]

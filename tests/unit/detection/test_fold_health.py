@@ -61,7 +61,7 @@ def alarm_of(run: Run) -> IntegrityError | None:
 
 
 def is_quiet(run: Run) -> bool:
-    """Whether a healthy run passes. One that is at chance as a whole may be refused: no false alarm."""
+    """Return whether a healthy run passes. Refusing a run that is at chance as a whole is not a false alarm."""
     alarm = alarm_of(run)
     return alarm is None or (alarm.fault, alarm.fold) == (Fault.LEARNED_NOTHING, None)
 
@@ -116,7 +116,7 @@ def test_small_hard_and_imbalanced_data_raises_no_alarm(
 
 
 def test_a_random_fold_among_95_to_5() -> None:
-    """Where z is small in good folds as well, the share of right predictions tells."""
+    """If z is small even in good folds, the share of right predictions decides."""
     X, labels = make_classification(
         2000, n_informative=8, weights=[0.95, 0.05], class_sep=0.5, flip_y=0.05, random_state=0
     )

@@ -1,4 +1,4 @@
-"""The gate by hand: each rule at its limit, beyond it, and where nothing could be measured."""
+"""The gate by hand: each rule at its limit, beyond it, and without a measured value."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
             0.1,
             0.1,
             "passed",
-            "Of the rows labeled 'cat', the worst class, 40 of 400 are flagged (10.0 %); the limit is 10.0 %.",
+            "40 of 400 rows labeled 'cat', the worst class, are flagged (10.0 %); the limit is 10.0 %.",
         ),
         (
             "max_class_flagged_share",
             0.01,
             0.1,
             "failed",
-            "Of the rows labeled 'cat', the worst class, 40 of 400 are flagged (10.0 %); the limit is 1.0 %; "
+            "40 of 400 rows labeled 'cat', the worst class, are flagged (10.0 %); the limit is 1.0 %; "
             "1 more class is above the limit.",
         ),
         ("max_new_issues", 20, 20, "passed", "20 rows are newly flagged; the limit is 20."),
@@ -83,17 +83,17 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
             0.04,
             0.04,
             "passed",
-            "Of a random sample that people judged, this share is wrong (4.0 %); the limit is 4.0 %.",
+            "Reviewers of a random sample found this share of wrong labels (4.0 %); the limit is 4.0 %.",
         ),
         (
             "max_measured_error_rate",
             0.03,
             0.04,
             "failed",
-            "Of a random sample that people judged, this share is wrong (4.0 %); the limit is 3.0 %.",
+            "Reviewers of a random sample found this share of wrong labels (4.0 %); the limit is 3.0 %.",
         ),
-        ("min_canary_recall", 0.9, 0.9, "passed", "90.0 % of the planted errors are caught; at least 90.0 % must."),
-        ("min_canary_recall", 0.95, 0.9, "failed", "90.0 % of the planted errors are caught; at least 95.0 % must."),
+        ("min_canary_recall", 0.9, 0.9, "passed", "90.0 % of the planted errors are caught; the limit is 90.0 %."),
+        ("min_canary_recall", 0.95, 0.9, "failed", "90.0 % of the planted errors are caught; the limit is 95.0 %."),
     ],
 )
 def test_each_rule_at_and_beyond_its_limit(
@@ -114,15 +114,19 @@ def test_limits_by_class() -> None:
         "Not measured: class 'eel' has too few rows and was set aside.",
     )
     assert (dgo.outcome, dgo.measured) == (Outcome.FAILED, None)
-    assert dgo.sentence == "No row of this version is labeled 'dgo', which the config names."
+    assert dgo.sentence == "No row of this version has the label 'dgo', which the config limits."
 
 
 @pytest.mark.parametrize(
     ("limits", "unknown", "why"),
     [
-        ({"max_new_issues": 0}, "new_issues", "no audit before was compared with"),
-        ({"max_new_issues_share": 0.0}, "new_issues", "no audit before was compared with"),
-        ({"max_measured_error_rate": 0.0}, "measured_error_rate", "nobody judged a random sample of this version"),
+        ({"max_new_issues": 0}, "new_issues", "there is no previous audit to compare"),
+        ({"max_new_issues_share": 0.0}, "new_issues", "there is no previous audit to compare"),
+        (
+            {"max_measured_error_rate": 0.0},
+            "measured_error_rate",
+            "no random sample of this version has enough verdicts",
+        ),
         ({"min_canary_recall": 1.0}, "canary_recall", "too few rows can be trusted to plant errors"),
     ],
 )
@@ -140,13 +144,12 @@ def test_new_issues_that_could_not_be_counted_warn() -> None:
     found = gate({"max_new_issues": 0, "max_new_issues_share": 0.0, "max_flagged_share": 0.5}, **lost)
     assert found.verdict == GateVerdict.WARNED
     assert found.sentence == (
-        "The gate warns: the audit before cannot be compared with, so not measured: max_new_issues, "
-        "max_new_issues_share."
+        "The gate warns: the previous audit cannot be compared. Not measured: max_new_issues, max_new_issues_share."
     )
     for rule in found.rules[1:3]:
         assert (rule.outcome, rule.measured) == (Outcome.WARNED, None)
         assert rule.sentence == (
-            "Not measured, because the audit before cannot be compared with: out/v1 holds no audit any more."
+            "Not measured, because the previous audit cannot be compared: out/v1 holds no audit any more."
         )
     broken = gate({"max_new_issues": 0, "max_flagged_share": 0.01}, **lost)
     assert broken.verdict == GateVerdict.FAILED
@@ -160,7 +163,7 @@ def test_without_a_predecessor_it_warns() -> None:
     first = gate(limits, has_predecessor=False)
     assert first.verdict == GateVerdict.WARNED
     assert first.sentence == (
-        "The gate warns: 1 of 3 rules is broken: max_flagged_share. Nothing fails, because there is no audit before."
+        "The gate warns: 1 of 3 rules is broken: max_flagged_share. Without a previous audit, nothing fails."
     )
     assert first.rules == gate(limits).rules
 
@@ -171,7 +174,7 @@ def test_a_blind_detector_needs_no_limits() -> None:
     blind = gate({}, **clean, canary_recall=0.49)
     assert blind.verdict == GateVerdict.FAILED
     assert blind.rules[0].sentence.replace("\N{NO-BREAK SPACE}", " ") == (
-        "The detector is blind: it flags no row, and catches 49.0 % of the planted errors."
+        "The detector is blind: it flags no row and catches 49.0 % of the planted errors."
     )
     assert gate({}, has_predecessor=False, **clean, canary_recall=0.0).verdict == GateVerdict.WARNED
     for recall in (0.5, 1.0, None):
@@ -186,7 +189,7 @@ def test_flags_that_people_dismissed_show_that_the_detector_sees() -> None:
 def test_a_clean_dataset_passes() -> None:
     found = gate({"max_flagged_share": 0.0}, issues=0, canary_recall=0.8)
     assert found.verdict == GateVerdict.PASSED
-    assert "80.0\N{NO-BREAK SPACE}% of the planted errors are: the detector sees" in found.rules[1].sentence
+    assert "catches 80.0\N{NO-BREAK SPACE}% of the planted errors: it is not blind" in found.rules[1].sentence
     unknown = gate({"max_flagged_share": 0.0}, issues=0, canary_recall=None)
     assert unknown.rules[1].outcome == Outcome.NOT_MEASURED
     assert unknown.verdict == GateVerdict.PASSED

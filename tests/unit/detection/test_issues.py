@@ -1,4 +1,4 @@
-"""Confident learning: known figures on real data, hand-checkable tables, silence."""
+"""Confident learning: known figures on real data, tables that can be checked by hand, and no flags on clean data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = ("cat", "dog")
 
 
 def noisy(num_classes: int, rows: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels with 10 % flips, probabilities of a good model, and the mask of flips."""
+    """Return labels with 10 % flips, probabilities of a good model, and the mask of flips."""
     rng = np.random.default_rng(seed)
     true = rng.integers(0, num_classes, rows)
     is_flipped = rng.random(rows) < 0.1

@@ -1,4 +1,4 @@
-"""Gathering joins by id, proves the partition, and names every fault."""
+"""Gathering joins by id, checks the partition, and names every fault."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_every_fault_is_also_seen_by_the_digests() -> None:
 
 @pytest.mark.parametrize("rows", [2, 40])
 def test_digests_work_where_statistics_cannot(rows: int) -> None:
-    """A fold of a few rows with two exchanged columns, of 20 classes."""
+    """A fold of a few rows and 20 classes, with two columns exchanged."""
     labels = np.arange(rows * 3) % 20
     run = split_run(labels, simulate_probs(labels, 20, signal=5.0), 3, fold_of=np.arange(rows * 3) % 3)
     probs = run.parts[2].pred_probs.copy()

@@ -1,4 +1,4 @@
-"""What is said of changes since the audit before: sentences, and the section of the page."""
+"""Changes since the previous audit: sentences, and a section of the page."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_sentences() -> None:
     ]
     loud = changes(warning="Not only the data changed.", held_versions=["v3", "v4"])
     assert changes_in_words(loud)[0] == "Not only the data changed."
-    assert changes_in_words(loud)[-1] == "Held by the gate in between, and so no measure: v3, v4."
+    assert changes_in_words(loud)[-1] == "Skipped, because the gate failed: v3, v4."
     many = changes(held_versions=[f"h{number}" for number in range(12)])
     assert changes_in_words(many)[-1].endswith("h9 and 2 more.")
     sorted_as_in_json = changes(issues=dict(sorted(changes().issues.items())))
     assert changes_in_words(sorted_as_in_json) == changes_in_words(changes())
     still = changes(issues=dict.fromkeys(changes().issues, 0), data=dict.fromkeys(changes().data, 0))
-    assert changes_in_words(still)[:2] == ["Since v2: nothing is or was flagged.", "Data: the same, row by row."]
+    assert changes_in_words(still)[:2] == ["Since v2: no row is or was flagged.", "Data: the same, row by row."]
 
 
 def test_nothing_to_compare_with() -> None:
@@ -57,7 +57,7 @@ def test_nothing_to_compare_with() -> None:
     assert 'href="#changes"' not in html
 
 
-def test_the_page_of_the_audit_before() -> None:
+def test_the_page_of_the_previous_audit() -> None:
     assert report_of("s3://a/dataset=pets/version=v%2F2/audit=abc") == "../../version=v%252F2/audit=abc/report.html"
     assert 'href="../../version=v%252F2/audit=abc/report.html"' in render_page(make_content(changes=content()))
 
@@ -69,7 +69,7 @@ def test_new_issues_lead_to_their_cards() -> None:
     assert html.index('<a href="#example-2">') < html.index('<a href="#example-5">')
     assert html.count('<a href="#example-') == 2
     assert html.count('id="example-2"') == 1
-    # Without a card there is nothing to lead to.
+    # Without a card there is no link.
     plain = render_page(make_content(previews=None, changes=content(new=(ids[1],))))
     assert '<a href="#example-' not in plain
     assert "<summary>The first 1 of 2 new issues</summary>" in plain
@@ -122,12 +122,12 @@ DATA: dict[str, tuple[dict[str, Any], str]] = {
     "copies": (NO_CHANGE | COPIES, "duplicate_id 1,040 → 0"),
     "rows and copies": (COPIES, "50 removed, 3 relabeled; duplicate_id 1,040 → 0"),
     "rows that are scored": ({"statuses": [SCORED]}, "50 removed, 3 relabeled"),
-    "as many of a status, but others": (NO_CHANGE | {"other_status": 2}, "2 of another status"),
+    "as many of a status, but others": (NO_CHANGE | {"other_status": 2}, "2 with another status"),
 }
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_what_is_said_of_the_data(name: str) -> None:
+def test_sentence_about_the_data(name: str) -> None:
     values, words = DATA[name]
     assert f"Data: {words}." in changes_in_words(changes(**values))
     html = render_page(make_content(changes=content(**values)))

@@ -18,7 +18,7 @@ HOSTILE = "<img src=x onerror=alert(1)>{{ 7 * 7 }}\x1b[31m"
 
 
 class Links(HTMLParser):
-    """All elements, and where links lead."""
+    """Collects all elements and the targets of links."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ HOSTILE = [
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, the text, and the rows of each section's tables."""
+    """Collects elements with their attributes, the text, and the rows of each section's tables."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -74,7 +74,7 @@ class Page(HTMLParser):
         return " ".join("".join(self.texts).split())
 
     def structure(self) -> Counter[tuple[str, tuple[str, ...]]]:
-        """Each element with the names of its attributes, counted."""
+        """Return how often each element occurs with the same attribute names."""
         return Counter((tag, tuple(attrs)) for tag, attrs in self.elements)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -89,7 +89,7 @@ def spaced(text: str) -> str:
 
 
 def everywhere(text: str, kind: str = "text") -> PageContent:
-    """Content with the text in every place that can hold one."""
+    """Return content with the text in every place that can contain text."""
     previews: dict[str, CardPreview] = {
         "text": text,
         "columns": (UnusualColumn(text, text, text),),
