@@ -18,9 +18,7 @@ class PlanReference:
     sha256: str  # of prepared.json
     checkpoint_minutes: float | None  # between checkpoints of a fold; None: never
     marker: str | None  # file in the dataset's folder that is not data
-    state: (
-        str | None
-    )  # of the version's files; None if they changed while they were read, or storage has no change tokens
+    state: str | None  # of the version's files; None if it is unknown, as they changed while they were read
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from labelaudit.storage.store import DatasetFiles, open_dataset
 if TYPE_CHECKING:
     from scipy import sparse
 
-# Raise it if the same files are decoded to other inputs. Then every audit trains again.
+# Increase it if the same files are decoded to other inputs. Then every audit trains again.
 DECODING = 1
-# Raise it if the files of a cache entry change their meaning.
+# Increase it if the files of a cache entry change their meaning.
 LAYOUT = 2
 # Memory to put rows into canonical order, in addition to the rows themselves; 250 bytes were measured.
 SORTING_BYTES_PER_ROW = 300

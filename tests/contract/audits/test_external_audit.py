@@ -203,7 +203,9 @@ def test_versions_with_ids_pass_over_one_without(tmp_path: Path) -> None:
 
 def test_audits_of_row_numbers_are_neither_reviewed_nor_compared(tmp_path: Path) -> None:
     audits = [find_audit(_without_ids(tmp_path, version).audit_url) for version in ("v1", "v2")]
-    with pytest.raises(ReviewError, match=r"cannot be reviewed: rows without ids .* name their ids with --id"):
+    with pytest.raises(
+        ReviewError, match=r"cannot be reviewed\. Rows without an id column .* name their ids with --id"
+    ):
         audit_to_review(audits[0].url)
     with pytest.raises(
         ConfigError, match=r"cannot be compared\. Rows without an id column .* name their ids with --id"

@@ -246,7 +246,7 @@ def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run:
     app.session_state["example"] = Address("example-004")
     app.run()
     assert not app.exception
-    assert "Nothing can be decided here: rows without ids" in app.info[0].value
+    assert "These rows cannot be reviewed. Rows without an id column" in app.info[0].value
     assert not {"Fine", "Ambiguous", "Undo"} & {button.label for button in app.button}
     app.session_state["page wanted"] = "compare"
     app.run()
