@@ -32,33 +32,33 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# Storage that does not answer, and a worker that died: the second try may find another state of the world.
+# For transient errors, such as storage that does not answer or a worker that died.
 _ATTEMPTS = 3
 RETRY_DELAY_SECONDS = 2.0
 
 
 class AuditProgress(Protocol):
-    """Is told how an audit goes on; methods are called from several threads while folds train."""
+    """Receives the progress of an audit. Several threads call its methods while folds train."""
 
     def prepared(self, plan: Plan) -> None:
-        """The dataset is read and checked."""
+        """Report that the dataset was read and checked."""
         ...
 
     def training(self, place: str) -> None:
-        """Folds are about to be trained; where, in words."""
+        """Report that folds are about to be trained; `place` describes the devices."""
         ...
 
     def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
-        """A fold has finished an epoch, counted from 1."""
+        """Report that a fold finished an epoch, counted from 1."""
         ...
 
 
 class StepCaller(Protocol):
-    """The way in which steps are called: directly, or as tasks of a flow."""
+    """How steps are called: directly, or as tasks of a flow."""
 
     @property
     def progress(self) -> AuditProgress:
-        """Who is told how the audit goes on."""
+        """The receiver of progress reports."""
         ...
 
     def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -66,14 +66,17 @@ class StepCaller(Protocol):
         ...
 
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
-        """Train folds side by side where `config.workers` says, and wait for all."""
+        """Train folds in parallel on the workers of `config.workers`, and wait for all."""
         ...
 
 
 def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
-    """Audit one dataset version; returns at once when the same audit is published already.
+    """Audit one dataset version; return at once if the same audit is already published.
 
-    Raises the errors of the steps; nothing is visible to readers unless everything succeeded.
+    Readers see nothing of the audit until all steps have succeeded.
+
+    Raises:
+        LabelauditError: a step failed.
     """
     config = caller.call(choose_version, config)
     reference = caller.call(prepare, config)
@@ -93,7 +96,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
 
 
 def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> AuditReference:
-    """Audit probabilities that were made elsewhere; returns at once when the same audit is published already.
+    """Audit external probabilities; return at once if the same audit is already published.
 
     Raises:
         DatasetError: the files cannot be used.
@@ -108,7 +111,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     loaded = read_probabilities(source, config.storage.options)
     rows, examples = loaded.rows, loaded.rows.examples
     store = Store(config.output.url, config.storage.options)
-    # Row numbers mean other rows in another version, so that verdicts on them do not apply.
+    # Row numbers mean other rows in another version, so verdicts on them do not apply.
     dataset = audited_name(config).name
     snapshot = ReviewSnapshot({}) if loaded.has_made_up_ids else take_snapshot(store, dataset, examples.fingerprint)
     plan = plan_probabilities(store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids)
@@ -116,7 +119,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     if published is not None:
         return published
     store_snapshot(store, plan, snapshot)
-    # Of two runs at once, both write the files of the one whose record was stored first.
+    # Simultaneous runs all publish the plan that was stored first.
     plan = Plan.from_json(commit_record(store, plan))
     detected = detect_issues(
         plan, rows, Probabilities(loaded.pred_probs, (), loaded.notes), snapshot, open_predecessor(store, plan)
@@ -126,7 +129,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
 
 
 def describe(plan: Plan) -> list[str]:
-    """What is about to be audited, in a few lines."""
+    """Describe in a few lines what is about to be audited."""
     lines = [f"guessed: {guess}" for guess in plan.guesses]
     for status, rows in plan.statuses.items():
         if rows and status != Status.SCORED:
@@ -135,17 +138,17 @@ def describe(plan: Plan) -> list[str]:
         f"{plan.dataset}, version {plan.version}: {plan.scored:,} of {plan.examples:,} "
         f"examples in {len(plan.class_names):,} classes"
     )
-    # Also for logs, which are read in terminals.
+    # Logs are read in terminals, which would interpret control characters.
     return [plain(line) for line in lines]
 
 
 def total_folds(config: AuditConfig) -> int:
-    """Folds of all repeats."""
+    """Return the number of folds of all repeats."""
     return config.cross_validation.folds * config.cross_validation.repeats
 
 
 def local_slots(config: AuditConfig) -> list[Slot]:
-    """Where the folds of an audit train on this machine."""
+    """Return the slots of this machine in which the folds of an audit train."""
     workers = config.workers
     return plan_slots(
         folds=total_folds(config),
@@ -157,20 +160,26 @@ def local_slots(config: AuditConfig) -> list[Slot]:
 
 
 def remote_threads(workers: WorkersConfig, folds: int) -> int:
-    """CPU threads of a fold that trains on another machine: as many as it would have here, side by side with
-    all others, so that the same audit has the same bytes wherever its folds train."""
+    """Return the CPU threads of a fold that trains on another machine.
+
+    These are as many as if all folds trained here in parallel, so the audit has the same bytes on every machine.
+    """
     return workers.threads or fair_threads(folds, workers.max_parallel)
 
 
 def slots_within_memory(config: AuditConfig, reference: PlanReference) -> list[Slot]:
-    """As many of the local slots as fit into `limits.memory`. Raises `ConfigError` where not one does."""
+    """Return as many of the local slots as fit into `limits.memory`.
+
+    Raises:
+        ConfigError: not even one fits.
+    """
     slots = fitting_slots(local_slots(config), reference, config.limits.memory)
     threads = config.workers.threads
     return slots if threads is None else [replace(slot, threads=threads) for slot in slots]
 
 
 class DirectCaller:
-    """Calls steps in this process, folds in worker processes of this machine; what may pass is tried again."""
+    """Runs steps in this process and folds in worker processes of this machine; retries transient errors."""
 
     def __init__(self, progress: AuditProgress) -> None:
         self.progress = progress
@@ -188,8 +197,8 @@ class DirectCaller:
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         if config.workers.kind != "local":
             raise ConfigError(
-                f"workers.kind is {config.workers.kind}, whose folds are runs of Prefect, but no Prefect API is "
-                "configured. Set PREFECT_API_URL, or workers.kind to local."
+                f"workers.kind is {config.workers.kind}, which needs Prefect, but no Prefect API is configured. "
+                "Set PREFECT_API_URL, or set workers.kind to local."
             )
         slots = slots_within_memory(config, reference)
         self.progress.training(describe_slots(slots))
@@ -199,5 +208,5 @@ class DirectCaller:
             try:
                 return [future.result() for future in futures]
             finally:
-                # After an error or Ctrl-C, folds that wait are not begun; leaving `workers` ends the others.
+                # After an error or Ctrl-C, no waiting fold starts. Leaving `workers` stops the others.
                 pool.shutdown(wait=False, cancel_futures=True)

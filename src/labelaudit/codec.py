@@ -1,4 +1,4 @@
-"""Values as JSON records and back: the one codec for frozen dataclasses that are stored."""
+"""The codec of stored dataclasses: from values to JSON records and back."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _T = TypeVar("_T")
 
 JsonObject = dict[str, Json]
 
-# Building one takes milliseconds.
+# Kept, because building one takes milliseconds.
 _ADAPTERS: dict[type[object], TypeAdapter[Any]] = {}
 
 
 def to_record(value: object) -> JsonObject:
-    """A dataclass as a JSON object with the names of its fields."""
+    """Return a dataclass as a JSON object with the names of its fields."""
     record: JsonObject = _adapter(type(value)).dump_python(value, mode="json")
     return record
 
 
 def from_record(kind: type[_T], record: Mapping[str, object]) -> _T:
-    """The dataclass in a record that `to_record` made. Unknown keys are ignored.
+    """Return the dataclass in a record that `to_record` made. Unknown keys are ignored.
 
     Raises:
         ValueError: a key is missing, or a value has another type.

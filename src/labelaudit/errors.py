@@ -36,11 +36,11 @@ class DatasetError(LabelauditError):
 
 
 class StorageError(LabelauditError):
-    """Object storage refused a request, is missing, or contains other bytes than were written."""
+    """Storage refused a request, does not exist, or contains other bytes than were written."""
 
 
 class StorageUnavailableError(StorageError):
-    """Object storage did not answer, or failed in a way that a retry may solve."""
+    """Storage did not answer, or failed in a way that a retry may solve."""
 
     transient = True
 
@@ -52,11 +52,11 @@ class ReviewError(LabelauditError, ValueError):
 
 
 class AnnouncementError(LabelauditError):
-    """The Prefect API did not accept an event. The data that it announces is stored."""
+    """The Prefect API did not accept an event. The data that the event announces is stored."""
 
 
 class TrainingError(LabelauditError):
-    """A fold could not be trained: a device is missing, the loss is not finite, the module is broken."""
+    """A fold could not be trained. For example, a device is missing or the loss is not finite."""
 
 
 class InputError(TrainingError, ValueError):

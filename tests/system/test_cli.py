@@ -229,7 +229,7 @@ def _damaged(kind: str, table: pd.DataFrame) -> pd.DataFrame:
         ("zero", r"\[all-zero\].*\(first: id-003\)"),
         ("doubled", r"\[rows-doubled\].*\(first: id-005\)"),
         ("random", r"\[learned-nothing\]"),
-        ("ragged", "must hold one list of K probabilities in every row"),
+        ("ragged", "must contain one list of K probabilities in every row"),
     ],
 )
 def test_detect_refuses_what_cannot_be_audited(run, tmp_path: Path, kind: str, message: str) -> None:  # type: ignore[no-untyped-def]

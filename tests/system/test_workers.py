@@ -50,7 +50,9 @@ def _reference(data: Path, output: Path, **sections: object) -> PlanReference:
 @pytest.mark.parametrize("kind", ["ray", "work-pool"])
 def test_without_prefect_folds_train_here(data: Path, tmp_path: Path, kind: str) -> None:
     config = settings(data, tmp_path, workers={"kind": kind})
-    with pytest.raises(ConfigError, match=f"workers.kind is {kind}, whose folds are runs of Prefect"):
+    with pytest.raises(
+        ConfigError, match=f"workers.kind is {kind}, which needs Prefect, but no Prefect API is configured"
+    ):
         run_audit(config, DirectCaller(Quiet()))
 
 

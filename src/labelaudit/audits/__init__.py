@@ -1,1 +1,1 @@
-"""What is in storage about audits: records, history, site, comparison."""
+"""Audits in storage: plans, published files, records, history, comparison and the dataset's page."""

@@ -18,42 +18,42 @@ from labelaudit.storage.manifest import digest_of, dump_json, read_checked
 from labelaudit.storage.store import Store
 
 RECORD = "prepared.json"
-# Sections of the config that apply to probabilities from elsewhere: nothing is trained.
+# Sections of the config that apply to external probabilities, for which nothing is trained.
 _SECTIONS_OF_PROBABILITIES = {"dataset", "detection", "gate", "report", "output"}
 # What a manifest says about its audit.
 _FACTS = (
     *("dataset", "version", "audit_id", "created_at", "fingerprint"),
     *("config", "columns", "recipe", "code", "versions", "machine"),
 )
-# What an audit's findings and files depend on: it is part of the audit's id.
+# Sections of the config that change findings or files. They are part of the audit's id.
 _DECIDING_SECTIONS = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
 
 
 @dataclass(frozen=True)
 class Predecessor:
-    """The audit that another one is compared with, as it was when that one began."""
+    """The audit with which a new one is compared, as it was when the new one began."""
 
     version: str
     audit_id: str
     created_at: str
     folder: str  # below the output URL
     deciding: DecisiveSettings
-    held_versions: tuple[str, ...]  # in between, held by their gate
-    skipped_versions: tuple[str, ...] = ()  # in between, without an audit that can be compared with
+    held_versions: tuple[str, ...]  # versions in between that failed their gate
+    skipped_versions: tuple[str, ...] = ()  # versions in between without a comparable audit
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything that is decided before the first fold is trained. Written once, read by every later step."""
 
-    created_at: str  # ISO 8601, UTC: the time of the audit, wherever one is shown
+    created_at: str  # ISO 8601, UTC; shown as the time of the audit
     dataset: str
     version: str
     fingerprint: str
     audit_id: str
     training_key: str
     config: AuditConfig
-    columns: Columns | None  # None: the probabilities come from elsewhere, and no dataset was read
+    columns: Columns | None  # None: the probabilities are external, and no dataset was read
     recipe: Recipe | None  # None: nothing is trained
     kind: str
     class_names: tuple[str, ...]
@@ -66,7 +66,7 @@ class Plan:
     rows_sha256: str
     code: str | None = None  # digest of a user's own network and local weights
     predecessor: Predecessor | None = None
-    review_sha256: str | None = None  # of what people had decided (reviews/stored_reviews.py); None: nothing
+    review_sha256: str | None = None  # of the verdicts (reviews/snapshot_store.py); None: there are none
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
 
     @property
@@ -83,11 +83,11 @@ class Plan:
 
     @property
     def guesses(self) -> tuple[str, ...]:
-        """What was guessed about the columns, a sentence each."""
+        """What was guessed about the columns, one sentence per guess."""
         return () if self.columns is None else self.columns.guesses
 
     def facts(self) -> JsonObject:
-        """What the manifest of the audit says about it."""
+        """Return what the manifest of the audit says about it."""
         record = self.to_record()
         return {name: record[name] for name in _FACTS}
 
@@ -111,7 +111,10 @@ class Plan:
         return replace(self, audit_id=digest_of(decided, places, self.versions["labelaudit"])[:12])
 
     def decisions(self) -> JsonObject:
-        """All that the audit's findings depend on: the record without when, after what, where and how it is run."""
+        """Return all that the findings depend on.
+
+        That is the record without time, predecessor, machine, package versions, and settings of how to run.
+        """
         record = self.to_record()
         for name in ("created_at", "versions", "machine", "predecessor"):
             del record[name]
@@ -120,7 +123,7 @@ class Plan:
         return {**record, "config": {section: config.get(section) for section in _DECIDING_SECTIONS}}
 
     def to_record(self) -> JsonObject:
-        """The plan as JSON."""
+        """Return the plan as JSON."""
         record = to_record(self)
         has_made_up_ids = record.pop("has_made_up_ids")
         if self.columns is None:
@@ -130,7 +133,11 @@ class Plan:
 
     @classmethod
     def from_record(cls, record: JsonObject) -> Plan:
-        """The plan in a record. Raises `ValueError` if it is not one, such as one of another release."""
+        """Return the plan in a record.
+
+        Raises:
+            ValueError: it is not a plan of this release.
+        """
         columns, recipe = record.get("columns"), record.get("recipe")
         if not isinstance(columns, dict) or not isinstance(recipe, dict):
             raise ValueError("columns or recipe is missing")
@@ -148,22 +155,23 @@ class Plan:
 
 
 def commit_record(store: Store, plan: Plan) -> bytes:
-    """Store the record; returns the bytes of the one that stands.
+    """Store the plan, and return the bytes of the stored one.
 
-    The record of an earlier or simultaneous run stands, with its time: what follows from it has the same bytes.
+    If an earlier or simultaneous run has stored a plan with the same decisions, that one is kept with its time, so all
+    files made from it have the same bytes.
     """
     key = f"{plan.work_folder}/{RECORD}"
     if not store.create(key, plan.to_json()):
         data = store.read(key)
         if _decisions(data) == plan.decisions():
             return data
-        # Somebody changed the record, or another version of pyarrow wrote its rows.
+        # The record was edited, or another version of pyarrow wrote its rows.
         store.write(key, plan.to_json())
     return plan.to_json()
 
 
 def _decisions(data: bytes) -> JsonObject | None:
-    """The decisions in a record; None if another release wrote it."""
+    """Return the decisions in a record; None if another release wrote it."""
     try:
         return Plan.from_json(data).decisions()
     except (StorageError, ValueError):

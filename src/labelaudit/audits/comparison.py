@@ -26,10 +26,10 @@ from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
 
-# Label pairs in a summary: what fits on one screen.
+# As many label pairs as fit on one screen.
 TOP_PAIRS = 10
 MADE_ELSEWHERE = (
-    "The probabilities of both audits were made elsewhere: whether their models changed, too, is not known here."
+    "The probabilities of both audits were made elsewhere, so it is unknown whether their models changed too."
 )
 
 
@@ -44,14 +44,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class NotCompared:
-    """Why an audit is not compared with its predecessor, in a sentence."""
+    """Why an audit is not compared with its predecessor; `problem` is one sentence or two."""
 
     version: str
     problem: str
 
     @property
     def note(self) -> str:
-        return f"Not compared with version {self.version}, the audit before: {self.problem}"
+        return f"Not compared with version {self.version}, the previous audit. {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -74,21 +74,21 @@ class AuditDifference:
 
 
 def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in_url: bool) -> Predecessor | None:
-    """The predecessor of an audit of `version`; None if no version before was released.
+    """Return the predecessor of an audit of `version`; None if no earlier version was released.
 
-    Before are the versions whose names are smaller where the dataset's URL has a place for them, so that the order of
-    audits means nothing; else those that were audited before.
+    If the dataset's URL contains `{version}`, versions are ordered by name, whatever the order of their audits.
+    Otherwise they are ordered by their first audit.
 
-    It is the newest audit of the last version before that can be compared with: whose gate did not fail (such a
-    version never became a release, so it is no measure), which is still in storage, and whose ids are not row numbers.
-    Where there is none but versions were released, it is the last of those, so that the audit says why it is not
+    A version was released if its last audit did not fail the gate. An audit is comparable if it is still in storage
+    and its ids are not row numbers. The predecessor is the newest comparable audit of the last released version that
+    has one. If none has, it is the last audit of the last released version, and the new audit says why it is not
     compared.
     """
     before = audits_before(read_history(store, dataset), version, has_version_in_url=has_version_in_url)
     released = [audits for audits in before if audits[-1].gate != FAILED_GATE]
     if not released:
         return None
-    # Lazily: each look into storage is a request.
+    # Lazy, because each check is a request to the storage.
     candidates = (record for audits in reversed(released) for record in reversed(audits))
     found = next((record for record in candidates if _is_comparable(store, record)), released[-1][-1])
     between = [audits[-1] for audits in before]
@@ -105,9 +105,9 @@ def find_predecessor(store: Store, dataset: str, version: str, *, has_version_in
 
 
 def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared | None:
-    """Read the predecessor in the plan of an audit; None if it has none.
+    """Read the predecessor in the plan of an audit; return None if it has none.
 
-    `NotCompared` if the predecessor's files are missing or damaged, or the ids of either audit are row numbers.
+    Return `NotCompared` if the predecessor's files are missing or damaged, or the ids of either audit are row numbers.
     """
     before = plan.predecessor
     if before is None:
@@ -117,7 +117,7 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
     try:
         found = open_audit(store, before.folder)
         if found is None:
-            raise StorageError(f"{store.url_of(before.folder)} holds no audit any more. Audit that version again.")
+            raise StorageError(f"{store.url_of(before.folder)} no longer contains an audit. Audit that version again.")
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
     except StorageError as error:
@@ -130,7 +130,7 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
 
 
 def compare_with_predecessor(before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table) -> Compared:
-    """Compare an audit, of which the tables EXAMPLES and CLASSES are given, with its predecessor."""
+    """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
     result = compare_audits(
         before.examples,
         examples,
@@ -145,19 +145,20 @@ def compare_with_predecessor(before: OpenPredecessor, plan: Plan, examples: pa.T
 
 
 def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDifference:
-    """Any two audits of a dataset compared.
+    """Compare any two audits of a dataset.
 
-    Raises `ConfigError` for audits of two datasets, or whose ids are row numbers, `StorageError` where their files
-    cannot be read.
+    Raises:
+        ConfigError: the audits are of two datasets, or the ids of one are row numbers.
+        StorageError: a file cannot be read.
     """
     if before.dataset != now.dataset:
         raise ConfigError(
             f"{before.url} is an audit of {before.dataset!r}, {now.url} one of {now.dataset!r}. "
-            "Name two audits of one dataset: ids of different datasets have nothing to do with each other."
+            "The ids of different datasets cannot be matched. Name two audits of one dataset."
         )
     for audit in (before, now):
         if audit.has_made_up_ids:
-            raise ConfigError(f"{audit.url} cannot be compared: {ROW_NUMBERS}")
+            raise ConfigError(f"{audit.url} cannot be compared. {ROW_NUMBERS}")
     classes_before, classes = before.table("classes.parquet", CLASSES), now.table("classes.parquet", CLASSES)
     result = compare_audits(
         before.table("examples.parquet", EXAMPLES, COMPARED),
@@ -179,7 +180,7 @@ def describe_changes(
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """The summary's `changes`."""
+    """Return the `changes` of a summary."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -195,20 +196,20 @@ def describe_changes(
 
 
 def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:
-    """Why rows may flap between audits of probabilities, as far as it is known."""
+    """Return the note that the models behind two audits of probabilities may differ, if rows flap."""
     both = before.facts.deciding.kind == PROBABILITIES and all(setting.setting != "kind" for setting in changed)
     return [MADE_ELSEWHERE] if both and result.issues[IssueChange.FLAPPING] else []
 
 
 def _warning(changed: list[ChangedSetting], version: str, result: Comparison) -> str | None:
-    """That not only the data changed; None where only the data did."""
+    """Return a warning that not only the data changed; None if only the data did."""
     other_work = other_work_in_words(changed, version)
     if other_work is None:
         return None
     flapping = result.issues[IssueChange.FLAPPING]
-    effect = "What is flagged may differ for that reason alone."
+    effect = "This alone may change which rows are flagged."
     if flapping:
-        effect = f"The flapping rows ({flapping:,}) come from that; so may some of the new and fixed ones."
+        effect = f"This explains the flapping rows ({flapping:,}), and perhaps some of the new and fixed ones."
     return f"{other_work} {effect}"
 
 
@@ -217,11 +218,11 @@ def _is_comparable(store: Store, record: AuditRecord) -> bool:
 
 
 def _skipped(versions: Sequence[str]) -> list[str]:
-    """That released versions in between are no measure."""
+    """Return the note that released versions in between were not used."""
     if not versions:
         return []
     named = listing(versions, shown=SHOWN_VERSIONS)
-    return [f"Passed over, because their audits are not in storage any more, or their rows have no ids: {named}."]
+    return [f"Passed over, because their audits are no longer in storage or their rows have no ids: {named}."]
 
 
 def _class_order(*classes: pa.Table) -> tuple[str, ...]:

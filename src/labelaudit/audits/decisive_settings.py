@@ -1,4 +1,4 @@
-"""What the findings of an audit follow from besides its data, and what of it changed since another one."""
+"""The settings that decide findings, apart from the data, and how those of two audits differ."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from labelaudit.codec import Json, JsonObject, from_record
 from labelaudit.findings import ChangedSetting
 from labelaudit.text import listing
 
-# Of the config: what findings depend on. Of `dataset` what names it is left out, and how it is read stays.
+# Sections of the config that findings depend on. The keys of `dataset` that only name it are left out.
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
 NAMING = ("url", "name", "version")
-# Packages that compute; of probabilities from outside nothing is trained here.
+# Packages that findings depend on. With external probabilities, nothing is trained here.
 COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "cleanlab", "numpy", "pandas", "pyarrow")
 DETECTING = ("python", "labelaudit", "cleanlab", "numpy", "pandas")
 PROBABILITIES = "probabilities"
-# Among the columns of an audit of probabilities: no column of ids was named, so rows are called by their numbers.
+# Key among the columns of an audit of probabilities: no id column was named, so the ids are row numbers.
 MADE_UP_IDS = "made_up_ids"
 ROW_NUMBERS = (
-    "rows without ids of their own are called by their row numbers, which mean other rows in another version. "
-    "Audit the probabilities again and name their ids with --id."
+    "Rows without an id column are identified by row number, and row numbers mean other rows in another version. "
+    "Audit the probabilities again, and name their ids with --id."
 )
-# Changed settings in a sentence; all are in the summary.
+# As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
 
 @dataclass(frozen=True)
 class DecisiveSettings:
-    """The values that findings depend on besides the data. Audits of earlier releases may have other names in them."""
+    """The values that findings depend on, apart from the data. Earlier releases may have stored other names."""
 
     kind: str  # image, text, table or probabilities
     config: JsonObject
@@ -38,13 +38,17 @@ class DecisiveSettings:
 
     @classmethod
     def of_audit(cls, audit: JsonObject) -> DecisiveSettings:
-        """The decisive part of what the plan or the manifest of an audit says. Raises `ValueError` for other JSON."""
+        """Return the decisive settings in the record of a plan, or in the manifest of an audit.
+
+        Raises:
+            ValueError: values have other types.
+        """
         columns, config, versions = (_object(audit[name]) for name in ("columns", "config", "versions"))
         kind = str(columns.get("kind", PROBABILITIES))
         sections = {section: config[section] for section in DECIDING if section in config}
         dataset = _object(sections.pop("dataset", {}))
         if kind != PROBABILITIES:
-            # How a dataset is read means nothing if none was read.
+            # No dataset was read for probabilities, so it does not matter how to read one.
             sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
         packages = DETECTING if kind == PROBABILITIES else COMPUTING
         recorded = {name: versions.get(name) for name in packages}
@@ -61,13 +65,13 @@ class DecisiveSettings:
 
 
 def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[ChangedSetting]:
-    """What differs between the deciding values of two audits, by setting.
+    """Return the settings that differ between two audits.
 
-    Values of the recipe stand for an `auto` of the config: they are named where no key of the config explains them.
-    Their cause is the first of config, package and code that changed, and the data where none did.
+    A value of the recipe is what an `auto` of the config became, so it is listed only if no key of the config with the
+    same name changed. Its cause is the first of config, package and code that changed, or the data if none did.
     """
     if before.kind != now.kind:
-        # Nearly everything else differs because of it.
+        # Then nearly everything else differs too.
         return [ChangedSetting("kind", before.kind, now.kind, "config")]
     changed = [
         *_differences("", before.config, now.config, "config"),
@@ -82,12 +86,12 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
 
 
 def is_other_work(changed: Sequence[ChangedSetting]) -> bool:
-    """Whether anything but the data changed."""
+    """Return whether anything but the data changed."""
     return any(setting.cause != "data" for setting in changed)
 
 
 def other_work_in_words(changed: Sequence[ChangedSetting], version: str) -> str | None:
-    """That not only the data changed since another version, and what else did; None where nothing else did."""
+    """Return a sentence that names what changed apart from the data; None if nothing did."""
     settings = [in_words(setting) for setting in changed if setting.cause != "data"]
     if not settings:
         return None
@@ -96,7 +100,7 @@ def other_work_in_words(changed: Sequence[ChangedSetting], version: str) -> str 
 
 
 def in_words(setting: ChangedSetting) -> str:
-    """`training.epochs 10 → 5`."""
+    """Return a changed setting in the form `training.epochs 10 → 5`."""
     return f"{setting.setting} {_shown(setting.before)} \N{RIGHTWARDS ARROW} {_shown(setting.now)}"
 
 

@@ -1,4 +1,4 @@
-"""The findings of an audit and its tables, as detection leaves them for publishing."""
+"""The findings and tables of an audit, which detection stores and publishing reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AuditTables:
     class_changes: pa.Table | None
 
     def to_files(self) -> dict[str, bytes]:
-        """Parquet files by name."""
+        """Return the tables as Parquet files by name."""
         tables = {field.name: getattr(self, field.name) for field in fields(self)}
         return {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items() if table is not None}
 
@@ -47,13 +47,17 @@ class Detected:
     tables: AuditTables
 
     def save(self, store: Store, plan: Plan) -> FilesReference:
-        """Leave it in the work folder of an audit."""
+        """Store it in the work folder of an audit."""
         files = {**self.tables.to_files(), FINDINGS: dump_json(to_record(self.findings))}
         return store_files(store, plan.work_folder, files)
 
     @classmethod
     def load(cls, store: Store, reference: FilesReference) -> Detected:
-        """Read what `save` left. Raises `StorageError` if it was changed since."""
+        """Read what `save` stored.
+
+        Raises:
+            StorageError: it was changed since.
+        """
         findings = from_record(Findings, json.loads(load_file(store, reference, FINDINGS)))
         names = [field.name for field in fields(AuditTables)]
         tables = {name: _table(store, reference, f"{name}.parquet") for name in names}

@@ -1,6 +1,6 @@
-"""Audits that are published already: found by a rerun, and completed if a kill left something undone.
+"""Audits that are already published: find them in a rerun, and complete what a killed run left undone.
 
-Apart from `labelaudit.pipeline.publish`, because a rerun that only finds an audit needs no charts.
+Separate from `labelaudit.pipeline.publish`, because a rerun that only finds an audit must not import charts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from labelaudit.storage.store import Store
 
 
 def find_published(reference: PlanReference) -> AuditReference | None:
-    """The audit, when it is published already."""
+    """Return the audit if it is already published."""
     store = output_store(reference)
     plan = load_plan(reference)
     found = existing_audit(store, plan)
@@ -32,13 +32,13 @@ def find_published(reference: PlanReference) -> AuditReference | None:
 
 
 def is_published(reference: PlanReference) -> bool:
-    """Whether the audit is complete: its manifest, written last, is there."""
+    """Return whether the audit is complete: its manifest, which is written last, exists."""
     plan = load_plan(reference)
     return output_store(reference).exists(f"{plan.audit_folder}/{MANIFEST}")
 
 
 def existing_audit(store: Store, plan: Plan) -> AuditReference | None:
-    """The audit, when it is published already; what comes after its manifest is mended in case a kill came before."""
+    """Return the audit if it is already published, after completing what a killed run left undone."""
     found = read_manifest(store, plan.audit_folder)
     if found is None:
         return None
@@ -46,7 +46,7 @@ def existing_audit(store: Store, plan: Plan) -> AuditReference | None:
 
 
 def completed(store: Store, plan: Plan, standing: Manifest, *, status: str) -> AuditReference:
-    """What comes after the manifest, as far as it is not there: the audit's record, and what is made of all records."""
+    """Write what is missing after the manifest: the audit's record, and the files made from all records."""
     folder = plan.audit_folder
     summary = from_record(Summary, json.loads(store.read(f"{folder}/{SUMMARY}")))
     if not store.exists(audit_record_key(plan.dataset, plan.version, plan.audit_id)):
@@ -57,7 +57,7 @@ def completed(store: Store, plan: Plan, standing: Manifest, *, status: str) -> A
 
 
 def remember(store: Store, reference: PlanReference, plan: Plan) -> None:
-    """Note that these files of the version are audited, so that a sweep need not read them to know."""
+    """Store that these files of the version are audited, so that a sweep does not have to read them."""
     if reference.state is not None:
         record = {"audit": plan.audit_folder, "version": plan.version, "dataset_url": reference.dataset_url}
         store.write(audited_key(plan.dataset, reference.state), dump_json(record))

@@ -1,4 +1,4 @@
-"""Which audits of a dataset were published, and which one another is compared with."""
+"""The records of a dataset's published audits, and the order of its versions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store, StoredFile
 from labelaudit.storage.versions import natural_order
 
-# Small objects, each a request of its own.
+# Records are small objects, and each is a request.
 READERS = 16
 FAILED_GATE = "failed"
 
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """The main figures of a published audit, stored beside those of the dataset's other audits."""
+    """The main figures of a published audit, stored next to those of the dataset's other audits."""
 
     dataset: str
     version: str
@@ -33,13 +33,13 @@ class AuditRecord:
     fingerprint: str
     deciding: DecisiveSettings
     summary: Summary
-    gate: str | None  # passed, warned, failed; None where the config sets no limits
+    gate: str | None  # passed, warned, failed; None if the config sets no limits
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
-    has_version_in_url: bool = False  # so that versions are ordered by their names, not by when they were audited
+    has_version_in_url: bool = False  # then versions are ordered by name, not by time of audit
 
     @property
     def name(self) -> str:
-        """Tells the audits of a dataset apart; versions with the same content share the id of their audit."""
+        """Unique within a dataset. The id alone is not: versions with the same content may share it."""
         return f"{self.version}/{self.audit_id}"
 
 
@@ -48,12 +48,16 @@ def write_audit_record(store: Store, record: AuditRecord) -> None:
 
 
 def list_records(store: Store, dataset: str) -> list[StoredFile]:
-    """The records of all published audits of a dataset, unread."""
+    """Return the files of the records of all published audits of a dataset, unread."""
     return [file for file in store.find(audit_records_folder(dataset)) if file.path.endswith(".json")]
 
 
 def read_records(store: Store, records: Iterable[StoredFile]) -> list[AuditRecord]:
-    """Records in the order given. Raises `StorageError` for one that cannot be read."""
+    """Read records, and return them in the order of their files.
+
+    Raises:
+        StorageError: a record cannot be read.
+    """
     keys = [file.path for file in records]
     with ThreadPoolExecutor(READERS) as pool:
         values = list(pool.map(partial(read_json, store), keys))
@@ -61,52 +65,58 @@ def read_records(store: Store, records: Iterable[StoredFile]) -> list[AuditRecor
 
 
 def read_history(store: Store, dataset: str) -> list[AuditRecord]:
-    """All published audits of a dataset, oldest first. Raises `StorageError` for a record that cannot be read."""
+    """Return all published audits of a dataset, oldest first.
+
+    Raises:
+        StorageError: a record cannot be read.
+    """
     return oldest_first(read_records(store, list_records(store, dataset)))
 
 
 def oldest_first(records: Iterable[AuditRecord]) -> list[AuditRecord]:
-    return sorted(records, key=_age)
+    return sorted(records, key=_time_and_name)
 
 
 def _record(store: Store, key: str, value: JsonObject) -> AuditRecord:
     try:
         record = from_record(AuditRecord, value)
     except ValueError as error:
-        raise _no_record(store, key, str(error).rstrip(".")) from error
+        raise _invalid_record(store, key, str(error).rstrip(".")) from error
     if key != audit_record_key(record.dataset, record.version, record.audit_id):
-        raise _no_record(store, key, f"it is that of {record.name} of {record.dataset!r}")
+        raise _invalid_record(store, key, f"it is the record of {record.name} of {record.dataset!r}")
     return record
 
 
-def _no_record(store: Store, key: str, why: str) -> StorageError:
+def _invalid_record(store: Store, key: str, why: str) -> StorageError:
     return StorageError(
-        f"{store.url_of(key)} is not the record of an audit: {why}. Remove it; running that audit again writes it anew."
+        f"{store.url_of(key)} is not the record of an audit: {why}. Remove it and run that audit again, which "
+        "writes a new record."
     )
 
 
 def find_datasets(store: Store) -> list[str]:
-    """Names of the datasets that have a folder below the output URL."""
+    """Return the names of the datasets that have a folder below the output URL."""
     return [name for child in store.children() if (name := dataset_of(child)) is not None]
 
 
 def newest_of_versions(history: Iterable[AuditRecord]) -> list[AuditRecord]:
-    """The newest audit of each version, oldest version first.
+    """Return the newest audit of each version, oldest version first.
 
-    Versions are in the natural order of their names (v2 before v10) where the newest audit read its version from a URL
-    with `{version}`, else in the order in which they were first audited.
+    If the newest audit of all got its version from a URL with `{version}`, versions are in the natural order of their
+    names (v2 before v10). Otherwise they are in the order of their first audits.
     """
     by_version = _by_version(history)
     newest = [audits[-1] for audits in by_version.values()]
-    if newest and max(newest, key=_age).has_version_in_url:
+    if newest and max(newest, key=_time_and_name).has_version_in_url:
         newest.sort(key=lambda record: natural_order(record.version))
     return newest
 
 
 def audits_before(history: Iterable[AuditRecord], version: str, *, has_version_in_url: bool) -> list[list[AuditRecord]]:
-    """The audits of each version before `version`, in the order of `newest_of_versions`; of each the oldest first.
+    """Return the audits of each version before `version`, each version's oldest audit first.
 
-    By time, another audit of an old version has the same ones before it, and a version without an audit all.
+    Versions are in the natural order of their names if `has_version_in_url`, otherwise in the order of their first
+    audits. In the second case, all versions are before one that has no audit yet.
     """
     by_version = _by_version(history)
     if has_version_in_url:
@@ -117,12 +127,12 @@ def audits_before(history: Iterable[AuditRecord], version: str, *, has_version_i
 
 
 def _by_version(history: Iterable[AuditRecord]) -> dict[str, list[AuditRecord]]:
-    """The audits of each version, oldest first; versions in the order in which they were first audited."""
+    """Return the audits of each version, oldest first, with versions in the order of their first audits."""
     found: dict[str, list[AuditRecord]] = {}
-    for record in sorted(history, key=_age):
+    for record in sorted(history, key=_time_and_name):
         found.setdefault(record.version, []).append(record)
     return found
 
 
-def _age(record: AuditRecord) -> tuple[str, str, str]:
+def _time_and_name(record: AuditRecord) -> tuple[str, str, str]:
     return record.created_at, record.version, record.audit_id

@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities in storage: what one fold committed, and those of all folds together."""
+"""Out-of-fold probabilities in storage: those of one committed fold, and those of all folds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEALTH = "health.json"
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """A committed fold. It is written after the Parquet file that it points to."""
+    """The record of a committed fold, written after the Parquet file that it points to."""
 
     fold: int  # repeat * folds + the fold within the repeat
     repeat: int
@@ -49,10 +49,12 @@ class FoldRecord:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Proved out-of-fold probabilities of the M scored rows, in canonical order.
+    """Checked out-of-fold probabilities of the M scored rows, in canonical order.
 
-    `pred_probs` is (M, K) float32, with columns in the order of the plan's `class_names`; `folds` has a row for each
-    fold that was trained here; `notes` are sentences for people.
+    Attributes:
+        pred_probs: (M, K) float32, with columns in the order of the plan's `class_names`.
+        folds: a row for each fold that was trained here.
+        notes: sentences for people.
     """
 
     pred_probs: np.ndarray
@@ -60,7 +62,7 @@ class Probabilities:
     notes: tuple[str, ...]
 
     def save(self, store: Store, plan: Plan, example_ids: np.ndarray) -> FilesReference:
-        """Leave them in the work folder of an audit. `example_ids` is (M,)."""
+        """Store them in the work folder of an audit. `example_ids` is (M,)."""
         table = pred_probs_table(example_ids, self.pred_probs, plan.class_names, binds_rows=False)
         health = to_record(_Health(self.folds, self.notes))
         files = {PRED_PROBS: parquet_bytes(table), HEALTH: dump_json(health)}
@@ -68,7 +70,11 @@ class Probabilities:
 
     @classmethod
     def load(cls, store: Store, reference: FilesReference) -> Probabilities:
-        """Read what `save` left. Raises `StorageError` if it was changed since."""
+        """Read what `save` stored.
+
+        Raises:
+            StorageError: it was changed since.
+        """
         stored = StoredProbabilities.from_bytes(load_file(store, reference, PRED_PROBS))
         health = from_record(_Health, json.loads(load_file(store, reference, HEALTH)))
         return cls(stored.pred_probs, health.folds, health.notes)
@@ -81,15 +87,19 @@ class StoredProbabilities:
     example_ids: np.ndarray  # (n,) object of str
     pred_probs: np.ndarray  # (n, K) float32
     class_names: tuple[str, ...]
-    row_digests: np.ndarray | None  # (n,) uint64; None if the file binds no rows
+    row_digests: np.ndarray | None  # (n,) uint64; None if the file has none
 
     @classmethod
     def from_bytes(cls, data: bytes) -> StoredProbabilities:
-        """Decode a file. Raises `ArrowException`, `KeyError` or `ValueError` if it is not one of probabilities."""
+        """Decode a file.
+
+        Raises:
+            ArrowException, KeyError, ValueError: it is not a file of probabilities.
+        """
         table = pq.read_table(io.BytesIO(data))
         class_names = tuple(json.loads((table.schema.metadata or {})[b"class_names"]))
         column = table["pred_probs"].combine_chunks()
-        # Not the list size of the type: a damaged file may have ragged rows, which the integrity gate names.
+        # Not the list size of the type: rows of a damaged file may differ in length, which the integrity checks report.
         values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
         digests = table["row_digest"].to_numpy() if "row_digest" in table.column_names else None
         width = len(values) // max(1, len(table))
@@ -106,7 +116,7 @@ class _Health:
 def pred_probs_table(
     example_ids: np.ndarray, pred_probs: np.ndarray, class_names: Sequence[str], *, binds_rows: bool = True
 ) -> pa.Table:
-    """Probabilities (n, K) float32 of n rows as a table; `binds_rows` adds a digest of each row."""
+    """Return probabilities (n, K) float32 as a table of n rows; `binds_rows` adds a digest of each row."""
     schema = pred_probs_schema(tuple(class_names))
     columns = [
         pa.array(example_ids, pa.string()),
@@ -118,5 +128,9 @@ def pred_probs_table(
 
 
 def read_fold_record(store: Store, key: str) -> FoldRecord:
-    """The record of a committed fold. Raises `StorageError` if there is none."""
+    """Return the record of a committed fold.
+
+    Raises:
+        StorageError: there is none.
+    """
     return from_record(FoldRecord, read_json(store, key))

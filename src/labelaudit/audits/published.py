@@ -1,4 +1,4 @@
-"""A published audit as its readers see it: manifest first, each file checked against it."""
+"""Read published audits: the manifest first, then files, each checked against it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from labelaudit.storage.manifest import Manifest, load_manifest, read_checked, r
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
 
-# What people copy from a browser or a log in place of the folder.
+# Files whose URL people copy from a browser or a log instead of the folder's.
 FILES_OF_PEOPLE = ("report.html", "index.html", "summary.json", MANIFEST)
 SHOWN_VERSIONS = 10
-# What the manifest of an audit tells: its readers count on it.
+# Keys that readers of a manifest need.
 DECIDED = (
     *("dataset", "version", "audit_id", "created_at", "fingerprint"),
     *("config", "columns", "recipe", "versions"),
@@ -46,7 +46,11 @@ class AuditFacts:
 
     @classmethod
     def of_manifest(cls, audit: JsonObject) -> AuditFacts:
-        """The facts in a manifest that has the keys DECIDED. Raises `ValueError` if they have other types."""
+        """Return the facts in a manifest that has the keys DECIDED.
+
+        Raises:
+            ValueError: they have other types.
+        """
         config, columns = audit["config"], audit["columns"]
         dataset = config.get("dataset") if isinstance(config, dict) else None
         url = dataset.get("url") if isinstance(dataset, dict) else None
@@ -66,7 +70,7 @@ class PublishedAudit:
     """An audit in storage."""
 
     store: Store  # at the output URL
-    folder: str  # below it; empty if the audit is not in the folder of a dataset: then the store is at its own folder
+    folder: str  # below it; empty if the audit is not in the folder of a dataset (the store is at the audit's folder)
     facts: AuditFacts
     sha256: dict[str, str]  # by file name
 
@@ -100,15 +104,16 @@ class PublishedAudit:
         return self.facts.has_made_up_ids
 
     def table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-        """One of its tables by file name, all columns or some.
+        """Return a table by file name, with all columns or some.
 
-        Raises `StorageError` as `read` does, and for what is no table or has another schema.
+        Raises:
+            StorageError: the file cannot be read, is not a table, or has another schema.
         """
         url = self.store.url_of(_key(self.folder, name))
         try:
             file = pq.ParquetFile(io.BytesIO(self.read(name)))
         except pa.ArrowInvalid as error:
-            raise StorageError(f"{url} is no Parquet file ({error}). Audit that version again.") from error
+            raise StorageError(f"{url} is not a Parquet file ({error}). Audit that version again.") from error
         if not file.schema_arrow.equals(schema):
             raise StorageError(
                 f"{url} has the columns of another version of labelaudit "
@@ -117,18 +122,32 @@ class PublishedAudit:
         return file.read(columns)
 
     def summary(self) -> Summary:
-        """Its `summary.json`. Raises `StorageError` as `read` does."""
+        """Return its `summary.json`.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
         return from_record(Summary, json.loads(self.read("summary.json")))
 
     def read(self, name: str) -> bytes:
-        """Bytes of one of its files. Raises `StorageError` where it is missing or damaged."""
+        """Return the bytes of one of its files.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
         if name not in self.sha256:
-            raise StorageError(f"The manifest of the audit at {self.url} names no {name}. Audit that version again.")
+            raise StorageError(
+                f"The manifest of the audit at {self.url} does not list {name}. Audit that version again."
+            )
         return read_checked(self.store, _key(self.folder, name), self.sha256[name])
 
 
 def open_audit(store: Store, folder: str) -> PublishedAudit | None:
-    """The audit in a folder, None where none is published there. Raises `StorageError` for a broken manifest."""
+    """Return the audit in a folder; None if none is published there.
+
+    Raises:
+        StorageError: the manifest is not valid.
+    """
     key = _key(folder, MANIFEST)
     if not store.exists(key):
         return None
@@ -138,7 +157,11 @@ def open_audit(store: Store, folder: str) -> PublishedAudit | None:
 
 
 def read_facts(store: Store, key: str, manifest: Manifest) -> AuditFacts:
-    """What the manifest at `key` says about its audit. Raises `StorageError` if that is not valid."""
+    """Return what the manifest at `key` says about its audit.
+
+    Raises:
+        StorageError: it is not the manifest of an audit.
+    """
     try:
         return AuditFacts.of_manifest(manifest.audit)
     except ValueError as error:
@@ -151,11 +174,16 @@ def read_facts(store: Store, key: str, manifest: Manifest) -> AuditFacts:
 def find_audit(
     target: str, options: Mapping[str, object] | None = None, *, dataset_url: str | None = None
 ) -> PublishedAudit:
-    """The audit that a person means.
+    """Find an audit from what a user typed.
 
-    `target` is the URL of an audit's folder (or of a file in it), of a version's folder, whose newest audit is
-    meant, or of a dataset's folder, whose latest audit is; with `dataset_url`, the folder of a dataset below the
-    output URL, it is the name of a version. Raises `ConfigError` where no audit is published there.
+    Args:
+        target: the URL of an audit's folder, or of a file in it. The URL of a version's folder stands for its newest
+            audit, that of a dataset's folder for its latest one. With `dataset_url`, the name of a version.
+        options: storage options.
+        dataset_url: the folder of a dataset below the output URL.
+
+    Raises:
+        ConfigError: no audit is published there.
     """
     if dataset_url is not None:
         return _newest_audit(dataset_url, target, options)
@@ -170,7 +198,7 @@ def find_audit(
         return found
     raise ConfigError(
         f"No audit is published at {url}. Name the folder of an audit "
-        "(…/dataset=NAME/version=VERSION/audit=ID), that of a version or dataset, or versions with --dataset."
+        "(…/dataset=NAME/version=VERSION/audit=ID), of a version or of a dataset, or name versions with --dataset."
     )
 
 
@@ -197,11 +225,14 @@ def _newest_audit(dataset_url: str, version: str, options: Mapping[str, object] 
     }
     if version not in newest:
         known = ", ".join(list(newest)[-SHOWN_VERSIONS:]) or "none"
-        raise ConfigError(f"{dataset_url} has no audit of version {version!r}; the last audited versions: {known}.")
+        raise ConfigError(
+            f"{dataset_url} has no audit of version {version!r}. Audit it, or name another version "
+            f"(last audited: {known})."
+        )
     found = open_audit(store, newest[version].folder)
     if found is None:
         raise StorageError(
-            f"The audit of version {version!r} is not at {store.url_of(newest[version].folder)} any more. "
+            f"The audit of version {version!r} is no longer at {store.url_of(newest[version].folder)}. "
             "Audit that version again."
         )
     return found
@@ -211,14 +242,12 @@ def _output_and_dataset(dataset_url: str) -> tuple[str, str]:
     output, _, name = dataset_url.rstrip("/").rpartition("/")
     dataset = dataset_of(name)
     if dataset is None:
-        raise ConfigError(
-            f"{dataset_url} is not the folder of a dataset: its last part must be dataset=NAME, as below output.url."
-        )
+        raise ConfigError(f"{dataset_url} is not the folder of a dataset. Name a folder dataset=NAME below output.url.")
     return output, dataset
 
 
 def _store(output: str, url: str, options: Mapping[str, object] | None) -> Store:
-    """At the output URL that was cut from the start of `url`."""
+    """Return the store at `output`, the first part of `url`."""
     return Store(output or ("/" if url.startswith("/") else "."), options)
 
 

@@ -1,4 +1,4 @@
-"""What steps hand to each other: small, frozen, JSON-able records that point into storage."""
+"""The records that steps pass to each other: small, frozen, JSON-serializable references into storage."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PlanReference:
-    """A prepared dataset version, and how this run reaches it."""
+    """A prepared dataset version, and how this run accesses it."""
 
     dataset_url: str
     output_url: str
     storage_options: dict[str, Any]
-    cache_bytes: int | None  # bound of the local cache; None: half of the free disk
+    cache_bytes: int | None  # limit of the local cache; None: half of the free disk space
     key: str  # of prepared.json below output_url
     sha256: str  # of prepared.json
     checkpoint_minutes: float | None  # between checkpoints of a fold; None: never
-    marker: str | None  # file of the dataset's folder that is no data
-    state: str | None  # of the version's files; None where they changed while they were read
+    marker: str | None  # file in the dataset's folder that is not data
+    state: str | None  # of the version's files; None if it is unknown, as they changed while they were read
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FoldReference:
 
 @dataclass(frozen=True)
 class FilesReference:
-    """Files that a step left in the work folder, with the checksum that the next step asks for."""
+    """Files that a step stored in the work folder, with checksums for the next step."""
 
     folder: str  # below the output URL
     sha256: dict[str, str]  # by file name
@@ -45,7 +45,7 @@ class AuditReference:
     dataset: str
     version: str
     audit_id: str
-    status: str  # published now, or found as `already_published`
+    status: str  # `published` or `already_published`
     examples: int
     scored: int
     issues: int

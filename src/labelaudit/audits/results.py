@@ -1,4 +1,4 @@
-"""What a published audit says: its summary, its worst issues, and whether its gate failed."""
+"""Results of a published audit: its summary, its worst issues, and the error of a failed gate."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from labelaudit.storage.store import Store
 
 
 def load_summary(audit: AuditReference, storage_options: Mapping[str, object]) -> Summary:
-    """`summary.json` of a published audit."""
+    """Return `summary.json` of a published audit."""
     return from_record(Summary, read_json(Store(audit.audit_url, storage_options), SUMMARY))
 
 
 def worst_issues(audit: AuditReference, storage_options: Mapping[str, object], *, limit: int) -> list[dict[str, Json]]:
-    """The first rows of `issues.parquet` of a published audit, for people."""
+    """Return the first rows of `issues.parquet` of a published audit, with rounded scores."""
     table = pq.read_table(io.BytesIO(Store(audit.audit_url, storage_options).read("issues.parquet")))
     shown = table.select(["rank", "example_id", "given_label", "suggested_label", "label_score"])
     return [{**row, "label_score": round(row["label_score"], 4)} for row in shown.slice(0, limit).to_pylist()]
 
 
 def gate_failure(audit: AuditReference, summary: Summary) -> GateFailedError | None:
-    """The error of a published audit whose gate failed; None where it did not."""
+    """Return the error of a published audit whose gate failed; None if it did not fail."""
     gate = summary.gate
     if gate is None or gate.verdict != GateVerdict.FAILED:
         return None

@@ -1,4 +1,4 @@
-"""What a dataset shows of all its audits: a record of each, one static page, a table of the trend, the latest."""
+"""The files that summarize all audits of a dataset: records, a static page, the trend, and the latest audit."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from labelaudit.storage.layout import (
 from labelaudit.storage.manifest import digest_of, dump_json
 from labelaudit.storage.store import Store, StoredFile
 
-# Each round sees all records that were written before it; whoever writes one later makes the page anew.
+# Stopping is safe: a publisher that adds a record later rebuilds the files too.
 MOST_ROUNDS = 20
 
 
 def record_audit(store: Store, folder: str, facts: AuditFacts, summary: Summary, classes: pa.Table) -> AuditRecord:
-    """Write the record of a published audit. `classes` is a CLASSES table."""
+    """Write the record of a published audit, and return it. `classes` is a CLASSES table."""
     record = audit_record(folder, facts, summary)
     figures = classes.select(CLASS_FIGURES.names)
     store.write(audit_classes_key(record.dataset, record.version, record.audit_id), parquet_bytes(figures))
@@ -54,7 +54,7 @@ def record_audit(store: Store, folder: str, facts: AuditFacts, summary: Summary,
 
 
 def audit_record(folder: str, facts: AuditFacts, summary: Summary) -> AuditRecord:
-    """The record of an audit in `folder`."""
+    """Return the record of an audit in `folder`."""
     return AuditRecord(
         dataset=facts.dataset,
         version=facts.version,
@@ -71,50 +71,50 @@ def audit_record(folder: str, facts: AuditFacts, summary: Summary) -> AuditRecor
 
 
 def rebuild_site(store: Store, dataset: str) -> None:
-    """Make `index.html`, `trend.parquet` and `latest.json` of a dataset anew from the records of all its audits.
+    """Rebuild `index.html`, `trend.parquet` and `latest.json` of a dataset from the records of all its audits.
 
-    Each of the three names the records that it was made from, and where all name those that are there, nothing is
-    read or written. Equal records give equal bytes. Of publishers at the same time each looks again after writing,
-    and makes them anew where records were added, or somebody else has written over them what he had read before.
+    Each file contains a digest of the list of records that it was made from. If all three match the stored records,
+    nothing is written. Equal records give equal bytes. After writing, each of several simultaneous publishers checks
+    again. It rebuilds the files if records were added, or if another publisher overwrote them with older content.
     """
     for _ in range(MOST_ROUNDS):
         listed = list_records(store, dataset)
         made_from = _digest(listed)
-        if all(_names(store, key(dataset), made_from) for key in (dataset_page_key, trend_key, latest_key)):
+        if all(_is_made_from(store, key(dataset), made_from) for key in (dataset_page_key, trend_key, latest_key)):
             return
-        # Imported late: most reruns find the site up to date and need no templates.
+        # Imported late: most reruns find the files up to date and need no templates.
         from labelaudit.report.dataset_page import render_site
 
         history = oldest_first(read_records(store, listed))
         entries = _entries(store, history)
         store.write(dataset_page_key(dataset), render_site(dataset, entries, made_from).encode())
         store.write(trend_key(dataset), parquet_bytes(trend_table(entries, made_from)))
-        store.write(latest_key(dataset), dump_json(_pointer(history[-1], made_from)))
+        store.write(latest_key(dataset), dump_json(_latest(history[-1], made_from)))
 
 
 def _digest(listed: Sequence[StoredFile]) -> str:
-    # Not their time of change: a record that is written anew is the same.
+    # Without the time of change: a record that is written again has the same content.
     return digest_of([(file.path, file.size) for file in listed])
 
 
-def _names(store: Store, key: str, made_from: str) -> bool:
+def _is_made_from(store: Store, key: str, made_from: str) -> bool:
     return store.exists(key) and made_from.encode() in store.read(key)
 
 
-def _pointer(youngest: AuditRecord, made_from: str) -> dict[str, str]:
-    """What `latest.json` says."""
+def _latest(newest: AuditRecord, made_from: str) -> dict[str, str]:
+    """Return the content of `latest.json`."""
     return {
-        "dataset": youngest.dataset,
-        "version": youngest.version,
-        "audit_id": youngest.audit_id,
-        "created_at": youngest.created_at,
-        "audit": youngest.folder,
+        "dataset": newest.dataset,
+        "version": newest.version,
+        "audit_id": newest.audit_id,
+        "created_at": newest.created_at,
+        "audit": newest.folder,
         "records": made_from,
     }
 
 
 def _entries(store: Store, history: Sequence[AuditRecord]) -> list[AuditEntry]:
-    """What the page shows of each audit, in the order of the records."""
+    """Return what the page shows of each audit, in the order of the records."""
     newest = newest_of_versions(history)
     with ThreadPoolExecutor(READERS) as pool:
         classes = list(pool.map(partial(_class_figures, store), newest))
@@ -151,13 +151,13 @@ def _entry(record: AuditRecord, classes: pa.Table, number: int | None, before: A
 
 
 def _class_figures(store: Store, record: AuditRecord) -> pa.Table:
-    """CLASS_FIGURES of an audit. Raises `StorageError` where they are none."""
-    about = record.dataset, record.version, record.audit_id
-    data = store.read(audit_classes_key(*about))
+    """Return the CLASS_FIGURES of an audit."""
+    name = record.dataset, record.version, record.audit_id
+    data = store.read(audit_classes_key(*name))
     try:
         return pq.read_table(io.BytesIO(data)).cast(CLASS_FIGURES)
     except (pa.ArrowException, ValueError) as error:
         raise StorageError(
-            f"{store.url_of(audit_classes_key(*about))} has no figures of classes ({str(error)[:120]}). Remove it and "
-            f"{store.url_of(audit_record_key(*about))}; running that audit again writes both anew."
+            f"{store.url_of(audit_classes_key(*name))} is not a table of figures by class ({str(error)[:120]}). Remove "
+            f"it and {store.url_of(audit_record_key(*name))}, then run that audit again."
         ) from error

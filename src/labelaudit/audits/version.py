@@ -1,4 +1,4 @@
-"""The rows of a dataset version as all steps of an audit see them."""
+"""The rows of a dataset version, as all steps of an audit use them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ ROWS = "rows.parquet"
 
 @dataclass(frozen=True)
 class Version:
-    """The rows of a prepared version in canonical order, with the fold that holds each one out."""
+    """The rows of a prepared version in canonical order, and the fold that holds out each row."""
 
     examples: Examples
-    fold_of: np.ndarray  # (repeats, N) int16, -1 where not scored
+    fold_of: np.ndarray  # (repeats, N) int16, -1 if not scored
 
     @property
     def scored(self) -> np.ndarray:
-        """(M,) int64, the positions of the scored rows."""
+        """The positions of the scored rows, (M,) int64."""
         return np.flatnonzero(self.examples.label >= 0)
 
     def places(self) -> str:
-        """Digest of where the rows lie, file and row of each; their content is the fingerprint's."""
+        """Return a digest of the file and row number of each row. The fingerprint covers their content."""
         codes, files = pd.factorize(self.examples.file)
         numbers = np.stack([codes, self.examples.row]).astype("<i8")
         return digest_of(files.tolist(), sha256_hex(numbers.tobytes()))
 
     def held_out(self, fold: int, folds: int) -> np.ndarray:
-        """Positions that a fold holds out."""
+        """Return the positions that a fold holds out."""
         return np.flatnonzero(self.fold_of[fold // folds] == fold)
 
     def training(self, fold: int, folds: int) -> np.ndarray:
-        """Positions that the fold's model is trained on."""
+        """Return the positions that the fold's model is trained on."""
         of_repeat = self.fold_of[fold // folds]
         return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
 
     def to_bytes(self) -> bytes:
-        """The version as a Parquet file, which `load_version` reads."""
+        """Return the version as a Parquet file, which `load_version` reads."""
         table = self.examples.to_table()
         for repeat, fold_of in enumerate(self.fold_of):
             table = table.append_column(f"fold_of_repeat_{repeat}", pa.array(fold_of, pa.int16()))
@@ -55,7 +55,11 @@ class Version:
 
 
 def load_version(reference: PlanReference, plan: Plan) -> Version:
-    """Read the rows that a plan was made for. Raises `StorageError` if they were changed since."""
+    """Read the rows of a plan.
+
+    Raises:
+        StorageError: they were changed since.
+    """
     data = read_checked(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256)
     table = pq.read_table(io.BytesIO(data))
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]

@@ -1,4 +1,4 @@
-"""Files that a step leaves in the work folder of an audit for the next step."""
+"""Files that a step stores in the work folder of an audit for the next step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from labelaudit.storage.store import Store
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """A Parquet file of a table; equal tables give equal bytes under one version of pyarrow."""
+    """Return a table as a Parquet file. Equal tables give equal bytes with the same version of pyarrow."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=128 * 1024)
     return sink.getvalue()
 
 
 def store_files(store: Store, folder: str, files: dict[str, bytes]) -> FilesReference:
-    """Leave files in the work folder for the next step."""
+    """Store files in the work folder for the next step."""
     for name, data in files.items():
         store.write(f"{folder}/{name}", data)
     return FilesReference(folder, {name: sha256_hex(data) for name, data in files.items()})
 
 
 def load_file(store: Store, reference: FilesReference, name: str) -> bytes:
-    """One file that an earlier step left. Raises `StorageError` when it was changed since."""
+    """Return a file that an earlier step stored.
+
+    Raises:
+        StorageError: it was changed since.
+    """
     return read_checked(store, f"{reference.folder}/{name}", reference.sha256[name])

@@ -34,7 +34,7 @@ def show_row(shown: Selection, tables: AuditQueries, filters: Filters, row: Row)
     with side:
         _show_question(row)
         if shown.audit.has_made_up_ids:
-            st.info(f"Nothing can be decided here: {ROW_NUMBERS}")
+            st.info(f"These rows cannot be reviewed. {ROW_NUMBERS}")
         elif session.why_read_only(shown.audit) is None:
             _show_decisions(actions)
         st.html(str(_current_verdict(shown, row)))

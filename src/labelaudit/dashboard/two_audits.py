@@ -35,7 +35,7 @@ def show_comparison() -> None:
     )
     _show_both(audits[str(before)], after)
     if after.has_made_up_ids or audits[str(before)].has_made_up_ids:
-        st.info(f"Their rows cannot be compared: {ROW_NUMBERS}")
+        st.info(f"Their rows cannot be compared. {ROW_NUMBERS}")
     else:
         show_changes(_changes(audits[str(before)], after))
     ui.heading("Classes", "Flagged rows and estimated noise, before and after.")

@@ -20,7 +20,7 @@ from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version
 from labelaudit.versions.named import audited_name, open_source
 
-# Seconds of one fold, from a config, what was scanned, its examples with statuses, a recipe, and CPU threads.
+# Returns the seconds of one fold, from a config, a scan, its examples with statuses, a recipe, and CPU threads.
 FoldSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, int], float]
 # Rows shown for each status: enough to see a pattern.
 SHOWN_ROWS = 3
@@ -28,10 +28,10 @@ SHOWN_ROWS = 3
 
 @dataclass(frozen=True)
 class CheckedDataset:
-    """What was found, in the order in which a person reads it.
+    """What was found, in the order in which it is shown.
 
-    The part from `network` on is empty if nothing can be audited, which `problem` then says. `expected_seconds` and
-    `expected_memory_bytes` are None unless they were measured.
+    If nothing can be audited, `problem` gives the reason, and the fields after it are None. `expected_seconds` and
+    `expected_memory_bytes` are also None if they were not measured.
     """
 
     dataset: str
@@ -73,7 +73,7 @@ def check_dataset(
         DatasetError: the dataset cannot be read at all.
     """
     config = choose_version(config)
-    # An audit reads everything again, and keeps the inputs then.
+    # The inputs are not cached: an audit reads the dataset again.
     scanned = scan_dataset(open_source(config), config, keeps_inputs=False)
     examples = scanned.examples
     name = audited_name(config)
@@ -105,7 +105,7 @@ def check_dataset(
     return replace(
         planned,
         expected_seconds=rounds * seconds,
-        # This process has read the dataset and trained for a few steps, as the audit and each of its workers will.
+        # This process read the dataset and trained for a few steps, as the audit and each of its workers will.
         expected_memory_bytes=(parallel + 1) * peak_bytes(),
     )
 
@@ -146,7 +146,7 @@ def _columns(columns: Columns) -> dict[str, str]:
 
 
 def _first_rows(examples: Examples) -> tuple[str, ...]:
-    """The first rows of each status that keeps them from being scored, with the reason."""
+    """Return the first rows of each status except `scored`, with the reason."""
     lines = []
     for status in Status:
         if status is Status.SCORED:

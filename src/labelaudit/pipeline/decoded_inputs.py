@@ -30,18 +30,19 @@ from labelaudit.storage.store import DatasetFiles, open_dataset
 if TYPE_CHECKING:
     from scipy import sparse
 
-# Changes when the same files are decoded to other inputs: every audit then trains anew.
+# Increase it if the same files are decoded to other inputs. Then every audit trains again.
 DECODING = 1
-# Changes when the files of a cache entry change their meaning.
+# Increase it if the files of a cache entry change their meaning.
 LAYOUT = 2
-# What putting rows into canonical order takes on top of the rows themselves; 250 were measured.
+# Memory to put rows into canonical order, in addition to the rows themselves; 250 bytes were measured.
 SORTING_BYTES_PER_ROW = 300
 
 
 def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_limit: int | None = None) -> Examples:
-    """Read a version once: its inputs go to `folder` (None: nowhere), its rows are returned in canonical order.
+    """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
 
-    Raises `DatasetError` where so many rows cannot be held within `memory_limit` bytes.
+    Raises:
+        DatasetError: the rows do not fit into `memory_limit` bytes.
     """
     with contextlib.closing(Nowhere() if folder is None else WRITERS[columns.kind](folder, columns)) as writer:
 
@@ -63,36 +64,37 @@ def _check_memory(rows: int, limit: int | None) -> None:
     if limit is not None and needed > limit:
         raise DatasetError(
             f"The ids, labels and digests of the first {rows:,} rows need {needed >> 20:,} MiB, more than the "
-            f"{limit >> 20:,} MiB of limits.memory. Raise it, or audit the dataset in parts."
+            f"{limit >> 20:,} MiB of limits.memory. Raise that limit, or audit the dataset in parts."
         )
 
 
 def decoding_key(fingerprint: str, columns: Columns) -> str:
-    """Digest of the content of a version and how it is decoded."""
+    """Return a digest of the content of a version and of how it is decoded."""
     decoded = {**asdict(columns), "guesses": (), "label": None, "id": None, "group": None}
     return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
 
 
 def cache_key(fingerprint: str, columns: Columns) -> str:
-    """Key of the cache entry of a decoded version."""
+    """Return the key of the cache entry of a decoded version."""
     return f"{decoding_key(fingerprint, columns)}-{LAYOUT}"
 
 
 @contextlib.contextmanager
 def open_inputs(reference: PlanReference, plan: Plan) -> Iterator[Path]:
-    """Folder of the decoded inputs, built from the dataset where this machine does not have it yet.
+    """Yield the folder of the decoded inputs, built from the dataset if this machine does not have it yet.
 
-    Raises `DatasetError` when the dataset is no longer what was prepared.
+    Raises:
+        DatasetError: the dataset has changed since it was prepared.
     """
     columns = plan.columns
-    assert columns is not None, "no dataset is read for probabilities from elsewhere"
+    assert columns is not None, "no dataset is read for external probabilities"
 
     def build(folder: Path) -> None:
         source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
         if scan(source, columns, folder).fingerprint != plan.fingerprint:
             raise DatasetError(
-                f"{source.url} has changed since this audit began: it is not the version with fingerprint "
-                f"{plan.fingerprint[:12]}. Run the audit again to audit what is there now."
+                f"{source.url} has changed since this audit began: it no longer has the fingerprint "
+                f"{plan.fingerprint[:12]}. Run the audit again to audit the present content."
             )
 
     cache = Cache(max_bytes=reference.cache_bytes)
@@ -101,12 +103,12 @@ def open_inputs(reference: PlanReference, plan: Plan) -> Iterator[Path]:
 
 
 def model_inputs(folder: Path, kind: str) -> ImageInputs | sparse.csr_matrix | pd.DataFrame:
-    """What the estimator of a kind is trained on, N rows in canonical order, memory-mapped."""
+    """Return the inputs for the estimator of a kind, N rows in canonical order, memory-mapped."""
     if kind == "image":
         return load_images(folder)
     if kind == "table":
         return load_table_inputs(folder)
-    from scipy import sparse  # takes a while to import, and only texts need it
+    from scipy import sparse  # slow to import, and only texts need it
 
     arrays = tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr"))
     return sparse.csr_matrix(arrays, shape=json.loads((folder / "shape.json").read_text()), copy=False)
@@ -119,15 +121,15 @@ def load_images(folder: Path) -> ImageInputs:
 
 
 def load_texts(folder: Path) -> Callable[[int], str]:
-    """The text of a row of the canonical order, read when it is asked for."""
+    """Return a function that reads the text of a row, by its position in the canonical order."""
     texts = _read_arrow(folder / "texts.arrow")["text"]
     positions = np.load(folder / "positions.npy", mmap_mode="r")
-    # One by one: `take` would first join all texts in memory.
+    # Read one by one, because `take` would first join all texts in memory.
     return lambda row: str(texts[int(positions[row])])
 
 
 def load_table_inputs(folder: Path) -> pd.DataFrame:
-    """All rows in canonical order."""
+    """Return all rows in canonical order."""
     frame: pd.DataFrame = _read_arrow(folder / "table.arrow").to_pandas().take(np.load(folder / "positions.npy"))
     return frame.set_axis(pd.RangeIndex(len(frame)), axis="index")
 
@@ -137,7 +139,7 @@ def _read_arrow(path: Path) -> pa.Table:
 
 
 def input_shape(columns: Columns) -> tuple[int, ...]:
-    """Shape of one input: (channels, height, width), (hashed features,) or (columns,)."""
+    """Return the shape of one input: (channels, height, width), (hashed features,) or (columns,)."""
     if columns.kind == "image":
         return (columns.image_channels, *columns.image_size)
     return (HASHED_FEATURES,) if columns.kind == "text" else (len(columns.inputs),)

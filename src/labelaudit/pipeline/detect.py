@@ -1,4 +1,4 @@
-"""Find label issues in out-of-fold probabilities, and lay out the tables of the audit."""
+"""Find label issues in out-of-fold probabilities, and build the tables of the audit."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
 
-# Below this agreement the estimates of confident learning were seen to lie far above the truth: 26 % estimated
-# for 9 % real errors where a small network agrees with 65 % of CIFAR-10N's labels.
+# Below this agreement, confident learning estimates far too many errors: it estimated 26 % instead of 9 % with a small
+# network that agrees with 65 % of CIFAR-10N's labels.
 WEAK_AGREEMENT = 0.8
 
 
 def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference:
-    """Run detection over gathered probabilities, and leave findings and tables in the work folder."""
+    """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
     detected = detect_issues(
@@ -61,7 +61,7 @@ def detect_issues(
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
 ) -> Detected:
-    """Run confident learning over proved probabilities, compare with the predecessor, plant canaries, judge the gate.
+    """Run confident learning on checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
     Args:
         snapshot: what people decided about the dataset when the audit was prepared.
@@ -125,8 +125,8 @@ def _weak_model(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
     if agreement >= WEAK_AGREEMENT or not is_trained_here:
         return []
     return [
-        f"The models agree with {agreement:.1%} of the labels. The weaker a model, the more right labels are flagged "
-        "and the higher the estimated error rate: read the ranking from its top."
+        f"The models agree with only {agreement:.1%} of the labels. The weaker the model, the more correct labels are "
+        "flagged, and the higher the estimated error rate. Review the ranking from the top."
     ]
 
 
@@ -154,6 +154,6 @@ def _examples(
 
 
 def _rare_classes(rows: Version) -> dict[str, int]:
-    """Version by class that was set aside."""
+    """Return the number of rows of each class that was set aside."""
     is_rare = rows.examples.status == Status.RARE_CLASS
     return dict(sorted(Counter(rows.examples.given_label[is_rare]).items()))

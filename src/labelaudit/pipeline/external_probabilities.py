@@ -1,4 +1,4 @@
-"""Read probabilities that were made elsewhere, with their ids and labels."""
+"""Read external probabilities with their ids and labels."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from labelaudit.storage.store import open_dataset
 from labelaudit.text import listing
 
 NO_IDS = (
-    "ids: the row numbers, because no column of ids is named. They mean other rows in another version: verdicts do not "
-    "hold for them, and no audit is compared with this one. Name the ids with --id."
+    "ids: row numbers, because no id column is named. They mean other rows in another version, so this audit uses no "
+    "verdicts and is not compared with others. Name the ids with --id."
 )
 
 
 @dataclass(frozen=True)
 class ExternalProbabilities:
-    """Where ids, labels and probabilities are: columns of a Parquet file, or `.npy` files."""
+    """The locations of ids, labels and probabilities: columns of a Parquet file, or `.npy` files."""
 
     url: str  # a Parquet file, or a .npy file of probabilities
     label: str | None = None  # column, or URL of a .npy file
@@ -42,11 +42,11 @@ class ExternalProbabilities:
 
 @dataclass(frozen=True)
 class LoadedProbabilities:
-    """Probabilities that were made elsewhere: all rows in canonical order, `pred_probs` (M, K) of the scored ones."""
+    """Checked external probabilities: all rows in canonical order, and `pred_probs` (M, K) of the scored ones."""
 
     rows: Version
     pred_probs: np.ndarray
-    has_made_up_ids: bool  # row numbers, because no column of ids is named
+    has_made_up_ids: bool  # row numbers, because no id column is named
     notes: tuple[str, ...]
 
 
@@ -55,7 +55,7 @@ class _Loaded:
     example_ids: np.ndarray  # (N,) object of str
     given_labels: np.ndarray  # (N,) object of str or None
     pred_probs: np.ndarray  # (N, K)
-    positions: np.ndarray  # (N,) int64, where each row was read
+    positions: np.ndarray  # (N,) int64, the row number in the file
     class_names: tuple[str, ...]
     has_made_up_ids: bool
     notes: tuple[str, ...]
@@ -64,14 +64,14 @@ class _Loaded:
 def read_probabilities(
     probabilities: ExternalProbabilities, storage_options: Mapping[str, Any] | None = None
 ) -> LoadedProbabilities:
-    """Read ids, labels and probabilities, and check that these can be out-of-fold probabilities of the rows.
+    """Read ids, labels and probabilities, and check that they can be out-of-fold probabilities of these rows.
 
     Raises:
         DatasetError: the files cannot be used.
         IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
     loaded = _load(probabilities, dict(storage_options or {}))
-    rows = _rows(loaded, probabilities)
+    rows = _version_of(loaded, probabilities)
     scored = rows.scored
     examples = rows.examples
     pred_probs, notes = check_external(
@@ -91,11 +91,11 @@ def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loa
     given = given_labels([LabelChunk(probabilities.url, 0, raw_labels)], column=label)
     if len(given) != len(pred_probs):
         raise DatasetError(
-            f"There are {len(given):,} labels but {len(pred_probs):,} rows of probabilities; "
-            "both must be of the same examples, in the same order."
+            f"There are {len(given):,} labels but {len(pred_probs):,} rows of probabilities. "
+            "Both must be of the same examples, in the same order."
         )
     if all(name is None for name in given):
-        raise DatasetError(f"No row of {probabilities.url} has a label; name the column of labels with --label.")
+        raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
     ids = _ids(probabilities, table, options)
     notes: tuple[str, ...] = ()
     has_made_up_ids = ids is None
@@ -103,8 +103,8 @@ def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loa
         ids, notes = _row_numbers(len(given)), (NO_IDS,)
     if len(ids) != len(given):
         raise DatasetError(
-            f"There are {len(ids):,} ids but {len(given):,} labels; "
-            "both must be of the same examples, in the same order."
+            f"There are {len(ids):,} ids but {len(given):,} labels. "
+            "Both must be of the same examples, in the same order."
         )
     names = probabilities.class_names or stored_names
     if names is None:
@@ -116,7 +116,7 @@ def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loa
     if len(names) != pred_probs.shape[1]:
         raise DatasetError(
             f"{probabilities.url} has {pred_probs.shape[1]} columns of probabilities for {len(names)} "
-            f"classes ({listing(names)}); name the class of each column with --classes."
+            f"classes ({listing(names)}). Name the class of each column with --classes."
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = np.asarray(pc.sort_indices(pa.array(ids, pa.string())))
@@ -126,13 +126,15 @@ def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loa
 
 
 def _ids(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray | None:
-    """(N,) object of str; None where no ids are named, nor found as a column `id`."""
+    """Return the ids, (N,) object of str; None if none are named and there is no column `id`."""
     name = probabilities.id or ("id" if table is not None and "id" in table.column_names else None)
     if name is None:
         return None
     column = _column(name, probabilities.url, table, options)
     if column.null_count:
-        raise DatasetError(f"{column.null_count:,} of {len(column):,} rows have no id in {name!r}; fill it in.")
+        raise DatasetError(
+            f"{column.null_count:,} of {len(column):,} rows have no id in {name!r}. Give every row an id."
+        )
     return np.array([str(value) for value in column.to_pylist()], dtype=object)
 
 
@@ -142,7 +144,7 @@ def _row_numbers(rows: int) -> np.ndarray:
 
 
 def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Labels as class names; numbers 0..K-1 stand for the classes where these have names."""
+    """Return labels as class names. Labels 0..K-1 are class numbers if they are not class names."""
     distinct = {label for label in given if label is not None}
     unknown = distinct - set(names)
     if not unknown:
@@ -152,11 +154,11 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         return np.array([None if label is None else by_number[label] for label in given], dtype=object)
     raise DatasetError(
         f"{len(unknown)} labels are not among the {len(names)} classes of the probabilities "
-        f"({listing(sorted(unknown))}); name the class of each column with --classes."
+        f"({listing(sorted(unknown))}). Name the class of each column with --classes."
     )
 
 
-def _rows(loaded: _Loaded, probabilities: ExternalProbabilities) -> Version:
+def _version_of(loaded: _Loaded, probabilities: ExternalProbabilities) -> Version:
     count = len(loaded.example_ids)
     numbers = {name: number for number, name in enumerate(loaded.class_names)}
     labels = np.array([numbers.get(label, -1) for label in loaded.given_labels], dtype=np.int64)
@@ -185,28 +187,28 @@ def _fingerprint(loaded: _Loaded) -> str:
 
 
 def _probabilities(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray:
-    """(N, K) floats."""
+    """Return the probabilities, (N, K) floats."""
     if table is None:
-        return _matrix(_read_npy(probabilities.url, options), probabilities.url)
+        return _checked_matrix(_read_npy(probabilities.url, options), probabilities.url)
     name = probabilities.pred_probs or "pred_probs"
     if _is_npy(name):
-        return _matrix(_read_npy(name, options), name)
+        return _checked_matrix(_read_npy(name, options), name)
     column = _column(name, probabilities.url, table, options)
     lengths = {len(row) if row is not None else 0 for row in column} if pa.types.is_nested(column.type) else {0}
     if len(lengths) != 1 or 0 in lengths:
         raise DatasetError(
-            f"{name!r} of {probabilities.url} must hold one list of K probabilities in every row, "
-            f"but its type is {column.type} and its lengths are {sorted(lengths)[:5]}."
+            f"{name!r} of {probabilities.url} must contain one list of K probabilities in every row, but its type is "
+            f"{column.type} and its lengths are {sorted(lengths)[:5]}. Name another column with --pred-probs."
         )
     values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
     return values.astype(np.float64).reshape(len(column), -1)
 
 
-def _matrix(array: np.ndarray, url: str) -> np.ndarray:
+def _checked_matrix(array: np.ndarray, url: str) -> np.ndarray:
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
         raise DatasetError(
-            f"{url} holds an array of shape {array.shape} and dtype {array.dtype}; "
-            "probabilities are floats of shape (rows, classes)."
+            f"{url} contains an array of shape {array.shape} and dtype {array.dtype}. "
+            "Save probabilities as floats of shape (rows, classes)."
         )
     return array
 
@@ -215,15 +217,17 @@ def _column(name: str, url: str, table: pa.Table | None, options: dict[str, Any]
     if _is_npy(name):
         array = _read_npy(name, options)
         if array.ndim != 1:
-            raise DatasetError(f"{name} holds an array of shape {array.shape}; one value per row is needed.")
+            raise DatasetError(f"{name} contains an array of shape {array.shape}. Save one value per row.")
         return pa.array(array)
     if table is None:
         raise DatasetError(
-            f"{url} holds probabilities alone, so {name!r} cannot be a column of it. "
-            "Give a .npy file, for example --label labels.npy."
+            f"{url} contains only probabilities, so it has no column {name!r}. "
+            "Name a .npy file, for example --label labels.npy."
         )
     if name not in table.column_names:
-        raise DatasetError(f"{url} has no column {name!r}; it has {listing(table.column_names, shown=20)}.")
+        raise DatasetError(
+            f"{url} has no column {name!r}. Name one of its columns: {listing(table.column_names, shown=20)}."
+        )
     column = table[name].combine_chunks()
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
@@ -243,7 +247,7 @@ def _read_npy(url: str, options: dict[str, Any]) -> np.ndarray:
         array = np.load(io.BytesIO(_read(url, options)), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise DatasetError(
-            f"{url} is not a .npy file of numbers or strings ({str(error)[:120]}); write it with numpy.save."
+            f"{url} is not a .npy file of numbers or strings ({str(error)[:120]}). Write it with numpy.save."
         ) from error
     return np.asarray(array)
 
@@ -252,7 +256,8 @@ def _read_table(url: str, options: dict[str, Any]) -> pa.Table:
     try:
         return pq.read_table(io.BytesIO(_read(url, options)))
     except pa.ArrowException as error:
-        raise DatasetError(f"{url} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
+        reason = str(error).splitlines()[0][:200]
+        raise DatasetError(f"{url} cannot be read as Parquet ({reason}). Write the file again.") from error
 
 
 def _stored_class_names(table: pa.Table) -> tuple[str, ...] | None:
@@ -265,6 +270,6 @@ def _stored_class_names(table: pa.Table) -> tuple[str, ...] | None:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DatasetError(
-            "class_names in the file's metadata must be a JSON list of strings; name the classes with --classes."
+            "class_names in the file's metadata must be a JSON list of strings. Name the classes with --classes."
         )
     return tuple(names)

@@ -1,4 +1,4 @@
-"""How long a fold of a scanned dataset takes, measured by training for a few steps. Imports torch."""
+"""Estimate how long a fold of a scanned dataset takes, from a few training steps. Imports torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from labelaudit.pipeline.plan import Scan
 
 
 def fold_seconds(config: AuditConfig, scanned: Scan, examples: Examples, recipe: Recipe, threads: int) -> float:
-    """Expected seconds of one fold on this machine; trains on random data of the dataset's shape for a few steps.
+    """Estimate the seconds of one fold on this machine by training for a few steps on random data of the same shape.
 
-    Raises what training a fold would raise, such as `ConfigError` for a network that cannot be built.
+    Raises:
+        LabelauditError: training a fold would fail, for example because the network cannot be built.
     """
     scored = int((examples.label >= 0).sum())
     held_out = scored // config.cross_validation.folds

@@ -1,4 +1,4 @@
-"""Gather the folds into one table of out-of-fold probabilities, after proving that they are that."""
+"""Gather the folds into one table of out-of-fold probabilities, after checking that they are out-of-fold."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from labelaudit.storage.store import Store
 
 
 def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReference:
-    """Join all folds by example id, and leave the probabilities in the work folder.
+    """Join all folds by example id, and store the probabilities in the work folder.
 
     Raises:
-        IntegrityError: the folds are not exactly one sound row per example and repeat.
+        IntegrityError: the folds do not contain exactly one valid row per example and repeat.
     """
     store = output_store(reference)
     plan = load_plan(reference)
@@ -35,7 +35,7 @@ def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReferen
         fold_of=rows.fold_of[:, scored],
         class_names=plan.class_names,
     )
-    # After the named faults, which say more: the file was changed in another way since the fold was committed.
+    # Checked last, because the other checks report more precisely what changed since the fold was committed.
     for record, content in zip(records, data, strict=True):
         _check_unchanged(store, record, content)
     fold_rows = tuple(_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True))
@@ -68,7 +68,7 @@ def _fold_bytes(store: Store, record: FoldRecord) -> bytes:
         raise IntegrityError(
             Fault.ROWS_MISSING,
             f"all {record.held_out_examples:,} rows are missing: {error}",
-            "Run the audit again: only this fold is trained anew.",
+            "Run the audit again. Only this fold is trained again.",
             fold=record.fold,
             rows=record.held_out_examples,
         ) from error
@@ -100,7 +100,7 @@ def _altered(record: FoldRecord, problem: str) -> IntegrityError:
     return IntegrityError(
         Fault.ROWS_ALTERED,
         problem,
-        "Remove that file and run the audit again: only this fold is trained anew.",
+        "Remove that file and run the audit again. Only this fold is trained again.",
         fold=record.fold,
         rows=record.held_out_examples,
     )

@@ -1,4 +1,4 @@
-"""Canaries and gate of an audit: what detection would have caught, and whether the limits of the config are kept."""
+"""Canaries and gate of an audit: the share of planted errors that is caught, and the limits of the config."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from labelaudit.detection.issues import LabelIssues
 from labelaudit.findings import CanaryRecall, Findings, Gate
 from labelaudit.schemas import CANARIES, Decision, IssueChange, Status
 
-# One for all audits: versions plant in the same rows as far as these are trusted, so that their recalls compare.
+# The same for all audits: canaries are planted in the same rows if these are trusted, so recalls are comparable.
 CANARY_SEED = 0
 
 
 @dataclass(frozen=True)
 class PlantedCanaries:
-    """The canaries of an audit: the table CANARIES, the share that was caught, and why there are none."""
+    """The canaries of an audit: the table CANARIES, the share that was caught, and the reason if there are none."""
 
     table: pa.Table
     recall: CanaryRecall | None
@@ -66,7 +66,7 @@ def _canaries_table(
 
 
 def _recall(canaries: Canaries) -> CanaryRecall | None:
-    """What share was caught, of all and by kind; None if there are no canaries."""
+    """Return the share that was caught, of all and by kind; None if there are no canaries."""
     overall = measure_recall(canaries)
     if overall is None:
         return None
@@ -78,7 +78,7 @@ def _recall(canaries: Canaries) -> CanaryRecall | None:
 def judge_gate(
     plan: Plan, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None
 ) -> Gate | None:
-    """Compare what was found with the limits of the config; None if there are none and the detector is not blind.
+    """Compare findings with the limits of the config; return None without limits, unless the detector is blind.
 
     Args:
         scored: number of scored rows.
@@ -105,12 +105,12 @@ def judge_gate(
             canary_recall=None if canaries is None else canaries.recall,
             dismissed=0 if review is None else review.dismissed,
         ),
-        # Also if its files could not be read any more, so that nothing was compared.
+        # True even if its files could no longer be read and nothing was compared.
         has_predecessor=plan.predecessor is not None,
     )
 
 
 def _measured_error_rate(findings: Findings) -> float | None:
-    """The estimate from a sample of this very version; that of another version says nothing about these labels."""
+    """Return the estimate from a sample of this version; other versions say nothing about these labels."""
     measured = None if findings.review is None else findings.review.error_rate
     return measured.estimate if measured is not None and measured.same_version else None

@@ -1,4 +1,4 @@
-"""The files of a cache entry, written batch by batch while a version is read: nothing is held but a batch."""
+"""Writers of the files of a cache entry. They write batch by batch, so only one batch is in memory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import pyarrow as pa
 from labelaudit.data.columns import Columns
 from labelaudit.model.ngrams import HASHED_FEATURES, hash_texts
 
-# N-gram counts that are put into canonical order at once.
+# N-gram counts that are put into canonical order at a time.
 _SORTED_COUNTS = 2**21
 _ARROW_TYPES = {"number": pa.float64(), "category": pa.large_string()}
 
 
 class Writer(Protocol):
-    """Takes the inputs of a version in reading order, and leaves them in the folder of a cache entry.
+    """Writes the inputs of a version, which arrive in reading order, to the folder of a cache entry.
 
-    What is as cheap to read in any order stays in reading order, beside `positions.npy`.
+    Inputs that are cheap to read in any order are stored in reading order, with `positions.npy` as their index.
     """
 
     def append(self, inputs: Any) -> None: ...
 
     def finish(self, positions: np.ndarray) -> None:
-        """`positions` (N,) int64 maps the canonical order to the reading order."""
+        """Complete the files. `positions` (N,) int64 maps the canonical order to the reading order."""
 
     def close(self) -> None:
-        """Close the files, also of a version that could not be read to its end."""
+        """Close the files, even if the version could not be read to the end."""
 
 
 class _ImageWriter:
@@ -75,7 +75,7 @@ class _TableWriter:
 
 
 class _TextWriter:
-    """`texts.arrow`: the texts in reading order; `data`, `indices`, `indptr`: their counts in canonical order."""
+    """`texts.arrow`: texts in reading order; `data`, `indices`, `indptr`: their n-gram counts in canonical order."""
 
     def __init__(self, folder: Path, columns: Columns) -> None:
         self._folder = folder
@@ -102,7 +102,7 @@ class _TextWriter:
         lengths = np.concatenate(self._lengths)
         starts = (np.cumsum(lengths) - lengths)[positions]
         ends = np.append(0, np.cumsum(lengths[positions]))
-        # scipy wants one type for both, and would copy what has another.
+        # scipy needs the same type for both index arrays, otherwise it copies them.
         index_type = np.int32 if ends[-1] <= np.iinfo(np.int32).max else np.int64
         np.save(self._folder / "indptr.npy", ends.astype(index_type))
         _sort_counts(self._values.name, np.float32, self._folder / "data.npy", np.float32, starts, ends)
@@ -111,7 +111,7 @@ class _TextWriter:
 
 
 class Nowhere:
-    """Keeps nothing, for a reader that only wants the rows."""
+    """Writes nothing, for callers that need only the rows."""
 
     def append(self, inputs: Any) -> None: ...
 
@@ -128,14 +128,16 @@ WRITERS: dict[str, Callable[[Path, Columns], Writer]] = {
 
 
 def _sort_counts(unsorted: str, type: Any, path: Path, sorted_type: Any, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Move the values of a file into an array at `path`, row by row: row i begins at `starts[i]` of the old one, and is
-    `ends[i]` to `ends[i + 1]` of the new one."""
+    """Copy the values of a file to an array at `path` in canonical order, and delete the file.
+
+    Row i starts at `starts[i]` of the file. In the array it is `ends[i]` to `ends[i + 1]`.
+    """
     total = int(ends[-1])
     ordered = np.lib.format.open_memmap(path, "w+", sorted_type, (total,))
     cuts = np.append(np.searchsorted(ends, np.arange(0, total, _SORTED_COUNTS)), len(starts))
     for first, last in pairwise(cuts):
         new = np.arange(ends[first], ends[last])
         moved = np.repeat(starts[first:last] - ends[first:last], ends[first + 1 : last + 1] - ends[first:last])
-        # Mapped anew for each part, so that pages of the last one can go.
+        # Map the file again for each part, so that the pages of the previous part can be freed.
         ordered[ends[first] : ends[last]] = np.memmap(unsorted, type, "r")[new + moved]
     Path(unsorted).unlink()

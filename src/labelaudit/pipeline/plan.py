@@ -1,4 +1,4 @@
-"""From a config to a prepared version: checked rows with statuses, folds, and every `auto` resolved."""
+"""Prepare an audit: read and check the rows, assign folds, and replace every `auto` of the config."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from labelaudit.versions.named import audited_name, open_output, open_source, ve
 
 @dataclass(frozen=True)
 class Scan:
-    """What a dataset was found to contain, before folds and rare classes."""
+    """The content of a dataset, before folds are assigned and rare classes are set aside."""
 
     columns: Columns
     examples: Examples
@@ -49,26 +49,28 @@ class Scan:
 
 
 def prepare(config: AuditConfig) -> PlanReference:
-    """Read and check one dataset version, decide folds and recipe, and store both.
+    """Read and check one dataset version, choose folds and recipe, and store the plan.
 
-    A version that was scanned before, from files that did not change since, is not read again.
-    Raises `DatasetError` where nothing can be audited.
+    If the version was scanned before and its files did not change, it is not read again.
+
+    Raises:
+        DatasetError: nothing can be audited.
     """
     source = open_source(config)
     store = open_output(config)
-    # Now, because reading a large dataset takes long.
+    # Before reading the dataset, which may take long.
     store.require_conditional_writes()
     name = audited_name(config)
     signature = _signature(source)
     scanned = _stored_scan(store, name.name, signature, config)
     if scanned is None:
         scanned = scan_dataset(source, config)
-        # A file that changed while it was read must not be remembered under the signature of either state.
+        # If a file changed while it was read, the scan belongs to neither signature.
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = divide_and_choose(scanned, config)
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
-    plan = _decide(store, config, name, scanned, rows, recipe, snapshot)
+    plan = _make_plan(store, config, name, scanned, rows, recipe, snapshot)
     store.write(f"{plan.work_folder}/{ROWS}", rows.to_bytes())
     store_snapshot(store, plan, snapshot)
     record = commit_record(store, plan)
@@ -86,7 +88,7 @@ def prepare(config: AuditConfig) -> PlanReference:
 
 
 def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
-    """Read a version once and return its rows; with `keeps_inputs` its inputs go into this machine's cache."""
+    """Read a version once; with `keeps_inputs`, store its inputs in this machine's cache."""
     dataset = config.dataset
     columns = resolve_columns(
         source,
@@ -110,7 +112,11 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
 
 
 def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Recipe]:
-    """Folds and recipe of a scanned version. Raises `DatasetError` where fewer than two classes are left."""
+    """Assign the folds and choose the recipe of a scanned version.
+
+    Raises:
+        DatasetError: fewer than two classes are left.
+    """
     validation = config.cross_validation
     examples = set_aside_rare_classes(scanned.examples, folds=validation.folds, policy=validation.rare_classes)
     fold_of = assign_folds(
@@ -125,7 +131,7 @@ def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Reci
         scanned.columns.kind,
         network=config.model.network,
         network_kwargs={
-            # The size is a matter of decoding, not of the network.
+            # The size applies to decoding, not to the network.
             name: value
             for name, value in config.model.kwargs.items()
             if name != "image_size"
@@ -141,7 +147,7 @@ def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Reci
 
 
 def _image_size(config: AuditConfig) -> tuple[int, int] | None:
-    """Size that the network wants its images decoded to, None where their own size decides."""
+    """Return the size to which images are decoded for the network; None if their own size decides."""
     wanted = config.model.kwargs.get("image_size")
     if wanted is None and config.model.network.startswith("torchvision:"):
         wanted = 224
@@ -152,11 +158,11 @@ def _image_size(config: AuditConfig) -> tuple[int, int] | None:
 
 
 def _signature(source: DatasetFiles) -> str | None:
-    """Digest of the files' names, sizes and change tokens; None where the storage has no such tokens."""
+    """Return a digest of the files' names, sizes and change tokens; None if the storage has no change tokens."""
     files = source.files()
     if not files:
         raise DatasetError(
-            f"{source.url} holds no files. Check the URL; names that begin with '.' or '_' do not count."
+            f"{source.url} contains no files. Check the URL. Names that start with '.' or '_' do not count."
         )
     return signature_of(files)
 
@@ -194,7 +200,7 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     store.write(scan_record_key(dataset, key), dump_json(record))
 
 
-def _decide(
+def _make_plan(
     store: Store,
     config: AuditConfig,
     name: DatasetName,
@@ -242,7 +248,7 @@ def _decide(
 def plan_probabilities(
     store: Store, config: AuditConfig, rows: Version, snapshot: ReviewSnapshot, *, has_made_up_ids: bool
 ) -> Plan:
-    """The plan of an audit of probabilities from elsewhere: nothing is read or trained."""
+    """Return the plan of an audit of external probabilities. Nothing is read or trained."""
     name = audited_name(config)
     fingerprint = rows.examples.fingerprint
     version = name.version or fingerprint[:12]
@@ -265,7 +271,7 @@ def plan_probabilities(
         versions=package_versions(),
         machine=machine(),
         rows_sha256="",
-        # The URL is that of a file: there is no template to read a version from.
+        # The URL names a file, not a template with a version.
         predecessor=find_predecessor(store, name.name, version, has_version_in_url=False),
         review_sha256=snapshot_sha256(snapshot),
         has_made_up_ids=has_made_up_ids,
@@ -274,7 +280,7 @@ def plan_probabilities(
 
 
 def network_digest(config: AuditConfig) -> str | None:
-    """Digest of a user's own network code and of local weights, so that a change trains anew."""
+    """Return a digest of a user's own network code and local weights. If it changes, folds are trained again."""
     weights = config.model.kwargs.get("weights")
     parts: list[Any] = []
     if isinstance(weights, str) and Path(weights).is_file():

@@ -36,10 +36,10 @@ _SHOWN_SECTIONS = ("dataset", "training", "cross_validation", "detection", "gate
 
 
 def publish(reference: PlanReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
-    """Publish what the earlier steps left, with previews of the worst examples.
+    """Publish what the earlier steps stored, with previews of the worst examples.
 
     Raises:
-        StorageError: a file is not what an earlier step left.
+        StorageError: a file has changed since an earlier step stored it.
     """
     store = output_store(reference)
     plan = load_plan(reference)
@@ -59,10 +59,10 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
 def publish_audit(
     store: Store, plan: Plan, detected: Detected, others: Mapping[str, bytes], gallery: Sequence[CardPreview]
 ) -> AuditReference:
-    """Write the audit's folder, the manifest last, and what the dataset shows of all its audits.
+    """Write the audit's folder, its manifest last, and then update the dataset's page.
 
     Args:
-        others: Parquet files besides the tables, such as fold probabilities, by name in the folder.
+        others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
     """
     files = {**others, **detected.tables.to_files()}
@@ -114,7 +114,7 @@ def _changes(summary: Summary, tables: AuditTables) -> ChangesContent | None:
 
 
 def provenance(plan: Plan) -> dict[str, str]:
-    """What the audit was made from, in words, in the order in which a page shows it."""
+    """Return how the audit was made, as text, in the order of the page."""
     record = plan.to_record()
     recipe, config = record["recipe"], record["config"]
     assert isinstance(recipe, dict)

@@ -36,19 +36,23 @@ def train_and_commit(
     threads: int | None = None,
     is_pinned: bool = False,
 ) -> FoldReference:
-    """Train fold `fold` on all rows of other folds; returns at once when it is committed already.
+    """Train fold `fold` on all rows of the other folds; return at once if it is already committed.
 
-    `threads` bounds the CPU threads, None leaves them as the process was started. `is_pinned`: this process sees the
-    GPUs of its fold alone, so that `cuda:<n>` is the one that it sees, whatever its number among all.
-    The fold's seed depends on the run's seed, the repeat and the fold alone. Raises `TrainingError` when the
-    asked device is missing, or the loss is not finite.
+    The fold's seed depends only on the run's seed, the repeat and the fold.
+
+    Args:
+        threads: limit of CPU threads; None keeps those of the process.
+        is_pinned: this process sees only the GPUs of its fold, so `cuda:<n>` means the GPU that it sees.
+
+    Raises:
+        TrainingError: the device is missing, or the loss is not finite.
     """
     store = output_store(reference)
     plan = load_plan(reference)
     key = fold_record_key(plan.dataset, plan.training_key, fold)
     unfinished = StoredFolder(store, fold_checkpoints_folder(plan.dataset, plan.training_key, fold))
     if is_committed(store, key):
-        _forget(unfinished)
+        _remove_checkpoints(unfinished)
         return FoldReference(fold, key)
     rows = load_version(reference, plan)
     held_out = _shuffled(rows.held_out(fold, plan.folds), rows.examples.example_id)
@@ -69,15 +73,15 @@ def train_and_commit(
     ids = rows.examples.example_id
     seconds = time.monotonic() - started
     _commit(store, plan, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
-    _forget(unfinished)
+    _remove_checkpoints(unfinished)
     return FoldReference(fold, key)
 
 
 def rehearse_training(reference: PlanReference) -> None:
-    """Do what `train_and_commit` does for the first fold, but for most of the training steps, and commit nothing.
+    """Do what `train_and_commit` does for the first fold, but with few training steps, and commit nothing.
 
-    It is run to see how much memory a fold takes, in a process that sees the GPUs of its fold alone; the others are as
-    large.
+    This measures how much memory a fold needs; all folds are equally large. The process must see only the GPUs of its
+    fold.
     """
     plan = load_plan(reference)
     rows = load_version(reference, plan)
@@ -109,30 +113,30 @@ def _device(plan: Plan, is_pinned: bool) -> str:
 
 
 def _recipe(plan: Plan) -> Recipe:
-    assert plan.recipe is not None, "nothing is trained for probabilities from elsewhere"
+    assert plan.recipe is not None, "nothing is trained for external probabilities"
     return plan.recipe
 
 
 def missing_folds(reference: PlanReference, plan: Plan, folds: list[int]) -> list[int]:
-    """Those of the folds that are not committed yet."""
+    """Return those of the folds that are not committed yet."""
     store = output_store(reference)
     keys = {fold: fold_record_key(plan.dataset, plan.training_key, fold) for fold in folds}
     return [fold for fold in folds if not is_committed(store, keys[fold])]
 
 
 def fold_seed(plan: Plan, fold: int) -> int:
-    """Seed of one fold, 31 bits."""
+    """Return the seed of one fold, 31 bits."""
     text = f"{plan.config.training.seed}/{fold // plan.folds}/{fold % plan.folds}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def is_committed(store: Store, record_key: str) -> bool:
-    """Whether a fold's record is there, and the file that it points to."""
+    """Return whether a fold's record and the file that it points to exist."""
     if not store.exists(record_key):
         return False
     if store.exists(read_fold_record(store, record_key).key):
         return True
-    # A record whose file is gone commits nothing: the fold is trained again.
+    # Without its file the record is useless, so the fold is trained again.
     store.remove(record_key)
     return False
 
@@ -140,19 +144,19 @@ def is_committed(store: Store, record_key: str) -> bool:
 def _checkpoints(reference: PlanReference, plan: Plan, unfinished: StoredFolder) -> Checkpoints | None:
     if reference.checkpoint_minutes is None:
         return None
-    # After the last member little is left to do, and packing its end would take longer.
+    # After the last member, little is left to do, and storing a checkpoint would take longer.
     finished = "keep" if _recipe(plan).members > 1 else "leave"
     return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
 
 
-def _forget(unfinished: StoredFolder) -> None:
-    # What is left behind, such as where listing or removing is not allowed, does no harm.
+def _remove_checkpoints(unfinished: StoredFolder) -> None:
+    # Checkpoints that cannot be listed or removed do no harm.
     with contextlib.suppress(StorageError):
         unfinished.clear()
 
 
 def _shuffled(held_out: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Held-out rows in the order of their ids' hashes.
+    """Return held-out rows in the order of their ids' hashes.
 
     Sorted ids often sort the classes too (paths of image folders do); probabilities shifted by one row would
     then still agree with most labels, and the integrity gate could not see the shift.

@@ -1,4 +1,4 @@
-"""What people see of the rows of an audit: cards of the worst in its page, and previews for who decides later."""
+"""What people see of the rows of an audit: cards of the worst issues on the page, and previews for reviewers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from labelaudit.report.previews import Preview, image_preview, previews_file, ta
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, review_order
 
 PREVIEWS_FILE = "previews.parquet"
-# Of all previews together, which are held in memory while they are made. What comes later has none.
+# Limit for all previews together, which are in memory while they are made. Rows beyond it get no preview.
 PREVIEW_BYTES = 256 * 2**20
-# Unusual columns in a card of the page.
+# Unusual columns on a card of the page.
 CARD_COLUMNS = 4
 
 
 class Views(Protocol):
-    """The decoded inputs of a version as people see them, by position in the canonical order."""
+    """Shows the decoded inputs of a version, by position in the canonical order."""
 
     def card(self, row: int) -> gallery.CardPreview: ...
 
@@ -34,23 +34,26 @@ class Views(Protocol):
 
 
 def open_views(plan: Plan, rows: Version, folder: Path) -> Views:
-    """Views of the decoded inputs in the folder of a cache entry."""
+    """Return views of the decoded inputs in the folder of a cache entry."""
     if plan.kind == "image":
         return _Images(folder)
     return _Texts(folder) if plan.kind == "text" else _TableRows(folder, rows)
 
 
 def cards(views: Views, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
-    """Of the first `count` issues, in their order."""
+    """Return the cards of the first `count` issues, in their order."""
     position = _positions(rows)
     return [views.card(position[example_id]) for example_id in issues["example_id"][:count].to_pylist()]
 
 
 def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
-    """`previews.parquet`: the first `count` issues, and the first rows of a random sample of either stratum.
+    """Return `previews.parquet`: the first `count` issues, and the first rows of a random sample of each stratum.
 
-    Nothing at all where `count` is 0: whoever asks for none has data that may not leave its place. examples and
-    issues have the schemas EXAMPLES and ISSUES.
+    If `count` is 0, there are no previews at all, because the data may be confidential.
+
+    Args:
+        examples: an EXAMPLES table.
+        issues: an ISSUES table.
     """
     position = _positions(rows)
     wanted: dict[str, None] = {}
@@ -71,12 +74,14 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
 
 
 def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
-    """The first rows of the flagged and of the other scored rows in the order in which samples take them.
+    """Return the ids of the first flagged and the first other scored rows, in the order in which samples draw them.
 
-    examples has the schema EXAMPLES; fingerprint: of the version.
+    Args:
+        examples: an EXAMPLES table.
+        fingerprint: that of the version.
     """
     scored = examples.filter(pc.is_valid(examples["is_label_issue"]))
-    # By the detector: what people dismissed stays in its stratum.
+    # Flagged by the detector: a dismissed row stays in its stratum.
     was_flagged = pc.or_(scored["is_label_issue"], scored["is_dismissed"])
     found: list[str] = []
     for mask in (was_flagged, pc.invert(was_flagged)):
@@ -86,7 +91,7 @@ def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
 
 
 def _positions(rows: Version) -> dict[str, int]:
-    """Of the scored rows: other rows may bear the same id."""
+    """Return the positions of the scored rows by id. Other rows may have the same id."""
     scored = rows.scored
     return dict(zip(rows.examples.example_id[scored], scored.tolist(), strict=True))
 

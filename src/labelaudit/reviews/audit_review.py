@@ -94,7 +94,7 @@ def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> Pu
             "…/dataset=NAME/version=VERSION/audit=ID that it was published to."
         )
     if audit.has_made_up_ids:
-        raise ReviewError(f"{audit.url} cannot be reviewed: {ROW_NUMBERS}")
+        raise ReviewError(f"{audit.url} cannot be reviewed. {ROW_NUMBERS}")
     return audit
 
 

@@ -108,7 +108,7 @@ def test_the_manifest_has_a_checksum_of_every_file(published) -> None:  # type: 
     assert manifest["config"]["training"]["epochs"] == 10
 
 
-def test_the_pointer_and_the_summary(published) -> None:  # type: ignore[no-untyped-def]
+def test_latest_json_and_the_summary(published) -> None:  # type: ignore[no-untyped-def]
     reference, folder = published
     pointer = json.loads((folder / "out" / "dataset=fruit" / "latest.json").read_text())
     assert folder / "out" / pointer["audit"] == Path(reference.audit_url)
@@ -129,7 +129,7 @@ def test_sql_reads_the_tables_as_they_are(published) -> None:  # type: ignore[no
     assert duckdb.sql(query).fetchall() == [("fruit", reference.version, reference.issues)]
 
 
-def test_the_same_audit_is_found_and_not_made_again(published) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_audit_is_found_and_not_run_again(published) -> None:  # type: ignore[no-untyped-def]
     reference, folder = published
     before = {path: path.stat().st_mtime_ns for path in Path(reference.audit_url).rglob("*")}
     caller = InProcess()
@@ -164,7 +164,7 @@ def test_another_filter_is_another_audit_of_the_same_folds(published) -> None:  
     ],
     ids=str,
 )
-def test_what_changes_the_training_changes_the_folds(published, changed) -> None:  # type: ignore[no-untyped-def]
+def test_training_settings_change_the_folds(published, changed) -> None:  # type: ignore[no-untyped-def]
     reference, folder = published
     other = audit(settings(folder / "data" / "fruit.parquet", folder / "out", **changed))
     assert other.audit_id != reference.audit_id
@@ -288,7 +288,7 @@ def test_a_dataset_that_changes_while_it_is_audited(tmp_path: Path, monkeypatch:
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    with pytest.raises(DatasetError, match="holds no files"):
+    with pytest.raises(DatasetError, match="contains no files"):
         audit(settings(tmp_path / "data", tmp_path / "out"))
 
 
@@ -330,7 +330,7 @@ def test_hostile_labels_stay_text(tmp_path: Path) -> None:
     assert hostile in set(table(reference, "examples")["given_label"].to_pylist())
 
 
-def test_the_record_of_a_killed_run_stands(tmp_path: Path) -> None:
+def test_the_plan_of_a_killed_run_is_kept(tmp_path: Path) -> None:
     """The audit keeps its time. Everything else is decided again from the config."""
     path = write_fruit(tmp_path / "fruit.parquet")
     reference = prepare(settings(path, tmp_path / "out"))

@@ -20,7 +20,7 @@ from labelaudit.schemas import EXAMPLES, PREVIEWS
 from support.audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
 
 
-def test_a_table_row_is_shown_whole(tmp_path: Path) -> None:
+def test_a_table_row_is_complete(tmp_path: Path) -> None:
     reference = audit(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out"))
     found = table(reference, "previews")
     assert found.schema.equals(PREVIEWS, check_metadata=True)
@@ -53,12 +53,12 @@ def test_images_are_those_of_the_dataset(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(row["data"]))), stored)
 
 
-def test_none_where_none_are_asked_for(tmp_path: Path) -> None:
+def test_no_previews_if_none_are_requested(tmp_path: Path) -> None:
     reference = audit(settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out", report={"previews": 0}))
     assert table(reference, "previews").num_rows == 0
 
 
-def test_texts_are_whole(tmp_path: Path) -> None:
+def test_texts_are_complete(tmp_path: Path) -> None:
     path = write_reviews(tmp_path / "reviews.jsonl")
     reference = audit(settings(path, tmp_path / "out"))
     texts = {row["id"]: row["text"] for row in map(json.loads, path.read_text().splitlines())}
@@ -66,7 +66,7 @@ def test_texts_are_whole(tmp_path: Path) -> None:
         assert (row["media_type"], row["data"].decode()) == ("text/plain", texts[row["example_id"]])
 
 
-def test_a_random_sample_of_either_stratum() -> None:
+def test_a_random_sample_of_each_stratum() -> None:
     ids = [f"id-{number:04d}" for number in range(1_000)]
     flags = [None if number % 10 == 0 else number % 3 == 0 for number in range(1_000)]
     values = {name: [None] * 1_000 for name in EXAMPLES.names}
@@ -79,7 +79,7 @@ def test_a_random_sample_of_either_stratum() -> None:
         assert found[start : start + 200] == [stratum[at] for at in review_order(stratum, "v1", 0)[:200]]
 
 
-def test_previews_end_where_their_bytes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previews_stop_at_the_limit_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(previews, "PREVIEW_BYTES", 1_000)
     reference = audit(settings(write_reviews(tmp_path / "reviews.jsonl"), tmp_path / "out"))
     sizes = [len(data) for data in table(reference, "previews")["data"].to_pylist()]

@@ -152,7 +152,7 @@ def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy,
     run("undisturbed")
     proxy.plan = at_random(0.18, seed=5)
     _watched(bucket, "faulty", lambda: run("faulty"))
-    print(f"{len(proxy.requests)} requests, {dict(proxy.met)}")  # noqa: T201 (shown where the test fails)
+    print(f"{len(proxy.requests)} requests, {dict(proxy.met)}")  # noqa: T201 (shown if the test fails)
     assert sum(proxy.met.values()) >= 200
     assert set(proxy.met) == set(NETWORK_TROUBLES)
     _same_bytes(bucket.published("faulty"), bucket.published("undisturbed"))

@@ -138,7 +138,7 @@ def test_class_counts_of_both_versions(versions: Versions) -> None:
         assert found[column].to_pylist() == versions.frames[version].label.value_counts().sort_index().tolist()
 
 
-def test_the_same_rows_in_another_order_are_no_change(versions: Versions) -> None:
+def test_the_same_rows_in_another_order_are_not_a_change(versions: Versions) -> None:
     second, third = versions.audits["v2"], versions.audits["v3"]
     changes = _summary(third)["changes"]
     assert changes["predecessor"]["version"] == "v2"
@@ -148,7 +148,7 @@ def test_the_same_rows_in_another_order_are_no_change(versions: Versions) -> Non
     assert "The data is the same, row by row." in Path(third.report_url).read_text()
 
 
-def test_other_settings_are_said_first(versions: Versions) -> None:
+def test_changed_settings_come_first(versions: Versions) -> None:
     fourth = versions.audits["v4"]
     summary = _summary(fourth)
     assert summary["changes"]["changed_settings"] == [
@@ -170,7 +170,7 @@ def test_another_audit_of_a_version_has_the_predecessor_of_the_first(versions: V
     assert changes["warning"].startswith("Not only the data changed since v1: detection.filter")
 
 
-def test_a_killed_audit_goes_on_with_the_predecessor_that_it_began_with(tmp_path: Path) -> None:
+def test_a_resumed_audit_keeps_its_predecessor(tmp_path: Path) -> None:
     write_fruit(tmp_path / "fruit" / "v1" / "a.parquet")
     write_fruit(tmp_path / "fruit" / "v2" / "a.parquet", fruit(seed=1))
     begun = prepare(_config(tmp_path, "v2"))
@@ -200,12 +200,12 @@ def _change_manifest(folder: Path, **changes: object) -> None:
 
 
 DAMAGES = {
-    "removed": (lambda folder: shutil.rmtree(folder), "holds no audit any more"),
+    "removed": (lambda folder: shutil.rmtree(folder), "no longer contains an audit"),
     "without examples": (lambda folder: (folder / "examples.parquet").unlink(), r"examples\.parquet"),
     "with other examples": (lambda folder: (folder / "examples.parquet").write_bytes(b"PAR1"), "was changed after"),
     "with a broken manifest": (lambda folder: (folder / "manifest.json").write_text("{"), "is not JSON"),
     "with another manifest": (lambda folder: (folder / "manifest.json").write_text("{}"), "is not a manifest"),
-    "without files": (lambda folder: _change_manifest(folder, files=[]), "names no examples"),
+    "without files": (lambda folder: _change_manifest(folder, files=[]), "does not list examples"),
 }
 
 
@@ -216,7 +216,7 @@ def test_a_damaged_predecessor_does_not_break_the_audit(tmp_path: Path, name: st
     second = audit_insects(tmp_path, "v2", insects(wrong=(0, 10)))
     summary = _summary(second)
     assert summary["changes"] is None
-    assert summary["notes"][0].startswith("Not compared with version v1, the audit before: ")
+    assert summary["notes"][0].startswith("Not compared with version v1, the previous audit. ")
     assert re.search(message, summary["notes"][0])
     assert not (Path(second.audit_url) / "changes.parquet").exists()
 
@@ -235,7 +235,7 @@ def test_a_gate_that_cannot_count_new_issues_warns_and_says_why(tmp_path: Path, 
     assert rules["max_flagged_share"]["outcome"] == "passed"
 
 
-def test_audits_that_are_gone_are_passed_over(tmp_path: Path) -> None:
+def test_removed_audits_are_passed_over(tmp_path: Path) -> None:
     first = audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     shutil.rmtree(audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 20))).audit_url)
     third = _summary(audit_insects(tmp_path, "v3", insects(wrong=(0, 10, 20)), gate={"max_new_issues": 0}))
@@ -250,7 +250,7 @@ def test_audits_that_are_gone_are_passed_over(tmp_path: Path) -> None:
     assert fourth["changes"]["held_versions"] == ["v3"]
 
 
-def test_many_versions_that_are_gone_are_counted(tmp_path: Path) -> None:
+def test_many_removed_versions_are_counted(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     store = Store(str(tmp_path / "out"))
     (record,) = read_history(store, "insects")
@@ -271,7 +271,7 @@ def test_tables_of_another_version_of_labelaudit_are_not_compared(tmp_path: Path
         found.table("classes.parquet", CHANGES)
 
 
-def test_a_table_that_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     about: dict[str, Any] = {
         name: {} if name in ("config", "columns", "recipe", "versions") else name for name in DECIDED
@@ -279,7 +279,7 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
     publish_files(store, "audit", {"issues.parquet": b"no table"}, about, "1")
     found = open_audit(store, "audit")
     assert found is not None
-    with pytest.raises(StorageError, match=r"issues\.parquet is no Parquet file \(.*\)\. Audit that version again"):
+    with pytest.raises(StorageError, match=r"issues\.parquet is not a Parquet file \(.*\)\. Audit that version again"):
         found.table("issues.parquet", CHANGES)
 
 
@@ -290,7 +290,7 @@ class Silent(Store):
         raise StorageUnavailableError("no answer")
 
 
-def test_storage_that_does_not_answer_is_no_damage(tmp_path: Path) -> None:
+def test_storage_that_does_not_answer_is_not_damage(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     audit_insects(tmp_path, "v2", insects(wrong=(0, 10)))
     (record,) = (tmp_path / "out").rglob("version=v2/*/prepared.json")
@@ -299,7 +299,7 @@ def test_storage_that_does_not_answer_is_no_damage(tmp_path: Path) -> None:
         open_predecessor(Silent(str(tmp_path / "out")), plan)
 
 
-def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
+def test_versions_that_failed_their_gate_are_passed_over(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10)))
     audit_insects(tmp_path, "v2", insects(wrong=(0, 10, 20)))
     store = Store(str(tmp_path / "out"))
@@ -313,7 +313,7 @@ def test_versions_held_by_their_gate_are_no_measure(tmp_path: Path) -> None:
     assert find_predecessor(store, "nothing", "v1", has_version_in_url=False) is None
 
 
-def test_versions_in_the_url_are_compared_by_their_names(tmp_path: Path) -> None:
+def test_versions_in_the_url_are_ordered_by_name(tmp_path: Path) -> None:
     """The order of audits does not matter: a sweep that catches up must not compare v9 with v10."""
     dataset = {"name": "fruit"}
     for version in ("v10", "v9"):

@@ -58,7 +58,7 @@ def test_versions_in_natural_order(tmp_path: Path) -> None:
     assert choose_version(_config(tmp_path, dataset={"version": "latest"})).dataset.version == "v10"
 
 
-def test_a_marker_of_choice_is_no_data(tmp_path: Path) -> None:
+def test_a_chosen_marker_is_not_data(tmp_path: Path) -> None:
     _version(tmp_path, "v1", marker="manifest.json")
     _version(tmp_path, "v2")
     config = _config(tmp_path, versions={"marker": "manifest.json"}, dataset={"version": "latest"})
@@ -166,7 +166,7 @@ def test_announcements_are_remembered(tmp_path: Path) -> None:
 )
 def test_storage_without_times(tmp_path: Path, monkeypatch, token, modified, versions, message) -> None:  # type: ignore[no-untyped-def]
     _version(tmp_path, "v1")
-    # Such a storage is not at hand: what it would answer.
+    # No such storage is available, so the test imitates its answer.
     monkeypatch.setattr(DatasetFiles, "files", lambda self: [StoredFile("a.parquet", 1, token, modified)])
     with pytest.raises(StorageError, match=message):
         find_versions(_config(tmp_path, versions=versions))
@@ -187,12 +187,12 @@ def test_a_version_that_is_not_complete_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "audits").exists()
     (tmp_path / "fruit" / "v1" / "DONE").touch()
     assert choose_version(marked) == marked
-    # Where nothing is set, who names a version has it as it lies.
+    # Without such a setting, a version that is named is audited as it is.
     for config in (_config(tmp_path, **named), _config(tmp_path, "fruit/v1")):
         assert choose_version(config) == config
 
 
-def test_a_file_beside_the_versions_is_none(tmp_path: Path) -> None:
+def test_a_file_next_to_the_versions_is_not_a_version(tmp_path: Path) -> None:
     _version(tmp_path, "v1", age_minutes=60)
     (tmp_path / "fruit" / "versions.md").write_text("v1: the first")
     (tmp_path / "fruit" / "v\x01").mkdir()

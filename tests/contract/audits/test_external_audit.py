@@ -34,9 +34,9 @@ NAMES = np.array(["ant", "bee", "fly"])
 PRED_PROBS = 0.05 + 0.85 * np.eye(3)[RIGHT]
 
 
-def _audit(output: Path, url: object, name: str | None = None, **where: object) -> AuditReference:
+def _audit(output: Path, url: object, name: str | None = None, **arguments: object) -> AuditReference:
     config = build_config({"dataset": {"url": str(url), "name": name}, "output": {"url": str(output)}})
-    return audit_probabilities(config, ExternalProbabilities(str(url), **where))  # type: ignore[arg-type]
+    return audit_probabilities(config, ExternalProbabilities(str(url), **arguments))  # type: ignore[arg-type]
 
 
 def _write(path: Path, metadata: dict[str, str] | None = None, **columns: object) -> Path:
@@ -112,7 +112,7 @@ def test_two_runs_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other
             assert sha256_hex((manifest.parent / entry["path"]).read_bytes()) == entry["sha256"]
 
 
-def test_the_record_of_a_killed_or_simultaneous_run_stands(tmp_path: Path) -> None:
+def test_the_plan_of_a_killed_or_simultaneous_run_is_kept(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.parquet")
     folder = Path(_audit(tmp_path / "out", path).audit_url)
     (record,) = (tmp_path / "out").rglob("prepared.json")
@@ -134,7 +134,7 @@ def test_rows_in_any_order(tmp_path: Path) -> None:
     assert (ids[order][examples["row"]] == examples.example_id).all()
 
 
-def test_numbers_stand_for_named_classes(tmp_path: Path) -> None:
+def test_labels_may_be_class_numbers(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.parquet", {"class_names": json.dumps(NAMES.tolist())}, label=GIVEN)
     reference = _audit(tmp_path / "out", path)
     assert _issues(reference) == WRONG
@@ -150,7 +150,7 @@ def test_rows_without_label_and_without_ids(tmp_path: Path) -> None:
     assert (reference.examples, reference.scored) == (ROWS, ROWS - 1)
     assert _issues(reference) == {f"row-{number:03d}" for number in range(0, ROWS, 15)}
     notes = json.loads((Path(reference.audit_url) / "summary.json").read_text())["notes"]
-    assert any("ids: the row numbers" in note for note in notes)
+    assert any("ids: row numbers" in note for note in notes)
     assert any("neither --classes nor metadata names them" in note for note in notes)
 
 
@@ -170,7 +170,7 @@ def _summary(reference: AuditReference) -> dict[str, Any]:
     return summary
 
 
-def test_row_numbers_mean_nothing_in_another_version(tmp_path: Path) -> None:
+def test_row_numbers_are_not_used_in_another_version(tmp_path: Path) -> None:
     """Neither a verdict nor a comparison confuses row 15 of one version with row 15 of the next."""
     first = _without_ids(tmp_path, "v1")
     assert _summary(first)["changes"] is None
@@ -198,18 +198,22 @@ def test_versions_with_ids_pass_over_one_without(tmp_path: Path) -> None:
     _without_ids(only, "v1")
     second = _summary(_without_ids(only, "v2", ids=ids, max_new_issues=0))
     assert (second["changes"], second["gate"]["verdict"]) == (None, "warned")
-    assert second["notes"][0].startswith("Not compared with version v1, the audit before: rows without ids")
+    assert second["notes"][0].startswith("Not compared with version v1, the previous audit. Rows without an id column")
 
 
 def test_audits_of_row_numbers_are_neither_reviewed_nor_compared(tmp_path: Path) -> None:
     audits = [find_audit(_without_ids(tmp_path, version).audit_url) for version in ("v1", "v2")]
-    with pytest.raises(ReviewError, match=r"cannot be reviewed: rows without ids .* name their ids with --id"):
+    with pytest.raises(
+        ReviewError, match=r"cannot be reviewed\. Rows without an id column .* name their ids with --id"
+    ):
         audit_to_review(audits[0].url)
-    with pytest.raises(ConfigError, match=r"cannot be compared: rows without ids .* name their ids with --id"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be compared\. Rows without an id column .* name their ids with --id"
+    ):
         compare_published(*audits)
 
 
-def test_dictionary_labels_and_probabilities_beside_the_table(tmp_path: Path) -> None:
+def test_dictionary_labels_and_probabilities_outside_the_table(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.parquet", label=pa.array(NAMES[GIVEN]).dictionary_encode(), pred_probs=None)
     np.save(tmp_path / "p.npy", PRED_PROBS.astype(np.float32))
     assert _issues(_audit(tmp_path / "out", path, pred_probs=str(tmp_path / "p.npy"))) == WRONG
@@ -227,7 +231,7 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, object]]], str]]
     ),
     "missing column": (
         lambda folder: (_write(folder / "p.parquet"), {"label": "lable"}),
-        r"has no column 'lable'; it has id, label, pred_probs",
+        r"has no column 'lable'\. Name one of its columns: id, label, pred_probs",
     ),
     "fewer labels than rows": (
         lambda folder: (
@@ -248,27 +252,27 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, object]]], str]]
         lambda folder: (_write(folder / "p.parquet"), {"class_names": ("ant", "bee")}),
         "3 columns of probabilities for 2 classes",
     ),
-    "labels beside the classes": (
+    "labels outside the classes": (
         lambda folder: (_write(folder / "p.parquet"), {"class_names": ("ant", "bee", "cat")}),
         r"1 labels are not among the 3 classes of the probabilities \(fly\)",
     ),
     "a flat array": (
         lambda folder: (folder / "p.npy", {"label": "y.npy", "x": _npy(folder / "p.npy", GIVEN)}),
-        r"holds an array of shape \(120,\) and dtype int64; probabilities are floats",
+        r"contains an array of shape \(120,\) and dtype int64\. Save probabilities as floats",
     ),
     "labels in two dimensions": (
         lambda folder: (_write(folder / "p.parquet"), {"label": _npy(folder / "y.npy", PRED_PROBS)}),
-        r"holds an array of shape \(120, 3\); one value per row is needed",
+        r"contains an array of shape \(120, 3\)\. Save one value per row",
     ),
     "a column of a .npy file": (
         lambda folder: (folder / "p.npy", {"label": "label", "x": _npy(folder / "p.npy", PRED_PROBS)}),
-        "holds probabilities alone, so 'label' cannot be a column of it",
+        "contains only probabilities, so it has no column 'label'",
     ),
     "probabilities that are numbers": (
         lambda folder: (_write(folder / "p.parquet", pred_probs=np.arange(ROWS) / ROWS), {}),
-        "must hold one list of K probabilities in every row, but its type is double",
+        "must contain one list of K probabilities in every row, but its type is double",
     ),
-    "names that are no JSON": (
+    "names that are not JSON": (
         lambda folder: (_write(folder / "p.parquet", {"class_names": "ant, bee, fly"}), {}),
         "class_names in the file's metadata must be a JSON list of strings",
     ),
@@ -282,10 +286,10 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, object]]], str]]
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_with_a_reason(tmp_path: Path, name: str) -> None:
     make, message = REFUSED[name]
-    url, where = make(tmp_path)
-    where.pop("x", None)
+    url, arguments = make(tmp_path)
+    arguments.pop("x", None)
     with pytest.raises(DatasetError, match=message):
-        _audit(tmp_path / "out", url, **where)
+        _audit(tmp_path / "out", url, **arguments)
     assert not (tmp_path / "out").exists()
 
 

@@ -88,7 +88,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[b
 @pytest.mark.slow
 @pytest.mark.new_interpreters
 @pytest.mark.parametrize("last", [5, EPOCHS + 5, 2 * EPOCHS + 1])
-def test_a_killed_worker_leaves_what_the_next_one_goes_on_from(
+def test_the_next_worker_resumes_from_a_killed_one(
     data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int
 ) -> None:
     reference = reference_to(data, tmp_path / "out")
@@ -128,15 +128,15 @@ def check_that_a_fold_goes_on(data: Path, output: object, undisturbed: tuple[byt
 
 
 @pytest.mark.parametrize("last", [1, 2, EPOCHS, EPOCHS + 1, EPOCHS * MEMBERS])
-def test_a_fold_goes_on(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int) -> None:
+def test_a_fold_resumes(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int) -> None:
     check_that_a_fold_goes_on(data, tmp_path, undisturbed, last)
 
 
-def test_a_fold_goes_on_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, list[float]]) -> None:
+def test_a_fold_resumes_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, list[float]]) -> None:
     check_that_a_fold_goes_on(data, s3, undisturbed, EPOCHS + 5)
 
 
-def test_a_fold_of_one_member_goes_on(tmp_path: Path) -> None:
+def test_a_fold_of_one_member_resumes(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.jsonl")
     expected = committed(alone := reference_to(reviews, tmp_path / "alone"), train(alone)[0])
     reference = reference_to(reviews, tmp_path / "out")
@@ -154,14 +154,14 @@ def test_short_folds_write_no_checkpoint(data: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*checkpoint*"))
 
 
-def test_null_is_never(data: Path, tmp_path: Path) -> None:
+def test_null_means_no_checkpoints(data: Path, tmp_path: Path) -> None:
     reference = reference_to(data, tmp_path, None)
     leave(reference, 9)
     assert not list(tmp_path.rglob("*checkpoint*"))
     assert train(reference)[1][0] == 1
 
 
-def test_minutes_change_no_key(data: Path, tmp_path: Path) -> None:
+def test_minutes_do_not_change_keys(data: Path, tmp_path: Path) -> None:
     always, never = (reference_to(data, tmp_path, minutes) for minutes in (0, None))
     assert replace(always, checkpoint_minutes=None) == never
 
@@ -208,7 +208,7 @@ def test_another_seed_has_its_own_checkpoints(data: Path, tmp_path: Path) -> Non
     assert train(reference_to(data, tmp_path, seed=1))[1][0] == 1
 
 
-def test_what_a_worker_left_after_its_commit_is_removed(data: Path, tmp_path: Path) -> None:
+def test_checkpoints_left_after_a_commit_are_removed(data: Path, tmp_path: Path) -> None:
     reference = reference_to(data, tmp_path)
     leave(reference, 5)
     left = dict(unfinished(reference))
@@ -218,7 +218,7 @@ def test_what_a_worker_left_after_its_commit_is_removed(data: Path, tmp_path: Pa
     assert list(unfinished(reference)) == []
 
 
-def test_two_workers_at_one_fold_do_no_harm(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]) -> None:
+def test_two_workers_of_one_fold_do_no_harm(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]) -> None:
     """The second one starts while the first one trains, resumes from its checkpoint, and commits before it."""
     reference = reference_to(data, tmp_path)
     heard: list[int] = []
@@ -240,7 +240,7 @@ class Silent(Store):
         raise StorageUnavailableError("The storage did not answer.")
 
 
-def test_a_storage_that_does_not_answer_is_no_missing_checkpoint(tmp_path: Path) -> None:
+def test_storage_that_does_not_answer_is_not_a_missing_checkpoint(tmp_path: Path) -> None:
     place = StoredFolder(Silent(str(tmp_path)), "folder")
     with pytest.raises(StorageUnavailableError, match="did not answer"):
         place.get("name")

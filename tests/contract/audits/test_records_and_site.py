@@ -68,7 +68,7 @@ def test_trend_of_all_versions(tmp_path: Path) -> None:
     assert again.audit_id in newest
 
 
-def test_what_a_kill_left_out_is_mended(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_out_is_completed(tmp_path: Path) -> None:
     """The run was killed between manifest and record, or between record and page."""
     reference = audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
     folder = tmp_path / "out" / "dataset=insects"
@@ -90,7 +90,7 @@ def test_an_old_audit_that_is_found_again_is_not_the_latest(tmp_path: Path) -> N
     assert json.loads(latest.read_text())["version"] == "v2"
 
 
-def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
+def test_nothing_is_written_if_nothing_changed(tmp_path: Path) -> None:
     audit_insects(tmp_path, "v1", insects(wrong=(0, 10, 20)))
     folder = tmp_path / "out" / "dataset=insects"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
@@ -116,7 +116,7 @@ class Reading(Store):
         return super().read(key)
 
 
-def test_records_are_read_once_and_only_where_one_is_new(tmp_path: Path, record: AuditRecord) -> None:
+def test_records_are_read_once_and_only_if_one_is_new(tmp_path: Path, record: AuditRecord) -> None:
     store = Reading(str(tmp_path / "out"))
     _record_another(Store(store.url), record, "v2")
     for expected in (2, 0):
@@ -159,7 +159,7 @@ class Overtaken(Store):
 
 
 @pytest.mark.parametrize("before", ["index.html", "trend.parquet", "latest.json"])
-def test_who_is_overtaken_leaves_nothing_older_behind(tmp_path: Path, record: AuditRecord, before: str) -> None:
+def test_an_overtaken_publisher_leaves_nothing_older(tmp_path: Path, record: AuditRecord, before: str) -> None:
     store = Overtaken(str(tmp_path / "out"))
     store.before, store.others = before, ["w2", "w1", "w0"]
     store.remove(dataset_page_key("insects"))
@@ -195,6 +195,6 @@ def test_damaged_figures_of_classes_are_named(tmp_path: Path, record: AuditRecor
     store.write(audit_classes_key("insects", "v1", record.audit_id), b"{" if kind == "not Parquet" else other)
     store.remove(dataset_page_key("insects"))
     with pytest.raises(
-        StorageError, match=rf"{record.audit_id}\.parquet has no figures of classes \(.* Remove it and "
+        StorageError, match=rf"{record.audit_id}\.parquet is not a table of figures by class \(.* Remove it and "
     ):
         rebuild_site(store, "insects")

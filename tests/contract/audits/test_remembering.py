@@ -91,7 +91,7 @@ def test_an_audit_after_a_review_trains_nothing(config: AuditConfig) -> None:
     assert audit(config).status == "already_published"
 
 
-def test_a_changed_row_is_judged_anew(config: AuditConfig, tmp_path: Path) -> None:
+def test_a_changed_row_is_judged_again(config: AuditConfig, tmp_path: Path) -> None:
     fine, other = _review(config, Decision.FINE, Decision.FINE)
     frame = fruit().set_index("id", drop=False)
     frame.loc[fine, "weight"] += 1e-6
@@ -112,7 +112,7 @@ def test_a_killed_audit_ends_with_the_same_bytes(config: AuditConfig, step: str)
     assert _bytes(Path(audit(config).audit_url)) == expected
 
 
-def test_what_is_decided_while_an_audit_runs_counts_for_the_next(config: AuditConfig) -> None:
+def test_verdicts_given_during_an_audit_count_for_the_next(config: AuditConfig) -> None:
     _review(config, Decision.FINE)
     reference = prepare(config)
     plan = load_plan(reference)
@@ -125,7 +125,7 @@ def test_what_is_decided_while_an_audit_runs_counts_for_the_next(config: AuditCo
     assert b"ann" not in record.read_bytes()
 
 
-def test_a_record_of_an_earlier_release_stands(config: AuditConfig) -> None:
+def test_the_plan_of_an_earlier_release_is_kept(config: AuditConfig) -> None:
     reference = prepare(config)
     path = Path(config.output.url) / reference.key
     record = json.loads(path.read_text())

@@ -233,7 +233,10 @@ def test_an_audit_by_its_folder_or_its_dataset(tmp_path: Path, audit: PublishedA
     ("url", "message"),
     [
         ("out", "No audit is published at out. Name the folder of an audit"),
-        ("out/dataset=insects/version=v2", "has no audit of version 'v2'; the last audited versions: v1"),
+        (
+            "out/dataset=insects/version=v2",
+            "has no audit of version 'v2'. Audit it, or name another version (last audited: v1)",
+        ),
         ("audit=x", "No audit is published at audit=x."),
         ("out/dataset=birds", "No audit is published at out/dataset=birds."),
         ("out/dataset=insects/version=v1/audit=0", "No audit is published at"),

@@ -43,7 +43,7 @@ def as_csv(rows: list[dict[str, str]]) -> bytes:
 
 
 def filled(data: bytes) -> bytes:
-    """As a person fills the file who knows the right labels."""
+    """Fill the file like a reviewer who knows the right labels."""
     rows = rows_of(data)
     for row in rows:
         said = truly(row["example_id"])
@@ -77,7 +77,7 @@ def test_a_sample_can_be_filled_and_imported(audit: PublishedAudit) -> None:
     sample = draw_sample(audit, flagged=8, unflagged=60, seed=0)
     data = sample_file(audit, sample, FileFormat.CSV).data
     rows = rows_of(data)
-    # Nothing that tells flagged rows from others.
+    # Nothing distinguishes flagged rows from others.
     assert list(rows[0]) == ["example_id", "given_label", "verdict", "right_label", "file", "row", "content_digest"]
     assert [row["example_id"] for row in rows] == [row.example_id for row in sample.shuffled()]
     # The reviewer starts at the top and stops when all flagged rows are reviewed.

@@ -136,7 +136,7 @@ def test_a_broken_object_is_never_compacted(store: Store) -> None:
 
 @pytest.fixture
 def proxy(s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """Between this process and the S3 server; s3fs keeps connections whatever becomes of the environment."""
+    """Between this process and the S3 server; s3fs keeps connections even if the environment changes."""
     S3FileSystem.clear_instance_cache()
     with FaultyProxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)

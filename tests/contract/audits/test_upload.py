@@ -45,7 +45,7 @@ def test_a_folder_becomes_a_version(base: str, tmp_path: Path) -> None:
     assert [found.version for found in find_versions(_config(base))] == ["v1"]
 
 
-def test_twice_is_once_and_other_content_is_refused(base: str, tmp_path: Path) -> None:
+def test_uploads_are_idempotent_and_other_content_is_refused(base: str, tmp_path: Path) -> None:
     source = write_fruit(tmp_path / "fruit.parquet")
     first = upload_version(_config(base), str(source))
     again = upload_version(_config(base), str(source))
@@ -72,7 +72,7 @@ RULES = pytest.mark.parametrize("rule", [{}, {"quiet_minutes": 5}], ids=["marker
 
 
 @RULES
-def test_a_killed_upload_is_gone_on_with(base: str, tmp_path: Path, rule: dict[str, object]) -> None:
+def test_a_killed_upload_resumes(base: str, tmp_path: Path, rule: dict[str, object]) -> None:
     source = _folder(tmp_path / "source", a="1", b="2")
     upload_version(_config(base, version="v0"), source)
     store = Store(f"{base}/fruit")
@@ -113,8 +113,8 @@ def test_a_version_never_changes(tmp_path: Path, rule: dict[str, object], files:
     assert not upload_version(config, source).is_new
 
 
-def test_files_of_others_stay(base: str, tmp_path: Path) -> None:
-    """A publisher without a claim, such as Spark: its files and its empty marker are not ours to replace."""
+def test_files_of_other_publishers_are_kept(base: str, tmp_path: Path) -> None:
+    """A publisher without a claim, such as Spark: its files and its empty marker must not be replaced."""
     source = _folder(tmp_path / "source", a="1", b="2")
     store = Store(f"{base}/fruit/v1")
     store.write("b.csv", b"?")
@@ -149,7 +149,7 @@ def test_of_two_publishers_at_once_one_wins(base: str, tmp_path: Path, rule: dic
 
 
 class Ending(Store):
-    """Where another upload ends at the moment at which its claim is read."""
+    """A store in which another upload ends just when its claim is read."""
 
     def read(self, key: str) -> bytes:
         self.remove(key)

@@ -161,11 +161,11 @@ def test_all_changed_rows_in_a_file(run: Command, audits: list[AuditReference]) 
         (["v1", "v2"], "No audit is published at v1"),
         (
             ["v1", "v7", "--dataset", "out/dataset=insects"],
-            "has no audit of version 'v7'; the last audited versions: v1, v2",
+            "has no audit of version 'v7'. Audit it, or name another version (last audited: v1, v2)",
         ),
         (
             ["v1", "v2", "--dataset", "out/dataset=birds"],
-            "has no audit of version 'v1'; the last audited versions: none",
+            "has no audit of version 'v1'. Audit it, or name another version (last audited: none)",
         ),
         (["v1", "v2", "--dataset", "out"], "out is not the folder of a dataset"),
         (["v1"], "Missing argument 'B'"),
@@ -184,8 +184,8 @@ def test_an_audit_that_was_removed(run: Command, own_audits: list[AuditReference
     (Path(own_audits[0].audit_url) / "manifest.json").unlink()
     code, _, err = run("v1", "v2", "--dataset", "out/dataset=insects")
     assert code == 1
-    assert "is not at" in err
-    assert "any more" in err
+    assert "is no longer at" in err
+    assert "Audit that version again." in err
 
 
 def test_a_dataset_with_a_manifest_of_its_own(run: Command, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_two_datasets_are_refused(run: Command, tmp_path: Path, own_audits: list
     (other / "manifest.json").write_text(json.dumps({**manifest, "dataset": "birds"}))
     code, _, err = run(*(audit.audit_url for audit in own_audits))
     assert code == 2
-    assert "ids of different datasets have nothing to do with each other" in err
+    assert "ids of different datasets cannot be matched" in err
 
 
 def test_control_characters_in_labels_are_replaced(run: Command, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_damaged_record(output: Path, record: AuditRecord) -> None:
         ({"deciding": []}, r"deciding is \[\] \(Input should be .*\)"),
         ({"created_at": 5}, r"created_at is 5 \(Input should be a valid string\)"),
         ({"gate": {}}, r"gate is \{\} \(Input should be a valid string\)"),
-        ({"dataset": "ants"}, f"it is that of v1/{1:012x} of 'ants'"),
+        ({"dataset": "ants"}, f"it is the record of v1/{1:012x} of 'ants'"),
     ],
 )
 def test_a_record_of_other_types(output: Path, record: AuditRecord, change: dict[str, Any], why: str) -> None:
@@ -172,7 +172,7 @@ def test_a_published_audit_is_read_from_the_cache(output: Path, record: AuditRec
         first = audit.table("issues.parquet", ISSUES)
         (output / record.folder / "issues.parquet").unlink()
         assert audit.table("issues.parquet", ISSUES) == first
-        with pytest.raises(StorageError, match=r"names no changes\.parquet"):
+        with pytest.raises(StorageError, match=r"does not list changes\.parquet"):
             audit.table("changes.parquet", CHANGES)
 
 

@@ -153,7 +153,7 @@ def test_other_changes_between_two_audits(store: Store, run: Callable[..., AppTe
             3,
             [
                 "Not only the data changed since v2: training.epochs 3 → 5. "
-                "What is flagged may differ for that reason alone."
+                "This alone may change which rows are flagged."
             ],
         ),
     ):
@@ -246,12 +246,12 @@ def test_rows_without_ids_are_neither_decided_on_nor_compared(store: Store, run:
     app.session_state["example"] = Address("example-004")
     app.run()
     assert not app.exception
-    assert "Nothing can be decided here: rows without ids" in app.info[0].value
+    assert "These rows cannot be reviewed. Rows without an id column" in app.info[0].value
     assert not {"Fine", "Ambiguous", "Undo"} & {button.label for button in app.button}
     app.session_state["page wanted"] = "compare"
     app.run()
     assert not app.exception
-    assert "cannot be compared: rows without ids" in app.info[0].value
+    assert "cannot be compared. Rows without an id column" in app.info[0].value
 
 
 @given(strategies.text(alphabet="ab:-<>=~*_[]()!`$\\&#/@. \n", max_size=40))

@@ -1,4 +1,4 @@
-"""What changed between two audits besides the data: config, code, packages, or an `auto` that follows the data."""
+"""What changed between two audits apart from the data: config, code, packages, or an `auto` that follows the data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def words(**changes: Any) -> list[str]:
     ],
     ids=str,
 )
-def test_what_decides_nothing_is_left_out(changes: dict[str, Any]) -> None:
+def test_settings_that_decide_nothing_are_left_out(changes: dict[str, Any]) -> None:
     assert words(**changes) == []
 
 
@@ -72,12 +72,12 @@ def test_what_decides_nothing_is_left_out(changes: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_what_decides_is_named(changes: dict[str, Any], expected: list[str]) -> None:
+def test_decisive_settings_are_named(changes: dict[str, Any], expected: list[str]) -> None:
     assert words(**changes) == expected
     assert is_other_work(changed_settings(deciding(audit()), deciding(audit(**changes))))
 
 
-def test_an_auto_that_follows_the_data_is_no_other_work() -> None:
+def test_an_auto_that_follows_the_data_is_not_other_work() -> None:
     changed = changed_settings(deciding(audit()), deciding(audit(recipe__epochs=13)))
     assert [(one.setting, one.cause) for one in changed] == [("recipe.epochs", "data")]
     assert not is_other_work(changed)
@@ -94,7 +94,7 @@ def test_a_value_of_the_config_is_not_named_twice() -> None:
     assert words(versions__torch="3", config__training__seed=1, recipe__epochs=9)[2] == "recipe.epochs 12 → 9 (config)"
 
 
-def test_of_probabilities_what_trains_is_left_out() -> None:
+def test_training_settings_are_left_out_for_external_probabilities() -> None:
     one = {"columns": {"guesses": []}, "config": {"dataset": {"id": "a"}, "detection": {}}, "recipe": {}}
     before = deciding({**one, "versions": {"torch": "2.6", "cleanlab": "2.9"}})
     now = deciding({**one, "versions": {"torch": "2.7", "cleanlab": "2.9"}})

@@ -1,4 +1,4 @@
-"""The order of versions: by their names where the URL has a place for them, else by when they were first audited."""
+"""The order of versions: by name if the URL contains `{version}`, otherwise by their first audits."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_by_name() -> None:
     assert _before("v11", has_version_in_url=True) == [["v1/a"], ["v2/a", "v2/b"], ["v10/a"]]
 
 
-def test_the_newest_audit_tells_which_order() -> None:
+def test_the_newest_audit_decides_the_order() -> None:
     assert _names([*HISTORY, record("v3", 5, has_version_in_url=True)]) == ["v1", "v2", "v3", "v10"]
     assert _names([record("v11", 1, has_version_in_url=True), *HISTORY]) == ["v10", "v11", "v2", "v1"]
     assert newest_of_versions([]) == []
 
 
 @given(st.permutations(["v1", "v2", "v9", "v10", "v10.1", "v11"]))
-def test_the_order_of_audits_means_nothing_where_versions_have_names(versions: list[str]) -> None:
+def test_the_order_of_audits_does_not_matter_if_the_url_has_versions(versions: list[str]) -> None:
     history = [record(version, day + 1, has_version_in_url=True) for day, version in enumerate(versions)]
     assert _names(history) == ["v1", "v2", "v9", "v10", "v10.1", "v11"]
     for version in versions:

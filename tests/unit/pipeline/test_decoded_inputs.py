@@ -1,4 +1,4 @@
-"""Decoded inputs: written batch by batch, and the same as if they had been held whole."""
+"""Decoded inputs: written batch by batch, with the same result as if all were in memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _texts(rows: int) -> pd.DataFrame:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_texts_and_their_counts_come_in_canonical_order(tmp_path: Path) -> None:
+def test_texts_and_their_counts_are_in_canonical_order(tmp_path: Path) -> None:
     frame = _texts(60)
     for shard, part in enumerate((frame[:25], frame[25:])):
         (tmp_path / "data").mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def test_texts_without_any_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_tables_come_in_canonical_order(tmp_path: Path) -> None:
+def test_tables_are_in_canonical_order(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
