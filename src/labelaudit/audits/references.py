@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,7 +11,7 @@ class PlanReference:
 
     dataset_url: str
     output_url: str
-    storage_options: dict[str, Any]
+    storage_options: dict[str, object]
     cache_bytes: int | None  # limit of the local cache; None: half of the free disk space
     key: str  # of prepared.json below output_url
     sha256: str  # of prepared.json

@@ -7,6 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from labelaudit.audits.history import AuditRecord
+from labelaudit.codec import JsonObject
 from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.queries import AuditQueries
@@ -147,17 +148,22 @@ def _show_classes(classes: pa.Table) -> None:
     )
 
 
+def _section(record: JsonObject, name: str) -> JsonObject:
+    section = record.get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def _show_provenance(audit: AuditRecord) -> None:
     manifest = session.library().manifest(audit).audit
-    config = manifest.get("config") or {}
+    config, recipe, versions = (_section(manifest, name) for name in ("config", "recipe", "versions"))
     values = {
         "audit id": audit.audit_id,
         "fingerprint": audit.fingerprint,
         "audited at": audit.created_at,
         "folder": without_secrets(session.library().store.url_of(audit.folder)),
-        "dataset": without_secrets(str((config.get("dataset") or {}).get("url", ""))),
-        **{f"recipe: {name}": value for name, value in (manifest.get("recipe") or {}).items() if value},
-        **(manifest.get("versions") or {}),
+        "dataset": without_secrets(str(_section(config, "dataset").get("url", ""))),
+        **{f"recipe: {name}": value for name, value in recipe.items() if value},
+        **versions,
     }
     items = ui.joined(
         ui.fill("<dt>{name}</dt><dd>{value}</dd>", name=ui.clip(name, 80), value=ui.clip(value, 400))

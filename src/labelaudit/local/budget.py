@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.references import PlanReference
+from labelaudit.codec import from_record, to_record
 from labelaudit.errors import ConfigError
 from labelaudit.local.python_path import python_command
 from labelaudit.local.workers import Slot
@@ -74,8 +75,8 @@ def _recorded(reference: PlanReference, slot: Slot, limit: int) -> Need | None:
         release()
         held = int(held_bytes() * _MARGIN)
         need = Need(held, int(fold * _MARGIN), held + _closing_bytes(plan))
-        store.create(key, dump_json(asdict(need)))
-    return Need(**read_json(store, key))
+        store.create(key, dump_json(to_record(need)))
+    return from_record(Need, read_json(store, key))
 
 
 def _rehearsed_peak(reference: PlanReference, slot: Slot, limit: int) -> int | None:

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +61,7 @@ class _Loaded:
 
 
 def read_probabilities(
-    probabilities: ExternalProbabilities, storage_options: Mapping[str, Any] | None = None
+    probabilities: ExternalProbabilities, storage_options: Mapping[str, object] | None = None
 ) -> LoadedProbabilities:
     """Read ids, labels and probabilities, and check that they can be out-of-fold probabilities of these rows.
 
@@ -70,7 +69,7 @@ def read_probabilities(
         DatasetError: the files cannot be used.
         IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
-    loaded = _load(probabilities, dict(storage_options or {}))
+    loaded = _load(probabilities, storage_options or {})
     rows = _version_of(loaded, probabilities)
     scored = rows.scored
     examples = rows.examples
@@ -80,7 +79,7 @@ def read_probabilities(
     return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, (*loaded.notes, *notes))
 
 
-def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loaded:
+def _load(probabilities: ExternalProbabilities, options: Mapping[str, object]) -> _Loaded:
     table, stored_names = None, None
     if not _is_npy(probabilities.url):
         table = _read_table(probabilities.url, options)
@@ -125,7 +124,9 @@ def _load(probabilities: ExternalProbabilities, options: dict[str, Any]) -> _Loa
     )
 
 
-def _ids(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray | None:
+def _ids(
+    probabilities: ExternalProbabilities, table: pa.Table | None, options: Mapping[str, object]
+) -> np.ndarray | None:
     """Return the ids, (N,) object of str; None if none are named and there is no column `id`."""
     name = probabilities.id or ("id" if table is not None and "id" in table.column_names else None)
     if name is None:
@@ -186,7 +187,9 @@ def _fingerprint(loaded: _Loaded) -> str:
     return digest_of(ids_and_labels, list(loaded.class_names), probabilities)
 
 
-def _probabilities(probabilities: ExternalProbabilities, table: pa.Table | None, options: dict[str, Any]) -> np.ndarray:
+def _probabilities(
+    probabilities: ExternalProbabilities, table: pa.Table | None, options: Mapping[str, object]
+) -> np.ndarray:
     """Return the probabilities, (N, K) floats."""
     if table is None:
         return _checked_matrix(_read_npy(probabilities.url, options), probabilities.url)
@@ -213,7 +216,7 @@ def _checked_matrix(array: np.ndarray, url: str) -> np.ndarray:
     return array
 
 
-def _column(name: str, url: str, table: pa.Table | None, options: dict[str, Any]) -> pa.Array:
+def _column(name: str, url: str, table: pa.Table | None, options: Mapping[str, object]) -> pa.Array:
     if _is_npy(name):
         array = _read_npy(name, options)
         if array.ndim != 1:
@@ -236,13 +239,13 @@ def _is_npy(name: str) -> bool:
     return name.lower().endswith(".npy")
 
 
-def _read(url: str, options: dict[str, Any]) -> bytes:
+def _read(url: str, options: Mapping[str, object]) -> bytes:
     source = open_dataset(url, options)
     with source.open(source.files()[0].path) as file:
         return file.read()
 
 
-def _read_npy(url: str, options: dict[str, Any]) -> np.ndarray:
+def _read_npy(url: str, options: Mapping[str, object]) -> np.ndarray:
     try:
         array = np.load(io.BytesIO(_read(url, options)), allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -252,7 +255,7 @@ def _read_npy(url: str, options: dict[str, Any]) -> np.ndarray:
     return np.asarray(array)
 
 
-def _read_table(url: str, options: dict[str, Any]) -> pa.Table:
+def _read_table(url: str, options: Mapping[str, object]) -> pa.Table:
     try:
         return pq.read_table(io.BytesIO(_read(url, options)))
     except pa.ArrowException as error:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import io
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import ROWS, Version
 from labelaudit.audits.work_files import parquet_bytes
-from labelaudit.codec import from_record
+from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
@@ -44,6 +44,15 @@ class Scan:
 
     columns: Columns
     examples: Examples
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _ScanRecord:
+    columns: Columns
+    fingerprint: str
+    sha256: str  # of the Parquet file of the rows
     files: int
     bytes: int
 
@@ -178,10 +187,9 @@ def _stored_scan(store: Store, dataset: str, signature: str | None, config: Audi
     key = _scan_key(config, signature)
     if not store.exists(scan_record_key(dataset, key)):
         return None
-    record = read_json(store, scan_record_key(dataset, key))
-    data = read_checked(store, scan_data_key(dataset, key), record["sha256"])
-    examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
-    return Scan(from_record(Columns, record["columns"]), examples, record["files"], record["bytes"])
+    record = from_record(_ScanRecord, read_json(store, scan_record_key(dataset, key)))
+    data = read_checked(store, scan_data_key(dataset, key), record.sha256)
+    return Scan(record.columns, Examples.from_table(pq.read_table(io.BytesIO(data))), record.files, record.bytes)
 
 
 def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
@@ -190,14 +198,8 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     key = _scan_key(config, signature)
     data = parquet_bytes(scanned.examples.to_table())
     store.write(scan_data_key(dataset, key), data)
-    record = {
-        "columns": asdict(scanned.columns),
-        "fingerprint": scanned.examples.fingerprint,
-        "sha256": sha256_hex(data),
-        "files": scanned.files,
-        "bytes": scanned.bytes,
-    }
-    store.write(scan_record_key(dataset, key), dump_json(record))
+    record = _ScanRecord(scanned.columns, scanned.examples.fingerprint, sha256_hex(data), scanned.files, scanned.bytes)
+    store.write(scan_record_key(dataset, key), dump_json(to_record(record)))
 
 
 def _make_plan(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from labelaudit.codec import JsonObject, from_record
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
@@ -36,12 +37,18 @@ class Manifest:
     """The origin of a published audit, and the checksums of its files."""
 
     schema_version: str
-    audit: dict[str, Any]  # dataset, version, audit_id, fingerprint, config, versions, seeds, machine, times
+    audit: JsonObject  # dataset, version, audit_id, fingerprint, config, versions, seeds, machine, times
     files: tuple[FileEntry, ...]
 
     def to_json(self) -> bytes:
         entries = [vars(entry) for entry in self.files]
         return dump_json({"schema_version": self.schema_version, **self.audit, "files": entries})
+
+
+@dataclass(frozen=True)
+class _Head:
+    schema_version: str
+    files: tuple[FileEntry, ...]
 
 
 def sha256_hex(data: bytes) -> str:
@@ -58,7 +65,7 @@ def dump_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def read_json(store: Store, key: str) -> dict[str, Any]:
+def read_json(store: Store, key: str) -> JsonObject:
     """Return one JSON object from storage. Raises `StorageError` if it is not one."""
     data = store.read(key)
     try:
@@ -84,7 +91,7 @@ def read_checked(store: Store, key: str, sha256: str) -> bytes:
 
 
 def publish_files(
-    store: Store, folder: str, files: Mapping[str, bytes], audit: dict[str, Any], schema_version: str
+    store: Store, folder: str, files: Mapping[str, bytes], audit: JsonObject, schema_version: str
 ) -> Manifest:
     """Write all files of an audit, the manifest last, and return the manifest in storage.
 
@@ -125,16 +132,16 @@ def load_manifest(store: Store, key: str, *, required: Iterable[str] = ()) -> Ma
     """
     audit = read_json(store, key)
     try:
-        files = tuple(FileEntry(**entry) for entry in audit.pop("files"))
-        schema_version = audit.pop("schema_version")
+        head = from_record(_Head, audit)
         if missing := [name for name in required if name not in audit]:
-            raise KeyError(missing[0])
-    except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{missing[0]} is missing")
+    except ValueError as error:
         raise StorageError(
-            f"{store.url_of(key)} is not a manifest of labelaudit ({error!r}). Name the folder of an audit, or remove "
+            f"{store.url_of(key)} is not a manifest of labelaudit ({error}). Name the folder of an audit, or remove "
             "the file and run the audit again."
         ) from error
-    return Manifest(schema_version, audit, files)
+    about = {name: value for name, value in audit.items() if name not in ("files", "schema_version")}
+    return Manifest(head.schema_version, about, head.files)
 
 
 def read_manifest(store: Store, folder: str) -> Manifest | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from labelaudit.codec import from_record
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import ConfigError, DatasetError, StorageError
 from labelaudit.storage.layout import MANIFEST, announced_key, audited_key
@@ -88,7 +89,7 @@ def announcement_of(config: AuditConfig, found: FoundVersion) -> Announcement | 
     """Return the announcement of a version; None if there is none."""
     store = open_output(config)
     key = announced_key(found.dataset, found.state)
-    return Announcement(**read_json(store, key)) if store.exists(key) else None
+    return from_record(Announcement, read_json(store, key)) if store.exists(key) else None
 
 
 def note_announcement(config: AuditConfig, found: FoundVersion, event_id: str, number: int) -> None:
