@@ -24,7 +24,7 @@ from labelaudit.audits.references import PlanReference
 from labelaudit.errors import TrainingError
 from labelaudit.orchestration import fold_runs, heartbeats
 from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
-from labelaudit.orchestration.train_fold import train_and_commit
+from labelaudit.orchestration.train_fold import train_fold
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import missing_folds
 from labelaudit.pipeline.train import train_and_commit as train_here
@@ -71,7 +71,7 @@ def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyP
     data = write_fruit(tmp_path / "fruit.parquet")
     monkeypatch.setattr(fold_runs, "BACKOFF_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(fold_runs, "POLL_SECONDS", 0.2)
-    flow_id = client.create_flow(train_and_commit)
+    flow_id = client.create_flow(train_fold)
     client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
 
     def make(output: str = "out", **values: Any) -> Audit:
