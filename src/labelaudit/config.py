@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from labelaudit.errors import ConfigError
 from labelaudit.schemas import Filter, InputKind
@@ -42,17 +43,17 @@ _ONE = "<one>"
 _SEVERAL = "<several>"
 
 
-def _none_if_auto(value: Any) -> Any:
+def _none_if_auto(value: object) -> object:
     if value is None:
         raise ValueError("Must not be null. Leave the key out, or use auto")
     return None if value == "auto" else value
 
 
-def _auto_if_none(value: Any) -> Any:
+def _auto_if_none(value: object) -> object:
     return "auto" if value is None else value
 
 
-def _bytes(value: Any) -> Any:
+def _bytes(value: object) -> object:
     """Return a number of bytes for a size such as `8GB` or `512 MiB`."""
     if not isinstance(value, str):
         return value
@@ -62,7 +63,7 @@ def _bytes(value: Any) -> Any:
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
-def _one_or_several(value: Any) -> str:
+def _one_or_several(value: object) -> str:
     return _SEVERAL if isinstance(value, list | tuple | dict) else _ONE
 
 
@@ -116,7 +117,7 @@ class DatasetConfig(_Section):
 
     @field_validator("version", mode="before")
     @classmethod
-    def _version_text(cls, value: Any) -> Any:
+    def _version_text(cls, value: object) -> object:
         # YAML reads `version: 3` as a number.
         return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
@@ -217,7 +218,7 @@ class GateConfig(_Section):
 
     @field_validator("max_class_flagged_share", mode="before")
     @classmethod
-    def _class_names(cls, value: Any) -> Any:
+    def _class_names(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         if any(not isinstance(name, (str, int)) or isinstance(name, bool) for name in value):
@@ -244,11 +245,11 @@ class OutputConfig(_Section):
 class StorageConfig(_Section):
     """fsspec options for remote URLs. Secrets come from the environment, never from here."""
 
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, object] = Field(default_factory=dict)
 
     @field_validator("options")
     @classmethod
-    def _no_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def _no_secrets(cls, options: dict[str, object]) -> dict[str, object]:
         for path in _option_names(options):
             name = path.rpartition(".")[2].lower()
             if name in ("key", "access_key") or any(word in name for word in _SECRETS):
@@ -303,7 +304,7 @@ def parse_config(text: str, *, overrides: Iterable[str] = (), source: str = "con
     return build_config(values, overrides=overrides, source=source)
 
 
-def parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> object:
     """Return the plain values of a YAML text. Raises `ConfigError` if it is not valid."""
     try:
         return yaml.safe_load(text)
@@ -311,7 +312,7 @@ def parse_yaml(text: str, source: str) -> Any:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}. Correct it.") from error
 
 
-def build_config(values: Mapping[str, Any], *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:
+def build_config(values: Mapping[str, object], *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:
     """Return the config with these nested values. Raises `ConfigError` with one line per problem."""
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     for override in overrides:
@@ -332,16 +333,17 @@ def with_version(config: AuditConfig, version: str | None) -> AuditConfig:
     return config.model_copy(update={"dataset": dataset})
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(values: dict[str, object], override: str) -> None:
     path, equals, text = override.partition("=")
     names = path.strip().split(".")
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r} must look like training.epochs=3.")
     section = values
     for name in names[:-1]:
-        section = section.setdefault(name, {})
-        if not isinstance(section, dict):
+        found = section.setdefault(name, {})
+        if not isinstance(found, dict):
             raise ConfigError(f"--set {override!r} cannot be used: {name} is a value, not a section.")
+        section = found
     try:
         section[names[-1]] = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -349,12 +351,12 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _raise_readable(error: ValidationError, source: str) -> NoReturn:
-    lines = sorted({_problem(item["loc"], item) for item in error.errors()})
+    lines = sorted({_problem(item) for item in error.errors()})
     raise ConfigError("\n  ".join([f"{source} cannot be used:", *lines])) from error
 
 
-def _problem(location: Sequence[int | str], item: Mapping[str, Any]) -> str:
-    names = [str(name) for name in location if name not in (_ONE, _SEVERAL)]
+def _problem(item: ErrorDetails) -> str:
+    names = [str(name) for name in item["loc"] if name not in (_ONE, _SEVERAL)]
     path = ".".join(names)
     if item["type"] == "extra_forbidden":
         known = _known_keys(names[:-1])
@@ -376,7 +378,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _option_names(options: Mapping[str, Any], prefix: str = "storage.options") -> list[str]:
+def _option_names(options: Mapping[str, object], prefix: str = "storage.options") -> list[str]:
     names = []
     for name, value in options.items():
         names.append(f"{prefix}.{name}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.codec import JsonObject
 from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
@@ -109,6 +109,7 @@ def resolve_columns(
     chosen = _choose_inputs(sample, input, kind, {label, id, group})
     types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
     geometry = _geometry(source, layout, sample, chosen, image_size)
+    label_names = sample.features.get(label, {}).get("names")
     return Columns(
         format=layout.format,
         kind=chosen.kind,
@@ -117,7 +118,7 @@ def resolve_columns(
         group=group,
         inputs=chosen.names,
         input_types=types,
-        label_names=tuple(sample.features.get(label, {}).get("names") or ()),
+        label_names=tuple(map(str, label_names)) if isinstance(label_names, list) else (),
         image_size=geometry.size,
         image_channels=geometry.channels,
         guesses=(*guesses, *chosen.guesses, *geometry.guesses),
@@ -296,7 +297,7 @@ def _scan_types(source: Source, layout: Layout, names: Sequence[str], is_untyped
     return types
 
 
-def _hugging_face_features(schema: pa.Schema) -> dict[str, Mapping[str, Any]]:
+def _hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:
     """Return feature descriptions by column, from the schema metadata that the `datasets` library writes."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.codec import JsonObject
 from labelaudit.data.formats import IMAGE_SUFFIXES
 from labelaudit.data.images import looks_like_image
 from labelaudit.data.values import family, is_binary, parses_as_numbers, to_numbers
@@ -49,7 +50,7 @@ class InputSample(NamedTuple):
 
     rows: pa.Table
     schema: pa.Schema
-    features: Mapping[str, Mapping[str, Any]]
+    features: Mapping[str, JsonObject]
     is_untyped: bool
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 
+from labelaudit.codec import Json, JsonObject
 from labelaudit.data.formats import reading
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
@@ -39,7 +40,7 @@ def read_tables(
         DatasetError: a line is not a JSON object, or labels are of several types.
     """
     with source.open(path) as handle, reading(path, "JSONL"):
-        batch: list[tuple[int, dict[str, Any]]] = []
+        batch: list[tuple[int, JsonObject]] = []
         size = 0
         for number, record, line_bytes in _records(handle, path):
             batch.append((number, record))
@@ -51,7 +52,7 @@ def read_tables(
             yield _to_table(batch, columns, label, path)
 
 
-def _records(handle: BinaryIO, path: str) -> Iterator[tuple[int, dict[str, Any], int]]:
+def _records(handle: BinaryIO, path: str) -> Iterator[tuple[int, JsonObject, int]]:
     """Yield (line number from 1, object, bytes of the line) for each line that is not blank."""
     for number, line in enumerate(_lines(handle, path), start=1):
         if number == 1:
@@ -87,9 +88,7 @@ def _lines(handle: BinaryIO, path: str) -> Iterator[bytes]:
     yield rest
 
 
-def _to_table(
-    batch: list[tuple[int, dict[str, Any]]], columns: Sequence[str], label: str | None, path: str
-) -> pa.Table:
+def _to_table(batch: list[tuple[int, JsonObject]], columns: Sequence[str], label: str | None, path: str) -> pa.Table:
     arrays = {}
     for name in columns:
         values = [record.get(name) for _, record in batch]
@@ -99,8 +98,8 @@ def _to_table(
     return pa.table(arrays)
 
 
-def _check_one_type(name: str, values: list[Any], lines: list[int], path: str) -> None:
-    seen: tuple[str, Any, int] | None = None
+def _check_one_type(name: str, values: list[Json], lines: list[int], path: str) -> None:
+    seen: tuple[str, Json, int] | None = None
     for value, line in zip(values, lines, strict=True):
         family = _family(value)
         if family == "nested":
@@ -118,7 +117,7 @@ def _check_one_type(name: str, values: list[Any], lines: list[int], path: str) -
         seen = seen or (family, value, line)
 
 
-def _to_array(values: list[Any]) -> pa.Array:
+def _to_array(values: list[Json]) -> pa.Array:
     families = {_family(value) for value in values} - {"null"}
     if families == {"number"}:
         whole = all(value is None or (type(value) is int and abs(value) < 2**63) for value in values)
@@ -130,7 +129,7 @@ def _to_array(values: list[Any]) -> pa.Array:
     return pa.array([_as_text(value) for value in values], pa.string() if families else pa.null())
 
 
-def _family(value: Any) -> str:
+def _family(value: Json) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -140,14 +139,14 @@ def _family(value: Any) -> str:
     return "string" if isinstance(value, str) else "nested"
 
 
-def _type_of(values: list[Any]) -> pa.DataType:
+def _type_of(values: list[Json]) -> pa.DataType:
     if any(_family(value) == "nested" for value in values):
         return NESTED
     return _to_array(values).type
 
 
-def _as_float(value: float | None) -> float | None:
-    if value is None:
+def _as_float(value: Json) -> float | None:
+    if not isinstance(value, int | float):
         return None
     try:
         return float(value)
@@ -155,7 +154,7 @@ def _as_float(value: float | None) -> float | None:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: Json) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from labelaudit.errors import InputError
+from labelaudit.model.aliases import Container
 from labelaudit.model.device import free_bytes
 from labelaudit.model.image_inputs import ImageInputs
 
@@ -148,7 +149,7 @@ class DatasetRows:
 
     def __init__(
         self,
-        dataset: Dataset[Any],
+        dataset: Dataset[object],
         device: torch.device,
         *,
         floats: torch.dtype,
@@ -185,22 +186,22 @@ class DatasetRows:
             yield batch.to(self._device, dtype, non_blocking=True)
 
 
-class _Inputs(Dataset[Any]):
+class _Inputs(Dataset[object]):
     """The inputs of a dataset, without its labels."""
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
+    def __init__(self, dataset: Dataset[object]) -> None:
         self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self._dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, row: int) -> Any:
+    def __getitem__(self, row: int) -> object:
         item = self._dataset[row]
         value = item[0] if isinstance(item, tuple | list) else item
         return shared_tensor(value) if isinstance(value, np.ndarray) else value
 
 
-def dataset_shape(dataset: Dataset[Any], row: int = 0) -> tuple[int, ...]:
+def dataset_shape(dataset: Dataset[object], row: int = 0) -> tuple[int, ...]:
     """Return the shape of one example of a map-style dataset."""
     return tuple(torch.as_tensor(_Inputs(dataset)[row]).shape)
 
@@ -219,7 +220,7 @@ class _Chunks:
 
 
 def bind_rows(
-    data: Any,
+    data: Container,
     device: torch.device,
     module: nn.Module,
     *,
@@ -255,7 +256,7 @@ def bind_rows(
     return ArrayRows(data, device, floats=floats, integers=integers)
 
 
-def check_kind(data: Any) -> None:
+def check_kind(data: object) -> None:
     """Check that `bind_rows` accepts data of this type.
 
     Raises:
@@ -283,7 +284,7 @@ def integer_dtype(module: nn.Module, floats: torch.dtype) -> torch.dtype:
     return torch.int64 if embeds else floats
 
 
-def as_numpy(values: Any) -> Any:
+def as_numpy(values: Container) -> Container:
     """Return tensors as arrays, sparse tensors as scipy matrices, and everything else unchanged."""
     if not isinstance(values, torch.Tensor):
         return values
@@ -298,7 +299,7 @@ def as_numpy(values: Any) -> Any:
     return values.numpy()
 
 
-def is_sparse_tensor(values: Any) -> bool:
+def is_sparse_tensor(values: object) -> bool:
     return isinstance(values, torch.Tensor) and values.layout != torch.strided
 
 

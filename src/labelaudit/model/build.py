@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from labelaudit.errors import ConfigError
+from labelaudit.model.aliases import Kwargs
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet, UnitPixels
 from labelaudit.model.weights import load_weights
@@ -27,7 +28,7 @@ def build_network(
     *,
     num_classes: int,
     input_shape: Sequence[int],
-    network_kwargs: dict[str, Any] | None = None,
+    network_kwargs: Kwargs | None = None,
 ) -> nn.Module:
     """Return the module that `name` and `network_kwargs` describe, initialised from torch's global generator.
 

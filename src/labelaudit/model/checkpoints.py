@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model.packing import pack, unpack
@@ -83,7 +83,7 @@ class Checkpoints:
         if is_due:
             self._write()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         # Clones of an estimator share place and clock.
         return self
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from labelaudit.errors import ConfigError, InputError
 from labelaudit.model import saving
+from labelaudit.model.aliases import Container, Kwargs
 from labelaudit.model.batches import Rows, as_numpy
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import input_dtype, repeatable, resolve_device, resolve_precision, seeded
@@ -30,7 +31,7 @@ from labelaudit.model.optimizers import Optimizer, freeze, make_optimizer
 from labelaudit.model.outputs import check_output_kind, check_outputs
 from labelaudit.model.schedules import Schedule, constant
 from labelaudit.model.splits import validation_split
-from labelaudit.model.targets import class_weights, encode_labels, row_weights
+from labelaudit.model.targets import ClassWeight, class_weights, encode_labels, row_weights
 from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
 
 # Rows whose outputs are checked before the first step.
@@ -121,7 +122,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         epochs: int = 20,
         batch_size: int = 64,
         schedule: str | Schedule = "one_cycle",
-        class_weight: str | Mapping[Any, float] | None = None,
+        class_weight: ClassWeight | None = None,
         label_smoothing: float = 0.0,
         gradient_clip: float | None = None,
         average_share: float = 0.0,
@@ -133,14 +134,14 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "auto",
-        compile: bool | Mapping[str, Any] = False,
+        compile: bool | Kwargs = False,
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = 0,
-        dataset: Any = None,
+        dataset: Container = None,
         checkpoint: Checkpoints | str | Path | None = None,
         callbacks: Sequence[Callback] = (),
         verbose: bool = False,
-        **module__and_optimizer__arguments: Any,
+        **module__and_optimizer__arguments: object,
     ) -> None:
         self.module = module
         self.output_kind = output_kind
@@ -172,7 +173,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         self.verbose = verbose
         self._store_nested(module__and_optimizer__arguments)
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Container, y: Container, sample_weight: Container = None, groups: Container = None) -> Self:
         """Train on X (n rows) with the labels `y` (n,) of any type.
 
         Args:
@@ -186,7 +187,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         """
         return self._adopt(self._attempt()._fit(X, y, sample_weight, groups))
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: Container, y: Container, classes: Container = None, sample_weight: Container = None
+    ) -> Self:
         """Train one more epoch on X and y, at the constant `learning_rate`, with the same optimizer as before.
 
         Args:
@@ -198,14 +201,14 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         """
         return self._adopt(self._attempt()._partial_fit(X, y, classes, sample_weight))
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
+    def _fit(self, X: Container, y: Container, sample_weight: Container, groups: Container) -> Self:
         fresh = not (self.warm_start and hasattr(self, "module_"))
         data, index, labels = self._labeled_input(X, y, reset=fresh)
         classes = np.unique(labels) if fresh else self.classes_
         labeled = Labeled(index, encode_labels(labels, classes), self._weights(labels, classes, sample_weight))
         return self._train(data, labeled, classes, groups, fresh=fresh)
 
-    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
+    def _partial_fit(self, X: Container, y: Container, classes: Container, sample_weight: Container) -> Self:
         fresh = not hasattr(self, "module_")
         if fresh and classes is None:
             raise InputError(
@@ -220,31 +223,31 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         labeled = Labeled(index, encode_labels(labels, known), self._weights(labels, known, sample_weight))
         return self._train(data, labeled, known, None, fresh=fresh, one_more=True)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Container) -> np.ndarray:
         """Return class probabilities (n, K) float32 (float64 if `precision` is), in the order of `classes_`."""
         return self._predict(X, logarithms=False)
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Container) -> np.ndarray:
         """Return logarithms of class probabilities (n, K). They are exact even if a probability rounds to 0."""
         return self._predict(X, logarithms=True)
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: Container) -> np.ndarray:
         """Return log-probabilities (n, K); for two classes the log-odds (n,) of the second."""
         logs = self._predict(X, logarithms=True)
         odds: np.ndarray = logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
         return odds
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Container) -> np.ndarray:
         """Return the most probable class (n,) of each row."""
         best = self._predict(X, logarithms=True).argmax(axis=1)
         classes: np.ndarray = self.classes_[best]
         return classes
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Container, y: Container, sample_weight: Container = None) -> float:
         """Return the accuracy on X with the labels `y` (n,)."""
         return float(super().score(X, as_numpy(y), sample_weight))
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Container) -> np.ndarray:
         """Return the inputs of the last linear layer (n, features) float32: features that the module has learned.
 
         If that layer runs at many positions of an example, such as pixels, the result is the mean over them.
@@ -282,7 +285,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         saving.save(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, **params: Any) -> Self:
+    def load(cls, folder: str | Path, **params: object) -> Self:
         """Return the classifier that `save` wrote.
 
         Functions and classes are not saved, except those of labelaudit and torch.optim. Pass yours again, as
@@ -295,8 +298,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             ConfigError: A function or class is missing.
             StorageError: The folder does not contain a saved classifier.
         """
-        loaded: Self = saving.load(cls, Path(folder), params)
-        return loaded
+        return saving.load(cls, Path(folder), params)
 
     @classmethod
     def from_hyperparameters(
@@ -320,7 +322,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         layer = last_layer(self.module_)[1]
         return int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
 
-    def _labeled_input(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, torch.Tensor | None, np.ndarray]:
+    def _labeled_input(
+        self, X: Container, y: Container, *, reset: bool
+    ) -> tuple[Container, torch.Tensor | None, np.ndarray]:
         """Return the data, the row numbers in it (None: all), and their labels."""
         if y is None:
             # scikit-learn's tools look for exactly these words.
@@ -332,7 +336,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         check_classification_targets(labels)
         return data, index, labels
 
-    def _weights(self, labels: np.ndarray, classes: np.ndarray, sample_weight: Any) -> torch.Tensor | None:
+    def _weights(self, labels: np.ndarray, classes: np.ndarray, sample_weight: Container) -> torch.Tensor | None:
         """Return the weights (n,) of rows and classes together, with mean 1; None if all are the same."""
         if sample_weight is None and self.class_weight is None:
             return None
@@ -344,7 +348,14 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return torch.from_numpy(weights / weights.mean()).to(input_dtype(self.precision))
 
     def _train(
-        self, data: Any, labeled: Labeled, classes: np.ndarray, groups: Any, *, fresh: bool, one_more: bool = False
+        self,
+        data: Container,
+        labeled: Labeled,
+        classes: np.ndarray,
+        groups: Container,
+        *,
+        fresh: bool,
+        one_more: bool = False,
     ) -> Self:
         check_output_kind(self.output_kind)
         device = resolve_device(self.device)
@@ -382,7 +393,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return self
 
     def _inner_split(
-        self, labeled: Labeled, groups: Any, seed: int, *, one_more: bool
+        self, labeled: Labeled, groups: Container, seed: int, *, one_more: bool
     ) -> tuple[Labeled, Labeled | None]:
         """Return the rows to train on, and those held out for early stopping."""
         if groups is not None:
@@ -407,7 +418,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return training, validating
 
     def _fresh(
-        self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
+        self, data: Container, labeled: Labeled, num_classes: int, device: torch.device
     ) -> tuple[nn.Module, Rows, frozenset[str]]:
         """Return a new module, the rows to train it on, and the names of its trainable parameters."""
         shape = example_shape(data, labeled.index)
@@ -423,7 +434,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         return module, rows, frozenset(name for name, value in module.named_parameters() if value.requires_grad)
 
     def _continued(
-        self, data: Any, labeled: Labeled, num_classes: int, device: torch.device
+        self, data: Container, labeled: Labeled, num_classes: int, device: torch.device
     ) -> tuple[nn.Module, Rows, frozenset[str]]:
         """Return the module of the previous fit, the rows to train it on, and its trainable parameters."""
         # An optimizer cannot continue on another device or with another number type.
@@ -481,7 +492,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             n_iter_no_change=self.n_iter_no_change if self.early_stopping and not one_more else None,
         )
 
-    def _ready(self, X: Any, device: torch.device) -> tuple[nn.Module, Rows, torch.Tensor]:
+    def _ready(self, X: Container, device: torch.device) -> tuple[nn.Module, Rows, torch.Tensor]:
         """Return the trained module, the rows to predict from, and the numbers (n,) of those to predict."""
         check_is_fitted(self)
         data, index = self._input(X, reset=False)
@@ -490,7 +501,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         check_shape(rows.shape, self.input_shape_)
         return module, rows, torch.arange(len(rows)) if index is None else index
 
-    def _predict(self, X: Any, *, logarithms: bool) -> np.ndarray:
+    def _predict(self, X: Container, *, logarithms: bool) -> np.ndarray:
         device = resolve_device(self.device)
         # A Dataset may draw random numbers.
         with seeded(0, device), repeatable(device):

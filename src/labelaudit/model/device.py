@@ -7,7 +7,6 @@ import functools
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import threadpoolctl
 import torch
@@ -86,7 +85,7 @@ def input_dtype(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Return a context in which a module computes in `precision`. Its parameters keep their dtype."""
     if precision not in _DTYPES:
         return _NO_AUTOCAST  # entering torch.autocast takes as long as a small layer

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from labelaudit.errors import ConfigError, InputError, TrainingError
+from labelaudit.model.aliases import Container
 from labelaudit.model.batches import Rows, as_numpy, bind_rows, check_kind, dataset_shape, is_sparse_tensor
 from labelaudit.model.device import input_dtype
 
@@ -32,17 +33,17 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
     # Parameters that accept arguments with nested names.
     _nesting: ClassVar[tuple[str, ...]] = ("module",)
 
-    module: Any
+    module: Callable[..., nn.Module] | nn.Module
     device: str
     precision: str
-    dataset: Any
+    dataset: Container
     num_workers: int
-    random_state: Any
+    random_state: int | np.random.RandomState | None
 
     # Arguments by nested name. The mapping is replaced and never changed, because copies of an estimator share it.
-    _arguments: Mapping[str, Any] = MappingProxyType({})
+    _arguments: Mapping[str, object] = MappingProxyType({})
 
-    def _store_nested(self, arguments: dict[str, Any]) -> None:
+    def _store_nested(self, arguments: Mapping[str, object]) -> None:
         for name in arguments:
             if not self._is_nested(name):
                 prefixes = " or ".join(f"{prefix}__" for prefix in self._nesting)
@@ -57,16 +58,16 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         prefix, separator, rest = name.partition("__")
         return prefix in self._nesting and bool(separator and rest)
 
-    def _nested(self, prefix: str) -> dict[str, Any]:
+    def _nested(self, prefix: str) -> dict[str, object]:
         """Return the arguments given as `prefix__<name>`, by name."""
         start = f"{prefix}__"
         return {name.removeprefix(start): value for name, value in self._arguments.items() if name.startswith(start)}
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, object]:
         """Return parameters by name, including nested names."""
         return {**super().get_params(deep=deep), **self._arguments}
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """Set parameters by name. Nested names may be new."""
         super().set_params(**{name: value for name, value in params.items() if not self._is_nested(name)})
         self._store_nested({name: value for name, value in params.items() if self._is_nested(name)})
@@ -91,23 +92,24 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         self.__dict__.update(attempt.__dict__)
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         memo[id(self.dataset)] = self.dataset  # shared, as in clone
         copied = object.__new__(type(self))
         copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
         return copied
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Pickles contain CPU tensors, so they can be opened on machines without a GPU.
-        state: dict[str, Any] = dict(super().__getstate__())
+        state: dict[str, object] = dict(super().__getstate__())
         for name in ("module", "module_"):
-            if isinstance(state.get(name), nn.Module) and not _is_on_cpu(state[name]):
-                state[name] = copy.deepcopy(state[name]).cpu()
+            module = state.get(name)
+            if isinstance(module, nn.Module) and not _is_on_cpu(module):
+                state[name] = copy.deepcopy(module).cpu()
         if state.get("_optimizer") is not None and state["device_"] != "cpu":
             state["_optimizer"] = None  # its momentum is on the GPU, so partial_fit starts with a new one
         return state
 
-    def _input(self, X: Any, *, reset: bool) -> tuple[Any, torch.Tensor | None]:
+    def _input(self, X: Container, *, reset: bool) -> tuple[Container, torch.Tensor | None]:
         """Return the data, and the row numbers in it that X contains (None: all)."""
         if reset and (self.dataset is not None or isinstance(X, Dataset)):
             for name in ("n_features_in_", "feature_names_in_"):
@@ -124,7 +126,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         )
         return data, None
 
-    def _new_module(self, **sizes: Any) -> nn.Module:
+    def _new_module(self, **sizes: object) -> nn.Module:
         """Return a fresh module: a copy of `module`, or what it returns."""
         arguments = self._nested("module")
         if isinstance(self.module, nn.Module):
@@ -148,7 +150,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         return module
 
     def _bind(
-        self, data: Any, index: torch.Tensor | None, device: torch.device, module: nn.Module, precision: str
+        self, data: Container, index: torch.Tensor | None, device: torch.device, module: nn.Module, precision: str
     ) -> Rows:
         return bind_rows(
             data,
@@ -172,7 +174,7 @@ def _is_on_cpu(module: nn.Module) -> bool:
     return all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers()))
 
 
-def row_count(data: Any) -> int:
+def row_count(data: Container) -> int:
     """Return the number of rows of X or of a dataset."""
     return int(data.shape[0]) if sparse.issparse(data) else len(data)
 
@@ -182,7 +184,7 @@ def first_row(index: torch.Tensor | None) -> int:
     return 0 if index is None else int(index[0])
 
 
-def example_shape(data: Any, index: torch.Tensor | None = None) -> tuple[int, ...]:
+def example_shape(data: Container, index: torch.Tensor | None = None) -> tuple[int, ...]:
     """Return the shape of one example of `data`, of which the rows `index` are used."""
     if isinstance(data, Dataset):
         return dataset_shape(data, first_row(index))
@@ -201,7 +203,7 @@ def check_shape(shape: tuple[int, ...], fitted: tuple[int, ...]) -> None:
         )
 
 
-def row_numbers(X: Any, length: int) -> torch.Tensor:
+def row_numbers(X: Container, length: int) -> torch.Tensor:
     """Return X (n,) or (n, 1) as row numbers (n,) int64 of a dataset with `length` rows.
 
     Raises:
@@ -224,7 +226,7 @@ def row_numbers(X: Any, length: int) -> torch.Tensor:
     return torch.from_numpy(numbers.astype(np.int64))
 
 
-def _accepted(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+def _accepted(factory: Callable[..., object], arguments: Mapping[str, object]) -> Mapping[str, object]:
     """Return the arguments that a callable accepts."""
     if getattr(factory, "__init__", None) is nn.Module.__init__:
         return {}  # its signature accepts any arguments, but it rejects them
@@ -237,5 +239,5 @@ def _accepted(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[st
     return {name: value for name, value in arguments.items() if name in parameters}
 
 
-def _names(prefix: str, arguments: dict[str, Any]) -> str:
+def _names(prefix: str, arguments: Mapping[str, object]) -> str:
     return ", ".join(f"{prefix}__{name}" for name in arguments)

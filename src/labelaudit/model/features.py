@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from labelaudit.model.aliases import Container
 from labelaudit.model.device import input_dtype, resolve_device, resolve_precision, seeded
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.layer_values import layer_values
@@ -59,8 +60,8 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         precision: str = "float32",
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = 0,
-        dataset: Any = None,
-        **module__arguments: Any,
+        dataset: Container = None,
+        **module__arguments: object,
     ) -> None:
         self.module = module
         self.weights = weights
@@ -73,7 +74,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         self.dataset = dataset
         self._store_nested(module__arguments)
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Container, y: Container = None) -> Self:
         """Build the module, and run it on the first row of X. `y` is ignored.
 
         Raises:
@@ -83,7 +84,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         """
         return self._adopt(self._attempt()._fit(X))
 
-    def _fit(self, X: Any) -> Self:
+    def _fit(self, X: Container) -> Self:
         data, index = self._input(X, reset=True)
         device = resolve_device(self.device)
         shape = example_shape(data, index)
@@ -100,11 +101,11 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         self._n_features_out = next(self._values(data, first, device)).shape[1]
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Container) -> np.ndarray:
         """Return features (n, F) float32 of the rows of X. Outputs with more than two dimensions are flattened."""
         return np.concatenate(list(self.transform_batches(X)))
 
-    def transform_batches(self, X: Any) -> Iterator[np.ndarray]:
+    def transform_batches(self, X: Container) -> Iterator[np.ndarray]:
         """Yield the rows of `transform` in batches, for `partial_fit` or for more rows than fit into memory."""
         check_is_fitted(self)
         data, index = self._input(X, reset=False)
@@ -114,7 +115,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         for values in self._values(data, numbers, device):
             yield values.numpy()
 
-    def _values(self, data: Any, index: torch.Tensor, device: torch.device) -> Iterator[torch.Tensor]:
+    def _values(self, data: Container, index: torch.Tensor, device: torch.device) -> Iterator[torch.Tensor]:
         module = self.module_.to(device)
         yield from layer_values(
             module,

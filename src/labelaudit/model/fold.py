@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import nn
 
 from labelaudit.errors import TrainingError
+from labelaudit.model.aliases import Container, Kwargs
 from labelaudit.model.build import build_network
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.classifier import TorchClassifier
@@ -187,13 +188,13 @@ def rehearse_fold(
     return _mean_distribution([drawn.copy() for _ in range(recipe.members)])
 
 
-def encode(data: FoldData, *, seed: int) -> tuple[Any, Any, Any]:
+def encode(data: FoldData, *, seed: int) -> tuple[Container, Container, Container]:
     """Return X to train on, X to predict, and the dataset to which their row numbers refer.
 
     The dataset is None if both X are data themselves. Encoders (TF-IDF, imputation, quantiles, categories) are fitted
     on the training rows alone.
     """
-    inputs: Any = data.inputs
+    inputs: Container = data.inputs
     if data.kind == "image":
         return data.train_rows, data.held_out_rows, inputs
     if data.kind == "table":
@@ -220,7 +221,7 @@ def frequent_ngrams(counts: sparse.csr_matrix, *, limit: int) -> np.ndarray:
     return np.sort(common[np.argsort(-texts[common], kind="stable")[:limit]])
 
 
-def network_kwargs(recipe: Recipe, data: FoldData) -> dict[str, Any]:
+def network_kwargs(recipe: Recipe, data: FoldData) -> Kwargs:
     """Return the recipe's arguments; for the network for images, with statistics of the training rows' pixels."""
     inputs = data.inputs
     if recipe.network != "cnn" or not isinstance(inputs, ImageInputs):

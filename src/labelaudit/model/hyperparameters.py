@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelaudit.errors import ConfigError
+from labelaudit.model.aliases import Kwargs
 from labelaudit.model.schedules import Schedule, resolve_schedule
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Hyperparameters:
     batch_size: int
     learning_rate: float
     optimizer: str | Callable[..., Optimizer]
-    optimizer_kwargs: Mapping[str, Any]
+    optimizer_kwargs: Kwargs
     schedule: str | Schedule
     label_smoothing: float
     crop_padding: int

@@ -8,11 +8,11 @@ takes seconds in every worker (see `labelaudit.model.torch_optimizers`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import nn
 
+from labelaudit.model.aliases import ParamGroup, State
 from labelaudit.model.device import computes_bfloat16
 from labelaudit.model.layers import last_layer
 
@@ -43,7 +43,7 @@ class Muon:
 
     def __init__(
         self,
-        groups: Iterable[dict[str, Any]],
+        groups: Iterable[ParamGroup],
         lr: float,
         *,
         weight_decay: float = 0.0,
@@ -51,7 +51,7 @@ class Muon:
         nesterov_momentum: float = 0.9,
         iterations: int = 4,
     ) -> None:
-        self.param_groups: list[dict[str, Any]] = [
+        self.param_groups: list[ParamGroup] = [
             {
                 "lr": lr,
                 "weight_decay": weight_decay,
@@ -86,13 +86,13 @@ class Muon:
             for name, parameter in module.named_parameters()
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the momentum, and the settings of the groups without their parameters."""
         groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         return {"velocities": self._velocities, "groups": groups, "iterations": self._iterations}
 
     @torch.no_grad()
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Restore the momentum from a `state_dict`; settings do not change."""
         for current, saved in zip(self._velocities, state_dict["velocities"], strict=True):
             torch._foreach_copy_(current, saved)

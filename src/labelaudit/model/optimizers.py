@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import nn
 
 from labelaudit.errors import ConfigError
+from labelaudit.model.aliases import Kwargs, ParamGroup, State
 from labelaudit.model.muon import GroupOptions, Muon
 from labelaudit.model.torch_optimizers import SGD, AdamW
 from labelaudit.text import listing
@@ -18,17 +19,17 @@ from labelaudit.text import listing
 class Optimizer(Protocol):
     """The part of the interface of torch.optim that training uses."""
 
-    param_groups: list[dict[str, Any]]
+    param_groups: list[ParamGroup]
 
-    def step(self) -> Any: ...
+    def step(self) -> object: ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> State: ...
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+    def load_state_dict(self, state_dict: State) -> object: ...
 
 
 # Fused kernels exist for CPU and CUDA. On small networks a step takes a third less time.
-OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {
+OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], Kwargs]] = {
     "adamw": (AdamW, {"weight_decay": 1e-4, "fused": True}),
     "sgd": (SGD, {"weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "fused": True}),
     "muon": (Muon, {"weight_decay": 0.1}),
@@ -40,7 +41,7 @@ def make_optimizer(
     optimizer: str | Callable[..., Optimizer],
     *,
     learning_rate: float,
-    options: Mapping[str, Any],
+    options: Kwargs,
     factors: Mapping[str, float],
 ) -> Optimizer:
     """Return an optimizer for the parameters of `module` that need gradients.
@@ -93,7 +94,7 @@ def make_optimizer(
     return built
 
 
-def _default(build: Callable[..., Optimizer], argument: str) -> Any:
+def _default(build: Callable[..., Optimizer], argument: str) -> object:
     parameter = inspect.signature(build).parameters.get(argument)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
@@ -159,7 +160,7 @@ def check_patterns(setting: str, patterns: Sequence[str] | Mapping[str, float], 
 
 def _resolve(
     optimizer: str | Callable[..., Optimizer],
-) -> tuple[Callable[..., Optimizer], dict[str, Any]]:
+) -> tuple[Callable[..., Optimizer], Kwargs]:
     if callable(optimizer):
         return optimizer, {}
     if optimizer not in OPTIMIZERS:

@@ -15,13 +15,14 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from labelaudit.codec import Json
 from labelaudit.errors import ConfigError, StorageError
 
 _FORMAT = b"labelaudit tree 1"
 _CPU = torch.device("cpu")
 
 
-def pack(tree: Any) -> bytes:
+def pack(tree: object) -> bytes:
     """Return dicts, lists and tuples of tensors (on any device) and plain values as bytes.
 
     Raises:
@@ -39,7 +40,7 @@ def pack(tree: Any) -> bytes:
     return b"\n".join([_FORMAT, digest.hexdigest().encode(), text, values])
 
 
-def unpack(data: bytes, device: torch.device = _CPU) -> Any:
+def unpack(data: bytes, device: torch.device = _CPU) -> object:
     """Return the tree that was packed, with tensors in their original memory layout.
 
     Args:
@@ -64,7 +65,7 @@ def unpack(data: bytes, device: torch.device = _CPU) -> Any:
     return _filled(outline, tensors)
 
 
-def tree_digest(tree: Any) -> str:
+def tree_digest(tree: object) -> str:
     """Return the sha256 (hex) of a tree, equal for equal values in any layout. CPU tensors are not copied."""
     tensors: list[torch.Tensor] = []
     digest = hashlib.sha256(json.dumps(_outline(tree, tensors)).encode())
@@ -77,13 +78,14 @@ def tree_digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _outline(value: Any, tensors: list[torch.Tensor]) -> Any:
+def _outline(value: object, tensors: list[torch.Tensor]) -> Json:
     """Convert a tree to JSON. Numbers stand for the tensors, which are appended to `tensors`."""
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return {"tensor": len(tensors) - 1}
     if isinstance(value, np.generic):
-        return value.item()
+        plain: Json = value.item()
+        return plain
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
@@ -99,7 +101,7 @@ def _outline(value: Any, tensors: list[torch.Tensor]) -> Any:
     )
 
 
-def _filled(outline: Any, tensors: list[torch.Tensor]) -> Any:
+def _filled(outline: Any, tensors: list[torch.Tensor]) -> object:
     if isinstance(outline, list):
         return [_filled(item, tensors) for item in outline]
     if not isinstance(outline, dict):

@@ -6,12 +6,12 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from labelaudit.errors import StorageError
+from labelaudit.model.aliases import State
 from labelaudit.model.optimizers import Optimizer
 
 
@@ -59,10 +59,10 @@ class WeightAverage:
         for mean, current in zip(self._mean, self._current, strict=True):
             current.copy_(mean)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"mean": self._mean, "steps": self._steps}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         torch._foreach_copy_(self._mean, state["mean"])
         self._steps = state["steps"]
 
@@ -74,7 +74,7 @@ class BestWeights:
         self._module = module
         self._loss = math.inf
         self._epoch = 0
-        self._weights: dict[str, Any] | None = None
+        self._weights: State | None = None
 
     def update(self, loss: float | None, epoch: int) -> int:
         """Keep the weights of this epoch if it is the best so far. Return the number of epochs since the best one."""
@@ -87,10 +87,10 @@ class BestWeights:
         if self._weights is not None:
             self._module.load_state_dict(self._weights)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"loss": self._loss, "epoch": self._epoch, "weights": self._weights}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         self._loss, self._epoch = state["loss"], state["epoch"]
         if state["weights"] is not None:
             # The module's own state dict also contains versions of layers, so its copy is updated.
@@ -128,7 +128,7 @@ class Progress:
         """Return the numbers, from 0, of the epochs that are left."""
         return range(epochs if self.has_ended else len(self.history), epochs)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {
             "tensors": _tensors(self._module),
             "extra": {name: layer.get_extra_state() for name, layer in _with_extra_state(self._module)},
@@ -142,7 +142,7 @@ class Progress:
             "random_of_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Load a state that `state` returned.
 
         Raises:
@@ -171,7 +171,7 @@ def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     return dict([*module.named_parameters(), *module.named_buffers()])
 
 
-def _load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+def _load_optimizer(optimizer: Optimizer, state: State) -> None:
     optimizer.load_state_dict(state)
     if not isinstance(optimizer, torch.optim.Optimizer):
         return

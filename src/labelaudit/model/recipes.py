@@ -6,11 +6,13 @@ The rules are general. They use no labels except their number, and they know no 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
+from labelaudit.codec import JsonObject
 from labelaudit.errors import ConfigError, StorageError
+from labelaudit.model.aliases import Kwargs
 from labelaudit.model.hyperparameters import Hyperparameters
 from labelaudit.text import closest
 
@@ -44,18 +46,18 @@ class Recipe(Hyperparameters):
     """
 
     network: str
-    network_kwargs: Mapping[str, Any]
+    network_kwargs: Kwargs
     members: int
     # Names alone: a recipe is stored as JSON.
     optimizer: str
     schedule: str
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> JsonObject:
         """Return the recipe as one flat JSON object, as records of audits contain it."""
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Self:
+    def from_record(cls, record: Kwargs) -> Self:
         """Return the recipe that `to_record` wrote.
 
         Raises:
@@ -78,7 +80,7 @@ def choose_recipe(
     kind: str,
     *,
     network: str = "auto",
-    network_kwargs: Mapping[str, Any] | None = None,
+    network_kwargs: Kwargs | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,

@@ -11,7 +11,8 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -19,16 +20,22 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from labelaudit.codec import Json, JsonObject
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model import networks, schedules
 from labelaudit.model.device import input_dtype, resolve_device, resolve_precision, seeded
+
+if TYPE_CHECKING:
+    from labelaudit.model.classifier import TorchClassifier
+
+_Classifier = TypeVar("_Classifier", bound="TorchClassifier")
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "classifier.json"
 # Not saved: the data, and what belongs to the training process.
 _NOT_SAVED = ("dataset", "callbacks", "checkpoint")
 # Modules in which saved names are looked up. A file never causes an import of other code.
-_NAMESPACES: dict[str, Any] = {
+_NAMESPACES: dict[str, ModuleType] = {
     networks.__name__: networks,
     schedules.__name__: schedules,
     "torch.optim": torch.optim,
@@ -39,7 +46,7 @@ _ENTRIES = {
 }
 
 
-def save(classifier: Any, folder: Path) -> None:
+def save(classifier: TorchClassifier, folder: Path) -> None:
     """Write a fitted `TorchClassifier` into `folder`, which is created if it is missing.
 
     The state of the optimizer is not saved, so `partial_fit` starts with a new one after loading.
@@ -69,7 +76,7 @@ def save(classifier: Any, folder: Path) -> None:
     replace_file(folder / DESCRIPTION, lambda path: path.write_text(text))
 
 
-def load(kind: Callable[..., Any], folder: Path, params: Mapping[str, Any]) -> Any:
+def load(kind: Callable[..., _Classifier], folder: Path, params: Mapping[str, object]) -> _Classifier:
     """Return the classifier in `folder`; see `TorchClassifier.load`."""
     description = _description(folder)
     classifier = kind(**{**_restored(description["params"], params), **params})
@@ -135,10 +142,11 @@ def _description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     """Convert a parameter to JSON: containers of plain values, and functions and classes by name."""
     if isinstance(value, np.generic):
-        return value.item()
+        plain: Json = value.item()
+        return plain
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -151,11 +159,11 @@ def _plain(value: Any) -> Any:
     return {"object": f"an instance of {type(value).__module__}:{type(value).__qualname__}"}
 
 
-def _restored(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _restored(saved: JsonObject, given: Mapping[str, object]) -> dict[str, object]:
     return {name: _object(name, value) for name, value in saved.items() if name not in given}
 
 
-def _object(name: str, value: Any) -> Any:
+def _object(name: str, value: Any) -> object:
     if isinstance(value, list):
         return [_object(name, item) for item in value]
     if not isinstance(value, dict):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from labelaudit.errors import ConfigError, InputError
+from labelaudit.model.aliases import Container
 from labelaudit.model.batches import as_numpy, shared_tensor
+
+# "balanced", or the weights of classes by label.
+ClassWeight: TypeAlias = str | Mapping[Any, float]
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
@@ -33,7 +37,7 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
     return shared_tensor(positions)
 
 
-def row_weights(sample_weight: Any, rows: int) -> np.ndarray:
+def row_weights(sample_weight: Container, rows: int) -> np.ndarray:
     """Return the weights (rows,) float64 of the rows, 1 for None.
 
     Raises:
@@ -52,7 +56,7 @@ def row_weights(sample_weight: Any, rows: int) -> np.ndarray:
 
 
 def class_weights(
-    class_weight: str | Mapping[Any, float], classes: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    class_weight: ClassWeight, classes: np.ndarray, labels: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the class weight (n,) of each row.
 

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
+_Method: TypeAlias = Callable[..., Any]
 
-def _unwrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+
+def _unwrapped(method: _Method) -> _Method:
     """Return the function below its decorators. A decorator without `__wrapped__` stays, and costs only the import."""
     while hasattr(method, "__wrapped__"):
         method = method.__wrapped__
     return method
 
 
-def _step_of(optimizer: type[torch.optim.Optimizer]) -> Callable[..., Any]:
+def _step_of(optimizer: type[torch.optim.Optimizer]) -> _Method:
     step = _unwrapped(optimizer.step)
 
     @functools.wraps(step)
-    def step_without_gradients(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
+    def step_without_gradients(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> object:
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             return step(self, closure)
 

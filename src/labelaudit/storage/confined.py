@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from labelaudit.errors import StorageError
+from labelaudit.storage.filesystems import StorageOptions
 from labelaudit.storage.layout import dataset_of
 from labelaudit.storage.store import Store
 
@@ -20,7 +18,7 @@ class ConfinedStore(Store):
     `StorageError` before any request.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, options: StorageOptions | None = None) -> None:
         root, self.folder = split_url(url)
         super().__init__(root, options)
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from labelaudit.errors import LabelauditError, StorageError
 
@@ -194,7 +194,7 @@ def _is_any(error: BaseException, names: frozenset[str]) -> bool:
     return any(f"{base.__module__.partition('.')[0]}.{base.__name__}" in names for base in type(error).__mro__)
 
 
-def _number(value: Any) -> int | None:
+def _number(value: object) -> int | None:
     """Return an HTTP status that is a number or text; None for anything else."""
     number = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
     return number if number is not None and 100 <= number < 600 else None

@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
+
+# Arguments of a filesystem, by name: `storage.options` of the config.
+StorageOptions: TypeAlias = Mapping[str, Any]
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30  # without a single byte
 
 
-def open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+def open_filesystem(url: str, options: StorageOptions) -> tuple[AbstractFileSystem, str]:
     """Return the filesystem of a URL, and the path in it. No request is sent."""
     protocol, _ = fsspec.core.split_protocol(url)
     if protocol is None or protocol in ("file", "local"):
         local = Path(fsspec.core.strip_protocol(url) if protocol else url).expanduser().absolute()
         return LocalFileSystem(), os.path.normpath(local)
-    extra: dict[str, Any] = {"use_listings_cache": False}
+    extra: dict[str, object] = {"use_listings_cache": False}
     is_s3 = protocol in ("s3", "s3a")
     if is_s3:
         extra["config_kwargs"] = _s3_config(options.get("config_kwargs", {}))
@@ -32,8 +36,8 @@ def open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     return fs, str(path)
 
 
-def _s3_config(given: Mapping[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = {
+def _s3_config(given: Mapping[str, object]) -> dict[str, object]:
+    config: dict[str, object] = {
         "retries": {"total_max_attempts": 1},
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "read_timeout": READ_TIMEOUT_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import BinaryIO
 
 from labelaudit.errors import StorageUnavailableError
 
@@ -18,7 +18,7 @@ class LazyFile(io.BufferedIOBase):
         call: calls a function with arguments, and retries it. Each read goes through it.
     """
 
-    def __init__(self, file: Any, place: str, call: Callable[..., bytes]) -> None:
+    def __init__(self, file: BinaryIO, place: str, call: Callable[..., bytes]) -> None:
         self._file = file
         self._place = place
         self._call = call

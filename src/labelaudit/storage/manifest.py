@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from labelaudit.codec import JsonObject, from_record
 from labelaudit.errors import StorageError
@@ -55,12 +54,12 @@ def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def digest_of(*parts: Any) -> str:
+def digest_of(*parts: object) -> str:
     """Return the sha256 in hex of values that JSON can represent, the same for equal values."""
     return sha256_hex(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
 
 
-def dump_json(value: Any) -> bytes:
+def dump_json(value: object) -> bytes:
     """Return readable JSON with sorted keys: equal values give equal bytes. Raises `ValueError` for NaN."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from tenacity import (
     RetryCallState,
@@ -53,7 +52,7 @@ def _log_first_failure(place: str) -> Callable[[RetryCallState], None]:
     return log
 
 
-def _give_up(place: str) -> Callable[[RetryCallState], Any]:
+def _give_up(place: str) -> Callable[[RetryCallState], None]:
     def give_up(state: RetryCallState) -> None:
         error = _error(state)
         if isinstance(error, LabelauditError):

@@ -8,18 +8,23 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar, cast
 
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from labelaudit.errors import DatasetError, StorageError
 from labelaudit.storage.failures import is_missing_bucket, is_unexplained_refusal, named_errors, without_secrets
-from labelaudit.storage.filesystems import open_filesystem
+from labelaudit.storage.filesystems import StorageOptions, open_filesystem
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.lazy_file import LazyFile
 from labelaudit.storage.retries import retrying
 from labelaudit.storage.uploads import complete_file, upload, upload_new
+
+_T = TypeVar("_T")
+
+# What fsspec reports about a path: `name`, `size`, `type`, and entries of the filesystem's own.
+FileInfo: TypeAlias = Mapping[str, Any]
 
 # Filesystems and roots that were found to honour conditional writes, for the life of the process.
 _with_conditions: set[tuple[int, str]] = set()
@@ -44,7 +49,7 @@ class Store:
     All failures of the storage raise a `StorageError` that names the URL.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, options: StorageOptions | None = None) -> None:
         self.options = dict(options or {})
         with named_errors(url):
             self._fs, root = open_filesystem(url, self.options)
@@ -61,7 +66,8 @@ class Store:
 
     def read(self, key: str) -> bytes:
         """Return the bytes of one object."""
-        return cast("bytes", self._call("read", key, self._fs.cat_file, self._path(key)))
+        data: bytes = self._call("read", key, self._fs.cat_file, self._path(key))
+        return data
 
     def read_if_there(self, key: str) -> bytes | None:
         """Return the bytes of one object; None if there is none, or if it is removed in the meantime."""
@@ -146,14 +152,14 @@ class Store:
         """Return the names of the folders directly below this URL, links to folders included, sorted."""
         return sorted({_last_segment(info["name"]) for info in self._listed() if info["type"] != "file"} - {""})
 
-    def info(self) -> Mapping[str, Any] | None:
+    def info(self) -> FileInfo | None:
         """Return what fsspec knows about the URL itself; None if nothing is there."""
-        return cast("Mapping[str, Any] | None", self._call("read", "", self._info, self._root))
+        return self._call("read", "", self._info, self._root)
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
 
-    def _call(self, action: str, key: str, function: Callable[..., Any], *args: Any) -> Any:
+    def _call(self, action: str, key: str, function: Callable[..., _T], *args: object) -> _T:
         """Call a function that sends a request, with retries and named errors. All requests go through here."""
         with named_errors(self.url_of(key), action):
             try:
@@ -168,20 +174,22 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self._fs.cat_file(self._path(f"{key}/_" if key else "_"), start=0, end=1)
 
-    def _info(self, path: str) -> Mapping[str, Any] | None:
+    def _info(self, path: str) -> FileInfo | None:
         try:
-            return cast("Mapping[str, Any]", self._fs.info(path))
+            info: FileInfo = self._fs.info(path)
+            return info
         except FileNotFoundError as error:
             if is_missing_bucket(error):
                 raise
             return None
 
-    def _listed(self) -> list[dict[str, Any]]:
-        return cast("list[dict[str, Any]]", self._call("listed", "", self._list, self._root))
+    def _listed(self) -> list[FileInfo]:
+        return self._call("listed", "", self._list, self._root)
 
-    def _list(self, path: str) -> list[dict[str, Any]]:
+    def _list(self, path: str) -> list[FileInfo]:
         try:
-            return cast("list[dict[str, Any]]", self._fs.ls(path, detail=True))
+            found: list[FileInfo] = self._fs.ls(path, detail=True)
+            return found
         except FileNotFoundError as error:
             if is_missing_bucket(error):
                 raise
@@ -213,7 +221,7 @@ class Store:
         return False
 
 
-def open_dataset(url: str, options: Mapping[str, Any] | None = None, *, marker: str | None = None) -> DatasetFiles:
+def open_dataset(url: str, options: StorageOptions | None = None, *, marker: str | None = None) -> DatasetFiles:
     """Return the files of a dataset, which is a folder or a single file.
 
     `marker` is the name of the file that completes a version; it is not data.
@@ -269,11 +277,11 @@ class DatasetFiles:
         return self._store.open(path)
 
 
-def _stored_file(path: str, info: Mapping[str, Any]) -> StoredFile:
+def _stored_file(path: str, info: FileInfo) -> StoredFile:
     return StoredFile(path, int(info["size"] or 0), _token(info), _modified(info))
 
 
-def _modified(info: Mapping[str, Any]) -> float | None:
+def _modified(info: FileInfo) -> float | None:
     for name in ("LastModified", "mtime", "modified", "created"):
         value = info.get(name)
         if value is not None:
@@ -281,7 +289,7 @@ def _modified(info: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _token(info: Mapping[str, Any]) -> str | None:
+def _token(info: FileInfo) -> str | None:
     for name in ("ETag", "etag", "mtime", "LastModified", "modified", "created"):
         if info.get(name):
             return str(info[name])

@@ -7,7 +7,8 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from typing import Any
+
+from fsspec import AbstractFileSystem
 
 from labelaudit.errors import StorageUnavailableError
 from labelaudit.storage.failures import answer_of
@@ -34,13 +35,13 @@ def complete_file(path: str, data: bytes) -> Iterator[str]:
             os.unlink(complete)
 
 
-def upload(fs: Any, path: str, data: bytes) -> None:
+def upload(fs: AbstractFileSystem, path: str, data: bytes) -> None:
     """Write or replace one object, and check the stored bytes."""
     fs.pipe_file(path, data)
     check_stored(fs, path, data)
 
 
-def upload_new(fs: Any, path: str, data: bytes) -> None:
+def upload_new(fs: AbstractFileSystem, path: str, data: bytes) -> None:
     """Write one object on the condition that none exists, and check the stored bytes.
 
     Raises `FileExistsError` if one exists, `NotImplementedError` if the store does not support conditions.
@@ -61,7 +62,7 @@ def upload_new(fs: Any, path: str, data: bytes) -> None:
         upload(fs, path, data)
 
 
-def check_stored(fs: Any, path: str, data: bytes) -> None:
+def check_stored(fs: AbstractFileSystem, path: str, data: bytes) -> None:
     """Compare size and checksum of the stored bytes with `data`.
 
     Uses only requests that every S3 server supports. Raises `StorageUnavailableError` if they differ, because a
