@@ -11,7 +11,7 @@ from labelaudit.codec import from_record
 
 
 @dataclass(frozen=True)
-class Request:
+class FoldRequest:
     """A fold to train."""
 
     reference: PlanReference
@@ -42,20 +42,20 @@ class FoldFailed:
     message: str
 
 
-Answer: TypeAlias = EpochEnded | FoldTrained | FoldFailed
+WorkerAnswer: TypeAlias = EpochEnded | FoldTrained | FoldFailed
 
 
-def to_line(message: Request | Answer) -> str:
+def to_line(message: FoldRequest | WorkerAnswer) -> str:
     """Return a message as a line of JSON."""
     return json.dumps(asdict(message)) + "\n"
 
 
-def read_request(line: str) -> Request:
+def read_request(line: str) -> FoldRequest:
     """Return the request in a line."""
-    return from_record(Request, json.loads(line))
+    return from_record(FoldRequest, json.loads(line))
 
 
-def read_answer(line: str) -> Answer:
+def read_answer(line: str) -> WorkerAnswer:
     """Return the answer in a line."""
     record = json.loads(line)
     if "result" in record:

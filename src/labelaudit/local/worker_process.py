@@ -13,7 +13,15 @@ import traceback
 from collections.abc import Callable
 
 from labelaudit.errors import LabelauditError, TrainingError
-from labelaudit.local.messages import Answer, EpochEnded, FoldFailed, FoldTrained, Request, read_request, to_line
+from labelaudit.local.messages import (
+    EpochEnded,
+    FoldFailed,
+    FoldRequest,
+    FoldTrained,
+    WorkerAnswer,
+    read_request,
+    to_line,
+)
 from labelaudit.memory import release
 from labelaudit.model.device import release_device
 from labelaudit.pipeline.train import train_and_commit
@@ -27,7 +35,7 @@ def serve_folds() -> None:
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
 
-    def answer(message: Answer) -> None:
+    def answer(message: WorkerAnswer) -> None:
         answers.write(to_line(message))
 
     while True:
@@ -37,7 +45,7 @@ def serve_folds() -> None:
         release_device()
 
 
-def _train(request: Request, answer: Callable[[Answer], None]) -> FoldTrained | FoldFailed:
+def _train(request: FoldRequest, answer: Callable[[WorkerAnswer], None]) -> FoldTrained | FoldFailed:
     """Return the last answer to a request: the result or the error."""
     fold = request.fold
 

@@ -22,7 +22,7 @@ from typing import IO
 import labelaudit.errors as errors
 from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
-from labelaudit.local.messages import Answer, FoldFailed, FoldTrained, Request, read_answer, to_line
+from labelaudit.local.messages import FoldFailed, FoldRequest, FoldTrained, WorkerAnswer, read_answer, to_line
 from labelaudit.local.python_path import python_command, python_path
 
 # Called as on_epoch(fold, epoch, epochs, loss) after each epoch of a fold. Epochs are counted from 1.
@@ -206,7 +206,7 @@ class LocalWorkers:
             self._free.put(worker)
 
     def _ask(self, worker: _Worker, reference: PlanReference, fold: int) -> FoldReference:
-        for answer in worker.answers(Request(reference, fold)):
+        for answer in worker.answers(FoldRequest(reference, fold)):
             if isinstance(answer, FoldTrained):
                 return answer.result
             if isinstance(answer, FoldFailed):
@@ -228,7 +228,7 @@ class _Worker:
         self._is_ended = False
         self._lock = threading.Lock()
 
-    def answers(self, request: Request) -> Iterator[Answer]:
+    def answers(self, request: FoldRequest) -> Iterator[WorkerAnswer]:
         """Send a request and yield the answers as they arrive, until the process ends."""
         process = self._started()
         assert process.stdin is not None

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from labelaudit.findings import Changes, LabelPair
 from labelaudit.report.gallery import text_excerpt
-from labelaudit.report.html import Context
 from labelaudit.schemas import DataChange, IssueChange, Status
 from labelaudit.text import listing
 
@@ -136,7 +135,7 @@ def held_in_words(changes: Changes) -> str:
     return f"Skipped, because the gate failed: {names}"
 
 
-def changes_context(content: ChangesContent | None) -> Context:
+def changes_context(content: ChangesContent | None) -> dict[str, object]:
     """Return the values of the template `changes.html.jinja`."""
     if content is None:
         return {"changes": None}
@@ -175,7 +174,7 @@ def _counted(counts: Mapping[str, int], kind: type[StrEnum]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in kind if counts[name])
 
 
-def _count_row(name: str, counts: Mapping[str, int], meaning: str) -> Context:
+def _count_row(name: str, counts: Mapping[str, int], meaning: str) -> dict[str, object]:
     return {"name": str(name), "rows": counts[name], "meaning": meaning}
 
 
