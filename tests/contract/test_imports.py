@@ -76,9 +76,9 @@ def command(line):
 
 def fold():
     import labelaudit.local.worker_process
-    from labelaudit.audits.references import PreparedReference
+    from labelaudit.audits.references import PlanReference
     from labelaudit.pipeline.train import train_fold
-    train_fold(PreparedReference(**request["reference"]), 0)
+    train_fold(PlanReference(**request["reference"]), 0)
     return 0
 
 with socket.socket() as probe:
