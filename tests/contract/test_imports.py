@@ -77,8 +77,8 @@ def command(line):
 def fold():
     import labelaudit.local.worker_process
     from labelaudit.audits.references import PlanReference
-    from labelaudit.pipeline.train import train_fold
-    train_fold(PlanReference(**request["reference"]), 0)
+    from labelaudit.pipeline.train import train_and_commit
+    train_and_commit(PlanReference(**request["reference"]), 0)
     return 0
 
 with socket.socket() as probe:
