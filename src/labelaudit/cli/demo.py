@@ -20,6 +20,7 @@ from labelaudit.audits.references import AuditReference
 from labelaudit.audits.results import load_summary
 from labelaudit.cli.console import say, show, show_json
 from labelaudit.cli.outcome import say_audit
+from labelaudit.codec import from_record
 from labelaudit.config import build_config
 from labelaudit.data.noise import plant_noise
 
@@ -51,7 +52,7 @@ def run_demo(output: str, as_json: bool) -> None:
         # Imported late, because Prefect reads its settings when it is imported.
         from labelaudit.orchestration.audit_dataset import audit_dataset
 
-        audit = AuditReference(**audit_dataset(build_config(config)))
+        audit = from_record(AuditReference, audit_dataset(build_config(config)))
     found = count_found(pq.read_table(Path(audit.audit_url) / "examples.parquet"), planted)
     say_audit(audit, load_summary(audit, {}))
     say(

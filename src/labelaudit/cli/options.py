@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from labelaudit.cli.dataset_options import DatasetOptions
 from labelaudit.config import AuditConfig, build_config
@@ -44,7 +43,7 @@ def config_from(target: str, options: DatasetOptions | None = None) -> AuditConf
     return build_config(values, overrides=options.set, source="the command line")
 
 
-def given(**values: Any) -> dict[str, Any]:
+def given(**values: object) -> dict[str, object]:
     """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 

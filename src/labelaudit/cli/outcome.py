@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from labelaudit.audit import describe
 from labelaudit.audits.audit_plan import Plan
@@ -65,7 +64,7 @@ def say_audit(audit: AuditReference, summary: Summary) -> None:
     say(f"Report: {audit.report_url}")
 
 
-def show_audit(audit: AuditReference, storage_options: Mapping[str, Any], as_json: bool) -> None:
+def show_audit(audit: AuditReference, storage_options: Mapping[str, object], as_json: bool) -> None:
     """Print the outcome for people on stderr, and the URL or one JSON object on stdout.
 
     Raises:

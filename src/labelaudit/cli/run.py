@@ -8,6 +8,7 @@ from labelaudit.cli.console import say
 from labelaudit.cli.dataset_options import DatasetOptions
 from labelaudit.cli.options import config_from
 from labelaudit.cli.outcome import ConsoleProgress, show_audit
+from labelaudit.codec import from_record
 from labelaudit.errors import GateFailedError
 from labelaudit.orchestration.prefect_api import prefect_api_url
 
@@ -30,8 +31,8 @@ def run_command(target: str, options: DatasetOptions, as_json: bool) -> None:
 
         check_api()
         try:
-            audit = AuditReference(**audit_dataset(config))
+            audit = from_record(AuditReference, audit_dataset(config))
         except GateFailedError as failure:
             # The audit is published. It is shown first, and `show_audit` then raises the failure.
-            audit = AuditReference(**failure.audit)
+            audit = from_record(AuditReference, failure.audit)
     show_audit(audit, config.storage.options, as_json)

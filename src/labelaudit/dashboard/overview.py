@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +12,9 @@ from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.errors import StorageError
 from labelaudit.report.charts import TrendPoint, trend_chart
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
 
 # Versions in the chart, the newest ones.
 TREND_VERSIONS = 200
@@ -42,14 +45,15 @@ def show_overview() -> None:
 
 
 def _show_datasets(names: list[str]) -> None:
-    rows = [row for name in names if (row := _dataset_row(name))]
+    rows = {name: row for name in names if (row := _dataset_row(name))}
+    shown = list(rows)
 
     def open_dataset() -> None:
         if selected := st.session_state["picked_dataset"]["selection"]["rows"]:
-            session.go_to(rows[selected[0]]["dataset"])
+            session.go_to(shown[selected[0]])
 
     st.dataframe(
-        pd.DataFrame([{**row, "dataset": ui.option(row["dataset"])} for row in rows]),
+        pd.DataFrame([{"dataset": ui.option(name), **row} for name, row in rows.items()]),
         hide_index=True,
         on_select=open_dataset,
         selection_mode="single-row",
@@ -59,17 +63,17 @@ def _show_datasets(names: list[str]) -> None:
     )
 
 
-def _dataset_row(name: str) -> dict[str, Any] | None:
+def _dataset_row(name: str) -> dict[str, object] | None:
     """Return a row of the table of datasets, or None if the dataset has no audit yet."""
     try:
         versions = session.versions(name)
     except StorageError:
         # The page of the dataset shows the error.
-        return {"dataset": name, "gate": "cannot be read"}
+        return {"gate": "cannot be read"}
     if not versions:
         return None
     rates = [audit.summary.estimated_error_rate for audit in versions]
-    return {"dataset": name, "rates": rates[-50:], **_main(versions[-1])}
+    return {"rates": rates[-50:], **_main(versions[-1])}
 
 
 def _show_audits(audits: list[AuditRecord]) -> None:
@@ -78,7 +82,7 @@ def _show_audits(audits: list[AuditRecord]) -> None:
 
     def open_audit() -> None:
         if selected := st.session_state["picked_audit"]["selection"]["rows"]:
-            session.go_to(dataset, rows[selected[0]]["name"])
+            session.go_to(dataset, audits[selected[0]].name)
 
     st.dataframe(
         pd.DataFrame(rows),
@@ -91,9 +95,8 @@ def _show_audits(audits: list[AuditRecord]) -> None:
     )
 
 
-def _main(audit: AuditRecord) -> dict[str, Any]:
+def _main(audit: AuditRecord) -> dict[str, object]:
     return {
-        "name": audit.name,
         "version": ui.option(audit.version),
         "audited": ui.moment(audit.created_at),
         "rows": audit.summary.examples,
@@ -104,7 +107,7 @@ def _main(audit: AuditRecord) -> dict[str, Any]:
     }
 
 
-def _columns() -> dict[str, Any]:
+def _columns() -> dict[str, ColumnConfig]:
     return {
         "audited": st.column_config.TextColumn("audited (UTC)", width=150),
         "rows": st.column_config.NumberColumn(format="localized"),

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from labelaudit.dashboard.library import open_library
 from labelaudit.dashboard.settings import Settings
@@ -65,7 +64,7 @@ def _import_pages() -> None:
         importlib.import_module(f"labelaudit.dashboard.{module}")
 
 
-def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> dict[str, Any]:
+def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> dict[str, object]:
     """Return Streamlit's options. Those for security are set here, so that a config file cannot change them."""
     return {
         "server.address": host,
@@ -94,7 +93,7 @@ def _options(host: str, port: int, open_browser: bool, names: Sequence[str]) -> 
     }
 
 
-def _theme() -> dict[str, Any]:
+def _theme() -> dict[str, object]:
     """Return the colours of the report as options."""
     shapes = {"theme.font": FONT, "theme.headingFont": FONT, "theme.baseRadius": "8px", "theme.baseFontSize": 15}
     return shapes | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -14,6 +14,9 @@ from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Changes
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
 
 
 def show_comparison() -> None:
@@ -123,5 +126,5 @@ def _show_classes(before: AuditRecord, after: AuditRecord) -> None:
     )
 
 
-def _count(name: str) -> Any:
+def _count(name: str) -> ColumnConfig:
     return st.column_config.NumberColumn(name, format="localized")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,7 +218,7 @@ def _same(first: pa.Array, second: pa.Array, *, nulls_differ: bool) -> _BoolArra
 def _class_changes(before: pa.Table, now: pa.Table, class_order: Sequence[str]) -> pa.Table:
     names = ("examples", "label_issues", "label_noise")
     sides = [{row["class_name"]: row for row in table.to_pylist()} for table in (before, now)]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for class_name in class_order:
         old, new = (side.get(class_name, {}) for side in sides)
         values = {**{f"{name}_before": old.get(name) for name in names}, **{name: new.get(name) for name in names}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ _REMEDY = "Correct the file of probabilities and run the command again."
 def check_external(
     example_ids: npt.NDArray[np.object_],
     labels: npt.NDArray[np.int64],
-    pred_probs: npt.NDArray[np.floating[Any]],
+    pred_probs: npt.NDArray[np.floating],
     class_names: Sequence[str],
 ) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
     """Check probabilities without folds: row by row, and all of them against chance.

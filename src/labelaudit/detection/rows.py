@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ SHOWN_IDS = 5
 # Pairs of this many classes are tried to explain an altered row, which takes at most a second.
 MAX_CLASSES_EXCHANGED = 300
 
-_FloatArray = npt.NDArray[np.floating[Any]]
+_FloatArray = npt.NDArray[np.floating]
 
 
 class Place(NamedTuple):

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
 
-from labelaudit.audits.references import PlanReference
 from labelaudit.errors import LabelauditError, TrainingError
+from labelaudit.local.messages import (
+    EpochEnded,
+    FoldFailed,
+    FoldRequest,
+    FoldTrained,
+    WorkerAnswer,
+    read_request,
+    to_line,
+)
 from labelaudit.memory import release
 from labelaudit.model.device import release_device
 from labelaudit.pipeline.train import train_and_commit
@@ -30,33 +35,32 @@ def serve_folds() -> None:
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
 
-    def answer(**values: Any) -> None:
-        answers.write(json.dumps(values) + "\n")
+    def answer(message: WorkerAnswer) -> None:
+        answers.write(to_line(message))
 
     while True:
-        answer(**_train(json.loads(requests.get()), answer))
+        answer(_train(read_request(requests.get()), answer))
         # Memory that the fold leaves behind would add to that of the next one.
         release()
         release_device()
 
 
-def _train(request: dict[str, Any], answer: Callable[..., None]) -> dict[str, Any]:
+def _train(request: FoldRequest, answer: Callable[[WorkerAnswer], None]) -> FoldTrained | FoldFailed:
     """Return the last answer to a request: the result or the error."""
-    fold = request["fold"]
+    fold = request.fold
 
     def on_epoch(epoch: int, epochs: int, loss: float) -> None:
-        answer(epoch=epoch, epochs=epochs, loss=loss)
+        answer(EpochEnded(epoch, epochs, loss))
 
     try:
-        reference = PlanReference(**request["reference"])
-        return {"result": asdict(train_and_commit(reference, fold, on_epoch, is_pinned=True))}
+        return FoldTrained(train_and_commit(request.reference, fold, on_epoch, is_pinned=True))
     except LabelauditError as error:
-        return {"error": type(error).__name__, "message": str(error)}
+        return FoldFailed(type(error).__name__, str(error))
     except Exception as error:
         # The log gets the whole traceback, and the message only the type.
         traceback.print_exc()
         message = f"Fold {fold} failed: {type(error).__name__}: {str(error)[:500]}"
-        return {"error": TrainingError.__name__, "message": message}
+        return FoldFailed(TrainingError.__name__, message)
 
 
 def _read_requests(requests: queue.SimpleQueue[str]) -> None:

@@ -8,7 +8,6 @@ worker's standard input ends and the worker exits.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import shutil
@@ -17,12 +16,13 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import IO
 
 import labelaudit.errors as errors
 from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
+from labelaudit.local.messages import FoldFailed, FoldRequest, FoldTrained, WorkerAnswer, read_answer, to_line
 from labelaudit.local.python_path import python_command, python_path
 
 # Called as on_epoch(fold, epoch, epochs, loss) after each epoch of a fold. Epochs are counted from 1.
@@ -206,15 +206,15 @@ class LocalWorkers:
             self._free.put(worker)
 
     def _ask(self, worker: _Worker, reference: PlanReference, fold: int) -> FoldReference:
-        for answer in worker.answers({"reference": asdict(reference), "fold": fold}):
-            if "result" in answer:
-                return FoldReference(**answer["result"])
-            if "error" in answer:
+        for answer in worker.answers(FoldRequest(reference, fold)):
+            if isinstance(answer, FoldTrained):
+                return answer.result
+            if isinstance(answer, FoldFailed):
                 # After a CUDA error, all later folds in the same process would fail too.
                 worker.end()
                 raise _rebuilt_error(answer)
             if self._on_epoch is not None:
-                self._on_epoch(fold, answer["epoch"], answer["epochs"], answer["loss"])
+                self._on_epoch(fold, answer.epoch, answer.epochs, answer.loss)
         raise WorkerDiedError(worker.cause_of_exit(fold))
 
 
@@ -228,16 +228,16 @@ class _Worker:
         self._is_ended = False
         self._lock = threading.Lock()
 
-    def answers(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def answers(self, request: FoldRequest) -> Iterator[WorkerAnswer]:
         """Send a request and yield the answers as they arrive, until the process ends."""
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.write(to_line(request))
             process.stdin.flush()
         for line in process.stdout:
-            yield json.loads(line)
+            yield read_answer(line)
 
     def cause_of_exit(self, fold: int) -> str:
         """Return why the process ended, from its exit code and the last line of its log."""
@@ -303,6 +303,6 @@ def start_worker(environment: dict[str, str], log: IO[str]) -> subprocess.Popen[
     )
 
 
-def _rebuilt_error(answer: dict[str, Any]) -> LabelauditError:
-    kind = getattr(errors, answer["error"], TrainingError)
-    return kind(answer["message"])
+def _rebuilt_error(answer: FoldFailed) -> LabelauditError:
+    kind: type[LabelauditError] = getattr(errors, answer.error, TrainingError)
+    return kind(answer.message)

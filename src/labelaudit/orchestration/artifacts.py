@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -19,6 +19,7 @@ from prefect.logging import get_run_logger
 from labelaudit.audit import describe
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import AuditReference
+from labelaudit.codec import JsonObject
 from labelaudit.findings import Summary
 from labelaudit.report.summary import markdown
 
@@ -66,7 +67,7 @@ class _FoldArtifact:
             update_progress_artifact(self._id, percent, description=description)
 
 
-def publish_artifacts(audit: AuditReference, summary: Summary, issues: list[dict[str, Any]]) -> None:
+def publish_artifacts(audit: AuditReference, summary: Summary, issues: list[JsonObject]) -> None:
     """Create artifacts of a published audit: its summary, its most doubtful labels, and a link to its report."""
     key = _key(audit.dataset)
     create_markdown_artifact(markdown(summary), key=f"label-quality-{key}", description=summary.verdict)

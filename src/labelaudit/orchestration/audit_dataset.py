@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect import Flow, Task, flow, task
@@ -20,6 +20,7 @@ from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.finished import find_published
 from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
 from labelaudit.audits.results import gate_failure, load_summary, worst_issues
+from labelaudit.codec import JsonObject
 from labelaudit.config import AuditConfig, with_version
 from labelaudit.config_files import CONFIGS_VARIABLE, is_config_file, referenced_config
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
@@ -47,7 +48,7 @@ MAX_RUNS = 3
 # The name of the state of a run whose audit is published, but whose gate failed.
 _GATE_FAILED = "GateFailed"
 
-_TASKS: dict[Callable[..., Any], Task[..., Any]] = {
+_TASKS: dict[Callable[..., object], Task[..., object]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
     for step in (choose_version, prepare, find_published, gather, detect, publish)
 }
@@ -113,13 +114,13 @@ def _run_name() -> str:
     return f"audit {named}" + (f" {version}" if version else "")
 
 
-def _cancel_folds(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def _cancel_folds(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
     """Cancel the runs of folds on a work pool, which would otherwise outlive the audit."""
     cancel_folds(flow_run.id)
 
 
 @flow(name="audit-dataset", flow_run_name=_run_name, on_cancellation=[_cancel_folds], validate_parameters=True)
-def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict[str, Any]:
+def audit_dataset(config: AuditConfig | str, version: str | None = None) -> JsonObject:
     """Audit the labels of one dataset version and publish the report.
 
     The flow is idempotent: a published audit is not repeated, and an interrupted audit resumes. One audit of a dataset
@@ -155,7 +156,7 @@ def audit_dataset(config: AuditConfig | str, version: str | None = None) -> dict
     if summary.gate is not None:
         _post_gate_event(audit, summary.gate)
     # For Prefect, a returned state replaces the result: the run fails, and the caller gets the error.
-    return cast("dict[str, Any]", Failed(name=_GATE_FAILED, message=str(failure), data=failure))
+    return cast("JsonObject", Failed(name=_GATE_FAILED, message=str(failure), data=failure))
 
 
 def _post_gate_event(audit: AuditReference, gate: Gate) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
@@ -59,7 +58,7 @@ def announce_versions(name: str, again_after_hours: float) -> list[UnauditedVers
 
 
 @flow(name="audit-new-versions", flow_run_name="sweep", validate_parameters=True)
-def audit_new_versions(configs: list[str] | None = None, again_after_hours: float = 24.0) -> list[dict[str, Any]]:
+def audit_new_versions(configs: list[str] | None = None, again_after_hours: float = 24.0) -> list[dict[str, str]]:
     """Announce every complete dataset version without a published audit, once.
 
     The event `labelaudit.dataset.published` starts the deployment `audit-dataset/on-publish`. A sweep announces at most
@@ -87,7 +86,7 @@ def audit_new_versions(configs: list[str] | None = None, again_after_hours: floa
             problems.append(f"{name}: {found}")
         else:
             unaudited_versions += found
-    rows = [vars(version) for version in unaudited_versions]
+    rows: list[dict[str, str]] = [vars(version) for version in unaudited_versions]
     if rows:
         create_table_artifact(rows, key="labelaudit-new-versions", description="versions without a published audit")
     for problem in problems:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import AutomationCore
@@ -42,12 +41,12 @@ def apply_automations(client: SyncPrefectClient, file: str, alerts: str | None) 
     block = None if alerts is None else _block_id(client, alerts)
     read = [(text, _automation(file, text, block)) for text in _texts(file)]
     return [
-        Applied(text["name"], "left out" if automation is None else _apply(client, automation))
+        Applied(str(text["name"]), "left out" if automation is None else _apply(client, automation))
         for text, automation in read
     ]
 
 
-def _texts(file: str) -> list[dict[str, Any]]:
+def _texts(file: str) -> list[dict[str, object]]:
     try:
         text = Path(file).read_text()
     except OSError as error:
@@ -64,7 +63,7 @@ def _texts(file: str) -> list[dict[str, Any]]:
     return found
 
 
-def _automation(file: str, values: dict[str, Any], block: str | None) -> AutomationCore | None:
+def _automation(file: str, values: dict[str, object], block: str | None) -> AutomationCore | None:
     """Return the checked automation, or None if it sends notifications and no block is given."""
     text = json.dumps(values)
     if ALERTS in text:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -127,7 +126,7 @@ class _FoldRuns:
     def _start(self, fold: int) -> None:
         self._attempts[fold] += 1
         try:
-            run: Any = call_with_retries(
+            run = call_with_retries(
                 run_deployment,
                 self._deployment,
                 parameters={**self._parameters, "fold": fold},
@@ -141,6 +140,8 @@ class _FoldRuns:
                 f"workers.deployment is {self._deployment}, which this Prefect server does not have. Deploy it "
                 "(prefect deploy --all), or change workers.deployment."
             ) from error
+        # Prefect returns a coroutine only to async callers.
+        assert isinstance(run, FlowRun)
         self._running[fold] = run.id
 
     def _name(self, fold: int) -> str:
@@ -162,7 +163,7 @@ class _FoldRuns:
                 self._mark_crashed(run, "A worker took the run but did not start it.")
 
     def _mark_crashed(self, run: FlowRun, reason: str) -> None:
-        crashed: State[Any] = Crashed(message=reason)
+        crashed: State = Crashed(message=reason)
         call_with_retries(self._client.set_flow_run_state, run.id, crashed, force=True)
 
     def _needs_retry(self, fold: int, run: FlowRun | None) -> bool:

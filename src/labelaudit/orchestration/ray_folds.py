@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from prefect import flow, task
 from prefect.futures import PrefectFuture
@@ -68,7 +67,7 @@ def _resources(workers: WorkersConfig, folds: int) -> dict[str, float]:
     return {"num_cpus": remote_threads(workers, folds)}
 
 
-def _task_runner(workers: WorkersConfig) -> TaskRunner[Any]:
+def _task_runner(workers: WorkersConfig) -> TaskRunner[PrefectFuture[FoldReference]]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         from prefect_ray import RayTaskRunner
@@ -78,5 +77,5 @@ def _task_runner(workers: WorkersConfig) -> TaskRunner[Any]:
         ) from error
     # Ray on this machine alone needs only the loopback address and no dashboard.
     local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    runner: TaskRunner[Any] = RayTaskRunner(workers.address, {} if workers.address else local)
+    runner: TaskRunner[PrefectFuture[FoldReference]] = RayTaskRunner(workers.address, {} if workers.address else local)
     return runner

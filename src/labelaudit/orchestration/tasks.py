@@ -15,7 +15,7 @@ from labelaudit.errors import LabelauditError
 _T = TypeVar("_T")
 
 
-def is_transient_failure(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+def is_transient_failure(task: Task[..., object], run: TaskRun, state: State) -> bool:
     """Return whether a retry may help: storage did not answer, or a worker process died."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, LabelauditError) and error.transient

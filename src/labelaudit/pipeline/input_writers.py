@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from labelaudit.data.columns import Columns
@@ -113,7 +114,7 @@ class _TextWriter:
 class Nowhere:
     """Writes nothing, for callers that need only the rows."""
 
-    def append(self, inputs: Any) -> None: ...
+    def append(self, inputs: object) -> None: ...
 
     def finish(self, positions: np.ndarray) -> None: ...
 
@@ -127,7 +128,9 @@ WRITERS: dict[str, Callable[[Path, Columns], Writer]] = {
 }
 
 
-def _sort_counts(unsorted: str, type: Any, path: Path, sorted_type: Any, starts: np.ndarray, ends: np.ndarray) -> None:
+def _sort_counts(
+    unsorted: str, type: npt.DTypeLike, path: Path, sorted_type: npt.DTypeLike, starts: np.ndarray, ends: np.ndarray
+) -> None:
     """Copy the values of a file to an array at `path` in canonical order, and delete the file.
 
     Row i starts at `starts[i]` of the file. In the array it is `ends[i]` to `ends[i + 1]`.

@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -284,7 +283,7 @@ def plan_probabilities(
 def network_digest(config: AuditConfig) -> str | None:
     """Return a digest of a user's own network code and local weights. If it changes, folds are trained again."""
     weights = config.model.kwargs.get("weights")
-    parts: list[Any] = []
+    parts: list[str] = []
     if isinstance(weights, str) and Path(weights).is_file():
         with open(weights, "rb") as file:
             parts.append(hashlib.file_digest(file, "sha256").hexdigest())

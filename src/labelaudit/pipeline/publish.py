@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 
@@ -91,7 +91,6 @@ def _page_content(
     files: Mapping[str, bytes],
     gallery: Sequence[CardPreview],
 ) -> PageContent:
-    review = None if summary.review is None else asdict(summary.review)
     return PageContent(
         summary=summary,
         issues=tables.issues,
@@ -103,7 +102,7 @@ def _page_content(
         provenance=provenance(plan),
         files=[_published_file(name, data) for name, data in sorted(files.items())],
         changes=_changes(summary, tables),
-        review=review_section(review, tables.examples),
+        review=review_section(summary.review, tables.examples),
     )
 
 

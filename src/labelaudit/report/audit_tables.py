@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,8 @@ import pyarrow.compute as pc
 from labelaudit.errors import LabelauditError
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, FOLDS, ISSUES, Status
 
-_IntArray = npt.NDArray[np.integer[Any]]
-_FloatArray = npt.NDArray[np.floating[Any]]
+_IntArray = npt.NDArray[np.integer]
+_FloatArray = npt.NDArray[np.floating]
 _BoolArray = npt.NDArray[np.bool_]
 _Names = Sequence[str | None] | npt.NDArray[np.object_]
 
@@ -81,7 +80,7 @@ def examples_table(
     is_scored = _scored_mask(scores.row, rows["status"].to_numpy())
     p_given, p_predicted, margin = _probabilities_of_interest(scores.pred_probs, scores.label, scores.predicted)
 
-    def spread(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    def spread(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
         """(M,) values at their rows, null elsewhere."""
         full = np.zeros(total, dtype=values.dtype)
         full[scores.row] = values

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -37,6 +36,32 @@ HELD_VERSIONS = 10
 PAIRS_IN_WORDS = 3
 _NAME_LENGTH = 60
 ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """A row of CLASS_CHANGES. None means that the class or the figure is missing from that audit."""
+
+    class_name: str
+    examples_before: int | None
+    examples: int | None
+    label_issues_before: int | None
+    label_issues: int | None
+    label_noise_before: float | None
+    label_noise: float | None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether a count differs."""
+        return (self.examples_before, self.label_issues_before) != (self.examples, self.label_issues)
+
+    @property
+    def differences(self) -> tuple[int, int]:
+        """By how much the flagged rows and the rows differ."""
+        return (
+            abs((self.label_issues or 0) - (self.label_issues_before or 0)),
+            abs((self.examples or 0) - (self.examples_before or 0)),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,13 +135,13 @@ def held_in_words(changes: Changes) -> str:
     return f"Skipped, because the gate failed: {names}"
 
 
-def changes_context(content: ChangesContent | None) -> dict[str, Any]:
+def changes_context(content: ChangesContent | None) -> dict[str, object]:
     """Return the values of the template `changes.html.jinja`."""
     if content is None:
         return {"changes": None}
     changes = content.changes
-    class_rows = [row for row in content.class_changes.to_pylist() if _has_changed(row)]
-    class_rows.sort(key=lambda row: (-_difference(row, "label_issues"), -_difference(row, "examples")))
+    classes = [row for record in content.class_changes.to_pylist() if (row := ClassChange(**record)).has_changed]
+    classes.sort(key=lambda row: row.differences, reverse=True)
     return {
         "changes": {
             "version": changes.predecessor.version,
@@ -133,8 +158,8 @@ def changes_context(content: ChangesContent | None) -> dict[str, Any]:
             "relabeled": changes.relabeled,
             "new_issues": content.new_issues.to_pylist(),
             "new_count": changes.issues[IssueChange.NEW],
-            "classes": class_rows[:_CLASSES],
-            "changed_classes": len(class_rows),
+            "classes": classes[:_CLASSES],
+            "changed_classes": len(classes),
         }
     }
 
@@ -149,17 +174,8 @@ def _counted(counts: Mapping[str, int], kind: type[StrEnum]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in kind if counts[name])
 
 
-def _count_row(name: str, counts: Mapping[str, int], meaning: str) -> dict[str, Any]:
+def _count_row(name: str, counts: Mapping[str, int], meaning: str) -> dict[str, object]:
     return {"name": str(name), "rows": counts[name], "meaning": meaning}
-
-
-def _has_changed(row: Mapping[str, Any]) -> bool:
-    return any(row[f"{name}_before"] != row[name] for name in ("examples", "label_issues"))
-
-
-def _difference(row: Mapping[str, Any], name: str) -> int:
-    before, now = (int(row[column] or 0) for column in (f"{name}_before", name))
-    return abs(now - before)
 
 
 def _pair(pair: LabelPair) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from labelaudit.report.charts import TrendPoint, spark_line, trend_chart
-from labelaudit.report.html import render, template_file
+from labelaudit.report.html import Context, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.trend import AuditEntry, direction, in_order
 
@@ -51,7 +50,7 @@ def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> 
     )
 
 
-def _audit(entry: AuditEntry) -> dict[str, Any]:
+def _audit(entry: AuditEntry) -> Context:
     values = {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
     # "./" keeps a name with a colon from being read as a scheme; S3 takes a bare "+" for a space.
     return {**values, "href": f"./{quote(entry.folder, safe='/=')}/report.html"}
@@ -67,7 +66,7 @@ def _trend_point(entry: AuditEntry) -> TrendPoint:
     )
 
 
-def _classes(versions: Sequence[AuditEntry]) -> list[dict[str, Any]]:
+def _classes(versions: Sequence[AuditEntry]) -> list[Context]:
     """Return the classes of the newest version with the most label noise, each with a line over the versions."""
     shown = versions[-CLASS_VERSIONS:]
     if not shown:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -155,7 +155,7 @@ class Peers:
         class_rows: positions of the rows with the label.
     """
 
-    def __init__(self, frame: pd.DataFrame, class_rows: npt.NDArray[np.integer[Any]]) -> None:
+    def __init__(self, frame: pd.DataFrame, class_rows: npt.NDArray[np.integer]) -> None:
         step = math.ceil(len(class_rows) / TYPICAL_ROWS) or 1
         peers = frame.iloc[np.asarray(class_rows)[::step]]
         self._frame = frame
@@ -181,7 +181,7 @@ class Peers:
 class _Column:
     """One column of the rows of a class."""
 
-    def __init__(self, column: pd.Series[Any]) -> None:
+    def __init__(self, column: pd.Series) -> None:
         self._column = column
         self._is_number = _is_number(column)
         # Values are counted as text, because lists cannot be hashed. All numbers count as one value.
@@ -189,7 +189,7 @@ class _Column:
 
     def judge(self, value: object) -> tuple[float, str, str]:
         """Return the score of a value (0: usual), the value and the typical values, as text."""
-        if self._is_number and not _is_missing(value):
+        if self._is_number and not is_missing(value):
             return self._judge_number(float(value))  # type: ignore[arg-type]
         if not len(self._counts):
             return 0.0, self._kind(value), "missing"
@@ -227,20 +227,21 @@ class _Column:
         return low, median, high, 1.4826 * float(np.median(deviations)) or 1.2533 * float(deviations.mean())
 
 
-def _is_number(column: pd.Series[Any]) -> bool:
+def _is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Return whether a value of a frame is missing: None, NaN, NaT or NA."""
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(cast("float", value))))
 
 
 def _presence(value: object) -> str:
-    return "missing" if _is_missing(value) else "a number"
+    return "missing" if is_missing(value) else "a number"
 
 
 def _shown(value: object) -> str:
-    return "missing" if _is_missing(value) else text_excerpt(str(value), 60)
+    return "missing" if is_missing(value) else text_excerpt(str(value), 60)
 
 
 def _number(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,10 +15,13 @@ from labelaudit.report.summary import percent
 from labelaudit.report.svg import element
 from labelaudit.text import for_html
 
+# The values of a template, by their name in it.
+Context: TypeAlias = dict[str, object]
+
 TEMPLATES = Path(__file__).parent / "template"
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """Return a template filled with values, as text that UTF-8 can encode."""
     return for_html(_environment().get_template(template).render(icon=_icon(), **values))
 

@@ -11,7 +11,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -22,8 +21,9 @@ from labelaudit.findings import Summary
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
 from labelaudit.report.gallery import CardPreview, GalleryItem, Thumbnail
-from labelaudit.report.html import clip, render, template_file
+from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
+from labelaudit.report.reviewed import ReviewSection
 from labelaudit.report.summary import percent
 from labelaudit.schemas import Status
 
@@ -74,7 +74,7 @@ class PageContent:
     provenance: Mapping[str, str] = field(default_factory=dict)  # name -> value, in the order of the page
     files: Sequence[PublishedFile] = ()
     changes: ChangesContent | None = None  # None if the summary has no changes
-    review: Mapping[str, Any] | None = None  # from `labelaudit.report.reviewed.review_section`
+    review: ReviewSection | None = None  # None if there are no verdicts
 
 
 def render_page(content: PageContent) -> str:
@@ -98,7 +98,7 @@ def render_page(content: PageContent) -> str:
     )
 
 
-def _opening(content: PageContent) -> dict[str, Any]:
+def _opening(content: PageContent) -> Context:
     """Return the rows without a score and the key figures."""
     total, scored = content.summary.examples, content.summary.scored
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
@@ -121,7 +121,7 @@ def _opening(content: PageContent) -> dict[str, Any]:
     }
 
 
-def _examples(content: PageContent) -> dict[str, Any]:
+def _examples(content: PageContent) -> Context:
     """Return gallery cards within the byte limit, the labels of the filters, and the first issues."""
     items = _within_limit(content.gallery)
     given = _label_counts(item.given_label for item in items)
@@ -166,7 +166,7 @@ def _label_counts(labels: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(labels).items()))
 
 
-def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, int]) -> dict[str, Any]:
+def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, int]) -> Context:
     fields = {name: getattr(item, name) for name in GalleryItem.__dataclass_fields__}
     preview = fields.pop("preview")
     return {
@@ -179,32 +179,34 @@ def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, i
     }
 
 
-def _classes(content: PageContent) -> dict[str, Any]:
+def _classes(content: PageContent) -> Context:
     """Return the rows of the class table and of the pair table, the scales of their bars, and the heat map."""
-    classes = content.classes.slice(0, CLASS_ROWS).to_pylist()
+    classes = content.classes.slice(0, CLASS_ROWS)
+    confusions = content.confusions.slice(0, PAIR_ROWS)
     in_gallery = {(item.given_label, item.suggested_label) for item in _within_limit(content.gallery)}
     pairs = [
         {**pair, "has_cards": (pair["given_label"], pair["suggested_label"]) in in_gallery}
-        for pair in content.confusions.slice(0, PAIR_ROWS).to_pylist()
+        for pair in confusions.to_pylist()
     ]
     scored = content.classes.filter(pc.equal(content.classes["status"], str(Status.SCORED)))
     heat = heat_map(content.confusions, sorted(scored["class_name"].to_pylist()))
     return {
-        "classes": classes,
+        "classes": classes.to_pylist(),
         "scored_classes": len(scored),
         "noise_scale": _scale(classes, "label_noise", "inverse_label_noise"),
         "pairs": pairs,
-        "pair_scale": _scale(pairs, "share_of_given"),
+        "pair_scale": _scale(confusions, "share_of_given"),
         "heat": heat[0] if heat else None,
         "heat_classes": heat[1] if heat else 0,
     }
 
 
-def _scale(rows: Sequence[Mapping[str, Any]], *names: str) -> float:
-    return max((row[name] for row in rows for name in names if row[name] is not None), default=0.0)
+def _scale(table: pa.Table, *names: str) -> float:
+    """Return the largest value in some columns, or 0 if they are empty."""
+    return max(pc.max(table[name]).as_py() or 0.0 for name in names)
 
 
-def _health(content: PageContent) -> dict[str, Any]:
+def _health(content: PageContent) -> Context:
     """Return statuses, score distribution and folds."""
     total = content.summary.examples
     shown = [(str(Status.SCORED), content.summary.scored), *_other_statuses(content)]
@@ -232,7 +234,7 @@ def _other_statuses(content: PageContent) -> list[tuple[str, int]]:
     return sorted(others, key=lambda pair: (-pair[1], pair[0]))
 
 
-def _files(content: PageContent) -> list[dict[str, Any]]:
+def _files(content: PageContent) -> list[Context]:
     return [
         {
             "name": file.name,

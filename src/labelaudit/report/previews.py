@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from labelaudit.codec import Json, JsonObject
 from labelaudit.errors import LabelauditError
-from labelaudit.report.gallery import Peers
+from labelaudit.report.gallery import Peers, is_missing
 from labelaudit.schemas import PREVIEWS
 
 # Images up to this side are stored without loss, so that enlarged pixels look as the labelers saw them.
@@ -74,7 +75,7 @@ def table_preview(frame: pd.DataFrame, row: int, peers: Peers) -> Preview:
     typical = peers.typical(row)
     values = []
     for at, column in enumerate(frame.columns[:_COLUMNS]):
-        shown: dict[str, Any] = {"column": str(column), "value": _value(frame.iat[row, at])}
+        shown: JsonObject = {"column": str(column), "value": _value(frame.iat[row, at])}
         if at in typical:
             shown["typical"] = typical[at]
         values.append(shown)
@@ -107,9 +108,9 @@ def _encoded(image: Image.Image, kind: str, **options: int | bool) -> bytes:
     return buffer.getvalue()
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> Json:
     """Return a value of JSON: a number, text or None."""
-    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+    if is_missing(value):
         return None
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
         plain = value.item() if isinstance(value, np.generic) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,7 +106,7 @@ def _each_class(entry: AuditEntry) -> pa.Table:
     return _rows(entry, len(classes), figures)
 
 
-def _rows(entry: AuditEntry, count: int, figures: Mapping[str, Any]) -> pa.Table:
+def _rows(entry: AuditEntry, count: int, figures: Mapping[str, object]) -> pa.Table:
     """Return the rows of TREND of one audit, from its common values and its figures by column."""
     common = {
         "position": entry.position,

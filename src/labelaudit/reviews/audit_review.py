@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.published import PublishedAudit, find_audit
+from labelaudit.codec import JsonObject
 from labelaudit.errors import ReviewError
 from labelaudit.findings import Review, StratumProgress
 from labelaudit.reviews.dataset_reviews import Added, Reviews
@@ -53,7 +53,7 @@ class ReviewStatus:
     reviewers: dict[str, int]  # current verdicts by reviewer
     disagreements: dict[LabeledExample, list[Verdict]]
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> JsonObject:
         """Return JSON-able values."""
         return {
             "dataset": self.dataset,
@@ -76,7 +76,7 @@ class ReviewStatus:
         }
 
 
-def audit_to_review(target: str, options: Mapping[str, Any] | None = None) -> PublishedAudit:
+def audit_to_review(target: str, options: Mapping[str, object] | None = None) -> PublishedAudit:
     """Return the audit that `find_audit` finds, if it can be reviewed.
 
     Args:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from labelaudit.codec import from_record
+from labelaudit.findings import Review
 from labelaudit.report.page import render_page
 from labelaudit.report.reviewed import KNOWN_WRONG_ROWS, review_section
 from labelaudit.schemas import EXAMPLES
@@ -23,7 +25,12 @@ RATE = {
     "low": 0.07,
     "high": 0.15,
     "with_ambiguous": {"estimate": 0.098, "low": 0.075, "high": 0.155},
+    "confidence": 0.95,
     "version": "<v1>",
+    "audit_id": "a1",
+    "fingerprint": "f1",
+    "seed": 0,
+    "sampled_at": "2026-01-01T00:00:00+00:00",
     "same_version": False,
     "strata": STRATA,
 }
@@ -51,7 +58,8 @@ def examples(rows: int, name: str = "i{}") -> pa.Table:
 
 
 def page(review: dict[str, Any] | None, rows: int = 4) -> str:
-    content = replace(make_content(), review=review_section(review, examples(rows, "<script>{}")))
+    found = None if review is None else from_record(Review, review)
+    content = replace(make_content(), review=review_section(found, examples(rows, "<script>{}")))
     return render_page(content)
 
 
