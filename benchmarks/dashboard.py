@@ -26,9 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.audits.comparison import compare_published
+from labelaudit.audits.decisive_settings import DecisiveSettings
 from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.dashboard.library import Library
 from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Shown, VerdictColumns, connect
+from labelaudit.findings import Summary
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import image_preview, previews_file
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, SCHEMA_VERSION
@@ -105,21 +107,29 @@ def publish(store: Store, version: str, rows: int, seed: int) -> AuditRecord:
         created_at=f"2025-01-{seed:02d}T00:00:00+00:00",
         folder=audit_folder("million", version, f"{seed:012x}"),
         fingerprint=f"{seed:064x}",
-        deciding={"kind": "image", "config": {}, "recipe": {}, "code": None, "versions": {}},
-        summary={
-            "verdict": f"{len(issues):,} examples are flagged of {rows:,}.",
-            "examples": rows,
-            "scored": rows,
-            "issues": len(issues),
-            "estimated_error_rate": FLAGGED_SHARE,
-            "statuses": {"scored": rows},
-            "notes": [],
-        },
+        deciding=DecisiveSettings("image", {}, {}, None, {}),
+        summary=Summary(
+            audit_url=store.url_of(audit_folder("million", version, f"{seed:012x}")),
+            dataset="million",
+            version=version,
+            fingerprint=f"{seed:064x}",
+            status="published",
+            verdict=f"{len(issues):,} examples are flagged of {rows:,}.",
+            examples=rows,
+            scored=rows,
+            issues=len(issues),
+            estimated_error_rate=FLAGGED_SHARE,
+            health_score=1 - FLAGGED_SHARE,
+            statuses={"scored": rows},
+            classes=(),
+            confusions=(),
+            notes=(),
+        ),
         gate=None,
     )
     about = {name: getattr(record, name) for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")}
     about |= {"config": {}, "columns": {"kind": "image"}, "recipe": {}, "versions": {}, "code": None}
-    manifest.publish(store, record.folder, files, about, SCHEMA_VERSION)
+    manifest.publish_files(store, record.folder, files, about, SCHEMA_VERSION)
     write_audit_record(store, record)
     return record
 

@@ -38,11 +38,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = make_content(flag_every=2)
     ids = content.issues["example_id"].to_pylist()
     rows = [{"example_id": ids[place], "issue_change": "new"} for place in (1, 35)]
-    tables = {"class_changes": CLASS_CHANGES.empty_table(), "issues": content.issues}
-    tables["changes"] = CHANGES.empty_table().from_pylist(rows, schema=CHANGES)
+    changed = CHANGES.empty_table().from_pylist(rows, schema=CHANGES)
     report = folder / "version=v39" / "audit=abc" / "report.html"
     report.parent.mkdir(parents=True)
-    compared = changes_content(changes(warning="Not only the data changed since v38: training.epochs 5 → 9."), tables)
+    compared = changes_content(
+        changes(warning="Not only the data changed since v38: training.epochs 5 → 9."),
+        changed,
+        CLASS_CHANGES.empty_table(),
+        content.issues,
+    )
     report.write_text(render_page(make_content(flag_every=2, changes=compared)), encoding="utf-8")
     return folder
 
