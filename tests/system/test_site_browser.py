@@ -72,7 +72,7 @@ def test_it_follows_the_scheme_and_fits_a_phone(page: Page) -> None:
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     light_of = "(e) => getComputedStyle(e).backgroundColor.match(/[0-9]+/g).map(Number).reduce((a, b) => a + b)"
     assert (page.locator("body").evaluate(light_of) < 150) == dark
-    line = page.locator("#trend svg path[style*='stroke']").first.evaluate("(e) => getComputedStyle(e).stroke")
+    line = page.locator("#trend svg [stroke]").first.evaluate("(e) => getComputedStyle(e).stroke")
     assert line.startswith("rgb")
     page.locator("details").evaluate("(e) => { e.open = true }")
     for width in (390, 768):
