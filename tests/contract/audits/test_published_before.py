@@ -1,7 +1,7 @@
 """Audits that an earlier release published can still be read, compared and reviewed.
 
 `tests/published` contains two audits of a small text dataset, with verdicts between them, as version 0.1.0 of
-2026-11-26 published them to `/srv/audits`; and the dataset.
+2026-11-26 published them, with other URLs; and the dataset.
 """
 
 from __future__ import annotations
