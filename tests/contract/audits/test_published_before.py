@@ -88,6 +88,6 @@ def test_the_next_audit_is_compared_with_the_last_of_them(output: Path) -> None:
     changes = find_audit(f"{output}/dataset=fruit").summary().changes
     assert changes is not None
     assert changes.predecessor.version == "v2"
-    assert changes.warning is None
-    assert changes.changed_settings == ()
+    # Nothing of the config, recipe or code; packages may be others today.
+    assert {setting.cause for setting in changes.changed_settings} <= {"package"}
     assert sum(changes.data.values()) == 0
