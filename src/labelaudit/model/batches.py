@@ -140,7 +140,7 @@ class SparseRows(InMemory):
 
 
 class DatasetRows:
-    """Items of a map-style torch Dataset: x, or (x, ...), of which only x is used.
+    """Items of a map-style torch Dataset: x, or (x, ...). Only x is used.
 
     With `num_workers` > 0, so many spawned processes read ahead. They keep running between epochs.
     """

@@ -81,7 +81,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         flip: Mirror half of the images in training. With `crop_padding` or `flip`, predictions are averaged over a
             few such views.
         warm_start: Let `fit` continue with the weights of the previous fit.
-        device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>". There is no silent fallback.
+        device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>". A device that is missing is an error.
         precision: "auto", "float32", "bfloat16" (autocast) or "float64".
         compile: Train through torch.compile. A dict contains its arguments.
         num_workers: Number of processes that read a torch Dataset ahead. 0 reads it in this process.

@@ -185,7 +185,7 @@ def first_row(index: torch.Tensor | None) -> int:
 
 
 def example_shape(data: Container, index: torch.Tensor | None = None) -> tuple[int, ...]:
-    """Return the shape of one example of `data`, of which the rows `index` are used."""
+    """Return the shape of one example of `data`, whose rows `index` are used."""
     if isinstance(data, Dataset):
         return dataset_shape(data, first_row(index))
     return tuple(int(size) for size in data.shape[1:])

@@ -34,7 +34,7 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
             of the module.
         layer: Name of the layer in `module.named_modules()`; None for the output of the whole module.
         batch_size: Smallest number of rows at a time. Larger batches are used if examples are small.
-        device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>". There is no silent fallback.
+        device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>". A device that is missing is an error.
         precision: "auto", "float32", "bfloat16" (autocast) or "float64".
         num_workers: Number of processes that read a torch Dataset ahead.
         random_state: Seed of the weights of a module that is built and not loaded.

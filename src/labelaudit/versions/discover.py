@@ -190,7 +190,7 @@ def _missing(config: AuditConfig, source: DatasetFiles, files: Sequence[StoredFi
 
 
 def _rule(config: AuditConfig, is_single_file: bool) -> tuple[str | None, float | None]:
-    """Return marker and quiet minutes, of which exactly one is None."""
+    """Return marker and quiet minutes. Exactly one of them is None."""
     rule = config.versions
     if rule.marker is not None and is_single_file:
         raise ConfigError(
