@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from labelaudit.audits.decisive_settings import DecisiveSettings
+from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
 from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.errors import StorageError
 from labelaudit.findings import Summary
@@ -21,21 +21,48 @@ READERS = 16
 FAILED_GATE = "failed"
 
 
+# Records of earlier releases lack the fields with a default.
 @dataclass(frozen=True)
-class AuditRecord:
-    """The main figures of a published audit, stored next to those of the dataset's other audits."""
+class AuditFacts:
+    """What the manifest of an audit says about it."""
 
     dataset: str
     version: str
     audit_id: str
     created_at: str  # ISO 8601, UTC
-    folder: str  # below the output URL
     fingerprint: str
     deciding: DecisiveSettings
-    summary: Summary
-    gate: str | None  # passed, warned, failed; None if the config sets no limits
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     has_version_in_url: bool = False  # then versions are ordered by name, not by time of audit
+
+    @classmethod
+    def of_manifest(cls, audit: JsonObject) -> AuditFacts:
+        """Return the facts in a manifest that has the keys DECIDED.
+
+        Raises:
+            ValueError: they have other types.
+        """
+        config, columns = audit["config"], audit["columns"]
+        dataset = config.get("dataset") if isinstance(config, dict) else None
+        url = dataset.get("url") if isinstance(dataset, dict) else None
+        return from_record(
+            cls,
+            {
+                **{name: audit[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
+                "deciding": DecisiveSettings.of_audit(audit),
+                "has_made_up_ids": isinstance(columns, dict) and bool(columns.get(MADE_UP_IDS)),
+                "has_version_in_url": "{version}" in str(url),
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord(AuditFacts):
+    """The main figures of a published audit, stored next to those of the dataset's other audits."""
+
+    folder: str  # below the output URL
+    summary: Summary
+    gate: str | None  # passed, warned, failed; None if the config sets no limits
 
     @property
     def name(self) -> str:

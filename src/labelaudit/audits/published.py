@@ -11,9 +11,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
-from labelaudit.audits.history import AuditRecord, newest_of_versions, read_history
-from labelaudit.codec import JsonObject, from_record
+from labelaudit.audits.history import AuditFacts, AuditRecord, newest_of_versions, read_history
+from labelaudit.codec import from_record
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.findings import Summary
 from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
@@ -29,40 +28,6 @@ DECIDED = (
     *("dataset", "version", "audit_id", "created_at", "fingerprint"),
     *("config", "columns", "recipe", "versions"),
 )
-
-
-@dataclass(frozen=True)
-class AuditFacts:
-    """What the manifest of an audit says about it."""
-
-    dataset: str
-    version: str
-    audit_id: str
-    created_at: str  # ISO 8601, UTC
-    fingerprint: str
-    deciding: DecisiveSettings
-    has_made_up_ids: bool  # row numbers, which mean other rows in another version
-    has_version_in_url: bool
-
-    @classmethod
-    def of_manifest(cls, audit: JsonObject) -> AuditFacts:
-        """Return the facts in a manifest that has the keys DECIDED.
-
-        Raises:
-            ValueError: they have other types.
-        """
-        config, columns = audit["config"], audit["columns"]
-        dataset = config.get("dataset") if isinstance(config, dict) else None
-        url = dataset.get("url") if isinstance(dataset, dict) else None
-        return from_record(
-            cls,
-            {
-                **{name: audit[name] for name in ("dataset", "version", "audit_id", "created_at", "fingerprint")},
-                "deciding": DecisiveSettings.of_audit(audit),
-                "has_made_up_ids": isinstance(columns, dict) and bool(columns.get(MADE_UP_IDS)),
-                "has_version_in_url": "{version}" in str(url),
-            },
-        )
 
 
 @dataclass(frozen=True)

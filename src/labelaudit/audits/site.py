@@ -17,6 +17,7 @@ from labelaudit.audits.decisive_settings import (
 )
 from labelaudit.audits.history import (
     READERS,
+    AuditFacts,
     AuditRecord,
     list_records,
     newest_of_versions,
@@ -24,7 +25,6 @@ from labelaudit.audits.history import (
     read_records,
     write_audit_record,
 )
-from labelaudit.audits.published import AuditFacts
 from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.errors import StorageError
 from labelaudit.findings import ChangedSetting, Summary
@@ -55,19 +55,8 @@ def record_audit(store: Store, folder: str, facts: AuditFacts, summary: Summary,
 
 def audit_record(folder: str, facts: AuditFacts, summary: Summary) -> AuditRecord:
     """Return the record of an audit in `folder`."""
-    return AuditRecord(
-        dataset=facts.dataset,
-        version=facts.version,
-        audit_id=facts.audit_id,
-        created_at=facts.created_at,
-        folder=folder,
-        fingerprint=facts.fingerprint,
-        deciding=facts.deciding,
-        summary=summary,
-        gate=None if summary.gate is None else summary.gate.verdict.value,
-        has_made_up_ids=facts.has_made_up_ids,
-        has_version_in_url=facts.has_version_in_url,
-    )
+    gate = None if summary.gate is None else summary.gate.verdict.value
+    return AuditRecord(**vars(facts), folder=folder, summary=summary, gate=gate)
 
 
 def rebuild_site(store: Store, dataset: str) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelaudit.audits.history import AuditRecord, find_datasets, list_records, oldest_first, read_records
-from labelaudit.audits.published import DECIDED, AuditFacts, PublishedAudit, read_facts
+from labelaudit.audits.history import AuditFacts, AuditRecord, find_datasets, list_records, oldest_first, read_records
+from labelaudit.audits.published import DECIDED, PublishedAudit, read_facts
 from labelaudit.audits.site import audit_record
 from labelaudit.codec import from_record
 from labelaudit.errors import LabelauditError, StorageError
