@@ -83,6 +83,19 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class CsvConfig(_Section):
+    """How CSV and TSV files are written. auto: detected from the files, and reported."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=4)] = Field("auto", description="one character, or auto")
+    quote: Annotated[str, Field(min_length=1, max_length=4)] = Field(
+        "auto", description="one character, none (a quotation mark is text), or auto"
+    )
+    decimal: Literal["auto", ".", ","] = "auto"
+    thousands: Literal["auto", "none", ".", ",", " ", "'"] = "auto"
+    encoding: str = Field("auto", description="a Python codec, such as utf-8 or cp1252, or auto")
+    missing: tuple[str, ...] | Literal["auto"] = Field("auto", description="texts that mean that a value is missing")
+
+
 class DatasetConfig(_Section):
     """What is audited."""
 
@@ -102,6 +115,13 @@ class DatasetConfig(_Section):
     kind: InputKind = "auto"
     group: str | None = Field(None, description="column whose examples stay in one fold")
     ignore: tuple[str, ...] = Field((), description="columns that are not used at all")
+    rename: dict[str, str] = Field(
+        default_factory=dict, description="other names for given labels, {old: new}, applied while reading"
+    )
+    csv: CsvConfig = CsvConfig()
+    unreadable_files: Literal["error", "skip"] = Field(
+        "error", description="skip: leave out files that look like data but cannot be read, and count them"
+    )
 
     @property
     def has_version_in_url(self) -> bool:
@@ -214,6 +234,12 @@ class GateConfig(_Section):
     )
     max_new_issues_share: Share | None = Field(None, description="the same divided by scored rows")
     max_measured_error_rate: Share | None = Field(None, description="error rate of a random sample that people judged")
+    max_new_classes: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="classes that the previous version does not have"
+    )
+    max_class_share_change: Share | None = Field(
+        None, description="largest change of a class's share of the labeled rows since the previous version"
+    )
     min_canary_recall: Share | None = Field(None, description="share of planted errors that must be found")
 
     @field_validator("max_class_flagged_share", mode="before")

@@ -11,6 +11,20 @@ from enum import StrEnum
 from labelaudit.codec import Json
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Files, columns, classes or rows that are not audited, for one reason: their number and the first names."""
+
+    kind: str  # file, column, class or row
+    reason: str  # such as "ignored by the config"; it follows "left out: "
+    count: int
+    names: tuple[str, ...]  # the first SHOWN_NAMES
+
+
+# Names of a group of left-out things. The count says how many there are.
+SHOWN_NAMES = 5
+
+
 class Outcome(StrEnum):
     """The outcome of one rule of the gate."""
 

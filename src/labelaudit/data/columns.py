@@ -18,6 +18,7 @@ from labelaudit.data.source import Source
 from labelaudit.data.tables import read_sample, read_schema, read_tables
 from labelaudit.data.values import family, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
+from labelaudit.findings import SHOWN_NAMES, LeftOut
 from labelaudit.schemas import INPUT_KINDS
 from labelaudit.text import closest, listing
 
@@ -40,7 +41,7 @@ MIN_UNIQUE_IDS = 0.9
 
 @dataclass(frozen=True)
 class Columns:
-    """How a dataset is read. `Columns(**dataclasses.asdict(columns))` rebuilds it, also from JSON."""
+    """How a dataset is read."""
 
     format: str  # parquet | csv | jsonl | image_folder
     kind: str  # image | text | table
@@ -53,11 +54,7 @@ class Columns:
     image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) if kind is not image
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
-
-    def __post_init__(self) -> None:
-        # JSON turns tuples into lists.
-        for name in ("inputs", "input_types", "label_names", "image_size", "guesses"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
 
 
 def resolve_columns(
@@ -122,6 +119,17 @@ def resolve_columns(
         image_size=geometry.size,
         image_channels=geometry.channels,
         guesses=(*guesses, *chosen.guesses, *geometry.guesses),
+        left_out=_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
+    )
+
+
+def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
+    """Return the columns that are not used, grouped by the reason."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault(reason, []).append(name)
+    return tuple(
+        LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items()
     )
 
 
@@ -252,10 +260,11 @@ def _check_names(sample: InputSample, names: Iterable[str | None]) -> None:
 
 
 def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, taken: set[str | None]) -> Inputs:
-    if input != "auto":
-        return choose_named(sample, [input] if isinstance(input, str) else list(input), kind)
     free = [name for name in sample.rows.column_names if name not in taken]
-    return choose_auto(sample._replace(rows=sample.rows.select(free)), kind)
+    unassigned = sample._replace(rows=sample.rows.select(free))
+    if input != "auto":
+        return choose_named(unassigned, [input] if isinstance(input, str) else list(input), kind)
+    return choose_auto(unassigned, kind)
 
 
 def _feature_types(
@@ -274,8 +283,9 @@ def _feature_types(
     if empty and (not is_auto or len(empty) == len(types)):
         raise DatasetError(f"Column {empty[0]!r} cannot be an input: it is empty in all rows. Name another one.")
     kept = [(name, type) for name, type in types.items() if type is not None]
-    guesses = (*chosen.guesses, *(f"left out {name!r}: it has no value" for name in empty))
-    return tuple(type for _, type in kept), Inputs("table", tuple(name for name, _ in kept), guesses)
+    left_out = {**chosen.left_out, **dict.fromkeys(empty, "it has no value")}
+    names = tuple(name for name, _ in kept)
+    return tuple(type for _, type in kept), Inputs("table", names, chosen.guesses, left_out)
 
 
 _FEATURE_OF_FAMILY = {"number": "number", "string": "category", "bool": "category", "null": None}

@@ -38,11 +38,12 @@ OTHER_LABEL = re.compile(r"(^|_)(labels?|targets?|annotations?|annotators?|groun
 
 
 class Inputs(NamedTuple):
-    """The chosen kind and input columns, with a sentence for each guess."""
+    """The chosen kind and input columns, a sentence for each guess, and why other columns are not inputs."""
 
     kind: str
     names: tuple[str, ...]
     guesses: tuple[str, ...]
+    left_out: Mapping[str, str]  # the reason, by column
 
 
 class InputSample(NamedTuple):
@@ -79,7 +80,8 @@ def choose_named(sample: InputSample, names: Sequence[str], kind: str) -> Inputs
                 f"Column {name!r} cannot be an input: its type is {_type(sample, name)}. "
                 "Name columns of numbers, strings or booleans."
             )
-    return Inputs(kind, tuple(names), ())
+    others = [name for name in sample.rows.column_names if name not in names]
+    return Inputs(kind, tuple(names), (), dict.fromkeys(others, "the config names other inputs"))
 
 
 def choose_auto(sample: InputSample, kind: str) -> Inputs:
@@ -92,21 +94,20 @@ def choose_auto(sample: InputSample, kind: str) -> Inputs:
     if kind in ("auto", "image"):
         images = [name for name in names if _is_image(sample, name)]
         if images:
-            return _single("image", images, IMAGE_NAMES, "it contains images")
+            return _single(sample, "image", images, IMAGE_NAMES, "it contains images")
     if kind in ("auto", "text"):
         texts = [name for name in names if _is_language(sample, name)]
         texts.sort(key=lambda name: -_mean_length(sample, name))
         if texts:
-            return _single("text", texts, TEXT_NAMES, "it contains sentences")
+            return _single(sample, "text", texts, TEXT_NAMES, "it contains sentences")
     if kind in ("auto", "table"):
         left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
         features = tuple(name for name in names if name not in left_out)
         if features:
-            sentences = [f"left out {name!r}: {reason}" for name, reason in left_out.items()]
-            return Inputs("table", features, (_table_sentence(features), *sentences))
+            return Inputs("table", features, (_table_sentence(features),), left_out)
     strings = [name for name in names if family(_type(sample, name)) == "string"]
     if kind in ("auto", "text") and len(strings) == 1:
-        return _single("text", strings, (), "it is the only column of strings")
+        return _single(sample, "text", strings, (), "it is the only column of strings")
     raise DatasetError(
         f"No column can be the input of kind {kind}. Besides label, id and ignored ones, the columns are "
         f"{listing(map(repr, names), shown=20) or 'none'}. Name the input with dataset.input."
@@ -117,11 +118,11 @@ def _table_sentence(features: tuple[str, ...]) -> str:
     return f"inputs: {len(features)} columns of a table ({listing(features)})"
 
 
-def _single(kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
-    ranked = sorted(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
-    chosen, others = ranked[0], ranked[1:]
-    unused = f" (not used: {listing(others)})" if others else ""
-    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}{unused}",))
+def _single(sample: InputSample, kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
+    chosen = min(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
+    others = [name for name in sample.rows.column_names if name != chosen]
+    left_out = dict.fromkeys(others, f"the input is the {kind} column {chosen!r}")
+    return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}",), left_out)
 
 
 def _kind_of(sample: InputSample, names: Sequence[str]) -> str:

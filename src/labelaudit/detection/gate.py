@@ -21,6 +21,8 @@ class Limits:
     max_new_issues: int | None = None
     max_new_issues_share: float | None = None
     max_measured_error_rate: float | None = None
+    max_new_classes: int | None = None
+    max_class_share_change: float | None = None
     min_canary_recall: float | None = None
 
 

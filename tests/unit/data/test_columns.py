@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from labelaudit.codec import from_record, to_record
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.errors import DatasetError
 
@@ -56,7 +56,7 @@ def test_what_is_named_is_not_guessed(make_dataset):
 
 def test_columns_survive_json(make_dataset, image_table):
     columns = resolve_columns(make_dataset({"a.parquet": image_table}))
-    assert Columns(**json.loads(json.dumps(asdict(columns)))) == columns
+    assert from_record(Columns, json.loads(json.dumps(to_record(columns)))) == columns
 
 
 def test_hugging_face_features_win(make_dataset, noise_image):
