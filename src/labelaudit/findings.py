@@ -20,7 +20,16 @@ class LeftOut:
     count: int
     names: tuple[str, ...]  # the first SHOWN_NAMES
 
+    @property
+    def sentence(self) -> str:
+        """What is left out and why, such as `2 columns (a, b): ignored by the config`."""
+        kinds = self.kind if self.count == 1 else _PLURALS[self.kind]
+        more = self.count - len(self.names)
+        names = ", ".join(self.names) + (f" and {more:,} more" if more > 0 else "")
+        return f"{self.count:,} {kinds} ({names}): {self.reason}"
 
+
+_PLURALS = {"file": "files", "column": "columns", "class": "classes", "row": "rows"}
 # Names of a group of left-out things. The count says how many there are.
 SHOWN_NAMES = 5
 
@@ -289,3 +298,4 @@ class Summary:
     canaries: CanaryRecall | None = None
     gate: Gate | None = None
     review: Review | None = None
+    left_out: tuple[LeftOut, ...] = ()

@@ -39,6 +39,9 @@ LABEL_NAMES = (
 ID_NAMES = ("id", "example_id", "sample_id", "uuid", "guid", "image_id", "key", "idx", "_id")
 # An id column may contain a few duplicates, which the audit reports. A category named "key" has many.
 MIN_UNIQUE_IDS = 0.9
+# Values that must be names of image files, and how many are looked at.
+MIN_NAMES = 0.9
+SAMPLE_NAMES = 64
 SPLIT_NAMES = ("split", "subset", "partition", "data_split", "set", "usage")
 
 
@@ -122,7 +125,13 @@ def resolve_columns(
     layout, schema = survey.layout, survey.schema
     _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
     rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
-    sample = InputSample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
+    sample = InputSample(
+        rows,
+        schema,
+        _hugging_face_features(schema),
+        is_untyped=layout.format == "csv",
+        image_names=_image_names(source, layout, rows),
+    )
     guesses: list[str] = []
     label = label or _guess_label(sample, [id, group, input], guesses)
     check_label_type(label, schema.field(label).type)
@@ -161,6 +170,22 @@ def resolve_columns(
 def _excluded(found: Layout, survey: Survey) -> tuple[str, ...]:
     kept = {file.path for file in survey.layout.tables}
     return tuple(file.path for file in found.tables if file.path not in kept)
+
+
+def _image_names(source: Source, layout: Layout, rows: pa.Table) -> frozenset[str]:
+    """Return the columns of strings whose first values are names of image files of the dataset."""
+    if not layout.images:
+        return frozenset()
+    images = ImageFiles(source, layout.images)
+    table = layout.tables[0].path
+    found = set()
+    for name in rows.column_names:
+        if family(rows.schema.field(name).type) != "string":
+            continue
+        values = [value for value in pc.unique(rows.column(name)).slice(0, SAMPLE_NAMES).to_pylist() if value]
+        if values and sum(images.find(table, value) is not None for value in values) >= MIN_NAMES * len(values):
+            found.add(name)
+    return frozenset(found)
 
 
 def _unreferenced_images(source: Source, layout: Layout, chosen: Inputs) -> tuple[LeftOut, ...]:
@@ -335,7 +360,8 @@ def _check_names(sample: InputSample, names: Iterable[str | None]) -> None:
 
 
 def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, taken: set[str | None]) -> Inputs:
-    free = [name for name in sample.rows.column_names if name not in taken]
+    # Ids are often the names of image files. They are the inputs too, then.
+    free = [name for name in sample.rows.column_names if name not in taken or name in sample.image_names]
     unassigned = sample._replace(rows=sample.rows.select(free))
     if input != "auto":
         return choose_named(unassigned, [input] if isinstance(input, str) else list(input), kind)

@@ -47,12 +47,16 @@ class Inputs(NamedTuple):
 
 
 class InputSample(NamedTuple):
-    """First rows of the usable columns, their types in all shards, and Hugging Face features."""
+    """First rows of the usable columns, their types in all shards, Hugging Face features, and columns that name files.
+
+    `image_names` are columns whose values are names of image files of the dataset, with or without suffix.
+    """
 
     rows: pa.Table
     schema: pa.Schema
     features: Mapping[str, JsonObject]
     is_untyped: bool
+    image_names: frozenset[str] = frozenset()
 
 
 def choose_named(sample: InputSample, names: Sequence[str], kind: str) -> Inputs:
@@ -140,7 +144,7 @@ def _type(sample: InputSample, name: str) -> pa.DataType:
 
 
 def _is_image(sample: InputSample, name: str) -> bool:
-    if sample.features.get(name, {}).get("_type") == "Image":
+    if name in sample.image_names or sample.features.get(name, {}).get("_type") == "Image":
         return True
     type = _type(sample, name)
     if pa.types.is_struct(type):

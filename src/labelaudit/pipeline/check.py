@@ -11,7 +11,9 @@ import psutil
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
+from labelaudit.data.left_out import left_out_of_examples
 from labelaudit.errors import DatasetError
+from labelaudit.findings import LeftOut
 from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.plan import Scan, divide_and_choose, scan_dataset
@@ -45,6 +47,7 @@ class CheckedDataset:
     guesses: tuple[str, ...]
     examples: int
     statuses: dict[str, int]
+    left_out: tuple[LeftOut, ...]
     first_rows: tuple[str, ...]  # of each status but `scored`
     classes: dict[str, int]
     problem: str | None
@@ -89,6 +92,7 @@ def check_dataset(
         guesses=scanned.columns.guesses,
         examples=len(examples.label),
         statuses=examples.status_counts(),
+        left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
         first_rows=_first_rows(examples),
         classes=examples.all_class_counts(),
         problem=None,
@@ -118,9 +122,11 @@ def _with_plan(
     parallel: int,
     threads: int,
 ) -> CheckedDataset:
+    of_columns = [left for left in found.left_out if left.kind in ("file", "column")]
     return replace(
         found,
         statuses=examples.status_counts(),
+        left_out=(*of_columns, *left_out_of_examples(examples)),
         first_rows=_first_rows(examples),
         network=recipe.network,
         epochs=recipe.epochs,

@@ -22,6 +22,7 @@ from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
+from labelaudit.data.left_out import left_out_of_examples
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
@@ -107,6 +108,7 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         group=dataset.group,
         ignore=dataset.ignore,
         image_size=_image_size(config),
+        skips_unreadable=dataset.unreadable_files == "skip",
     )
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
@@ -169,9 +171,7 @@ def _signature(source: DatasetFiles) -> str | None:
     """Return a digest of the files' names, sizes and change tokens; None if the storage has no change tokens."""
     files = source.files()
     if not files:
-        raise DatasetError(
-            f"{source.url} contains no files. Check the URL. Names that start with '.' or '_' do not count."
-        )
+        raise DatasetError(f"{source.url} contains no files. Check the URL.")
     return signature_of(files)
 
 
@@ -242,6 +242,7 @@ def _make_plan(
         code=code,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=snapshot_sha256(snapshot),
+        left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
     )
     return plan.with_audit_id(rows.places())
 
@@ -276,6 +277,7 @@ def plan_probabilities(
         predecessor=find_predecessor(store, name.name, version, has_version_in_url=False),
         review_sha256=snapshot_sha256(snapshot),
         has_made_up_ids=has_made_up_ids,
+        left_out=left_out_of_examples(rows.examples),
     )
     return plan.with_audit_id(rows.places())
 
