@@ -157,23 +157,23 @@ def _without_label(layout: Layout, schemas: Mapping[str, pa.Schema], label: str 
     if not labeled:
         return []
     expected = set(schemas[labeled[0].path].names)
-    others = [file for file in layout.tables if not expected <= set(schemas[file.path].names)]
-    return [file for file in others if _is_unlabeled_by_name(file.path)]
+    return [
+        file
+        for file in layout.tables
+        # The labels in an example of a submission are made up.
+        if _is_submission(file.path)
+        or (not expected <= set(schemas[file.path].names) and split_in_name(file.path) not in (None, *TRAINING_SPLITS))
+    ]
 
 
 def _may_be_labeled(path: str, schema: pa.Schema, label: str | None) -> bool:
-    if label is None:
-        return split_in_name(path) in TRAINING_SPLITS
-    return label in schema.names and not _is_submission(path)
+    if _is_submission(path):
+        return False
+    return split_in_name(path) in TRAINING_SPLITS if label is None else label in schema.names
 
 
 def _is_submission(path: str) -> bool:
     return "submission" in path.lower()
-
-
-def _is_unlabeled_by_name(path: str) -> bool:
-    split = split_in_name(path)
-    return (split is not None and split not in TRAINING_SPLITS) or _is_submission(path)
 
 
 def _check_same_columns(layout: Layout, path: str, first: pa.Schema, schema: pa.Schema) -> None:

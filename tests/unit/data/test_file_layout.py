@@ -136,6 +136,8 @@ def test_the_test_set_of_a_competition_is_left_out(make_dataset):
     assert columns.excluded == ("sample_submission.csv", "test.csv")
     assert columns.left_out[0] == LeftOut("file", "it has no labels", 2, ("sample_submission.csv", "test.csv"))
     assert columns.stored_rows == 20
+    files["sample_submission.csv"] = _csv(id=range(20, 25), size=range(5), label=["a"] * 5)
+    assert "sample_submission.csv" in resolve_columns(make_dataset(files)).excluded, "the labels are made up"
     with pytest.raises(DatasetError, match=r"The shard train\.csv has an extra column 'label'"):
         resolve_columns(make_dataset({"train.csv": train, "more.csv": files["test.csv"]}), label="label")
 
