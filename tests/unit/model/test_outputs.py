@@ -58,7 +58,7 @@ def test_what_is_not_finite_and_a_single_class_are_let_through() -> None:
 
 
 def test_outputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes\. Give its last layer num_classes"):
+    with pytest.raises(TrainingError, match=r"of shape \(4, 2\), but 3 classes need \(4, 3\)\. Give its last layer 3 outputs"):
         check_outputs(torch.zeros(4, 2), "logits", 3, 4)
     with pytest.raises(TrainingError, match=r"returned \(4, 3, 1\) for a batch of 4, not \(4, K\)"):
         check_outputs(torch.zeros(4, 3, 1), "logits", 3, 4)
