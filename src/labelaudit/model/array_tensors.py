@@ -42,8 +42,8 @@ def _numbers(array: np.ndarray) -> np.ndarray:
     if array.dtype == object and all(isinstance(value, numbers.Real) for value in array.flat):
         return array.astype(np.float64)
     raise InputError(
-        f"An array of inputs has dtype {array.dtype}, but inputs are real numbers. Convert texts, dates, complex numbers "
-        "and objects to numbers first."
+        f"An array of inputs has dtype {array.dtype}, but inputs are real numbers. Convert texts, dates, complex "
+        "numbers and objects to numbers first."
     )
 
 

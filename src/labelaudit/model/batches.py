@@ -29,6 +29,11 @@ from labelaudit.text import listing
 # Data is copied to a GPU as a whole if it needs less than this share of the free memory. The rest is for activations
 # and for other folds on the same GPU.
 _DEVICE_SHARE = 0.25
+_HUGGING_FACE = "For a dataset of Hugging Face, call set_format('torch') first."
+_BY_NAME = (
+    "Pass the array or tensor of one name, or a map-style torch Dataset that returns one value of each item. "
+    + _HUGGING_FACE
+)
 
 
 class Rows(Protocol):
@@ -181,9 +186,18 @@ class DatasetRows:
 
     def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         self._chunks.chunks = [chunk.tolist() for chunk in chunks]
-        for batch in self._loader:
+        for batch in _without_traceback(self._loader):
             dtype = self._floats if _is_fractional(batch.dtype) else self._integers
             yield batch.to(self._device, dtype, non_blocking=True)
+
+
+def _without_traceback(batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield batches of a DataLoader, whose processes put their traceback into the message of an error."""
+    try:
+        yield from batches
+    except InputError as error:
+        message = str(error).strip().splitlines()[-1]
+        raise InputError(message.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")) from error
 
 
 class _Chunks:
@@ -242,14 +256,29 @@ def frame_values(frame: pd.DataFrame) -> np.ndarray:
     Raises:
         InputError: A column does not contain numbers.
     """
-    others = [str(name) for name, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    check_columns(frame)
+    values: np.ndarray = frame.to_numpy()
+    nullable = values.dtype == object and not any(dtype == object for dtype in frame.dtypes)
+    return frame.to_numpy(np.float64, na_value=np.nan) if nullable else values
+
+
+def check_columns(frame: pd.DataFrame) -> None:
+    """Check that the columns of a DataFrame may contain numbers. Columns of objects may.
+
+    Raises:
+        InputError: A column contains texts, dates or other categories.
+    """
+    others = [name for name, dtype in frame.dtypes.items() if not _may_be_numbers(dtype)]
     if others:
         raise InputError(
             f"The DataFrame has columns that do not contain numbers: {listing(others)}. Encode them as numbers, or "
             "leave them out."
         )
-    values: np.ndarray = frame.to_numpy()
-    return values if values.dtype != object else frame.to_numpy(np.float64, na_value=np.nan)
+
+
+def _may_be_numbers(dtype: np.dtype | pd.api.extensions.ExtensionDtype) -> bool:
+    kind = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+    return kind == object or pd.api.types.is_numeric_dtype(kind)
 
 
 def check_kind(data: object) -> None:
@@ -264,6 +293,7 @@ def check_kind(data: object) -> None:
         raise InputError(
             f"X or dataset is a {kind.__name__}, which is not supported. Use a tensor, an array, a DataFrame of "
             "numbers, a scipy sparse matrix, a map-style torch Dataset or ImageInputs."
+            + (f" {_HUGGING_FACE}" if hasattr(data, "set_format") else "")
         )
     if isinstance(data, Dataset):
         check_length(data)
@@ -271,18 +301,26 @@ def check_kind(data: object) -> None:
         _check_tensor(data)
 
 
-def check_is_array_like(data: object) -> None:
-    """Check that X is not a collection of items by name, which no array can be made of.
+def check_is_array_like(data: Container) -> None:
+    """Check that X is not a collection of texts, or of values by name, of which no array of numbers can be made.
 
     Raises:
-        InputError: It is a mapping, or a dataset of Hugging Face.
+        InputError: It is a mapping, a dataset of Hugging Face, or starts with a text or a mapping.
     """
-    if isinstance(data, Mapping) or hasattr(data, "set_format"):
+    if isinstance(data, pd.DataFrame):
+        check_columns(data)
+        return
+    if (isinstance(data, Mapping) and not sparse.issparse(data)) or hasattr(data, "set_format"):
         kind = type(data)
+        raise InputError(f"X is a {kind.__module__}.{kind.__qualname__}, which has its values by name. {_BY_NAME}")
+    is_flat = isinstance(data, list | tuple) or (isinstance(data, np.ndarray | pd.Series) and data.ndim == 1)
+    first = next(iter(data), None) if is_flat else None
+    if isinstance(first, Mapping):
+        raise InputError(f"X contains a {type(first).__name__}, which has its values by name. {_BY_NAME}")
+    if isinstance(first, str | bytes):
         raise InputError(
-            f"X is a {kind.__module__}.{kind.__qualname__}, which has its values by name. Pass the array or tensor of "
-            "one name, or a map-style torch Dataset that returns one value of each item. For a dataset of Hugging "
-            "Face, call set_format('torch') first."
+            f"X contains the text {first[:80]!r}, but must contain numbers. Convert texts to numbers first, for "
+            "example with TfidfVectorizer of scikit-learn."
         )
 
 

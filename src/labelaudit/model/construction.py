@@ -94,7 +94,7 @@ def check_has_values(module: nn.Module) -> None:
     Raises:
         ConfigError: Some are.
     """
-    without = [name for name, tensor in _tensors(module).items() if not is_lazy(tensor) and tensor.is_meta]
+    without = [name for name, tensor in _tensors(module).items() if tensor.device.type == "meta"]
     if without:
         raise ConfigError(
             f"The module {type(module).__name__} is on the meta device, so {listing(without, shown=3)} "

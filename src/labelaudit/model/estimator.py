@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -23,6 +24,7 @@ from labelaudit.model.batches import Rows, as_numpy, bind_rows, check_is_array_l
 from labelaudit.model.construction import call_with_sizes, check_has_values, copied, float32_by_default, lazy_buffers
 from labelaudit.model.device import input_dtype
 from labelaudit.model.items import dataset_shape
+from labelaudit.text import listing
 
 
 class TorchEstimator(BaseEstimator):  # type: ignore[misc]
@@ -41,6 +43,9 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
     dataset: Container
     num_workers: int
     random_state: int | np.random.RandomState | None
+
+    # Names of the columns of the DataFrame that was bound in `fit`; None for other data.
+    _dataset_columns: list[object] | None = None
 
     # Arguments by nested name. The mapping is replaced and never changed, because copies of an estimator share it.
     _arguments: Mapping[str, object] = MappingProxyType({})
@@ -125,6 +130,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         if self.dataset is not None:
             data = as_numpy(self.dataset) if is_sparse_tensor(self.dataset) else self.dataset
             check_kind(data)
+            self._check_names(data, reset=reset)
             return data, row_numbers(X, row_count(data))
         if isinstance(X, Dataset):
             check_kind(X)
@@ -144,6 +150,17 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
                 "Pad, crop or resize them."
             ) from error
         return data, None
+
+    def _check_names(self, data: Container, *, reset: bool) -> None:
+        """Remember the columns of a bound DataFrame, or check that they are those of `fit`."""
+        names = list(data.columns) if isinstance(data, pd.DataFrame) else None
+        if reset:
+            self._dataset_columns = names
+        elif names is not None and self._dataset_columns is not None and names != self._dataset_columns:
+            raise InputError(
+                f"The bound DataFrame has the columns {listing(names)}, but fit was called with "
+                f"{listing(self._dataset_columns)}. Bind the same columns in the same order."
+            )
 
     def _new_module(self, **sizes: object) -> nn.Module:
         """Return a fresh module: a copy of `module`, or what it returns."""

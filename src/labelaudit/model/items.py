@@ -34,7 +34,7 @@ class ItemInputs(Dataset[object]):
             InputError: An item is not valid, or the inputs have different shapes.
         """
         inputs = [self[row] for row in rows]
-        shapes = [np.shape(value) for value in inputs]
+        shapes = [tuple(np.shape(value)) for value in inputs]
         for row, shape in zip(rows, shapes, strict=True):
             if shape != shapes[0]:
                 raise InputError(
@@ -79,13 +79,13 @@ def item_input(item: object, row: int) -> torch.Tensor | float:
         InputError: The item is something else.
     """
     value = item
-    if isinstance(item, tuple | list):
-        value = item[0] if item else None
+    if isinstance(item, tuple | list) and len(item):
+        value = item[0]
         if _is_number(value):
             # It may also be the first of several features, which would be lost.
             raise InputError(
-                f"Item {row} of the Dataset is a {type(item).__name__} of {len(item)} that starts with a number. "
-                f"{_RULE}. Return torch.tensor(...) of the numbers of a row as x."
+                f"Item {row} of the Dataset is a {type(item).__name__} that starts with a number. {_RULE}. "
+                "Return torch.tensor(...) of the numbers of a row as x."
             )
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return shared_tensor(value)
@@ -93,8 +93,8 @@ def item_input(item: object, row: int) -> torch.Tensor | float:
         return value
     if _is_number(value):
         return value  # type: ignore[return-value]
-    where = f"Item {row} of the Dataset is" if value is item else f"Item {row} of the Dataset starts with"
-    raise InputError(f"{where} {_described(value)}. {_RULE}. {_remedy(value)}")
+    verb = "is" if value is item else "starts with"
+    raise InputError(f"Item {row} of the Dataset {verb} {_described(value)}. {_RULE}. {_remedy(value)}")
 
 
 def _is_number(value: object) -> bool:
@@ -108,7 +108,7 @@ def _described(value: object) -> str:
         return f"an array of dtype {value.dtype}"
     if isinstance(value, torch.Tensor):
         return f"a tensor of layout {value.layout} and type {value.dtype}"
-    if value is None or isinstance(value, str):
+    if value is None or isinstance(value, str | bytes):
         return repr(value)[:80]
     kind = type(value)
     return f"a {kind.__name__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__qualname__}"
@@ -124,4 +124,4 @@ def _remedy(value: object) -> str:
         return "Convert texts to numbers in the Dataset, for example to token numbers of one length."
     if type(value).__module__.startswith("PIL."):
         return "Convert images to tensors of one size with a transform, such as torchvision.transforms.PILToTensor()."
-    return "Convert it to a tensor with a transform of the Dataset."
+    return "Let the Dataset convert it to a tensor of real numbers, for example with torch.tensor(...)."

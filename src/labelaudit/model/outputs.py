@@ -102,7 +102,7 @@ def run_module(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _forward_problem(module: nn.Module, inputs: torch.Tensor, error: Exception) -> str:
-    cause = (str(error).strip() or type(error).__name__).splitlines()[0][:300].removesuffix(".")
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".!")
     if len(inputs) == 1 and "more than 1 value per channel" in cause:
         return (
             f"The network cannot be trained on a batch of one row, because it has batch normalisation ({cause}). "

@@ -8,15 +8,44 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 
 from labelaudit.errors import ConfigError, InputError
 from labelaudit.model.aliases import Container
 from labelaudit.model.array_tensors import shared_tensor
 from labelaudit.model.batches import as_numpy
+from labelaudit.text import listing
 
 # "balanced", or the weights of classes by label.
 ClassWeight: TypeAlias = str | Mapping[Any, float]
+
+
+def check_labels(labels: Container) -> None:
+    """Check that no label is missing, and that texts and numbers are not mixed, before they become one array.
+
+    NumPy converts the list ["a", nan, 1, "1"] to texts, which would make classes "nan" and "1" of it.
+
+    Raises:
+        InputError: A label is missing, or some are texts and others are not.
+    """
+    is_typed = hasattr(labels, "dtype") and labels.dtype.kind in "biufUS"
+    values = None if is_typed or labels is None else pd.Series(labels, dtype=object)
+    if values is None or values.empty:
+        return
+    missing = np.flatnonzero(values.isna())
+    if len(missing):
+        raise InputError(
+            f"Input y contains NaN or None in {len(missing)} of {len(values)} rows (first: row {missing[0]}). Leave "
+            "these rows out, or label them."
+        )
+    if pd.api.types.infer_dtype(values).startswith("mixed"):
+        kinds = sorted({type(value).__name__ for value in values})
+        if "str" in kinds and len(kinds) > 1:
+            raise InputError(
+                f"Input y contains labels of the types {listing(kinds)}. Convert all of them to one type, for example "
+                "with str()."
+            )
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:

@@ -343,7 +343,7 @@ def _mean_loss(step_losses: torch.Tensor, number: int, rate: float) -> float:
     if len(not_finite):
         raise TrainingError(
             f"The loss is not finite (epoch {number + 1}, batch {int(not_finite[0]) + 1}, learning rate {rate:g}). "
-            "Set a lower training.learning_rate, or remove extreme values from the inputs."
+            "Set a lower training.learning_rate, or remove missing and extreme values from the inputs."
         )
     return float(step_losses.mean())
 
