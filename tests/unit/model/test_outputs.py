@@ -58,13 +58,18 @@ def test_what_is_not_finite_and_a_single_class_are_let_through() -> None:
 
 
 def test_outputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes\. Give its last layer num_classes"):
+    with pytest.raises(TrainingError, match=r"of shape \(4, 2\), but 3 classes need \(4, 3\)\. Give its last"):
         check_outputs(torch.zeros(4, 2), "logits", 3, 4)
-    with pytest.raises(TrainingError, match=r"returned \(4, 3, 1\) for a batch of 4, not \(4, K\)"):
+    with pytest.raises(
+        TrainingError, match=r"a tensor of shape \(4, 3, 1\) for a batch of 4, not one tensor of shape \(4, K"
+    ):
         check_outputs(torch.zeros(4, 3, 1), "logits", 3, 4)
-    with pytest.raises(TrainingError, match=r"returned \(5, 3\) for a batch of 4"):
+    with pytest.raises(TrainingError, match=r"returned a tensor of shape \(5, 3\) for a batch of 4"):
         log_scores(torch.zeros(5, 3), "logits", 4)
-    with pytest.raises(TrainingError, match=r"returned tuple for a batch of 4"):
+    with pytest.raises(
+        TrainingError,
+        match=r"returned a tuple of \(4, 3\) for a batch of 4, .* Change what it returns: one score per class",
+    ):
         log_scores((torch.zeros(4, 3),), "logits", 4)  # type: ignore[arg-type]
 
 
