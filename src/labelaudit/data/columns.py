@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
 from labelaudit.data.formats import Layout, find_layout
+from labelaudit.data.image_depth import NO_RANGES, ValueRanges
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
@@ -54,6 +55,7 @@ class Columns:
     image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) if kind is not image
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
+    image_ranges: ValueRanges = NO_RANGES  # black and white of images with more than 8 bits
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
 
 
@@ -118,6 +120,7 @@ def resolve_columns(
         label_names=tuple(map(str, label_names)) if isinstance(label_names, list) else (),
         image_size=geometry.size,
         image_channels=geometry.channels,
+        image_ranges=geometry.ranges,
         guesses=(*guesses, *chosen.guesses, *geometry.guesses),
         left_out=_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
     )
@@ -128,9 +131,7 @@ def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
     groups: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)
-    return tuple(
-        LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items()
-    )
+    return tuple(LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items())
 
 
 def _image_folder(
@@ -155,6 +156,7 @@ def _image_folder(
         label_names=(),
         image_size=geometry.size,
         image_channels=geometry.channels,
+        image_ranges=geometry.ranges,
         guesses=("labels: the names of the folders", *geometry.guesses),
     )
 
@@ -171,7 +173,7 @@ def _geometry(
             f"({layout.images[0].path}), but no column contains image paths. Point dataset.url at the table or at "
             "the images, or name the column of image paths with dataset.input."
         )
-    return Geometry((0, 0), 0, ())
+    return Geometry((0, 0), 0, NO_RANGES, ())
 
 
 def _check_named(

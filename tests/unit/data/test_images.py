@@ -136,7 +136,7 @@ def test_a_line_of_pixels_is_no_bomb():
 
 
 def test_formats_that_start_other_programs_are_not_opened():
-    assert _problem(_encode(Image.new("RGB", (4, 4)), "EPS")) == "not an image of a known format"
+    assert _problem(_encode(Image.new("RGB", (4, 4)), "EPS")) == "PostScript is not supported. Convert it to JPEG or PNG"
 
 
 @settings(max_examples=200)
