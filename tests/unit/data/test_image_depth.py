@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.encoded_images import encode, sixteen_bit_png, sixteen_bit_tiff
 
 from labelaudit.data.image_depth import (
     NO_RANGES,
@@ -16,6 +15,7 @@ from labelaudit.data.image_depth import (
     to_eight_bits,
 )
 from labelaudit.data.images import decode_images, read_header, read_range
+from support.encoded_images import encode, sixteen_bit_png, sixteen_bit_tiff
 
 TWELVE_BITS = ValueRanges(integers=ValueRange(0, 4095))
 
