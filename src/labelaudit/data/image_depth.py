@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from array import array
 from io import BytesIO
 from typing import NamedTuple
 
@@ -14,10 +15,23 @@ from labelaudit.data.image_formats import PILLOW_FORMATS
 
 
 class ValueRange(NamedTuple):
-    """The values that become black (0) and white (255)."""
+    """The values that become black (0) and white (255).
+
+    If nearly all values are in a small part of the range, `usual` has its limits. It gets three quarters of the shades.
+    """
 
     low: float
     high: float
+    usual: tuple[float, float] | None = None
+
+
+class Extent(NamedTuple):
+    """Smallest and largest value of an image, and the limits of all but 1 % at each end."""
+
+    low: float
+    high: float
+    usual_low: float
+    usual_high: float
 
 
 class ValueRanges(NamedTuple):
@@ -33,6 +47,8 @@ NO_RANGES = ValueRanges()
 _BYTES = ValueRange(0, 255)
 # A smaller share of the range is less than 32 of 256 grey values.
 _NARROW = 1 / 8
+# Nearly all values are in such a share of the range: 12 of 16 bits, for example.
+_DARK = 1 / 16 * 1.01
 _VALUES_AT_ONCE = 1 << 20  # the scaled values of a large image would need four times the memory of its pixels
 
 # Pillow keeps the first byte of 16-bit colours. A decoder for the other byte order keeps the second one.
@@ -82,7 +98,7 @@ def deep_values(image: Image.Image, data: bytes) -> np.ndarray:
 
 
 def to_eight_bits(values: np.ndarray, ranges: ValueRanges) -> np.ndarray:
-    """Return values as uint8, scaled linearly by the range of the dataset. NaN becomes black.
+    """Return values as uint8, scaled by the range of the dataset. NaN becomes black.
 
     Raises:
         RangeError: a value is outside of the range, or no range is known.
@@ -92,7 +108,7 @@ def to_eight_bits(values: np.ndarray, ranges: ValueRanges) -> np.ndarray:
     if known is None:
         kind = "numbers with fractions" if is_float else "values of more than 8 bits"
         raise RangeError(f"its pixels are {kind}, unlike those of the sampled images. Convert it to 8 bits")
-    found = range_of(values)
+    found = extent_of(values)
     if found is not None and not known.low <= found.low <= found.high <= known.high:
         raise RangeError(
             f"its values, {found.low:,g} to {found.high:,g}, are outside of {known.low:,g} to {known.high:,g}, "
@@ -100,25 +116,65 @@ def to_eight_bits(values: np.ndarray, ranges: ValueRanges) -> np.ndarray:
         )
     pixels = np.empty(values.shape, np.uint8)
     rows = max(1, _VALUES_AT_ONCE // max(1, values[0].size))
+    steps, shades = _curve(known)
     for start in range(0, len(values), rows):
-        scaled = np.subtract(values[start : start + rows], known.low, dtype=np.float32)
-        scaled *= 255 / (known.high - known.low)
-        np.nan_to_num(scaled, copy=False, nan=0, posinf=255, neginf=0)
-        pixels[start : start + rows] = scaled.round()
+        scaled = np.interp(values[start : start + rows], steps, shades)
+        pixels[start : start + rows] = np.nan_to_num(scaled, copy=False, nan=0).round()
     return pixels
 
 
-def range_of(values: np.ndarray) -> ValueRange | None:
-    """Return the smallest and the largest finite value; None if there is none."""
+def extent_of(values: np.ndarray) -> Extent | None:
+    """Return the extent of the finite values of an image; None if there is none."""
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
-    return ValueRange(float(values.min()), float(values.max())) if values.size else None
+    if not values.size:
+        return None
+    some = values.reshape(-1)[:: 1 + values.size // _VALUES_AT_ONCE]
+    usual_low, usual_high = np.quantile(some, (0.01, 0.99), method="nearest")
+    return Extent(float(values.min()), float(values.max()), float(usual_low), float(usual_high))
 
 
-def union_of(one: ValueRange | None, other: ValueRange | None) -> ValueRange | None:
-    if one is None or other is None:
-        return one or other
-    return ValueRange(min(one.low, other.low), max(one.high, other.high))
+class DepthMeasure:
+    """Collects the extents of a dataset's deep images, of integers and of floats."""
+
+    def __init__(self) -> None:
+        self._extents = {is_float: array("d") for is_float in (False, True)}
+
+    def __bool__(self) -> bool:
+        return any(self._extents.values())
+
+    def add(self, values: np.ndarray) -> None:
+        found = extent_of(values)
+        if found is not None:
+            self._extents[values.dtype.kind == "f"].extend(found)
+
+    def ranges(self) -> ValueRanges:
+        """Return the ranges that all values fit into."""
+        integers, floats = (self._range(is_float=is_float) for is_float in (False, True))
+        return ValueRanges(integers, floats)
+
+    def sentences(self) -> list[str]:
+        return [
+            range_sentence(ValueRange(extents[:, 0].min(), extents[:, 1].max()), used, is_float=is_float)
+            for is_float, used in zip((False, True), self.ranges(), strict=True)
+            if used is not None and (extents := self._table(is_float=is_float)).size
+        ]
+
+    def _table(self, *, is_float: bool) -> np.ndarray:
+        return np.array(self._extents[is_float]).reshape(-1, 4)
+
+    def _range(self, *, is_float: bool) -> ValueRange | None:
+        extents = self._table(is_float=is_float)
+        if not len(extents):
+            return None
+        whole = rounded(ValueRange(extents[:, 0].min(), extents[:, 1].max()), is_float=is_float)
+        # A few images with dead pixels, written marks or fill values must not make all others black.
+        low = np.quantile(extents[:, 2], 0.05, method="higher")
+        high = np.quantile(extents[:, 3], 0.95, method="lower")
+        usual = rounded(ValueRange(min(low, high), max(low, high)), is_float=is_float)
+        if (usual.high - usual.low) > (whole.high - whole.low) * _DARK:
+            return whole
+        return whole._replace(usual=(max(usual.low, whole.low), min(usual.high, whole.high)))
 
 
 def rounded(found: ValueRange, *, is_float: bool) -> ValueRange:
@@ -146,8 +202,26 @@ def range_sentence(found: ValueRange, used: ValueRange, *, is_float: bool) -> st
     elif used.low > 0:
         values = f"grey values are {found.low:,.0f} to {found.high:,.0f} ({bits} bits)"
     else:
-        return f"grey values up to {found.high:,.0f} are scaled from {max(bits, 8)} bits, alike in all images"
-    return f"{values}: {used.low:,g} becomes black and {used.high:,g} white, alike in all images"
+        values = f"grey values up to {found.high:,.0f} are scaled from {max(bits, 8)} bits"
+        return f"{values}, alike in all images{_usual_clause(used)}"
+    return f"{values}: {used.low:,g} becomes black and {used.high:,g} white, alike in all images{_usual_clause(used)}"
+
+
+def _usual_clause(used: ValueRange) -> str:
+    if used.usual is None:
+        return ""
+    return f"; nearly all are {used.usual[0]:,g} to {used.usual[1]:,g} and get three quarters of the shades"
+
+
+def _curve(used: ValueRange) -> tuple[list[float], list[int]]:
+    """Return values and their shades. Shades in between are interpolated."""
+    if used.usual is None:
+        return [used.low, used.high], [0, 255]
+    below, above = used.usual[0] > used.low, used.usual[1] < used.high
+    rest = 32 if below and above else 64
+    inner = [rest if below else 0, 255 - rest if above else 255]
+    steps = [used.low] * below + list(used.usual) + [used.high] * above
+    return steps, [0] * below + inner + [255] * above
 
 
 def _lower_limit(value: float) -> float:

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from labelaudit.data.formats import Layout
-from labelaudit.data.image_depth import NO_RANGES, ValueRange, ValueRanges, range_sentence, rounded, union_of
+from labelaudit.data.image_depth import DepthMeasure, ValueRanges
 from labelaudit.data.image_files import find_image, image_sizes, read_images
 from labelaudit.data.image_fit import MAX_CROPPED, cropped_share, shaped_size
-from labelaudit.data.images import Header, read_header, read_range, why_unreadable
+from labelaudit.data.images import Header, measure_depth, read_header, why_unreadable
 from labelaudit.data.source import Source
 from labelaudit.data.tables import read_tables
 from labelaudit.data.values import family
@@ -26,7 +26,7 @@ DEFAULT_SIDE = 64
 MAX_SIDE = 1024
 # Less is a pixel or so, because sides are whole numbers.
 _NOTABLE_CROP = 0.02
-_SIXTEEN_BITS = ValueRange(0, 2**16 - 1)
+_SIXTEEN_BITS = (0, 2**16 - 1)
 
 # Reads all images of a dataset.
 ReadAll = Callable[[], Iterable[bytes | None]]
@@ -114,55 +114,43 @@ def _geometry_of(
             f"None of the first images of {place} can be read{reason}. Check the files, or name another column with "
             "dataset.input."
         )
-    found = sample.ranges
-    if found != NO_RANGES and not _is_full(found):
-        found = _all_ranges(read_all(), found)
-    ranges, sentences = _rounded(found)
+    depth = sample.depth
+    if depth and not _is_full(depth):
+        depth = _measured(read_all())
     size = _size(sample.headers) if image_size is None else (int(image_size[0]), int(image_size[1]))
-    guesses = (*_shape_sentences(sample.headers, size), *sentences, *_follower_sentences(sample.headers))
+    guesses = (*_shape_sentences(sample.headers, size), *depth.sentences(), *_follower_sentences(sample.headers))
     channels = 1 if all(header.is_grey for header in sample.headers) else 3
-    return Geometry(size, channels, ranges, guesses)
+    return Geometry(size, channels, depth.ranges(), guesses)
 
 
 class _Sample:
-    """The headers of sampled images, and the smallest and largest values of those with more than 8 bits."""
+    """The headers of sampled images, and the values of those with more than 8 bits."""
 
     def __init__(self, encoded: Iterable[bytes | None]) -> None:
         self.headers: list[Header] = []
-        self.ranges = NO_RANGES
+        self.depth = DepthMeasure()
         self.unreadable: bytes | None = None  # the first one
         for data in filter(None, encoded):
             header = read_header(data)
             if header is not None:
                 self.headers.append(header)
-                self.ranges = _joined(self.ranges, read_range(data)) if header.is_deep else self.ranges
+                if header.is_deep:
+                    measure_depth(data, self.depth)
             else:
                 self.unreadable = self.unreadable or data
 
 
-def _all_ranges(encoded: Iterable[bytes | None], found: ValueRanges) -> ValueRanges:
+def _measured(encoded: Iterable[bytes | None]) -> DepthMeasure:
+    depth = DepthMeasure()
     for data in filter(None, encoded):
-        found = _joined(found, read_range(data))
-    return found
+        measure_depth(data, depth)
+    return depth
 
 
-def _joined(one: ValueRanges, other: ValueRanges) -> ValueRanges:
-    return ValueRanges(union_of(one.integers, other.integers), union_of(one.floats, other.floats))
-
-
-def _is_full(found: ValueRanges) -> bool:
+def _is_full(depth: DepthMeasure) -> bool:
     """Return whether the images use all 16 bits, so that further images hardly change their range."""
-    return found.floats is None and _rounded(found)[0].integers == _SIXTEEN_BITS
-
-
-def _rounded(found: ValueRanges) -> tuple[ValueRanges, list[str]]:
-    used: list[ValueRange | None] = []
-    sentences: list[str] = []
-    for one, is_float in ((found.integers, False), (found.floats, True)):
-        used.append(None if one is None else rounded(one, is_float=is_float))
-        if one is not None:
-            sentences.append(range_sentence(one, rounded(one, is_float=is_float), is_float=is_float))
-    return ValueRanges(*used), sentences
+    integers, floats = depth.ranges()
+    return floats is None and integers is not None and integers[:2] == _SIXTEEN_BITS
 
 
 def _size(headers: Sequence[Header]) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
@@ -13,12 +13,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from labelaudit.data.image_depth import (
     FULL_RANGES,
+    DepthMeasure,
     RangeError,
     ValueRanges,
     deep_values,
     has_grey_and_alpha,
     is_deep,
-    range_of,
     to_eight_bits,
 )
 from labelaudit.data.image_fit import fitted
@@ -65,22 +65,13 @@ def read_header(data: bytes | BinaryIO) -> Header | None:
             return None
 
 
-def read_range(data: bytes) -> ValueRanges:
-    """Return smallest and largest value of an image with more than 8 bits, as integers or floats.
-
-    Both are None if it has 8 bits or cannot be read.
-    """
-    with quiet():
-        try:
-            with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
-                _check_content(image)
-                values = deep_values(image, data) if is_deep(image) else None
-        except Exception:  # as above; the row gets a status when it is decoded
-            return ValueRanges()
-    if values is None:
-        return ValueRanges()
-    found = range_of(values)
-    return ValueRanges(floats=found) if values.dtype.kind == "f" else ValueRanges(integers=found)
+def measure_depth(data: bytes, measure: DepthMeasure) -> None:
+    """Add the values of an image to a measure if it has more than 8 bits and can be read."""
+    # As above: a broken image gets a status when it is decoded.
+    with quiet(), contextlib.suppress(Exception), Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
+        _check_content(image)
+        if is_deep(image):
+            measure.add(deep_values(image, data))
 
 
 def decode_images(
@@ -118,7 +109,7 @@ def why_unreadable(data: bytes | None) -> str:
     return decode_images([data], 1, (1, 1), 1)[1].get(0, "its header is damaged")
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hide Pillow's warnings about broken files, which are reported as statuses."""
     with warnings.catch_warnings():

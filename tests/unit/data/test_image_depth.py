@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 
 from labelaudit.data.image_depth import (
     NO_RANGES,
+    DepthMeasure,
     ValueRange,
     ValueRanges,
-    range_of,
+    extent_of,
     range_sentence,
     rounded,
     to_eight_bits,
 )
-from labelaudit.data.images import decode_images, read_header, read_range
+from labelaudit.data.images import decode_images, measure_depth, read_header
 from support.encoded_images import encode, sixteen_bit_png, sixteen_bit_tiff
 
 TWELVE_BITS = ValueRanges(integers=ValueRange(0, 4095))
@@ -24,6 +25,20 @@ def _decoded(data, ranges, channels=1, size=(2, 2)):
     pixels, problems = decode_images([data], 1, size, channels, ranges)
     assert problems == {}
     return pixels[0]
+
+
+def _measured(*images):
+    measure = DepthMeasure()
+    for data in images:
+        measure_depth(data, measure)
+    return measure.ranges()
+
+
+def _sentences(arrays):
+    measure = DepthMeasure()
+    for values in arrays:
+        measure.add(values)
+    return measure.sentences()
 
 
 def _problem(data, ranges):
@@ -50,8 +65,7 @@ def _problem(data, ranges):
     ],
 )
 def test_integers_are_scaled_from_whole_bits(low, high, expected):
-    used = rounded(ValueRange(low, high), is_float=False)
-    assert used == expected
+    assert rounded(ValueRange(low, high), is_float=False) == ValueRange(*expected)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +86,7 @@ def test_integers_are_scaled_from_whole_bits(low, high, expected):
     ],
 )
 def test_floats_are_scaled_from_powers_of_two(low, high, expected):
-    assert rounded(ValueRange(low, high), is_float=True) == expected
+    assert rounded(ValueRange(low, high), is_float=True) == ValueRange(*expected)
 
 
 @settings(max_examples=300)
@@ -97,7 +111,7 @@ def test_a_range_holds_the_values_and_wastes_little(ends, is_float):
 def test_the_order_of_brightness_is_kept_and_large_differences_survive(values, dtype):
     array = np.array([values], dtype)
     is_float = dtype == "float32"
-    used = rounded(range_of(array), is_float=is_float)
+    used = rounded(ValueRange(*extent_of(array)[:2]), is_float=is_float)
     pixels = to_eight_bits(array, ValueRanges(None, used) if is_float else ValueRanges(used))[0]
     order = np.argsort(values, kind="stable")
     assert (np.diff(pixels[order].astype(int)) >= 0).all()
@@ -127,7 +141,7 @@ def test_colours_of_twelve_bits_keep_them(channels):
     for data in (sixteen_bit_png(values), *tiffs):
         assert read_header(data).is_deep
         np.testing.assert_allclose(_decoded(data, TWELVE_BITS, channels=3), expected, atol=0.51)
-        assert read_range(data).integers == (colours.min(), colours.max())
+        assert _measured(data).integers == rounded(ValueRange(colours.min(), colours.max()), is_float=False)
 
 
 def test_compressed_tiffs_keep_twelve_bits():
@@ -148,8 +162,8 @@ def test_grey_and_opacity_of_sixteen_bits():
 def test_signed_values_are_scaled_from_their_lower_limit():
     values = np.array([[-1024, 0], [1000, 3071]])
     data = sixteen_bit_tiff(values, kind=2)
-    assert read_range(data).integers == (-1024, 3071)
-    pixels = _decoded(data, ValueRanges(integers=ValueRange(-1024, 4095)))
+    assert _measured(data) == ValueRanges(integers=ValueRange(-1024, 4095))
+    pixels = _decoded(data, _measured(data))
     assert pixels[..., 0].tolist() == [[0, 51], [101, 204]]
 
 
@@ -157,15 +171,15 @@ def test_floats_are_scaled_by_their_own_range_and_nan_is_black():
     values = np.array([[0, 0.5], [1, np.nan]], dtype=np.float32)
     ranges = ValueRanges(TWELVE_BITS.integers, ValueRange(0, 1))
     assert _decoded(encode(values, "TIFF"), ranges)[..., 0].tolist() == [[0, 128], [255, 0]]
-    assert read_range(encode(values, "TIFF")) == ValueRanges(floats=ValueRange(0, 1))
+    assert _measured(encode(values, "TIFF")) == ValueRanges(floats=ValueRange(0, 1))
 
 
 def test_images_of_eight_bits_have_no_range():
     data = encode(np.full((2, 2), 7, dtype=np.uint8))
-    assert read_range(data) == NO_RANGES
+    assert _measured(data) == NO_RANGES
     assert not read_header(data).is_deep
     assert _decoded(data, TWELVE_BITS).max() == 7
-    assert read_range(b"GIF8") == NO_RANGES
+    assert _measured(b"GIF8") == NO_RANGES
 
 
 def test_values_outside_of_the_range_are_unreadable_and_not_clipped():
@@ -176,6 +190,52 @@ def test_values_outside_of_the_range_are_unreadable_and_not_clipped():
     assert _problem(bright, NO_RANGES) == f"its pixels are values of more than 8 bits, {kind}"
     floats = encode(np.ones((2, 2), np.float32), "TIFF")
     assert _problem(floats, TWELVE_BITS) == f"its pixels are numbers with fractions, {kind}"
+
+
+def _ramp(low, high):
+    return np.linspace(low, high, 10_000).astype(np.uint16).reshape(100, 100)
+
+
+def test_a_few_bright_pixels_do_not_make_all_images_black():
+    images = [_ramp(0, 4000) for _ in range(20)]
+    images[3][0, :50] = 65535  # written into the picture
+    ranges = _measured(*map(encode, images))
+    assert ranges.integers == ValueRange(0, 65535, usual=(0, 4095))
+    pixels = to_eight_bits(images[3], ranges)
+    assert pixels[0, 0] == 255
+    assert (pixels[99, 99], pixels[1, 0]) == (round(4000 / 4095 * 191), round(images[3][1, 0] / 4095 * 191))
+    assert _sentences(images) == [
+        "grey values up to 65,535 are scaled from 16 bits, alike in all images; nearly all are 0 to 4,095 and get "
+        "three quarters of the shades"
+    ]
+
+
+def test_dead_pixels_do_not_hide_temperatures():
+    images = [_ramp(29_000, 29_900) for _ in range(20)]
+    images[7][0, 0], images[7][0, 1] = 0, 65535
+    used = _measured(*map(encode, images)).integers
+    assert used == ValueRange(0, 65535, usual=(28928, 29952))
+    pixels = to_eight_bits(images[7], ValueRanges(used))
+    assert (pixels[0, 0], pixels[0, 1]) == (0, 255)
+    assert pixels[99, 99].astype(int) - pixels[1, 0] > 150
+
+
+def test_bright_details_that_many_images_have_are_not_pressed_together():
+    images = [_ramp(0, 4000) for _ in range(20)]
+    for image in images[:10]:
+        image[:5] = 60_000
+    assert _measured(*map(encode, images)).integers == ValueRange(0, 65535)
+
+
+@settings(max_examples=100)
+@given(values=st.lists(st.integers(0, 65535), min_size=4, max_size=40), usual=st.tuples(*[st.integers(0, 65535)] * 2))
+def test_a_bent_scale_keeps_the_order_too(values, usual):
+    low, high = min(usual), max(usual) + 1
+    known = ValueRanges(ValueRange(0, 65536, usual=(low, high)))
+    pixels = to_eight_bits(np.sort(np.array([values])), known)[0].astype(int)
+    assert (np.diff(pixels) >= 0).all()
+    ends = to_eight_bits(np.array([[0, 65536]]), known)[0]
+    assert ends.tolist() == [0, 255]
 
 
 def test_the_whole_range_of_a_large_image_is_scaled():
