@@ -103,15 +103,11 @@ def to_eight_bits(values: np.ndarray, ranges: ValueRanges) -> np.ndarray:
     Raises:
         RangeError: a value is outside of the range, or no range is known.
     """
-    is_float = values.dtype.kind == "f"
-    known = ranges.floats if is_float else ranges.integers
-    if known is None:
-        kind = "numbers with fractions" if is_float else "values of more than 8 bits"
-        raise RangeError(f"its pixels are {kind}, unlike those of the sampled images. Convert it to 8 bits")
-    found = extent_of(values)
-    if found is not None and not known.low <= found.low <= found.high <= known.high:
+    known = _known_range(values, ranges)
+    finite = _finite(values)
+    if finite.size and (finite.min() < known.low or finite.max() > known.high):
         raise RangeError(
-            f"its values, {found.low:,g} to {found.high:,g}, are outside of {known.low:,g} to {known.high:,g}, "
+            f"its values, {finite.min():,g} to {finite.max():,g}, are outside of {known.low:,g} to {known.high:,g}, "
             "the range of the dataset"
         )
     pixels = np.empty(values.shape, np.uint8)
@@ -123,15 +119,31 @@ def to_eight_bits(values: np.ndarray, ranges: ValueRanges) -> np.ndarray:
     return pixels
 
 
+def _known_range(values: np.ndarray, ranges: ValueRanges) -> ValueRange:
+    """Return the range of the dataset or, if no sampled image was deep, the full range if the image itself uses it."""
+    is_float = values.dtype.kind == "f"
+    known, full = (pair[is_float] for pair in (ranges, FULL_RANGES))
+    if known is not None:
+        return known
+    found = extent_of(values)
+    if found is not None and rounded(ValueRange(found.low, found.high), is_float=is_float) == full:
+        return full
+    kind = "numbers with fractions" if is_float else "values of more than 8 bits"
+    raise RangeError(f"its pixels are {kind}, unlike those of the sampled images. Convert it to 8 bits")
+
+
 def extent_of(values: np.ndarray) -> Extent | None:
     """Return the extent of the finite values of an image; None if there is none."""
-    if values.dtype.kind == "f":
-        values = values[np.isfinite(values)]
+    values = _finite(values)
     if not values.size:
         return None
     some = values.reshape(-1)[:: 1 + values.size // _VALUES_AT_ONCE]
     usual_low, usual_high = np.quantile(some, (0.01, 0.99), method="nearest")
     return Extent(float(values.min()), float(values.max()), float(usual_low), float(usual_high))
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
 
 
 class DepthMeasure:

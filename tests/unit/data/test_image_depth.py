@@ -188,8 +188,15 @@ def test_values_outside_of_the_range_are_unreadable_and_not_clipped():
     assert _problem(bright, TWELVE_BITS) == outside
     kind = "unlike those of the sampled images. Convert it to 8 bits"
     assert _problem(bright, NO_RANGES) == f"its pixels are values of more than 8 bits, {kind}"
-    floats = encode(np.ones((2, 2), np.float32), "TIFF")
+    floats = encode(np.full((2, 2), 0.1, np.float32), "TIFF")
     assert _problem(floats, TWELVE_BITS) == f"its pixels are numbers with fractions, {kind}"
+
+
+def test_an_image_that_uses_its_full_range_needs_no_sampled_one():
+    ends = np.array([[0, 65535]] * 2, dtype=np.uint16)
+    assert _decoded(encode(ends), NO_RANGES)[..., 0].tolist() == [[0, 255]] * 2
+    unit = np.array([[0, 1]] * 2, dtype=np.float32)
+    assert _decoded(encode(unit, "TIFF"), NO_RANGES)[..., 0].tolist() == [[0, 255]] * 2
 
 
 def _ramp(low, high):
