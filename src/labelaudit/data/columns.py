@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, files_left_out, find_layout
+from labelaudit.data.image_depth import NO_RANGES, ValueRanges
 from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
@@ -60,6 +61,7 @@ class Columns:
     image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) if kind is not image
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
+    image_ranges: ValueRanges = NO_RANGES  # black and white of images with more than 8 bits
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
     split: str | None = None  # column; None: files and folders name the splits, or there are none
     partitions: tuple[str, ...] = ()  # columns in the names of folders
@@ -154,6 +156,7 @@ def resolve_columns(
         label_names=tuple(map(str, label_names)) if isinstance(label_names, list) else (),
         image_size=geometry.size,
         image_channels=geometry.channels,
+        image_ranges=geometry.ranges,
         guesses=(*guesses, *chosen.guesses, *geometry.guesses),
         left_out=(
             *layout.left_out,
@@ -232,6 +235,7 @@ def _image_folder(
         label_names=(),
         image_size=geometry.size,
         image_channels=geometry.channels,
+        image_ranges=geometry.ranges,
         guesses=("labels: the names of the folders", *geometry.guesses),
         left_out=layout.left_out,
         stored_rows=len(layout.images),
@@ -250,7 +254,7 @@ def _geometry(
             f"({layout.images[0].path}), but no column contains image paths. Point dataset.url at the table or at "
             "the images, or name the column of image paths with dataset.input."
         )
-    return Geometry((0, 0), 0, ())
+    return Geometry((0, 0), 0, NO_RANGES, ())
 
 
 def _check_named(

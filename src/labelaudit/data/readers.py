@@ -183,7 +183,8 @@ def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], refer
                 unread[index] = reason
             yield content
 
-    pixels, problems = decode_images(contents(), len(references), columns.image_size, columns.image_channels)
+    size, channels = columns.image_size, columns.image_channels
+    pixels, problems = decode_images(contents(), len(references), size, channels, columns.image_ranges)
     # The reason why a file was not read is more useful than "no bytes".
     return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()})
 
