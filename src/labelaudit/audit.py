@@ -130,7 +130,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
 
 def describe(plan: Plan) -> list[str]:
     """Describe in a few lines what is about to be audited."""
-    lines = [f"guessed: {guess}" for guess in plan.guesses]
+    lines = [*(f"guessed: {guess}" for guess in plan.guesses), *(f"warning: {one}" for one in plan.warnings)]
     for status, rows in plan.statuses.items():
         if rows and status != Status.SCORED:
             lines.append(f"set aside: {rows:,} rows, {status}")

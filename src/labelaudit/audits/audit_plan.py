@@ -68,6 +68,7 @@ class Plan:
     predecessor: Predecessor | None = None
     review_sha256: str | None = None  # of the verdicts (reviews/snapshot_store.py); None: there are none
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
+    warnings: tuple[str, ...] = ()  # sentences on what probably is a mistake in the data
 
     @property
     def work_folder(self) -> str:

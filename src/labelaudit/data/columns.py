@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,6 +55,7 @@ class Columns:
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
+    rename: dict[str, str] = field(default_factory=dict)  # other names for given labels
 
 
 def resolve_columns(
@@ -92,7 +93,7 @@ def resolve_columns(
         raise DatasetError(f"image_size {image_size} is out of range. Each side must be 1 to {MAX_SIDE} pixels.")
     layout = find_layout(source)
     if layout.format == "image_folder":
-        named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
+        named = [name for name in (label, id, group, None if input == "auto" else input, *ignore) if name is not None]
         return _image_folder(source, layout, named, kind, image_size)
     schema = read_schema(source, layout)
     _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
@@ -139,7 +140,7 @@ def _image_folder(
     if named:
         raise DatasetError(
             f"{source.url} is an image folder, which has no column {named[0]!r}. Its folders are the labels "
-            "and its paths the ids. Leave label, id, group and input out."
+            "and its paths the ids. Leave label, id, group, input and ignore out."
         )
     if kind not in ("auto", "image"):
         raise DatasetError(f"{source.url} is an image folder, but dataset.kind is {kind}. Leave dataset.kind out.")
@@ -188,14 +189,15 @@ def _check_named(
     ]
     if input != "auto" and not inputs:
         raise DatasetError("dataset.input is an empty list. Name at least one column, or use auto.")
-    taken: dict[str, str] = {}
-    for role, name in named:
+    for role, name in [*named, *(("ignore", n) for n in ignore)]:
         if name not in schema.names:
             close = closest(name, schema.names)
             hint = f" Did you mean {close!r}?" if close else ""
             raise DatasetError(
                 f"Column {name!r} (dataset.{role}) is not in {source.url}.{hint} The columns are {_list(schema.names)}."
             )
+    taken: dict[str, str] = {}
+    for role, name in named:
         if name in ignore:
             raise DatasetError(f"Column {name!r} is both dataset.{role} and in dataset.ignore. Remove one of the two.")
         if name in taken and {role, taken[name]} != {"id", "group"}:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from labelaudit.data.columns import Columns
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
@@ -59,6 +60,7 @@ class Examples:
         label: (N,) int64 in 0..K-1, -1 unless status is scored.
         problem: (N,) object of str: why a row is unreadable, else None.
         fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
+        notes: sentences on what was changed while reading. A table of the examples does not contain them.
     """
 
     example_id: np.ndarray
@@ -73,6 +75,7 @@ class Examples:
     label: np.ndarray
     problem: np.ndarray
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
@@ -84,7 +87,7 @@ class Examples:
         heads = [batch.head() for batch in batches]
         if sum(len(head.digests) for head in heads) == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given = _given_labels(heads, columns)
+        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         digests = _concatenate(head.digests for head in heads)
         groups = _concatenate(_groups(head) for head in heads)
         files, rows = _places(heads, columns)
@@ -114,6 +117,7 @@ class Examples:
             label=_encode(given[order], status, class_names),
             problem=_problems(heads)[order],
             fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
+            notes=notes,
         )
 
     def all_class_counts(self) -> dict[str, int]:

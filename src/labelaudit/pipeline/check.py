@@ -43,6 +43,7 @@ class CheckedDataset:
     kind: str
     columns: dict[str, str]
     guesses: tuple[str, ...]
+    warnings: tuple[str, ...]
     examples: int
     statuses: dict[str, int]
     first_rows: tuple[str, ...]  # of each status but `scored`
@@ -87,6 +88,7 @@ def check_dataset(
         kind=scanned.columns.kind,
         columns=_columns(scanned.columns),
         guesses=scanned.columns.guesses,
+        warnings=scanned.warnings,
         examples=len(examples.label),
         statuses=examples.status_counts(),
         first_rows=_first_rows(examples),

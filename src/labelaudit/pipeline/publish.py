@@ -66,7 +66,7 @@ def publish_audit(
         gallery: previews of the first issues, in their order.
     """
     files = {**others, **detected.tables.to_files()}
-    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.guesses))
+    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.warnings, *plan.guesses))
     summary = summarize(
         findings,
         audit_url=store.url_of(plan.audit_folder),
