@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labelaudit.codec import Json, JsonObject, from_record
+from labelaudit.config import DatasetConfig
 from labelaudit.findings import ChangedSetting
 from labelaudit.text import listing
 
@@ -22,6 +23,7 @@ ROW_NUMBERS = (
     "Rows without an id column are identified by row number, and row numbers mean other rows in another version. "
     "Audit the probabilities again, and name their ids with --id."
 )
+_READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json")
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -49,7 +51,9 @@ class DecisiveSettings:
         dataset = _object(sections.pop("dataset", {}))
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
-            sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
+            # Earlier releases do not have all keys, and read datasets as their defaults say.
+            read = {**_READING_DEFAULTS, **dataset}
+            sections["dataset"] = {name: value for name, value in read.items() if name not in NAMING}
         packages = DETECTING if kind == PROBABILITIES else COMPUTING
         recorded = {name: versions.get(name) for name in packages}
         return from_record(
