@@ -21,8 +21,8 @@ from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.plan import Scan, divide_and_choose, scan_dataset
 from labelaudit.schemas import CLASSES, Status
 from labelaudit.text import listing
-from labelaudit.versions.discover import choose_version
-from labelaudit.versions.named import audited_name, open_output, open_source
+from labelaudit.versions.discover import choose_version, open_version
+from labelaudit.versions.named import audited_name, open_output
 
 # Returns the seconds of one fold, from a config, a scan, its examples with statuses, a recipe, and CPU threads.
 FoldSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, int], float]
@@ -79,7 +79,7 @@ def check_dataset(
     """
     config = choose_version(config)
     # The inputs are not cached: an audit reads the dataset again.
-    scanned = scan_dataset(open_source(config), config, keeps_inputs=False)
+    scanned = scan_dataset(open_version(config), config, keeps_inputs=False)
     examples = scanned.examples
     name = audited_name(config)
     found = CheckedDataset(

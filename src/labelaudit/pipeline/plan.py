@@ -36,7 +36,8 @@ from labelaudit.storage.layout import scan_data_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import DatasetFiles, Store
 from labelaudit.storage.versions import DatasetName, signature_of, version_state
-from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
+from labelaudit.versions.discover import open_version
+from labelaudit.versions.named import audited_name, open_output, version_in_url
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def prepare(config: AuditConfig) -> PlanReference:
     Raises:
         DatasetError: nothing can be audited.
     """
-    source = open_source(config)
+    source = open_version(config)
     store = open_output(config)
     # Before reading the dataset, which may take long.
     store.require_conditional_writes()

@@ -64,6 +64,17 @@ def test_twins_are_named_and_renamed(tmp_path: Path) -> None:
     assert note in load_summary(again, {}).notes
 
 
+def test_a_version_must_exist(tmp_path: Path) -> None:
+    for version in ("v1", "v2", "v10"):
+        write_fruit(tmp_path / "fruit" / f"{version}.parquet")
+    with pytest.raises(DatasetError, match=r"v100\.parquet\..* Did you mean 'v10'\? The versions are v10, v2, v1\.$"):
+        _check(_config(tmp_path, "v100"))
+    with pytest.raises(DatasetError, match=r"^Nothing is stored at .*[^?] The versions are v10, v2, v1\.$"):
+        audit(_config(tmp_path, "2026"))
+    with pytest.raises(DatasetError, match=r"^Nothing is stored at .*/none/v1\.parquet\. Check dataset\.url\.$"):
+        _check(settings(tmp_path / "none" / "{version}.parquet", tmp_path / "out", dataset={"version": "v1"}))
+
+
 def test_what_is_renamed_must_exist(tmp_path: Path) -> None:
     write_fruit(tmp_path / "fruit" / "v1.parquet")
     caller = InProcess()
