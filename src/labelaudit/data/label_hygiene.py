@@ -40,6 +40,8 @@ class _Step(NamedTuple):
 
 
 def _without_invisible(name: str) -> str:
+    if name.isascii() and name.isprintable():
+        return name  # Nearly all names, and there may be many.
     return "".join(character for character in name if character.isspace() or not _is_invisible(character))
 
 
@@ -72,11 +74,8 @@ _NUMBERS = _Step("how a number is written", _number)
 # without regard to case, 1, l and I would make twins of "fail" and "fall".
 _STEPS = (_FORM, _INVISIBLE, _SPACES, _SEPARATORS, _SCRIPTS, _LIKE_DIGITS, _CASE, _NUMBERS)
 _TIDYING = (_FORM, _INVISIBLE, _SPACES)
-_IGNORED = (
-    (*_TIDYING, _SEPARATORS, _CASE, _NUMBERS),
-    (*_TIDYING, _SEPARATORS, _SCRIPTS, _CASE),
-    (*_TIDYING, _SEPARATORS, _SCRIPTS, _LIKE_DIGITS),
-)
+_ALWAYS_IGNORED = (*_TIDYING, _SEPARATORS)
+_IGNORED = ((_CASE, _NUMBERS), (_SCRIPTS, _CASE), (_SCRIPTS, _LIKE_DIGITS))
 
 
 def hygiene_warnings(classes: Mapping[str, int], *, format: str | None) -> tuple[str, ...]:
@@ -95,10 +94,11 @@ def hygiene_warnings(classes: Mapping[str, int], *, format: str | None) -> tuple
 def find_twins(class_names: Sequence[str]) -> list[list[str]]:
     """Return the groups of names that differ only in ways that people overlook. Names keep their order."""
     group_of = {name: [name] for name in class_names}
+    tidy = {name: _applied(_ALWAYS_IGNORED, name) for name in class_names}
     for ignored in _IGNORED:
         first: dict[str, str] = {}
         for name in class_names:
-            other = first.setdefault(_applied(ignored, name), name)
+            other = first.setdefault(_applied(ignored, tidy[name]), name)
             if group_of[other] is not group_of[name]:
                 group_of[other] += group_of[name]
                 for moved in group_of[name]:
