@@ -23,7 +23,7 @@ ROW_NUMBERS = (
     "Rows without an id column are identified by row number, and row numbers mean other rows in another version. "
     "Audit the probabilities again, and name their ids with --id."
 )
-_READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json")
+_READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json", exclude=set(NAMING))
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -51,9 +51,7 @@ class DecisiveSettings:
         dataset = _object(sections.pop("dataset", {}))
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
-            # Earlier releases do not have all keys, and read datasets as their defaults say.
-            read = {**_READING_DEFAULTS, **dataset}
-            sections["dataset"] = {name: value for name, value in read.items() if name not in NAMING}
+            sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
         packages = DETECTING if kind == PROBABILITIES else COMPUTING
         recorded = {name: versions.get(name) for name in packages}
         return from_record(
@@ -78,7 +76,7 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
         # Then nearly everything else differs too.
         return [ChangedSetting("kind", before.kind, now.kind, "config")]
     changed = [
-        *_differences("", before.config, now.config, "config"),
+        *_differences("", _with_defaults(before), _with_defaults(now), "config"),
         *_differences("versions", {**before.versions}, {**now.versions}, "package"),
     ]
     if before.code != now.code:
@@ -87,6 +85,14 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
     cause = changed[0].cause if changed else "data"
     recipe = _differences("recipe", before.recipe, now.recipe, cause)
     return changed + [setting for setting in recipe if setting.setting.rpartition(".")[2] not in named]
+
+
+def _with_defaults(settings: DecisiveSettings) -> JsonObject:
+    """Return the config with the keys that an earlier release does not have. It read datasets as their defaults say."""
+    dataset = settings.config.get("dataset")
+    if not isinstance(dataset, dict):
+        return settings.config
+    return {**settings.config, "dataset": {**_READING_DEFAULTS, **dataset}}
 
 
 def is_other_work(changed: Sequence[ChangedSetting]) -> bool:
