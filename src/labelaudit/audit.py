@@ -130,6 +130,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
 def describe(plan: Plan) -> list[str]:
     """Describe in a few lines what is about to be audited."""
     lines = [f"guessed: {guess}" for guess in plan.guesses]
+    lines += [f"warning: {warning}" for warning in plan.warnings]
     lines += [f"left out: {left.sentence}" for left in plan.left_out]
     lines.append(
         f"{plan.dataset}, version {plan.version}: {plan.scored:,} of {plan.examples:,} "

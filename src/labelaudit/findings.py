@@ -133,6 +133,31 @@ class ChangedSetting:
 
 
 @dataclass(frozen=True)
+class ClassShare:
+    """A class's share of the labeled rows in two audits, and the absolute difference, each 0..1."""
+
+    class_name: str
+    share_before: float
+    share: float
+    change: float
+
+
+@dataclass(frozen=True)
+class ClassDifferences:
+    """How the classes of an audit differ from those of another one.
+
+    A class counts if it has labeled rows: scored ones, or rare ones. `new` and `gone` are numbers of classes;
+    `new_names` and `gone_names` are the first of them. `largest` is the class whose share changed most, if any did.
+    """
+
+    new: int
+    gone: int
+    new_names: tuple[str, ...]
+    gone_names: tuple[str, ...]
+    largest: ClassShare | None
+
+
+@dataclass(frozen=True)
 class Changes:
     """What changed since another audit of the dataset.
 
@@ -150,6 +175,7 @@ class Changes:
     changed_settings: tuple[ChangedSetting, ...]
     warning: str | None
     notes: tuple[str, ...]
+    classes: ClassDifferences | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:

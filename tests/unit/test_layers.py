@@ -27,7 +27,7 @@ LAYERS = [
     {"labelaudit.audits"},
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
-    {"labelaudit.findings"},
+    {"labelaudit.findings", "labelaudit.yaml_text"},
     {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
     {"labelaudit.environment", "labelaudit.text"},
 ]
@@ -41,7 +41,7 @@ ONE_DOOR = {
     "cleanlab": (f"{_IN}detection/issues.py",),
     "torch": (f"{_IN}model/",),
     "torchvision": (f"{_IN}model/",),
-    "yaml": (f"{_IN}config.py",),
+    "yaml": (f"{_IN}yaml_text.py",),
     "pydantic": (f"{_IN}config.py", f"{_IN}codec.py", f"{_IN}reviews/"),
     "streamlit": (f"{_IN}dashboard/",),
     "duckdb": (f"{_IN}dashboard/",),

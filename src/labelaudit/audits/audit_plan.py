@@ -70,6 +70,7 @@ class Plan:
     review_sha256: str | None = None  # of the verdicts (reviews/snapshot_store.py); None: there are none
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     left_out: tuple[LeftOut, ...] = ()  # files, columns, classes and rows that are not audited
+    warnings: tuple[str, ...] = ()  # sentences on what probably is a mistake in the data
 
     @property
     def work_folder(self) -> str:

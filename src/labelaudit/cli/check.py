@@ -39,6 +39,10 @@ def check_command(target: str, options: DatasetOptions, as_json: bool, *, estima
         raise DatasetError(found.problem)
 
 
+def _line(name: str, value: object) -> None:
+    show(f"{name:<{WIDTH}} {value}")
+
+
 def _print(found: CheckedDataset) -> None:
     _line("dataset", f"{found.dataset}, version {found.version}")
     _line("files", f"{found.files:,} ({found.bytes / 1e6:,.1f} MB), {found.format}, kind {found.kind}")
@@ -46,6 +50,8 @@ def _print(found: CheckedDataset) -> None:
     _line("columns", ", ".join(f"{name}: {value}" for name, value in found.columns.items()))
     for guess in found.guesses:
         _line("guess", guess)
+    for warning in found.warnings:
+        _line("warning", warning)
     _print_rows(found)
     if found.network is not None:
         _print_plan(found)
@@ -76,7 +82,3 @@ def _print_plan(found: CheckedDataset) -> None:
     _line("time", f"about {found.expected_seconds:,.0f} s of training")
     allowed = (found.memory_limit_bytes or 0) / 1e9
     _line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")
-
-
-def _line(name: str, value: object) -> None:
-    show(f"{name:<{WIDTH}} {value}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,6 +66,7 @@ class Columns:
     split: str | None = None  # column; None: files and folders name the splits, or there are none
     partitions: tuple[str, ...] = ()  # columns in the names of folders
     excluded: tuple[str, ...] = ()  # paths of tables that are not read
+    rename: dict[str, str] = field(default_factory=dict)  # other names for given labels
     stored_rows: int = 0  # rows in storage, counted without reading their values
 
     def find_layout(self, source: Source) -> Layout:
@@ -121,7 +122,7 @@ def resolve_columns(
     found = find_layout(source, skips_unreadable=skips_unreadable)
     if found.format == IMAGE_FOLDER:
         layout = found
-        named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
+        named = [name for name in (label, id, group, None if input == "auto" else input, *ignore) if name is not None]
         return _image_folder(source, layout, named, kind, image_size)
     survey = survey_tables(source, found, label=label, skips_unreadable=skips_unreadable)
     layout, schema = survey.layout, survey.schema
@@ -219,7 +220,7 @@ def _image_folder(
     if named:
         raise DatasetError(
             f"{source.url} is an image folder, which has no column {named[0]!r}. Its folders are the labels "
-            "and its paths the ids. Leave label, id, group and input out."
+            "and its paths the ids. Leave label, id, group, input and ignore out."
         )
     if kind not in ("auto", "image"):
         raise DatasetError(f"{source.url} is an image folder, but dataset.kind is {kind}. Leave dataset.kind out.")
@@ -271,14 +272,15 @@ def _check_named(
     ]
     if input != "auto" and not inputs:
         raise DatasetError("dataset.input is an empty list. Name at least one column, or use auto.")
-    taken: dict[str, str] = {}
-    for role, name in named:
+    for role, name in [*named, *(("ignore", n) for n in ignore)]:
         if name not in schema.names:
             close = closest(name, schema.names)
             hint = f" Did you mean {close!r}?" if close else ""
             raise DatasetError(
                 f"Column {name!r} (dataset.{role}) is not in {source.url}.{hint} The columns are {_list(schema.names)}."
             )
+    taken: dict[str, str] = {}
+    for role, name in named:
         if name in ignore:
             raise DatasetError(f"Column {name!r} is both dataset.{role} and in dataset.ignore. Remove one of the two.")
         if name in taken and {role, taken[name]} != {"id", "group"}:

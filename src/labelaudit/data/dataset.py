@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from labelaudit.data.columns import Columns
 from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
 from labelaudit.data.split_checks import ids_restart
 from labelaudit.errors import DatasetError
@@ -63,6 +64,7 @@ class Examples:
         problem: (N,) object of str: why a row is unreadable, else None.
         split: (N,) object of str: train, test, …; None if the dataset has no splits.
         fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
+        notes: sentences on what was changed while reading. A table of the examples does not contain them.
     """
 
     example_id: np.ndarray
@@ -78,6 +80,7 @@ class Examples:
     problem: np.ndarray
     split: np.ndarray
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
@@ -89,7 +92,7 @@ class Examples:
         heads = [batch.head() for batch in batches]
         if sum(len(head.digests) for head in heads) == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given = _given_labels(heads, columns)
+        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         digests = _concatenate(head.digests for head in heads)
         groups = _concatenate(_groups(head) for head in heads)
         splits = _concatenate(head.splits or [None] * len(head.digests) for head in heads)
@@ -123,6 +126,7 @@ class Examples:
             problem=_problems(heads)[order],
             split=splits[order],
             fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
+            notes=notes,
         )
 
     def all_class_counts(self) -> dict[str, int]:

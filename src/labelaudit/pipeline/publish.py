@@ -68,7 +68,7 @@ def publish_audit(
     """
     _check_complete(plan)
     files = {**others, **detected.tables.to_files()}
-    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.guesses))
+    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.warnings, *plan.guesses))
     summary = summarize(
         findings,
         audit_url=store.url_of(plan.audit_folder),
