@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,28 +15,121 @@ if TYPE_CHECKING:
 
 HASHED_FEATURES = 2**18
 # All settings that determine the counts. They are part of the key of a cache.
-HASHING = {"features": HASHED_FEATURES, "analyzer": "word", "ngrams": [1, 2], "lowercase": True}
+HASHING = {
+    "features": HASHED_FEATURES,
+    "analyzer": "words, and characters of scripts without spaces",
+    "ngrams": [1, 2],
+    "characters": [1, 3],
+    "lowercase": True,
+}
+# Longest n-gram of characters. AUC of planted errors: see docs/languages.md.
+_CHARACTERS = 3
+# Letters of scripts that put no spaces between words, as ranges of code points.
+_UNSPACED = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Chinese
+    "\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3100-\u312f\u31a0-\u31bf"  # kana, bopomofo
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf"  # Thai, Lao
+    "\u1780-\u17d3\u17d7\u17dc\u17dd"  # Khmer
+    "\u1000-\u103f\u1050-\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f"  # Burmese
+)
+_RARE_CHINESE = "\U00020000-\U0003ffff"
+_RUN = re.compile(f"[{_UNSPACED}{_RARE_CHINESE}]+")
+_BASIC_PLANE = 0xFFFF
+# Full-width and half-width forms, which Chinese and Japanese texts mix with the usual ones.
+_WIDTHS = "\uff01-\uffee"
+_WIDTH_FORMS = re.compile(f"[{_WIDTHS}]+")
+# Parts of Korean syllables, as some systems store them.
+_HANGUL_PARTS = "\u1100-\u11ff"
+_PLAIN_WORD = re.compile(r"\w+")
+# No word contains it, so n-grams of different sources cannot be equal.
+_SEPARATOR = "\0"
+# Marks that are no part of a word: they select how emoji and Chinese characters are drawn.
+_SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0x20D0, 0x2100), *range(0xE0100, 0xE01F0)})
 
 
-def hash_texts(texts: Iterable[str]) -> sparse.csr_matrix:
-    """Count the words and word pairs of each text, in a hashed vocabulary.
+def hash_texts(*columns: Iterable[str]) -> sparse.csr_matrix:
+    """Count the n-grams of each text, in a hashed vocabulary: words, word pairs, and characters without spaces.
+
+    Words are counted in every language. Where a script puts no spaces between words (Chinese, Japanese, Thai, Lao,
+    Khmer, Burmese), sequences of 1 to 3 characters are counted as well.
 
     Method: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
 
+    Args:
+        columns: one or several columns of N texts. N-grams of different columns are different features.
+
     Returns:
-        CSR matrix (N, HASHED_FEATURES) of float32 counts, with rows in the order of `texts`.
+        CSR matrix (N, HASHED_FEATURES) of float32 counts, with rows in the order of the texts.
     """
     # Imported here because only texts need it, and the import is slow.
-    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.feature_extraction import FeatureHasher
 
-    vectorizer = HashingVectorizer(
-        n_features=HASHED_FEATURES,
-        analyzer="word",
-        ngram_range=(1, 2),
-        token_pattern=r"(?u)\b\w+\b",
-        lowercase=True,
-        alternate_sign=False,
-        norm=None,
-        dtype="float32",
-    )
-    return vectorizer.transform(texts)
+    hasher = FeatureHasher(HASHED_FEATURES, input_type="string", dtype="float32", alternate_sign=False)
+    if len(columns) == 1:
+        return hasher.transform(map(text_ngrams, columns[0]))
+    return hasher.transform(map(_joint_ngrams, zip(*columns, strict=True)))
+
+
+def text_ngrams(text: str) -> Iterable[str]:
+    """Return the n-grams of one text: words and word pairs, and characters of scripts without spaces."""
+    if text.isascii() or not _special().search(text):
+        return _word_ngrams(_PLAIN_WORD.findall(text.lower()))
+    text = _normalized(text).lower()
+    words = _word().findall(_RUN.sub(r" \g<0> ", text))
+    return chain(_word_ngrams(words), *map(_character_ngrams, _RUN.findall(text)))
+
+
+def _joint_ngrams(texts: Sequence[str]) -> Iterator[str]:
+    """Yield the n-grams of several texts of one row. Those of the second text and later ones get its number."""
+    for number, text in enumerate(texts):
+        for ngram in text_ngrams(text):
+            yield f"{number}{_SEPARATOR}{ngram}" if number else ngram
+
+
+def _word_ngrams(words: list[str]) -> list[str]:
+    return [*words, *(f"{first} {second}" for first, second in pairwise(words))]
+
+
+def _character_ngrams(run: str) -> Iterator[str]:
+    """Yield sequences of 1 to 3 characters, each with its vowel signs and tone marks."""
+    characters = _character().findall(run)
+    for length in range(1, _CHARACTERS + 1):
+        for start in range(len(characters) - length + 1):
+            yield _SEPARATOR + "".join(characters[start : start + length])
+
+
+def _normalized(text: str) -> str:
+    """Return the text with composed letters, and with usual forms in place of full-width and half-width ones."""
+    text = _WIDTH_FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+    return unicodedata.normalize("NFC", text)
+
+
+@cache
+def _special() -> re.Pattern[str]:
+    """Return what plain words do not contain. Most texts have none of it, and one search is quick."""
+    # One range above the basic plane, because a set with many of them is searched slowly.
+    return re.compile(f"[{_UNSPACED}{_WIDTHS}{_HANGUL_PARTS}{_marks(_BASIC_PLANE)}\U00010000-\U0010ffff]")
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    # Marks belong to the word: without its vowel signs a word of Hindi would fall into pieces.
+    return re.compile(rf"\w[\w{_marks()}]*")
+
+
+@cache
+def _character() -> re.Pattern[str]:
+    return re.compile(f"[^{_marks()}][{_marks()}]*")
+
+
+@cache
+def _marks(last: int = sys.maxunicode) -> str:
+    """Return the combining marks of all scripts up to a code point, as ranges for a regular expression."""
+    marks = [
+        code
+        for code in range(last + 1)
+        if unicodedata.category(chr(code)).startswith("M") and code not in _SELECTORS
+    ]
+    starts = [code for code, before in zip(marks, [-1, *marks], strict=False) if code != before + 1]
+    ends = [code for code, after in zip(marks, [*marks[1:], -1], strict=True) if code + 1 != after]
+    return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
