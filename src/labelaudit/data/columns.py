@@ -14,6 +14,7 @@ from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
+from labelaudit.data.row_indexes import find_row_numbers
 from labelaudit.data.source import Source
 from labelaudit.data.tables import read_sample, read_schema, read_tables
 from labelaudit.data.values import family, parses_as_numbers, to_strings
@@ -104,6 +105,8 @@ def resolve_columns(
     id = id or _guess_id(sample, [label, group, input], guesses)
     _check_names(sample, [id, group])
     chosen = _choose_inputs(sample, input, kind, {label, id, group})
+    if input == "auto" and chosen.kind == "table":
+        chosen = chosen.without(find_row_numbers(source, layout, rows, chosen.names), "it numbers the rows")
     types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
     geometry = _geometry(source, layout, sample, chosen, image_size)
     label_names = sample.features.get(label, {}).get("names")

@@ -10,6 +10,8 @@ from functools import cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
+from labelaudit.text import CHINESE_AND_KANA, OTHER_UNSPACED
+
 if TYPE_CHECKING:
     from scipy import sparse
 
@@ -24,14 +26,7 @@ HASHING = {
 }
 # Longest n-gram of characters. AUC of planted errors: see docs/languages.md.
 _CHARACTERS = 3
-# Letters of scripts that put no spaces between words, as ranges of code points.
-_UNSPACED = (
-    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Chinese
-    "\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3100-\u312f\u31a0-\u31bf"  # kana, bopomofo
-    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf"  # Thai, Lao
-    "\u1780-\u17d3\u17d7\u17dc\u17dd"  # Khmer
-    "\u1000-\u103f\u1050-\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f"  # Burmese
-)
+_UNSPACED = CHINESE_AND_KANA + OTHER_UNSPACED
 _RARE_CHINESE = "\U00020000-\U0003ffff"
 _RUN = re.compile(f"[{_UNSPACED}{_RARE_CHINESE}]+")
 _BASIC_PLANE = 0xFFFF

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Increase it if the same files are decoded to other inputs. Then every audit trains again.
 DECODING = 1
 # Increase it if the files of a cache entry change their meaning.
-LAYOUT = 2
+LAYOUT = 3
 # Memory to put rows into canonical order, in addition to the rows themselves; 250 bytes were measured.
 SORTING_BYTES_PER_ROW = 300
 
@@ -120,12 +120,12 @@ def load_images(folder: Path) -> ImageInputs:
     return ImageInputs(pixels, np.load(folder / "positions.npy"))
 
 
-def load_texts(folder: Path) -> Callable[[int], str]:
-    """Return a function that reads the text of a row, by its position in the canonical order."""
-    texts = _read_arrow(folder / "texts.arrow")["text"]
+def load_texts(folder: Path) -> Callable[[int], dict[str, str]]:
+    """Return a function that reads the texts of a row by column, by its position in the canonical order."""
+    texts = _read_arrow(folder / "texts.arrow")
     positions = np.load(folder / "positions.npy", mmap_mode="r")
     # Read one by one, because `take` would first join all texts in memory.
-    return lambda row: str(texts[int(positions[row])])
+    return lambda row: {name: str(texts[name][int(positions[row])]) for name in texts.column_names}
 
 
 def load_table_inputs(folder: Path) -> pd.DataFrame:
