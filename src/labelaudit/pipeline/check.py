@@ -48,6 +48,7 @@ class CheckedDataset:
     first_rows: tuple[str, ...]  # of each status but `scored`
     classes: dict[str, int]
     problem: str | None
+    warnings: tuple[str, ...] = ()
     network: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -92,6 +93,7 @@ def check_dataset(
         first_rows=_first_rows(examples),
         classes=examples.all_class_counts(),
         problem=None,
+        warnings=scanned.warnings,
     )
     try:
         rows, recipe = divide_and_choose(scanned, config)

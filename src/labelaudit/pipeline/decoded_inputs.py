@@ -17,6 +17,7 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
+from labelaudit.data.misleading import SampledInputs
 from labelaudit.data.readers import BatchHead, read_batches
 from labelaudit.errors import DatasetError
 from labelaudit.memory import held_bytes
@@ -38,8 +39,22 @@ LAYOUT = 3
 SORTING_BYTES_PER_ROW = 300
 
 
-def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_limit: int | None = None) -> Examples:
+def scan(
+    source: DatasetFiles,
+    columns: Columns,
+    folder: Path | None,
+    *,
+    memory_limit: int | None = None,
+    sample: SampledInputs | None = None,
+) -> Examples:
     """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
+
+    Args:
+        source: the files of the version.
+        columns: how they are read.
+        folder: the folder of a cache entry.
+        memory_limit: bytes that this process may use; None: no limit.
+        sample: takes a sample of the inputs.
 
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
@@ -50,6 +65,8 @@ def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_
             rows = 0
             for batch in read_batches(source, columns):
                 writer.append(batch.inputs)
+                if sample is not None:
+                    sample.add(batch.inputs, batch.digests)
                 rows += len(batch.digests)
                 _check_memory(rows, memory_limit)
                 yield batch.head()

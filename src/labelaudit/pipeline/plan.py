@@ -22,6 +22,7 @@ from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
+from labelaudit.data.misleading import SampledInputs, misleading_inputs
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
@@ -45,6 +46,7 @@ class Scan:
     examples: Examples
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()  # sentences on what misleads an audit, each with a remedy
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _ScanRecord:
     sha256: str  # of the Parquet file of the rows
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(config: AuditConfig) -> PlanReference:
@@ -108,15 +111,17 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         ignore=dataset.ignore,
         image_size=_image_size(config),
     )
+    sample = SampledInputs(columns)
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
         with cache.staging() as folder:
-            examples = scan(source, columns, folder, memory_limit=config.limits.memory)
+            examples = scan(source, columns, folder, memory_limit=config.limits.memory, sample=sample)
             cache.adopt(folder, cache_key(examples.fingerprint, columns))
     else:
-        examples = scan(source, columns, None, memory_limit=config.limits.memory)
+        examples = scan(source, columns, None, memory_limit=config.limits.memory, sample=sample)
     files = source.files()
-    return Scan(columns, examples, len(files), sum(file.size for file in files))
+    warnings = misleading_inputs(sample, examples)
+    return Scan(columns, examples, len(files), sum(file.size for file in files), warnings)
 
 
 def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Recipe]:
@@ -188,7 +193,8 @@ def _stored_scan(store: Store, dataset: str, signature: str | None, config: Audi
         return None
     record = from_record(_ScanRecord, read_json(store, scan_record_key(dataset, key)))
     data = read_checked(store, scan_data_key(dataset, key), record.sha256)
-    return Scan(record.columns, Examples.from_table(pq.read_table(io.BytesIO(data))), record.files, record.bytes)
+    examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
+    return Scan(record.columns, examples, record.files, record.bytes, record.warnings)
 
 
 def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
@@ -197,7 +203,14 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     key = _scan_key(config, signature)
     data = parquet_bytes(scanned.examples.to_table())
     store.write(scan_data_key(dataset, key), data)
-    record = _ScanRecord(scanned.columns, scanned.examples.fingerprint, sha256_hex(data), scanned.files, scanned.bytes)
+    record = _ScanRecord(
+        scanned.columns,
+        scanned.examples.fingerprint,
+        sha256_hex(data),
+        scanned.files,
+        scanned.bytes,
+        scanned.warnings,
+    )
     store.write(scan_record_key(dataset, key), dump_json(to_record(record)))
 
 

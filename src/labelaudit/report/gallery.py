@@ -148,7 +148,7 @@ def text_excerpt(text: str, limit: int = 600) -> str:
 def texts_excerpt(texts: Mapping[str, str], limit: int = 600) -> str:
     """Return the texts of a row by column, cut to about `limit` characters together; several have a line each."""
     if len(texts) == 1:
-        return text_excerpt(*texts.values(), limit)
+        return text_excerpt(next(iter(texts.values())), limit)
     share = max(_SHORTEST_EXCERPT, limit // len(texts))
     return "\n".join(f"{name}: {text_excerpt(text, share)}" for name, text in texts.items())
 

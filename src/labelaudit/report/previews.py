@@ -69,7 +69,7 @@ def text_preview(text: str) -> Preview:
 def texts_preview(texts: Mapping[str, str]) -> Preview:
     """Return the texts of a row by column, as one text; several are below their names, and each gets an equal share."""
     if len(texts) == 1:
-        return text_preview(*texts.values())
+        return text_preview(next(iter(texts.values())))
     share = TEXT_LENGTH // len(texts)
     return text_preview("\n\n".join(f"{name}:\n{_cut(text, share)}" for name, text in texts.items()))
 
