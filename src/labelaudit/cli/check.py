@@ -48,10 +48,8 @@ def _print(found: CheckedDataset) -> None:
     line("files", f"{found.files:,} ({found.bytes / 1e6:,.1f} MB), {found.format}, kind {found.kind}")
     line("fingerprint", found.fingerprint)
     line("columns", ", ".join(f"{name}: {value}" for name, value in found.columns.items()))
-    for name, sentence in (
-        *(("guess", text) for text in found.guesses),
-        *(("warning", text) for text in found.warnings),
-    ):
+    sentences = [*(("guess", text) for text in found.guesses), *(("warning", text) for text in found.warnings)]
+    for name, sentence in sentences:
         line(name, sentence)
     line("rows", f"{found.examples:,}")
     for status, rows in found.statuses.items():

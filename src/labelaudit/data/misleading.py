@@ -19,12 +19,12 @@ from labelaudit.schemas import Status
 from labelaudit.text import listing
 
 # Rows of the sample, and values of all its columns together, so that a wide table fits into 64 MB.
-SAMPLE_ROWS = 20_000
-SAMPLE_VALUES = 2**23
+SAMPLED_ROWS = 20_000
+SAMPLED_VALUES = 2**23
 # Bytes of strings in the sample.
-SAMPLE_BYTES = 2**26
+SAMPLED_BYTES = 2**26
 # Fewer rows show a pattern by chance.
-MIN_ROWS = 50
+MIN_COMPARED_ROWS = 50
 # A class with fewer rows in the sample says little.
 MIN_CLASS_ROWS = 5
 # A column reveals the label if it removes this share of the errors of a guess that always names the largest class.
@@ -68,7 +68,7 @@ class SampledInputs:
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
-        self._most_rows = min(SAMPLE_ROWS, max(1, SAMPLE_VALUES // max(1, len(columns.inputs))))
+        self._most_rows = min(SAMPLED_ROWS, max(1, SAMPLED_VALUES // max(1, len(columns.inputs))))
         self._limit = 2**64 - 1
         self._pieces: list[pa.Table] = []
         self._keys: list[np.ndarray] = []
@@ -99,7 +99,7 @@ class SampledInputs:
 
     def _is_too_large(self) -> bool:
         rows = sum(len(keys) for keys in self._keys)
-        return rows > self._most_rows or (rows > 1 and sum(piece.nbytes for piece in self._pieces) > SAMPLE_BYTES)
+        return rows > self._most_rows or (rows > 1 and sum(piece.nbytes for piece in self._pieces) > SAMPLED_BYTES)
 
     def _halve(self) -> None:
         self._limit //= 2
@@ -152,13 +152,13 @@ class StrayWords:
     def are_stray(self) -> bool:
         total = self.numbers + self.words.total()
         is_short = self._is_possible and 0 < len(self.words) <= MAX_STRAY_WORDS
-        return is_short and total >= MIN_ROWS and self.numbers >= STRAY_SHARE * total
+        return is_short and total >= MIN_COMPARED_ROWS and self.numbers >= STRAY_SHARE * total
 
 
 def misleading_inputs(sample: SampledInputs, examples: Examples) -> tuple[str, ...]:
     """Return a sentence with a remedy for each kind of misleading input of a table or of texts."""
     rows, labels, halves = sample.labeled(examples)
-    if len(labels) < MIN_ROWS:
+    if len(labels) < MIN_COMPARED_ROWS:
         return ()
     classes, codes = np.unique(labels, return_inverse=True)
     if sample.columns.kind == "text":

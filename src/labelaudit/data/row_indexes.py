@@ -14,7 +14,7 @@ from labelaudit.data.tables import read_tables
 from labelaudit.data.values import family, parses_as_numbers, to_numbers
 
 # With fewer rows, a column of small whole numbers can number the rows by chance.
-MIN_ROWS = 20
+MIN_NUMBERED_ROWS = 20
 # Larger numbers are not exact in float64.
 _LARGEST = 2**53
 # What pandas (also after merge and with several levels), R and readr call an index that was saved as a column.
@@ -32,7 +32,7 @@ def is_row_index_name(name: str) -> bool:
 def counts_rows(values: pa.ChunkedArray) -> bool:
     """Return whether numbers increase by one from row to row."""
     numbers = to_numbers(values).to_numpy(zero_copy_only=False)
-    return len(numbers) >= MIN_ROWS and bool(np.all(np.diff(numbers) == 1))
+    return len(numbers) >= MIN_NUMBERED_ROWS and bool(np.all(np.diff(numbers) == 1))
 
 
 class RowNumbers:
@@ -61,7 +61,7 @@ class RowNumbers:
 
     def number_all_rows(self) -> bool:
         """Return whether the values so far are consecutive whole numbers, each of them once."""
-        if not self.is_possible or self._count < MIN_ROWS or self._highest - self._lowest + 1 != self._count:
+        if not self.is_possible or self._count < MIN_NUMBERED_ROWS or self._highest - self._lowest + 1 != self._count:
             return False
         expected = sum(
             _hash_sum(np.arange(start, min(start + 2**20, self._highest + 1), dtype=np.int64))
@@ -112,7 +112,7 @@ def find_row_numbers(source: Source, layout: Layout, first_rows: pa.Table, names
 
 
 def _has_distinct_whole_numbers(values: pa.ChunkedArray) -> bool:
-    if family(values.type) not in ("number", "string") or len(values) < MIN_ROWS:
+    if family(values.type) not in ("number", "string") or len(values) < MIN_NUMBERED_ROWS:
         return False
     numbers = _numbers(values)
     return bool(np.all(numbers == np.floor(numbers))) and len(np.unique(numbers)) == len(numbers)

@@ -24,7 +24,7 @@ HASHING = {
     "characters": [1, 3],
     "lowercase": True,
 }
-# Longest n-gram of characters. AUC of planted errors: see docs/languages.md.
+# Longest n-gram of characters. AUC of planted errors: see docs/inputs.md.
 _CHARACTERS = 3
 # Korean has spaces, but adds particles to its words. AUC with words alone: .58, with characters: .96.
 _KOREAN = "\uac00-\ud7a3"
@@ -47,8 +47,8 @@ _SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0x20D0, 0x2100), *range(0
 def hash_texts(*columns: Iterable[str]) -> sparse.csr_matrix:
     """Count the n-grams of each text, in a hashed vocabulary: words, word pairs, and characters without spaces.
 
-    Words are counted in every language. Where a script puts no spaces between words (Chinese, Japanese, Thai, Lao,
-    Khmer, Burmese) or adds particles to them (Korean), sequences of 1 to 3 characters are counted as well.
+    Words are counted in every language. If a script puts no spaces between words (Chinese, Japanese, Thai, Lao, Khmer,
+    Burmese) or adds particles to them (Korean), sequences of 1 to 3 characters are counted as well.
 
     Method: Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009.
 
@@ -79,8 +79,8 @@ def text_ngrams(text: str) -> Iterable[str]:
 def _joint_ngrams(texts: Sequence[str]) -> Iterator[str]:
     """Yield the n-grams of several texts of one row. Those of the second text and later ones get its number.
 
-    An n-gram of two neighboring texts is one more feature. Without it, a linear network cannot see that a question
-    repeats another: AUC of planted errors .51, with it .78.
+    What two neighboring texts share becomes features as well: each n-gram, and the share in steps of a tenth. Without
+    them, a linear network cannot see that one question repeats another (AUC of planted errors: .51 without, .93 with).
     """
     before: set[str] = set()
     for number, text in enumerate(texts):
@@ -88,7 +88,10 @@ def _joint_ngrams(texts: Sequence[str]) -> Iterator[str]:
         prefix = f"{number}{_SEPARATOR}" if number else ""
         yield from (prefix + ngram for ngram in ngrams)
         present = set(ngrams)
-        yield from (f"{prefix}{_SHARED}{ngram}" for ngram in present & before)
+        shared = present & before
+        yield from (f"{prefix}{_SHARED}{ngram}" for ngram in shared)
+        tenths = 10 * len(shared) // max(1, min(len(present), len(before)))
+        yield from (f"{prefix}{_SHARED}{_SHARED}{step}" for step in range(1, tenths + 1))
         before = present
 
 
