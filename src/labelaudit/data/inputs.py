@@ -13,6 +13,7 @@ from labelaudit.codec import JsonObject
 from labelaudit.data.formats import IMAGE_SUFFIXES
 from labelaudit.data.images import looks_like_image
 from labelaudit.data.row_indexes import counts_rows, is_row_index_name
+from labelaudit.data.stray_words import StrayWords, missing_remedy
 from labelaudit.data.text_columns import TEXT_NAMES, are_mostly_distinct, contains_sentences, joint_columns
 from labelaudit.data.values import family, is_binary, parses_as_numbers
 from labelaudit.errors import DatasetError
@@ -250,10 +251,21 @@ def _why_not_feature(sample: InputSample, name: str) -> str | None:
         return "it has no value"
     values = sample.rows.column(name)
     if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
-        return "nearly every row has a value of its own" if _is_nearly_unique(values) else None
+        return _why_not_category(values, is_untyped=sample.is_untyped)
     if family(type) != "bool" and counts_rows(values):
         return "it counts the rows"
     return None
+
+
+def _why_not_category(values: pa.ChunkedArray, *, is_untyped: bool) -> str | None:
+    if not _is_nearly_unique(values):
+        return None
+    stray = StrayWords()
+    stray.add(values)
+    if not stray.are_stray():
+        return "nearly every row has a value of its own"
+    remedy = missing_remedy("csv" if is_untyped else "typed")
+    return f"it has words among numbers: {stray.listed()}; if they mean a missing value, {remedy}"
 
 
 def _is_nearly_unique(values: pa.ChunkedArray) -> bool:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.row_indexes import RowNumbers
+from labelaudit.data.stray_words import MIN_DISTINCT_NUMBERS, StrayWords, distinct_numbers, missing_remedy
 from labelaudit.schemas import Status
 from labelaudit.text import listing
 
@@ -46,13 +45,6 @@ _ID_NAME = re.compile(
 WIDE_TABLE = 50
 # A copy of a column with fewer rows outside its most frequent value may be chance.
 MIN_COPY_ROWS = 10
-# Share of numbers in a column of categories from which the other words look like typing errors.
-STRAY_SHARE = 0.9
-# Words that are not numbers. A column with more of them is a category.
-MAX_STRAY_WORDS = 10
-# Numbers that a column of stray words must have. Codes such as 1, 2, 3 and S are categories.
-MIN_DISTINCT_NUMBERS = 10
-_NUMBER = r"^\s*[-+]?(\d[\d ,.']*|[.,]\d+)([eE][-+]?\d+)?\s*$"
 # A text that contains the name of its class may contain the answer. Many classes would take long to search for.
 NAMED_SHARE, MAX_NAMED_CLASSES = 0.9, 50
 # Characters of a text that are searched.
@@ -129,32 +121,6 @@ class SampledInputs:
         return table, labels[order], (keys[order] % 2).astype(np.int64)
 
 
-class StrayWords:
-    """Counts the words that are not numbers in a column of categories, as long as most values are numbers."""
-
-    def __init__(self) -> None:
-        self.numbers = 0
-        self.words: Counter[str] = Counter()
-        self._is_possible = True
-
-    def add(self, values: pa.ChunkedArray) -> None:
-        """Take the next values, strings or null."""
-        if not self._is_possible:
-            return
-        values = values.drop_null()
-        is_number = pc.match_substring_regex(values, _NUMBER)
-        self.numbers += pc.sum(is_number).as_py() or 0
-        for word in pc.value_counts(values.filter(pc.invert(is_number))):
-            self.words[word["values"].as_py()] += word["counts"].as_py()
-        # Stop early, because a column of other strings has as many words as rows.
-        self._is_possible = len(self.words) <= 10 * MAX_STRAY_WORDS
-
-    def are_stray(self) -> bool:
-        total = self.numbers + self.words.total()
-        is_short = self._is_possible and 0 < len(self.words) <= MAX_STRAY_WORDS
-        return is_short and total >= MIN_COMPARED_ROWS and self.numbers >= STRAY_SHARE * total
-
-
 def misleading_inputs(sample: SampledInputs, examples: Examples) -> tuple[str, ...]:
     """Return a sentence with a remedy for each kind of misleading input of a table or of texts."""
     rows, labels, halves = sample.labeled(examples)
@@ -182,7 +148,7 @@ class _Table:
     ) -> None:
         self.rows, self.classes, self.labels, self.halves = rows, classes, labels, halves
         self.types = dict(zip(columns.inputs, columns.input_types, strict=True))
-        self.is_typed = columns.format != "csv"
+        self.format = columns.format
         self.codes: dict[str, np.ndarray] = {}
         self.values: dict[str, pd.Index] = {}
         for name in columns.inputs:
@@ -198,16 +164,11 @@ class _Table:
 
 def _about_stray_words(sample: SampledInputs, table: _Table) -> Iterator[str]:
     for name, found in sample.stray_words.items():
-        numbers = pc.match_substring_regex(pa.array(table.values[name], pa.large_string()), _NUMBER)
-        if not found.are_stray() or (pc.sum(numbers).as_py() or 0) < MIN_DISTINCT_NUMBERS:
-            continue
-        words = listing(f"{word!r} ({count:,} times)" for word, count in found.words.most_common())
-        remedy = "write numbers" if table.is_typed else "add them to dataset.csv.missing"
-        yield (
-            f"Column {name!r} is a category, because {found.words.total():,} of "
-            f"{found.numbers + found.words.total():,} values are not numbers: {words}. If these words mean a missing "
-            f"value, {remedy}; then the column is a number."
-        )
+        if found.are_stray() and distinct_numbers(table.values[name]) >= MIN_DISTINCT_NUMBERS:
+            yield (
+                f"Column {name!r} is a category, because {found.words.total():,} of {found.total():,} values are not "
+                f"numbers: {found.listed()}. If they mean a missing value, {missing_remedy(table.format)}."
+            )
 
 
 def _about_row_numbers(sample: SampledInputs) -> Iterator[str]:
@@ -321,16 +282,18 @@ def _is_constant_within_classes(table: _Table, name: str) -> bool:
 
 
 def _about_ids(table: _Table, sample: SampledInputs) -> Iterator[str]:
-    names = [
-        name
-        for name in table.codes
-        if _may_be_id(table, name) and not (name in sample.row_numbers and sample.row_numbers[name].number_all_rows())
-    ]
+    names = [name for name in table.codes if _may_be_id(table, name) and not _is_named_already(sample, name)]
     if names:
         yield (
             f"{_columns(names)} has a value of its own in nearly every row, like an id. A network can only memorize "
             "it. Add it to dataset.ignore, or name it with dataset.id."
         )
+
+
+def _is_named_already(sample: SampledInputs, name: str) -> bool:
+    if name in sample.row_numbers:
+        return sample.row_numbers[name].number_all_rows()
+    return sample.stray_words[name].are_stray()
 
 
 def _may_be_id(table: _Table, name: str) -> bool:

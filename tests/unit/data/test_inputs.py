@@ -87,3 +87,13 @@ def test_short_chinese_titles_are_text(make_dataset):
     titles = [f"这个手机屏幕{chr(0x4E00 + index)}" for index in range(30)]
     columns = _resolve(make_dataset, size=[index % 7 for index in range(30)], name=titles)
     assert (columns.kind, columns.inputs) == ("text", ("name",))
+
+
+def test_a_stray_word_among_different_numbers_is_named(make_dataset):
+    lines = [f"{index}.5,{index % 7},{LABELS[index]}" for index in range(29)]
+    source = make_dataset({"a.csv": "\n".join(["x,y,label", "ND,3,a", *lines])})
+    columns = resolve_columns(source)
+    assert columns.inputs == ("y",)
+    assert [part.reason for part in columns.left_out] == [
+        "it has words among numbers: 'ND' (1 time); if they mean a missing value, add them to dataset.csv.missing"
+    ]

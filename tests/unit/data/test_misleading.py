@@ -106,8 +106,8 @@ AGES[[3, 70]], AGES[9] = "unknown", "-"
         ),
         (
             {"age": AGES},
-            "Column 'age' is a category, because 3 of 300 values are not numbers: 'unknown' (2 times), '-' (1 times). "
-            "If these words mean a missing value, add them to dataset.csv.missing; then the column is a number.",
+            "Column 'age' is a category, because 3 of 300 values are not numbers: 'unknown' (2 times), '-' (1 time). "
+            "If they mean a missing value, add them to dataset.csv.missing.",
         ),
         (
             {"unit": "cm"},
@@ -141,7 +141,15 @@ def test_texts_as_categories_are_reported(warn: Warn) -> None:
 
 def test_stray_words_of_a_typed_file_have_another_remedy(warn: Warn) -> None:
     (sentence,) = warn(HONEST.assign(age=AGES), "parquet")
-    assert sentence.endswith("If these words mean a missing value, write numbers; then the column is a number.")
+    assert sentence.endswith("If they mean a missing value, write numbers and nulls instead.")
+
+
+def test_stray_words_after_the_first_rows_are_counted(warn: Warn) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=1500), "label": rng.choice(CLASSES, 1500)}).astype({"x": object})
+    frame.loc[1400, "x"] = "ND"
+    (sentence,) = warn(frame)
+    assert sentence.startswith("Column 'x' is a category, because 1 of 1,500 values are not numbers: 'ND' (1 time).")
 
 
 @pytest.mark.parametrize(
