@@ -16,6 +16,7 @@ from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
+from labelaudit.data.row_indexes import find_row_numbers
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import are_splits
 from labelaudit.data.tables import Survey, read_sample, read_tables, survey_tables
@@ -143,6 +144,8 @@ def resolve_columns(
     split = _guess_split(sample, [label, id, group, input], guesses)
     guesses += _split_guesses(layout)
     chosen = _choose_inputs(sample, input, kind, {label, id, group, split})
+    if input == "auto" and chosen.kind == "table":
+        chosen = chosen.without(find_row_numbers(source, layout, rows, chosen.names), "it numbers the rows")
     types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
     geometry = _geometry(source, layout, sample, chosen, image_size)
     label_names = sample.features.get(label, {}).get("names")

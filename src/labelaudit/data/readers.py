@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.data.columns import Columns
 from labelaudit.data.digests import digest_bytes, digest_rows
@@ -60,16 +61,17 @@ class Batch(BatchHead):
     """A batch with its inputs.
 
     Attributes:
-        inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text n strings; for
-            tables the input columns, float64 for numbers and large_string for categories, null if missing.
+        inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text the input columns,
+            large_string without nulls; for tables the input columns, float64 for numbers and large_string for
+            categories, null if missing.
     """
 
-    inputs: np.ndarray | list[str] | pa.Table = field(kw_only=True)
+    inputs: np.ndarray | pa.Table = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    values: np.ndarray | list[str] | pa.Table
+    values: np.ndarray | pa.Table
     digests: list[str]
     problems: dict[int, str]
 
@@ -92,7 +94,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
         if columns.kind == "image":
             inputs = _image_inputs(images, columns, file, table.column(columns.inputs[0]))
         elif columns.kind == "text":
-            inputs = _text_inputs(table.column(columns.inputs[0]))
+            inputs = _text_inputs(table.select(list(columns.inputs)))
         else:
             inputs = _table_inputs(columns, table)
         yield Batch(
@@ -194,10 +196,15 @@ def _digested(content: bytes | None, reference: str | None) -> bytes:
     return content if content is not None else b"\0missing\0" + (reference or "").encode("utf-8", "surrogateescape")
 
 
-def _text_inputs(column: pa.ChunkedArray) -> _Inputs:
-    texts = [value or "" for value in to_strings(column).to_pylist()]
-    problems = {index: "empty text" for index, text in enumerate(texts) if not text.strip()}
-    return _Inputs(texts, [digest_bytes(text.encode()) for text in texts], problems)
+def _text_inputs(table: pa.Table) -> _Inputs:
+    texts = pa.table({name: pc.fill_null(to_strings(table.column(name)), "") for name in table.column_names})
+    columns = [column.to_pylist() for column in texts.columns]
+    problems = {
+        index: "empty text" for index, row in enumerate(zip(*columns, strict=True)) if not any(map(str.strip, row))
+    }
+    if len(columns) > 1:
+        return _Inputs(texts, digest_rows(texts), problems)
+    return _Inputs(texts, [digest_bytes(text.encode()) for text in columns[0]], problems)
 
 
 def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:

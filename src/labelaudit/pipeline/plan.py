@@ -24,6 +24,7 @@ from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
 from labelaudit.data.label_hygiene import hygiene_warnings
 from labelaudit.data.left_out import left_out_of_examples
+from labelaudit.data.misleading import SampledInputs, misleading_inputs
 from labelaudit.data.named_classes import check_class_names
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
@@ -116,15 +117,20 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         skips_unreadable=dataset.unreadable_files == "skip",
     )
     columns = replace(columns, rename=dataset.rename)
+    sample = SampledInputs(columns)
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
         with cache.staging() as folder:
-            examples = scan(source, columns, folder, memory_limit=config.limits.memory)
+            examples = scan(source, columns, folder, memory_limit=config.limits.memory, sample=sample)
             cache.adopt(folder, cache_key(examples.fingerprint, columns))
     else:
-        examples = scan(source, columns, None, memory_limit=config.limits.memory)
+        examples = scan(source, columns, None, memory_limit=config.limits.memory, sample=sample)
     files = source.files()
-    warnings = (*examples.notes, *hygiene_warnings(examples.all_class_counts(), format=columns.format))
+    warnings = (
+        *examples.notes,
+        *hygiene_warnings(examples.all_class_counts(), format=columns.format),
+        *misleading_inputs(sample, examples),
+    )
     return Scan(columns, examples, len(files), sum(file.size for file in files), warnings)
 
 

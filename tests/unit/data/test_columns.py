@@ -240,7 +240,7 @@ def test_ignored_columns_are_not_even_read(make_dataset):
         ({"id": "tags"}, "Column 'tags' cannot be an id or a group: its type is list"),
         ({"group": "tags"}, "Column 'tags' cannot be an id or a group"),
         ({"input": "tags"}, "Column 'tags' cannot be an input: its type is list"),
-        ({"input": ["text", "size"], "kind": "text"}, r"The kind text takes one input column, not 2 \(text, "),
+        ({"input": ["text", "size"], "kind": "image"}, r"The kind image takes one input column, not 2 \(text, "),
         ({"input": "text", "kind": "image"}, "Column 'text' contains no images: its type is string"),
         ({"input": "size", "kind": "text"}, "Column 'size' is not text: its type is int64"),
         ({"kind": "image"}, "No column can be the input of kind image. .* the columns are 'text', 'size'"),
