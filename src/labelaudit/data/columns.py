@@ -128,9 +128,7 @@ def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
     groups: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)
-    return tuple(
-        LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items()
-    )
+    return tuple(LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items())
 
 
 def _image_folder(
