@@ -92,6 +92,7 @@ EXAMPLES = _schema(
     ("verdict", pa.string()),  # a Decision on this content and label
     ("right_label", pa.string()),  # null unless the verdict is `wrong`
     ("is_dismissed", pa.bool_()),  # flagged by the detector but judged fine, so is_label_issue is false
+    ("split", pa.string()),  # train, test, …; null if the dataset has no splits
 )
 
 # Flagged rows, most doubtful first.

@@ -28,4 +28,5 @@ def make_examples(
     columns = [*map(pa.array, map(list, (example_ids, given_labels, status, files, digests)))]
     names = ["example_id", "given_label", "status", "file", "content_digest"]
     table = pa.table([*columns, pa.array(np.asarray(rows))], names=[*names, "row"])
+    table = table.append_column("split", pa.nulls(table.num_rows, pa.string()))
     return examples_table(table, Scores(**scores), fold=fold, verdicts=verdicts, right_labels=right_labels)

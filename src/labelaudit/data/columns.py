@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
-from labelaudit.data.formats import Layout, find_layout
+from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, files_left_out, find_layout
+from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
 from labelaudit.data.source import Source
-from labelaudit.data.tables import read_sample, read_schema, read_tables
+from labelaudit.data.split_names import are_splits
+from labelaudit.data.tables import Survey, read_sample, read_tables, survey_tables
 from labelaudit.data.values import family, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
 from labelaudit.findings import SHOWN_NAMES, LeftOut
@@ -37,13 +39,14 @@ LABEL_NAMES = (
 ID_NAMES = ("id", "example_id", "sample_id", "uuid", "guid", "image_id", "key", "idx", "_id")
 # An id column may contain a few duplicates, which the audit reports. A category named "key" has many.
 MIN_UNIQUE_IDS = 0.9
+SPLIT_NAMES = ("split", "subset", "partition", "data_split", "set", "usage")
 
 
 @dataclass(frozen=True)
 class Columns:
     """How a dataset is read."""
 
-    format: str  # parquet | csv | jsonl | image_folder
+    format: str  # parquet | arrow | csv | jsonl | image_folder
     kind: str  # image | text | table
     label: str | None  # None: the folder is the label
     id: str | None  # None: the path in an image folder, else a hash of the content
@@ -55,6 +58,24 @@ class Columns:
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
+    split: str | None = None  # column; None: files and folders name the splits, or there are none
+    partitions: tuple[str, ...] = ()  # columns in the names of folders
+    excluded: tuple[str, ...] = ()  # paths of tables that are not read
+    stored_rows: int = 0  # rows in storage, counted without reading their values
+
+    def find_layout(self, source: Source) -> Layout:
+        """Return the files that are read.
+
+        Raises:
+            DatasetError: their format has changed.
+        """
+        layout = find_layout(source, skips_unreadable=True)
+        if layout.format != self.format:
+            raise DatasetError(
+                f"{source.url} was {self.format} and is now {layout.format}. Publish changed data as a new version."
+            )
+        excluded = [file for file in layout.tables if file.path in set(self.excluded)]
+        return replace(layout.without(excluded, ""), partitions=self.partitions)
 
 
 def resolve_columns(
@@ -67,6 +88,7 @@ def resolve_columns(
     group: str | None = None,
     ignore: Sequence[str] = (),
     image_size: tuple[int, int] | None = None,
+    skips_unreadable: bool = False,
 ) -> Columns:
     """Return how to read a dataset. What is not named is guessed from names, types and the first rows.
 
@@ -82,6 +104,7 @@ def resolve_columns(
         kind: auto | image | text | table.
         ignore: columns that are not read.
         image_size: (height, width) to decode images to.
+        skips_unreadable: leave out files that look like data but cannot be read.
 
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or no column fits.
@@ -90,11 +113,13 @@ def resolve_columns(
         raise DatasetError(f"The kind {kind!r} is unknown. Use one of {', '.join(INPUT_KINDS)}.")
     if image_size is not None and not all(1 <= side <= MAX_SIDE for side in image_size):
         raise DatasetError(f"image_size {image_size} is out of range. Each side must be 1 to {MAX_SIDE} pixels.")
-    layout = find_layout(source)
-    if layout.format == "image_folder":
+    found = find_layout(source, skips_unreadable=skips_unreadable)
+    if found.format == IMAGE_FOLDER:
+        layout = found
         named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
         return _image_folder(source, layout, named, kind, image_size)
-    schema = read_schema(source, layout)
+    survey = survey_tables(source, found, label=label, skips_unreadable=skips_unreadable)
+    layout, schema = survey.layout, survey.schema
     _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
     rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
     sample = InputSample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
@@ -103,7 +128,9 @@ def resolve_columns(
     check_label_type(label, schema.field(label).type)
     id = id or _guess_id(sample, [label, group, input], guesses)
     _check_names(sample, [id, group])
-    chosen = _choose_inputs(sample, input, kind, {label, id, group})
+    split = _guess_split(sample, [label, id, group, input], guesses)
+    guesses += _split_guesses(layout)
+    chosen = _choose_inputs(sample, input, kind, {label, id, group, split})
     types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
     geometry = _geometry(source, layout, sample, chosen, image_size)
     label_names = sample.features.get(label, {}).get("names")
@@ -119,8 +146,35 @@ def resolve_columns(
         image_size=geometry.size,
         image_channels=geometry.channels,
         guesses=(*guesses, *chosen.guesses, *geometry.guesses),
-        left_out=_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
+        left_out=(
+            *layout.left_out,
+            *_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
+            *_unreferenced_images(source, layout, chosen),
+        ),
+        split=split,
+        partitions=layout.partitions,
+        excluded=_excluded(found, survey),
+        stored_rows=survey.rows,
     )
+
+
+def _excluded(found: Layout, survey: Survey) -> tuple[str, ...]:
+    kept = {file.path for file in survey.layout.tables}
+    return tuple(file.path for file in found.tables if file.path not in kept)
+
+
+def _unreferenced_images(source: Source, layout: Layout, chosen: Inputs) -> tuple[LeftOut, ...]:
+    """Return the image files that are in no row."""
+    if not layout.images or chosen.kind != "image":
+        return ()
+    images = ImageFiles(source, layout.images)
+    used: set[str | None] = set()
+    for piece in read_tables(source, layout, chosen.names):
+        column = piece.rows.column(0)
+        values = column if family(column.type) == "string" else pc.struct_field(column, "path")
+        used |= {images.find(piece.file, value) for value in values.to_pylist() if value}
+    unused = [file.path for file in layout.images if file.path not in used]
+    return (files_left_out(unused, "it is an image in no row of the table"),) if unused else ()
 
 
 def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
@@ -143,7 +197,7 @@ def _image_folder(
         raise DatasetError(f"{source.url} is an image folder, but dataset.kind is {kind}. Leave dataset.kind out.")
     geometry = folder_geometry(source, layout, image_size)
     return Columns(
-        format="image_folder",
+        format=IMAGE_FOLDER,
         kind="image",
         label=None,
         id=None,
@@ -154,6 +208,8 @@ def _image_folder(
         image_size=geometry.size,
         image_channels=geometry.channels,
         guesses=("labels: the names of the folders", *geometry.guesses),
+        left_out=layout.left_out,
+        stored_rows=len(layout.images),
     )
 
 
@@ -213,6 +269,27 @@ def _guess_label(sample: InputSample, others: Iterable[object], guesses: list[st
     reason = "it is a ClassLabel feature" if features else "by its name"
     guesses.append(f"label column: {ranked[0]!r}, {reason}")
     return ranked[0]
+
+
+def _guess_split(sample: InputSample, others: Iterable[object], guesses: list[str]) -> str | None:
+    for known in SPLIT_NAMES:
+        for name in sample.rows.column_names:
+            if name.lower() == known and not _is_named(name, others) and _contains_splits(sample, name):
+                guesses.append(f"split column: {name!r}, by its name and values")
+                return str(name)
+    return None
+
+
+def _contains_splits(sample: InputSample, name: str) -> bool:
+    if family(sample.schema.field(name).type) != "string":
+        return False
+    values = {value for value in pc.unique(to_strings(sample.rows.column(name))).to_pylist() if value}
+    return bool(values) and are_splits(values)
+
+
+def _split_guesses(layout: Layout) -> list[str]:
+    names = sorted({split for split in layout.splits if split is not None})
+    return [f"splits: {listing(names)}, by the names of files and folders; all are audited together"] if names else []
 
 
 def _label_rank(name: str) -> int:
@@ -291,11 +368,11 @@ _FEATURE_OF_FAMILY = {"number": "number", "string": "category", "bool": "categor
 
 def _scan_types(source: Source, layout: Layout, names: Sequence[str], is_untyped: bool) -> dict[str, str | None]:
     types: dict[str, str | None] = dict.fromkeys(names)
-    for _, _, table in read_tables(source, layout, names):
+    for piece in read_tables(source, layout, names):
         for name in names:
             if types[name] == "category":
                 continue
-            column = table.column(name)
+            column = piece.rows.column(name)
             if is_untyped:
                 is_empty = pc.all(pc.equal(column, ""), min_count=0).as_py()
                 found = None if is_empty else "number" if parses_as_numbers(column) else "category"

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.data.columns import Columns
+from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.readers import BatchHead
+from labelaudit.data.split_checks import ids_restart
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
 from labelaudit.text import listing
@@ -37,6 +39,7 @@ _SCHEMA = pa.schema(
         ("position", pa.int64()),
         ("label", pa.int64()),
         ("problem", pa.large_string()),
+        ("split", pa.large_string()),
     ]
 )
 
@@ -58,6 +61,7 @@ class Examples:
         class_names: K names, sorted (whole numbers by value, else by code point).
         label: (N,) int64 in 0..K-1, -1 unless status is scored.
         problem: (N,) object of str: why a row is unreadable, else None.
+        split: (N,) object of str: train, test, …; None if the dataset has no splits.
         fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
     """
 
@@ -72,6 +76,7 @@ class Examples:
     class_names: tuple[str, ...]
     label: np.ndarray
     problem: np.ndarray
+    split: np.ndarray
     fingerprint: str
 
     @classmethod
@@ -87,13 +92,16 @@ class Examples:
         given = _given_labels(heads, columns)
         digests = _concatenate(head.digests for head in heads)
         groups = _concatenate(_groups(head) for head in heads)
+        splits = _concatenate(head.splits or [None] * len(head.digests) for head in heads)
         files, rows = _places(heads, columns)
-        ids_are_made = columns.id is None and columns.format != "image_folder"
+        ids_are_made = columns.id is None and columns.format != IMAGE_FOLDER
         if ids_are_made:
             ids = np.array([digest[:ID_DIGITS] for digest in digests], dtype=object)
         else:
             ids = _concatenate(head.ids or [] for head in heads)
             _check_ids(ids, files, rows, columns)
+            if ids_restart(ids, digests, splits):
+                ids = np.array([f"{split}/{id}" for split, id in zip(splits, ids, strict=True)], dtype=object)
         order = _order(ids, digests, given, groups)
         if ids_are_made:
             ids[order] = _number_copies(ids[order])
@@ -113,6 +121,7 @@ class Examples:
             class_names=class_names,
             label=_encode(given[order], status, class_names),
             problem=_problems(heads)[order],
+            split=splits[order],
             fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
         )
 
@@ -138,6 +147,7 @@ class Examples:
             self.position,
             self.label,
             self.problem,
+            self.split,
         ]
         metadata = {"class_names": json.dumps(self.class_names), "fingerprint": self.fingerprint}
         arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
@@ -169,6 +179,7 @@ class Examples:
             class_names=tuple(json.loads(metadata[b"class_names"])),
             label=array["label"],
             problem=array["problem"],
+            split=array["split"],
             fingerprint=metadata[b"fingerprint"].decode(),
         )
 
@@ -209,7 +220,7 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
 
 
 def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
-    if columns.format == "image_folder":
+    if columns.format == IMAGE_FOLDER:
         # Folder names are names, even if they look like numbers.
         return _concatenate(head.labels.to_pylist() for head in heads)
     label = columns.label or ""
@@ -239,7 +250,7 @@ def _groups(head: BatchHead) -> list[str]:
 
 def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Return file and row of each example; in an image folder the ids are the files."""
-    if columns.format == "image_folder":
+    if columns.format == IMAGE_FOLDER:
         files = _concatenate(head.ids or [] for head in heads)
         return files, np.zeros(len(files), dtype=np.int64)
     files = _concatenate([head.file] * len(head.digests) for head in heads)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from labelaudit.data.compression import open_decompressed
 from labelaudit.data.formats import reading
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
@@ -28,10 +29,16 @@ def read_schema(source: Source, path: str) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in names])
 
 
+def count_rows(source: Source, path: str) -> int:
+    """Return the number of rows of one file. All of it is read."""
+    names, _ = _read_header(source, path)
+    return sum(table.num_rows for table in read_tables(source, path, names[:1]))
+
+
 def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the rows of one file in order, block by block; an empty field is an empty string."""
     _, delimiter = _read_header(source, path)
-    with source.open(path) as handle, reading(path, "CSV"):
+    with open_decompressed(source, path) as handle, reading(path, "CSV"):
         reader = pacsv.open_csv(
             handle,
             read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
@@ -48,7 +55,7 @@ def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[p
 
 def _read_header(source: Source, path: str) -> tuple[list[str], str]:
     """Return the column names and the delimiter: the candidate that is most frequent in the header line."""
-    with source.open(path) as handle, reading(path, "CSV"):
+    with open_decompressed(source, path) as handle, reading(path, "CSV"):
         head = handle.read(BLOCK_BYTES)
     # The block may end within a multi-byte character, but only after the header.
     text = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")

@@ -1,29 +1,69 @@
-"""The files of a dataset that contain its rows, and their format."""
+"""The format of a file, by its name or by its first bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 
+from labelaudit.data.compression import DECOMPRESSION_ERRORS, open_decompressed, without_compression
+from labelaudit.data.images import looks_like_image
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import DatasetError
-from labelaudit.text import listing
 
-FORMATS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
+
+class Format(StrEnum):
+    """What a file contains, as far as its name or its first bytes show."""
+
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    CSV = "csv"
+    JSONL = "jsonl"
+    IMAGE = "image"
+    UNSUPPORTED = "unsupported"  # data, but of a format that is not read
+    OTHER = "other"  # not data: documentation, code, checksums, …
+
+
+TABLE_FORMATS = (Format.PARQUET, Format.ARROW, Format.CSV, Format.JSONL)
+TABLE_SUFFIXES = {
+    ".parquet": Format.PARQUET,
+    ".pq": Format.PARQUET,
+    ".parq": Format.PARQUET,
+    ".arrow": Format.ARROW,
+    ".feather": Format.ARROW,
+    ".csv": Format.CSV,
+    ".tsv": Format.CSV,
+    ".tab": Format.CSV,
+    ".psv": Format.CSV,
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".json": Format.JSONL,
 }
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-SPLIT_NAMES = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
+# fmt: off
+# Pictures that cannot be decoded are rows too; they get the status `unreadable`.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)
+_UNDECODED_SUFFIXES = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".dcm", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+    ".orf", ".rw2", ".raf", ".tga", ".exr", ".hdr",
+)
+_UNSUPPORTED_SUFFIXES = (
+    ".xlsx", ".xls", ".xlsb", ".ods", ".orc", ".avro", ".pkl", ".pickle", ".h5", ".hdf5", ".npz", ".npy", ".tfrecord",
+    ".tfrecords", ".sqlite", ".sqlite3", ".db", ".sav", ".dta", ".sas7bdat", ".rds", ".rdata", ".mat", ".lmdb", ".mdb",
+    ".tar", ".tgz", ".7z", ".rar", ".zip", ".gz", ".bz2", ".xz", ".zst",
+)
+# Files of text that describe data. Their first bytes would not show that they are not data.
+_OTHER_SUFFIXES = (
+    ".md", ".rst", ".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".ipynb", ".sh", ".r",
+    ".sql", ".log", ".pdf", ".doc", ".docx", ".tex", ".bib", ".sha256", ".sha1", ".md5", ".asc", ".sig", ".lock",
+    ".css", ".js", ".license", ".cff",
+)
+# fmt: on
 HEAD_BYTES = 512
 # First bytes of files that often have the wrong suffix.
 OTHER_FORMATS = {
@@ -32,49 +72,41 @@ OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel sheet",
     b"ARROW1": "an Arrow file",
     b"%PDF": "PDF",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
 }
+_ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The files of a dataset: `tables` contain its rows (empty in an image folder), `images` its images."""
+def format_by_name(path: str) -> Format | None:
+    """Return the format that a file's suffix names; None if only its content can say."""
+    name = without_compression(path)
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        return TABLE_SUFFIXES[suffix]
+    if name != path:
+        return Format.UNSUPPORTED
+    for suffixes, format in (
+        ((*IMAGE_SUFFIXES, *_UNDECODED_SUFFIXES), Format.IMAGE),
+        (_UNSUPPORTED_SUFFIXES, Format.UNSUPPORTED),
+        (_OTHER_SUFFIXES, Format.OTHER),
+    ):
+        if suffix in suffixes:
+            return format
+    return None
 
-    format: str  # parquet | csv | jsonl | image_folder
-    tables: tuple[SourceFile, ...]
-    images: tuple[SourceFile, ...]
 
-
-def find_layout(source: Source) -> Layout:
-    """Return the files of a dataset, sorted by their suffixes into tables and images.
-
-    Raises:
-        DatasetError: there are no data files, or tables of several formats.
-    """
-    files = source.files()
-    images = tuple(file for file in files if _suffix(file) in IMAGE_SUFFIXES)
-    tables = [file for file in files if _suffix(file) in FORMATS]
-    # Datasets of all formats come with files such as `dataset_info.json`.
-    tables = [file for file in tables if _suffix(file) != ".json"] or tables
-    if any(_suffix(file) == ".json" for file in tables) and _is_class_folder(images):
-        tables = []
-    formats = {FORMATS[_suffix(file)] for file in tables}
-    if len(formats) > 1:
-        named = ", ".join(f"{name} ({_first_of(name, tables)})" for name in sorted(formats))
-        raise DatasetError(
-            f"{source.url} contains files of several formats: {named}. Point dataset.url at one file or folder."
-        )
-    if tables:
-        return Layout(formats.pop(), tuple(tables), images)
-    if images:
-        _check_folders(source, images)
-        return Layout("image_folder", (), images)
-    found = f"no data files, only {listing(file.path for file in files)}" if files else "no files"
-    raise DatasetError(
-        f"{source.url} has {found}. Point dataset.url at files that end in {', '.join(FORMATS)}, "
-        "or at images in one folder per class."
-    )
+def format_by_content(source: Source, path: str) -> Format:
+    """Return the format that the first bytes of a file show."""
+    with source.open(path) as handle:
+        head = handle.read(HEAD_BYTES)
+    if head.startswith(b"PAR1"):
+        return Format.PARQUET
+    if head.startswith((b"ARROW1", _ARROW_STREAM)):
+        return Format.ARROW
+    if looks_like_image(head):
+        return Format.IMAGE
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b'{"'):
+        return Format.JSONL
+    return Format.OTHER
 
 
 def check_head(source: Source, file: SourceFile, format: str) -> None:
@@ -83,7 +115,7 @@ def check_head(source: Source, file: SourceFile, format: str) -> None:
     Raises:
         DatasetError: the file is empty, a web page, or has the magic bytes of another format.
     """
-    with source.open(file.path) as handle:
+    with open_decompressed(source, file.path) as handle, reading(file.path, format):
         head = handle.read(HEAD_BYTES)
     if not head.strip():
         raise DatasetError(f"{file.path} is empty. Remove it or write it again.")
@@ -91,9 +123,13 @@ def check_head(source: Source, file: SourceFile, format: str) -> None:
         raise DatasetError(
             f"{file.path} is a web page (HTML or XML), not {format}. The download probably failed. Download it again."
         )
-    if format == "parquet":
+    if format == Format.PARQUET:
         if not head.startswith(b"PAR1"):
             raise DatasetError(f"{file.path} is not a Parquet file: it does not begin with PAR1. Write it again.")
+        return
+    if format == Format.ARROW:
+        if not head.startswith((b"ARROW1", _ARROW_STREAM)):
+            raise DatasetError(f"{file.path} is not an Arrow file: its first bytes are others. Write it again.")
         return
     for magic, name in OTHER_FORMATS.items():
         if head.startswith(magic):
@@ -108,34 +144,8 @@ def reading(path: str, format: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, *DECOMPRESSION_ERRORS) as error:
         if getattr(error, "errno", None) is not None:
             raise
         reason = " ".join(str(error).split())[:300]
         raise DatasetError(f"{path} cannot be read as {format}: {reason}. Write the file again.") from error
-
-
-def _suffix(file: SourceFile) -> str:
-    return PurePosixPath(file.path).suffix.lower()
-
-
-def _first_of(format: str, tables: list[SourceFile]) -> str:
-    return next(file.path for file in tables if FORMATS[_suffix(file)] == format)
-
-
-def _is_class_folder(images: tuple[SourceFile, ...]) -> bool:
-    return len({file.path.split("/")[0] for file in images if "/" in file.path}) > 1
-
-
-def _check_folders(source: Source, images: tuple[SourceFile, ...]) -> None:
-    folders = {file.path.split("/")[0] for file in images if "/" in file.path}
-    if not folders:
-        raise DatasetError(
-            f"{source.url} contains images but no folders. Put them into one folder per class (<class>/<file>), or "
-            "add a CSV, JSONL or Parquet file with a label for each image."
-        )
-    if folders <= SPLIT_NAMES:
-        raise DatasetError(
-            f"The folders of {source.url} are splits ({', '.join(sorted(folders))}), not classes. "
-            "Point dataset.url at one of them."
-        )

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from labelaudit.data.formats import Layout
-from labelaudit.data.image_files import find_image, image_sizes, read_images
+from labelaudit.data.file_layout import Layout
+from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.images import read_header
 from labelaudit.data.source import Source
 from labelaudit.data.values import family
@@ -38,7 +38,7 @@ def folder_geometry(source: Source, layout: Layout, image_size: tuple[int, int] 
     """
     positions = np.unique(np.linspace(0, len(layout.images) - 1, SAMPLE_IMAGES).round().astype(int))
     paths = [layout.images[position].path for position in positions]
-    encoded = (data for data, _ in read_images(source, image_sizes(layout.images), paths))
+    encoded = (data for data, _ in ImageFiles(source, layout.images).read(paths))
     return _geometry_of(encoded, source.url, image_size)
 
 
@@ -63,10 +63,10 @@ def table_geometry(
                 "folder that contains both the table and the images."
             )
     values = [value if isinstance(value, dict) else {"bytes": value} for value in values]
-    sizes = image_sizes(layout.images)
+    images = ImageFiles(source, layout.images)
     references = [value.get("path") for value in values if value["bytes"] is None]
-    paths = [find_image(sizes, layout.tables[0].path, reference) for reference in references if reference]
-    files = (data for data, _ in read_images(source, sizes, paths))
+    paths = [images.find(layout.tables[0].path, reference) for reference in references if reference]
+    files = (data for data, _ in images.read(paths))
     return _geometry_of(chain((value["bytes"] for value in values), files), name, image_size)
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from labelaudit.codec import Json, JsonObject
+from labelaudit.data.compression import open_decompressed
 from labelaudit.data.formats import reading
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
@@ -23,10 +24,16 @@ NESTED = pa.list_(pa.null())
 
 def read_schema(source: Source, path: str) -> pa.Schema:
     """Return the columns of the first rows of one file; a column of several types is a string."""
-    with source.open(path) as handle, reading(path, "JSONL"):
+    with open_decompressed(source, path) as handle, reading(path, "JSONL"):
         records = [record for _, record, _ in islice(_records(handle, path), SCHEMA_ROWS)]
     names = dict.fromkeys(key for record in records for key in record)
     return pa.schema([(name, _type_of([record.get(name) for record in records])) for name in names])
+
+
+def count_rows(source: Source, path: str) -> int:
+    """Return the number of rows of one file. All of it is read."""
+    with open_decompressed(source, path) as handle, reading(path, "JSONL"):
+        return sum(1 for _ in _records(handle, path))
 
 
 def read_tables(
@@ -39,7 +46,7 @@ def read_tables(
     Raises:
         DatasetError: a line is not a JSON object, or labels are of several types.
     """
-    with source.open(path) as handle, reading(path, "JSONL"):
+    with open_decompressed(source, path) as handle, reading(path, "JSONL"):
         batch: list[tuple[int, JsonObject]] = []
         size = 0
         for number, record, line_bytes in _records(handle, path):

@@ -20,6 +20,12 @@ def read_schema(source: Source, path: str) -> pa.Schema:
         return pq.read_schema(handle)
 
 
+def count_rows(source: Source, path: str) -> int:
+    """Return the number of rows of one file, from its footer."""
+    with source.open(path) as handle, reading(path, "Parquet"), pq.ParquetFile(handle) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
 def read_tables(
     source: Source, path: str, columns: Sequence[str], *, max_rows: int, max_bytes: int
 ) -> Iterator[pa.Table]:

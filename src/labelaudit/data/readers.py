@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from labelaudit.data.columns import Columns
 from labelaudit.data.digests import digest_bytes, digest_rows
-from labelaudit.data.formats import Layout, find_layout
-from labelaudit.data.image_files import find_image, image_sizes, read_images
+from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, printable_path
+from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.images import decode_images
 from labelaudit.data.source import Source
+from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables
 from labelaudit.data.values import family, to_categories, to_numbers, to_strings, without_encoding
 from labelaudit.errors import DatasetError
@@ -37,6 +38,7 @@ class BatchHead:
     digests: list[str]  # blake2b-128 of the input, in hex
     readable: np.ndarray  # (n,) bool
     problems: dict[int, str] = field(default_factory=dict)  # why a row is unreadable, by its offset
+    splits: list[str | None] | None = None  # None: the dataset has no splits
 
     def head(self) -> BatchHead:
         """Return the batch without its inputs, to free their memory."""
@@ -49,6 +51,7 @@ class BatchHead:
             self.digests,
             self.readable,
             self.problems,
+            self.splits,
         )
 
 
@@ -77,27 +80,23 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     Raises:
         DatasetError: a file cannot be read, or the files no longer match `columns`.
     """
-    layout = find_layout(source)
-    if layout.format != columns.format:
-        raise DatasetError(
-            f"{source.url} was {columns.format} and is now {layout.format}. Publish changed data as a new version."
-        )
-    if layout.format == "image_folder":
-        yield from _read_image_folder(source, layout, columns)
+    layout = columns.find_layout(source)
+    images = ImageFiles(source, layout.images)
+    if layout.format == IMAGE_FOLDER:
+        yield from _read_image_folder(images, layout, columns)
         return
-    named = [columns.label, columns.id, columns.group, *columns.inputs]
+    named = [columns.label, columns.id, columns.group, columns.split, *columns.inputs]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
-    sizes = image_sizes(layout.images)
     pieces = read_tables(source, layout, wanted, label=columns.label, max_rows=_max_rows(columns))
-    for file, first_row, table in pieces:
+    for file, split, first_row, table in pieces:
         if columns.kind == "image":
-            inputs = _image_inputs(source, columns, sizes, file, table.column(columns.inputs[0]))
+            inputs = _image_inputs(images, columns, file, table.column(columns.inputs[0]))
         elif columns.kind == "text":
             inputs = _text_inputs(table.column(columns.inputs[0]))
         else:
             inputs = _table_inputs(columns, table)
         yield Batch(
-            file,
+            printable_path(file),
             first_row,
             None if columns.id is None else _names(table.column(columns.id)),
             without_encoding(table.column(columns.label)),
@@ -105,20 +104,29 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
             inputs.digests,
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
+            _splits(columns, split, table),
             inputs=inputs.values,
         )
 
 
-def _read_image_folder(source: Source, layout: Layout, columns: Columns) -> Iterator[Batch]:
-    sizes = image_sizes(layout.images)
+def _splits(columns: Columns, of_file: str | None, table: pa.Table) -> list[str | None] | None:
+    """Return the split of each row; None if the dataset has no splits."""
+    if columns.split is not None:
+        names = _names(table.column(columns.split))
+        return [None if name is None else split_name(name) or name for name in names]
+    return None if of_file is None else [of_file] * table.num_rows
+
+
+def _read_image_folder(images: ImageFiles, layout: Layout, columns: Columns) -> Iterator[Batch]:
     step = _max_rows(columns)
     for start in range(0, len(layout.images), step):
         paths: list[str | None] = [file.path for file in layout.images[start : start + step]]
-        folders = [path.split("/")[0] if path and "/" in path else None for path in paths]
-        inputs = _decode(columns, read_images(source, sizes, paths), paths)
+        names: list[str | None] = [printable_path(file.path) for file in layout.images[start : start + step]]
+        folders = [name.split("/")[0] if name and "/" in name else None for name in names]
+        inputs = _decode(columns, images.read(paths), paths)
         readable = _readable(len(paths), inputs.problems)
         yield Batch(
-            "", start, paths, pa.array(folders, pa.string()), None, inputs.digests, readable, inputs.problems,
+            "", start, names, pa.array(folders, pa.string()), None, inputs.digests, readable, inputs.problems,
             inputs=inputs.values,
         )  # fmt: skip
 
@@ -141,9 +149,7 @@ def _names(column: pa.ChunkedArray) -> list[str | None]:
     return [value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()]
 
 
-def _image_inputs(
-    source: Source, columns: Columns, sizes: dict[str, int], file: str, column: pa.ChunkedArray
-) -> _Inputs:
+def _image_inputs(images: ImageFiles, columns: Columns, file: str, column: pa.ChunkedArray) -> _Inputs:
     values = column.to_pylist()
     if family(column.type) == "string":
         values = [{"bytes": None, "path": value} for value in values]
@@ -152,8 +158,8 @@ def _image_inputs(
     references = [_reference(value) for value in values]
     if not any(references):
         return _decode(columns, ((value and value["bytes"], "") for value in values), references)
-    paths = [find_image(sizes, file, reference) if reference else None for reference in references]
-    loaded = read_images(source, sizes, paths)
+    paths = [images.find(file, reference) if reference else None for reference in references]
+    loaded = images.read(paths)
     pairs = zip(values, references, loaded, strict=True)
     encoded = (data if reference else (value and value["bytes"], "") for value, reference, data in pairs)
     return _decode(columns, encoded, references)
@@ -184,7 +190,7 @@ def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], refer
 
 def _digested(content: bytes | None, reference: str | None) -> bytes:
     """Return what an image's digest is made from: its bytes, or its path if it has none."""
-    return content if content is not None else b"\0missing\0" + (reference or "").encode()
+    return content if content is not None else b"\0missing\0" + (reference or "").encode("utf-8", "surrogateescape")
 
 
 def _text_inputs(column: pa.ChunkedArray) -> _Inputs:

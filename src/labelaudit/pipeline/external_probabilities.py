@@ -176,6 +176,7 @@ def _version_of(loaded: _Loaded, probabilities: ExternalProbabilities) -> Versio
         class_names=loaded.class_names,
         label=labels,
         problem=none,
+        split=none,
         fingerprint=_fingerprint(loaded),
     )
     return Version(examples, np.full((1, count), -1, dtype=np.int16))

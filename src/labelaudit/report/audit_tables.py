@@ -20,7 +20,7 @@ _BoolArray = npt.NDArray[np.bool_]
 _Names = Sequence[str | None] | npt.NDArray[np.object_]
 
 # Columns of EXAMPLES that the rows of a version have from the start.
-_ROW_COLUMNS = ("example_id", "given_label", "status", "file", "row", "content_digest")
+_ROW_COLUMNS = ("example_id", "given_label", "status", "file", "row", "content_digest", "split")
 # Rows whose margin is computed at once: bounds the copy of `pred_probs` (1,000 classes: 262 MB).
 MARGIN_ROWS = 65_536
 
@@ -63,7 +63,8 @@ def examples_table(
     Score columns are null for rows that are not scored.
 
     Args:
-        rows: The N rows, with at least the columns example_id, given_label, status, file, row and content_digest.
+        rows: The N rows, with at least the columns example_id, given_label, status, file, row, content_digest and
+            split.
         scores: The scores of the rows with status `scored`.
         fold: (N,) fold that holds a row out, -1 if it is not scored.
         verdicts, right_labels: (N,) what people decided; None if there are no verdicts.

@@ -18,6 +18,8 @@ from labelaudit.storage.failures import is_missing_bucket, is_unexplained_refusa
 from labelaudit.storage.filesystems import StorageOptions, open_filesystem
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.lazy_file import LazyFile
+from labelaudit.storage.local_listing import LocalFile, local_files
+from labelaudit.storage.non_data import is_non_data
 from labelaudit.storage.retries import retrying
 from labelaudit.storage.uploads import complete_file, upload, upload_new
 
@@ -139,10 +141,18 @@ class Store:
         self._call("removed", key, self._remove, self._path(key))
 
     def find(self, prefix: str = "") -> list[StoredFile]:
-        """Return all objects below a prefix, sorted by path."""
+        """Return all objects below a prefix, sorted by path. In local folders, links are followed."""
+        if self.is_local:
+            return self._call("listed", prefix, self._find_local, prefix)
         found = self._call("listed", prefix, functools.partial(self._fs.find, detail=True), self._path(prefix))
         base = len(self._root) + 1
         return sorted(_stored_file(path[base:], info) for path, info in found.items() if info["type"] == "file")
+
+    def _find_local(self, prefix: str) -> list[StoredFile]:
+        path = self._path(prefix)
+        found = [LocalFile("", os.stat(path))] if os.path.isfile(path) else list(local_files(path))
+        base = f"{prefix}/" if prefix else ""
+        return sorted(_stored_local_file(f"{base}{file.path}".rstrip("/"), file.status) for file in found)
 
     def children(self) -> list[str]:
         """Return the names of the folders and objects directly below this URL, sorted."""
@@ -244,7 +254,7 @@ def open_dataset(url: str, options: StorageOptions | None = None, *, marker: str
 
 
 class DatasetFiles:
-    """Read-only view of a dataset's files, without those whose name begins with `.` or `_`."""
+    """Read-only view of a dataset's files, without those that are known not to be data."""
 
     def __init__(self, store: Store, single: StoredFile | None, marker: str | None) -> None:
         self._store = store
@@ -261,7 +271,7 @@ class DatasetFiles:
         if self._single is not None:
             return [self._single]
         found = self._store.find()
-        return [file for file in found if not is_hidden(file.path) and file.path != self._marker]
+        return [file for file in found if not is_non_data(file.path) and file.path != self._marker]
 
     def file(self, name: str) -> StoredFile | None:
         """Return a file directly in the dataset's folder, even if it is not data; None if it is missing."""
@@ -281,6 +291,10 @@ def _stored_file(path: str, info: FileInfo) -> StoredFile:
     return StoredFile(path, int(info["size"] or 0), _token(info), _modified(info))
 
 
+def _stored_local_file(path: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(path, status.st_size, str(status.st_mtime), status.st_mtime)
+
+
 def _modified(info: FileInfo) -> float | None:
     for name in ("LastModified", "mtime", "modified", "created"):
         value = info.get(name)
@@ -298,7 +312,3 @@ def _token(info: FileInfo) -> str | None:
 
 def _last_segment(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
-
-
-def is_hidden(path: str) -> bool:
-    return any(part.startswith((".", "_")) for part in path.split("/"))

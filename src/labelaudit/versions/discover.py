@@ -12,14 +12,13 @@ from labelaudit.config import AuditConfig, with_version
 from labelaudit.errors import ConfigError, DatasetError, StorageError
 from labelaudit.storage.layout import MANIFEST, announced_key, audited_key
 from labelaudit.storage.manifest import dump_json, read_json
+from labelaudit.storage.non_data import CLAIM
 from labelaudit.storage.store import DatasetFiles, Store, StoredFile
 from labelaudit.storage.versions import VersionedTemplate, is_file_url, natural_order, signature_of, version_state
 from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
 
 LATEST = "latest"
 DEFAULT_MARKER = "_SUCCESS"
-# In a version's folder while `publish-version` uploads its files. Readers of datasets skip the name.
-CLAIM = "_uploading.json"
 # If no marker completes versions.
 DEFAULT_QUIET_MINUTES = 10.0
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, DatasetError
+from labelaudit.storage.local_listing import local_files
 from labelaudit.storage.manifest import FileEntry, dump_json, sha256_hex
-from labelaudit.storage.store import Store, is_hidden
+from labelaudit.storage.non_data import CLAIM, is_hidden, is_non_data
+from labelaudit.storage.store import Store
 from labelaudit.storage.versions import dataset_url, is_file_url
-from labelaudit.versions.discover import CLAIM, LATEST, FoundVersion, look_at_version, marker_of
+from labelaudit.versions.discover import LATEST, FoundVersion, look_at_version, marker_of
 
 # Each keeps its file in memory.
 PARALLEL_UPLOADS = 4
@@ -115,10 +117,10 @@ def _local_files(source: Path, url: str) -> dict[str, Path]:
         return {url.rpartition("/")[2]: source}
     if source.is_file():
         return {source.name: source}
-    found = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*")) if path.is_file()}
-    shown = {name: path for name, path in found.items() if not is_hidden(name)}
+    names = [file.path for file in local_files(str(source))]
+    shown = {name: source / name for name in names if not is_hidden(name) and not is_non_data(name)}
     if not shown:
-        raise DatasetError(f"{source} contains no files to upload. Names that begin with '.' or '_' do not count.")
+        raise DatasetError(f"{source} contains no files to upload. Names that begin with a dot do not count.")
     return shown
 
 
@@ -175,7 +177,7 @@ def _missing_files(upload: _Upload, *, may_be_a_part: bool) -> list[FileEntry]:
     if _is_complete(upload):
         return []
     found = {file.path.removeprefix(upload.folder): file.size for file in upload.store.find(upload.folder.rstrip("/"))}
-    stored = {path: size for path, size in found.items() if not is_hidden(path)}
+    stored = {path: size for path, size in found.items() if not is_non_data(path) and path != upload.marker}
     with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
         same = pool.map(lambda entry: stored.get(entry.path) == entry.bytes and upload.is_stored(entry), upload.entries)
     known = {entry.path for entry, is_same in zip(upload.entries, same, strict=True) if is_same}

@@ -32,7 +32,7 @@ class FolderSource:
     def files(self) -> list[SourceFile]:
         if self.root.is_file():
             return [SourceFile(self.root.name, self.root.stat().st_size)]
-        found = [path for path in self.root.rglob("*") if path.is_file() and path.name[0] not in "._"]
+        found = [path for path in self.root.rglob("*") if path.is_file()]
         return sorted(SourceFile(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in found)
 
     def open(self, path: str) -> BinaryIO:

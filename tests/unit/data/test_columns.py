@@ -9,6 +9,7 @@ import pytest
 from labelaudit.codec import from_record, to_record
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.errors import DatasetError
+from labelaudit.findings import LeftOut
 
 SENTENCES = [f"the quick brown fox number {index} jumps over the lazy dog" for index in range(30)]
 LABELS = ["a", "b"] * 15
@@ -109,7 +110,8 @@ def test_the_better_name_is_taken_among_several_images(make_dataset, noise_image
     rows = pa.table({"mask": [noise_image(0)], "image": [noise_image(1)], "label": ["a"]})
     columns = resolve_columns(make_dataset({"a.parquet": rows}))
     assert columns.inputs == ("image",)
-    assert columns.guesses[-1] == "image column: 'image', it contains images (not used: mask)"
+    assert columns.guesses[-1] == "image column: 'image', it contains images"
+    assert LeftOut("column", "the input is the image column 'image'", 1, ("mask",)) in columns.left_out
 
 
 def test_images_of_several_sizes_are_brought_to_one(make_dataset, png):
@@ -153,15 +155,15 @@ def test_a_table_leaves_out_what_would_give_the_answer_away(make_dataset):
     assert columns.kind == "table"
     assert columns.inputs == ("size", "colour", "is_new")
     assert columns.input_types == ("number", "category", "category")
-    assert columns.guesses[2:] == (
-        "inputs: 3 columns of a table (size, colour, is_new)",
-        "left out '': it is a row index",
-        "left out 'row': it counts the rows",
-        "left out 'name': nearly every row has a value of its own",
-        "left out 'true_label': by its name it is another label",
-        "left out 'when': its type is timestamp[ms]",
-        "left out 'nothing': it has no value",
-    )
+    assert columns.guesses[2:] == ("inputs: 3 columns of a table (size, colour, is_new)",)
+    assert {left.names[0]: left.reason for left in columns.left_out} == {
+        "": "it is a row index",
+        "row": "it counts the rows",
+        "name": "nearly every row has a value of its own",
+        "true_label": "by its name it is another label",
+        "when": "its type is timestamp[ms]",
+        "nothing": "it has no value",
+    }
     named = resolve_columns(make_dataset({"a.parquet": rows}), input=["true_label", "row"])
     assert named.inputs == ("true_label", "row")
 
@@ -188,7 +190,7 @@ def test_types_of_a_table_come_from_all_rows(make_dataset, format):
     columns = resolve_columns(make_dataset({f"a.{format}": text}))
     assert columns.inputs == ("size", "code")
     assert columns.input_types == ("number", "category")
-    assert "left out 'gap': it has no value" in columns.guesses
+    assert columns.left_out == (LeftOut("column", "it has no value", 1, ("gap",)),)
 
 
 def test_text_without_spaces_is_text(make_dataset):

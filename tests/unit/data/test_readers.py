@@ -92,13 +92,13 @@ def test_an_image_file_may_not_be_too_large(make_dataset, png, monkeypatch):
 
 def test_image_files_are_read_as_they_are_taken(make_dataset, png, monkeypatch):
     source = make_dataset({f"{name}/{number}.png": png(number) for name in ("cat", "dog") for number in range(3)})
-    sizes = image_files.image_sizes(source.files())
-    monkeypatch.setattr(image_files, "MAX_BYTES_AT_ONCE", 2 * max(sizes.values()))
-    read = image_files.read_images(source, sizes, [*sizes, None])
+    paths = [file.path for file in source.files()]
+    monkeypatch.setattr(image_files, "MAX_BYTES_AT_ONCE", 2 * max(file.size for file in source.files()))
+    read = image_files.ImageFiles(source, source.files()).read([*paths, None])
     assert next(read) == (png(0), "")
-    assert set(source.opened) <= set(list(sizes)[:2])
+    assert set(source.opened) <= set(paths[:2])
     assert [data for data, _ in read] == [*map(png, (1, 2, 0, 1, 2)), None]
-    assert sorted(source.opened) == sorted(sizes)
+    assert sorted(source.opened) == sorted(paths)
 
 
 def test_texts(make_dataset):

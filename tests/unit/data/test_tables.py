@@ -7,15 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelaudit.data import delimited, jsonl, tables
-from labelaudit.data.formats import find_layout
-from labelaudit.data.tables import read_sample, read_schema, read_tables
+from labelaudit.data.file_layout import find_layout
+from labelaudit.data.tables import read_sample, read_tables, survey_tables
 from labelaudit.errors import DatasetError
 
 
 def _read(source, columns, **kwargs):
     layout = find_layout(source)
-    read_schema(source, layout)
-    return list(read_tables(source, layout, columns, **kwargs))
+    layout = survey_tables(source, layout).layout
+    pieces = read_tables(source, layout, columns, **kwargs)
+    return [(piece.file, piece.first_row, piece.rows) for piece in pieces]
 
 
 def _values(source, column, **kwargs):
@@ -208,7 +209,7 @@ def test_shards_may_differ_in_order_and_in_types(make_dataset):
     first = pa.table({"a": [1], "b": ["x"], "c": pa.nulls(1), "d": [1]})
     second = pa.table({"d": ["x"], "c": ["x"], "b": pa.nulls(1), "a": [1.5]})
     source = make_dataset({"1.parquet": first, "2.parquet": second})
-    schema = read_schema(source, find_layout(source))
+    schema = survey_tables(source, find_layout(source)).schema
     assert {field.name: str(field.type) for field in schema} == {
         "a": "double", "b": "string", "c": "string", "d": "string",
     }  # fmt: skip

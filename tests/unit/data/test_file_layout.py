@@ -5,7 +5,8 @@ import errno
 import pyarrow as pa
 import pytest
 
-from labelaudit.data.formats import find_layout, reading
+from labelaudit.data.file_layout import find_layout
+from labelaudit.data.formats import reading
 from labelaudit.errors import DatasetError
 
 ROWS = pa.table({"a": [1]})
@@ -37,7 +38,7 @@ def test_a_single_file_is_a_dataset(make_dataset, open_source):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"has no files\. Point dataset\.url at files that end in \.parquet"),
+        ({}, r"has no files\. Point dataset\.url at Parquet, Arrow"),
         ({"notes.txt": "x", "model.bin": b"x"}, r"has no data files, only model\.bin, notes\.txt\."),
         ({"a.csv": "x", "b.parquet": ROWS}, r"several formats: csv \(a\.csv\), parquet \(b\.parquet\)"),
         ({"1.png": b"", "2.png": b""}, "contains images but no folders"),

@@ -1,0 +1,51 @@
+"""Arrow IPC files and streams, such as those of Hugging Face's `save_to_disk`, as streams of Arrow tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from labelaudit.data.formats import reading
+from labelaudit.data.source import Source
+
+_FILE_MAGIC = b"ARROW1"
+
+
+def read_schema(source: Source, path: str) -> pa.Schema:
+    """Return the schema of one file, with its metadata (such as Hugging Face features)."""
+    with _open(source, path) as (schema, _):
+        return schema
+
+
+def count_rows(source: Source, path: str) -> int:
+    """Return the number of rows of one file. All of it is read."""
+    with _open(source, path) as (_, batches):
+        return sum(batch.num_rows for batch in batches)
+
+
+def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the rows of one file in order, batch by batch as they were written."""
+    with _open(source, path) as (_, batches):
+        for batch in batches:
+            batch.validate(full=True)
+            yield pa.Table.from_batches([batch]).select(list(columns))
+
+
+@contextmanager
+def _open(source: Source, path: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    with source.open(path) as handle, reading(path, "Arrow"):
+        is_file = handle.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+        handle.seek(0)
+        if is_file:
+            with pa.ipc.open_file(handle) as reader:
+                yield reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            yield from _stream(handle)
+
+
+def _stream(handle: BinaryIO) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    with pa.ipc.open_stream(handle) as reader:
+        yield reader.schema, iter(reader)

@@ -1,0 +1,47 @@
+"""Ids and copies across the splits of a dataset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from labelaudit.text import listing
+
+# If more of the ids that several splits share have other content in each, ids restart in each split.
+_RESTARTED = 0.5
+_SHOWN = 5
+
+
+def ids_restart(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> bool:
+    """Return whether the same ids mean other examples in each split, so that only split and id together identify one.
+
+    A copy that leaked from one split into another has the same id and the same content. Ids that restart have other
+    content.
+
+    Args:
+        ids, digests, splits: (N,) object of str; a split may be None.
+    """
+    table = pd.DataFrame({"id": ids, "digest": digests, "split": splits})
+    of_id = table.groupby("id", sort=False, dropna=False).agg(
+        splits=("split", "nunique"), digests=("digest", "nunique"), rows=("digest", "size")
+    )
+    shared = of_id[of_id["splits"] > 1]
+    return len(shared) > 0 and bool((shared["digests"] == shared["rows"]).mean() > _RESTARTED)
+
+
+def leak_sentence(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> str | None:
+    """Return a sentence on examples whose content occurs in several splits; None if there are none.
+
+    Args:
+        ids, digests, splits: (N,) object of str, of the readable rows.
+    """
+    table = pd.DataFrame({"id": ids, "digest": digests, "split": splits})
+    in_several = table.groupby("digest", sort=False)["split"].transform("nunique") > 1
+    leaked = table[in_several]
+    if not len(leaked):
+        return None
+    names = listing(sorted(set(leaked["split"])))
+    return (
+        f"{leaked['digest'].nunique():,} examples occur in several splits ({names}), in {len(leaked):,} rows: "
+        f"{listing(leaked['id'], shown=_SHOWN)}. A model that is tested on them has seen them. Remove them from one."
+    )
