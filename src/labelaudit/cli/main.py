@@ -123,8 +123,9 @@ def _detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you already have.
 
     FILE is a Parquet file with ids, labels and probabilities, or a .npy file of probabilities together with
-    --label labels.npy. Each can also be a folder of such files, all of which are read. The order of the classes comes from --classes, from `class_names` in the metadata of the
-    file, or from sorting the labels. No dataset is read and nothing is trained.
+    --label labels.npy. Each can also be a folder of such files, all of which are read. The order of the classes comes
+    from --classes, from `class_names` in the metadata of the file, or from sorting the labels. No dataset is read and
+    nothing is trained.
     """
     from labelaudit.cli.detect import DetectOptions, detect_command
 

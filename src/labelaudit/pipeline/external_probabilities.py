@@ -235,15 +235,17 @@ class _Reader:
 def _matrix(chunks: Sequence[pa.Array], name: str, url: str) -> np.ndarray:
     """Return a column of lists as (N, K) float64."""
     lengths = set()
-    for column in chunks:
+    # A part without rows has any type.
+    filled = [column for column in chunks if len(column)] or chunks[:1]
+    for column in filled:
         is_nested = pa.types.is_nested(column.type)
         lengths |= {len(row) if row is not None else 0 for row in column} if is_nested else {0}
     if len(lengths) != 1 or 0 in lengths:
         raise DatasetError(
             f"{name!r} of {url} must contain one list of K probabilities in every row, but its type is "
-            f"{chunks[0].type} and its lengths are {sorted(lengths)[:5]}. Name another column with --pred-probs."
+            f"{filled[0].type} and its lengths are {sorted(lengths)[:5]}. Name another column with --pred-probs."
         )
-    values = [column.flatten().to_numpy(zero_copy_only=False).astype(np.float64) for column in chunks]
+    values = [column.flatten().to_numpy(zero_copy_only=False).astype(np.float64) for column in filled]
     return np.concatenate(values).reshape(-1, lengths.pop())
 
 
