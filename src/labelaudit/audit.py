@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
@@ -202,7 +203,13 @@ class DirectCaller:
         self.progress.training(describe_slots(slots))
         workers = LocalWorkers(slots, self.progress.epoch)
         with ThreadPoolExecutor(len(slots)) as pool, workers:
-            futures = [pool.submit(self.call, workers.train, reference, fold) for fold in folds]
+            # In a task of a user's flow, progress is logged in the run of that task, which the context names.
+            contexts = [copy_context() for _ in folds]
+
+            def train(context: Context, fold: int) -> FoldReference:
+                return context.run(self.call, workers.train, reference, fold)
+
+            futures = [pool.submit(train, *pair) for pair in zip(contexts, folds, strict=True)]
             try:
                 return [future.result() for future in futures]
             finally:

@@ -96,6 +96,8 @@ class Fault(StrEnum):
     ROWS_DOUBLED = "rows-doubled"
     ROWS_UNKNOWN = "rows-unknown"
     ROWS_SHIFTED = "rows-shifted"
+    # The columns are in another order, or the rows are shifted: both would explain the probabilities.
+    MISORDERED = "misordered"
     ROWS_ALTERED = "rows-altered"
     NOT_FINITE = "not-finite"
     ALL_ZERO = "all-zero"

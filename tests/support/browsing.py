@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from support.paths import ROOT
 
@@ -90,26 +92,68 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-# The time of the last change of the row, by the page's clock. The dashboard refuses decisions on a row that has
-# been visible for less than 0.4 s (`deciding.UNSEEN_SECONDS`).
-_WATCH = """() => {
+# The buttons of the keys that show another row or view. A page has at most one of those of a key.
+_MOVES = {
+    "ArrowRight": ("next", "more"),
+    "ArrowLeft": ("previous", "back"),
+    "Enter": ("start",),
+    "Escape": ("gallery",),
+}
+MOVE_TRIES = 4
+MOVE_MILLISECONDS = 5_000
+
+# Whether the page has been connected and completely drawn with the same row for half a second, and the buttons can be
+# used. The dashboard refuses decisions less than 0.4 s after it has drawn a row (`deciding.UNSEEN_SECONDS`). On a busy
+# machine it finishes drawing long after the row is visible.
+_IS_SETTLED = """(buttons) => {
   const shown = document.querySelector('.values dd')?.textContent ?? '';
-  if (window.__shown !== shown) { window.__shown = shown; window.__since = performance.now(); }
   const app = document.querySelector('[data-testid=stApp]');
-  return app?.getAttribute('data-test-script-state') === 'notRunning' && performance.now() - window.__since > 500;
+  const isDrawn = app?.getAttribute('data-test-script-state') === 'notRunning'
+    && app.getAttribute('data-test-connection-state') === 'CONNECTED'
+    && !document.querySelector('[data-stale=true]');
+  if (!isDrawn || window.__shown !== shown) { window.__shown = shown; window.__since = performance.now(); }
+  return isDrawn && performance.now() - window.__since > 500
+    && (!buttons.length || buttons.some(name => document.querySelector(`.st-key-${name} button:enabled`)));
 }"""
+# What tells one row or view from another.
+_VIEW = "() => [...document.querySelectorAll('.values dd, .card .id')].map(element => element.textContent).join('|')"
+_IS_OTHER_VIEW = f"(before) => ({_VIEW})() !== before"
 
 
-def settled(page: Page) -> None:
-    """Wait until the page is drawn and its row has been visible long enough for a decision."""
-    page.wait_for_function(_WATCH, polling=50)
+def settled(page: Page, *buttons: str) -> None:
+    """Wait until the page is drawn, its row has been visible long enough for a decision, and a button can be used.
+
+    Args:
+        page: a page of the dashboard.
+        buttons: keys of buttons, one of which must be enabled; none if no button is needed.
+    """
+    page.wait_for_function(_IS_SETTLED, arg=list(buttons), polling=50)
 
 
-def press(page: Page, key: str) -> None:
+def press(page: Page, key: str, *buttons: str) -> None:
     """Press a key without a focused element, as after a click into the page."""
-    settled(page)
+    settled(page, *buttons)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press(key)
+
+
+def move(page: Page, key: str) -> None:
+    """Press a key that shows another row or view, and wait for that.
+
+    A page that draws its buttons again loses a key. The key is pressed again only if the page is settled and still
+    shows the same. Never use this for decisions, which count each press.
+    """
+    settled(page, *_MOVES[key])
+    before = page.evaluate(_VIEW)
+    for _ in range(MOVE_TRIES):
+        press(page, key, *_MOVES[key])
+        with contextlib.suppress(PlaywrightTimeout):
+            page.wait_for_function(_IS_OTHER_VIEW, arg=before, timeout=MOVE_MILLISECONDS)
+            return
+        settled(page)
+        if page.evaluate(_VIEW) != before:
+            return
+    raise AssertionError(f"{key} was pressed {MOVE_TRIES} times, but the page still shows {before!r}")
 
 
 def shown_id(page: Page, example_id: str) -> None:

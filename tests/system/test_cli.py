@@ -342,35 +342,52 @@ def build(num_classes, input_shape):
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A user's folder whose files have the names of other packages and of modules of the standard library."""
-    for name in ("random.py", "queue.py", "flows/__init__.py", "torch/__init__.py"):
+    # Python looks for `sitecustomize` at its start, and packages for others that may be installed.
+    optional = ("sitecustomize.py", "usercustomize.py", "cupy.py", "xarray.py", "polars.py", "orjson.py")
+    for name in ("random.py", "queue.py", "flows/__init__.py", "torch/__init__.py", *optional):
         path = tmp_path / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"raise SystemExit('{name} of the user was imported')")
+        path.write_text(
+            f"open({str(tmp_path / 'imported')!r}, 'a').write('{name} ')\n"
+            f"raise SystemExit('{name} of the user was imported')"
+        )
     (tmp_path / "project" / "nets.py").write_text(NETS)
     fruit().to_csv(tmp_path / "project" / "fruit.csv", index=False)
     return tmp_path / "project"
 
 
-def _command_of_a_shell(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("labelaudit")
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return subprocess.run(
-        [program, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+LABELAUDIT = (str(Path(sys.executable).with_name("labelaudit")),)
+AS_MODULE = (sys.executable, "-m", "labelaudit.cli.main")
+
+
+def _command_of_a_shell(
+    folder: Path, *arguments: object, program: tuple[str, ...] = LABELAUDIT, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | variables
+    done = subprocess.run(
+        [*program, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+    assert not (folder.parent / "imported").exists(), (folder.parent / "imported").read_text()
+    return done
 
 
-def test_files_of_the_working_directory_do_not_replace_modules(project: Path) -> None:
-    done = _command_of_a_shell(project, "check", "fruit.csv", *QUICK)
+@pytest.mark.parametrize("program", [LABELAUDIT, AS_MODULE])
+def test_files_of_the_working_directory_do_not_replace_modules(project: Path, program: tuple[str, ...]) -> None:
+    done = _command_of_a_shell(project, "check", "fruit.csv", *QUICK, program=program)
     assert done.returncode == 0, done.stderr
     assert "240 scored" in done.stdout
 
 
 @pytest.mark.slow
 def test_workers_find_the_network_of_the_working_directory_and_no_other_file(project: Path) -> None:
-    """With a limit on memory, so that the rehearsal of a fold finds it too."""
+    """With a limit on memory, so that the rehearsal of a fold finds it too, and an empty entry of PYTHONPATH."""
+    for name in ("sitecustomize", "usercustomize"):
+        # Python itself imports these at its start because of the empty entry.
+        (project / f"{name}.py").write_text("")
     settings = {"model.network": "nets:build", "training.learning_rate": 0.1, "limits.memory": "8GiB"}
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    done = _command_of_a_shell(project, "run", "fruit.csv", *QUICK, *overrides)
+    paths = os.pathsep.join(["", os.environ.get("PYTHONPATH", "")])
+    done = _command_of_a_shell(project, "run", "fruit.csv", *QUICK, *overrides, PYTHONPATH=paths)
     assert done.returncode == 0, done.stderr
     assert "4 columns of a table" in done.stderr
     assert list((project / "labelaudit-reports").rglob("memory.json")), "the rehearsal has succeeded"

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.schemas import Decision
 from labelaudit.storage.store import Store
-from support.browsing import dashboard, open_browser, press, settled, shown_id
+from support.browsing import dashboard, move, open_browser, press, settled, shown_id
 from support.dashboards import publish_small
 
 pytestmark = pytest.mark.browser
@@ -87,7 +87,7 @@ def cards(page: Page) -> list[str]:
 def decide_and_reload(page: Page) -> None:
     """Decide on three rows by key and on one by mouse, undo one, reload, and find the decisions."""
     expect(page.locator(".card")).to_have_count(15)
-    press(page, "Enter")
+    move(page, "Enter")
     shown_id(page, "example-000")
     press(page, "f")
     shown_id(page, "example-004")
@@ -98,7 +98,7 @@ def decide_and_reload(page: Page) -> None:
     settled(page)
     page.get_by_role("button", name="Ambiguous").click()
     shown_id(page, "example-016")
-    press(page, "ArrowLeft")
+    move(page, "ArrowLeft")
     shown_id(page, "example-012")
     expect(page.locator(".said")).to_contain_text("ambiguous")
     expect(page.locator(".said")).to_contain_text("by ann")
@@ -107,10 +107,10 @@ def decide_and_reload(page: Page) -> None:
     page.reload()
     shown_id(page, "example-012")
     expect(page.locator(".said")).to_contain_text("undecided")
-    press(page, "ArrowLeft")
+    move(page, "ArrowLeft")
     shown_id(page, "example-008")
     expect(page.locator(".said")).to_contain_text("wrong → cat")
-    press(page, "Escape")
+    move(page, "Escape")
     expect(page.locator(".card")).to_have_count(15)
     assert page.locator(".card .chip").all_inner_texts() == ["fine", "wrong → owl", "wrong → cat"]
 
@@ -154,7 +154,7 @@ def test_filters_and_pages(shared: Shared, open_page: OpenPage) -> None:
     page = open_page(f"{url}/review?dataset=filters")
     expect(page.locator(".head h2")).to_have_text("50 examples")
     expect(page.locator(".card")).to_have_count(30)
-    press(page, "ArrowRight")
+    move(page, "ArrowRight")
     expect(page.locator(".card")).to_have_count(20)
     choose(page, "Given label", "cat")
     expect(page.locator(".head h2")).to_have_text("17 examples")
@@ -184,7 +184,7 @@ def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_
             for name in ("Fine", "Wrong", "Ambiguous", "Undo"):
                 expect(page.get_by_role("button", name=name)).to_have_count(0)
             press(page, "f")
-            press(page, "ArrowRight")
+            move(page, "ArrowRight")
             shown_id(page, "example-008")
             expect(page.locator(".stSidebar")).to_contain_text("read-only")
             expect(page.get_by_label("Reviewer")).to_have_count(0)

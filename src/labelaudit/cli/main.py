@@ -6,6 +6,11 @@ which tests/unit/test_layers.py lists, therefore import parts of labelaudit insi
 
 from __future__ import annotations
 
+from labelaudit.local.python_path import leave_out_working_directory
+
+# Before the other imports, which could already find a file of the working directory.
+leave_out_working_directory()
+
 import importlib.metadata
 import os
 import sys
@@ -14,7 +19,6 @@ from typing import Any
 import click
 
 from labelaudit.cli.dataset_options import DatasetOptions, dataset_options
-from labelaudit.local.python_path import append_working_directory
 
 EPILOG = """\b
 Exit codes: 0 done; 1 the run failed; 2 bad usage, config or input;
@@ -38,7 +42,6 @@ def cli() -> None:
       labelaudit run data.parquet --label label        audit the dataset
       labelaudit run nightly.yaml                      audit it with a config file
     """
-    append_working_directory()
 
 
 @cli.command()
@@ -123,8 +126,9 @@ def _detect(file: str, as_json: bool, **options: Any) -> None:
     """Find label issues in out-of-fold probabilities that you already have.
 
     FILE is a Parquet file with ids, labels and probabilities, or a .npy file of probabilities together with
-    --label labels.npy. The order of the classes comes from --classes, from `class_names` in the metadata of the
-    file, or from sorting the labels. No dataset is read and nothing is trained.
+    --label labels.npy. Each can also be a folder of such files, all of which are read. The order of the classes comes
+    from --classes, from `class_names` in the metadata of the file, or from sorting the labels. No dataset is read and
+    nothing is trained.
     """
     from labelaudit.cli.detect import DetectOptions, detect_command
 

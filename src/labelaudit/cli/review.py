@@ -112,6 +112,8 @@ def import_command(
 ) -> None:
     """Check a whole file, then store its new verdicts."""
     audit = target.open()
+    if Path(file).is_dir():
+        raise ReviewError(f"{file} is a folder, but verdicts are imported from a file. Import its files one by one.")
     try:
         data = Path(file).read_bytes()
     except OSError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
+from scipy.optimize import linear_sum_assignment
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -31,6 +32,9 @@ class Agreement:
     distinct: float  # distinct highest probabilities per row; near 0: all rows are the same
     offset: int  # the shift of rows, other than 0, at which the labels fit best
     offset_z: float  # z at that shift
+    columns: IntArray  # (K,) the order of columns in which the labels fit best: the column of each class
+    columns_z: float  # z with the columns in that order
+    columns_lead: float  # how much better that order fits than the shift, in standard errors; negative if worse
     labels_are_mixed: bool  # the order of rows does not depend on the labels
     counts: FloatArray  # (K,) rows per given class
     mean_probs: FloatArray  # (K,) mean probability of each class
@@ -83,6 +87,7 @@ def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
     # Smaller differences are rounding errors of float32.
     scale = 1 / spread if spread > 1e-7 * math.sqrt(n) else 0.0
     offset, offset_sum, are_mixed = _best_offset(labels, pred_probs, counts, mean_probs)
+    columns = linear_sum_assignment(lead)[1]
     return Agreement(
         examples=n,
         share=float((pred_probs.argmax(axis=1) == labels).mean()),
@@ -93,6 +98,9 @@ def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
         distinct=0.0 if largest < 1e-6 else len(np.unique(pred_probs.max(axis=1))) / n,
         offset=offset,
         offset_z=offset_sum * scale,
+        columns=columns,
+        columns_z=float((given.sum() - lead[np.arange(num_classes), columns].sum()) * scale),
+        columns_lead=_lead_over_shift(pred_probs, mean_probs, columns[labels], np.roll(labels, offset)),
         labels_are_mixed=are_mixed,
         counts=counts,
         mean_probs=mean_probs,
@@ -109,6 +117,21 @@ def chance_bound(coarseness: float, log_odds: float) -> float:
     """
     third = log_odds * coarseness / 3
     return third + math.sqrt(third**2 + 2 * log_odds)
+
+
+def _lead_over_shift(pred_probs: FloatArray, mean_probs: FloatArray, by_columns: IntArray, by_shift: IntArray) -> float:
+    """Return how much better the rows fit one choice of columns than another, in standard errors.
+
+    Args:
+        by_columns: (n,) the column of each row if the columns are in another order.
+        by_shift: (n,) the column of each row if the rows are shifted.
+    """
+    rows = np.arange(len(pred_probs))
+    lead = (pred_probs[rows, by_columns] - mean_probs[by_columns]).astype(np.float64)
+    lead -= pred_probs[rows, by_shift] - mean_probs[by_shift]
+    error = math.sqrt(float((lead**2).sum()))
+    # Smaller differences are rounding errors of float32.
+    return float(lead.sum()) / error if error > 1e-6 * math.sqrt(len(rows)) else 0.0
 
 
 def _best_offset(
@@ -129,9 +152,20 @@ def _best_offset(
         cross += has_label.conj() * fft.rfft(pred_probs[:, k] - mean_probs[k])
         auto += has_label.real**2 + has_label.imag**2
     fit = fft.irfft(cross, n)
-    best = 1 + int(fit[1:].argmax())
+    best = _nearest_of_best(fit)
     are_mixed = _are_mixed(fft.irfft(auto, n), best)
     return (best if best <= n // 2 else best - n), float(fit[best]), are_mixed
+
+
+def _nearest_of_best(fit: FloatArray) -> int:
+    """Return the shift, other than 0, that fits best; of several that fit equally, the one by the fewest rows.
+
+    If the classes alternate regularly, each of K shifts fits as well as the next ones.
+    """
+    n = len(fit)
+    best = fit[1:].max()
+    equal = 1 + np.flatnonzero(fit[1:] >= best - 1e-6 * max(abs(best), 1.0))
+    return int(equal[np.minimum(equal, n - equal).argmin()])
 
 
 def _are_mixed(autocorrelation: FloatArray, offset: int) -> bool:

@@ -39,7 +39,7 @@ def check_external(
 
     Raises:
         IntegrityError: rows-doubled, rows-missing, rows-unknown, class-order, not-finite, all-zero,
-            not-a-distribution, rows-shifted, classes-swapped or learned-nothing.
+            not-a-distribution, rows-shifted, classes-swapped, misordered or learned-nothing.
         DatasetError: a label is out of range, or there are fewer than two classes.
     """
     place = Place(None, _REMEDY)

@@ -7,6 +7,7 @@ are found by the row digests if the fold has them.
 | check | thresholds | false alarms | test |
 |---|---|---|---|
 | rows shifted | LOG_ODDS, LOG_ODDS_OF_NAME; 6 and 3 in `agreement` | 1e-6 (Bernstein's bound) | A, F |
+| shifted or in another order of columns | LOG_ODDS_OF_NAME, CLEARLY_BETTER | only the name can be wrong | F, E |
 | columns swapped, from the labels only | LOG_ODDS; MIN_EFFECT | 1e-6 (normal tail) | C, F |
 | columns swapped, from other folds | LOG_ODDS; all MIN_ of column_order | 1e-6 (likelihood ratio) | C, F |
 | mean probabilities swapped | USUAL_DRIFT, DRIFTS_APART, MEANS_APART | none seen | C, F |
@@ -18,7 +19,7 @@ are found by the row digests if the fold has them.
 
 False alarms are per audit. "None seen" means in the healthy runs of the tests, which include real data
 (`test_calibration_on_real_data`). The tests are in tests/unit/detection: A test_agreement.py, C test_column_order.py,
-F test_fold_health.py, O test_out_of_fold.py. Thresholds after a semicolon are in `column_order`.
+E test_external.py, F test_fold_health.py, O test_out_of_fold.py. Thresholds after a semicolon are in `column_order`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from labelaudit.detection.agreement import Agreement, chance_bound
+from labelaudit.detection.agreement import Agreement, IntArray, chance_bound
 from labelaudit.detection.column_order import (
     find_permuted,
     find_permuted_against,
@@ -44,6 +45,9 @@ from labelaudit.text import listing
 LOG_ODDS = 6 * math.log(10)
 # If a fault is certain and only its name is unknown, one in a thousand is enough.
 LOG_ODDS_OF_NAME = 3 * math.log(10)
+# If rows come in a regular order of classes, another order of columns looks like a shift of rows. The one that fits
+# better by this many standard errors is named.
+CLEARLY_BETTER = 3.5
 # A fold that learned nothing stays below this z (99.997 % of the time) ...
 NOTHING_Z = 4.0
 # ... and is this many standard errors below the z that the other folds predict.
@@ -78,7 +82,7 @@ def check_folds(
         Notes on what is suspicious but not a fault.
 
     Raises:
-        IntegrityError: rows-shifted, classes-swapped, learned-nothing or seen-in-training.
+        IntegrityError: rows-shifted, classes-swapped, misordered, learned-nothing or seen-in-training.
     """
     for fold, measured in folds.items():
         others = [other for number, other in folds.items() if number != fold]
@@ -103,12 +107,14 @@ def check_whole(measured: Agreement, place: Place, class_names: Sequence[str]) -
         Notes on what is suspicious but not a fault.
 
     Raises:
-        IntegrityError: rows-shifted, classes-swapped or learned-nothing.
+        IntegrityError: rows-shifted, classes-swapped, misordered or learned-nothing.
     """
     is_weak = measured.z < POOLED_Z
     if _is_shifted(measured, LOG_ODDS_OF_NAME if is_weak else LOG_ODDS):
-        raise _shifted(measured, place)
+        raise _displaced(measured, place, class_names)
     _check_pooled_order([measured], place, class_names)
+    if is_weak and (permuted := _other_columns(measured)):
+        raise _swapped(permuted, measured.examples, place, class_names, measured.columns)
     z = _check_pooled_z([measured], 1)
     return _notes([measured], z, "were very likely seen in training. Then few wrong labels can be found")
 
@@ -117,13 +123,13 @@ def _check_fold(measured: Agreement, others: Sequence[Agreement], place: Place, 
     log_tests = math.log(len(others) + 1)
     learned_nothing = _learned_nothing(measured, others)
     if _is_shifted(measured, log_tests + (LOG_ODDS_OF_NAME if learned_nothing else LOG_ODDS)):
-        raise _shifted(measured, place)
+        raise _displaced(measured, place, class_names)
     permuted: list[int] = []
     if not learned_nothing:
         permuted = find_permuted_against(measured, others, log_tests + LOG_ODDS)
     elif measured.z < -NOTHING_Z or is_standard(others):
         permuted = find_permuted([measured], log_tests + LOG_ODDS)
-    permuted = permuted or find_swapped_means(measured, others)
+    permuted = permuted or find_swapped_means(measured, others) or (learned_nothing and _other_columns(measured)) or []
     if permuted:
         raise _swapped(permuted, measured.examples, place, class_names)
     if learned_nothing:
@@ -238,6 +244,28 @@ def _notes(folds: Sequence[Agreement], z: float, suspicion: str) -> tuple[str, .
     return tuple(notes)
 
 
+def _displaced(measured: Agreement, place: Place, class_names: Sequence[str]) -> IntegrityError:
+    """Return the fault of probabilities that fit the labels at another offset: their rows or their columns moved.
+
+    If the classes alternate or come in blocks, exchanged columns fit at another offset as well. So both explanations
+    are compared row by row.
+    """
+    permuted = _moved(measured)
+    # No order of the columns fits random labels better than this.
+    by_chance = math.sqrt(2 * (math.lgamma(len(class_names) + 1) + LOG_ODDS_OF_NAME))
+    if not permuted or measured.columns_z < by_chance or measured.columns_lead < -CLEARLY_BETTER:
+        return _shifted(measured, place)
+    if measured.columns_lead > CLEARLY_BETTER:
+        return _swapped(permuted, measured.examples, place, class_names, measured.columns)
+    return place.fault(
+        Fault.MISORDERED,
+        f"the probabilities do not fit the labels as they are ordered, and two explanations fit equally well. Either "
+        f"{_in_order(measured.columns, class_names)}, or the rows are shifted by {abs(measured.offset):,} against the "
+        f"ids. The rows come in a regular order of classes, so the labels cannot tell which",
+        rows=measured.examples,
+    )
+
+
 def _shifted(measured: Agreement, place: Place) -> IntegrityError:
     return place.fault(
         Fault.ROWS_SHIFTED,
@@ -248,11 +276,31 @@ def _shifted(measured: Agreement, place: Place) -> IntegrityError:
     )
 
 
-def _swapped(classes: Sequence[int], rows: int, place: Place, class_names: Sequence[str]) -> IntegrityError:
+def _moved(measured: Agreement) -> list[int]:
+    """Return the classes that are not in their own column in the order of columns that fits best."""
+    return [k for k, column in enumerate(measured.columns) if column != k]
+
+
+def _other_columns(measured: Agreement) -> list[int]:
+    """Return the classes in other columns, if another order fits probabilities that seem random far too well."""
+    by_chance = chance_bound(measured.coarseness, math.lgamma(len(measured.columns) + 1) + LOG_ODDS_OF_NAME)
+    return _moved(measured) if measured.columns_z > by_chance else []
+
+
+def _swapped(
+    classes: Sequence[int], rows: int, place: Place, class_names: Sequence[str], columns: IntArray | None = None
+) -> IntegrityError:
     names = listing(repr(class_names[k]) for k in classes)
+    order = "" if columns is None else f": {_in_order(columns, class_names)}"
     return place.fault(
         Fault.CLASSES_SWAPPED,
         f"the columns of {len(classes)} classes ({names}) are not in the order of the class names. With these columns "
-        "exchanged, the probabilities fit the labels far better",
+        f"exchanged, the probabilities fit the labels far better{order}",
         rows=rows,
     )
+
+
+def _in_order(columns: IntArray, class_names: Sequence[str]) -> str:
+    """Return in words which classes the columns contain, if class k is in column `columns[k]`."""
+    names = [class_names[k] for k in np.argsort(columns)]
+    return f"the columns are the classes {listing(map(repr, names), shown=12)}, in this order"

@@ -23,7 +23,7 @@ import labelaudit.errors as errors
 from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
 from labelaudit.local.messages import FoldFailed, FoldRequest, FoldTrained, WorkerAnswer, read_answer, to_line
-from labelaudit.local.python_path import python_command, python_path
+from labelaudit.local.python_path import python_command, python_environment
 
 # Called as on_epoch(fold, epoch, epochs, loss) after each epoch of a fold. Epochs are counted from 1.
 _OnEpoch = Callable[[int, int, int, float], None]
@@ -46,11 +46,10 @@ class Slot:
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the slot's worker process."""
         variables = {
-            **os.environ,
+            **python_environment(),
             "OMP_NUM_THREADS": str(self.threads),
             "MKL_NUM_THREADS": str(self.threads),
             "OPENBLAS_NUM_THREADS": str(self.threads),
-            "PYTHONPATH": python_path(),
         }
         # An empty value hides all GPUs; otherwise a fold planned for the CPU could use one.
         variables["CUDA_VISIBLE_DEVICES"] = self.gpu or ""
@@ -152,6 +151,7 @@ def visible_gpus() -> list[str]:
         capture_output=True,
         text=True,
         check=False,
+        env=python_environment(),
     )
     count = int(answer.stdout or 0) if answer.returncode == 0 else 0
     named = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]

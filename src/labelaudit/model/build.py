@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from labelaudit.model.aliases import Kwargs
 from labelaudit.model.construction import call_with_sizes
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet, UnitPixels
+from labelaudit.model.user_modules import import_user_module
 from labelaudit.model.weights import load_weights
 from labelaudit.text import closest, listing
 
@@ -69,7 +69,7 @@ def _imported(name: str) -> Callable[..., nn.Module]:
     if not colon:
         raise ConfigError(_unknown(f"Network {name!r}", name, [*_NETWORKS, "torchvision:resnet18"]))
     try:
-        factory = getattr(importlib.import_module(path), attribute)
+        factory = getattr(import_user_module(path), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"Network {name!r} cannot be imported: {error}. Install its package on the machines of the workers, and "

@@ -60,11 +60,16 @@ class _FoldArtifact:
         percent = 100.0 * epoch / epochs
         if epoch == epochs:
             get_run_logger().info("fold %d: %s", self._fold, description)
+        # In an async task of a user's flow, Prefect would return coroutines.
         if self._id is None:
-            created = create_progress_artifact(percent, key=f"fold-{self._fold}", description=description)
+            created = create_progress_artifact(  # type: ignore[call-arg]
+                percent, key=f"fold-{self._fold}", description=description, _sync=True
+            )
             self._id = cast("UUID", created)
         else:
-            update_progress_artifact(self._id, percent, description=description)
+            update_progress_artifact(  # type: ignore[call-arg]
+                self._id, percent, description=description, _sync=True
+            )
 
 
 def publish_artifacts(audit: AuditReference, summary: Summary, issues: list[JsonObject]) -> None:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from labelaudit.audits.version import Version
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.values import to_strings
 from labelaudit.detection.external import check_external
 from labelaudit.errors import DatasetError
+from labelaudit.findings import LeftOut
+from labelaudit.pipeline.probability_files import (
+    ArrayParts,
+    Parts,
+    TableParts,
+    find_parts,
+    is_npy,
+    is_npy_folder,
+    read_arrays,
+    read_tables,
+    row_places,
+)
 from labelaudit.schemas import Status
 from labelaudit.storage.manifest import digest_of, sha256_hex
-from labelaudit.storage.store import open_dataset
 from labelaudit.text import listing
 
 NO_IDS = (
@@ -30,10 +39,13 @@ NO_IDS = (
 
 @dataclass(frozen=True)
 class ExternalProbabilities:
-    """The locations of ids, labels and probabilities: columns of a Parquet file, or `.npy` files."""
+    """The locations of ids, labels and probabilities: columns of Parquet files, or `.npy` files.
 
-    url: str  # a Parquet file, or a .npy file of probabilities
-    label: str | None = None  # column, or URL of a .npy file
+    Instead of a file, each may be a folder of files of the same kind.
+    """
+
+    url: str  # Parquet files, or .npy files of probabilities
+    label: str | None = None  # column, or URL of .npy files
     id: str | None = None
     pred_probs: str | None = None
     class_names: tuple[str, ...] | None = None  # None: from the file's metadata, else the sorted labels
@@ -47,6 +59,7 @@ class LoadedProbabilities:
     pred_probs: np.ndarray
     has_made_up_ids: bool  # row numbers, because no id column is named
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]  # files in the folders that are not data
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,9 @@ class _Loaded:
     example_ids: np.ndarray  # (N,) object of str
     given_labels: np.ndarray  # (N,) object of str or None
     pred_probs: np.ndarray  # (N, K)
-    positions: np.ndarray  # (N,) int64, the row number in the file
+    positions: np.ndarray  # (N,) int64, position in reading order
+    files: np.ndarray  # (N,) object of str
+    file_rows: np.ndarray  # (N,) int64, the row number in the file
     class_names: tuple[str, ...]
     has_made_up_ids: bool
     notes: tuple[str, ...]
@@ -69,25 +84,24 @@ def read_probabilities(
         DatasetError: the files cannot be used.
         IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
-    loaded = _load(probabilities, storage_options or {})
-    rows = _version_of(loaded, probabilities)
+    reader = _Reader(probabilities, storage_options or {})
+    loaded = _load(probabilities, reader)
+    rows = _version_of(loaded)
     scored = rows.scored
     examples = rows.examples
     pred_probs, notes = check_external(
         examples.example_id[scored], examples.label[scored], loaded.pred_probs[scored], loaded.class_names
     )
-    return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, (*loaded.notes, *notes))
+    left_out = [f"left out: {listing(left.names)} ({left.reason})" for left in reader.left_out]
+    notes = (*reader.notes, *left_out, *loaded.notes, *notes)
+    return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, notes, tuple(reader.left_out))
 
 
-def _load(probabilities: ExternalProbabilities, options: Mapping[str, object]) -> _Loaded:
-    table, stored_names = None, None
-    if not _is_npy(probabilities.url):
-        table = _read_table(probabilities.url, options)
-        stored_names = _stored_class_names(table)
+def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
+    pred_probs = reader.pred_probs()
     label = probabilities.label or "label"
-    pred_probs = _probabilities(probabilities, table, options)
-    raw_labels = _column(label, probabilities.url, table, options)
-    given = given_labels([LabelChunk(probabilities.url, 0, raw_labels)], column=label)
+    chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
+    given = given_labels(chunks, column=label)
     if len(given) != len(pred_probs):
         raise DatasetError(
             f"There are {len(given):,} labels but {len(pred_probs):,} rows of probabilities. "
@@ -95,7 +109,7 @@ def _load(probabilities: ExternalProbabilities, options: Mapping[str, object]) -
         )
     if all(name is None for name in given):
         raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
-    ids = _ids(probabilities, table, options)
+    ids = reader.ids()
     notes: tuple[str, ...] = ()
     has_made_up_ids = ids is None
     if ids is None:
@@ -105,7 +119,7 @@ def _load(probabilities: ExternalProbabilities, options: Mapping[str, object]) -
             f"There are {len(ids):,} ids but {len(given):,} labels. "
             "Both must be of the same examples, in the same order."
         )
-    names = probabilities.class_names or stored_names
+    names = probabilities.class_names or reader.class_names()
     if names is None:
         names = sort_class_names({name for name in given if name is not None})
         notes = (
@@ -119,24 +133,129 @@ def _load(probabilities: ExternalProbabilities, options: Mapping[str, object]) -
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = np.asarray(pc.sort_indices(pa.array(ids, pa.string())))
+    files, file_rows = reader.places()
     return _Loaded(
-        ids[order], _as_names(given, names)[order], pred_probs[order], order, tuple(names), has_made_up_ids, notes
+        example_ids=ids[order],
+        given_labels=_as_names(given, names)[order],
+        pred_probs=pred_probs[order],
+        positions=order,
+        files=files[order],
+        file_rows=file_rows[order],
+        class_names=tuple(names),
+        has_made_up_ids=has_made_up_ids,
+        notes=notes,
     )
 
 
-def _ids(
-    probabilities: ExternalProbabilities, table: pa.Table | None, options: Mapping[str, object]
-) -> np.ndarray | None:
-    """Return the ids, (N,) object of str; None if none are named and there is no column `id`."""
-    name = probabilities.id or ("id" if table is not None and "id" in table.column_names else None)
-    if name is None:
-        return None
-    column = _column(name, probabilities.url, table, options)
-    if column.null_count:
+class _Reader:
+    """Reads the arguments of an audit: columns of the main files, or `.npy` files of their own."""
+
+    def __init__(self, probabilities: ExternalProbabilities, options: Mapping[str, object]) -> None:
+        self._named = probabilities
+        self._url = probabilities.url
+        self._options = options
+        self.notes: list[str] = []
+        self.left_out: list[LeftOut] = []
+        parts = self._parts(self._url)
+        self._main: TableParts | ArrayParts = read_arrays(parts) if parts.is_npy else read_tables(parts)
+        self._note(parts, sum(map(len, self._tables())))
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the file of each row, (N,), and its number in the file, (N,)."""
+        return row_places(self._main.parts, self._tables())
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the class names in the files' metadata; None if there are none."""
+        return self._main.class_names() if isinstance(self._main, TableParts) else None
+
+    def pred_probs(self) -> np.ndarray:
+        """Return the probabilities, (N, K) floats."""
+        if isinstance(self._main, ArrayParts):
+            return _checked_matrix(self._main.rows, self._url)
+        name = self._named.pred_probs or "pred_probs"
+        if self._is_array(name):
+            return _checked_matrix(self._array(name), name)
+        return _matrix([values for _, values in self.columns(name)], name, self._url)
+
+    def ids(self) -> np.ndarray | None:
+        """Return the ids, (N,) object of str; None if none are named and there is no column `id`."""
+        has_id = isinstance(self._main, TableParts) and "id" in self._main.columns
+        name = self._named.id or ("id" if has_id else None)
+        if name is None:
+            return None
+        values = [value for _, column in self.columns(name) for value in to_strings(column).to_pylist()]
+        missing = values.count(None)
+        if missing:
+            raise DatasetError(f"{missing:,} of {len(values):,} rows have no id in {name!r}. Give every row an id.")
+        return np.array(values, dtype=object)
+
+    def columns(self, name: str) -> list[tuple[str, pa.Array]]:
+        """Return the values of a column or of `.npy` files, each array with its file."""
+        if self._is_array(name):
+            array = self._array(name)
+            if array.ndim != 1:
+                raise DatasetError(f"{name} contains an array of shape {array.shape}. Save one value per row.")
+            return [(name, pa.array(array))]
+        if isinstance(self._main, ArrayParts):
+            raise DatasetError(
+                f"{self._url} contains only probabilities, so it has no column {name!r}. "
+                "Name a .npy file, for example --label labels.npy."
+            )
+        if name not in self._main.columns:
+            columns = listing(self._main.columns, shown=20)
+            raise DatasetError(f"{self._url} has no column {name!r}. Name one of its columns: {columns}.")
+        paths = self._main.parts.paths
+        return [
+            (self._main.parts.place(path), values) for path, values in zip(paths, self._main.chunks(name), strict=True)
+        ]
+
+    def _is_array(self, name: str) -> bool:
+        if is_npy(name):
+            return True
+        is_column = isinstance(self._main, TableParts) and name in self._main.columns
+        return not is_column and is_npy_folder(name, self._options)
+
+    def _array(self, name: str) -> np.ndarray:
+        array = read_arrays(self._parts(name))
+        self._note(array.parts, len(array.rows) if array.rows.ndim else 1)
+        return array.rows
+
+    def _parts(self, url: str) -> Parts:
+        parts = find_parts(url, self._options)
+        self.left_out += parts.left_out
+        return parts
+
+    def _note(self, parts: Parts, rows: int) -> None:
+        self.notes += [note for note in parts.note(rows) if note not in self.notes]
+
+    def _tables(self) -> Sequence[pa.Table | np.ndarray]:
+        return self._main.tables if isinstance(self._main, TableParts) else self._main.arrays
+
+
+def _matrix(chunks: Sequence[pa.Array], name: str, url: str) -> np.ndarray:
+    """Return a column of lists as (N, K) float64."""
+    lengths = set()
+    # A part without rows has any type.
+    filled = [column for column in chunks if len(column)] or chunks[:1]
+    for column in filled:
+        is_nested = pa.types.is_nested(column.type)
+        lengths |= {len(row) if row is not None else 0 for row in column} if is_nested else {0}
+    if len(lengths) != 1 or 0 in lengths:
         raise DatasetError(
-            f"{column.null_count:,} of {len(column):,} rows have no id in {name!r}. Give every row an id."
+            f"{name!r} of {url} must contain one list of K probabilities in every row, but its type is "
+            f"{filled[0].type} and its lengths are {sorted(lengths)[:5]}. Name another column with --pred-probs."
         )
-    return np.array([str(value) for value in column.to_pylist()], dtype=object)
+    values = [column.flatten().to_numpy(zero_copy_only=False).astype(np.float64) for column in filled]
+    return np.concatenate(values).reshape(-1, lengths.pop())
+
+
+def _checked_matrix(array: np.ndarray, url: str) -> np.ndarray:
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+        raise DatasetError(
+            f"{url} contains an array of shape {array.shape} and dtype {array.dtype}. "
+            "Save probabilities as floats of shape (rows, classes)."
+        )
+    return array
 
 
 def _row_numbers(rows: int) -> np.ndarray:
@@ -159,7 +278,7 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     )
 
 
-def _version_of(loaded: _Loaded, probabilities: ExternalProbabilities) -> Version:
+def _version_of(loaded: _Loaded) -> Version:
     count = len(loaded.example_ids)
     numbers = {name: number for number, name in enumerate(loaded.class_names)}
     labels = np.array([numbers.get(label, -1) for label in loaded.given_labels], dtype=np.int64)
@@ -170,8 +289,8 @@ def _version_of(loaded: _Loaded, probabilities: ExternalProbabilities) -> Versio
         status=np.where(labels >= 0, Status.SCORED.value, Status.UNLABELED.value).astype(object),
         group=none,
         content_digest=none,
-        file=np.full(count, probabilities.url.rpartition("/")[2], dtype=object),
-        row=loaded.positions.astype(np.int64),
+        file=loaded.files,
+        row=loaded.file_rows,
         position=loaded.positions.astype(np.int64),
         class_names=loaded.class_names,
         label=labels,
@@ -186,94 +305,3 @@ def _fingerprint(loaded: _Loaded) -> str:
     probabilities = sha256_hex(np.ascontiguousarray(loaded.pred_probs, "<f8").tobytes())
     ids_and_labels = [loaded.example_ids.tolist(), loaded.given_labels.tolist()]
     return digest_of(ids_and_labels, list(loaded.class_names), probabilities)
-
-
-def _probabilities(
-    probabilities: ExternalProbabilities, table: pa.Table | None, options: Mapping[str, object]
-) -> np.ndarray:
-    """Return the probabilities, (N, K) floats."""
-    if table is None:
-        return _checked_matrix(_read_npy(probabilities.url, options), probabilities.url)
-    name = probabilities.pred_probs or "pred_probs"
-    if _is_npy(name):
-        return _checked_matrix(_read_npy(name, options), name)
-    column = _column(name, probabilities.url, table, options)
-    lengths = {len(row) if row is not None else 0 for row in column} if pa.types.is_nested(column.type) else {0}
-    if len(lengths) != 1 or 0 in lengths:
-        raise DatasetError(
-            f"{name!r} of {probabilities.url} must contain one list of K probabilities in every row, but its type is "
-            f"{column.type} and its lengths are {sorted(lengths)[:5]}. Name another column with --pred-probs."
-        )
-    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
-    return values.astype(np.float64).reshape(len(column), -1)
-
-
-def _checked_matrix(array: np.ndarray, url: str) -> np.ndarray:
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
-        raise DatasetError(
-            f"{url} contains an array of shape {array.shape} and dtype {array.dtype}. "
-            "Save probabilities as floats of shape (rows, classes)."
-        )
-    return array
-
-
-def _column(name: str, url: str, table: pa.Table | None, options: Mapping[str, object]) -> pa.Array:
-    if _is_npy(name):
-        array = _read_npy(name, options)
-        if array.ndim != 1:
-            raise DatasetError(f"{name} contains an array of shape {array.shape}. Save one value per row.")
-        return pa.array(array)
-    if table is None:
-        raise DatasetError(
-            f"{url} contains only probabilities, so it has no column {name!r}. "
-            "Name a .npy file, for example --label labels.npy."
-        )
-    if name not in table.column_names:
-        raise DatasetError(
-            f"{url} has no column {name!r}. Name one of its columns: {listing(table.column_names, shown=20)}."
-        )
-    column = table[name].combine_chunks()
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-
-
-def _is_npy(name: str) -> bool:
-    return name.lower().endswith(".npy")
-
-
-def _read(url: str, options: Mapping[str, object]) -> bytes:
-    source = open_dataset(url, options)
-    with source.open(source.files()[0].path) as file:
-        return file.read()
-
-
-def _read_npy(url: str, options: Mapping[str, object]) -> np.ndarray:
-    try:
-        array = np.load(io.BytesIO(_read(url, options)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DatasetError(
-            f"{url} is not a .npy file of numbers or strings ({str(error)[:120]}). Write it with numpy.save."
-        ) from error
-    return np.asarray(array)
-
-
-def _read_table(url: str, options: Mapping[str, object]) -> pa.Table:
-    try:
-        return pq.read_table(io.BytesIO(_read(url, options)))
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0][:200]
-        raise DatasetError(f"{url} cannot be read as Parquet ({reason}). Write the file again.") from error
-
-
-def _stored_class_names(table: pa.Table) -> tuple[str, ...] | None:
-    stored = (table.schema.metadata or {}).get(b"class_names")
-    if stored is None:
-        return None
-    try:
-        names = json.loads(stored)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DatasetError(
-            "class_names in the file's metadata must be a JSON list of strings. Name the classes with --classes."
-        )
-    return tuple(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from labelaudit.data.named_classes import check_class_names
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
+from labelaudit.model.user_modules import find_user_module
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
@@ -339,7 +339,7 @@ def network_digest(config: AuditConfig) -> str | None:
     module, colon, _ = config.model.network.partition(":")
     if colon and module != "torchvision":
         try:
-            found = importlib.util.find_spec(module)
+            found = find_user_module(module)
         except (ImportError, ValueError):
             found = None
         if found is not None and found.origin and Path(found.origin).is_file():

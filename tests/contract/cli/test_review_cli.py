@@ -193,6 +193,9 @@ def test_bad_usage_is_refused(run, tmp_path: Path) -> None:  # type: ignore[no-u
     assert "line 3: 'i999' is not a scored row" in err
     code, _, err = run("import", DATASET, "nothing.csv", "--reviewer", "ann")
     assert (code, "nothing.csv cannot be read: No such file" in err) == (2, True)
+    (tmp_path / "parts").mkdir()
+    code, _, err = run("import", DATASET, "parts", "--reviewer", "ann")
+    assert (code, "parts is a folder, but verdicts are imported from a file" in err) == (2, True)
     code, _, err = run("export", DATASET, "--output", "bad.csv")
     assert (code, "bad.csv exists already" in err) == (2, True)
     assert run("export", DATASET, "--output", "bad.csv", "--overwrite")[0] == 0

@@ -98,3 +98,20 @@ def test_lead_by_hand() -> None:
 def test_chance_bound_is_normal_for_fine_grains_and_wider_for_coarse_ones() -> None:
     assert chance_bound(0.0, 18.0) == pytest.approx(6)
     assert chance_bound(1.0, 18.0) == pytest.approx(6 + math.sqrt(72))
+
+
+def test_of_shifts_that_fit_equally_the_smallest_is_found() -> None:
+    labels = np.arange(60) % 3
+    measured = measure_agreement(labels, np.eye(3, dtype=np.float32)[np.roll(labels, 1)])
+    assert measured.offset == 1
+    assert measured.columns.tolist() == [2, 0, 1]
+    assert measured.columns_lead == 0
+    assert measured.columns_z == pytest.approx(measured.offset_z)
+
+
+def test_the_best_order_of_columns_against_the_best_shift_by_hand() -> None:
+    measured = measure_agreement(np.array([0, 0, 1, 1, 1]), np.eye(2, dtype=np.float32)[[1, 1, 0, 0, 0]])
+    assert measured.columns.tolist() == [1, 0]
+    assert abs(measured.offset) == 2
+    # Exchanged columns fit all five rows and the shift four. The fifth row is ahead by 1, its own standard error.
+    assert measured.columns_lead == pytest.approx(1)

@@ -68,3 +68,77 @@ def test_predictions_of_seen_rows_are_a_note() -> None:
     _, notes = check_external(IDS, LABELS, simulate_probs(LABELS, 4, signal=20.0), NAMES)
     assert len(notes) == 1
     assert "very likely seen in training" in notes[0]
+
+
+ROWS = {2: 300, 3: 301, 12: 240, 30: 480}
+
+
+def orders(num_classes: int) -> dict[str, np.ndarray]:
+    """Return labels in a regular order of classes, and in none."""
+    alternating = np.arange(ROWS[num_classes]) % num_classes
+    return {
+        "alternating": alternating,
+        "sorted": np.sort(alternating),
+        "in blocks": np.repeat(alternating, 5)[: len(alternating)],
+        "mixed": np.random.default_rng(1).permutation(alternating),
+    }
+
+
+def fault_of(labels: np.ndarray, probs: np.ndarray) -> IntegrityError | None:
+    ids = np.array([f"id-{i:04d}" for i in range(len(labels))], dtype=object)
+    try:
+        check_external(ids, labels, probs, [str(1 + k) for k in range(probs.shape[1])])
+    except IntegrityError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("num_classes", [12, 30])
+@pytest.mark.parametrize("signal", [5.0, 20.0])
+def test_columns_in_another_order_are_not_taken_for_shifted_rows(num_classes: int, signal: float) -> None:
+    """numpy.unique sorts the names of classes as text: 1, 10, 11, 2."""
+    as_text = np.argsort([str(1 + k) for k in range(num_classes)])
+    for labels in orders(num_classes).values():
+        probs = simulate_probs(labels, num_classes, signal=signal)
+        assert fault_of(labels, probs) is None
+        error = fault_of(labels, probs[:, as_text])
+        assert error is not None
+        assert error.fault == Fault.CLASSES_SWAPPED
+    labels = orders(num_classes)["alternating"]
+    error = fault_of(labels, simulate_probs(labels, num_classes, signal=signal)[:, as_text])
+    assert "the columns are the classes '1', '10', '11', '12'" in str(error)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 12, 30])
+def test_shifted_rows_in_an_order_that_shows_it(num_classes: int) -> None:
+    labels = orders(num_classes)["mixed"]
+    partly = np.where(np.arange(len(labels)) % 4 == 0, labels, orders(num_classes)["alternating"])
+    for order in (labels, partly):
+        for offset in (1, -5):
+            error = fault_of(order, np.roll(simulate_probs(order, num_classes, signal=8.0), offset, axis=0))
+            assert error is not None
+            assert error.fault == Fault.ROWS_SHIFTED
+    assert f"{abs(offset)} rows further up" in str(error)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 12, 30])
+def test_both_explanations_are_named_if_the_labels_cannot_tell(num_classes: int) -> None:
+    """If classes alternate, a shift by one row and the next column for each class give the same table."""
+    labels = np.arange(20 * num_classes) % num_classes
+    probs = simulate_probs(labels, num_classes, signal=6.0)
+    for damaged in (np.roll(probs, 1, axis=0), np.roll(probs, -1, axis=1)):
+        error = fault_of(labels, damaged)
+        assert error is not None
+        assert error.fault == Fault.MISORDERED
+        assert "the columns are the classes '2'" in str(error)
+        assert "or the rows are shifted by 1 against the ids" in str(error)
+
+
+def test_many_small_classes_in_other_columns_are_not_taken_for_chance() -> None:
+    labels = np.random.default_rng(2).permutation(np.arange(240) % 30)
+    probs = simulate_probs(labels, 30, signal=20.0)
+    reversed_columns, shuffled = fault_of(labels, probs[:, ::-1]), fault_of(labels, probs[::-1])
+    assert reversed_columns is not None
+    assert reversed_columns.fault == Fault.CLASSES_SWAPPED
+    assert shuffled is not None
+    assert shuffled.fault == Fault.LEARNED_NOTHING

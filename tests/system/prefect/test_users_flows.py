@@ -1,0 +1,108 @@
+"""Audits inside a user's own flow: in mapped tasks, in threads and processes, several at once, and from async code."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prefect import flow, task
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+
+from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.audits.references import AuditReference
+from labelaudit.codec import JsonObject
+from labelaudit.config import AuditConfig
+from labelaudit.errors import DatasetError
+from labelaudit.orchestration.artifacts import RunProgress
+from labelaudit.orchestration.audit_dataset import audit_dataset
+from support.audits import fruit, settings, write_fruit
+
+pytestmark = pytest.mark.slow
+# Async runs of Prefect leave sockets open, also in flows without an audit.
+LEAVES_SOCKETS = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@task
+def audit_in_a_run_of_its_own(config: AuditConfig) -> JsonObject:
+    return audit_dataset(config)
+
+
+@task
+def audit_in_this_task(config: AuditConfig) -> AuditReference:
+    return run_audit(config, DirectCaller(RunProgress()))
+
+
+@task
+async def audit_in_an_async_task(config: AuditConfig) -> AuditReference:
+    return run_audit(config, DirectCaller(RunProgress()))
+
+
+@flow(task_runner=ThreadPoolTaskRunner(), validate_parameters=False)
+def audit_in_threads(configs: list[AuditConfig]) -> list[AuditReference]:
+    in_runs = audit_in_a_run_of_its_own.map(configs)
+    found = [AuditReference(**future.result()) for future in in_runs]
+    # The same audits again, side by side.
+    return [*found, *(future.result() for future in audit_in_this_task.map(configs * 2))]
+
+
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=2), validate_parameters=False)
+def audit_in_processes(configs: list[AuditConfig]) -> list[AuditReference]:
+    return [future.result() for future in audit_in_this_task.map(configs)]
+
+
+@flow(validate_parameters=False)
+async def audit_in_async_code(configs: list[AuditConfig]) -> list[AuditReference]:
+    first = AuditReference(**audit_dataset(configs[0]))
+    others = await asyncio.gather(*(audit_in_an_async_task(config) for config in configs[1:]))
+    return [first, *others]
+
+
+def _configs(folder: Path, count: int = 2) -> list[AuditConfig]:
+    return [
+        settings(write_fruit(folder / f"fruit{number}.parquet", fruit(seed=number)), folder / "audits")
+        for number in range(count)
+    ]
+
+
+def test_mapped_tasks_in_threads(client: SyncPrefectClient, tmp_path: Path) -> None:
+    configs = _configs(tmp_path)
+    found = audit_in_threads(configs)
+    assert [audit.status for audit in found] == ["published"] * 2 + ["already_published"] * 4
+    assert [audit.audit_url for audit in found] == [audit.audit_url for audit in found[:2]] * 3
+    runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["audit-dataset"])))
+    children = [run for run in runs if run.name.startswith(f"audit {tmp_path}")]
+    assert len(children) == 2
+    assert all(run.parent_task_run_id for run in children)
+
+
+def test_mapped_tasks_in_processes(client: SyncPrefectClient, tmp_path: Path) -> None:
+    """Twice the same audit at once: both train, and one of them publishes."""
+    (config,) = _configs(tmp_path, 1)
+    first, second = audit_in_processes([config, config])
+    assert first.audit_url == second.audit_url
+    assert first.scored == 240
+
+
+@LEAVES_SOCKETS
+def test_async_flows_and_tasks(client: SyncPrefectClient, tmp_path: Path) -> None:
+    found = asyncio.run(audit_in_async_code(_configs(tmp_path, 3)))
+    assert [audit.status for audit in found] == ["published"] * 3
+    progress = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["fold-0"])))
+    assert {artifact.data for artifact in progress} == {100.0}
+
+
+def test_one_audit_that_fails_does_not_stop_the_others(client: SyncPrefectClient, tmp_path: Path) -> None:
+    configs = [*_configs(tmp_path, 1), settings(tmp_path / "nothing.parquet", tmp_path / "audits")]
+
+    @flow(validate_parameters=False)
+    def audit_all() -> list[str]:
+        return [str(future.state.type.value) for future in audit_in_this_task.map(configs) if future.wait() is None]
+
+    assert audit_all() == ["COMPLETED", "FAILED"]
+    with pytest.raises(DatasetError, match=r"nothing\.parquet"):
+        audit_in_threads(configs[1:])
