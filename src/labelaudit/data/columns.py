@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
+from labelaudit.data.csv_dialect import PLAIN_NUMBERS, CsvOptions, Dialect
+from labelaudit.data.csv_labels import find_markers
+from labelaudit.data.csv_numbers import as_plain, candidates, check_configured, describe, find_format, scan_types
 from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
 from labelaudit.data.source import Source
-from labelaudit.data.tables import read_sample, read_schema, read_tables
+from labelaudit.data.tables import read_sample, read_schema, with_dialect
 from labelaudit.data.values import family, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
 from labelaudit.findings import SHOWN_NAMES, LeftOut
@@ -55,6 +58,7 @@ class Columns:
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
+    csv: Dialect | None = None  # how CSV files are written
 
 
 def resolve_columns(
@@ -67,6 +71,7 @@ def resolve_columns(
     group: str | None = None,
     ignore: Sequence[str] = (),
     image_size: tuple[int, int] | None = None,
+    csv: CsvOptions = CsvOptions(),  # noqa: B008, it is immutable
 ) -> Columns:
     """Return how to read a dataset. What is not named is guessed from names, types and the first rows.
 
@@ -82,6 +87,7 @@ def resolve_columns(
         kind: auto | image | text | table.
         ignore: columns that are not read.
         image_size: (height, width) to decode images to.
+        csv: how CSV files are written; what is None is detected.
 
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or no column fits.
@@ -94,17 +100,20 @@ def resolve_columns(
     if layout.format == "image_folder":
         named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
         return _image_folder(source, layout, named, kind, image_size)
+    layout, csv_guesses = with_dialect(source, layout, csv)
     schema = read_schema(source, layout)
     _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
     rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
+    layout, rows = _with_number_format(layout, rows, csv, [label, id, group])
     sample = InputSample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
-    guesses: list[str] = []
+    guesses: list[str] = [*csv_guesses]
     label = label or _guess_label(sample, [id, group, input], guesses)
     check_label_type(label, schema.field(label).type)
     id = id or _guess_id(sample, [label, group, input], guesses)
     _check_names(sample, [id, group])
     chosen = _choose_inputs(sample, input, kind, {label, id, group})
-    types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
+    layout, types, chosen = _feature_types(source, layout, sample, chosen, csv, is_auto=input == "auto")
+    layout, marker_guesses = _with_markers(source, layout, label, sample, csv)
     geometry = _geometry(source, layout, sample, chosen, image_size)
     label_names = sample.features.get(label, {}).get("names")
     return Columns(
@@ -118,9 +127,33 @@ def resolve_columns(
         label_names=tuple(map(str, label_names)) if isinstance(label_names, list) else (),
         image_size=geometry.size,
         image_channels=geometry.channels,
-        guesses=(*guesses, *chosen.guesses, *geometry.guesses),
+        guesses=(*guesses, *marker_guesses, *chosen.guesses, *geometry.guesses),
         left_out=_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
+        csv=layout.dialect,
     )
+
+
+def _with_number_format(
+    layout: Layout, rows: pa.Table, options: CsvOptions, kept: Sequence[str | None]
+) -> tuple[Layout, pa.Table]:
+    """Return the layout with the format of the numbers in a sample of CSV rows, and the sample with plain numbers."""
+    if layout.dialect is None:
+        return layout, rows
+    free = rows.select([name for name in rows.column_names if name not in kept])
+    numbers = find_format(free, candidates(options, layout.dialect.delimiter))
+    check_configured(free, numbers, options)
+    return replace(layout, dialect=replace(layout.dialect, numbers=numbers)), as_plain(rows, numbers, kept)
+
+
+def _with_markers(
+    source: Source, layout: Layout, label: str, sample: InputSample, options: CsvOptions
+) -> tuple[Layout, tuple[str, ...]]:
+    """Return the layout with the texts that mean no label in a CSV file, and a sentence if there are any."""
+    if layout.dialect is None or options.missing is not None:
+        return layout, ()
+    paths = [file.path for file in layout.tables]
+    found = find_markers(source, paths, label, sample.rows.column(label), layout.dialect)
+    return replace(layout, dialect=found.dialect), (found.sentence,) if found.sentence else ()
 
 
 def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
@@ -128,9 +161,7 @@ def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
     groups: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)
-    return tuple(
-        LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items()
-    )
+    return tuple(LeftOut("column", reason, len(names), tuple(names[:SHOWN_NAMES])) for reason, names in groups.items())
 
 
 def _image_folder(
@@ -268,43 +299,31 @@ def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, t
 
 
 def _feature_types(
-    source: Source, layout: Layout, sample: InputSample, chosen: Inputs, *, is_auto: bool
-) -> tuple[tuple[str, ...], Inputs]:
-    """Return number or category for each input of a table; columns without any value are dropped."""
+    source: Source, layout: Layout, sample: InputSample, chosen: Inputs, options: CsvOptions, *, is_auto: bool
+) -> tuple[Layout, tuple[str, ...], Inputs]:
+    """Return number or category for each input of a table, from all its values; columns without any are dropped."""
     if chosen.kind != "table":
-        return (), chosen
+        return layout, (), chosen
     types: dict[str, str | None]
-    if layout.format == "parquet":
+    sentences: tuple[str, ...] = ()
+    if layout.dialect is not None:
+        types, numbers, sentences = scan_types(source, layout, chosen.names, layout.dialect, options)
+        layout = replace(layout, dialect=replace(layout.dialect, numbers=numbers))
+        sentences = (*sentences, describe(numbers)) if numbers != PLAIN_NUMBERS else sentences
+    else:
         families = {name: family(sample.schema.field(name).type) for name in chosen.names}
         types = {name: _FEATURE_OF_FAMILY[families[name]] for name in chosen.names}
-    else:
-        types = _scan_types(source, layout, chosen.names, sample.is_untyped)
     empty = [name for name, type in types.items() if type is None]
     if empty and (not is_auto or len(empty) == len(types)):
         raise DatasetError(f"Column {empty[0]!r} cannot be an input: it is empty in all rows. Name another one.")
     kept = [(name, type) for name, type in types.items() if type is not None]
     left_out = {**chosen.left_out, **dict.fromkeys(empty, "it has no value")}
     names = tuple(name for name, _ in kept)
-    return tuple(type for _, type in kept), Inputs("table", names, chosen.guesses, left_out)
+    guesses = (*chosen.guesses, *sentences)
+    return layout, tuple(type for _, type in kept), Inputs("table", names, guesses, left_out)
 
 
 _FEATURE_OF_FAMILY = {"number": "number", "string": "category", "bool": "category", "null": None}
-
-
-def _scan_types(source: Source, layout: Layout, names: Sequence[str], is_untyped: bool) -> dict[str, str | None]:
-    types: dict[str, str | None] = dict.fromkeys(names)
-    for _, _, table in read_tables(source, layout, names):
-        for name in names:
-            if types[name] == "category":
-                continue
-            column = table.column(name)
-            if is_untyped:
-                is_empty = pc.all(pc.equal(column, ""), min_count=0).as_py()
-                found = None if is_empty else "number" if parses_as_numbers(column) else "category"
-            else:
-                found = _FEATURE_OF_FAMILY[family(column.type)]
-            types[name] = found or types[name]
-    return types
 
 
 def _hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
+from labelaudit.data.csv_dialect import Dialect
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import DatasetError
 from labelaudit.text import listing
@@ -44,6 +45,7 @@ class Layout:
     format: str  # parquet | csv | jsonl | image_folder
     tables: tuple[SourceFile, ...]
     images: tuple[SourceFile, ...]
+    dialect: Dialect | None = None  # of CSV files
 
 
 def find_layout(source: Source) -> Layout:
@@ -96,7 +98,8 @@ def check_head(source: Source, file: SourceFile, format: str) -> None:
             raise DatasetError(f"{file.path} is not a Parquet file: it does not begin with PAR1. Write it again.")
         return
     for magic, name in OTHER_FORMATS.items():
-        if head.startswith(magic):
+        # CSV may be UTF-16.
+        if head.startswith(magic) and not (format == "csv" and name == "UTF-16 text"):
             raise DatasetError(f"{file.path} is {name}, not {format}. Convert it or correct its suffix.")
 
 

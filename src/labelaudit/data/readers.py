@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
 from labelaudit.data.columns import Columns
+from labelaudit.data.csv_dialect import PLAIN_NUMBERS
 from labelaudit.data.digests import digest_bytes, digest_rows
 from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_files import find_image, image_sizes, read_images
@@ -77,7 +78,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     Raises:
         DatasetError: a file cannot be read, or the files no longer match `columns`.
     """
-    layout = find_layout(source)
+    layout = replace(find_layout(source), dialect=columns.csv)
     if layout.format != columns.format:
         raise DatasetError(
             f"{source.url} was {columns.format} and is now {layout.format}. Publish changed data as a new version."
@@ -194,10 +195,13 @@ def _text_inputs(column: pa.ChunkedArray) -> _Inputs:
 
 
 def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:
-    convert = {"number": to_numbers, "category": to_categories}
+    numbers = columns.csv.numbers if columns.csv else PLAIN_NUMBERS
     types = zip(columns.inputs, columns.input_types, strict=True)
     try:
-        arrays = {name: convert[type](table.column(name)) for name, type in types}
+        arrays = {
+            name: to_numbers(table.column(name), numbers) if type == "number" else to_categories(table.column(name))
+            for name, type in types
+        }
     except pa.ArrowInvalid as error:
         raise DatasetError(
             f"A column of numbers now contains other values ({error}). Publish changed data as a new version."

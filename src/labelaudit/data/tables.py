@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from labelaudit.data import delimited, jsonl, parquet
+from labelaudit.data.csv_detection import find_dialect
+from labelaudit.data.csv_dialect import CsvOptions, Dialect
 from labelaudit.data.formats import Layout, check_head
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
@@ -14,6 +17,20 @@ from labelaudit.errors import DatasetError
 MAX_ROWS = 16_384
 MAX_BYTES = 32 << 20  # about the most encoded values in one table of the stream
 SAMPLE_ROWS = 1_000
+
+
+def with_dialect(source: Source, layout: Layout, options: CsvOptions) -> tuple[Layout, tuple[str, ...]]:
+    """Return the layout with the dialect of its CSV files, and a sentence for each choice that is not the plain one.
+
+    Raises:
+        DatasetError: a file cannot be read, or its dialect differs from that of the others.
+    """
+    if layout.format != "csv":
+        return layout, ()
+    for file in layout.tables:
+        check_head(source, file, layout.format)
+    found = find_dialect(source, [file.path for file in layout.tables], options)
+    return replace(layout, dialect=found.dialect), found.sentences
 
 
 def read_schema(source: Source, layout: Layout) -> pa.Schema:
@@ -80,8 +97,11 @@ def read_sample(source: Source, layout: Layout, columns: Sequence[str]) -> pa.Ta
 def _shard_schema(source: Source, layout: Layout, index: int) -> pa.Schema:
     file = layout.tables[index]
     check_head(source, file, layout.format)
-    reader = {"parquet": parquet, "csv": delimited, "jsonl": jsonl}[layout.format]
-    schema = reader.read_schema(source, file.path)
+    if layout.format == "csv":
+        schema = delimited.read_schema(source, file.path, _dialect(layout))
+    else:
+        reader = {"parquet": parquet, "jsonl": jsonl}[layout.format]
+        schema = reader.read_schema(source, file.path)
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise DatasetError(f"{file.path} has two columns named {repeated[0]!r}. Rename one of them.")
@@ -120,5 +140,11 @@ def _read_shard(
     if layout.format == "parquet":
         return parquet.read_tables(source, path, columns, max_rows=max_rows, max_bytes=MAX_BYTES)
     if layout.format == "csv":
-        return delimited.read_tables(source, path, columns)
+        return delimited.read_tables(source, path, columns, _dialect(layout), label=label)
     return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)
+
+
+def _dialect(layout: Layout) -> Dialect:
+    if layout.dialect is None:
+        raise DatasetError("The dialect of the CSV files is unknown. Prepare the dataset again.")
+    return layout.dialect

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.data.csv_dialect import PLAIN_NUMBERS, NumberFormat
+
 # How CSV files spell a missing number.
-MISSING_NUMBERS = pa.array(["", "na", "n/a", "nan", "null", "none", "#n/a", "?"])
+MISSING_NUMBERS = pa.array(["", "na", "n/a", "nan", "null", "none", "#n/a", "?", "\\n"])
+# The characters that count as a separator of thousands: also no-break, thin and narrow spaces, and a curly apostrophe.
+_THOUSANDS = {" ": "[ \u00a0\u2009\u202f]", "'": "['\u2019]"}
 
 
 def family(type: pa.DataType) -> str:
@@ -59,7 +65,7 @@ def to_strings(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array.cast(pa.large_string())
 
 
-def to_numbers(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+def to_numbers(array: pa.Array | pa.ChunkedArray, format: NumberFormat = PLAIN_NUMBERS) -> pa.Array:
     """Return values as float64, null if missing; strings are parsed (CSV), -0.0 becomes 0.0.
 
     Raises:
@@ -70,8 +76,28 @@ def to_numbers(array: pa.Array | pa.ChunkedArray) -> pa.Array:
         array = pc.utf8_trim_whitespace(array)
         missing = pc.is_in(pc.utf8_lower(array), value_set=MISSING_NUMBERS.cast(array.type))
         array = pc.if_else(missing, pa.scalar(None, array.type), array)
+        if format != PLAIN_NUMBERS:
+            array = _as_plain_numbers(array, format)
     numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return pa.array(numbers + 0.0, from_pandas=True)
+
+
+def _as_plain_numbers(strings: pa.Array, format: NumberFormat) -> pa.Array:
+    """Return numbers without separators of thousands and with a decimal point.
+
+    Raises:
+        pyarrow.ArrowInvalid: a string is not a number in this format.
+    """
+    mark = _THOUSANDS.get(format.thousands, re.escape(format.thousands)) if format.thousands else ""
+    # Groups of two digits are Indian (12,34,567).
+    grouped = f"|[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}" if format.thousands else ""
+    pattern = f"^[+-]?(?:[0-9]*{grouped})(?:{re.escape(format.decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?$"
+    is_number = pc.match_substring_regex(strings, pattern)
+    if not pc.all(is_number, min_count=0).as_py():
+        raise pa.ArrowInvalid(f"{strings.filter(pc.invert(is_number))[0].as_py()!r} is not a number")
+    if format.thousands:
+        strings = pc.replace_substring_regex(strings, mark, "")
+    return pc.replace_substring(strings, format.decimal, ".")
 
 
 def to_categories(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -80,10 +106,10 @@ def to_categories(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pc.if_else(pc.equal(strings, ""), pa.scalar(None, strings.type), strings)
 
 
-def parses_as_numbers(array: pa.Array | pa.ChunkedArray) -> bool:
+def parses_as_numbers(array: pa.Array | pa.ChunkedArray, format: NumberFormat = PLAIN_NUMBERS) -> bool:
     """Return whether every value of a string column is a number or missing."""
     try:
-        to_numbers(array)
+        to_numbers(array, format)
     except pa.ArrowInvalid:
         return False
     return True

@@ -20,6 +20,7 @@ from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
+from labelaudit.data.csv_dialect import CsvOptions
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
 from labelaudit.environment import machine, package_version, package_versions
@@ -107,6 +108,7 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         group=dataset.group,
         ignore=dataset.ignore,
         image_size=_image_size(config),
+        csv=_csv_options(config),
     )
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
@@ -152,6 +154,19 @@ def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Reci
         input_shape=input_shape(scanned.columns),
     )
     return Version(examples, fold_of), recipe
+
+
+def _csv_options(config: AuditConfig) -> CsvOptions:
+    """Return the settings of CSV files; None for what is detected."""
+    csv = config.dataset.csv
+    return CsvOptions(
+        delimiter=None if csv.delimiter == "auto" else csv.delimiter,
+        quote=None if csv.quote == "auto" else csv.quote,
+        decimal=None if csv.decimal == "auto" else csv.decimal,
+        thousands=None if csv.thousands == "auto" else csv.thousands,
+        encoding=None if csv.encoding == "auto" else csv.encoding,
+        missing=None if csv.missing == "auto" else csv.missing,
+    )
 
 
 def _image_size(config: AuditConfig) -> tuple[int, int] | None:

@@ -1,0 +1,170 @@
+"""One pass over a CSV file that checks how it is written and counts its rows.
+
+Arrow reads the values, but it accepts a quotation mark in any place, so a lone one swallows lines. This pass uses
+Python's csv module in strict mode. It is written in C, and it counts rows independently of Arrow.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+from labelaudit.data.csv_dialect import Dialect
+from labelaudit.data.source import Source
+from labelaudit.errors import DatasetError
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+# The longest field in characters. Arrow cannot read a longer row either (`delimited.BLOCK_BYTES`).
+MAX_FIELD = 8 << 20
+# Excel understands a line that names the delimiter before the header.
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
+
+
+class Survey(NamedTuple):
+    """The number of rows of a file, and whether a value contains a line break."""
+
+    rows: int
+    has_line_breaks: bool
+
+
+class MisfitError(Exception):
+    """A file does not fit a dialect: its path, the line (from 1), and the reason."""
+
+    def __init__(self, path: str, line: int, reason: str) -> None:
+        super().__init__(f"{path}, line {line}: {reason}")
+        self.path, self.line, self.reason = path, line, reason
+
+
+def survey(source: Source, path: str, dialect: Dialect) -> Survey:
+    """Return how many rows a file has, after checking that all of them fit the dialect.
+
+    Raises:
+        MisfitError: a quoted value is not closed at its end, or a row has another number of fields than the header.
+        UnicodeError: the file has another encoding.
+        DatasetError: there is no header, it is repeated, or a line contains a NUL character.
+    """
+    with open_text(source, path, dialect.encoding) as text, _long_fields():
+        rows = csv_reader(_checked_lines(text, path), dialect)
+        try:
+            names = _header(rows, path)
+            before = rows.line_num
+            widths = Counter(map(len, rows))
+        except csv.Error as error:
+            raise MisfitError(path, rows.line_num, _explain(error)) from error
+    lines = widths.total()  # of which blank ones have no field
+    blank = widths.pop(0, 0)
+    if widths.keys() - {len(names)}:
+        _raise_uneven(source, path, dialect, len(names))
+    return Survey(lines - blank, rows.line_num - before > lines)
+
+
+def read_names(source: Source, path: str, dialect: Dialect) -> list[str]:
+    """Return the column names of a file.
+
+    Raises:
+        MisfitError: the header line does not fit the dialect.
+        DatasetError: there is no header.
+    """
+    with open_text(source, path, dialect.encoding) as text, _long_fields():
+        rows = csv_reader(_checked_lines(text, path), dialect)
+        try:
+            return _header(rows, path)
+        except csv.Error as error:
+            raise MisfitError(path, rows.line_num, _explain(error)) from error
+
+
+@contextmanager
+def open_text(source: Source, path: str, encoding: str) -> Iterator[TextIO]:
+    """Open a file as text with its line ends as they are, without a byte order mark."""
+    codec = "utf-8-sig" if encoding == "utf-8" else encoding
+    with source.open(path) as handle:
+        text = io.TextIOWrapper(handle, encoding=codec, newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+def csv_reader(lines: Iterable[str], dialect: Dialect, *, strict: bool = True) -> Reader:
+    """Return Python's reader of rows for a dialect."""
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=dialect.escape,
+        doublequote=dialect.escape is None,
+        quoting=csv.QUOTE_NONE if dialect.quote is None else csv.QUOTE_MINIMAL,
+        strict=strict,
+    )
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let the csv module read fields of more than 128 KiB. Its limit applies to the whole process."""
+    before = csv.field_size_limit(MAX_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _checked_lines(text: TextIO, path: str) -> Iterator[str]:
+    header = ""
+    for number, line in enumerate(text, start=1):
+        if "\0" in line:
+            raise DatasetError(
+                f"{path}, line {number} contains a NUL character. If the file is UTF-16 without a byte order mark, "
+                "set dataset.csv.encoding to utf-16-le. Otherwise the file is damaged: write it again."
+            )
+        if line == header:
+            raise DatasetError(
+                f"{path}, line {number} is the same as the header line {_short(line)}. "
+                "Remove it. If the first line is not a header, add a line of column names."
+            )
+        if number == 1 and SEPARATOR_LINE.fullmatch(line):
+            line = "\n"
+        if not header and line.strip():
+            header = line
+        yield line
+
+
+def _header(rows: Iterable[list[str]], path: str) -> list[str]:
+    names = next((row for row in rows if row), None)
+    if names is None:
+        raise DatasetError(f"{path} has no header line. Add a line of column names.")
+    return names
+
+
+def _raise_uneven(source: Source, path: str, dialect: Dialect, fields: int) -> None:
+    """Name the first row whose number of fields is not the header's."""
+    with open_text(source, path, dialect.encoding) as text, _long_fields():
+        rows = csv_reader(_checked_lines(text, path), dialect)
+        for row in rows:
+            if row and len(row) != fields:
+                reason = f"it has {len(row)} fields, but the header has {fields}"
+                raise MisfitError(path, rows.line_num, reason)
+
+
+def _explain(error: csv.Error) -> str:
+    message = str(error)
+    if "expected after" in message:
+        return "a quotation mark is followed by text instead of the end of the field"
+    if "unexpected end of data" in message:
+        return "the file ends inside a quoted value"
+    if "field larger" in message:
+        return (
+            f"a value is longer than {MAX_FIELD >> 20} Mi characters, perhaps because its quotation mark is not closed"
+        )
+    return message
+
+
+def _short(line: str) -> str:
+    line = line.strip()
+    return repr(line if len(line) <= 60 else line[:57] + "...")
