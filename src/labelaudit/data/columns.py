@@ -17,9 +17,10 @@ from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
+from labelaudit.data.parquet import text_columns, with_texts
 from labelaudit.data.source import Source
 from labelaudit.data.tables import read_sample, read_schema, with_dialect
-from labelaudit.data.values import family, parses_as_numbers, to_strings
+from labelaudit.data.values import family, is_binary, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
 from labelaudit.findings import SHOWN_NAMES, LeftOut
 from labelaudit.schemas import INPUT_KINDS
@@ -59,6 +60,7 @@ class Columns:
     guesses: tuple[str, ...]  # one sentence for each guess, for people
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
     csv: Dialect | None = None  # how CSV files are written
+    text_columns: tuple[str, ...] = ()  # columns of a Parquet file whose bytes are text
 
 
 def resolve_columns(
@@ -104,6 +106,7 @@ def resolve_columns(
     schema = read_schema(source, layout)
     _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
     rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
+    layout, schema, rows = _with_texts(layout, schema, rows)
     layout, rows = _with_number_format(layout, rows, csv, [label, id, group])
     sample = InputSample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
     guesses: list[str] = [*csv_guesses]
@@ -111,6 +114,7 @@ def resolve_columns(
     check_label_type(label, schema.field(label).type)
     id = id or _guess_id(sample, [label, group, input], guesses)
     _check_names(sample, [id, group])
+    guesses += _names_in_hex(schema, [id, group])
     chosen = _choose_inputs(sample, input, kind, {label, id, group})
     layout, types, chosen = _feature_types(source, layout, sample, chosen, csv, is_auto=input == "auto")
     layout, marker_guesses = _with_markers(source, layout, label, sample, csv)
@@ -130,7 +134,27 @@ def resolve_columns(
         guesses=(*guesses, *marker_guesses, *chosen.guesses, *geometry.guesses),
         left_out=_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
         csv=layout.dialect,
+        text_columns=layout.text_columns,
     )
+
+
+def _with_texts(layout: Layout, schema: pa.Schema, rows: pa.Table) -> tuple[Layout, pa.Schema, pa.Table]:
+    """Return layout, schema and sample with strings instead of bytes that are text, and of types that shards mix."""
+    texts = text_columns(rows) if layout.format == "parquet" else ()
+    rows = with_texts(rows, texts, layout.tables[0].path if layout.tables else "")
+    for index, field in enumerate(schema):
+        if field.name in texts:
+            schema = schema.set(index, field.with_type(pa.string()))
+    for index, name in enumerate(rows.column_names):
+        if family(schema.field(name).type) == "string" and family(rows.column(name).type) in ("number", "bool"):
+            rows = rows.set_column(index, name, to_strings(rows.column(name)))
+    return replace(layout, text_columns=texts), schema, rows
+
+
+def _names_in_hex(schema: pa.Schema, names: Iterable[str | None]) -> list[str]:
+    """Return a sentence for each id or group that is bytes but not text."""
+    binary = [name for name in names if name is not None and is_binary(schema.field(name).type)]
+    return [f"column {name!r} contains bytes that are not text: they are written in hex" for name in binary]
 
 
 def _with_number_format(
@@ -265,7 +289,8 @@ def _guess_id(sample: InputSample, others: Iterable[object], guesses: list[str])
 
 def _is_plausible_id(sample: InputSample, name: str) -> bool:
     type = sample.schema.field(name).type
-    if not (family(type) == "string" or pa.types.is_integer(type)):
+    is_whole = pa.types.is_integer(type) or (pa.types.is_decimal(type) and type.scale == 0)
+    if not (family(type) == "string" or is_whole):
         return False
     values = to_strings(sample.rows.column(name))
     is_measured = sample.is_untyped and parses_as_numbers(values) and pc.any(pc.match_substring(values, ".")).as_py()

@@ -46,6 +46,7 @@ class Layout:
     tables: tuple[SourceFile, ...]
     images: tuple[SourceFile, ...]
     dialect: Dialect | None = None  # of CSV files
+    text_columns: tuple[str, ...] = ()  # columns of a Parquet file whose bytes are text
 
 
 def find_layout(source: Source) -> Layout:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.data.columns import Columns
 from labelaudit.data.csv_dialect import PLAIN_NUMBERS
@@ -16,7 +17,7 @@ from labelaudit.data.image_files import find_image, image_sizes, read_images
 from labelaudit.data.images import decode_images
 from labelaudit.data.source import Source
 from labelaudit.data.tables import MAX_ROWS, read_tables
-from labelaudit.data.values import family, to_categories, to_numbers, to_strings, without_encoding
+from labelaudit.data.values import family, float_limit, to_categories, to_numbers, to_strings, without_encoding
 from labelaudit.errors import DatasetError
 
 MAX_IMAGE_ROWS = 1_024
@@ -78,7 +79,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     Raises:
         DatasetError: a file cannot be read, or the files no longer match `columns`.
     """
-    layout = replace(find_layout(source), dialect=columns.csv)
+    layout = replace(find_layout(source), dialect=columns.csv, text_columns=columns.text_columns)
     if layout.format != columns.format:
         raise DatasetError(
             f"{source.url} was {columns.format} and is now {layout.format}. Publish changed data as a new version."
@@ -100,9 +101,9 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
         yield Batch(
             file,
             first_row,
-            None if columns.id is None else _names(table.column(columns.id)),
+            None if columns.id is None else _names(table, columns.id, file),
             without_encoding(table.column(columns.label)),
-            None if columns.group is None else _names(table.column(columns.group)),
+            None if columns.group is None else _names(table, columns.group, file),
             inputs.digests,
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
@@ -137,8 +138,21 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
     return readable
 
 
-def _names(column: pa.ChunkedArray) -> list[str | None]:
-    """Return ids or groups as strings; None if null or blank."""
+def _names(table: pa.Table, name: str, file: str) -> list[str | None]:
+    """Return ids or groups as strings; None if null or blank.
+
+    Raises:
+        DatasetError: floats are too large for exact whole numbers, so different ids may have become equal.
+    """
+    column = table.column(name)
+    if pa.types.is_floating(column.type):
+        limit = float_limit(column.type)
+        large = column.filter(pc.greater_equal(pc.abs(column), limit))
+        if len(large):
+            raise DatasetError(
+                f"Column {name!r} in {file} contains {large[0].as_py():.0f} as a {column.type}. Its whole numbers are "
+                f"exact only below {limit}, so different ids may have become equal. Write it as integers or strings."
+            )
     return [value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()]
 
 

@@ -12,6 +12,7 @@ from labelaudit.data.csv_detection import find_dialect
 from labelaudit.data.csv_dialect import CsvOptions, Dialect
 from labelaudit.data.formats import Layout, check_head
 from labelaudit.data.source import Source
+from labelaudit.data.values import family
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
@@ -125,8 +126,11 @@ def _merge(known: pa.Field, field: pa.Field) -> pa.Field:
         return known
     if pa.types.is_null(known.type):
         return field
-    numeric = {pa.types.is_integer(t) or pa.types.is_floating(t) for t in (known.type, field.type)}
-    return pa.field(known.name, pa.float64() if numeric == {True} else pa.string(), metadata=known.metadata)
+    families = {family(known.type), family(field.type)}
+    if "other" in families:
+        # Times in several zones stay times. A list in one file only makes the column unusable.
+        return known if family(known.type) == "other" else field
+    return pa.field(known.name, pa.float64() if families == {"number"} else pa.string(), metadata=known.metadata)
 
 
 def _read_shard(
@@ -138,7 +142,8 @@ def _read_shard(
     max_rows: int,
 ) -> Iterator[pa.Table]:
     if layout.format == "parquet":
-        return parquet.read_tables(source, path, columns, max_rows=max_rows, max_bytes=MAX_BYTES)
+        texts = layout.text_columns
+        return parquet.read_tables(source, path, columns, texts=texts, max_rows=max_rows, max_bytes=MAX_BYTES)
     if layout.format == "csv":
         return delimited.read_tables(source, path, columns, _dialect(layout), label=label)
     return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)

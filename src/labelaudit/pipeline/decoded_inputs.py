@@ -70,7 +70,9 @@ def _check_memory(rows: int, limit: int | None) -> None:
 
 def decoding_key(fingerprint: str, columns: Columns) -> str:
     """Return a digest of the content of a version and of how it is decoded."""
-    decoded = {**asdict(columns), "guesses": (), "left_out": (), "csv": None, "label": None, "id": None, "group": None}
+    # The fingerprint contains digests of what the others of these say how to read.
+    names = {"guesses": (), "left_out": (), "csv": None, "text_columns": (), "label": None, "id": None, "group": None}
+    decoded = {**asdict(columns), **names}
     return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
 
 
