@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -22,6 +23,8 @@ from labelaudit.errors import DatasetError
 # In the order of preference if two fit equally well.
 DELIMITERS = (",", "\t", ";", "|", "\x01")
 NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", " ": "a space", "\x01": "the character 0x01"}
+# Marks inside a quoted value.
+DOUBLED_MARKS = re.compile(r'\s""\w|\w""\s')
 SAMPLE_CHARACTERS = 1 << 20
 SAMPLE_ROWS = 1_000
 
@@ -74,7 +77,7 @@ def _in_encoding(source: Source, paths: Sequence[str], options: CsvOptions, enco
             f"{names[0][:80]!r}. Set it to the character between the fields, or to auto."
         )
     sentences = list(found.sentences)
-    if encoding != "utf-8" and not options.encoding:
+    if encoding == "utf-16" and not options.encoding:
         sentences.append(f"CSV: the encoding is {encoding}, by the byte order mark")
     if delimiter != _usual_delimiter(path) and not options.delimiter:
         sentences.insert(0, f"CSV: the delimiter is {NAMES.get(delimiter, repr(delimiter))}")
@@ -128,15 +131,16 @@ def _rows(lines: Sequence[str], dialect: Dialect) -> Iterator[list[str]]:
 def _quoted(source: Source, paths: Sequence[str], options: CsvOptions, dialect: Dialect, sample: str) -> Found:
     """Return the first way of quoting that all rows of all files fit."""
     failures: list[MisfitError] = []
+    is_plain = options.quote is None and not _encloses_values(sample, dialect) and not DOUBLED_MARKS.search(sample)
     for candidate, sentence in _ways_of_quoting(dialect, options, sample):
         try:
-            rows = _survey_all(source, paths, candidate, is_given=options.quote is not None)
+            rows = _survey_all(source, paths, candidate, suspects_text=is_plain)
         except MisfitError as error:
             failures.append(error)
             continue
         if rows is not None:
             return Found(replace(candidate, rows=rows), (sentence,) if sentence and not options.quote else ())
-    raise _unfitting(failures, options)
+    raise _unfitting(failures)
 
 
 def _ways_of_quoting(dialect: Dialect, options: CsvOptions, sample: str) -> Iterator[tuple[Dialect, str]]:
@@ -147,11 +151,18 @@ def _ways_of_quoting(dialect: Dialect, options: CsvOptions, sample: str) -> Iter
         sentence = "" if mark == '"' else f"CSV: values are quoted with {mark}"
         yield replace(dialect, quote=mark), sentence
         yield replace(dialect, quote=mark, escape="\\"), "CSV: a backslash escapes quotation marks inside values"
-    if options.quote in (None, "none"):
+    if options.quote == "none" or (options.quote is None and not _encloses_values(sample, dialect)):
         sentence = (
             "CSV: quotation marks are text, because they do not enclose values. If this is wrong, set dataset.csv.quote"
         )
         yield replace(dialect, quote=None), sentence
+
+
+def _encloses_values(sample: str, dialect: Dialect) -> bool:
+    """Return whether most fields of a sample that begin with a quotation mark also end with one."""
+    rows = _rows(list(io.StringIO(sample, newline="")), replace(dialect, quote=None))
+    quoted = [field for row in islice(rows, SAMPLE_ROWS) for field in row if field.startswith('"')]
+    return sum(len(field) > 1 and field.endswith('"') for field in quoted) * 2 > len(quoted)
 
 
 def _is_in_single_marks(sample: str, delimiter: str) -> bool:
@@ -159,16 +170,18 @@ def _is_in_single_marks(sample: str, delimiter: str) -> bool:
     return all(len(name) > 1 and name[0] == name[-1] == "'" for name in names)
 
 
-def _survey_all(source: Source, paths: Sequence[str], dialect: Dialect, *, is_given: bool) -> dict[str, int] | None:
+def _survey_all(
+    source: Source, paths: Sequence[str], dialect: Dialect, *, suspects_text: bool
+) -> dict[str, int] | None:
     """Return the rows of each file; None if quotation marks swallow lines that fit without quoting.
 
-    Two marks that are text enclose whole lines, and nothing else is wrong with such a file. Values that do contain
-    line breaks do not have the right number of fields on each of their lines.
+    Two marks that are text may enclose whole lines, and nothing else is wrong with such a file. Values that do contain
+    line breaks hardly ever have the right number of fields on each of their lines.
     """
     rows = {}
     for path in paths:
         found = survey(source, path, dialect)
-        if found.has_line_breaks and not is_given and _fits(source, path, replace(dialect, quote=None, escape=None)):
+        if found.has_line_breaks and suspects_text and _fits(source, path, replace(dialect, quote=None, escape=None)):
             return None
         rows[path] = found.rows
     return rows
@@ -181,18 +194,12 @@ def _fits(source: Source, path: str, dialect: Dialect) -> bool:
         return False
 
 
-def _unfitting(failures: Sequence[MisfitError], options: CsvOptions) -> DatasetError:
+def _unfitting(failures: Sequence[MisfitError]) -> DatasetError:
     """Return the error for files that fit no way of quoting, from the way that got furthest."""
-    first = failures[0]
-    last = failures[-1]
-    if options.quote is None and "fields" in last.reason and "fields" not in first.reason:
-        return DatasetError(
-            f"{first.path}, line {first.line} cannot be read as CSV: {first.reason}. Without quotation marks, line "
-            f"{last.line} cannot be read either: {last.reason}. Correct the line, or set dataset.csv.quote."
-        )
-    remedy = "Correct the line, or set dataset.csv.delimiter"
+    last = max(failures, key=lambda failure: (failure.line, "\\N" in failure.reason))
     return DatasetError(
-        f"{first.path}, line {first.line} cannot be read as CSV: {first.reason}. {remedy} or dataset.csv.quote."
+        f"{last.path}, line {last.line} cannot be read as CSV: {last.reason}. "
+        "Correct the file, or set dataset.csv.delimiter or dataset.csv.quote."
     )
 
 

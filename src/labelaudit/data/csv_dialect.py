@@ -44,7 +44,7 @@ class Dialect:
     Attributes:
         delimiter: one character between fields.
         quote: the quotation mark, or None: quotation marks are text.
-        escape: the character before a quotation mark inside a quoted value; None: the mark is doubled.
+        escape: a character that may stand before a quotation mark inside a quoted value. The mark may also be doubled.
         encoding: a Python codec. A byte order mark may precede UTF-8 and must precede UTF-16.
         numbers: how numbers in input columns are written.
         missing: texts that mean that a value is missing, in all columns.

@@ -66,7 +66,7 @@ def guess_encoding(source: Source, paths: Sequence[str]) -> str:
             continue
         other = other or path
         sample = (sample + b"".join(lines))[:SAMPLE_BYTES]
-        if sum(_is_utf8(line) for line in lines) * 2 > len(lines):
+        if any(map(_is_utf8, lines)) and sum(map(_is_utf8, lines)) * 2 >= len(lines):
             raise DatasetError(f"{path} is UTF-8, but {_at(source, path)} is not valid. {_REMEDY}")
     if utf8 and other:
         raise DatasetError(
@@ -106,16 +106,19 @@ def _unusual_lines(source: Source, path: str) -> tuple[bool, list[bytes]]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     is_utf8 = True
     lines: list[bytes] = []
+    rest = b""
     with source.open(path) as handle:
         for block in chain(iter(partial(handle.read, READ_BYTES), b""), [b""]):
-            if sum(map(len, lines)) < SAMPLE_BYTES:
-                lines += [line for line in block.splitlines(keepends=True) if not line.isascii()][:SAMPLE_LINES]
+            if len(lines) < SAMPLE_LINES:
+                *whole, rest = (rest + block).split(b"\n")
+                whole += [] if block else [rest]
+                lines += [line + b"\n" for line in whole if not line.isascii()]
             try:
                 if is_utf8:
                     decoder.decode(block, final=not block)
             except UnicodeDecodeError:
                 is_utf8 = False
-    return is_utf8, lines
+    return is_utf8, lines[:SAMPLE_LINES]
 
 
 def _is_utf8(line: bytes) -> bool:

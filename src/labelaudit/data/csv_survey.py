@@ -57,11 +57,16 @@ def survey(source: Source, path: str, dialect: Dialect) -> Survey:
             before = rows.line_num
             widths = Counter(map(len, rows))
         except csv.Error as error:
-            raise MisfitError(path, rows.line_num, _explain(error)) from error
-    lines = widths.total()  # of which blank ones have no field
-    blank = widths.pop(0, 0)
+            raise _first_misfit(source, path, dialect) from error
+    lines = widths.total()
+    blank = widths.pop(0, 0)  # a blank line has no field
+    if widths.keys() == {len(names) + 1}:
+        reason = f"each row has {len(names) + 1} fields, but the header has {len(names)}. The header of a first column"
+        raise MisfitError(path, before, f"{reason} of row names may be missing, or all rows end with a delimiter")
     if widths.keys() - {len(names)}:
-        _raise_uneven(source, path, dialect, len(names))
+        raise _first_misfit(source, path, dialect)
+    if dialect.escape is not None:
+        _check_no_null(source, path, dialect)
     return Survey(lines - blank, rows.line_num - before > lines)
 
 
@@ -99,7 +104,6 @@ def csv_reader(lines: Iterable[str], dialect: Dialect, *, strict: bool = True) -
         delimiter=dialect.delimiter,
         quotechar=dialect.quote,
         escapechar=dialect.escape,
-        doublequote=dialect.escape is None,
         quoting=csv.QUOTE_NONE if dialect.quote is None else csv.QUOTE_MINIMAL,
         strict=strict,
     )
@@ -142,14 +146,32 @@ def _header(rows: Iterable[list[str]], path: str) -> list[str]:
     return names
 
 
-def _raise_uneven(source: Source, path: str, dialect: Dialect, fields: int) -> None:
-    """Name the first row whose number of fields is not the header's."""
+def _first_misfit(source: Source, path: str, dialect: Dialect) -> MisfitError:
+    """Return the error for the first row that is not quoted as in a dialect or has another number of fields."""
     with open_text(source, path, dialect.encoding) as text, _long_fields():
         rows = csv_reader(_checked_lines(text, path), dialect)
-        for row in rows:
-            if row and len(row) != fields:
-                reason = f"it has {len(row)} fields, but the header has {fields}"
-                raise MisfitError(path, rows.line_num, reason)
+        start = 1
+        fields = 0
+        try:
+            for row in rows:
+                fields = fields or len(row)
+                if row and len(row) != fields:
+                    return MisfitError(path, start, f"it has {len(row)} fields, but the header has {fields}")
+                start = rows.line_num + 1
+        except csv.Error as error:
+            return MisfitError(path, start, _explain(error))
+    return MisfitError(path, start, "the file changed while it was read")
+
+
+def _check_no_null(source: Source, path: str, dialect: Dialect) -> None:
+    r"""Check that no field is \\N, which MySQL writes for a missing value: the escape would make it the text N."""
+    delimiter = re.escape(dialect.delimiter)
+    null = re.compile(rf"(?:^|{delimiter})\\N(?:{delimiter}|\r?\n?$)")
+    with open_text(source, path, dialect.encoding) as text:
+        for number, line in enumerate(text, start=1):
+            if null.search(line):
+                reason = "it contains \\N for a missing value, but a backslash also escapes quotation marks"
+                raise MisfitError(path, number, f"{reason}. Write missing values as empty fields")
 
 
 def _explain(error: csv.Error) -> str:

@@ -67,7 +67,7 @@ def _blocks(
         "parse_options": pacsv.ParseOptions(
             delimiter=dialect.delimiter,
             quote_char=dialect.quote or False,
-            double_quote=dialect.quote is not None and dialect.escape is None,
+            double_quote=dialect.quote is not None,
             escape_char=dialect.escape or False,
             newlines_in_values=True,
         ),
