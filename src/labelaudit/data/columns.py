@@ -12,7 +12,14 @@ import pyarrow.compute as pc
 from labelaudit.codec import JsonObject
 from labelaudit.data.csv_dialect import PLAIN_NUMBERS, CsvOptions, Dialect
 from labelaudit.data.csv_labels import find_markers
-from labelaudit.data.csv_numbers import as_plain, candidates, check_configured, describe, find_format, scan_types
+from labelaudit.data.csv_numbers import (
+    as_plain,
+    candidates,
+    check_configured,
+    describe_numbers,
+    find_format,
+    scan_types,
+)
 from labelaudit.data.formats import Layout, find_layout
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
@@ -140,7 +147,7 @@ def resolve_columns(
 
 def _with_texts(layout: Layout, schema: pa.Schema, rows: pa.Table) -> tuple[Layout, pa.Schema, pa.Table]:
     """Return layout, schema and sample with strings instead of bytes that are text, and of types that shards mix."""
-    texts = text_columns(rows) if layout.format == "parquet" else ()
+    texts = text_columns(rows, schema) if layout.format == "parquet" else ()
     rows = with_texts(rows, texts, layout.tables[0].path if layout.tables else "")
     for index, field in enumerate(schema):
         if field.name in texts:
@@ -334,7 +341,7 @@ def _feature_types(
     if layout.dialect is not None:
         types, numbers, sentences = scan_types(source, layout, chosen.names, layout.dialect, options)
         layout = replace(layout, dialect=replace(layout.dialect, numbers=numbers))
-        sentences = (*sentences, describe(numbers)) if numbers != PLAIN_NUMBERS else sentences
+        sentences = (*sentences, describe_numbers(numbers)) if numbers != PLAIN_NUMBERS else sentences
     else:
         families = {name: family(sample.schema.field(name).type) for name in chosen.names}
         types = {name: _FEATURE_OF_FAMILY[families[name]] for name in chosen.names}

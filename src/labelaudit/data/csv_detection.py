@@ -26,7 +26,7 @@ NAMES = {"\t": "a tab", ",": "a comma", ";": "a semicolon", " ": "a space", "\x0
 # Marks inside a quoted value.
 DOUBLED_MARKS = re.compile(r'\s""\w|\w""\s')
 SAMPLE_CHARACTERS = 1 << 20
-SAMPLE_ROWS = 1_000
+DIALECT_ROWS = 1_000
 
 
 class Found(NamedTuple):
@@ -95,7 +95,7 @@ def _given_delimiter(options: CsvOptions) -> str | None:
 
 
 def _usual_delimiter(path: str) -> str:
-    return "\t" if ".tsv" in path.lower() else ","
+    return "\t" if ".tsv" in path.rpartition("/")[2].lower() else ","
 
 
 def _delimiter(sample: str, path: str) -> str:
@@ -115,7 +115,7 @@ def _consistency(sample: str, delimiter: str) -> tuple[float, int]:
     if len(lines) > 2 and len(sample) >= SAMPLE_CHARACTERS:
         lines.pop()  # it may be cut off
     for quote in ('"', None):
-        widths = [len(row) for row in islice(_rows(lines, Dialect(delimiter, quote)), SAMPLE_ROWS) if row]
+        widths = [len(row) for row in islice(_rows(lines, Dialect(delimiter, quote)), DIALECT_ROWS) if row]
         if widths and widths[0] > 1:
             best = max(best, (sum(width == widths[0] for width in widths[1:]) / max(len(widths) - 1, 1), widths[0]))
     return best
@@ -161,7 +161,7 @@ def _ways_of_quoting(dialect: Dialect, options: CsvOptions, sample: str) -> Iter
 def _encloses_values(sample: str, dialect: Dialect) -> bool:
     """Return whether most fields of a sample that begin with a quotation mark also end with one."""
     rows = _rows(list(io.StringIO(sample, newline="")), replace(dialect, quote=None))
-    quoted = [field for row in islice(rows, SAMPLE_ROWS) for field in row if field.startswith('"')]
+    quoted = [field for row in islice(rows, DIALECT_ROWS) for field in row if field.startswith('"')]
     return sum(len(field) > 1 and field.endswith('"') for field in quoted) * 2 > len(quoted)
 
 

@@ -13,13 +13,13 @@ import charset_normalizer
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
 
-READ_BYTES = 4 << 20
+CHECKED_BYTES = 4 << 20
 # Lines that are not ASCII, from which an encoding is guessed.
 SAMPLE_LINES = 1_000
 SAMPLE_BYTES = 64 << 10
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # What spreadsheets and databases write. Rare encodings would only add wrong guesses.
-CANDIDATES = (
+GUESSED_ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
     *("gb18030", "big5", "cp949", "cp932", "euc_jp", "cp850", "mac_roman"),
 )
@@ -88,7 +88,7 @@ def _at(source: Source, path: str, encoding: str = "utf-8") -> str:
     decoder = codecs.getincrementaldecoder(encoding)()
     start, line = 0, 1
     with source.open(path) as handle:
-        for block in chain(iter(partial(handle.read, READ_BYTES), b""), [b""]):
+        for block in chain(iter(partial(handle.read, CHECKED_BYTES), b""), [b""]):
             pending, _ = decoder.getstate()
             try:
                 line += decoder.decode(block, final=not block).count("\n")
@@ -108,7 +108,7 @@ def _unusual_lines(source: Source, path: str) -> tuple[bool, list[bytes]]:
     lines: list[bytes] = []
     rest = b""
     with source.open(path) as handle:
-        for block in chain(iter(partial(handle.read, READ_BYTES), b""), [b""]):
+        for block in chain(iter(partial(handle.read, CHECKED_BYTES), b""), [b""]):
             if len(lines) < SAMPLE_LINES:
                 *whole, rest = (rest + block).split(b"\n")
                 whole += [] if block else [rest]
@@ -136,7 +136,7 @@ def _most_likely(sample: bytes) -> str:
         # Chinese and Korean bytes that are read as Japanese contain few kana.
         if letters and len(KANA.findall(text)) > 0.3 * len(letters):
             return name
-    best = charset_normalizer.from_bytes(sample, cp_isolation=list(CANDIDATES)).best()
+    best = charset_normalizer.from_bytes(sample, cp_isolation=list(GUESSED_ENCODINGS)).best()
     found = best.encoding if best is not None else "cp1252"
     # Central and western Europe share most letters and the marks of Word. The western encoding is the common one.
     is_western = sample.decode("cp1252", errors="replace") == sample.decode(found, errors="replace")

@@ -52,7 +52,7 @@ def as_plain(rows: pa.Table, format: NumberFormat, kept: Iterable[str | None]) -
     return rows
 
 
-def describe(format: NumberFormat) -> str:
+def describe_numbers(format: NumberFormat) -> str:
     """Return a sentence on a format that is not plain."""
     decimal = "a decimal comma" if format.decimal == "," else "a decimal point"
     names = {" ": "spaces", ",": "commas", ".": "points", "'": "apostrophes"}

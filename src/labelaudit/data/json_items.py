@@ -17,7 +17,6 @@ READ_BYTES = 4 << 20
 MAX_ITEM_BYTES = 64 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
-_KEY = re.compile(rb'"\s*:')
 
 
 class Item(NamedTuple):
@@ -39,8 +38,11 @@ def read_items(handle: BinaryIO, path: str, *, checks_keys: bool = False) -> Ite
     Raises:
         DatasetError: the file is not JSON Lines and not an array of objects, or an object is too large.
     """
-    head = handle.read(READ_BYTES).removeprefix(BYTE_ORDER_MARK)
-    blocks = chain([head], iter(partial(handle.read, READ_BYTES), b""))
+    blocks = iter(partial(handle.read, READ_BYTES), b"")
+    head = next(blocks, b"").removeprefix(BYTE_ORDER_MARK)
+    while not head.strip() and (more := next(blocks, b"")):
+        head += more
+    blocks = chain([head], blocks)
     if head.lstrip()[:1] == b"[" and not _is_one_line_of_many(head):
         return _array_items(blocks, path)
     return _line_items(blocks, path, checks_keys=checks_keys)
@@ -79,7 +81,7 @@ def _line_items(blocks: Iterable[bytes], path: str, *, checks_keys: bool) -> Ite
                 "Write one object per line (`jq -c '.[]'` converts a JSON array)."
             )
         # Counting colons is quicker than looking at each key. Nested objects and colons in texts are checked in vain.
-        if checks_keys and line.count(b'":') != len(record) and len(_KEY.findall(line)) != len(record):
+        if checks_keys and line.count(b'":') + line.count(b'" :') != len(record):
             json.loads(line, object_pairs_hook=partial(_unique_keys, path=path, place=place))
         yield Item(place, record, len(line))
 

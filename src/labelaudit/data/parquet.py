@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from labelaudit.data.formats import reading
 from labelaudit.data.source import Source
-from labelaudit.data.values import is_binary, is_text, uuid_string, without_encoding
+from labelaudit.data.values import family, is_binary, is_text, uuid_string, without_encoding
 from labelaudit.errors import DatasetError
 
 # Column chunks are read through a buffer of this size, because a row group may not fit into memory.
@@ -28,10 +28,15 @@ def read_schema(source: Source, path: str) -> pa.Schema:
     return pa.schema([field.with_type(_read_type(field)) for field in schema], metadata=schema.metadata)
 
 
-def text_columns(rows: pa.Table) -> tuple[str, ...]:
-    """Return the columns of a sample whose values are bytes that are all text, as Impala and old pandas write text."""
-    binary = [field.name for field in rows.schema if is_binary(_value_type(field.type))]
-    return tuple(name for name in binary if is_text(rows.column(name)))
+def text_columns(rows: pa.Table, schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns whose values are bytes that are all text in a sample, as Impala and old pandas write text.
+
+    Args:
+        rows: the sample.
+        schema: the types in all files. Bytes that are strings in the sample are text too.
+    """
+    binary = [name for name in rows.column_names if is_binary(_value_type(schema.field(name).type))]
+    return tuple(name for name in binary if family(rows.column(name).type) == "string" or is_text(rows.column(name)))
 
 
 def with_texts(rows: pa.Table, names: Sequence[str], path: str) -> pa.Table:

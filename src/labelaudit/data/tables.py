@@ -12,7 +12,7 @@ from labelaudit.data.csv_detection import find_dialect
 from labelaudit.data.csv_dialect import CsvOptions, Dialect
 from labelaudit.data.formats import Layout, check_head
 from labelaudit.data.source import Source
-from labelaudit.data.values import family
+from labelaudit.data.values import family, is_binary
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
@@ -127,9 +127,13 @@ def _merge(known: pa.Field, field: pa.Field) -> pa.Field:
     if pa.types.is_null(known.type):
         return field
     families = {family(known.type), family(field.type)}
+    binary = [part for part in (known, field) if is_binary(part.type)]
+    if families == {"string", "other"} and binary:
+        return binary[0]  # perhaps its bytes are text
+    if families == {"other"}:
+        return known  # such as times in several zones
     if "other" in families:
-        # Times in several zones stay times. A list in one file only makes the column unusable.
-        return known if family(known.type) == "other" else field
+        return pa.field(known.name, pa.dense_union([known, field]))
     return pa.field(known.name, pa.float64() if families == {"number"} else pa.string(), metadata=known.metadata)
 
 

@@ -136,7 +136,7 @@ def test_a_file_that_fits_no_dialect_is_named_with_the_line(make_dataset, text, 
 
 def test_a_value_that_is_too_long_is_named(make_dataset, monkeypatch):
     monkeypatch.setattr(csv_survey, "MAX_FIELD", 1 << 20)
-    with pytest.raises(DatasetError, match="line 3 .*a value is longer than 1 Mi characters"):
+    with pytest.raises(DatasetError, match=r"line 3 .*a value is longer than 1 Mi characters"):
         _find(make_dataset({"a.csv": 'a,b\n"x,y",1\n"' + "z" * (2 << 20) + '",1\n'}))
 
 

@@ -77,7 +77,7 @@ def test_a_shard_of_ascii_fits_any_encoding(make_dataset):
     ],
 )
 def test_damaged_utf8_is_named_with_its_place(make_dataset, monkeypatch, files, message, block):
-    monkeypatch.setattr(csv_encoding, "READ_BYTES", block)
+    monkeypatch.setattr(csv_encoding, "CHECKED_BYTES", block)
     source = make_dataset(files)
     with pytest.raises(DatasetError, match=message):
         guess_encoding(source, list(files))
