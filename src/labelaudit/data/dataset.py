@@ -59,7 +59,7 @@ class Examples:
         file: (N,) object of str, relative to the dataset's root.
         row: (N,) int64, row number within the file, from 0.
         position: (N,) int64, position in reading order: row i was read as number positions[i].
-        class_names: K names, sorted (whole numbers by value, else by code point).
+        class_names: K names, sorted (numbers by value, else by code point).
         label: (N,) int64 in 0..K-1, -1 unless status is scored.
         problem: (N,) object of str: why a row is unreadable, else None.
         split: (N,) object of str: train, test, …; None if the dataset has no splits.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from labelaudit.data.csv_dialect import Dialect
 from labelaudit.data.formats import TABLE_FORMATS, Format, format_by_content, format_by_name
 from labelaudit.data.partitions import partition_columns
 from labelaudit.data.source import Source, SourceFile
@@ -35,6 +36,8 @@ class Layout:
         partitions: names of the columns in the names of folders.
         images: image files.
         left_out: files that are not read.
+        dialect: how CSV files are written.
+        text_columns: columns of Parquet files whose bytes are text.
     """
 
     format: str  # parquet | arrow | csv | jsonl | image_folder
@@ -43,6 +46,8 @@ class Layout:
     partitions: tuple[str, ...]
     images: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
+    dialect: Dialect | None = None
+    text_columns: tuple[str, ...] = ()
 
     def without(self, tables: Iterable[SourceFile], reason: str) -> Layout:
         """Return the layout without some of its tables, which are left out for a reason."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from labelaudit.data.compression import DECOMPRESSION_ERRORS, open_decompressed, without_compression
+from labelaudit.data.compression import open_decompressed, without_compression
 from labelaudit.data.images import looks_like_image
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import DatasetError
@@ -74,6 +75,13 @@ OTHER_FORMATS = {
     b"%PDF": "PDF",
 }
 _ARROW_STREAM = b"\xff\xff\xff\xff"
+
+
+class FileSurvey(NamedTuple):
+    """The columns of one file, and the number of its rows, counted apart from reading their values."""
+
+    schema: pa.Schema
+    rows: int
 
 
 def format_by_name(path: str) -> Format | None:
@@ -144,7 +152,7 @@ def reading(path: str, format: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, *DECOMPRESSION_ERRORS) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if getattr(error, "errno", None) is not None:
             raise
         reason = " ".join(str(error).split())[:300]

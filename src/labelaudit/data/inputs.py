@@ -249,6 +249,8 @@ def _why_not_feature(sample: InputSample, name: str) -> str | None:
         return "it is a row index"
     if OTHER_LABEL.search(name):
         return "by its name it is another label"
+    if pa.types.is_temporal(type):
+        return "dates and times are not inputs"
     if family(type) == "other":
         return f"its type is {type}"
     if family(type) == "null":

@@ -87,7 +87,9 @@ def _check_memory(rows: int, limit: int | None) -> None:
 
 def decoding_key(fingerprint: str, columns: Columns) -> str:
     """Return a digest of the content of a version and of how it is decoded."""
-    decoded = {**asdict(columns), "guesses": (), "left_out": (), "rename": {}, "label": None, "id": None, "group": None}
+    # The fingerprint contains digests of what the others of these say how to read.
+    read = dict.fromkeys(("label", "id", "group", "split", "partitions", "excluded", "rename", "csv", "text_columns"))
+    decoded = {**asdict(columns), **read, "guesses": None, "left_out": None, "stored_rows": None}
     return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
 
 

@@ -19,6 +19,7 @@ from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
+from labelaudit.data.csv_dialect import CsvOptions
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
 from labelaudit.data.label_hygiene import hygiene_warnings
@@ -115,6 +116,7 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         ignore=dataset.ignore,
         image_size=_image_size(config),
         skips_unreadable=dataset.unreadable_files == "skip",
+        csv=_csv_options(config),
     )
     columns = replace(columns, rename=dataset.rename)
     sample = SampledInputs(columns)
@@ -180,6 +182,19 @@ def check_limited_classes(config: AuditConfig, examples: Examples) -> None:
     if isinstance(limited, dict):
         known = {**dict.fromkeys(examples.class_names, 0), **examples.all_class_counts()}
         check_class_names(dict.fromkeys(limited, "gate.max_class_flagged_share limits"), known)
+
+
+def _csv_options(config: AuditConfig) -> CsvOptions:
+    """Return the settings of CSV files; None for what is detected."""
+    csv = config.dataset.csv
+    return CsvOptions(
+        delimiter=None if csv.delimiter == "auto" else csv.delimiter,
+        quote=None if csv.quote == "auto" else csv.quote,
+        decimal=None if csv.decimal == "auto" else csv.decimal,
+        thousands=None if csv.thousands == "auto" else csv.thousands,
+        encoding=None if csv.encoding == "auto" else csv.encoding,
+        missing=None if csv.missing == "auto" else csv.missing,
+    )
 
 
 def _image_size(config: AuditConfig) -> tuple[int, int] | None:
