@@ -258,7 +258,7 @@ def frame_values(frame: pd.DataFrame) -> np.ndarray:
     """
     check_columns(frame)
     values: np.ndarray = frame.to_numpy()
-    nullable = values.dtype == object and not any(dtype == object for dtype in frame.dtypes)
+    nullable = values.dtype == object and not any(dtype == np.dtype(object) for dtype in frame.dtypes)
     return frame.to_numpy(np.float64, na_value=np.nan) if nullable else values
 
 
@@ -278,7 +278,7 @@ def check_columns(frame: pd.DataFrame) -> None:
 
 def _may_be_numbers(dtype: np.dtype | pd.api.extensions.ExtensionDtype) -> bool:
     kind = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
-    return kind == object or pd.api.types.is_numeric_dtype(kind)
+    return kind == np.dtype(object) or pd.api.types.is_numeric_dtype(kind)
 
 
 def check_kind(data: object) -> None:

@@ -49,13 +49,15 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
     Every `fit` trains a fresh module: what `module` returns, or a copy if `module` is a torch.nn.Module. The same
     seed, number of threads and machine give the same weights, regardless of what ran before. (On a GPU this needs
-    deterministic torch kernels; those of cuDNN are.) The global random state of torch does not change. Arguments of the
+    deterministic torch kernels; those of cuDNN are.) The global random state of torch does not change. Threads of a
+    process share it, so fits and predictions in several threads take turns. Arguments of the
     module and the optimizer are parameters with nested names, such as `module__hidden=(64,)` and
     `optimizer__weight_decay=1e-3`.
 
     Args:
         module: A torch.nn.Module with outputs (B, K), or a class or function that returns one. It is called with its
-            nested arguments, and with `num_classes` and `input_shape` (of one example) if it accepts them. Modules
+            nested arguments, and with `num_classes` and `input_shape` (of one example) if it accepts them. Models of
+            torchvision and lazy layers work. Modules
             get float32; integers if a layer is an embedding or has an `integer_dtype`; sparse COO batches of sparse X
             if they have `accepts_sparse = True`.
         output_kind: What the module returns: "logits", "log_probabilities" or "probabilities". It is checked.
@@ -67,10 +69,12 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             {"backbone.*": 0.1}. The first pattern that matches applies.
         frozen: Patterns of the names of parameters that are not trained. The statistics of their layers do not change.
         epochs: Passes over the training rows.
-        batch_size: Largest number of rows in a batch. Batches of one epoch differ by at most one row.
+        batch_size: Largest number of rows in a batch. Batches of one epoch differ by at most one row. For an odd number
+            of rows in batches of 2, one batch has 3, because batch normalisation cannot use a single row.
         schedule: "one_cycle", "triangular", "cosine", "constant", or a function from training progress (0..1) to a
             share of the learning rate.
-        class_weight: None, "balanced", or a dict from label to weight.
+        class_weight: None, "balanced", or a dict from label to weight. Labels that do not occur are ignored if every
+                class has a weight.
         label_smoothing: Share of the target that is spread over all classes.
         gradient_clip: Largest norm of the gradient of a step, or None.
         average_share: Share of all steps over which weights are averaged (exponentially). 0 turns averaging off.
@@ -183,8 +187,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
         Raises:
             InputError: X, y, weights or groups are not valid. scikit-learn's own checks raise ValueError.
-            TrainingError: The device is missing, the loss is not finite, or the outputs are not of `output_kind`.
-            ConfigError: A setting is unknown or out of range.
+            TrainingError: The device is missing, the module cannot process X, the loss is not finite, or the outputs are
+                not of `output_kind`.
+            ConfigError: A setting is unknown or out of range, or the module cannot be built.
         """
         return self._adopt(self._attempt()._fit(X, y, sample_weight, groups))
 

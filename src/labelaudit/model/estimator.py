@@ -153,7 +153,7 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _check_names(self, data: Container, *, reset: bool) -> None:
         """Remember the columns of a bound DataFrame, or check that they are those of `fit`."""
-        names = list(data.columns) if isinstance(data, pd.DataFrame) else None
+        names: list[object] | None = list(data.columns) if isinstance(data, pd.DataFrame) else None
         if reset:
             self._dataset_columns = names
         elif names is not None and self._dataset_columns is not None and names != self._dataset_columns:

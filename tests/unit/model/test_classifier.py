@@ -331,6 +331,24 @@ def test_a_dense_network_with_normalisation_learns() -> None:
     assert own(Normed, epochs=60, batch_size=16).fit(X, Y).score(X, Y) > 0.75
 
 
+@pytest.mark.parametrize(("rows", "batch_size"), [(65, 2), (3, 2), (2, 2), (65, 64)])
+def test_normalisation_never_gets_a_batch_of_one_row(rows: int, batch_size: int) -> None:
+    classifier = own(Normed, batch_size=batch_size, epochs=1)
+    assert classifier.partial_fit(X[:rows], Y[:rows], classes=[0, 1, 2]).n_iter_ == 1
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(1, 2), (1, 64), (3, 1)])
+def test_normalisation_of_one_row_is_refused(rows: int, batch_size: int) -> None:
+    with pytest.raises(
+        TrainingError, match=r"cannot be trained on a batch of one row, .*batch normalisation .* Set batch_size to at"
+    ):
+        own(Normed, batch_size=batch_size).partial_fit(X[:rows], Y[:rows], classes=[0, 1, 2])
+
+
+def test_plain_networks_are_trained_row_by_row_if_asked() -> None:
+    assert small(batch_size=1, epochs=1).fit(X[:9], Y[:9]).n_iter_ == 1
+
+
 def test_integers_of_a_table_are_numbers_for_a_dense_network() -> None:
     assert same_weights(small().fit(WHOLE, Y), small().fit(WHOLE.astype(np.float32), Y))
 
