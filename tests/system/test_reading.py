@@ -19,7 +19,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
-from support.browsing import dashboard, open_browser, press, shown_id
+from support.browsing import dashboard, move, open_browser, press, shown_id
 from support.commands import Done, labelaudit
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(2400)]
@@ -182,7 +182,7 @@ def test_verdicts_made_in_the_browser_are_remembered(team: Team) -> None:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{url}/review")
         choose_audit(page, "v3")
-        press(page, "Enter")
+        move(page, "Enter")
         for row in flagged[:VERDICTS]:
             example_id = row["example_id"]
             shown_id(page, example_id)

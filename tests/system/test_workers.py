@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import _device
 from support.audits import Quiet, audit, fold_bytes, settings, write_fruit
 from support.paths import ROOT
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 ONE = [Slot(None, 1)]
 
@@ -184,12 +183,12 @@ def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
         except TrainingError as error:
             failures.append(error)
 
-    with LocalWorkers(ONE) as workers:
+    began = threading.Event()
+    with LocalWorkers(ONE, lambda *_: began.set()) as workers:
         threads = [threading.Thread(target=train, args=(workers, fold)) for fold in (0, 1)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: any(child.is_running() for child in psutil.Process().children()))
-        time.sleep(1)
+        assert began.wait(PATIENCE_SECONDS)
     for thread in threads:
         thread.join(30)
     assert len(failures) == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -13,23 +15,18 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.audits.references import AuditReference
-from labelaudit.codec import JsonObject
 from labelaudit.config import AuditConfig
 from labelaudit.errors import DatasetError
 from labelaudit.orchestration.artifacts import RunProgress
 from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import fruit, settings, write_fruit
+from support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 # Async runs of Prefect leave sockets open, also in flows without an audit.
 LEAVES_SOCKETS = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
-
-
-@task
-def audit_in_a_run_of_its_own(config: AuditConfig) -> JsonObject:
-    return audit_dataset(config)
 
 
 @task
@@ -44,10 +41,7 @@ async def audit_in_an_async_task(config: AuditConfig) -> AuditReference:
 
 @flow(task_runner=ThreadPoolTaskRunner(), validate_parameters=False)
 def audit_in_threads(configs: list[AuditConfig]) -> list[AuditReference]:
-    in_runs = audit_in_a_run_of_its_own.map(configs)
-    found = [AuditReference(**future.result()) for future in in_runs]
-    # The same audits again, side by side.
-    return [*found, *(future.result() for future in audit_in_this_task.map(configs * 2))]
+    return [future.result() for future in audit_in_this_task.map(configs)]
 
 
 @flow(task_runner=ProcessPoolTaskRunner(max_workers=2), validate_parameters=False)
@@ -70,10 +64,18 @@ def _configs(folder: Path, count: int = 2) -> list[AuditConfig]:
 
 
 def test_mapped_tasks_in_threads(client: SyncPrefectClient, tmp_path: Path) -> None:
+    """The flow of docs/operations.md, whose audits are child runs, then the same audits without runs of their own."""
     configs = _configs(tmp_path)
-    found = audit_in_threads(configs)
-    assert [audit.status for audit in found] == ["published"] * 2 + ["already_published"] * 4
-    assert [audit.audit_url for audit in found] == [audit.audit_url for audit in found[:2]] * 3
+    for number, config in enumerate(configs):
+        (tmp_path / f"{number}.yaml").write_text(config.model_dump_json())
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "operations.md").read_text(), re.M | re.S)
+    (tmp_path / "nightly.py").write_text(snippet)
+    audit_all = runpy.run_path(str(tmp_path / "nightly.py"))["audit_all"]
+    urls = audit_all([str(tmp_path / "0.yaml"), str(tmp_path / "1.yaml")])
+    assert len(set(urls)) == 2
+    again = audit_in_threads(configs * 2)
+    assert {audit.status for audit in again} == {"already_published"}
+    assert [audit.audit_url for audit in again] == urls * 2
     runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["audit-dataset"])))
     children = [run for run in runs if run.name.startswith(f"audit {tmp_path}")]
     assert len(children) == 2

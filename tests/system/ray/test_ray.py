@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,7 +133,6 @@ def test_a_node_is_lost_in_the_middle_of_its_folds(
     thread = threading.Thread(target=lambda: results.append(audit_dataset(config)))
     thread.start()
     wait_for(lambda: len(_places(place, "lost")) == FOLDS)
-    time.sleep(2)
     ray_cluster.remove_node(ray_cluster.list_all_nodes()[-1], allow_graceful=False)
     thread.join(600)
     (result,) = results
