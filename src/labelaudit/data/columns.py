@@ -30,7 +30,7 @@ from labelaudit.data.parquet import text_columns, with_texts
 from labelaudit.data.row_indexes import find_row_numbers
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import are_splits
-from labelaudit.data.table_survey import Survey, survey_tables
+from labelaudit.data.table_survey import TableSurvey, survey_tables
 from labelaudit.data.tables import read_sample, read_tables
 from labelaudit.data.values import family, is_binary, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
@@ -200,7 +200,7 @@ def resolve_columns(
     )
 
 
-def _excluded(found: Layout, survey: Survey) -> tuple[str, ...]:
+def _excluded(found: Layout, survey: TableSurvey) -> tuple[str, ...]:
     kept = {file.path for file in survey.layout.tables}
     return tuple(file.path for file in found.tables if file.path not in kept)
 

@@ -59,7 +59,11 @@ def find_dialect(source: Source, paths: Sequence[str], options: CsvOptions) -> F
             raise undecodable(source, path, encoding) from error
     encoding = guess_encoding(source, paths)
     sentence = f"CSV: the files are not UTF-8; {encoding} is a guess. If letters are wrong, set dataset.csv.encoding"
-    found = _in_encoding(source, paths, options, encoding)
+    try:
+        found = _in_encoding(source, paths, options, encoding)
+    except UnicodeError as error:
+        path = next(path for path in paths if not _is_readable(source, path, encoding))
+        raise undecodable(source, path, encoding) from error
     return Found(found.dialect, (sentence, *found.sentences))
 
 

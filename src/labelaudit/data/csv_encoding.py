@@ -77,7 +77,7 @@ def guess_encoding(source: Source, paths: Sequence[str]) -> str:
 
 
 def undecodable(source: Source, path: str, encoding: str) -> DatasetError:
-    """Return the error for a file that is not in the encoding that the config names."""
+    """Return the error for a file that is not in an encoding that was named or guessed."""
     return DatasetError(f"{path} is not {encoding}: {_at(source, path, encoding)} is not valid. {_REMEDY}")
 
 

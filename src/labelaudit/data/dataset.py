@@ -19,7 +19,7 @@ from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
-from labelaudit.data.split_checks import ids_restart
+from labelaudit.data.split_checks import leaks, unique_ids
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
 from labelaudit.text import listing
@@ -103,8 +103,8 @@ class Examples:
         else:
             ids = _concatenate(head.ids or [] for head in heads)
             _check_ids(ids, files, rows, columns)
-            if ids_restart(ids, digests, splits):
-                ids = np.array([f"{split}/{id}" for split, id in zip(splits, ids, strict=True)], dtype=object)
+            ids, split_notes = unique_ids(ids, digests, splits)
+            notes = (*notes, *split_notes)
         order = _order(ids, digests, given, groups)
         if ids_are_made:
             ids[order] = _number_copies(ids[order])
@@ -112,6 +112,8 @@ class Examples:
         readable = np.concatenate([head.readable for head in heads])
         status = _statuses(*(array[order] for array in (ids, digests, given, readable)))
         class_names = sort_class_names(set(given) - {None})
+        is_read = readable[order]
+        notes = (*notes, *leaks(*(array[order][is_read] for array in (ids, digests, splits))))
         return cls(
             example_id=ids[order],
             given_label=given[order],

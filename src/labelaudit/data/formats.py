@@ -73,6 +73,8 @@ OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel sheet",
     b"ARROW1": "an Arrow file",
     b"%PDF": "PDF",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
 }
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 
@@ -140,7 +142,8 @@ def check_head(source: Source, file: SourceFile, format: str) -> None:
             raise DatasetError(f"{file.path} is not an Arrow file: its first bytes are others. Write it again.")
         return
     for magic, name in OTHER_FORMATS.items():
-        if head.startswith(magic):
+        # CSV may be UTF-16.
+        if head.startswith(magic) and not (format == Format.CSV and name == "UTF-16 text"):
             raise DatasetError(f"{file.path} is {name}, not {format}. Convert it or correct its suffix.")
 
 

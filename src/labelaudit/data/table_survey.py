@@ -19,7 +19,7 @@ from labelaudit.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class Survey:
+class TableSurvey:
     """The columns and the number of rows of all tables of a dataset, and the tables that are audited.
 
     `sentences` say how CSV files are written if that is unusual.
@@ -38,7 +38,7 @@ def survey_tables(
     label: str | None = None,
     csv: CsvOptions = CsvOptions(),  # noqa: B008, it is immutable
     skips_unreadable: bool = False,
-) -> Survey:
+) -> TableSurvey:
     """Return the columns of a dataset, after checking that all shards have the same ones, and the number of its rows.
 
     A column whose type differs between shards becomes a string column (a float column if all are numbers). The columns
@@ -73,7 +73,7 @@ def survey_tables(
     layout = replace(layout, partitions=tuple(name for name in layout.partitions if name not in fields))
     fields |= {name: pa.field(name, pa.string()) for name in layout.partitions}
     rows = sum(surveys[file.path].rows for file in layout.tables)
-    return Survey(pa.schema(list(fields.values()), metadata=first.metadata), rows, layout, sentences)
+    return TableSurvey(pa.schema(list(fields.values()), metadata=first.metadata), rows, layout, sentences)
 
 
 def first_column(source: Source, layout: Layout, file: SourceFile) -> str:

@@ -21,7 +21,7 @@ from labelaudit.text import listing
 ClassWeight: TypeAlias = str | Mapping[Any, float]
 
 
-def check_labels(labels: Container) -> None:
+def check_given_labels(labels: Container) -> None:
     """Check that no label is missing, and that texts and numbers are not mixed, before they become one array.
 
     NumPy converts the list ["a", nan, 1, "1"] to texts, which would make classes "nan" and "1" of it.

@@ -164,7 +164,7 @@ def test_a_table_leaves_out_what_would_give_the_answer_away(make_dataset):
         "row": "it counts the rows",
         "name": "nearly every row has a value of its own",
         "true_label": "by its name it is another label",
-        "when": "its type is timestamp[ms]",
+        "when": "dates and times are not inputs",
         "nothing": "it has no value",
     }
     named = resolve_columns(make_dataset({"a.parquet": rows}), input=["true_label", "row"])

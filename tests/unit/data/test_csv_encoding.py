@@ -5,8 +5,9 @@ import pytest
 from labelaudit.data import csv_encoding
 from labelaudit.data.csv_dialect import CsvOptions
 from labelaudit.data.csv_encoding import guess_encoding, normalized_encoding
-from labelaudit.data.formats import find_layout
-from labelaudit.data.tables import read_tables, with_dialect
+from labelaudit.data.file_layout import find_layout
+from labelaudit.data.table_survey import survey_tables
+from labelaudit.data.tables import read_tables
 from labelaudit.errors import DatasetError
 
 TEXTS = {
@@ -23,9 +24,9 @@ TEXTS = {
 
 
 def _read(source, **options):
-    layout, sentences = with_dialect(source, find_layout(source), CsvOptions(**options))
-    values = [value for _, _, table in read_tables(source, layout, ["b"]) for value in table.column("b").to_pylist()]
-    return values, sentences
+    survey = survey_tables(source, find_layout(source), csv=CsvOptions(**options))
+    pieces = read_tables(source, survey.layout, ["b"])
+    return [value for piece in pieces for value in piece.rows.column("b").to_pylist()], survey.sentences
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

@@ -28,7 +28,9 @@ ROWS = pa.table({"a": [1]})
         ({"a.json": b""}, "jsonl", 1, 0),
         ({"labels.csv": b"", "images/1.JPG": b""}, "csv", 1, 1),
         ({"cat/1.png": b"", "dog/2.png": b"", "classes.json": b""}, "image_folder", 0, 2),
-        ({"cat/deep/1.png": b"", "dog/2.png": b"", ".hidden": b"", "_log/x.csv": b""}, "csv", 1, 2),
+        ({"cat/deep/1.png": b"", "dog/2.png": b"", ".hidden": b"", "_log/x.csv": b""}, "image_folder", 0, 2),
+        ({"_data/x.csv": b"", "cat/1.png": b""}, "csv", 1, 1),
+        ({"x.csv": b"", "_temporary/0/x.csv": b""}, "csv", 1, 0),
         ({"_a/_1.jfif": b"", "b/_2.JPE": b"", "b/3.heic": b""}, "image_folder", 0, 3),
     ],
 )

@@ -33,14 +33,14 @@ def test_arrays_and_lines_are_the_same_rows(make_dataset, monkeypatch, text, blo
     monkeypatch.setattr(json_items, "READ_BYTES", block)
     source = make_dataset({"a.json": text})
     assert _read(source, ["id", "text"]) == [{"id": row["id"], "text": row["text"]} for row in ROWS]
-    assert {field.name: str(field.type) for field in jsonl.read_schema(source, "a.json")} == {
+    assert {field.name: str(field.type) for field in jsonl.survey_file(source, "a.json").schema} == {
         "id": "string", "text": "string", "nested": "list<item: null>",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["[]", "[ ]\n", " [\n]\n"])
 def test_an_empty_array_has_no_rows(make_dataset, text):
-    assert jsonl.read_schema(make_dataset({"a.json": text}), "a.json").names == []
+    assert jsonl.survey_file(make_dataset({"a.json": text}), "a.json").schema.names == []
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_empty_array_has_no_rows(make_dataset, text):
 )
 def test_files_that_are_not_rows_are_named(make_dataset, text, message):
     with pytest.raises(DatasetError, match=message):
-        jsonl.read_schema(make_dataset({"a.json": text}), "a.json")
+        jsonl.survey_file(make_dataset({"a.json": text}), "a.json")
 
 
 def test_an_item_without_end_does_not_fill_the_memory(make_dataset, monkeypatch):
@@ -72,13 +72,13 @@ def test_an_item_without_end_does_not_fill_the_memory(make_dataset, monkeypatch)
     monkeypatch.setattr(json_items, "READ_BYTES", 500)
     source = make_dataset({"a.json": '[{"a": 1}, {"a": "' + "x" * 5_000 + '"}]'})
     with pytest.raises(DatasetError, match=r"a.json, item 2 is not valid JSON"):
-        jsonl.read_schema(source, "a.json")
+        jsonl.survey_file(source, "a.json")
 
 
 def test_keys_and_types_of_late_rows_are_in_the_schema(make_dataset):
     lines = [{"a": 1, "b": 1}] * 1_500 + [{"a": 1.5, "b": "x", "c": True, "d": None}]
     source = make_dataset({"a.jsonl": "\n".join(map(json.dumps, lines))})
-    schema = jsonl.read_schema(source, "a.jsonl")
+    schema = jsonl.survey_file(source, "a.jsonl").schema
     assert {field.name: str(field.type) for field in schema} == {
         "a": "double", "b": "string", "c": "bool", "d": "null",
     }  # fmt: skip
@@ -100,7 +100,7 @@ def test_keys_and_types_of_late_rows_are_in_the_schema(make_dataset):
 )
 def test_values_of_json(make_dataset, values, type, expected):
     source = make_dataset({"a.json": "\n".join(json.dumps({"a": value}) for value in values)})
-    assert str(jsonl.read_schema(source, "a.json").field("a").type) == type
+    assert str(jsonl.survey_file(source, "a.json").schema.field("a").type) == type
     assert [row["a"] for row in _read(source, ["a"])] == expected
 
 

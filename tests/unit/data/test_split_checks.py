@@ -9,7 +9,7 @@ import pyarrow as pa
 from labelaudit.data.columns import resolve_columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.readers import read_batches
-from labelaudit.data.split_checks import ids_restart, leak_sentence
+from labelaudit.data.split_checks import ids_restart, leaks
 
 
 def _object(*values: str | None) -> np.ndarray:
@@ -27,8 +27,8 @@ def test_ids_restart_if_they_mean_other_examples_in_each_split():
 
 def test_leaks_are_named_with_their_number():
     splits = _object("train", "train", "test", "test", "val")
-    assert leak_sentence(_object(*"abcde"), _object(*"12345"), splits) is None
-    sentence = leak_sentence(_object(*"abcde"), _object(*"12311"), splits)
+    assert leaks(_object(*"abcde"), _object(*"12345"), splits) == ()
+    (sentence,) = leaks(_object(*"abcde"), _object(*"12311"), splits)
     assert sentence == (
         "1 examples occur in several splits (test, train, val), in 3 rows: a, d, e. "
         "A model that is tested on them has seen them. Remove them from one."
@@ -53,6 +53,7 @@ def test_ids_that_restart_get_the_name_of_the_split(make_dataset):
     assert "splits: test, train, by the names of files and folders; all are audited together" in columns.guesses
     assert examples.status_counts()["scored"] == 70
     assert set(examples.example_id[:2]) <= {"test/0", "test/1"}
+    assert examples.notes[0].endswith("so the name of the split is part of each id, such as test/0")
     assert dict(zip(*np.unique(examples.split.astype(str), return_counts=True), strict=True)) == {
         "test": 30,
         "train": 40,
