@@ -7,8 +7,11 @@ import math
 import numpy as np
 from PIL import Image, ImageOps
 
-# An image that would lose a larger share is letterboxed. Cropping 3:2 to a square loses a third.
-MAX_CROPPED = 1 / 3
+# An image that would lose a larger share is letterboxed. Phone photographs of 9:16 lose 44 % in a square, but a few
+# images with bars and a smaller scale cost more than that (docs/image-reading.md).
+MAX_CROPPED = 1 / 2
+# If most images would lose a larger share in a square, all get another shape instead. Nothing is lost by that.
+_MAX_LOST_IN_SQUARE = 1 / 3
 # Longer shapes are letterboxed, because a network needs more than a few lines.
 MAX_ASPECT = 16.0
 
@@ -16,8 +19,8 @@ MAX_ASPECT = 16.0
 def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return an L or RGB image with exactly this size.
 
-    It is scaled until it fills the size, and what is over is cropped evenly at both ends. If that is more than a
-    third of the image, it is scaled until all of it is inside, on the median colour of its edges.
+    It is scaled until it fills the size, and what is over is cropped evenly at both ends. If that is more than
+    half of the image, it is scaled until all of it is inside, on the median colour of its edges.
 
     Args:
         image: L or RGB.
@@ -45,7 +48,7 @@ def shaped_size(aspect: float, side: int) -> tuple[int, int]:
 
     It is the square itself if an image of this ratio would lose at most a third of itself there.
     """
-    if 1 - min(aspect, 1 / aspect) <= MAX_CROPPED + 1e-9:
+    if 1 - min(aspect, 1 / aspect) <= _MAX_LOST_IN_SQUARE + 1e-9:
         return side, side
     root = math.sqrt(min(max(aspect, 1 / MAX_ASPECT), MAX_ASPECT))
     return round(side * root), round(side / root)

@@ -181,7 +181,7 @@ def _shape_sentences(headers: Sequence[Header], size: tuple[int, int]) -> list[s
         sentence += f", and up to {cropped.max():.0%} of an image is cropped at its sides"
     if boxed.any():
         sentence += (
-            f"; {boxed.sum()} of {len(headers)} sampled images would lose more than a third and are letterboxed instead"
+            f"; {boxed.sum()} of {len(headers)} sampled images would lose more than half and are letterboxed instead"
         )
     return [sentence]
 

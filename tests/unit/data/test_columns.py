@@ -120,8 +120,7 @@ def test_images_of_several_sizes_are_brought_to_one(make_dataset, png):
     columns = resolve_columns(source)
     assert (columns.image_size, columns.image_channels) == ((64, 64), 3)
     assert columns.guesses[-1] == (
-        "images are brought to 64x64 pixels: they are 10x20 to 40x30, and up to 25% of an image is cropped at its "
-        "sides; 1 of 2 sampled images would lose more than a third and are letterboxed instead"
+        "images are brought to 64x64 pixels: they are 10x20 to 40x30, and up to 50% of an image is cropped at its sides"
     )
     assert resolve_columns(source, image_size=(12, 34)).image_size == (12, 34)
 

@@ -53,8 +53,16 @@ def test_a_line_of_pixels_stays_a_line():
     assert (result == 7).all()
 
 
+@pytest.mark.parametrize(("width", "keeps_its_ends"), [(19, False), (20, False), (21, True)])
+def test_an_image_that_would_lose_more_than_half_is_letterboxed(width, keeps_its_ends):
+    pixels = np.full((10, width), 90, dtype=np.uint8)
+    pixels[:, 0] = pixels[:, -1] = 255
+    result = np.asarray(fitted(Image.fromarray(pixels), (40, 40)))
+    assert (result[20, 0] > 200) == keeps_its_ends
+
+
 @given(width=SIDES, height=SIDES, target=st.tuples(SIDES, SIDES))
-def test_every_shape_becomes_the_size_and_only_a_third_is_ever_cropped(width, height, target):
+def test_every_shape_becomes_the_size(width, height, target):
     gradient = Image.linear_gradient("L").resize((width, height))
     assert fitted(gradient, target).size == target
     assert 0 <= cropped_share((width, height), target) < 1

@@ -118,7 +118,7 @@ def test_a_sentence_says_what_is_cropped_and_what_is_letterboxed(make_dataset):
     sizes = [(80, 80), (100, 75), (400, 40), (75, 100)]
     assert _guesses(make_dataset(_folder([_picture(*size) for size in sizes])))[-1] == (
         "images are brought to 64x64 pixels: they are 75x40 to 400x100, and up to 25% of an image is cropped at its "
-        "sides; 1 of 4 sampled images would lose more than a third and are letterboxed instead"
+        "sides; 1 of 4 sampled images would lose more than half and are letterboxed instead"
     )
 
 
