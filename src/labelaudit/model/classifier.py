@@ -32,7 +32,7 @@ from labelaudit.model.optimizers import Optimizer, freeze, make_optimizer
 from labelaudit.model.outputs import check_output_kind, check_outputs, run_module
 from labelaudit.model.schedules import Schedule, constant
 from labelaudit.model.splits import validation_split
-from labelaudit.model.targets import ClassWeight, check_given_labels, class_weights, encode_labels, row_weights
+from labelaudit.model.targets import ClassWeight, check_class_labels, class_weights, encode_labels, row_weights
 from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
 
 # Rows whose outputs are checked before the first step.
@@ -336,8 +336,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             # scikit-learn's tools look for exactly these words.
             raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         data, index = self._input(X, reset=reset)
-        check_given_labels(y)
-        labels = column_or_1d(as_numpy(y), warn=True)
+        labels = as_numpy(y)
+        check_class_labels(labels)
+        labels = column_or_1d(labels, warn=True)
         assert_all_finite(labels, input_name="y")
         check_consistent_length(range(row_count(data) if index is None else len(index)), labels)
         check_classification_targets(labels)

@@ -16,7 +16,7 @@ from torch import nn
 
 from labelaudit.model.aliases import Container
 from labelaudit.model.construction import complete, is_incomplete
-from labelaudit.model.device import input_dtype, isolated, resolve_device, resolve_precision
+from labelaudit.model.device import input_dtype, isolated, resolve_device, resolve_precision, seeded
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.layer_values import layer_values
 from labelaudit.model.layers import named_layer
@@ -89,9 +89,10 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
     def _fit(self, X: Container) -> Self:
         data, index = self._input(X, reset=True)
         device = resolve_device(self.device)
-        shape = example_shape(data, index)
         first = torch.zeros(1, dtype=torch.int64) if index is None else index[:1]
         with isolated(self._seed(), device):
+            with seeded(0, device):  # A Dataset may draw random numbers.
+                shape = example_shape(data, index)
             module = self._new_module(input_shape=shape)
             if is_incomplete(module):
                 rows = self._bind(data, index, torch.device("cpu"), module, self.precision)
@@ -115,8 +116,9 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         """Yield the rows of `transform` in batches, for `partial_fit` or for more rows than fit into memory."""
         check_is_fitted(self)
         data, index = self._input(X, reset=False)
-        check_shape(example_shape(data, index), self.input_shape_)
         device = resolve_device(self.device)
+        with isolated(0, device):
+            check_shape(example_shape(data, index), self.input_shape_)
         numbers = torch.arange(row_count(data)) if index is None else index
         batches = self._values(data, numbers, device)
         for number in itertools.count():

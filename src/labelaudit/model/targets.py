@@ -21,7 +21,7 @@ from labelaudit.text import listing
 ClassWeight: TypeAlias = str | Mapping[Any, float]
 
 
-def check_given_labels(labels: Container) -> None:
+def check_class_labels(labels: Container) -> None:
     """Check that no label is missing, and that texts and numbers are not mixed, before they become one array.
 
     NumPy converts the list ["a", nan, 1, "1"] to texts, which would make classes "nan" and "1" of it.
@@ -29,10 +29,10 @@ def check_given_labels(labels: Container) -> None:
     Raises:
         InputError: A label is missing, or some are texts and others are not.
     """
-    is_typed = hasattr(labels, "dtype") and labels.dtype.kind in "biufUS"
-    values = None if is_typed or labels is None else pd.Series(labels, dtype=object)
-    if values is None or values.empty:
+    is_flat = isinstance(labels, list | tuple) or getattr(labels, "ndim", None) == 1
+    if not is_flat or getattr(labels, "dtype", np.dtype(object)).kind in "biufUS":
         return
+    values = pd.Series(labels, dtype=object)
     missing = np.flatnonzero(values.isna())
     if len(missing):
         raise InputError(
