@@ -20,7 +20,6 @@ from labelaudit.local.workers import LocalWorkers, Slot, describe_slots, fair_th
 from labelaudit.pipeline.plan import plan_probabilities, prepare
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
-from labelaudit.schemas import Status
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.store import Store
 from labelaudit.text import plain
@@ -132,9 +131,8 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
 def describe(plan: Plan) -> list[str]:
     """Describe in a few lines what is about to be audited."""
     lines = [f"guessed: {guess}" for guess in plan.guesses]
-    for status, rows in plan.statuses.items():
-        if rows and status != Status.SCORED:
-            lines.append(f"set aside: {rows:,} rows, {status}")
+    lines += [f"warning: {warning}" for warning in plan.warnings]
+    lines += [f"left out: {left.sentence}" for left in plan.left_out]
     lines.append(
         f"{plan.dataset}, version {plan.version}: {plan.scored:,} of {plan.examples:,} "
         f"examples in {len(plan.class_names):,} classes"

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -24,6 +23,7 @@ from pydantic_core import ErrorDetails
 from labelaudit.errors import ConfigError
 from labelaudit.schemas import Filter, InputKind
 from labelaudit.text import closest
+from labelaudit.yaml_text import as_written, plain_values, read_as_written
 
 _UNITS = {
     "": 1,
@@ -41,6 +41,14 @@ _SECRETS = ("secret", "password", "token", "sas", "credential", "private")
 # Members of unions. pydantic puts them into the location of an error, where they mean nothing to a user.
 _ONE = "<one>"
 _SEVERAL = "<several>"
+
+
+def _text(value: object) -> object:
+    """Return the text of a scalar as it was written in YAML. Whole numbers that were given in Python become text."""
+    written = as_written(value)
+    if isinstance(written, bool | float) or written is None:
+        raise ValueError("Must be text. Put quotes around it")
+    return str(written) if isinstance(written, int) else written
 
 
 def _none_if_auto(value: object) -> object:
@@ -73,6 +81,9 @@ _AUTO = (
     PlainSerializer(_auto_if_none),
     Field(json_schema_extra={"default": "auto"}),
 )
+# YAML reads 1.10 and 007 as numbers, `no` as a boolean, and 2026-11-20 as a date. As text they stay as written.
+Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str)]
+_Plain = BeforeValidator(plain_values)
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 AutoInt = Annotated[PositiveInt | None, *_AUTO]
@@ -86,36 +97,39 @@ class _Section(BaseModel):
 class CsvConfig(_Section):
     """How CSV and TSV files are written. auto: detected from the files, and reported."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=4)] = Field("auto", description="one character, or auto")
-    quote: Annotated[str, Field(min_length=1, max_length=4)] = Field(
+    delimiter: Annotated[Text, Field(min_length=1, max_length=4)] = Field("auto", description="one character, or auto")
+    quote: Annotated[Text, Field(min_length=1, max_length=4)] = Field(
         "auto", description="one character, none (a quotation mark is text), or auto"
     )
     decimal: Literal["auto", ".", ","] = "auto"
     thousands: Literal["auto", "none", ".", ",", " ", "'"] = "auto"
-    encoding: str = Field("auto", description="a Python codec, such as utf-8 or cp1252, or auto")
-    missing: tuple[str, ...] | Literal["auto"] = Field("auto", description="texts that mean that a value is missing")
+    encoding: Text = Field("auto", description="a Python codec, such as utf-8 or cp1252, or auto")
+    missing: Annotated[
+        Annotated[Literal["auto"], Tag(_ONE)] | Annotated[tuple[Text, ...], Tag(_SEVERAL)],
+        Discriminator(_one_or_several),
+    ] = Field("auto", description="texts that mean that a value is missing")
 
 
 class DatasetConfig(_Section):
     """What is audited."""
 
-    url: str = Field(
+    url: Text = Field(
         description="file, folder of shards, image folder, CSV, TSV or JSONL; may contain {name} and {version}"
     )
-    name: str | None = Field(None, description="default: from the URL", min_length=1, max_length=200)
-    version: str | None = Field(
+    name: Text | None = Field(None, description="default: from the URL", min_length=1, max_length=200)
+    version: Text | None = Field(
         None,
         description="default: from the URL, else the first digits of the fingerprint; latest: newest complete version",
     )
-    label: str | None = Field(None, description="column of the given labels; not needed for image folders")
-    id: str | None = Field(None, description="column of ids that stay the same in all versions")
+    label: Text | None = Field(None, description="column of the given labels; not needed for image folders")
+    id: Text | None = Field(None, description="column of ids that stay the same in all versions")
     input: Annotated[
-        Annotated[str, Tag(_ONE)] | Annotated[tuple[str, ...], Tag(_SEVERAL)], Discriminator(_one_or_several)
+        Annotated[Text, Tag(_ONE)] | Annotated[tuple[Text, ...], Tag(_SEVERAL)], Discriminator(_one_or_several)
     ] = Field("auto", description="auto, one column or a list of columns")
     kind: InputKind = "auto"
-    group: str | None = Field(None, description="column whose examples stay in one fold")
-    ignore: tuple[str, ...] = Field((), description="columns that are not used at all")
-    rename: dict[str, str] = Field(
+    group: Text | None = Field(None, description="column whose examples stay in one fold")
+    ignore: tuple[Text, ...] = Field((), description="columns that are not used at all")
+    rename: dict[Text, Text] = Field(
         default_factory=dict, description="other names for given labels, {old: new}, applied while reading"
     )
     csv: CsvConfig = CsvConfig()
@@ -135,18 +149,22 @@ class DatasetConfig(_Section):
             raise ValueError("Must be printable, and not only dots and spaces")
         return value
 
-    @field_validator("version", mode="before")
+    @field_validator("rename")
     @classmethod
-    def _version_text(cls, value: object) -> object:
-        # YAML reads `version: 3` as a number.
-        return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    def _names_of_classes(cls, rename: dict[str, str]) -> dict[str, str]:
+        for old, new in rename.items():
+            if not new.strip():
+                raise ValueError(f"The new name of {old!r} must not be blank")
+        return rename
 
 
 class ModelConfig(_Section):
     """What is trained."""
 
-    network: str = Field("auto", description="auto | mlp | cnn | ngrams | torchvision:resnet50 | my_package.nets:build")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="arguments of the network")
+    network: Text = Field(
+        "auto", description="auto | mlp | cnn | ngrams | torchvision:resnet50 | my_package.nets:build"
+    )
+    kwargs: Annotated[dict[str, Any], _Plain] = Field(default_factory=dict, description="arguments of the network")
 
 
 class TrainingConfig(_Section):
@@ -156,7 +174,7 @@ class TrainingConfig(_Section):
     batch_size: Annotated[Annotated[int, Field(ge=2)] | None, *_AUTO] = None
     learning_rate: Annotated[Annotated[float, Field(gt=0, le=100)] | None, *_AUTO] = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[Text, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
@@ -177,7 +195,7 @@ class DetectionConfig(_Section):
 class VersionsConfig(_Section):
     """When a version is complete: a marker file exists, or no file has changed for some time."""
 
-    marker: str | None = Field(None, description="name of the file that is written last", pattern=r"^[^/]+$")
+    marker: Text | None = Field(None, description="name of the file that is written last", pattern=r"^[^/]+$")
     quiet_minutes: Annotated[float, Field(ge=0)] | None = Field(
         None, description="instead of a marker: no file has changed for so long"
     )
@@ -196,8 +214,8 @@ class WorkersConfig(_Section):
     max_parallel: AutoInt = Field(None, description="auto: one per GPU slot, else one per CPU core")
     threads: AutoInt = Field(None, description="CPU threads of a fold; auto: a fair share of the cores")
     gpus_per_fold: Annotated[float, Field(ge=0)] = Field(1, description="a fraction, or a whole number")
-    address: str | None = Field(None, description="of a Ray cluster; default: Ray on this machine")
-    deployment: str = Field(
+    address: Text | None = Field(None, description="of a Ray cluster; default: Ray on this machine")
+    deployment: Text = Field(
         "train-fold/gpu", description="started once per fold on a work pool", pattern="^[^/]+/[^/]+$"
     )
     checkpoint_minutes: Annotated[float, Field(ge=0)] | None = Field(10, description="0: every epoch; null: never")
@@ -224,7 +242,7 @@ class GateConfig(_Section):
     max_flagged_share: Share | None = Field(None, description="flagged rows divided by scored rows")
     max_class_flagged_share: (
         Annotated[
-            Annotated[Share, Tag(_ONE)] | Annotated[dict[str, Share], Field(min_length=1), Tag(_SEVERAL)],
+            Annotated[Share, Tag(_ONE)] | Annotated[dict[Text, Share], Field(min_length=1), Tag(_SEVERAL)],
             Discriminator(_one_or_several),
         ]
         | None
@@ -242,16 +260,6 @@ class GateConfig(_Section):
     )
     min_canary_recall: Share | None = Field(None, description="share of planted errors that must be found")
 
-    @field_validator("max_class_flagged_share", mode="before")
-    @classmethod
-    def _class_names(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        if any(not isinstance(name, (str, int)) or isinstance(name, bool) for name in value):
-            raise ValueError("Class names must be text. Put quotes around those that YAML reads as something else")
-        # YAML reads the class `3:` as a number.
-        return {str(name): share for name, share in value.items()}
-
 
 class ReportConfig(_Section):
     """How many rows the report and the dashboard show."""
@@ -265,13 +273,13 @@ class ReportConfig(_Section):
 class OutputConfig(_Section):
     """Where audits are published."""
 
-    url: str = Field("labelaudit-reports", description="where audits are published", min_length=1)
+    url: Text = Field("labelaudit-reports", description="where audits are published", min_length=1)
 
 
 class StorageConfig(_Section):
     """fsspec options for remote URLs. Secrets come from the environment, never from here."""
 
-    options: dict[str, object] = Field(default_factory=dict)
+    options: Annotated[dict[str, object], _Plain] = Field(default_factory=dict)
 
     @field_validator("options")
     @classmethod
@@ -321,7 +329,7 @@ def parse_config(text: str, *, overrides: Iterable[str] = (), source: str = "con
     Raises:
         ConfigError: with one line per problem.
     """
-    values = parse_yaml(text, source)
+    values = read_as_written(text, source)
     if not isinstance(values, dict):
         raise ConfigError(
             f"{source} must have sections such as `dataset:`, but it is a {type(values).__name__}. "
@@ -330,17 +338,9 @@ def parse_config(text: str, *, overrides: Iterable[str] = (), source: str = "con
     return build_config(values, overrides=overrides, source=source)
 
 
-def parse_yaml(text: str, source: str) -> object:
-    """Return the plain values of a YAML text. Raises `ConfigError` if it is not valid."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}. Correct it.") from error
-
-
 def build_config(values: Mapping[str, object], *, overrides: Iterable[str] = (), source: str = "config") -> AuditConfig:
     """Return the config with these nested values. Raises `ConfigError` with one line per problem."""
-    merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    merged = dict(values)
     for override in overrides:
         _override(merged, override)
     try:
@@ -364,16 +364,15 @@ def _override(values: dict[str, object], override: str) -> None:
     names = path.strip().split(".")
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r} must look like training.epochs=3.")
-    section = values
+    section: dict[str, Any] = values
     for name in names[:-1]:
         found = section.setdefault(name, {})
         if not isinstance(found, dict):
             raise ConfigError(f"--set {override!r} cannot be used: {name} is a value, not a section.")
-        section = found
-    try:
-        section[names[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r} cannot be used: the value is not valid YAML.") from error
+        # A copy, because an alias may also use this mapping elsewhere.
+        section[name] = dict(found)
+        section = section[name]
+    section[names[-1]] = read_as_written(text, f"The value of --set {path.strip()}")
 
 
 def _raise_readable(error: ValidationError, source: str) -> NoReturn:

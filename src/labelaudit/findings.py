@@ -20,7 +20,16 @@ class LeftOut:
     count: int
     names: tuple[str, ...]  # the first SHOWN_NAMES
 
+    @property
+    def sentence(self) -> str:
+        """What is left out and why, such as `2 columns (a, b): ignored by the config`."""
+        kinds = self.kind if self.count == 1 else _PLURALS[self.kind]
+        more = self.count - len(self.names)
+        names = ", ".join(self.names) + (f" and {more:,} more" if more > 0 else "")
+        return f"{self.count:,} {kinds} ({names}): {self.reason}"
 
+
+_PLURALS = {"file": "files", "column": "columns", "class": "classes", "row": "rows"}
 # Names of a group of left-out things. The count says how many there are.
 SHOWN_NAMES = 5
 
@@ -124,6 +133,31 @@ class ChangedSetting:
 
 
 @dataclass(frozen=True)
+class ClassShare:
+    """A class's share of the labeled rows in two audits, and the absolute difference, each 0..1."""
+
+    class_name: str
+    share_before: float
+    share: float
+    change: float
+
+
+@dataclass(frozen=True)
+class ClassDifferences:
+    """How the classes of an audit differ from those of another one.
+
+    A class counts if it has labeled rows: scored ones, or rare ones. `new` and `gone` are numbers of classes;
+    `new_names` and `gone_names` are the first of them. `largest` is the class whose share changed most, if any did.
+    """
+
+    new: int
+    gone: int
+    new_names: tuple[str, ...]
+    gone_names: tuple[str, ...]
+    largest: ClassShare | None
+
+
+@dataclass(frozen=True)
 class Changes:
     """What changed since another audit of the dataset.
 
@@ -141,6 +175,7 @@ class Changes:
     changed_settings: tuple[ChangedSetting, ...]
     warning: str | None
     notes: tuple[str, ...]
+    classes: ClassDifferences | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -289,3 +324,4 @@ class Summary:
     canaries: CanaryRecall | None = None
     gate: Gate | None = None
     review: Review | None = None
+    left_out: tuple[LeftOut, ...] = ()

@@ -39,6 +39,15 @@ class Status(StrEnum):
     DUPLICATE_ID = "duplicate_id"
 
 
+STATUS_MEANINGS = {
+    Status.SCORED: "predicted by a model that was not trained on it",
+    Status.RARE_CLASS: "its class has fewer rows than folds",
+    Status.UNLABELED: "the row has no label",
+    Status.UNREADABLE: "the input could not be decoded",
+    Status.DUPLICATE_ID: "another row has the same id",
+}
+
+
 class Decision(StrEnum):
     """A person's decision about the label of an example."""
 

@@ -16,6 +16,18 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # These change the direction of all text that follows them.
 _BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
+# Letters of scripts that put no spaces between words, as ranges of a regular expression: Chinese characters, kana and
+# bopomofo; then Thai, Lao, Khmer and Burmese.
+CHINESE_AND_KANA = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3100-\u312f\u31a0-\u31bf"
+)
+OTHER_UNSPACED = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf"
+    "\u1780-\u17d3\u17d7\u17dc\u17dd"
+    "\u1000-\u103f\u1050-\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f"
+)
+
 
 def listing(names: Iterable[object], *, shown: int = 5, separator: str = ", ") -> str:
     """Return the first names as text, with the number of the others: `a, b and 3 more`."""

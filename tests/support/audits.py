@@ -84,7 +84,7 @@ def write_reviews(path: Path, rows: int = 120) -> Path:
 def settings(url: object, output: object, **sections: Any) -> AuditConfig:
     """Return a config that trains quickly: few epochs, on the CPU."""
     values: dict[str, Any] = {
-        "dataset": {"url": str(url), "ignore": ["true_label"], **sections.pop("dataset", {})},
+        "dataset": {"url": str(url), **sections.pop("dataset", {})},
         "training": {"epochs": 10, "device": "cpu", "precision": "float32", **sections.pop("training", {})},
         "cross_validation": {"folds": 3, **sections.pop("cross_validation", {})},
         "output": {"url": str(output)},

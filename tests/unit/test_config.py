@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 
 import pytest
 from hypothesis import given
@@ -113,8 +114,14 @@ def test_overrides(override: str, section: str, key: str, value: object) -> None
         ),
         ("dataset: {url: x}\nversions: {marker: a/b}", r"versions\.marker: .*given: 'a/b'"),
         ("dataset: {url: x}\ntraining: {epochs: null}", r"training\.epochs: Must not be null"),
-        ("dataset: {url: x, input: 3}", r"dataset\.input: .*valid string \(given: 3\)\.$"),
-        ("dataset: {url: x, input: [a, 3]}", r"dataset\.input\.1: .*valid string \(given: 3\)\.$"),
+        (
+            "dataset: {url: x, input: [a, null]}",
+            r"dataset\.input\.1: Must be text\. Put quotes around it \(given: None",
+        ),
+        ("dataset: {url: x, input: [a, [b]]}", r"dataset\.input\.1: .*valid string \(given: \['b'\]\)\.$"),
+        ("dataset: {url: x, rename: {a: ' '}}", r"dataset\.rename: The new name of 'a' must not be blank"),
+        ("dataset: {url: x, csv: {missing: NA}}", r"dataset\.csv\.missing: Input should be 'auto' \(given: 'NA'\)\.$"),
+        ("dataset: {url: x}\ntraining: {epochs: yes}", r"training\.epochs: .*valid integer.* \(given: 'yes'\)\.$"),
         ("dataset: {url: x, input: {a: 1}}", r"dataset\.input: .*valid tuple"),
     ],
 )
@@ -149,8 +156,95 @@ def test_an_override_through_a_value() -> None:
 
 
 def test_an_override_that_is_not_yaml() -> None:
-    with pytest.raises(ConfigError, match="the value is not valid YAML"):
+    with pytest.raises(
+        ConfigError, match=r"^The value of --set dataset\.url is not valid YAML: while parsing a flow sequence"
+    ):
         parse_config("dataset: {url: x}", overrides=["dataset.url=[1"])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "1.10",
+            "007",
+            "2026-11-20",
+            "2026-11-20 10:00:00",
+            "2026-13-45",
+            "12:30",
+            "1e3",
+            "0x1F",
+            "1_000",
+            "no",
+            "True",
+        ),
+        *("3", "-0", ".5", "1.", "9" * 30, "0.1000000000000000055", "v1", "'quoted'"),
+    ],
+)
+def test_text_stays_as_it_is_written(written: str) -> None:
+    text = written.strip("'")
+    settings = f"""
+dataset:
+  url: x
+  version: {written}
+  label: {written}
+  ignore: [a, {written}]
+  input: [{written}]
+  rename: {{{written}: {written}}}
+  csv: {{missing: [{written}]}}
+versions: {{marker: {written}}}
+gate:
+  max_class_flagged_share: {{{written}: 0.5}}
+"""
+    config = parse_config(settings)
+    assert (config.dataset.version, config.dataset.label) == (text, text)
+    assert (config.dataset.ignore, config.dataset.input) == (("a", text), (text,))
+    assert (config.dataset.rename, config.dataset.csv.missing) == ({text: text}, (text,))
+    assert config.versions.marker == text
+    assert config.gate.max_class_flagged_share == {text: 0.5}
+    overrides = [f"dataset.version={written}", f"dataset.rename={{{written}: b}}"]
+    assert parse_config("dataset: {url: x}", overrides=overrides).dataset.rename == {text: "b"}
+    assert parse_config("dataset: {url: x}", overrides=overrides).dataset.version == text
+    # Nothing but plain values is left, which survive JSON and pickle.
+    assert AuditConfig.model_validate_json(config.model_dump_json()) == config
+    assert type(config.dataset.version) is str
+
+
+def test_other_values_are_plain() -> None:
+    kwargs = (
+        "{epochs: 0x10, share: 1.10, pretrained: no, layers: [1, [2.0, true]], head: {width: 3, 1: on}, text: 'no'}"
+    )
+    config = parse_config(f"dataset: {{url: x}}\nmodel: {{kwargs: {kwargs}}}\nstorage: {{options: {{anon: yes}}}}")
+    found = config.model.kwargs
+    assert found == {
+        **{"epochs": 16, "share": 1.1, "pretrained": False, "layers": [1, [2.0, True]]},
+        **{"head": {"width": 3, "1": True}, "text": "no"},
+    }
+    assert config.storage.options == {"anon": True}
+    assert [type(value) for value in (found["epochs"], found["share"], found["layers"][0])] == [int, float, int]
+    assert type(found["layers"][1][0]) is float
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_number_that_python_gives_for_text() -> None:
+    assert build_config({"dataset": {"url": "x", "version": 3}}).dataset.version == "3"
+    for value in (1.1, True):
+        with pytest.raises(ConfigError, match=r"dataset\.version: Must be text\. Put quotes around it \(given: "):
+            build_config({"dataset": {"url": "x", "version": value}})
+
+
+def test_an_override_of_a_value_that_an_alias_repeats() -> None:
+    text = "dataset: {url: x}\nmodel: {kwargs: &a {deep: {size: 1}}}\nstorage: {options: *a}"
+    config = parse_config(text, overrides=["model.kwargs.deep.size=2"])
+    assert config.model.kwargs == {"deep": {"size": 2}}
+    assert config.storage.options == {"deep": {"size": 1}}
+
+
+def test_an_override_with_a_key_twice() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^The value of --set dataset\.rename contains the key 'a' twice\. Remove one"
+    ):
+        parse_config("dataset: {url: x}", overrides=["dataset.rename={a: b, a: c}"])
 
 
 @given(

@@ -11,6 +11,7 @@ from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.errors import StorageError
+from labelaudit.findings import LeftOut
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.storage.layout import audit_folder, work_folder
@@ -68,6 +69,8 @@ class Plan:
     predecessor: Predecessor | None = None
     review_sha256: str | None = None  # of the verdicts (reviews/snapshot_store.py); None: there are none
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
+    left_out: tuple[LeftOut, ...] = ()  # files, columns, classes and rows that are not audited
+    warnings: tuple[str, ...] = ()  # sentences on what probably is a mistake in the data
 
     @property
     def work_folder(self) -> str:

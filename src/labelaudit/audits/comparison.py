@@ -17,6 +17,7 @@ from labelaudit.audits.decisive_settings import (
 from labelaudit.audits.history import FAILED_GATE, AuditRecord, audits_before, read_history
 from labelaudit.audits.published import SHOWN_VERSIONS, PublishedAudit, open_audit
 from labelaudit.data.labels import sort_class_names
+from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.findings import AuditName, ChangedSetting, Changes
@@ -191,7 +192,13 @@ def describe_changes(
         relabeled=tuple(relabeled_pairs(result.changes)[:TOP_PAIRS]),
         changed_settings=tuple(changed),
         warning=_warning(changed, before.version, result),
-        notes=(*_skipped(skipped_versions), *result.notes, *_made_elsewhere(before, changed, result)),
+        notes=(
+            *_skipped(skipped_versions),
+            *differences_in_words(result.classes, before.version),
+            *result.notes,
+            *_made_elsewhere(before, changed, result),
+        ),
+        classes=result.classes,
     )
 
 

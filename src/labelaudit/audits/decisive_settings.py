@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labelaudit.codec import Json, JsonObject, from_record
+from labelaudit.config import DatasetConfig
 from labelaudit.findings import ChangedSetting
 from labelaudit.text import listing
 
@@ -22,6 +23,7 @@ ROW_NUMBERS = (
     "Rows without an id column are identified by row number, and row numbers mean other rows in another version. "
     "Audit the probabilities again, and name their ids with --id."
 )
+_READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json", exclude=set(NAMING))
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -74,7 +76,7 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
         # Then nearly everything else differs too.
         return [ChangedSetting("kind", before.kind, now.kind, "config")]
     changed = [
-        *_differences("", before.config, now.config, "config"),
+        *_differences("", _with_defaults(before), _with_defaults(now), "config"),
         *_differences("versions", {**before.versions}, {**now.versions}, "package"),
     ]
     if before.code != now.code:
@@ -83,6 +85,14 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
     cause = changed[0].cause if changed else "data"
     recipe = _differences("recipe", before.recipe, now.recipe, cause)
     return changed + [setting for setting in recipe if setting.setting.rpartition(".")[2] not in named]
+
+
+def _with_defaults(settings: DecisiveSettings) -> JsonObject:
+    """Return the config with the keys that an earlier release does not have. It read datasets as their defaults say."""
+    dataset = settings.config.get("dataset")
+    if not isinstance(dataset, dict):
+        return settings.config
+    return {**settings.config, "dataset": {**_READING_DEFAULTS, **dataset}}
 
 
 def is_other_work(changed: Sequence[ChangedSetting]) -> bool:

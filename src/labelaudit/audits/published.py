@@ -11,14 +11,14 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelaudit.audits.history import AuditFacts, AuditRecord, newest_of_versions, read_history
+from labelaudit.audits.history import AuditFacts, AuditRecord, find_datasets, newest_of_versions, read_history
 from labelaudit.codec import from_record
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.findings import Summary
-from labelaudit.storage.layout import MANIFEST, dataset_of, latest_key
+from labelaudit.storage.layout import MANIFEST, dataset_folder, dataset_of, latest_key
 from labelaudit.storage.manifest import Manifest, load_manifest, read_checked, read_json
 from labelaudit.storage.store import Store
-from labelaudit.text import listing
+from labelaudit.text import closest, listing
 
 # Files whose URL people copy from a browser or a log instead of the folder's.
 FILES_OF_PEOPLE = ("report.html", "index.html", "summary.json", MANIFEST)
@@ -161,9 +161,11 @@ def find_audit(
     found = _latest_audit(url, options) if dataset_of(last) is not None else _audit_at(url, options)
     if found is not None:
         return found
+    hint = "" if dataset_of(last) is None else _known_datasets(folder, last, options)
     raise ConfigError(
         f"No audit is published at {url}. Name the folder of an audit "
-        "(…/dataset=NAME/version=VERSION/audit=ID), of a version or of a dataset, or name versions with --dataset."
+        f"(…/dataset=NAME/version=VERSION/audit=ID), of a version or of a dataset, or name versions with "
+        f"--dataset.{hint}"
     )
 
 
@@ -190,9 +192,13 @@ def _newest_audit(dataset_url: str, version: str, options: Mapping[str, object] 
     }
     if version not in newest:
         known = ", ".join(list(newest)[-SHOWN_VERSIONS:]) or "none"
+        close = closest(version, newest)
+        hint = f" Did you mean {close!r}?" if close else ""
+        if not newest:
+            hint = _known_datasets(output, dataset_url.rstrip("/").rpartition("/")[2], options)
         raise ConfigError(
             f"{dataset_url} has no audit of version {version!r}. Audit it, or name another version "
-            f"(last audited: {known})."
+            f"(last audited: {known}).{hint}"
         )
     found = open_audit(store, newest[version].folder)
     if found is None:
@@ -201,6 +207,13 @@ def _newest_audit(dataset_url: str, version: str, options: Mapping[str, object] 
             "Audit that version again."
         )
     return found
+
+
+def _known_datasets(output: str, folder: str, options: Mapping[str, object] | None) -> str:
+    """Return a sentence with the dataset below an output URL whose folder has nearly this name; empty if none has."""
+    folders = [dataset_folder(name) for name in find_datasets(_store(output, f"{output}/{folder}", options))]
+    close = closest(folder, [name for name in folders if name != folder])
+    return f" Did you mean {close}?" if close else ""
 
 
 def _output_and_dataset(dataset_url: str) -> tuple[str, str]:

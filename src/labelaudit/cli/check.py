@@ -13,6 +13,7 @@ from labelaudit.pipeline.check import CheckedDataset, FoldSeconds, check_dataset
 
 # A longer list of classes does not help a reader.
 SHOWN_CLASSES = 40
+WIDTH = 14  # of the names in front of the values
 
 
 def check_command(target: str, options: DatasetOptions, as_json: bool, *, estimate: bool) -> None:
@@ -38,36 +39,46 @@ def check_command(target: str, options: DatasetOptions, as_json: bool, *, estima
         raise DatasetError(found.problem)
 
 
+def _line(name: str, value: object) -> None:
+    show(f"{name:<{WIDTH}} {value}")
+
+
 def _print(found: CheckedDataset) -> None:
-    width = 14
-
-    def line(name: str, value: object) -> None:
-        show(f"{name:<{width}} {value}")
-
-    line("dataset", f"{found.dataset}, version {found.version}")
-    line("files", f"{found.files:,} ({found.bytes / 1e6:,.1f} MB), {found.format}, kind {found.kind}")
-    line("fingerprint", found.fingerprint)
-    line("columns", ", ".join(f"{name}: {value}" for name, value in found.columns.items()))
+    _line("dataset", f"{found.dataset}, version {found.version}")
+    _line("files", f"{found.files:,} ({found.bytes / 1e6:,.1f} MB), {found.format}, kind {found.kind}")
+    _line("fingerprint", found.fingerprint)
+    _line("columns", ", ".join(f"{name}: {value}" for name, value in found.columns.items()))
     for guess in found.guesses:
-        line("guess", guess)
-    line("rows", f"{found.examples:,}")
+        _line("guess", guess)
+    for warning in found.warnings:
+        _line("warning", warning)
+    _print_rows(found)
+    if found.network is not None:
+        _print_plan(found)
+
+
+def _print_rows(found: CheckedDataset) -> None:
+    _line("rows", f"{found.examples:,}")
     for status, rows in found.statuses.items():
         if rows:
-            line("", f"{rows:,} {status}")
+            _line("", f"{rows:,} {status}")
     for row in found.first_rows:
-        line("", row)
-    line("classes", f"{len(found.classes):,}")
+        _line("", row)
+    for left in found.left_out:
+        _line("left out", left.sentence)
+    _line("classes", f"{len(found.classes):,}")
     for name, rows in list(found.classes.items())[:SHOWN_CLASSES]:
-        line("", f"{rows:,} {name}")
+        _line("", f"{rows:,} {name}")
     if len(found.classes) > SHOWN_CLASSES:
-        line("", f"and {len(found.classes) - SHOWN_CLASSES:,} more")
-    if found.network is None:
-        return
-    line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
-    line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
+        _line("", f"and {len(found.classes) - SHOWN_CLASSES:,} more")
+
+
+def _print_plan(found: CheckedDataset) -> None:
+    _line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
+    _line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
     if found.expected_seconds is None or found.expected_memory_bytes is None:
-        line("time, memory", "not measured: --estimate trains for a few steps and reports both")
+        _line("time, memory", "not measured: --estimate trains for a few steps and reports both")
         return
-    line("time", f"about {found.expected_seconds:,.0f} s of training")
+    _line("time", f"about {found.expected_seconds:,.0f} s of training")
     allowed = (found.memory_limit_bytes or 0) / 1e9
-    line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")
+    _line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")

@@ -56,5 +56,7 @@ def _config_file(target: str, options: DatasetOptions) -> AuditConfig:
             "--set, for example --set dataset.label=label."
         )
     shortcuts = {"dataset.name": options.name, "dataset.version": options.version, "output.url": options.output}
-    overrides = [f"{key}={json.dumps(value)}" for key, value in shortcuts.items() if value is not None]
+    overrides = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in shortcuts.items() if value is not None
+    ]
     return read_config(target, overrides=[*options.set, *overrides])

@@ -178,10 +178,13 @@ def open_library(url: str) -> Library:
     """Return the library of a URL.
 
     Raises:
-        LabelauditError: if there is no dataset below it.
+        LabelauditError: if there is no dataset below it, or the one that it names has no audit.
     """
     library = Library(url)
-    if not library.datasets():
+    names = library.datasets()
+    # The name of one dataset is taken from the URL, and may be mistyped.
+    is_empty = bool(library.store.folder) and not any(map(library.audits, names))
+    if not names or is_empty:
         raise LabelauditError(
             f"There is no audit below {url}. Give the URL that audits are published to (--output, output.url), "
             "of one of its `dataset=…` folders, or of an audit."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pyarrow as pa
 import streamlit as st
@@ -50,13 +52,18 @@ def show_one_audit() -> None:
         "Classes", "The noisiest first. Noise: the estimated share of rows of the class that belong to another one."
     )
     _show_classes(classes)
-    if summary.notes:
-        ui.heading("Notes")
-        items = ui.joined(ui.fill("<li><bdi>{note}</bdi></li>", note=ui.clip(note, 600)) for note in summary.notes)
-        ui.html('<ul class="notes">{items}</ul>', items=items)
+    _show_list("Left out", [left.sentence for left in summary.left_out])
+    _show_list("Notes", summary.notes)
     with st.expander("How this audit was made"):
         _show_provenance(audit)
     show_url()
+
+
+def _show_list(title: str, sentences: Sequence[str]) -> None:
+    if sentences:
+        ui.heading(title)
+        items = ui.joined(ui.fill("<li><bdi>{note}</bdi></li>", note=ui.clip(note, 600)) for note in sentences)
+        ui.html('<ul class="notes">{items}</ul>', items=items)
 
 
 def _figures(summary: Summary) -> list[tuple[str, str, str]]:

@@ -8,22 +8,16 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from labelaudit.data.formats import reading
+from labelaudit.data.formats import FileSurvey, reading
 from labelaudit.data.source import Source
 
 _FILE_MAGIC = b"ARROW1"
 
 
-def read_schema(source: Source, path: str) -> pa.Schema:
-    """Return the schema of one file, with its metadata (such as Hugging Face features)."""
-    with _open(source, path) as (schema, _):
-        return schema
-
-
-def count_rows(source: Source, path: str) -> int:
-    """Return the number of rows of one file. All of it is read."""
-    with _open(source, path) as (_, batches):
-        return sum(batch.num_rows for batch in batches)
+def survey_file(source: Source, path: str) -> FileSurvey:
+    """Return the schema of one file, with its metadata (such as Hugging Face features), and the number of its rows."""
+    with _open(source, path) as (schema, batches):
+        return FileSurvey(schema, sum(batch.num_rows for batch in batches))
 
 
 def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:

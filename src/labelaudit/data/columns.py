@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
+from labelaudit.data.csv_dialect import PLAIN_NUMBERS, CsvOptions, Dialect
+from labelaudit.data.csv_labels import find_markers
+from labelaudit.data.csv_numbers import (
+    as_plain,
+    candidates,
+    check_configured,
+    describe_numbers,
+    find_format,
+    scan_types,
+)
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, files_left_out, find_layout
+from labelaudit.data.image_depth import NO_RANGES, ValueRanges
 from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, table_geometry
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
+from labelaudit.data.parquet import text_columns, with_texts
+from labelaudit.data.row_indexes import find_row_numbers
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import are_splits
-from labelaudit.data.tables import Survey, read_sample, read_tables, survey_tables
-from labelaudit.data.values import family, parses_as_numbers, to_strings
+from labelaudit.data.table_survey import TableSurvey, survey_tables
+from labelaudit.data.tables import read_sample, read_tables
+from labelaudit.data.values import family, is_binary, parses_as_numbers, to_strings
 from labelaudit.errors import DatasetError
 from labelaudit.findings import SHOWN_NAMES, LeftOut
 from labelaudit.schemas import INPUT_KINDS
@@ -39,6 +53,9 @@ LABEL_NAMES = (
 ID_NAMES = ("id", "example_id", "sample_id", "uuid", "guid", "image_id", "key", "idx", "_id")
 # An id column may contain a few duplicates, which the audit reports. A category named "key" has many.
 MIN_UNIQUE_IDS = 0.9
+# Values that must be names of image files, and how many are looked at.
+MIN_NAMES = 0.9
+SAMPLE_NAMES = 64
 SPLIT_NAMES = ("split", "subset", "partition", "data_split", "set", "usage")
 
 
@@ -57,10 +74,14 @@ class Columns:
     image_size: tuple[int, int]  # (height, width) of decoded images; (0, 0) if kind is not image
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
+    image_ranges: ValueRanges = NO_RANGES  # black and white of images with more than 8 bits
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
     split: str | None = None  # column; None: files and folders name the splits, or there are none
     partitions: tuple[str, ...] = ()  # columns in the names of folders
     excluded: tuple[str, ...] = ()  # paths of tables that are not read
+    rename: dict[str, str] = field(default_factory=dict)  # other names for given labels
+    csv: Dialect | None = None  # how CSV files are written
+    text_columns: tuple[str, ...] = ()  # columns of a Parquet file whose bytes are text
     stored_rows: int = 0  # rows in storage, counted without reading their values
 
     def find_layout(self, source: Source) -> Layout:
@@ -75,7 +96,12 @@ class Columns:
                 f"{source.url} was {self.format} and is now {layout.format}. Publish changed data as a new version."
             )
         excluded = [file for file in layout.tables if file.path in set(self.excluded)]
-        return replace(layout.without(excluded, ""), partitions=self.partitions)
+        return replace(
+            layout.without(excluded, ""),
+            partitions=self.partitions,
+            dialect=self.csv,
+            text_columns=self.text_columns,
+        )
 
 
 def resolve_columns(
@@ -89,6 +115,7 @@ def resolve_columns(
     ignore: Sequence[str] = (),
     image_size: tuple[int, int] | None = None,
     skips_unreadable: bool = False,
+    csv: CsvOptions = CsvOptions(),  # noqa: B008, it is immutable
 ) -> Columns:
     """Return how to read a dataset. What is not named is guessed from names, types and the first rows.
 
@@ -105,6 +132,7 @@ def resolve_columns(
         ignore: columns that are not read.
         image_size: (height, width) to decode images to.
         skips_unreadable: leave out files that look like data but cannot be read.
+        csv: how CSV files are written; what is None is detected.
 
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or no column fits.
@@ -116,22 +144,33 @@ def resolve_columns(
     found = find_layout(source, skips_unreadable=skips_unreadable)
     if found.format == IMAGE_FOLDER:
         layout = found
-        named = [name for name in (label, id, group, None if input == "auto" else input) if name is not None]
+        named = [name for name in (label, id, group, None if input == "auto" else input, *ignore) if name is not None]
         return _image_folder(source, layout, named, kind, image_size)
-    survey = survey_tables(source, found, label=label, skips_unreadable=skips_unreadable)
-    layout, schema = survey.layout, survey.schema
-    _check_named(schema, source, {"label": label, "id": id, "group": group}, input, ignore)
-    rows = read_sample(source, layout, [name for name in schema.names if name not in set(ignore)])
-    sample = InputSample(rows, schema, _hugging_face_features(schema), layout.format == "csv")
-    guesses: list[str] = []
+    survey = survey_tables(source, found, label=label, csv=csv, skips_unreadable=skips_unreadable)
+    _check_named(survey.schema, source, {"label": label, "id": id, "group": group}, input, ignore)
+    rows = read_sample(source, survey.layout, [name for name in survey.schema.names if name not in set(ignore)])
+    layout, schema, rows = _with_texts(survey.layout, survey.schema, rows)
+    layout, rows = _with_number_format(layout, rows, csv, [label, id, group])
+    sample = InputSample(
+        rows,
+        schema,
+        _hugging_face_features(schema),
+        is_untyped=layout.format == "csv",
+        image_names=_image_names(source, layout, rows),
+    )
+    guesses = [*survey.sentences]
     label = label or _guess_label(sample, [id, group, input], guesses)
     check_label_type(label, schema.field(label).type)
     id = id or _guess_id(sample, [label, group, input], guesses)
     _check_names(sample, [id, group])
+    guesses += _names_in_hex(schema, [id, group])
     split = _guess_split(sample, [label, id, group, input], guesses)
     guesses += _split_guesses(layout)
     chosen = _choose_inputs(sample, input, kind, {label, id, group, split})
-    types, chosen = _feature_types(source, layout, sample, chosen, is_auto=input == "auto")
+    if input == "auto" and chosen.kind == "table":
+        chosen = chosen.without(find_row_numbers(source, layout, rows, chosen.names), "it numbers the rows")
+    layout, types, chosen = _feature_types(source, layout, sample, chosen, csv, is_auto=input == "auto")
+    layout, marker_guesses = _with_markers(source, layout, label, sample, csv)
     geometry = _geometry(source, layout, sample, chosen, image_size)
     label_names = sample.features.get(label, {}).get("names")
     return Columns(
@@ -145,7 +184,8 @@ def resolve_columns(
         label_names=tuple(map(str, label_names)) if isinstance(label_names, list) else (),
         image_size=geometry.size,
         image_channels=geometry.channels,
-        guesses=(*guesses, *chosen.guesses, *geometry.guesses),
+        image_ranges=geometry.ranges,
+        guesses=(*guesses, *marker_guesses, *chosen.guesses, *geometry.guesses),
         left_out=(
             *layout.left_out,
             *_left_out_columns({**dict.fromkeys(ignore, "ignored by the config"), **chosen.left_out}),
@@ -154,13 +194,31 @@ def resolve_columns(
         split=split,
         partitions=layout.partitions,
         excluded=_excluded(found, survey),
+        csv=layout.dialect,
+        text_columns=layout.text_columns,
         stored_rows=survey.rows,
     )
 
 
-def _excluded(found: Layout, survey: Survey) -> tuple[str, ...]:
+def _excluded(found: Layout, survey: TableSurvey) -> tuple[str, ...]:
     kept = {file.path for file in survey.layout.tables}
     return tuple(file.path for file in found.tables if file.path not in kept)
+
+
+def _image_names(source: Source, layout: Layout, rows: pa.Table) -> frozenset[str]:
+    """Return the columns of strings whose first values are names of image files of the dataset."""
+    if not layout.images:
+        return frozenset()
+    images = ImageFiles(source, layout.images)
+    table = layout.tables[0].path
+    found = set()
+    for name in rows.column_names:
+        if family(rows.schema.field(name).type) != "string":
+            continue
+        values = [value for value in pc.unique(rows.column(name)).slice(0, SAMPLE_NAMES).to_pylist() if value]
+        if values and sum(images.find(table, value) is not None for value in values) >= MIN_NAMES * len(values):
+            found.add(name)
+    return frozenset(found)
 
 
 def _unreferenced_images(source: Source, layout: Layout, chosen: Inputs) -> tuple[LeftOut, ...]:
@@ -177,6 +235,48 @@ def _unreferenced_images(source: Source, layout: Layout, chosen: Inputs) -> tupl
     return (files_left_out(unused, "it is an image in no row of the table"),) if unused else ()
 
 
+def _with_texts(layout: Layout, schema: pa.Schema, rows: pa.Table) -> tuple[Layout, pa.Schema, pa.Table]:
+    """Return layout, schema and sample with strings instead of bytes that are text, and of types that shards mix."""
+    texts = text_columns(rows, schema) if layout.format == "parquet" else ()
+    rows = with_texts(rows, texts, layout.tables[0].path if layout.tables else "")
+    for index, column in enumerate(schema):
+        if column.name in texts:
+            schema = schema.set(index, column.with_type(pa.string()))
+    for index, name in enumerate(rows.column_names):
+        if family(schema.field(name).type) == "string" and family(rows.column(name).type) in ("number", "bool"):
+            rows = rows.set_column(index, name, to_strings(rows.column(name)))
+    return replace(layout, text_columns=texts), schema, rows
+
+
+def _names_in_hex(schema: pa.Schema, names: Iterable[str | None]) -> list[str]:
+    """Return a sentence for each id or group that is bytes but not text."""
+    binary = [name for name in names if name is not None and is_binary(schema.field(name).type)]
+    return [f"column {name!r} contains bytes that are not text: they are written in hex" for name in binary]
+
+
+def _with_number_format(
+    layout: Layout, rows: pa.Table, options: CsvOptions, kept: Sequence[str | None]
+) -> tuple[Layout, pa.Table]:
+    """Return the layout with the format of the numbers in a sample of CSV rows, and the sample with plain numbers."""
+    if layout.dialect is None:
+        return layout, rows
+    free = rows.select([name for name in rows.column_names if name not in kept])
+    numbers = find_format(free, candidates(options, layout.dialect.delimiter))
+    check_configured(free, numbers, options)
+    return replace(layout, dialect=replace(layout.dialect, numbers=numbers)), as_plain(rows, numbers, kept)
+
+
+def _with_markers(
+    source: Source, layout: Layout, label: str, sample: InputSample, options: CsvOptions
+) -> tuple[Layout, tuple[str, ...]]:
+    """Return the layout with the texts that mean no label in a CSV file, and a sentence if there are any."""
+    if layout.dialect is None or options.missing is not None:
+        return layout, ()
+    paths = [file.path for file in layout.tables]
+    found = find_markers(source, paths, label, sample.rows.column(label), layout.dialect)
+    return replace(layout, dialect=found.dialect), (found.sentence,) if found.sentence else ()
+
+
 def _left_out_columns(reasons: Mapping[str, str]) -> tuple[LeftOut, ...]:
     """Return the columns that are not used, grouped by the reason."""
     groups: dict[str, list[str]] = {}
@@ -191,7 +291,7 @@ def _image_folder(
     if named:
         raise DatasetError(
             f"{source.url} is an image folder, which has no column {named[0]!r}. Its folders are the labels "
-            "and its paths the ids. Leave label, id, group and input out."
+            "and its paths the ids. Leave label, id, group, input and ignore out."
         )
     if kind not in ("auto", "image"):
         raise DatasetError(f"{source.url} is an image folder, but dataset.kind is {kind}. Leave dataset.kind out.")
@@ -207,6 +307,7 @@ def _image_folder(
         label_names=(),
         image_size=geometry.size,
         image_channels=geometry.channels,
+        image_ranges=geometry.ranges,
         guesses=("labels: the names of the folders", *geometry.guesses),
         left_out=layout.left_out,
         stored_rows=len(layout.images),
@@ -225,7 +326,7 @@ def _geometry(
             f"({layout.images[0].path}), but no column contains image paths. Point dataset.url at the table or at "
             "the images, or name the column of image paths with dataset.input."
         )
-    return Geometry((0, 0), 0, ())
+    return Geometry((0, 0), 0, NO_RANGES, ())
 
 
 def _check_named(
@@ -242,14 +343,15 @@ def _check_named(
     ]
     if input != "auto" and not inputs:
         raise DatasetError("dataset.input is an empty list. Name at least one column, or use auto.")
-    taken: dict[str, str] = {}
-    for role, name in named:
+    for role, name in [*named, *(("ignore", n) for n in ignore)]:
         if name not in schema.names:
             close = closest(name, schema.names)
             hint = f" Did you mean {close!r}?" if close else ""
             raise DatasetError(
                 f"Column {name!r} (dataset.{role}) is not in {source.url}.{hint} The columns are {_list(schema.names)}."
             )
+    taken: dict[str, str] = {}
+    for role, name in named:
         if name in ignore:
             raise DatasetError(f"Column {name!r} is both dataset.{role} and in dataset.ignore. Remove one of the two.")
         if name in taken and {role, taken[name]} != {"id", "group"}:
@@ -309,7 +411,8 @@ def _guess_id(sample: InputSample, others: Iterable[object], guesses: list[str])
 
 def _is_plausible_id(sample: InputSample, name: str) -> bool:
     type = sample.schema.field(name).type
-    if not (family(type) == "string" or pa.types.is_integer(type)):
+    is_whole = pa.types.is_integer(type) or (pa.types.is_decimal(type) and type.scale == 0)
+    if not (family(type) == "string" or is_whole):
         return False
     values = to_strings(sample.rows.column(name))
     is_measured = sample.is_untyped and parses_as_numbers(values) and pc.any(pc.match_substring(values, ".")).as_py()
@@ -335,7 +438,8 @@ def _check_names(sample: InputSample, names: Iterable[str | None]) -> None:
 
 
 def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, taken: set[str | None]) -> Inputs:
-    free = [name for name in sample.rows.column_names if name not in taken]
+    # Ids are often the names of image files. They are the inputs too, then.
+    free = [name for name in sample.rows.column_names if name not in taken or name in sample.image_names]
     unassigned = sample._replace(rows=sample.rows.select(free))
     if input != "auto":
         return choose_named(unassigned, [input] if isinstance(input, str) else list(input), kind)
@@ -343,43 +447,31 @@ def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, t
 
 
 def _feature_types(
-    source: Source, layout: Layout, sample: InputSample, chosen: Inputs, *, is_auto: bool
-) -> tuple[tuple[str, ...], Inputs]:
-    """Return number or category for each input of a table; columns without any value are dropped."""
+    source: Source, layout: Layout, sample: InputSample, chosen: Inputs, options: CsvOptions, *, is_auto: bool
+) -> tuple[Layout, tuple[str, ...], Inputs]:
+    """Return number or category for each input of a table, from all its values; columns without any are dropped."""
     if chosen.kind != "table":
-        return (), chosen
+        return layout, (), chosen
     types: dict[str, str | None]
-    if layout.format == "parquet":
+    sentences: tuple[str, ...] = ()
+    if layout.dialect is not None:
+        types, numbers, sentences = scan_types(source, layout, chosen.names, layout.dialect, options)
+        layout = replace(layout, dialect=replace(layout.dialect, numbers=numbers))
+        sentences = (*sentences, describe_numbers(numbers)) if numbers != PLAIN_NUMBERS else sentences
+    else:
         families = {name: family(sample.schema.field(name).type) for name in chosen.names}
         types = {name: _FEATURE_OF_FAMILY[families[name]] for name in chosen.names}
-    else:
-        types = _scan_types(source, layout, chosen.names, sample.is_untyped)
     empty = [name for name, type in types.items() if type is None]
     if empty and (not is_auto or len(empty) == len(types)):
         raise DatasetError(f"Column {empty[0]!r} cannot be an input: it is empty in all rows. Name another one.")
     kept = [(name, type) for name, type in types.items() if type is not None]
     left_out = {**chosen.left_out, **dict.fromkeys(empty, "it has no value")}
     names = tuple(name for name, _ in kept)
-    return tuple(type for _, type in kept), Inputs("table", names, chosen.guesses, left_out)
+    guesses = (*chosen.guesses, *sentences)
+    return layout, tuple(type for _, type in kept), Inputs("table", names, guesses, left_out)
 
 
 _FEATURE_OF_FAMILY = {"number": "number", "string": "category", "bool": "category", "null": None}
-
-
-def _scan_types(source: Source, layout: Layout, names: Sequence[str], is_untyped: bool) -> dict[str, str | None]:
-    types: dict[str, str | None] = dict.fromkeys(names)
-    for piece in read_tables(source, layout, names):
-        for name in names:
-            if types[name] == "category":
-                continue
-            column = piece.rows.column(name)
-            if is_untyped:
-                is_empty = pc.all(pc.equal(column, ""), min_count=0).as_py()
-                found = None if is_empty else "number" if parses_as_numbers(column) else "category"
-            else:
-                found = _FEATURE_OF_FAMILY[family(column.type)]
-            types[name] = found or types[name]
-    return types
 
 
 def _hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:

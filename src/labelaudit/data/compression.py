@@ -10,15 +10,18 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
 
 from labelaudit.data.source import Source
 from labelaudit.errors import DatasetError
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 # What the decoders raise for damaged files.
-DECOMPRESSION_ERRORS = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
+_ERRORS = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
@@ -27,15 +30,29 @@ def without_compression(path: str) -> str:
     return path[: -len(suffix)] if (suffix := _suffix(path)) else path
 
 
-class _Decompressed(io.BufferedReader):
+class _Content(io.RawIOBase):
     """The content of a compressed file. Closing it closes the file too."""
 
-    def __init__(self, content: io.RawIOBase, file: BinaryIO) -> None:
-        super().__init__(content)
-        self._file = file
+    def __init__(self, content: io.RawIOBase, file: BinaryIO, path: str) -> None:
+        self._content, self._file, self._path = content, file, path
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int | None:
+        try:
+            return self._content.readinto(buffer)
+        except (OSError, *_ERRORS) as error:
+            # Errors of the system or network have a number. A retry may help.
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise DatasetError(
+                f"{self._path} cannot be decompressed ({' '.join(str(error).split())}). Write the file again."
+            ) from error
 
     def close(self) -> None:
         super().close()
+        self._content.close()
         self._file.close()
 
 
@@ -43,7 +60,7 @@ def open_decompressed(source: Source, path: str) -> BinaryIO:
     """Open a file for reading from its start; the content of a compressed one.
 
     Raises:
-        DatasetError: an archive does not contain exactly one file.
+        DatasetError: the file is damaged (also while it is read), or an archive does not contain exactly one file.
         StorageError: the file is missing or cannot be read.
     """
     suffix = _suffix(path)
@@ -51,7 +68,8 @@ def open_decompressed(source: Source, path: str) -> BinaryIO:
     if not suffix:
         return file
     try:
-        return _Decompressed(cast("io.RawIOBase", _OPEN[suffix](file, path)), file)
+        content = cast("io.RawIOBase", _OPEN[suffix](file, path))
+        return cast("BinaryIO", io.BufferedReader(_Content(content, file, path)))
     except BaseException:
         file.close()
         raise
@@ -81,7 +99,7 @@ def _is_extra(name: str) -> bool:
 _OPEN: dict[str, Callable[[BinaryIO, str], object]] = {
     ".gz": lambda file, _: gzip.GzipFile(fileobj=file),
     ".bz2": lambda file, _: bz2.BZ2File(file),
-    ".xz": lambda file, _: lzma.LZMAFile(file),  # noqa: SIM115, `_Decompressed` closes it
+    ".xz": lambda file, _: lzma.LZMAFile(file),  # noqa: SIM115, `_Content` closes it
     ".zst": lambda file, _: pa.CompressedInputStream(file, "zstd"),
     ".zip": _open_zip,
 }

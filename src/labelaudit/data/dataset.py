@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from labelaudit.data.columns import Columns
 from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
-from labelaudit.data.split_checks import ids_restart
+from labelaudit.data.split_checks import leaks, unique_ids
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
 from labelaudit.text import listing
@@ -58,11 +59,12 @@ class Examples:
         file: (N,) object of str, relative to the dataset's root.
         row: (N,) int64, row number within the file, from 0.
         position: (N,) int64, position in reading order: row i was read as number positions[i].
-        class_names: K names, sorted (whole numbers by value, else by code point).
+        class_names: K names, sorted (numbers by value, else by code point).
         label: (N,) int64 in 0..K-1, -1 unless status is scored.
         problem: (N,) object of str: why a row is unreadable, else None.
         split: (N,) object of str: train, test, …; None if the dataset has no splits.
         fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
+        notes: sentences on what was changed while reading. A table of the examples does not contain them.
     """
 
     example_id: np.ndarray
@@ -78,6 +80,7 @@ class Examples:
     problem: np.ndarray
     split: np.ndarray
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
@@ -89,7 +92,7 @@ class Examples:
         heads = [batch.head() for batch in batches]
         if sum(len(head.digests) for head in heads) == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given = _given_labels(heads, columns)
+        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         digests = _concatenate(head.digests for head in heads)
         groups = _concatenate(_groups(head) for head in heads)
         splits = _concatenate(head.splits or [None] * len(head.digests) for head in heads)
@@ -100,8 +103,8 @@ class Examples:
         else:
             ids = _concatenate(head.ids or [] for head in heads)
             _check_ids(ids, files, rows, columns)
-            if ids_restart(ids, digests, splits):
-                ids = np.array([f"{split}/{id}" for split, id in zip(splits, ids, strict=True)], dtype=object)
+            ids, split_notes = unique_ids(ids, digests, splits)
+            notes = (*notes, *split_notes)
         order = _order(ids, digests, given, groups)
         if ids_are_made:
             ids[order] = _number_copies(ids[order])
@@ -109,6 +112,8 @@ class Examples:
         readable = np.concatenate([head.readable for head in heads])
         status = _statuses(*(array[order] for array in (ids, digests, given, readable)))
         class_names = sort_class_names(set(given) - {None})
+        is_read = readable[order]
+        notes = (*notes, *leaks(*(array[order][is_read] for array in (ids, digests, splits))))
         return cls(
             example_id=ids[order],
             given_label=given[order],
@@ -123,6 +128,7 @@ class Examples:
             problem=_problems(heads)[order],
             split=splits[order],
             fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
+            notes=notes,
         )
 
     def all_class_counts(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from labelaudit.data.csv_dialect import Dialect
 from labelaudit.data.formats import TABLE_FORMATS, Format, format_by_content, format_by_name
 from labelaudit.data.partitions import partition_columns
 from labelaudit.data.source import Source, SourceFile
@@ -35,6 +36,8 @@ class Layout:
         partitions: names of the columns in the names of folders.
         images: image files.
         left_out: files that are not read.
+        dialect: how CSV files are written.
+        text_columns: columns of Parquet files whose bytes are text.
     """
 
     format: str  # parquet | arrow | csv | jsonl | image_folder
@@ -43,6 +46,8 @@ class Layout:
     partitions: tuple[str, ...]
     images: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
+    dialect: Dialect | None = None
+    text_columns: tuple[str, ...] = ()
 
     def without(self, tables: Iterable[SourceFile], reason: str) -> Layout:
         """Return the layout without some of its tables, which are left out for a reason."""
@@ -84,6 +89,8 @@ def find_layout(source: Source, *, skips_unreadable: bool = False) -> Layout:
     by_format = _by_format(source, files)
     left_out = _left_out(files, by_format)
     _check_supported(source, by_format[Format.UNSUPPORTED], skips_unreadable)
+    if aside := _aside(by_format, by_format[Format.IMAGE]):
+        left_out.append(files_left_out([file.path for file in aside], "its folder begins with _"))
     if by_format[Format.UNSUPPORTED]:
         paths = [file.path for file in by_format[Format.UNSUPPORTED]]
         left_out.append(files_left_out(paths, "its format is not supported"))
@@ -187,6 +194,7 @@ def _tables(
 ) -> tuple[list[SourceFile], list[SourceFile]]:
     """Return the files that contain the rows, and JSON files that describe the dataset."""
     found = [(format, file) for format in TABLE_FORMATS for file in by_format[format]]
+    found = [(format, file) for format, file in found if file not in _aside(by_format, images)]
     # Datasets of all formats come with files such as `dataset_info.json`.
     plain = [(format, file) for format, file in found if not _is_description(file)]
     if (plain and len(plain) < len(found)) or (not plain and _class_folders(images)):
@@ -201,6 +209,16 @@ def _tables(
             f"{source.url} contains files of several formats: {named}. Point dataset.url at one file or folder."
         )
     return sorted((file for _, file in plain), key=lambda file: file.path), descriptions
+
+
+def _aside(by_format: Mapping[Format, Sequence[SourceFile]], images: Sequence[SourceFile]) -> list[SourceFile]:
+    """Return the tables in folders whose name begins with `_`, if there is other data.
+
+    Spark and Hive write unfinished output and logs there, and their readers skip it.
+    """
+    tables = [file for format in TABLE_FORMATS for file in by_format[format]]
+    aside = [file for file in tables if any(part.startswith("_") for part in file.path.split("/")[:-1])]
+    return aside if len(aside) < len(tables) or _class_folders(images) else []
 
 
 def _format_of(tables: Sequence[SourceFile], by_format: Mapping[Format, Sequence[SourceFile]]) -> str:

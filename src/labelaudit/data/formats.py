@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from labelaudit.data.compression import DECOMPRESSION_ERRORS, open_decompressed, without_compression
+from labelaudit.data.compression import open_decompressed, without_compression
 from labelaudit.data.images import looks_like_image
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import DatasetError
@@ -72,8 +73,17 @@ OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel sheet",
     b"ARROW1": "an Arrow file",
     b"%PDF": "PDF",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
 }
 _ARROW_STREAM = b"\xff\xff\xff\xff"
+
+
+class FileSurvey(NamedTuple):
+    """The columns of one file, and the number of its rows, counted apart from reading their values."""
+
+    schema: pa.Schema
+    rows: int
 
 
 def format_by_name(path: str) -> Format | None:
@@ -132,7 +142,8 @@ def check_head(source: Source, file: SourceFile, format: str) -> None:
             raise DatasetError(f"{file.path} is not an Arrow file: its first bytes are others. Write it again.")
         return
     for magic, name in OTHER_FORMATS.items():
-        if head.startswith(magic):
+        # CSV may be UTF-16.
+        if head.startswith(magic) and not (format == Format.CSV and name == "UTF-16 text"):
             raise DatasetError(f"{file.path} is {name}, not {format}. Convert it or correct its suffix.")
 
 
@@ -144,7 +155,7 @@ def reading(path: str, format: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, *DECOMPRESSION_ERRORS) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if getattr(error, "errno", None) is not None:
             raise
         reason = " ".join(str(error).split())[:300]

@@ -2,60 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# A damaged or hostile header may claim any number of pixels. Photographs have fewer than these.
+from labelaudit.data.image_depth import (
+    FULL_RANGES,
+    DepthMeasure,
+    RangeError,
+    ValueRanges,
+    deep_values,
+    has_grey_and_alpha,
+    is_deep,
+    to_eight_bits,
+)
+from labelaudit.data.image_fit import fitted
+from labelaudit.data.image_formats import PILLOW_FORMATS, is_decodable, is_tiff, other_format
+from labelaudit.data.transparency import over_background
+
+# A damaged or hostile header may claim any number of pixels. Few photographs have more than these.
 _MAX_PIXELS = 64_000_000
-# Only formats that Pillow decodes by itself. Others start programs or read more files.
-PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# A JPEG is shrunk while it is decoded. Phones make pictures of 108 megapixels.
+_MAX_JPEG_PIXELS = 128_000_000
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 EXIF_ORIENTATION = 0x0112
-MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_TIFF_SUBFILE, _REDUCED = 254, 1
+_TIFF_DNG_VERSION = 50706
 
 
 class Header(NamedTuple):
-    """Size and colour of an image, known before it is decoded."""
+    """What is known of an image before it is decoded: size, colour, depth, and whether more images follow."""
 
     height: int
     width: int
     is_grey: bool
+    is_deep: bool  # more than 8 bits per value
+    followers: str  # frames (of an animation), pages (of a TIFF), or ""
 
 
 def looks_like_image(data: bytes) -> bool:
-    """Return whether the first bytes are those of an image format."""
-    return data.startswith(MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    """Return whether the first bytes are those of an image format, decodable or not."""
+    return is_decodable(data) or other_format(data) is not None
 
 
 def read_header(data: bytes | BinaryIO) -> Header | None:
-    """Return size and colour of an image, with its EXIF orientation applied; None if it cannot be read."""
+    """Return what the header says, with the size after EXIF orientation; None if the image cannot be read."""
     with quiet():
         try:
             with Image.open(BytesIO(data) if isinstance(data, bytes) else data, formats=PILLOW_FORMATS) as image:
                 width, height = image.size
+                is_grey, has_depth = image.mode in GREY_MODES or has_grey_and_alpha(image), is_deep(image)
+                # It comes last, because the EXIF of a PNG may follow the pixels, which are then loaded.
                 if _orientation(image) >= 5:
                     width, height = height, width
-                return Header(height, width, image.mode in GREY_MODES)
+                return Header(height, width, is_grey, has_depth, _followers(image))
         except Exception:  # Pillow's decoders raise errors of any type for broken files
             return None
 
 
+def measure_depth(data: bytes, measure: DepthMeasure) -> None:
+    """Add the values of an image to a measure if it has more than 8 bits and can be read."""
+    # As above: a broken image gets a status when it is decoded.
+    with quiet(), contextlib.suppress(Exception), Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
+        _check_content(image)
+        if is_deep(image):
+            measure.add(deep_values(image, data))
+
+
 def decode_images(
-    encoded: Iterable[bytes | None], count: int, size: tuple[int, int], channels: int
+    encoded: Iterable[bytes | None],
+    count: int,
+    size: tuple[int, int],
+    channels: int,
+    ranges: ValueRanges = FULL_RANGES,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Decode images to one size: scale the shorter side to fit, crop to the centre.
+    """Decode images to one size, cropped to its shape or letterboxed (`labelaudit.data.image_fit`).
 
     Args:
         encoded: `count` files as bytes, read one at a time; None or empty if there is none.
         count: n, the number of images.
         size: (height, width) of the result.
         channels: 1 (grey) or 3 (RGB).
+        ranges: black and white of images with more than 8 bits, the same for all images of a dataset.
 
     Returns:
         Pixels, (n, height, width, channels) uint8, zeros if unreadable; and the reasons, by position.
@@ -65,13 +98,18 @@ def decode_images(
     for index, data in enumerate(encoded):
         with quiet():
             try:
-                pixels[index] = _decode(data, size, channels)
+                pixels[index] = _decode(data, size, channels, ranges)
             except Exception as error:  # as above; a broken image gets a status
-                problems[index] = _reason(error)
+                problems[index] = _reason(error, data)
     return pixels, problems
 
 
-@contextmanager
+def why_unreadable(data: bytes | None) -> str:
+    """Return why the header of an image cannot be read, as text for people."""
+    return decode_images([data], 1, (1, 1), 1)[1].get(0, "its header is damaged")
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hide Pillow's warnings about broken files, which are reported as statuses."""
     with warnings.catch_warnings():
@@ -83,35 +121,57 @@ class _DecodeError(Exception):
     """Why bytes are not decoded, as text for people."""
 
 
-def _decode(data: bytes | None, size: tuple[int, int], channels: int) -> np.ndarray:
+def _decode(data: bytes | None, size: tuple[int, int], channels: int, ranges: ValueRanges) -> np.ndarray:
     if not data:
         raise _DecodeError("no bytes")
     height, width = size
     with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
-        if image.width * image.height > _MAX_PIXELS:
-            raise _DecodeError(f"{image.width}x{image.height} pixels are more than {_MAX_PIXELS:,}")
+        _check_content(image)
         # JPEG can be decoded at 1/8 to 1/2 of its size. Twice the target size loses nothing visible.
         longer = 2 * max(height, width)
         image.draft(None, (longer, longer))
-        upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+        _check_pixels(image, _MAX_PIXELS)
+        upright = _upright(image, _eight_bits(image, data, ranges))
         flat = _flatten(upright, "L" if channels == 1 else "RGB")
-        if flat.size != (width, height):
-            flat = ImageOps.fit(flat, (width, height), method=Image.Resampling.BILINEAR)
-        return np.asarray(flat, dtype=np.uint8).reshape(height, width, channels)
+        return np.asarray(fitted(flat, (width, height)), dtype=np.uint8).reshape(height, width, channels)
+
+
+def _check_content(image: Image.Image) -> None:
+    _check_pixels(image, _MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else _MAX_PIXELS)
+    tags = getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and (_TIFF_DNG_VERSION in tags or tags.get(_TIFF_SUBFILE) == _REDUCED):
+        raise _DecodeError(_not_supported("camera raw"))
+
+
+def _check_pixels(image: Image.Image, limit: int) -> None:
+    if image.width * image.height > limit:
+        raise _DecodeError(f"{image.width}x{image.height} pixels are more than {limit:,}")
+
+
+def _eight_bits(image: Image.Image, data: bytes, ranges: ValueRanges) -> Image.Image:
+    if not is_deep(image):
+        return image
+    scaled = Image.fromarray(to_eight_bits(deep_values(image, data), ranges))
+    if image.mode == "RGBA":
+        scaled.putalpha(image.getchannel("A"))
+    return scaled
+
+
+def _upright(image: Image.Image, pixels: Image.Image) -> Image.Image:
+    """Return the pixels as the EXIF orientation of the opened image says."""
+    orientation = _orientation(image)
+    if orientation <= 1:
+        return pixels
+    pixels.getexif()[EXIF_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(pixels)
 
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
-    """Return the image with 8 bits and without transparency, on white."""
-    if image.mode.startswith(("I", "F")):
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        if image.mode == "F" and values.max() <= 1:
-            values *= 255
-        elif image.mode.startswith("I;16") or values.max() > 255:
-            values /= 257
-        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert(mode)
+    """Return the image in a mode without transparency."""
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = over_background(image.convert("RGBA"), mode)
+    elif image.mode == "LAB":
+        image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -123,11 +183,33 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, _DecodeError):
+def _followers(image: Image.Image) -> str:
+    """Return what follows the first image of a file. An MPO is a photograph with its previews, so nothing counts."""
+    kinds = {"GIF": "frames", "PNG": "frames", "WEBP": "frames", "TIFF": "pages"}
+    try:
+        return kinds.get(image.format or "", "") if getattr(image, "is_animated", False) else ""
+    except Exception:  # a broken second frame does not mean a broken first one
+        return ""
+
+
+def _reason(error: Exception, data: bytes | None) -> str:
+    if isinstance(error, (_DecodeError, RangeError)):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        return _why_unidentified(data or b"")
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {_MAX_PIXELS:,} pixels"
     return f"cannot be decoded: {' '.join(str(error).split())[:120] or type(error).__name__}"
+
+
+def _why_unidentified(data: bytes) -> str:
+    name = other_format(data)
+    if name is not None:
+        return _not_supported(name)
+    if is_tiff(data):
+        return f"this kind of {_not_supported('TIFF')}"
+    return "not an image of a known format"
+
+
+def _not_supported(format: str) -> str:
+    return f"{format} is not supported. Convert it to JPEG or PNG"

@@ -6,34 +6,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
 from labelaudit.data.formats import IMAGE_SUFFIXES
 from labelaudit.data.images import looks_like_image
-from labelaudit.data.values import family, is_binary, parses_as_numbers, to_numbers
+from labelaudit.data.row_indexes import counts_rows, is_row_index_name
+from labelaudit.data.stray_words import StrayWords, missing_remedy
+from labelaudit.data.text_columns import TEXT_NAMES, are_mostly_distinct, contains_sentences, joint_columns
+from labelaudit.data.values import family, is_binary, parses_as_numbers
 from labelaudit.errors import DatasetError
 from labelaudit.text import listing
 
 IMAGE_NAMES = ("image", "img", "file_name", "filename", "image_path", "path", "file", "filepath", "picture")
-TEXT_NAMES = (
-    "text",
-    "sentence",
-    "content",
-    "review",
-    "comment",
-    "body",
-    "document",
-    "message",
-    "tweet",
-    "utterance",
-)
-# Fewer words are probably a name or an address.
-MIN_WORDS = 5
 MIN_SAMPLE = 20  # rows that a statistical guess needs
-ROW_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__|index|level_0")
 OTHER_LABEL = re.compile(r"(^|_)(labels?|targets?|annotations?|annotators?|ground_?truth)($|_|\d)", re.IGNORECASE)
 
 
@@ -45,14 +32,25 @@ class Inputs(NamedTuple):
     guesses: tuple[str, ...]
     left_out: Mapping[str, str]  # the reason, by column
 
+    def without(self, names: Sequence[str], reason: str) -> Inputs:
+        """Return the inputs of a table without some of the columns, but never without all of them."""
+        kept = tuple(name for name in self.names if name not in names)
+        if not kept or not names:
+            return self
+        return Inputs(self.kind, kept, (_table_sentence(kept),), {**self.left_out, **dict.fromkeys(names, reason)})
+
 
 class InputSample(NamedTuple):
-    """First rows of the usable columns, their types in all shards, and Hugging Face features."""
+    """First rows of the usable columns, their types in all shards, Hugging Face features, and columns that name files.
+
+    `image_names` are columns whose values are names of image files of the dataset, with or without suffix.
+    """
 
     rows: pa.Table
     schema: pa.Schema
     features: Mapping[str, JsonObject]
     is_untyped: bool
+    image_names: frozenset[str] = frozenset()
 
 
 def choose_named(sample: InputSample, names: Sequence[str], kind: str) -> Inputs:
@@ -63,25 +61,33 @@ def choose_named(sample: InputSample, names: Sequence[str], kind: str) -> Inputs
     """
     if kind == "auto":
         kind = _kind_of(sample, names)
-    if kind in ("image", "text") and len(names) != 1:
-        raise DatasetError(f"The kind {kind} takes one input column, not {len(names)} ({listing(names)}). Name one.")
+    if kind == "image" and len(names) != 1:
+        raise DatasetError(f"The kind image takes one input column, not {len(names)} ({listing(names)}). Name one.")
     if kind == "image" and not _is_image(sample, names[0]):
         raise DatasetError(
             f"Column {names[0]!r} contains no images: its type is {_type(sample, names[0])}. Name a column of bytes, "
             "of {bytes, path} or of names of image files."
         )
-    if kind == "text" and family(_type(sample, names[0])) != "string":
-        raise DatasetError(
-            f"Column {names[0]!r} is not text: its type is {_type(sample, names[0])}. Name a column of strings."
-        )
-    for name in names if kind == "table" else ():
-        if family(_type(sample, name)) == "other":
-            raise DatasetError(
-                f"Column {name!r} cannot be an input: its type is {_type(sample, name)}. "
-                "Name columns of numbers, strings or booleans."
-            )
+    for name in names:
+        _check_type(sample, name, kind)
     others = [name for name in sample.rows.column_names if name not in names]
-    return Inputs(kind, tuple(names), (), dict.fromkeys(others, "the config names other inputs"))
+    guesses = (f"inputs: {len(names)} columns of text, audited together ({listing(names)})",)
+    return Inputs(
+        kind,
+        tuple(names),
+        guesses if kind == "text" and len(names) > 1 else (),
+        dict.fromkeys(others, "the config names other inputs"),
+    )
+
+
+def _check_type(sample: InputSample, name: str, kind: str) -> None:
+    type = _type(sample, name)
+    if kind == "text" and family(type) != "string":
+        raise DatasetError(f"Column {name!r} is not text: its type is {type}. Name a column of strings.")
+    if kind == "table" and family(type) == "other":
+        raise DatasetError(
+            f"Column {name!r} cannot be an input: its type is {type}. Name columns of numbers, strings or booleans."
+        )
 
 
 def choose_auto(sample: InputSample, kind: str) -> Inputs:
@@ -97,9 +103,8 @@ def choose_auto(sample: InputSample, kind: str) -> Inputs:
             return _single(sample, "image", images, IMAGE_NAMES, "it contains images")
     if kind in ("auto", "text"):
         texts = [name for name in names if _is_language(sample, name)]
-        texts.sort(key=lambda name: -_mean_length(sample, name))
         if texts:
-            return _single(sample, "text", texts, TEXT_NAMES, "it contains sentences")
+            return _texts(sample, texts)
     if kind in ("auto", "table"):
         left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
         features = tuple(name for name in names if name not in left_out)
@@ -118,6 +123,34 @@ def _table_sentence(features: tuple[str, ...]) -> str:
     return f"inputs: {len(features)} columns of a table ({listing(features)})"
 
 
+def _texts(sample: InputSample, texts: list[str]) -> Inputs:
+    """Return the best of the columns of texts, or several with names that are known to belong together."""
+    texts.sort(key=lambda name: -_mean_length(sample, name))
+    best = _single(sample, "text", texts, TEXT_NAMES, "it contains sentences")
+    readable = [name for name in sample.rows.column_names if name in texts or _may_accompany_text(sample, name)]
+    joint = joint_columns(readable)
+    is_overruled = best.names[0].lower() in TEXT_NAMES and best.names[0] not in joint
+    chosen = best.names if is_overruled or not set(joint) & set(texts) else joint
+    unused = [name for name in readable if name not in chosen and _is_sentences(sample, name)]
+    guesses = best.guesses
+    if len(chosen) > 1:
+        guesses = (
+            f"text columns: {listing(map(repr, chosen))}, audited together because of their names; if one is not used "
+            "to decide on the label, name the others with dataset.input",
+        )
+    if unused:
+        verb = "contains" if len(unused) == 1 else "contain"
+        guesses = (
+            *guesses,
+            f"not used: {listing(map(repr, unused))}, which also {verb} sentences; name all columns that decide on the "
+            "label with dataset.input",
+        )
+    others = [name for name in sample.rows.column_names if name not in chosen]
+    what = "text columns are" if len(chosen) > 1 else "input is the text column"
+    reason = f"the {what} {listing(map(repr, chosen))}"
+    return Inputs("text", chosen, guesses, dict.fromkeys(others, reason))
+
+
 def _single(sample: InputSample, kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
     chosen = min(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
     others = [name for name in sample.rows.column_names if name != chosen]
@@ -127,7 +160,7 @@ def _single(sample: InputSample, kind: str, names: Sequence[str], known: Sequenc
 
 def _kind_of(sample: InputSample, names: Sequence[str]) -> str:
     if len(names) > 1:
-        return "table"
+        return _kind_of_several(sample, names)
     if _is_image(sample, names[0]):
         return "image"
     is_string = family(_type(sample, names[0])) == "string"
@@ -135,12 +168,31 @@ def _kind_of(sample: InputSample, names: Sequence[str]) -> str:
     return "text" if is_string and not is_number else "table"
 
 
+def _kind_of_several(sample: InputSample, names: Sequence[str]) -> str:
+    """Return text if all columns contain text, and table if none does.
+
+    Raises:
+        DatasetError: some do and others do not.
+    """
+    texts = [name for name in names if _is_sentences(sample, name) and are_mostly_distinct(_strings(sample, name))]
+    if not texts:
+        return "table"
+    others = [name for name in names if name not in texts and not _may_accompany_text(sample, name)]
+    if not others:
+        return "text"
+    raise DatasetError(
+        f"The inputs mix text ({listing(map(repr, texts))}) with other columns ({listing(map(repr, others))}). "
+        "Name only columns of text, or only the others. To make each different text a category, set dataset.kind to "
+        "table."
+    )
+
+
 def _type(sample: InputSample, name: str) -> pa.DataType:
     return sample.schema.field(name).type
 
 
 def _is_image(sample: InputSample, name: str) -> bool:
-    if sample.features.get(name, {}).get("_type") == "Image":
+    if name in sample.image_names or sample.features.get(name, {}).get("_type") == "Image":
         return True
     type = _type(sample, name)
     if pa.types.is_struct(type):
@@ -170,39 +222,58 @@ def _is_language(sample: InputSample, name: str) -> bool:
     if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
         return False
     values = _strings(sample, name)
-    if len(set(values)) * 2 <= len(values):
+    if not are_mostly_distinct(values):
         return False
     if name.lower() in TEXT_NAMES:
         return not parses_as_numbers(pa.array(values))
-    words = float(np.median([len(value.split()) for value in values]))
-    # Chinese, Japanese and Thai have no spaces between words.
-    unspaced = float(np.median([sum(ord(letter) > 0x0E00 for letter in value) for value in values]))
-    return words >= MIN_WORDS or unspaced >= 2 * MIN_WORDS
+    return contains_sentences(values)
+
+
+def _is_sentences(sample: InputSample, name: str) -> bool:
+    return family(_type(sample, name)) == "string" and contains_sentences(_strings(sample, name))
+
+
+def _may_accompany_text(sample: InputSample, name: str) -> bool:
+    """Return whether a column can be a text beside another: sentences that may repeat, or different short strings."""
+    if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
+        return False
+    values = _strings(sample, name)
+    if contains_sentences(values):
+        return True
+    return are_mostly_distinct(values) and not parses_as_numbers(pa.array(values))
 
 
 def _why_not_feature(sample: InputSample, name: str) -> str | None:
     type = _type(sample, name)
-    if ROW_INDEX.fullmatch(name):
+    if is_row_index_name(name):
         return "it is a row index"
     if OTHER_LABEL.search(name):
         return "by its name it is another label"
+    if pa.types.is_temporal(type):
+        return "dates and times are not inputs"
     if family(type) == "other":
         return f"its type is {type}"
     if family(type) == "null":
         return "it has no value"
     values = sample.rows.column(name)
     if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
-        return "nearly every row has a value of its own" if _is_nearly_unique(values) else None
-    if family(type) != "bool" and _counts_rows(values):
+        return _why_not_category(values, is_untyped=sample.is_untyped)
+    if family(type) != "bool" and counts_rows(values):
         return "it counts the rows"
     return None
+
+
+def _why_not_category(values: pa.ChunkedArray, *, is_untyped: bool) -> str | None:
+    if not _is_nearly_unique(values):
+        return None
+    stray = StrayWords()
+    stray.add(values)
+    if not stray.are_stray():
+        return "nearly every row has a value of its own"
+    remedy = missing_remedy("csv" if is_untyped else "typed")
+    return f"it has words among numbers: {stray.listed()}; if they mean a missing value, {remedy}"
 
 
 def _is_nearly_unique(values: pa.ChunkedArray) -> bool:
     present = values.filter(pc.not_equal(values, ""))
     return len(present) >= MIN_SAMPLE and len(pc.unique(present)) > 0.9 * len(present)
-
-
-def _counts_rows(values: pa.ChunkedArray) -> bool:
-    numbers = to_numbers(values).to_numpy(zero_copy_only=False)
-    return len(numbers) >= MIN_SAMPLE and bool(np.all(np.diff(numbers) == 1))

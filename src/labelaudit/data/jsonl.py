@@ -1,39 +1,48 @@
-"""JSON Lines files as streams of Arrow tables."""
+"""JSON Lines files, and JSON files with one array of objects, as streams of Arrow tables."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import BinaryIO
+from decimal import Decimal
 
 import pyarrow as pa
 
 from labelaudit.codec import Json, JsonObject
 from labelaudit.data.compression import open_decompressed
-from labelaudit.data.formats import reading
+from labelaudit.data.formats import FileSurvey, reading
+from labelaudit.data.json_items import Item, read_items, short
 from labelaudit.data.source import Source
+from labelaudit.data.values import number_string
 from labelaudit.errors import DatasetError
 
-READ_BYTES = 4 << 20
-MAX_LINE_BYTES = 64 << 20
-SCHEMA_ROWS = 1000
 # The type of all lists and objects in a schema. Columns of this type cannot be used.
 NESTED = pa.list_(pa.null())
+# Whole numbers beyond 64 bits are exact as decimals of this type.
+WIDE = pa.decimal256(76, 0)
+# What the values of a key are, as a set of bits.
+INT, WIDE_INT, FLOAT, BOOL, TEXT, COMPOUND = (1 << bit for bit in range(6))
+_KIND_OF_TYPE = {int: INT, float: FLOAT, bool: BOOL, str: TEXT, list: COMPOUND, dict: COMPOUND, type(None): 0}
 
 
-def read_schema(source: Source, path: str) -> pa.Schema:
-    """Return the columns of the first rows of one file; a column of several types is a string."""
+def survey_file(source: Source, path: str) -> FileSurvey:
+    """Return the columns of all rows of one file, and their number; a column of several types is a string.
+
+    Raises:
+        DatasetError: a line is not a JSON object, or it has a key twice.
+    """
+    kinds: dict[str, int] = {}
+    count = 0
+    first: JsonObject = {}
     with open_decompressed(source, path) as handle, reading(path, "JSONL"):
-        records = [record for _, record, _ in islice(_records(handle, path), SCHEMA_ROWS)]
-    names = dict.fromkeys(key for record in records for key in record)
-    return pa.schema([(name, _type_of([record.get(name) for record in records])) for name in names])
-
-
-def count_rows(source: Source, path: str) -> int:
-    """Return the number of rows of one file. All of it is read."""
-    with open_decompressed(source, path) as handle, reading(path, "JSONL"):
-        return sum(1 for _ in _records(handle, path))
+        for item in read_items(handle, path, checks_keys=True):
+            count += 1
+            first = first or item.record
+            for name, value in item.record.items():
+                kinds[name] = kinds.get(name, 0) | _kind(value)
+    if count == 1:
+        _check_rows(first, path)
+    return FileSurvey(pa.schema([(name, _type_of(kind)) for name, kind in kinds.items()]), count)
 
 
 def read_tables(
@@ -47,11 +56,11 @@ def read_tables(
         DatasetError: a line is not a JSON object, or labels are of several types.
     """
     with open_decompressed(source, path) as handle, reading(path, "JSONL"):
-        batch: list[tuple[int, JsonObject]] = []
+        batch: list[Item] = []
         size = 0
-        for number, record, line_bytes in _records(handle, path):
-            batch.append((number, record))
-            size += line_bytes
+        for item in read_items(handle, path):
+            batch.append(item)
+            size += item.size
             if len(batch) >= max_rows or size >= max_bytes:
                 yield _to_table(batch, columns, label, path)
                 batch, size = [], 0
@@ -59,97 +68,95 @@ def read_tables(
             yield _to_table(batch, columns, label, path)
 
 
-def _records(handle: BinaryIO, path: str) -> Iterator[tuple[int, JsonObject, int]]:
-    """Yield (line number from 1, object, bytes of the line) for each line that is not blank."""
-    for number, line in enumerate(_lines(handle, path), start=1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(
-                f"{path}, line {number} is not valid JSON ({_short(str(error))}): {_short(line)}. "
-                "Write one JSON object per line."
-            ) from error
-        if not isinstance(record, dict):
-            raise DatasetError(
-                f"{path}, line {number} is {_short(line)}, not a JSON object. "
-                "Write one object per line (`jq -c '.[]'` converts a JSON array)."
-            )
-        yield number, record, len(line)
+def _check_rows(record: JsonObject, path: str) -> None:
+    """Check that the only object of a file is a row, and not a table in another form.
+
+    Raises:
+        DatasetError: it contains a list of rows, or an object for each column as pandas writes.
+    """
+    rows = next((key for key, value in record.items() if isinstance(value, list) and _is_objects(value)), None)
+    if rows is not None:
+        raise DatasetError(
+            f"{path} is one JSON object, and its rows are in {rows!r}. Write one object per line "
+            f"(`jq -c '.{rows}[]'` converts it)."
+        )
+    if len(record) > 1 and _is_objects(list(record.values())):
+        raise DatasetError(
+            f"{path} is one JSON object with an object for each column, which is the default of pandas. "
+            "Write it with to_json(orient='records', lines=True)."
+        )
 
 
-def _lines(handle: BinaryIO, path: str) -> Iterator[bytes]:
-    rest = b""
-    number = 0
-    while block := handle.read(READ_BYTES):
-        *lines, rest = (rest + block).split(b"\n")
-        number += len(lines)
-        yield from lines
-        if len(rest) > MAX_LINE_BYTES:
-            raise DatasetError(
-                f"{path}, line {number + 1} is longer than {MAX_LINE_BYTES >> 20} MiB. Write one JSON object per line."
-            )
-    yield rest
+def _is_objects(values: list[Json]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
 
 
-def _to_table(batch: list[tuple[int, JsonObject]], columns: Sequence[str], label: str | None, path: str) -> pa.Table:
+def _to_table(batch: list[Item], columns: Sequence[str], label: str | None, path: str) -> pa.Table:
     arrays = {}
     for name in columns:
-        values = [record.get(name) for _, record in batch]
+        values = [item.record.get(name) for item in batch]
         if name == label:
-            _check_one_type(name, values, [number for number, _ in batch], path)
+            _check_one_type(name, values, [item.place for item in batch], path)
         arrays[name] = _to_array(values)
     return pa.table(arrays)
 
 
-def _check_one_type(name: str, values: list[Json], lines: list[int], path: str) -> None:
-    seen: tuple[str, Json, int] | None = None
-    for value, line in zip(values, lines, strict=True):
-        family = _family(value)
+def _check_one_type(name: str, values: list[Json], places: list[str], path: str) -> None:
+    seen: tuple[str, Json, str] | None = None
+    for value, place in zip(values, places, strict=True):
+        family = _FAMILIES[_kind(value)]
         if family == "nested":
             raise DatasetError(
-                f"Column {name!r} cannot be the label: it is {_short(value)} in {path}, line {line}. "
-                "Labels must be strings, whole numbers or booleans."
+                f"Column {name!r} cannot be the label: it is {short(value)} in {path}, {place}. "
+                "Labels must be strings, numbers or booleans."
             )
         if family == "null":
             continue
         if seen is not None and seen[0] != family:
             raise DatasetError(
-                f"Labels in column {name!r} have several types: {_short(seen[1])} ({path}, line {seen[2]}) "
-                f"and {_short(value)} (line {line}). Write all of them as strings."
+                f"Labels in column {name!r} have several types: {short(seen[1])} ({path}, {seen[2]}) "
+                f"and {short(value)} ({place}). Write all of them as strings."
             )
-        seen = seen or (family, value, line)
+        seen = seen or (family, value, place)
+
+
+_FAMILIES = {
+    **{0: "null", INT: "number", WIDE_INT: "number", FLOAT: "number"},
+    **{BOOL: "bool", TEXT: "string", COMPOUND: "nested"},
+}
+
+
+def _kind(value: Json) -> int:
+    """Return the bit of a value; 0 for null and NaN, which pandas writes for a missing value."""
+    kind = _KIND_OF_TYPE[type(value)]
+    if kind == INT and not -(2**63) <= value < 2**63:  # type: ignore[operator]
+        return WIDE_INT if abs(value) < 10**WIDE.precision else FLOAT  # type: ignore[arg-type]
+    return 0 if value != value else kind
+
+
+def _type_of(kinds: int) -> pa.DataType:
+    """Return the type of a column from the bits of its values."""
+    if kinds & COMPOUND:
+        return NESTED
+    if kinds == 0:
+        return pa.null()
+    if not kinds & ~(INT | WIDE_INT | FLOAT):
+        return pa.float64() if kinds & FLOAT else WIDE if kinds & WIDE_INT else pa.int64()
+    return pa.bool_() if kinds == BOOL else pa.string()
 
 
 def _to_array(values: list[Json]) -> pa.Array:
-    families = {_family(value) for value in values} - {"null"}
-    if families == {"number"}:
-        whole = all(value is None or (type(value) is int and abs(value) < 2**63) for value in values)
-        return pa.array(
-            values if whole else [_as_float(value) for value in values], pa.int64() if whole else pa.float64()
-        )
-    if len(families) == 1 and families <= {"bool"}:
-        return pa.array(values, pa.bool_())
-    return pa.array([_as_text(value) for value in values], pa.string() if families else pa.null())
-
-
-def _family(value: Json) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return "string" if isinstance(value, str) else "nested"
-
-
-def _type_of(values: list[Json]) -> pa.DataType:
-    if any(_family(value) == "nested" for value in values):
-        return NESTED
-    return _to_array(values).type
+    kinds = 0
+    for value in values:
+        kinds |= _kind(value)
+    type = _type_of(kinds)
+    if type == pa.float64():
+        return pa.array([_as_float(value) for value in values], type)
+    if type == WIDE:
+        return pa.array([Decimal(value) if isinstance(value, int) else None for value in values], type)
+    if type in (pa.int64(), pa.bool_(), pa.null()):
+        return pa.array([None if value != value else value for value in values], type)
+    return pa.array([_as_text(value) for value in values], pa.string())
 
 
 def _as_float(value: Json) -> float | None:
@@ -162,14 +169,10 @@ def _as_float(value: Json) -> float | None:
 
 
 def _as_text(value: Json) -> str | None:
-    if value is None:
+    if value is None or value != value:
         return None
+    if isinstance(value, float):
+        return number_string(value)
     text = value if isinstance(value, str) else json.dumps(value)
     # JSON can contain lone surrogates, which UTF-8 cannot encode.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _short(value: object) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    text = repr(value) if isinstance(value, str | list | dict) and not isinstance(value, bytes) else text
-    return text if len(text) <= 80 else text[:77] + "..."

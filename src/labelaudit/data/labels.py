@@ -13,9 +13,12 @@ import pyarrow.compute as pc
 from labelaudit.data.values import family, to_strings
 from labelaudit.errors import DatasetError
 
-# Longer runs of digits are names: as floats, two of them could be equal.
-INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
-NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]+)?|nan|NaN")
+# Class names in this form are sorted by value. Longer runs of digits are names: as floats, two could be equal.
+SORTED_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?")
+NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*([eE][+-]?[0-9]+)?")
+# Ratings such as 4.5 are classes. More distinct numbers, some with a fraction, are a quantity.
+MANY_NUMBERS = 50
 
 
 class LabelChunk(NamedTuple):
@@ -44,7 +47,7 @@ def given_labels(
 ) -> np.ndarray:
     """Return label strings in the order of the chunks.
 
-    Whole numbers become their shortest form ("1.0" is "1"), booleans "true" and "false". Null, NaN
+    Strings stay as they are. Numbers become their shortest form (1.0 is "1"), booleans "true" and "false". Null, NaN
     and blank values are not labels.
 
     Args:
@@ -57,23 +60,22 @@ def given_labels(
         (N,) object of str, None if a row has no label.
 
     Raises:
-        DatasetError: values have several types, or a number is not whole or has no name.
+        DatasetError: values have several types, a number is infinite or has no name, or the numbers are a quantity.
     """
     _check_one_family(chunks, column)
     parts = [_chunk_labels(chunk, column, label_names) for chunk in chunks]
     labels = np.concatenate(parts) if parts else np.empty(0, dtype=object)
-    distinct = {label for label in labels if label is not None}
-    if is_untyped and distinct and all(NUMBER.fullmatch(label) for label in distinct):
-        labels = _whole_numbers(labels, distinct, chunks, column)
+    if is_untyped or any(family(chunk.values.type) == "number" for chunk in chunks):
+        _check_no_quantity(labels, chunks, column)
     return labels
 
 
 def sort_class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return class names in their order: by value if all are whole numbers, else by code point."""
-    names = set(names)
-    if all(INTEGER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
+    """Return class names in their order: by value if all are numbers, else by code point."""
+    names = sorted(set(names))
+    if all(SORTED_NUMBER.fullmatch(name) for name in names):
+        names.sort(key=float)
+    return tuple(names)
 
 
 def _check_one_family(chunks: Sequence[LabelChunk], column: str) -> None:
@@ -100,7 +102,7 @@ def _first_value(chunk: LabelChunk) -> str:
 def _chunk_labels(chunk: LabelChunk, column: str, label_names: Sequence[str]) -> np.ndarray:
     name = family(chunk.values.type)
     if name == "number":
-        _check_whole(chunk, column)
+        _check_finite(chunk, column)
     if name == "number" and label_names:
         return _named(chunk, column, label_names)
     strings = to_strings(chunk.values)
@@ -116,50 +118,44 @@ def _blank_to_none(strings: pa.Array) -> np.ndarray:
     return labels
 
 
-def _check_whole(chunk: LabelChunk, column: str) -> None:
-    if pa.types.is_integer(chunk.values.type):
+def _check_finite(chunk: LabelChunk, column: str) -> None:
+    if not pa.types.is_floating(chunk.values.type):
         return
-    numbers = chunk.values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    wrong = np.flatnonzero(~np.isnan(numbers) & (~np.isfinite(numbers) | (numbers != np.floor(numbers))))
-    if len(wrong):
-        _raise_fraction(numbers[wrong[0]], chunk.file, chunk.first_row + int(wrong[0]), column)
+    infinite = np.flatnonzero(pc.is_inf(chunk.values).fill_null(False).to_numpy(zero_copy_only=False))
+    if len(infinite):
+        raise DatasetError(
+            f"Label {chunk.values[int(infinite[0])].as_py()} in column {column!r} ({chunk.file}, row "
+            f"{chunk.first_row + int(infinite[0])}) is infinite. Correct the value."
+        )
 
 
-def _raise_fraction(value: object, file: str, row: int, column: str) -> None:
-    raise DatasetError(
-        f"Label {value} in column {column!r} ({file}, row {row}) is not a whole number, so it is not a class. "
-        "Name the column of classes with dataset.label, or write classes as strings."
-    )
+def _check_no_quantity(labels: np.ndarray, chunks: Sequence[LabelChunk], column: str) -> None:
+    """Check that numbers with fractions are few enough to be classes, such as ratings."""
+    distinct = {label for label in labels if label is not None}
+    if len(distinct) <= min(MANY_NUMBERS, len(labels) / 2) or not all(NUMBER.fullmatch(label) for label in distinct):
+        return
+    fraction = next((index for index, label in enumerate(labels) if label and FRACTION.fullmatch(label)), None)
+    if fraction is not None:
+        file, row = _place(chunks, fraction)
+        raise DatasetError(
+            f"Column {column!r} contains {len(distinct)} distinct numbers with fractions, such as {labels[fraction]} "
+            f"({file}, row {row}). These are quantities, not classes. Name the column of classes with dataset.label."
+        )
 
 
 def _named(chunk: LabelChunk, column: str, label_names: Sequence[str]) -> np.ndarray:
     numbers = chunk.values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     codes = np.nan_to_num(numbers, nan=-1).astype(np.int64)
-    wrong = np.flatnonzero((codes < -1) | (codes >= len(label_names)))
+    is_fraction = ~np.isnan(numbers) & (numbers != codes)
+    wrong = np.flatnonzero((codes < -1) | (codes >= len(label_names)) | is_fraction)
     if len(wrong):
         raise DatasetError(
-            f"Label {codes[wrong[0]]} in column {column!r} "
+            f"Label {numbers[wrong[0]]:g} in column {column!r} "
             f"({chunk.file}, row {chunk.first_row + int(wrong[0])}) has no name: the schema names "
             f"{len(label_names)} classes, 0 to {len(label_names) - 1}. Correct the value or the schema."
         )
     named: np.ndarray = np.array([*label_names, None], dtype=object)[codes]
     return named
-
-
-def _whole_numbers(labels: np.ndarray, distinct: set[str], chunks: Sequence[LabelChunk], column: str) -> np.ndarray:
-    """Apply the rule for numbers to numbers that were written as strings."""
-    whole: dict[str | None, str | None] = {None: None}
-    for label in distinct:
-        if label.lower() == "nan":
-            whole[label] = None
-        elif INTEGER.fullmatch(label):
-            whole[label] = label
-        elif float(label).is_integer():
-            whole[label] = str(int(float(label)))
-        else:
-            position = int(np.flatnonzero(labels == label)[0])
-            _raise_fraction(label, *_place(chunks, position), column)
-    return np.array([whole[label] for label in labels], dtype=object)
 
 
 def _place(chunks: Sequence[LabelChunk], position: int) -> tuple[str, int]:

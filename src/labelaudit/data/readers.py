@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.data.columns import Columns
+from labelaudit.data.csv_dialect import PLAIN_NUMBERS
 from labelaudit.data.digests import digest_bytes, digest_rows
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, printable_path
 from labelaudit.data.image_files import ImageFiles
@@ -16,7 +18,7 @@ from labelaudit.data.images import decode_images
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables
-from labelaudit.data.values import family, to_categories, to_numbers, to_strings, without_encoding
+from labelaudit.data.values import family, float_limit, to_categories, to_numbers, to_strings, without_encoding
 from labelaudit.errors import DatasetError
 
 MAX_IMAGE_ROWS = 1_024
@@ -60,16 +62,17 @@ class Batch(BatchHead):
     """A batch with its inputs.
 
     Attributes:
-        inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text n strings; for
-            tables the input columns, float64 for numbers and large_string for categories, null if missing.
+        inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text the input columns,
+            large_string without nulls; for tables the input columns, float64 for numbers and large_string for
+            categories, null if missing.
     """
 
-    inputs: np.ndarray | list[str] | pa.Table = field(kw_only=True)
+    inputs: np.ndarray | pa.Table = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    values: np.ndarray | list[str] | pa.Table
+    values: np.ndarray | pa.Table
     digests: list[str]
     problems: dict[int, str]
 
@@ -92,27 +95,27 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
         if columns.kind == "image":
             inputs = _image_inputs(images, columns, file, table.column(columns.inputs[0]))
         elif columns.kind == "text":
-            inputs = _text_inputs(table.column(columns.inputs[0]))
+            inputs = _text_inputs(table.select(list(columns.inputs)))
         else:
             inputs = _table_inputs(columns, table)
         yield Batch(
             printable_path(file),
             first_row,
-            None if columns.id is None else _names(table.column(columns.id)),
+            None if columns.id is None else _names(table, columns.id, file),
             without_encoding(table.column(columns.label)),
-            None if columns.group is None else _names(table.column(columns.group)),
+            None if columns.group is None else _names(table, columns.group, file),
             inputs.digests,
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
-            _splits(columns, split, table),
+            _splits(columns, split, table, file),
             inputs=inputs.values,
         )
 
 
-def _splits(columns: Columns, of_file: str | None, table: pa.Table) -> list[str | None] | None:
+def _splits(columns: Columns, of_file: str | None, table: pa.Table, file: str) -> list[str | None] | None:
     """Return the split of each row; None if the dataset has no splits."""
     if columns.split is not None:
-        names = _names(table.column(columns.split))
+        names = _names(table, columns.split, file)
         return [None if name is None else split_name(name) or name for name in names]
     return None if of_file is None else [of_file] * table.num_rows
 
@@ -144,8 +147,21 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
     return readable
 
 
-def _names(column: pa.ChunkedArray) -> list[str | None]:
-    """Return ids or groups as strings; None if null or blank."""
+def _names(table: pa.Table, name: str, file: str) -> list[str | None]:
+    """Return ids or groups as strings; None if null or blank.
+
+    Raises:
+        DatasetError: floats are too large for exact whole numbers, so different ids may have become equal.
+    """
+    column = table.column(name)
+    if pa.types.is_floating(column.type):
+        limit = float_limit(column.type)
+        large = column.filter(pc.greater_equal(pc.abs(column), limit))
+        if len(large):
+            raise DatasetError(
+                f"Column {name!r} in {file} contains {large[0].as_py():.0f} as a {column.type}. Its whole numbers are "
+                f"exact only below {limit}, so different ids may have become equal. Write it as integers or strings."
+            )
     return [value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()]
 
 
@@ -183,7 +199,8 @@ def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], refer
                 unread[index] = reason
             yield content
 
-    pixels, problems = decode_images(contents(), len(references), columns.image_size, columns.image_channels)
+    size, channels = columns.image_size, columns.image_channels
+    pixels, problems = decode_images(contents(), len(references), size, channels, columns.image_ranges)
     # The reason why a file was not read is more useful than "no bytes".
     return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()})
 
@@ -193,17 +210,25 @@ def _digested(content: bytes | None, reference: str | None) -> bytes:
     return content if content is not None else b"\0missing\0" + (reference or "").encode("utf-8", "surrogateescape")
 
 
-def _text_inputs(column: pa.ChunkedArray) -> _Inputs:
-    texts = [value or "" for value in to_strings(column).to_pylist()]
-    problems = {index: "empty text" for index, text in enumerate(texts) if not text.strip()}
-    return _Inputs(texts, [digest_bytes(text.encode()) for text in texts], problems)
+def _text_inputs(table: pa.Table) -> _Inputs:
+    texts = pa.table({name: pc.fill_null(to_strings(table.column(name)), "") for name in table.column_names})
+    columns = [column.to_pylist() for column in texts.columns]
+    problems = {
+        index: "empty text" for index, row in enumerate(zip(*columns, strict=True)) if not any(map(str.strip, row))
+    }
+    if len(columns) > 1:
+        return _Inputs(texts, digest_rows(texts), problems)
+    return _Inputs(texts, [digest_bytes(text.encode()) for text in columns[0]], problems)
 
 
 def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:
-    convert = {"number": to_numbers, "category": to_categories}
+    numbers = columns.csv.numbers if columns.csv else PLAIN_NUMBERS
     types = zip(columns.inputs, columns.input_types, strict=True)
     try:
-        arrays = {name: convert[type](table.column(name)) for name, type in types}
+        arrays = {
+            name: to_numbers(table.column(name), numbers) if type == "number" else to_categories(table.column(name))
+            for name, type in types
+        }
     except pa.ArrowInvalid as error:
         raise DatasetError(
             f"A column of numbers now contains other values ({error}). Publish changed data as a new version."

@@ -29,19 +29,33 @@ def ids_restart(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> boo
     return len(shared) > 0 and bool((shared["digests"] == shared["rows"]).mean() > _RESTARTED)
 
 
-def leak_sentence(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> str | None:
-    """Return a sentence on examples whose content occurs in several splits; None if there are none.
+def unique_ids(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return ids with the name of the split in front if they restart in each split, and a sentence then.
 
     Args:
-        ids, digests, splits: (N,) object of str, of the readable rows.
+        ids, digests, splits: (N,) object of str; a split may be None.
+    """
+    if not ids_restart(ids, digests, splits):
+        return ids, ()
+    prefixed = np.array([f"{split}/{id}" for split, id in zip(splits, ids, strict=True)], dtype=object)
+    note = f"ids start anew in each split, so the name of the split is part of each id, such as {prefixed[0]}"
+    return prefixed, (note,)
+
+
+def leaks(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> tuple[str, ...]:
+    """Return a sentence on examples whose content occurs in several splits, if there are any.
+
+    Args:
+        ids, digests, splits: (N,) object of str, of the readable rows; a split may be None.
     """
     table = pd.DataFrame({"id": ids, "digest": digests, "split": splits})
     in_several = table.groupby("digest", sort=False)["split"].transform("nunique") > 1
     leaked = table[in_several]
     if not len(leaked):
-        return None
+        return ()
     names = listing(sorted(set(leaked["split"])))
-    return (
+    sentence = (
         f"{leaked['digest'].nunique():,} examples occur in several splits ({names}), in {len(leaked):,} rows: "
         f"{listing(leaked['id'], shown=_SHOWN)}. A model that is tested on them has seen them. Remove them from one."
     )
+    return (sentence,)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.findings import LabelPair, StatusCount
+from labelaudit.detection.class_shares import compare_classes, labeled_rows
+from labelaudit.findings import ClassDifferences, LabelPair, StatusCount
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, IssueChange, Status
 
 _BoolArray = npt.NDArray[np.bool_]
@@ -35,6 +36,7 @@ class Comparison:
     statuses: tuple[StatusCount, ...]  # only statuses whose number of rows differs
     other_status: int  # rows in both audits whose status differs
     notes: tuple[str, ...]  # sentences for people
+    classes: ClassDifferences
 
 
 def compare_audits(
@@ -99,6 +101,7 @@ def compare_audits(
         statuses=_status_counts(before, now),
         other_status=int(has_other_status.sum()),
         notes=(CONTENT_UNKNOWN,) if _has_content(before) != _has_content(now) else (),
+        classes=compare_classes(labeled_rows(classes_before), labeled_rows(classes)),
     )
 
 

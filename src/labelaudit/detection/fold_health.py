@@ -261,7 +261,7 @@ def _displaced(measured: Agreement, place: Place, class_names: Sequence[str]) ->
         Fault.MISORDERED,
         f"the probabilities do not fit the labels as they are ordered, and two explanations fit equally well. Either "
         f"{_in_order(measured.columns, class_names)}, or the rows are shifted by {abs(measured.offset):,} against the "
-        f"ids. The rows come in a regular order of classes, so the labels cannot tell which",
+        f"ids. The rows come in a regular order of classes, so the labels do not show which",
         rows=measured.examples,
     )
 

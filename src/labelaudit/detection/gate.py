@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
+from labelaudit.detection.class_shares import named_classes, quoted
+from labelaudit.findings import ClassDifferences, Gate, GateVerdict, Outcome, Rule
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
 BLIND_BELOW = 0.5
-_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Measures:
     canary_recall: float | None = None
     dismissed: int = 0  # rows that the detector flagged but people judged fine; `issues` does not include them
     not_compared: str | None = None  # why it could not be compared with its predecessor
+    classes: ClassDifferences | None = None  # compared with the predecessor
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
@@ -46,8 +47,8 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
 
     A rule is broken if the measured value is beyond the limit; its interval does not matter. Broken rules fail the
     gate, but without a predecessor they only warn. A value that was not measured breaks no rule. If there is a
-    predecessor that cannot be compared, limits on new issues warn. A detector that flags nothing and misses most
-    planted errors breaks a rule of its own, even without limits.
+    predecessor that cannot be compared, limits on what changed since then warn. A detector that flags nothing and
+    misses most planted errors breaks a rule of its own, even without limits.
 
     Returns:
         The verdict and the rules. None if there are no limits and the detector is not blind.
@@ -57,6 +58,8 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
         _class_flagged_share,
         _new_issues,
         _measured_error_rate,
+        _new_classes,
+        _class_share_change,
         _canary_recall,
     ]
     rules = [rule for check in checks for rule in check(limits, measures)]
@@ -94,31 +97,28 @@ def _class_flagged_share(limits: Limits, measures: Measures) -> list[Rule]:
     more = sum(share > limit for share in shares.values()) - 1
     others = f"; {more:,} more {'class is' if more == 1 else 'classes are'} above the limit" if more > 0 else ""
     rows, issues = measures.class_issues[worst]
-    what = f"{issues:,} of {rows:,} rows labeled {_quoted(worst)}, the worst class, are flagged"
+    what = f"{issues:,} of {rows:,} rows labeled {quoted(worst)}, the worst class, are flagged"
     return [_at_most(name, shares[worst], limit, what, others)]
 
 
 def _of_class(rule: str, class_name: str, limit: float, measures: Measures) -> Rule:
     if class_name in measures.class_issues:
         rows, issues = measures.class_issues[class_name]
-        what = f"{issues:,} of {rows:,} rows labeled {_quoted(class_name)} are flagged"
+        what = f"{issues:,} of {rows:,} rows labeled {quoted(class_name)} are flagged"
         return _at_most(rule, issues / rows, limit, what)
     if class_name in measures.rare_classes:
-        return _not_measured(rule, limit, f"class {_quoted(class_name)} has too few rows and was set aside")
+        return _not_measured(rule, limit, f"class {quoted(class_name)} has too few rows and was set aside")
     # Otherwise a mistyped name would turn the limit off.
-    sentence = f"No row of this version has the label {_quoted(class_name)}, which the config limits."
+    sentence = f"No row of this version has the label {quoted(class_name)}, which the config limits."
     return Rule(rule, None, limit, Outcome.FAILED, sentence)
 
 
 def _new_issues(limits: Limits, measures: Measures) -> list[Rule]:
     limited = {"max_new_issues": limits.max_new_issues, "max_new_issues_share": limits.max_new_issues_share}
     known = {name: limit for name, limit in limited.items() if limit is not None}
-    new, problem = measures.new_issues, measures.not_compared
-    if new is None and problem is not None:
-        sentence = f"Not measured, because the previous audit cannot be compared: {problem}"
-        return [Rule(name, None, limit, Outcome.WARNED, sentence) for name, limit in known.items()]
+    new = measures.new_issues
     if new is None:
-        return [_not_measured(name, limit, "there is no previous audit to compare") for name, limit in known.items()]
+        return [_not_compared(name, limit, measures) for name, limit in known.items()]
     rules = []
     if limits.max_new_issues is not None:
         most = limits.max_new_issues
@@ -138,6 +138,36 @@ def _measured_error_rate(limits: Limits, measures: Measures) -> list[Rule]:
     if rate is None:
         return [_not_measured(name, limit, "no random sample of this version has enough verdicts")]
     return [_at_most(name, rate, limit, "reviewers of a random sample found this share of wrong labels")]
+
+
+def _new_classes(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit, classes = "max_new_classes", limits.max_new_classes, measures.classes
+    if limit is None:
+        return []
+    if classes is None:
+        return [_not_compared(name, limit, measures)]
+    outcome = Outcome.FAILED if classes.new > limit else Outcome.PASSED
+    names = f": {named_classes(classes.new_names, classes.new)}" if classes.new else ""
+    sentence = (
+        f"{classes.new:,} {'class is' if classes.new == 1 else 'classes are'} new{names}; the limit is {limit:,}."
+    )
+    return [Rule(name, classes.new, limit, outcome, sentence)]
+
+
+def _class_share_change(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit, classes = "max_class_share_change", limits.max_class_share_change, measures.classes
+    if limit is None:
+        return []
+    if classes is None:
+        return [_not_compared(name, limit, measures)]
+    largest = classes.largest
+    if largest is None:
+        return [Rule(name, 0.0, limit, Outcome.PASSED, "Every class has the same share of the labeled rows as before.")]
+    before, now = _percents(largest.share_before, largest.share)
+    change, most = _percents(largest.change, limit)
+    outcome = Outcome.FAILED if largest.change > limit else Outcome.PASSED
+    what = f"The share of {quoted(largest.class_name)} among the labeled rows changed from {before} to {now}"
+    return [Rule(name, largest.change, limit, outcome, f"{what}. The difference is {change}; the limit is {most}.")]
 
 
 def _canary_recall(limits: Limits, measures: Measures) -> list[Rule]:
@@ -174,6 +204,13 @@ def _at_most(rule: str, measured: float, limit: float, what: str, more: str = ""
     return Rule(rule, measured, limit, outcome, f"{what[0].upper()}{what[1:]} ({share}); the limit is {most}{more}.")
 
 
+def _not_compared(rule: str, limit: float, measures: Measures) -> Rule:
+    if measures.not_compared is None:
+        return _not_measured(rule, limit, "there is no previous audit to compare")
+    sentence = f"Not measured, because the previous audit cannot be compared: {measures.not_compared}"
+    return Rule(rule, None, limit, Outcome.WARNED, sentence)
+
+
 def _not_measured(rule: str, limit: float, why: str) -> Rule:
     return Rule(rule, None, limit, Outcome.NOT_MEASURED, f"Not measured: {why}.")
 
@@ -202,8 +239,3 @@ def _percents(*shares: float) -> list[str]:
         if len(set(texts)) == len(set(shares)) or digits == 12:
             return texts
         digits += 1
-
-
-def _quoted(class_name: str) -> str:
-    shown = class_name if len(class_name) <= _NAME_LENGTH else f"{class_name[: _NAME_LENGTH - 1]}…"
-    return f"{shown!r}"

@@ -8,7 +8,7 @@ that train side by side share it. A torch Dataset is read by a DataLoader.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -20,15 +20,19 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from labelaudit.errors import InputError
 from labelaudit.model.aliases import Container
+from labelaudit.model.array_tensors import shared_tensor
 from labelaudit.model.device import free_bytes
 from labelaudit.model.image_inputs import ImageInputs
+from labelaudit.model.items import ItemInputs, as_batch, check_length
+from labelaudit.text import listing
 
 # Data is copied to a GPU as a whole if it needs less than this share of the free memory. The rest is for activations
 # and for other folds on the same GPU.
 _DEVICE_SHARE = 0.25
-# Dtypes that `index_select` supports. Other NumPy dtypes are converted as a whole.
-_INDEXABLE = frozenset(
-    np.dtype(name) for name in ("float32", "float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
+_HUGGING_FACE = "For a dataset of Hugging Face, call set_format('torch') first."
+_BY_NAME = (
+    "Pass the array or tensor of one name, or a map-style torch Dataset that returns one value of each item. "
+    + _HUGGING_FACE
 )
 
 
@@ -157,7 +161,7 @@ class DatasetRows:
         num_workers: int = 0,
         first: int = 0,
     ) -> None:
-        self._inputs = _Inputs(dataset)
+        self._inputs = ItemInputs(dataset)
         self._device = device
         self._floats, self._integers = floats, integers
         self._chunks = _Chunks()
@@ -165,6 +169,7 @@ class DatasetRows:
         self._loader = DataLoader(
             self._inputs,
             batch_sampler=self._chunks,
+            collate_fn=as_batch,
             num_workers=num_workers,
             multiprocessing_context="spawn" if num_workers else None,
             persistent_workers=num_workers > 0,
@@ -181,29 +186,18 @@ class DatasetRows:
 
     def batches(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         self._chunks.chunks = [chunk.tolist() for chunk in chunks]
-        for batch in self._loader:
+        for batch in _without_traceback(self._loader):
             dtype = self._floats if _is_fractional(batch.dtype) else self._integers
             yield batch.to(self._device, dtype, non_blocking=True)
 
 
-class _Inputs(Dataset[object]):
-    """The inputs of a dataset, without its labels."""
-
-    def __init__(self, dataset: Dataset[object]) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, row: int) -> object:
-        item = self._dataset[row]
-        value = item[0] if isinstance(item, tuple | list) else item
-        return shared_tensor(value) if isinstance(value, np.ndarray) else value
-
-
-def dataset_shape(dataset: Dataset[object], row: int = 0) -> tuple[int, ...]:
-    """Return the shape of one example of a map-style dataset."""
-    return tuple(torch.as_tensor(_Inputs(dataset)[row]).shape)
+def _without_traceback(batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield batches of a DataLoader, whose processes put their traceback into the message of an error."""
+    try:
+        yield from batches
+    except InputError as error:
+        message = str(error).strip().splitlines()[-1]
+        raise InputError(message.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")) from error
 
 
 class _Chunks:
@@ -250,24 +244,90 @@ def bind_rows(
         keep_sparse = bool(getattr(module, "accepts_sparse", False))
         return SparseRows(matrix, device, floats=floats, keep_sparse=keep_sparse)
     if isinstance(data, pd.DataFrame):
-        return ArrayRows(data.to_numpy(), device, floats=floats, integers=integers)
+        return ArrayRows(frame_values(data), device, floats=floats, integers=integers)
     if isinstance(data, Dataset):
         return DatasetRows(data, device, floats=floats, integers=integers, num_workers=num_workers, first=first)
     return ArrayRows(data, device, floats=floats, integers=integers)
+
+
+def frame_values(frame: pd.DataFrame) -> np.ndarray:
+    """Return the numbers of a DataFrame as an array (N, columns). Missing values of nullable columns become NaN.
+
+    Raises:
+        InputError: A column does not contain numbers.
+    """
+    check_columns(frame)
+    values: np.ndarray = frame.to_numpy()
+    nullable = values.dtype == object and not any(dtype == np.dtype(object) for dtype in frame.dtypes)
+    return frame.to_numpy(np.float64, na_value=np.nan) if nullable else values
+
+
+def check_columns(frame: pd.DataFrame) -> None:
+    """Check that the columns of a DataFrame may contain numbers. Columns of objects may.
+
+    Raises:
+        InputError: A column contains texts, dates or other categories.
+    """
+    others = [name for name, dtype in frame.dtypes.items() if not _may_be_numbers(dtype)]
+    if others:
+        raise InputError(
+            f"The DataFrame has columns that do not contain numbers: {listing(others)}. Encode them as numbers, or "
+            "leave them out."
+        )
+
+
+def _may_be_numbers(dtype: np.dtype | pd.api.extensions.ExtensionDtype) -> bool:
+    kind = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+    return kind == np.dtype(object) or pd.api.types.is_numeric_dtype(kind)
 
 
 def check_kind(data: object) -> None:
     """Check that `bind_rows` accepts data of this type.
 
     Raises:
-        InputError: It does not.
+        InputError: It does not, or a Dataset has no items.
     """
     known = isinstance(data, ImageInputs | pd.DataFrame | torch.Tensor | np.ndarray | Dataset) or sparse.issparse(data)
     if not known or isinstance(data, IterableDataset):
+        kind = type(data)
         raise InputError(
-            f"X or dataset is a {type(data).__name__}, which is not supported. Use a tensor, an array, a DataFrame of "
+            f"X or dataset is a {kind.__name__}, which is not supported. Use a tensor, an array, a DataFrame of "
             "numbers, a scipy sparse matrix, a map-style torch Dataset or ImageInputs."
+            + (f" {_HUGGING_FACE}" if hasattr(data, "set_format") else "")
         )
+    if isinstance(data, Dataset):
+        check_length(data)
+    if isinstance(data, torch.Tensor):
+        _check_tensor(data)
+
+
+def check_is_array_like(data: Container) -> None:
+    """Check that X is not a collection of texts, or of values by name, of which no array of numbers can be made.
+
+    Raises:
+        InputError: It is a mapping, a dataset of Hugging Face, or starts with a text or a mapping.
+    """
+    if isinstance(data, pd.DataFrame):
+        check_columns(data)
+        return
+    if (isinstance(data, Mapping) and not sparse.issparse(data)) or hasattr(data, "set_format"):
+        kind = type(data)
+        raise InputError(f"X is a {kind.__module__}.{kind.__qualname__}, which has its values by name. {_BY_NAME}")
+    is_flat = isinstance(data, list | tuple) or (isinstance(data, np.ndarray | pd.Series) and data.ndim == 1)
+    first = next(iter(data), None) if is_flat else None
+    if isinstance(first, Mapping):
+        raise InputError(f"X contains a {type(first).__name__}, which has its values by name. {_BY_NAME}")
+    if isinstance(first, str | bytes):
+        raise InputError(
+            f"X contains the text {first[:80]!r}, but must contain numbers. Convert texts to numbers first, for "
+            "example with TfidfVectorizer of scikit-learn."
+        )
+
+
+def _check_tensor(tensor: torch.Tensor) -> None:
+    if tensor.is_meta or tensor.is_nested or tensor.is_complex():
+        kind = "on the meta device" if tensor.is_meta else "nested" if tensor.is_nested else "complex"
+        raise InputError(f"The tensor is {kind}. Pass a tensor of real numbers in which all rows have one shape.")
 
 
 def integer_dtype(module: nn.Module, floats: torch.dtype) -> torch.dtype:
@@ -288,6 +348,7 @@ def as_numpy(values: Container) -> Container:
     """Return tensors as arrays, sparse tensors as scipy matrices, and everything else unchanged."""
     if not isinstance(values, torch.Tensor):
         return values
+    _check_tensor(values)
     is_sparse = is_sparse_tensor(values)
     values = values.detach().cpu()
     values = values.float() if values.dtype == torch.bfloat16 else values
@@ -301,30 +362,6 @@ def as_numpy(values: Container) -> Container:
 
 def is_sparse_tensor(values: object) -> bool:
     return isinstance(values, torch.Tensor) and values.layout != torch.strided
-
-
-def shared_tensor(array: np.ndarray) -> torch.Tensor:
-    """Return a read-only tensor over the memory of `array`, or a copy if torch cannot share it.
-
-    The array may be read-only. Never write to the tensor.
-    """
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype not in _INDEXABLE:
-        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
-    if any(stride < 0 for stride in array.strides):
-        array = array.copy()
-    if not array.flags.writeable:
-        # torch warns about read-only arrays, so the same memory is presented as writeable.
-        array = np.asarray(_Writeable(array))
-    return torch.from_numpy(array)
-
-
-class _Writeable:
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-        interface = array.__array_interface__
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 def _is_fractional(dtype: torch.dtype) -> bool:

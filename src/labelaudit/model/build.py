@@ -10,6 +10,7 @@ from torch import nn
 
 from labelaudit.errors import ConfigError
 from labelaudit.model.aliases import Kwargs
+from labelaudit.model.construction import call_with_sizes
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet, UnitPixels
 from labelaudit.model.user_modules import import_user_module
@@ -48,7 +49,7 @@ def build_network(
         return _torchvision_classifier(rest, num_classes, shape, kwargs)
     factory = _NETWORKS[name] if name in _NETWORKS else _imported(name)
     try:
-        module = factory(num_classes=num_classes, input_shape=shape, **kwargs)
+        module = call_with_sizes(factory, {"num_classes": num_classes, "input_shape": shape}, kwargs)
     except TypeError as error:
         raise ConfigError(
             f"Network {name!r} cannot be called with num_classes=, input_shape= and model.kwargs {kwargs}: {error}. "

@@ -21,17 +21,18 @@ from labelaudit.model import saving
 from labelaudit.model.aliases import Container, Kwargs
 from labelaudit.model.batches import Rows, as_numpy
 from labelaudit.model.checkpoints import Checkpoints
-from labelaudit.model.device import input_dtype, repeatable, resolve_device, resolve_precision, seeded
+from labelaudit.model.construction import complete, is_incomplete
+from labelaudit.model.device import input_dtype, isolated, resolve_device, resolve_precision
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.hyperparameters import Hyperparameters
 from labelaudit.model.layer_values import layer_values
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import MLP
 from labelaudit.model.optimizers import Optimizer, freeze, make_optimizer
-from labelaudit.model.outputs import check_output_kind, check_outputs
+from labelaudit.model.outputs import check_output_kind, check_outputs, run_module
 from labelaudit.model.schedules import Schedule, constant
 from labelaudit.model.splits import validation_split
-from labelaudit.model.targets import ClassWeight, class_weights, encode_labels, row_weights
+from labelaudit.model.targets import ClassWeight, check_given_labels, class_weights, encode_labels, row_weights
 from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
 
 # Rows whose outputs are checked before the first step.
@@ -48,13 +49,15 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
     Every `fit` trains a fresh module: what `module` returns, or a copy if `module` is a torch.nn.Module. The same
     seed, number of threads and machine give the same weights, regardless of what ran before. (On a GPU this needs
-    deterministic torch kernels; those of cuDNN are.) The global random state of torch does not change. Arguments of the
+    deterministic torch kernels; those of cuDNN are.) The global random state of torch does not change. Threads of a
+    process share it, so fits and predictions in several threads take turns. Arguments of the
     module and the optimizer are parameters with nested names, such as `module__hidden=(64,)` and
     `optimizer__weight_decay=1e-3`.
 
     Args:
         module: A torch.nn.Module with outputs (B, K), or a class or function that returns one. It is called with its
-            nested arguments, and with `num_classes` and `input_shape` (of one example) if it accepts them. Modules
+            nested arguments, and with `num_classes` and `input_shape` (of one example) if it accepts them. Models of
+            torchvision and lazy layers work. Modules
             get float32; integers if a layer is an embedding or has an `integer_dtype`; sparse COO batches of sparse X
             if they have `accepts_sparse = True`.
         output_kind: What the module returns: "logits", "log_probabilities" or "probabilities". It is checked.
@@ -66,10 +69,12 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             {"backbone.*": 0.1}. The first pattern that matches applies.
         frozen: Patterns of the names of parameters that are not trained. The statistics of their layers do not change.
         epochs: Passes over the training rows.
-        batch_size: Largest number of rows in a batch. Batches of one epoch differ by at most one row.
+        batch_size: Largest number of rows in a batch. Batches of one epoch differ by at most one row. For an odd number
+            of rows in batches of 2, one batch has 3, because batch normalisation cannot use a single row.
         schedule: "one_cycle", "triangular", "cosine", "constant", or a function from training progress (0..1) to a
             share of the learning rate.
-        class_weight: None, "balanced", or a dict from label to weight.
+        class_weight: None, "balanced", or a dict from label to weight. Labels that do not occur are ignored if every
+                class has a weight.
         label_smoothing: Share of the target that is spread over all classes.
         gradient_clip: Largest norm of the gradient of a step, or None.
         average_share: Share of all steps over which weights are averaged (exponentially). 0 turns averaging off.
@@ -182,8 +187,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
         Raises:
             InputError: X, y, weights or groups are not valid. scikit-learn's own checks raise ValueError.
-            TrainingError: The device is missing, the loss is not finite, or the outputs are not of `output_kind`.
-            ConfigError: A setting is unknown or out of range.
+            TrainingError: The device is missing, the module cannot process X, the loss is not finite, or the outputs
+                are not of `output_kind`.
+            ConfigError: A setting is unknown or out of range, or the module cannot be built.
         """
         return self._adopt(self._attempt()._fit(X, y, sample_weight, groups))
 
@@ -256,7 +262,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             ConfigError: The module has no such layer.
         """
         device = resolve_device(self.device)
-        with seeded(0, device):
+        with isolated(0, device):
             module, rows, index = self._ready(X, device)
             layer = last_layer(module)[1]
             parts = layer_values(
@@ -330,6 +336,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             # scikit-learn's tools look for exactly these words.
             raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         data, index = self._input(X, reset=reset)
+        check_given_labels(y)
         labels = column_or_1d(as_numpy(y), warn=True)
         assert_all_finite(labels, input_name="y")
         check_consistent_length(range(row_count(data) if index is None else len(index)), labels)
@@ -362,7 +369,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         trained = 0 if fresh else self.n_iter_
         seed = self._seed(trained)
         labeled, validation = self._inner_split(labeled, groups, seed, one_more=one_more)
-        with seeded(seed, device), repeatable(device):
+        with isolated(seed, device):
             start = self._fresh if fresh else self._continued
             module, rows, trainable = start(data, labeled, len(classes), device)
             precision = resolve_precision(self.precision, device, module)
@@ -423,13 +430,15 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         """Return a new module, the rows to train it on, and the names of its trainable parameters."""
         shape = example_shape(data, labeled.index)
         module = self._new_module(num_classes=num_classes, input_shape=shape).to(device, input_dtype(self.precision))
-        if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
-            module = module.to(memory_format=torch.channels_last)
         rows = self._bind(data, labeled.index, device, module, self.precision)
         probe = labeled.numbers(torch.arange(min(_PROBE_ROWS, len(labeled))))
+        if is_incomplete(module):
+            complete(module, rows.take(probe))
+        if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
+            module = module.to(memory_format=torch.channels_last)
         module.eval()
         with torch.no_grad():
-            outputs = module(rows.take(probe))
+            outputs = run_module(module, rows.take(probe))
         check_outputs(outputs, self.output_kind, num_classes, len(probe))
         return module, rows, frozenset(name for name, value in module.named_parameters() if value.requires_grad)
 
@@ -504,7 +513,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
     def _predict(self, X: Container, *, logarithms: bool) -> np.ndarray:
         device = resolve_device(self.device)
         # A Dataset may draw random numbers.
-        with seeded(0, device), repeatable(device):
+        with isolated(0, device):
             module, rows, index = self._ready(X, device)
             predicted = predict(
                 module,

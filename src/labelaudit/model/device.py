@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import platform
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,19 +95,56 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 @contextlib.contextmanager
+def isolated(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a fit or a prediction independently of the state of the process, and restore that state afterwards.
+
+    This includes torch's global generators (see `seeded`), the algorithms of cuDNN, the modes of automatic
+    differentiation and autocast, and the default device.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(seeded(seed, device))
+        stack.enter_context(repeatable(device))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.is_autocast_enabled(device.type):
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+        # torch.get_default_device() takes ten times as long.
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators of the CPU and of `device`, and restore their states afterwards.
 
-    Needed because module initialisation and dropout take no generator.
+    Needed because module initialisation and dropout take no generator. All threads of a process share these
+    generators, so threads take turns: only one at a time is in this context. It may enter it again.
     """
     indices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=indices):
+    with _turns.lock, torch.random.fork_rng(devices=indices):
         # torch.manual_seed would also seed the devices that are not saved here.
         torch.default_generator.manual_seed(seed)
         for index in indices:
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+class _Turns:
+    """The lock of torch's global generators."""
+
+    def __init__(self) -> None:
+        self.renew()
+        # A process that is forked while another thread has the lock would wait for it forever.
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_turns = _Turns()
 
 
 @contextlib.contextmanager
@@ -145,7 +184,7 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         cause = " ".join(str(error).split())[:300]
         raise TrainingError(
@@ -154,7 +193,8 @@ def enough_memory() -> Iterator[None]:
         ) from error
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that the memory of a GPU is too small."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 

@@ -18,6 +18,7 @@ from labelaudit.model.classifier import TorchClassifier
 from labelaudit.model.fold import FoldInputs
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import Recipe
+from labelaudit.model.training import batch_count
 
 # Steps that the long fit takes more than the short one. The difference excludes what a fit does only once.
 _EXTRA_STEPS = 6
@@ -74,7 +75,7 @@ def estimate_seconds(
         longer, shorter = _seconds(partial(fit, short + _EXTRA_STEPS)), _seconds(partial(fit, short))
         step = max(longer - shorter, 0.0) / _EXTRA_STEPS
         predict = _seconds(lambda: classifier.predict_proba(np.arange(_PREDICTED_ROWS))) / _PREDICTED_ROWS
-    steps = recipe.epochs * math.ceil(rows / batch_size)
+    steps = recipe.epochs * batch_count(rows, batch_size)
     return recipe.members * (steps * step + held_out * predict)
 
 

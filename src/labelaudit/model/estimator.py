@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -19,8 +20,11 @@ from torch.utils.data import Dataset
 
 from labelaudit.errors import ConfigError, InputError, TrainingError
 from labelaudit.model.aliases import Container
-from labelaudit.model.batches import Rows, as_numpy, bind_rows, check_kind, dataset_shape, is_sparse_tensor
+from labelaudit.model.batches import Rows, as_numpy, bind_rows, check_is_array_like, check_kind, is_sparse_tensor
+from labelaudit.model.construction import call_with_sizes, check_has_values, copied, float32_by_default, lazy_buffers
 from labelaudit.model.device import input_dtype
+from labelaudit.model.items import dataset_shape
+from labelaudit.text import listing
 
 
 class TorchEstimator(BaseEstimator):  # type: ignore[misc]
@@ -39,6 +43,9 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
     dataset: Container
     num_workers: int
     random_state: int | np.random.RandomState | None
+
+    # Names of the columns of the DataFrame that was bound in `fit`; None for other data.
+    _dataset_columns: list[object] | None = None
 
     # Arguments by nested name. The mapping is replaced and never changed, because copies of an estimator share it.
     _arguments: Mapping[str, object] = MappingProxyType({})
@@ -75,11 +82,15 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_clone__(self) -> Self:
         # The bound dataset is shared, because scikit-learn would copy it for every fold. It is only read.
-        without_dataset = self._attempt()
-        without_dataset.dataset = None
-        copied: Self = BaseEstimator.__sklearn_clone__(without_dataset)
-        copied.dataset = self.dataset
-        return copied
+        bare = self._attempt()
+        bare.dataset = None
+        if isinstance(self.module, nn.Module):
+            bare.module = nn.Identity  # copied below, because deepcopy fails for lazy layers
+        cloned: Self = BaseEstimator.__sklearn_clone__(bare)
+        cloned.dataset = self.dataset
+        if isinstance(self.module, nn.Module):
+            cloned.module = copied(self.module)
+        return cloned
 
     def _attempt(self) -> Self:
         """Return a shallow copy to fit, so that a failed fit changes nothing."""
@@ -94,9 +105,11 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         memo[id(self.dataset)] = self.dataset  # shared, as in clone
-        copied = object.__new__(type(self))
-        copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
-        return copied
+        if isinstance(self.module, nn.Module):
+            memo.update(lazy_buffers(self.module))
+        duplicate = object.__new__(type(self))
+        duplicate.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return duplicate
 
     def __getstate__(self) -> dict[str, object]:
         # Pickles contain CPU tensors, so they can be opened on machines without a GPU.
@@ -117,14 +130,37 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
         if self.dataset is not None:
             data = as_numpy(self.dataset) if is_sparse_tensor(self.dataset) else self.dataset
             check_kind(data)
+            self._check_names(data, reset=reset)
             return data, row_numbers(X, row_count(data))
         if isinstance(X, Dataset):
             check_kind(X)
             return X, None
-        data = validate_data(
-            self, as_numpy(X), reset=reset, accept_sparse="csr", dtype="numeric", allow_nd=True, ensure_all_finite=True
-        )
+        check_is_array_like(X)
+        values = as_numpy(X)
+        try:
+            data = validate_data(
+                self, values, reset=reset, accept_sparse="csr", dtype="numeric", allow_nd=True, ensure_all_finite=True
+            )
+        except ValueError as error:
+            shapes = different_shapes(values)
+            if shapes is None:
+                raise
+            raise InputError(
+                f"X has examples of different shapes, such as {shapes[0]} and {shapes[1]}, but all must have the same. "
+                "Pad, crop or resize them."
+            ) from error
         return data, None
+
+    def _check_names(self, data: Container, *, reset: bool) -> None:
+        """Remember the columns of a bound DataFrame, or check that they are those of `fit`."""
+        names: list[object] | None = list(data.columns) if isinstance(data, pd.DataFrame) else None
+        if reset:
+            self._dataset_columns = names
+        elif names is not None and self._dataset_columns is not None and names != self._dataset_columns:
+            raise InputError(
+                f"The bound DataFrame has the columns {listing(names)}, but fit was called with "
+                f"{listing(self._dataset_columns)}. Bind the same columns in the same order."
+            )
 
     def _new_module(self, **sizes: object) -> nn.Module:
         """Return a fresh module: a copy of `module`, or what it returns."""
@@ -135,18 +171,27 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
                     f"The module is already a {type(self.module).__name__}, so {_names('module', arguments)} would "
                     "have no effect. Pass its class, or remove these arguments."
                 )
-            return copy.deepcopy(self.module)
+            check_has_values(self.module)
+            return copied(self.module)
         if not callable(self.module):
             raise ConfigError(
                 f"The module {self.module!r} is a {type(self.module).__name__}. Pass a torch.nn.Module, or a class "
                 "or function that returns one."
             )
-        module = self.module(**{**_accepted(self.module, sizes), **arguments})
+        try:
+            with float32_by_default():
+                module = call_with_sizes(self.module, sizes, arguments)
+        except TypeError as error:
+            raise ConfigError(
+                f"The module cannot be built with {_names('module', arguments) or 'no arguments of its own'}: {error}. "
+                "Change the module__ arguments, or the parameters of the class or function."
+            ) from error
         if not isinstance(module, nn.Module):
             raise TrainingError(
                 f"The callable passed as module returned a {type(module).__name__}, not a torch.nn.Module. "
                 "Change what it returns."
             )
+        check_has_values(module)
         return module
 
     def _bind(
@@ -172,6 +217,20 @@ class TorchEstimator(BaseEstimator):  # type: ignore[misc]
 
 def _is_on_cpu(module: nn.Module) -> bool:
     return all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers()))
+
+
+def different_shapes(values: Container) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return two different shapes of elements of a list or an array of objects; None if there are none."""
+    if not isinstance(values, list | tuple) and getattr(values, "dtype", None) != np.dtype(object):
+        return None
+    shapes = set()
+    for value in values:
+        with contextlib.suppress(ValueError):  # an element may be ragged itself
+            shapes.add(np.shape(value))
+        if len(shapes) == 2:
+            smaller, larger = sorted(shapes)
+            return smaller, larger
+    return None
 
 
 def row_count(data: Container) -> int:
@@ -224,19 +283,6 @@ def row_numbers(X: Container, length: int) -> torch.Tensor:
             f"Pass numbers from 0 to {length - 1}."
         )
     return torch.from_numpy(numbers.astype(np.int64))
-
-
-def _accepted(factory: Callable[..., object], arguments: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the arguments that a callable accepts."""
-    if getattr(factory, "__init__", None) is nn.Module.__init__:
-        return {}  # its signature accepts any arguments, but it rejects them
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # Built-in types have no signature.
-        return {}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return arguments
-    return {name: value for name, value in arguments.items() if name in parameters}
 
 
 def _names(prefix: str, arguments: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from labelaudit.model.aliases import Container
-from labelaudit.model.device import input_dtype, resolve_device, resolve_precision, seeded
+from labelaudit.model.construction import complete, is_incomplete
+from labelaudit.model.device import input_dtype, isolated, resolve_device, resolve_precision
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.layer_values import layer_values
 from labelaudit.model.layers import named_layer
@@ -88,8 +90,12 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         data, index = self._input(X, reset=True)
         device = resolve_device(self.device)
         shape = example_shape(data, index)
-        with seeded(self._seed(), device):
+        first = torch.zeros(1, dtype=torch.int64) if index is None else index[:1]
+        with isolated(self._seed(), device):
             module = self._new_module(input_shape=shape)
+            if is_incomplete(module):
+                rows = self._bind(data, index, torch.device("cpu"), module, self.precision)
+                complete(module.to(input_dtype(self.precision)), rows.take(first))
         if self.weights is not None:
             load_weights(module, Path(self.weights))
         named_layer(module, self.layer or "")
@@ -97,8 +103,8 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         self.device_ = str(device)
         self.precision_ = resolve_precision(self.precision, device, module)
         self.input_shape_ = shape
-        first = torch.zeros(1, dtype=torch.int64) if index is None else index[:1]
-        self._n_features_out = next(self._values(data, first, device)).shape[1]
+        with isolated(0, device):
+            self._n_features_out = next(self._values(data, first, device)).shape[1]
         return self
 
     def transform(self, X: Container) -> np.ndarray:
@@ -112,7 +118,12 @@ class TorchFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchEsti
         check_shape(example_shape(data, index), self.input_shape_)
         device = resolve_device(self.device)
         numbers = torch.arange(row_count(data)) if index is None else index
-        for values in self._values(data, numbers, device):
+        batches = self._values(data, numbers, device)
+        for number in itertools.count():
+            with isolated(number, device):  # not while the caller has the batch
+                values = next(batches, None)
+            if values is None:
+                return
             yield values.numpy()
 
     def _values(self, data: Container, index: torch.Tensor, device: torch.device) -> Iterator[torch.Tensor]:

@@ -73,4 +73,4 @@ def _features(caught: list[object], name: str, batch: int) -> torch.Tensor:
 
 def _copied(value: object) -> object:
     """Copy a tensor to float32 on the CPU, because later layers may write into it."""
-    return torch.empty(value.shape).copy_(value) if isinstance(value, torch.Tensor) else value
+    return torch.empty(value.shape, dtype=torch.float32).copy_(value) if isinstance(value, torch.Tensor) else value

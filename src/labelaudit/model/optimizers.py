@@ -75,7 +75,9 @@ def make_optimizer(
             group = {**own, "factor": factor * own.get("factor", 1.0)}
             groups.setdefault(tuple(group.items()), []).append(parameter)
     if not groups:
-        raise ConfigError("The module has no parameter left to train. Freeze fewer parameters.")
+        raise ConfigError(
+            "The module has no parameter left to train. Freeze fewer parameters, or use a module with parameters."
+        )
     try:
         built = build(
             [{"params": parameters, **dict(group)} for group, parameters in groups.items()],

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
 
-from labelaudit.errors import ConfigError, TrainingError
+import torch
+from torch import nn
+
+from labelaudit.errors import ConfigError, LabelauditError, TrainingError
+from labelaudit.model.device import is_out_of_memory
+from labelaudit.text import listing
 
 OUTPUT_KINDS = ("logits", "log_probabilities", "probabilities")
 
@@ -13,6 +18,8 @@ _SUM_TOLERANCE = 0.02
 # With fewer rows, logits may sum to 1 by chance.
 _FEWEST_ROWS_TO_RECOGNISE = 4
 _SMALLEST_PROBABILITY = 1e-12
+# What modules raise for inputs that they cannot process.
+_FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
 
 def check_output_kind(output_kind: str) -> None:
@@ -35,9 +42,14 @@ def log_scores(outputs: torch.Tensor, output_kind: str, batch: int) -> torch.Ten
         TrainingError: The outputs do not have the shape (B, K).
     """
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != batch:
-        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise TrainingError(
-            f"The network returned {got} for a batch of {batch}, not ({batch}, K). Change what it returns."
+            f"The network returned {_described(outputs)} for a batch of {batch}, not one tensor of shape ({batch}, K). "
+            "Change what it returns: one score per class for each row."
+        )
+    if not outputs.is_floating_point():
+        raise TrainingError(
+            f"The network returned numbers of type {outputs.dtype}. Let it return scores or probabilities, which are "
+            "fractions."
         )
     scores = outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
     return scores.clamp_min(_SMALLEST_PROBABILITY).log() if output_kind == "probabilities" else scores
@@ -55,8 +67,8 @@ def check_outputs(outputs: torch.Tensor, output_kind: str, num_classes: int, bat
     scores = outputs.detach().float()
     if outputs.shape[1] != num_classes:
         raise TrainingError(
-            f"The network returned {outputs.shape[1]} columns for {num_classes} classes. "
-            "Give its last layer num_classes outputs."
+            f"The network returned outputs of shape {tuple(outputs.shape)}, but {num_classes} classes need "
+            f"({batch}, {num_classes}). Give its last layer {num_classes} outputs (num_classes)."
         )
     if num_classes == 1 or not bool(scores.isfinite().all()):
         return  # One column cannot be checked. Values that are not finite are reported with their epoch and batch.
@@ -72,6 +84,46 @@ def check_outputs(outputs: torch.Tensor, output_kind: str, num_classes: int, bat
             f"(its first row sums to {float(scores[0].sum()):.3g}). Set output_kind={found!r}, "
             "or change its last layer."
         )
+
+
+def run_module(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Return what `module` returns for a batch (B, ...).
+
+    Raises:
+        TrainingError: The module cannot process the batch. The error of the module is its cause.
+    """
+    try:
+        outputs: torch.Tensor = module(inputs)
+    except _FORWARD_ERRORS as error:
+        if isinstance(error, LabelauditError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+            raise
+        raise TrainingError(_forward_problem(module, inputs, error)) from error
+    return outputs
+
+
+def _forward_problem(module: nn.Module, inputs: torch.Tensor, error: Exception) -> str:
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".!")
+    if len(inputs) == 1 and "more than 1 value per channel" in cause:
+        return (
+            f"The network cannot be trained on a batch of one row, because it has batch normalisation ({cause}). "
+            "Set batch_size to at least 2, and train on at least 2 rows."
+        )
+    return (
+        f"The network {type(module).__name__} cannot process a batch of shape {tuple(inputs.shape)} and type "
+        f"{inputs.dtype}: {cause}. Use a network for examples of shape {tuple(inputs.shape[1:])}, or change the inputs."
+    )
+
+
+def _described(outputs: object) -> str:
+    if isinstance(outputs, torch.Tensor):
+        return f"a tensor of shape {tuple(outputs.shape)}"
+    name = type(outputs).__name__
+    if isinstance(outputs, Mapping):
+        return f"a {name} with {listing([str(key) for key in outputs], shown=5)}"
+    if isinstance(outputs, tuple | list):
+        parts = [str(tuple(part.shape)) if isinstance(part, torch.Tensor) else type(part).__name__ for part in outputs]
+        return f"a {name} of {listing(parts, shown=5)}"
+    return f"a {name}"
 
 
 def _kind_of(scores: torch.Tensor) -> str:

@@ -23,6 +23,8 @@ from torch import nn
 from labelaudit.codec import Json, JsonObject
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model import networks, schedules
+from labelaudit.model.batches import integer_dtype
+from labelaudit.model.construction import complete, is_incomplete
 from labelaudit.model.device import input_dtype, resolve_device, resolve_precision, seeded
 
 if TYPE_CHECKING:
@@ -89,6 +91,9 @@ def load(kind: Callable[..., _Classifier], folder: Path, params: Mapping[str, ob
     if "precision" in params:
         precision = resolve_precision(classifier.precision, device, module)
     module = module.to(input_dtype(precision))
+    if is_incomplete(module):
+        with seeded(0, torch.device("cpu")):
+            complete(module, torch.zeros(1, *shape, dtype=integer_dtype(module, input_dtype(precision))))
     if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
         module = module.to(memory_format=torch.channels_last)
     try:

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 
 from labelaudit.errors import ConfigError, InputError
 from labelaudit.model.aliases import Container
-from labelaudit.model.batches import as_numpy, shared_tensor
+from labelaudit.model.array_tensors import shared_tensor
+from labelaudit.model.batches import as_numpy
+from labelaudit.text import listing
 
 # "balanced", or the weights of classes by label.
 ClassWeight: TypeAlias = str | Mapping[Any, float]
+
+
+def check_given_labels(labels: Container) -> None:
+    """Check that no label is missing, and that texts and numbers are not mixed, before they become one array.
+
+    NumPy converts the list ["a", nan, 1, "1"] to texts, which would make classes "nan" and "1" of it.
+
+    Raises:
+        InputError: A label is missing, or some are texts and others are not.
+    """
+    is_typed = hasattr(labels, "dtype") and labels.dtype.kind in "biufUS"
+    values = None if is_typed or labels is None else pd.Series(labels, dtype=object)
+    if values is None or values.empty:
+        return
+    missing = np.flatnonzero(values.isna())
+    if len(missing):
+        raise InputError(
+            f"Input y contains NaN or None in {len(missing)} of {len(values)} rows (first: row {missing[0]}). Leave "
+            "these rows out, or label them."
+        )
+    if pd.api.types.infer_dtype(values).startswith("mixed"):
+        kinds = sorted({type(value).__name__ for value in values})
+        if "str" in kinds and len(kinds) > 1:
+            raise InputError(
+                f"Input y contains labels of the types {listing(kinds)}. Convert all of them to one type, for example "
+                "with str()."
+            )
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
@@ -61,7 +93,8 @@ def class_weights(
     """Return the class weight (n,) of each row.
 
     Raises:
-        ConfigError: `class_weight` is unknown, or has a label that is not among the classes.
+        ConfigError: `class_weight` is unknown, has a label that cannot be a class, or a weight that is not a finite
+            number of at least 0.
     """
     codes = np.searchsorted(classes, labels)
     if class_weight == "balanced":
@@ -71,10 +104,37 @@ def class_weights(
         return balanced
     if not isinstance(class_weight, Mapping):
         raise ConfigError(f"The class_weight {class_weight!r} is unknown. Use 'balanced', a dict or None.")
-    unknown = [label for label in class_weight if label not in classes]
-    if unknown:
-        raise ConfigError(
-            f"The class_weight has {unknown[0]!r}, which is not among the classes {classes.tolist()[:12]}. Remove it."
-        )
-    given: np.ndarray = np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])[codes]
+    by_class = _weights_by_class(class_weight, classes.tolist())
+    given: np.ndarray = np.array(by_class)[codes]
     return given
+
+
+def _weights_by_class(class_weight: Mapping[Any, float], classes: list[Any]) -> list[float]:
+    """Return the weight of each class; 1 for those that are left out.
+
+    A fold of a cross-validation may lack classes. As in scikit-learn, weights of labels that are not among the classes
+    are ignored if all classes have a weight. If not, they are likely mistyped.
+    """
+    unknown = [label for label in class_weight if label not in classes]
+    left_out = [label for label in classes if label not in class_weight]
+    impossible = [label for label in unknown if not any(_same_kind(label, known) for known in classes)]
+    if impossible or (unknown and left_out):
+        remedy = (
+            f"Labels here are of type {type(classes[0]).__name__}. Use this type."
+            if impossible
+            else f"Correct it, or give class {left_out[0]!r} a weight, too: weights of absent classes are ignored if "
+            "all other classes have one."
+        )
+        raise ConfigError(
+            f"The class_weight has {(impossible or unknown)[0]!r}, which is not among the classes {classes[:12]}. "
+            f"{remedy}"
+        )
+    for label, weight in class_weight.items():
+        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
+            raise ConfigError(f"The class_weight of {label!r} is {weight!r}. Use a finite number that is at least 0.")
+    return [float(class_weight.get(label, 1.0)) for label in classes]
+
+
+def _same_kind(first: object, second: object) -> bool:
+    both_numbers = isinstance(first, numbers.Real) and isinstance(second, numbers.Real)
+    return both_numbers or isinstance(first, type(second)) or isinstance(second, type(first))

@@ -19,7 +19,7 @@ from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import autocast, input_dtype, seeded
 from labelaudit.model.hyperparameters import Hyperparameters, check_positive
 from labelaudit.model.optimizers import Optimizer, clear_gradients, set_learning_rate, set_training_mode
-from labelaudit.model.outputs import check_output_kind, check_outputs, log_scores
+from labelaudit.model.outputs import check_output_kind, check_outputs, log_scores, run_module
 from labelaudit.model.packing import tree_digest
 from labelaudit.model.progress import Epoch, Progress, WeightAverage
 from labelaudit.model.schedules import resolve_schedule
@@ -129,7 +129,7 @@ def train(
         TrainingError: The loss is not finite, or the outputs are not of `output_kind`.
         ConfigError: A checkpoint cannot contain the state.
     """
-    per_epoch = math.ceil(len(labeled) / training.batch_size)
+    per_epoch = batch_count(len(labeled), training.batch_size)
     average = _weight_average(module, training, training.epochs * per_epoch)
     progress = Progress(module, optimizer, generator=generator, device=device, average=average)
     name = "" if checkpoints is None else _training_digest(progress, rows, labeled, validation, training)
@@ -174,9 +174,14 @@ def train_step(
     """
     clear_gradients(optimizer)
     with autocast(batch.targets.device, training.precision):
-        outputs = module(batch.inputs)
+        outputs = run_module(module, batch.inputs)
     if check:
         check_outputs(outputs, training.output_kind, training.num_classes, len(batch.targets))
+        if not outputs.requires_grad:
+            raise TrainingError(
+                "The outputs of the network do not depend on its trainable parameters, so nothing can be learned. "
+                "Remove detach() and no_grad() from it, or freeze fewer parameters."
+            )
     loss = weighted_loss(log_scores(outputs, training.output_kind, len(batch.targets)), batch, training)
     loss.backward()  # type: ignore[no-untyped-call]
     if training.gradient_clip is not None:
@@ -230,7 +235,7 @@ def predict(
     for chunk, inputs in zip(chunks, rows.batches(chunks), strict=True):
         shown = views(inputs, padding=crop_padding, flip=flip) if crop_padding or flip else [inputs]
         with autocast(device, precision):
-            outputs = [module(view) for view in shown]
+            outputs = [run_module(module, view) for view in shown]
         if not done:
             check_outputs(outputs[0], output_kind, num_classes, len(chunk))
         # In float64, so that rows sum to 1 within float32 precision, even if the network computes in bfloat16.
@@ -238,12 +243,33 @@ def predict(
         mean = logs[0] if len(logs) == 1 else torch.stack(logs).mean(0).log_softmax(1)
         result[done : done + len(chunk)] = mean if logarithms else mean.exp()
         done += len(chunk)
+    _check_numbers(result)
     return result
+
+
+def _check_numbers(result: torch.Tensor) -> None:
+    missing = result.isnan().any(1)
+    if bool(missing.any()):
+        raise TrainingError(
+            f"The network returned NaN for {int(missing.sum())} of {len(result)} rows (first: row "
+            f"{int(missing.nonzero()[0])}). Remove missing and extreme values from the inputs, or train with a lower "
+            "learning rate."
+        )
 
 
 def prediction_batch_size(shape: tuple[int, ...], batch_size: int, device: torch.device) -> int:
     """Return the number of rows to predict at once: more than `batch_size` if examples of `shape` are small."""
     return max(batch_size, min(_PREDICTED_ROWS, _PREDICTED_NUMBERS[device.type] // max(1, math.prod(shape))))
+
+
+def batch_count(rows: int, batch_size: int) -> int:
+    """Return the number of batches of one epoch.
+
+    Batches differ by at most one row. A batch of a single row has no variance, so one of three rows takes the place of
+    two and one if `batch_size` is 2.
+    """
+    count = math.ceil(rows / batch_size)
+    return rows // 2 if count > rows // 2 and batch_size > 1 and rows > 1 else count
 
 
 def _training_digest(
@@ -276,7 +302,7 @@ def _weight_average(module: nn.Module, training: Training, steps: int) -> Weight
 def _batches(
     rows: Rows, labeled: Labeled, count: int, training: Training, device: torch.device, generator: torch.Generator
 ) -> Iterator[TrainingBatch]:
-    """All rows once, in random order, in `count` batches. Their sizes differ by at most one, so none is tiny."""
+    """All rows once, in random order, in `count` batches. Their sizes differ by at most one."""
     order = torch.randperm(len(labeled), generator=generator)
     # Copied once for the whole epoch. A copy for each batch would make the CPU wait for a GPU at every step.
     numbers = labeled.numbers(order).to(rows.numbered_on).tensor_split(count)
@@ -317,7 +343,7 @@ def _mean_loss(step_losses: torch.Tensor, number: int, rate: float) -> float:
     if len(not_finite):
         raise TrainingError(
             f"The loss is not finite (epoch {number + 1}, batch {int(not_finite[0]) + 1}, learning rate {rate:g}). "
-            "Set a lower training.learning_rate, or remove extreme values from the inputs."
+            "Set a lower training.learning_rate, or remove missing and extreme values from the inputs."
         )
     return float(step_losses.mean())
 

@@ -10,9 +10,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from labelaudit.config import parse_yaml
 from labelaudit.errors import ConfigError
 from labelaudit.orchestration.api_retries import call_with_retries
+from labelaudit.yaml_text import read_yaml
 
 # The placeholder in a file for the id of the block that `--alerts` names.
 ALERTS = "{{ alerts }}"
@@ -53,7 +53,7 @@ def _texts(file: str) -> list[dict[str, object]]:
         raise ConfigError(
             f"The automations {file} cannot be read: {error.strerror}. Name a file that can be read."
         ) from error
-    values = parse_yaml(text, file)
+    values = read_yaml(text, file)
     found = values.get("automations") if isinstance(values, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) and "name" in one for one in found):
         raise ConfigError(

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
 
+from labelaudit.audits.comparison import find_predecessor
+from labelaudit.audits.published import open_audit
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
-from labelaudit.errors import DatasetError
+from labelaudit.data.left_out import left_out_of_examples
+from labelaudit.detection.class_shares import compare_classes, differences_in_words, labeled_rows
+from labelaudit.errors import DatasetError, LabelauditError
+from labelaudit.findings import LeftOut
 from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.plan import Scan, divide_and_choose, scan_dataset
-from labelaudit.schemas import Status
+from labelaudit.schemas import CLASSES, Status
 from labelaudit.text import listing
-from labelaudit.versions.discover import choose_version
-from labelaudit.versions.named import audited_name, open_source
+from labelaudit.versions.discover import choose_version, open_version
+from labelaudit.versions.named import audited_name, open_output
 
 # Returns the seconds of one fold, from a config, a scan, its examples with statuses, a recipe, and CPU threads.
 FoldSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, int], float]
@@ -43,8 +49,10 @@ class CheckedDataset:
     kind: str
     columns: dict[str, str]
     guesses: tuple[str, ...]
+    warnings: tuple[str, ...]
     examples: int
     statuses: dict[str, int]
+    left_out: tuple[LeftOut, ...]
     first_rows: tuple[str, ...]  # of each status but `scored`
     classes: dict[str, int]
     problem: str | None
@@ -74,7 +82,7 @@ def check_dataset(
     """
     config = choose_version(config)
     # The inputs are not cached: an audit reads the dataset again.
-    scanned = scan_dataset(open_source(config), config, keeps_inputs=False)
+    scanned = scan_dataset(open_version(config), config, keeps_inputs=False)
     examples = scanned.examples
     name = audited_name(config)
     found = CheckedDataset(
@@ -87,8 +95,10 @@ def check_dataset(
         kind=scanned.columns.kind,
         columns=_columns(scanned.columns),
         guesses=scanned.columns.guesses,
+        warnings=scanned.warnings,
         examples=len(examples.label),
         statuses=examples.status_counts(),
+        left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
         first_rows=_first_rows(examples),
         classes=examples.all_class_counts(),
         problem=None,
@@ -98,6 +108,7 @@ def check_dataset(
     except DatasetError as error:
         return replace(found, problem=str(error))
     planned = _with_plan(found, config, rows.examples, recipe, parallel, threads)
+    planned = replace(planned, warnings=(*planned.warnings, *_class_changes(config, planned, rows.examples)))
     if fold_seconds is None:
         return planned
     seconds = fold_seconds(config, scanned, rows.examples, recipe, threads)
@@ -118,9 +129,11 @@ def _with_plan(
     parallel: int,
     threads: int,
 ) -> CheckedDataset:
+    of_columns = [left for left in found.left_out if left.kind in ("file", "column")]
     return replace(
         found,
         statuses=examples.status_counts(),
+        left_out=(*of_columns, *left_out_of_examples(examples)),
         first_rows=_first_rows(examples),
         network=recipe.network,
         epochs=recipe.epochs,
@@ -130,6 +143,24 @@ def _with_plan(
         threads=threads,
         memory_limit_bytes=config.limits.memory or int(psutil.virtual_memory().available),
     )
+
+
+def _class_changes(config: AuditConfig, found: CheckedDataset, examples: Examples) -> tuple[str, ...]:
+    """Return sentences on classes that are new, gone or changed in share since the previous audit, if there is one."""
+    try:
+        store = open_output(config)
+        is_versioned = config.dataset.has_version_in_url
+        before = find_predecessor(store, found.dataset, found.version, has_version_in_url=is_versioned)
+        audit = None if before is None else open_audit(store, before.folder)
+        if audit is None:
+            return ()
+        classes_before = labeled_rows(audit.table("classes.parquet", CLASSES))
+    except LabelauditError as error:
+        return (f"The classes are not compared with those of the previous audit. {error}",)
+    is_labeled = np.isin(examples.status.astype(str), (Status.SCORED.value, Status.RARE_CLASS.value))
+    counts = Counter(examples.given_label[is_labeled])
+    now = {name: counts[name] for name in found.classes if counts[name]}
+    return tuple(differences_in_words(compare_classes(classes_before, now), audit.version))
 
 
 def _total_folds(config: AuditConfig) -> int:

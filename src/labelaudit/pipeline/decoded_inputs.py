@@ -17,6 +17,7 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
+from labelaudit.data.misleading import SampledInputs
 from labelaudit.data.readers import BatchHead, read_batches
 from labelaudit.errors import DatasetError
 from labelaudit.memory import held_bytes
@@ -31,15 +32,29 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 # Increase it if the same files are decoded to other inputs. Then every audit trains again.
-DECODING = 1
+DECODING = 2
 # Increase it if the files of a cache entry change their meaning.
-LAYOUT = 2
+LAYOUT = 3
 # Memory to put rows into canonical order, in addition to the rows themselves; 250 bytes were measured.
 SORTING_BYTES_PER_ROW = 300
 
 
-def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_limit: int | None = None) -> Examples:
+def scan(
+    source: DatasetFiles,
+    columns: Columns,
+    folder: Path | None,
+    *,
+    memory_limit: int | None = None,
+    sample: SampledInputs | None = None,
+) -> Examples:
     """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
+
+    Args:
+        source: the files of the version.
+        columns: how they are read.
+        folder: the folder of a cache entry.
+        memory_limit: bytes that this process may use; None: no limit.
+        sample: takes a sample of the inputs.
 
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
@@ -50,6 +65,8 @@ def scan(source: DatasetFiles, columns: Columns, folder: Path | None, *, memory_
             rows = 0
             for batch in read_batches(source, columns):
                 writer.append(batch.inputs)
+                if sample is not None:
+                    sample.add(batch.inputs, batch.digests)
                 rows += len(batch.digests)
                 _check_memory(rows, memory_limit)
                 yield batch.head()
@@ -70,7 +87,9 @@ def _check_memory(rows: int, limit: int | None) -> None:
 
 def decoding_key(fingerprint: str, columns: Columns) -> str:
     """Return a digest of the content of a version and of how it is decoded."""
-    decoded = {**asdict(columns), "guesses": (), "left_out": (), "label": None, "id": None, "group": None}
+    # The fingerprint contains digests of what the others of these say how to read.
+    read = dict.fromkeys(("label", "id", "group", "split", "partitions", "excluded", "rename", "csv", "text_columns"))
+    decoded = {**asdict(columns), **read, "guesses": None, "left_out": None, "stored_rows": None}
     return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
 
 
@@ -120,12 +139,12 @@ def load_images(folder: Path) -> ImageInputs:
     return ImageInputs(pixels, np.load(folder / "positions.npy"))
 
 
-def load_texts(folder: Path) -> Callable[[int], str]:
-    """Return a function that reads the text of a row, by its position in the canonical order."""
-    texts = _read_arrow(folder / "texts.arrow")["text"]
+def load_texts(folder: Path) -> Callable[[int], dict[str, str]]:
+    """Return a function that reads the texts of a row by column, by its position in the canonical order."""
+    texts = _read_arrow(folder / "texts.arrow")
     positions = np.load(folder / "positions.npy", mmap_mode="r")
     # Read one by one, because `take` would first join all texts in memory.
-    return lambda row: str(texts[int(positions[row])])
+    return lambda row: {name: str(texts[name][int(positions[row])]) for name in texts.column_names}
 
 
 def load_table_inputs(folder: Path) -> pd.DataFrame:

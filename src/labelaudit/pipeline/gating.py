@@ -84,7 +84,7 @@ def judge_gate(
         scored: number of scored rows.
         classes: a CLASSES table.
         findings: all but the gate.
-        not_compared: why new issues could not be counted although there is a predecessor.
+        not_compared: why changes could not be counted although there is a predecessor.
     """
     changes, canaries, review = findings.changes, findings.canaries, findings.review
     rows = classes.to_pylist()
@@ -101,6 +101,7 @@ def judge_gate(
             rare_classes={row["class_name"] for row in rows if row["status"] == Status.RARE_CLASS},
             new_issues=None if changes is None else changes.issues[IssueChange.NEW],
             not_compared=not_compared,
+            classes=None if changes is None else changes.classes,
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=None if canaries is None else canaries.recall,
             dismissed=0 if review is None else review.dismissed,

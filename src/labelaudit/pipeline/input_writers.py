@@ -80,15 +80,15 @@ class _TextWriter:
 
     def __init__(self, folder: Path, columns: Columns) -> None:
         self._folder = folder
-        self._schema = pa.schema([("text", pa.large_string())])
+        self._schema = pa.schema([(name, pa.large_string()) for name in columns.inputs])
         self._texts = pa.ipc.new_file(folder / "texts.arrow", self._schema)
         self._values = open(folder / "data.unsorted", "wb")  # noqa: SIM115 (by close)
         self._indices = open(folder / "indices.unsorted", "wb")  # noqa: SIM115 (by close)
         self._lengths: list[np.ndarray] = [np.empty(0, np.int64)]
 
-    def append(self, inputs: list[str]) -> None:
-        self._texts.write_table(pa.table([pa.array(inputs, pa.large_string())], schema=self._schema))
-        counts = hash_texts(inputs)
+    def append(self, inputs: pa.Table) -> None:
+        self._texts.write_table(inputs.cast(self._schema))
+        counts = hash_texts(*(column.to_pylist() for column in inputs.columns))
         self._values.write(counts.data.astype(np.float32, copy=False).data)
         self._indices.write(counts.indices.astype(np.int32, copy=False).data)
         self._lengths.append(np.diff(counts.indptr).astype(np.int64))

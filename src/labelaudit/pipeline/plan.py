@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,10 +19,15 @@ from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
+from labelaudit.data.csv_dialect import CsvOptions
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.folds import assign_folds
+from labelaudit.data.label_hygiene import hygiene_warnings
+from labelaudit.data.left_out import left_out_of_examples
+from labelaudit.data.misleading import SampledInputs, misleading_inputs
+from labelaudit.data.named_classes import check_class_names
 from labelaudit.environment import machine, package_version, package_versions
-from labelaudit.errors import DatasetError
+from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import find_user_module
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
@@ -34,7 +39,8 @@ from labelaudit.storage.layout import scan_data_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
 from labelaudit.storage.store import DatasetFiles, Store
 from labelaudit.storage.versions import DatasetName, signature_of, version_state
-from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
+from labelaudit.versions.discover import open_version
+from labelaudit.versions.named import audited_name, open_output, version_in_url
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Scan:
     examples: Examples
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()  # sentences for people on what probably is a mistake in the data
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class _ScanRecord:
     sha256: str  # of the Parquet file of the rows
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(config: AuditConfig) -> PlanReference:
@@ -64,7 +72,7 @@ def prepare(config: AuditConfig) -> PlanReference:
     Raises:
         DatasetError: nothing can be audited.
     """
-    source = open_source(config)
+    source = open_version(config)
     store = open_output(config)
     # Before reading the dataset, which may take long.
     store.require_conditional_writes()
@@ -107,24 +115,34 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         group=dataset.group,
         ignore=dataset.ignore,
         image_size=_image_size(config),
+        skips_unreadable=dataset.unreadable_files == "skip",
+        csv=_csv_options(config),
     )
+    columns = replace(columns, rename=dataset.rename)
+    sample = SampledInputs(columns)
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
         with cache.staging() as folder:
-            examples = scan(source, columns, folder, memory_limit=config.limits.memory)
+            examples = scan(source, columns, folder, memory_limit=config.limits.memory, sample=sample)
             cache.adopt(folder, cache_key(examples.fingerprint, columns))
     else:
-        examples = scan(source, columns, None, memory_limit=config.limits.memory)
+        examples = scan(source, columns, None, memory_limit=config.limits.memory, sample=sample)
     files = source.files()
-    return Scan(columns, examples, len(files), sum(file.size for file in files))
+    warnings = (
+        *examples.notes,
+        *hygiene_warnings(examples.all_class_counts(), format=columns.format),
+        *misleading_inputs(sample, examples),
+    )
+    return Scan(columns, examples, len(files), sum(file.size for file in files), warnings)
 
 
 def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Recipe]:
     """Assign the folds and choose the recipe of a scanned version.
 
     Raises:
-        DatasetError: fewer than two classes are left.
+        DatasetError: fewer than two classes are left, or the config limits a class that does not exist.
     """
+    check_limited_classes(config, scanned.examples)
     validation = config.cross_validation
     examples = set_aside_rare_classes(scanned.examples, folds=validation.folds, policy=validation.rare_classes)
     fold_of = assign_folds(
@@ -154,6 +172,31 @@ def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Reci
     return Version(examples, fold_of), recipe
 
 
+def check_limited_classes(config: AuditConfig, examples: Examples) -> None:
+    """Check that the classes in `gate.max_class_flagged_share` exist.
+
+    Raises:
+        DatasetError: one does not.
+    """
+    limited = config.gate.max_class_flagged_share
+    if isinstance(limited, dict):
+        known = {**dict.fromkeys(examples.class_names, 0), **examples.all_class_counts()}
+        check_class_names(dict.fromkeys(limited, "gate.max_class_flagged_share limits"), known)
+
+
+def _csv_options(config: AuditConfig) -> CsvOptions:
+    """Return the settings of CSV files; None for what is detected."""
+    csv = config.dataset.csv
+    return CsvOptions(
+        delimiter=None if csv.delimiter == "auto" else csv.delimiter,
+        quote=None if csv.quote == "auto" else csv.quote,
+        decimal=None if csv.decimal == "auto" else csv.decimal,
+        thousands=None if csv.thousands == "auto" else csv.thousands,
+        encoding=None if csv.encoding == "auto" else csv.encoding,
+        missing=None if csv.missing == "auto" else csv.missing,
+    )
+
+
 def _image_size(config: AuditConfig) -> tuple[int, int] | None:
     """Return the size to which images are decoded for the network; None if their own size decides."""
     wanted = config.model.kwargs.get("image_size")
@@ -169,9 +212,7 @@ def _signature(source: DatasetFiles) -> str | None:
     """Return a digest of the files' names, sizes and change tokens; None if the storage has no change tokens."""
     files = source.files()
     if not files:
-        raise DatasetError(
-            f"{source.url} contains no files. Check the URL. Names that start with '.' or '_' do not count."
-        )
+        raise DatasetError(f"{source.url} contains no files. Check the URL.")
     return signature_of(files)
 
 
@@ -188,7 +229,8 @@ def _stored_scan(store: Store, dataset: str, signature: str | None, config: Audi
         return None
     record = from_record(_ScanRecord, read_json(store, scan_record_key(dataset, key)))
     data = read_checked(store, scan_data_key(dataset, key), record.sha256)
-    return Scan(record.columns, Examples.from_table(pq.read_table(io.BytesIO(data))), record.files, record.bytes)
+    examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
+    return Scan(record.columns, examples, record.files, record.bytes, record.warnings)
 
 
 def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
@@ -197,7 +239,14 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     key = _scan_key(config, signature)
     data = parquet_bytes(scanned.examples.to_table())
     store.write(scan_data_key(dataset, key), data)
-    record = _ScanRecord(scanned.columns, scanned.examples.fingerprint, sha256_hex(data), scanned.files, scanned.bytes)
+    record = _ScanRecord(
+        columns=scanned.columns,
+        fingerprint=scanned.examples.fingerprint,
+        sha256=sha256_hex(data),
+        files=scanned.files,
+        bytes=scanned.bytes,
+        warnings=scanned.warnings,
+    )
     store.write(scan_record_key(dataset, key), dump_json(to_record(record)))
 
 
@@ -242,6 +291,8 @@ def _make_plan(
         code=code,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=snapshot_sha256(snapshot),
+        left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
+        warnings=scanned.warnings,
     )
     return plan.with_audit_id(rows.places())
 
@@ -249,7 +300,18 @@ def _make_plan(
 def plan_probabilities(
     store: Store, config: AuditConfig, rows: Version, snapshot: ReviewSnapshot, *, has_made_up_ids: bool
 ) -> Plan:
-    """Return the plan of an audit of external probabilities. Nothing is read or trained."""
+    """Return the plan of an audit of external probabilities. Nothing is read or trained.
+
+    Raises:
+        ConfigError: the config renames labels.
+        DatasetError: the config limits a class that does not exist.
+    """
+    if config.dataset.rename:
+        raise ConfigError(
+            "dataset.rename cannot be used with probabilities, because each class has a column of them. "
+            "Remove it, and rename the classes before the probabilities are computed."
+        )
+    check_limited_classes(config, rows.examples)
     name = audited_name(config)
     fingerprint = rows.examples.fingerprint
     version = name.version or fingerprint[:12]
@@ -276,6 +338,8 @@ def plan_probabilities(
         predecessor=find_predecessor(store, name.name, version, has_version_in_url=False),
         review_sha256=snapshot_sha256(snapshot),
         has_made_up_ids=has_made_up_ids,
+        left_out=left_out_of_examples(rows.examples),
+        warnings=hygiene_warnings(rows.examples.all_class_counts(), format=None),
     )
     return plan.with_audit_id(rows.places())
 

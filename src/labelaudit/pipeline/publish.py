@@ -16,6 +16,7 @@ from labelaudit.audits.probabilities import read_fold_record
 from labelaudit.audits.references import AuditReference, FilesReference, FoldReference, PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.codec import to_record
+from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Summary
 from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.views import PREVIEWS_FILE, cards, open_views, previews_bytes
@@ -65,8 +66,9 @@ def publish_audit(
         others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
     """
+    _check_complete(plan)
     files = {**others, **detected.tables.to_files()}
-    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.guesses))
+    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.warnings, *plan.guesses))
     summary = summarize(
         findings,
         audit_url=store.url_of(plan.audit_folder),
@@ -77,11 +79,31 @@ def publish_audit(
         status_counts=plan.statuses,
         classes=detected.tables.classes,
         confusions=detected.tables.confusions,
+        left_out=plan.left_out,
     )
     content = _page_content(plan, summary, detected.tables, files, gallery)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
+
+
+def _check_complete(plan: Plan) -> None:
+    """Check that every stored row has a status: scored and other rows add up to those in storage.
+
+    Raises:
+        IntegrityError: rows were lost or read twice.
+    """
+    stored = plan.examples if plan.columns is None else plan.columns.stored_rows
+    counted = sum(plan.statuses.values())
+    if counted != stored:
+        raise IntegrityError(
+            Fault.ROWS_MISSING if counted < stored else Fault.ROWS_UNKNOWN,
+            f"storage contains {stored:,} rows, but {counted:,} rows have a status",
+            "Nothing is published. Report this as a bug of labelaudit, with the output of `labelaudit check`",
+            fold=None,
+            rows=abs(stored - counted),
+            example_ids=(),
+        )
 
 
 def _page_content(

@@ -14,8 +14,8 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.version import Version
 from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts
 from labelaudit.report import gallery
-from labelaudit.report.gallery import Peers, text_excerpt, thumbnail
-from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview
+from labelaudit.report.gallery import Peers, texts_excerpt, thumbnail
+from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, texts_preview
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, review_order
 
 PREVIEWS_FILE = "previews.parquet"
@@ -112,13 +112,13 @@ class _Images:
 
 class _Texts:
     def __init__(self, folder: Path) -> None:
-        self._text = load_texts(folder)
+        self._texts = load_texts(folder)
 
     def card(self, row: int) -> gallery.CardPreview:
-        return text_excerpt(self._text(row))
+        return texts_excerpt(self._texts(row))
 
     def whole(self, row: int) -> Preview:
-        return text_preview(self._text(row))
+        return texts_preview(self._texts(row))
 
 
 class _TableRows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -27,6 +27,8 @@ PIXELATED_SIDE = 96
 THUMBNAIL_BYTES = 11_000
 # Rows of a class that give its typical values. The median of so many is exact to about one percentile.
 TYPICAL_ROWS = 5_000
+# Characters of each text, if a row has many.
+_SHORTEST_EXCERPT = 80
 # Values further outside than this are all equally extreme (in robust standard deviations).
 MOST_UNUSUAL = 99.0
 
@@ -141,6 +143,14 @@ def text_excerpt(text: str, limit: int = 600) -> str:
     cut = head.rfind(" ")
     # Languages without spaces and long words are cut anywhere.
     return (head[:cut] if cut > limit // 2 else head).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def texts_excerpt(texts: Mapping[str, str], limit: int = 600) -> str:
+    """Return the texts of a row by column, cut to about `limit` characters together; several have a line each."""
+    if len(texts) == 1:
+        return text_excerpt(next(iter(texts.values())), limit)
+    share = max(_SHORTEST_EXCERPT, limit // len(texts))
+    return "\n".join(f"{name}: {text_excerpt(text, share)}" for name, text in texts.items())
 
 
 class Peers:

@@ -25,7 +25,7 @@ from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
 from labelaudit.report.summary import percent
-from labelaudit.schemas import Status
+from labelaudit.schemas import STATUS_MEANINGS, Status
 
 # Rows of each table on the page. All rows are in the Parquet files next to it.
 ISSUE_ROWS = 300
@@ -40,14 +40,6 @@ _COLUMNS = 8
 # Bytes of all cards, so that the page stays below 5 MB. A card needs about 2,500 bytes in addition to its preview.
 GALLERY_BYTES = 3_700_000
 CARD_BYTES = 2_500
-# Descriptions on the page.
-STATUS_MEANINGS = {
-    Status.SCORED: "predicted by a model that was not trained on it",
-    Status.RARE_CLASS: "its class has fewer rows than folds",
-    Status.UNLABELED: "the row has no label",
-    Status.UNREADABLE: "the input could not be decoded",
-    Status.DUPLICATE_ID: "another row has the same id",
-}
 
 
 @dataclass(frozen=True)

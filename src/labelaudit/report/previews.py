@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -63,8 +63,15 @@ def image_preview(pixels: npt.NDArray[np.uint8]) -> Preview:
 
 def text_preview(text: str) -> Preview:
     """Return the text as UTF-8, cut to 20,000 characters with an ellipsis at the end."""
-    cut = text if len(text) <= TEXT_LENGTH else f"{text[: TEXT_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}"
-    return Preview("text/plain", cut.encode("utf-8", "replace"))
+    return Preview("text/plain", _cut(text, TEXT_LENGTH).encode("utf-8", "replace"))
+
+
+def texts_preview(texts: Mapping[str, str]) -> Preview:
+    """Return the texts of a row by column, as one text; several are below their names, and each gets an equal share."""
+    if len(texts) == 1:
+        return text_preview(next(iter(texts.values())))
+    share = TEXT_LENGTH // len(texts)
+    return text_preview("\n\n".join(f"{name}:\n{_cut(text, share)}" for name, text in texts.items()))
 
 
 def table_preview(frame: pd.DataFrame, row: int, peers: Peers) -> Preview:
@@ -90,6 +97,10 @@ def previews_file(previews: Iterable[tuple[str, Preview]]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(arrays, schema=PREVIEWS), sink, compression="zstd", row_group_size=ROW_GROUP)
     return sink.getvalue()
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _jpeg(image: Image.Image) -> bytes:

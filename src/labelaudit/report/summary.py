@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.codec import from_record
-from labelaudit.findings import ClassSummary, ConfusionSummary, Findings, Gate, Summary
+from labelaudit.findings import ClassSummary, ConfusionSummary, Findings, Gate, LeftOut, Summary
 from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import SCHEMA_VERSION, Status
@@ -35,6 +35,7 @@ def summarize(
     status_counts: Mapping[str, int],
     classes: pa.Table,
     confusions: pa.Table,
+    left_out: Sequence[LeftOut] = (),
 ) -> Summary:
     """Summarize an audit.
 
@@ -71,6 +72,7 @@ def summarize(
         gate=findings.gate,
         changes=findings.changes,
         review=findings.review,
+        left_out=tuple(left_out),
     )
 
 
@@ -165,6 +167,7 @@ def markdown(summary: Summary) -> str:
             ],
         ),
     ]
+    lines += _bullets("Left out", [left.sentence for left in summary.left_out])
     return "\n".join([*lines, *_bullets("Notes", summary.notes)]) + "\n"
 
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from labelaudit.errors import StorageError
+
 
 class LocalFile(NamedTuple):
     """One file: its path relative to the listed folder, with slashes, and the `stat` of what it links to."""
@@ -20,7 +22,7 @@ def local_files(root: str) -> Iterator[LocalFile]:
     fsspec skips folders that are links. A dataset made of links would lose whole classes.
 
     Raises:
-        FileNotFoundError: a link leads nowhere.
+        StorageError: a link leads nowhere.
     """
     yield from _below(root, "", (os.path.realpath(root),))
 
@@ -42,7 +44,10 @@ def _below(folder: str, prefix: str, around: tuple[str, ...]) -> Iterator[LocalF
 def _stat(entry: os.DirEntry[str], prefix: str) -> Iterator[LocalFile]:
     try:
         yield LocalFile(prefix + entry.name, entry.stat())
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         # A file that was removed while the folder was listed is gone. A link that leads nowhere is a mistake.
         if entry.is_symlink() and os.path.lexists(entry.path):
-            raise
+            raise StorageError(
+                f"{entry.path} is a link to a file that does not exist ({os.readlink(entry.path)}). Restore the file "
+                "or remove the link."
+            ) from error

@@ -10,9 +10,13 @@ from labelaudit.errors import ConfigError
 from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.store import StoredFile
 
-# v3, 7, 1.2.0, 2026-11-20, 20261120T0300, version=3, v2-rc1
-_VERSION = re.compile(r"(version=.+|v?\d+([._T:-]?[0-9a-z]+)*)", re.IGNORECASE)
-_SUFFIXES = re.compile(r"\.(parquet|pq|csv|tsv|jsonl|ndjson|json)$", re.IGNORECASE)
+# v3, 7, 1.2.0, 2026-11-20, 20261120T0300, version=3, v2-rc1, the hash of a commit
+_VERSION = re.compile(r"(version=.+|v?\d+([._T:-]?[0-9a-z]+)*|[0-9a-f]{40})", re.IGNORECASE)
+_SUFFIXES = re.compile(
+    r"\.(parquet|pq|parq|arrow|feather|csv|tsv|tab|psv|jsonl|ndjson|json)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE
+)
+# The cache of the Hugging Face Hub: datasets--<owner>--<name>/snapshots/<commit>.
+_SNAPSHOT = re.compile(r"(?:^|/)datasets--(?:[^/]+--)?([^/]+)/snapshots/([0-9a-f]{7,40})(?:/|$)")
 
 
 class DatasetName(NamedTuple):
@@ -54,6 +58,8 @@ def name_from_url(template: str) -> DatasetName:
     A last segment that does not look like a version is the name, without its file suffix.
     """
     path = template.rpartition("://")[2].rstrip("/")
+    if snapshot := _SNAPSHOT.search(path):
+        return DatasetName(snapshot[1], snapshot[2][:12])
     segments = [part for part in path.split("/") if part not in ("", ".", "..")]
     if not segments:
         return DatasetName("dataset", None)

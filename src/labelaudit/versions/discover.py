@@ -15,6 +15,7 @@ from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.non_data import CLAIM
 from labelaudit.storage.store import DatasetFiles, Store, StoredFile
 from labelaudit.storage.versions import VersionedTemplate, is_file_url, natural_order, signature_of, version_state
+from labelaudit.text import closest, listing
 from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
 
 LATEST = "latest"
@@ -76,6 +77,25 @@ def choose_version(config: AuditConfig) -> AuditConfig:
             f"{_rule_in_words(config, source.is_single_file)}. Audit it then, or leave it to the sweep."
         )
     return config
+
+
+def open_version(config: AuditConfig) -> DatasetFiles:
+    """Return the files of the config's dataset version.
+
+    Raises:
+        DatasetError: nothing is stored there; with the versions that are.
+    """
+    try:
+        return open_source(config)
+    except DatasetError as error:
+        version = config.dataset.version
+        if version is None or not config.dataset.has_version_in_url:
+            raise
+        names = _names(config)
+        close = closest(version, names)
+        hint = f" Did you mean {close!r}?" if close else ""
+        known = f" The versions are {listing(reversed(names))}." if names else ""
+        raise DatasetError(f"{error}{hint}{known}") from error
 
 
 def unaudited(config: AuditConfig, versions: list[FoundVersion]) -> list[FoundVersion]:

@@ -15,10 +15,10 @@ from labelaudit.audits.references import AuditReference
 from labelaudit.audits.results import gate_failure, load_summary
 from labelaudit.codec import to_record
 from labelaudit.config import AuditConfig, build_config
-from labelaudit.errors import GateFailedError
+from labelaudit.errors import ConfigError, DatasetError, GateFailedError
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.schemas import CANARIES
-from support.audits import audit, fruit, settings, table, write_fruit
+from support.audits import InProcess, audit, fruit, settings, table, write_fruit
 
 
 def _summary(reference: AuditReference) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def test_too_few_rows_for_canaries(tmp_path: Path) -> None:
     assert 'id="canaries"' not in _text(reference)
 
 
-def _blind(tmp_path: Path, version: str, rows: int, **gate: Any) -> AuditReference:
+def _blind(tmp_path: Path, version: str, rows: int, *, no: str = "no", **gate: Any) -> AuditReference:
     """Audit probabilities that flag no row: they are informative for a fifth of the rows, else class frequencies."""
-    labels = np.where(np.arange(rows) % 10 < 6, "yes", "no")
+    labels = np.where(np.arange(rows) % 10 < 6, "yes", no)
     is_known = np.arange(rows) % 5 == 0
     p_no = np.where(is_known, np.where(labels == "yes", 0.3, 0.49), 0.4)
     frame = pd.DataFrame(
@@ -120,10 +120,27 @@ def test_a_blind_detector_fails_without_limits(tmp_path: Path) -> None:
     assert failure.audit["audit_url"] == second.audit_url
 
 
-def test_a_class_that_is_not_there_and_hostile_names(tmp_path: Path) -> None:
+def test_a_class_that_is_not_there(tmp_path: Path, fruit_file: Path) -> None:
+    message = r"^No row has the label '{}', which gate\.max_class_flagged_share limits\. Did you mean '{}'\?"
+    with pytest.raises(DatasetError, match=message.format("yse", "yes")):
+        _blind(tmp_path, "v1", 300, max_class_flagged_share={"yse": 0.5, "no": 0.5})
+    caller = InProcess()
+    with pytest.raises(DatasetError, match=message.format("peer", "pear")):
+        audit(_config(fruit_file, tmp_path, max_class_flagged_share={"peer": 0.5}), caller)
+    assert caller.steps == ["choose_version", "prepare"], "nothing was trained"
+
+
+def test_labels_of_probabilities_cannot_be_renamed(tmp_path: Path) -> None:
+    values = {"dataset": {"url": str(tmp_path / "v1.parquet"), "rename": {"yes": "no"}}}
+    _blind(tmp_path, "v1", 300)
+    with pytest.raises(ConfigError, match=r"^dataset\.rename cannot be used with probabilities, .* Remove it, and"):
+        audit_probabilities(build_config(values), ExternalProbabilities(values["dataset"]["url"]))
+
+
+def test_hostile_names(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>|`x`"
-    reference = _blind(tmp_path, "v1", 300, max_class_flagged_share={hostile: 0.5, "yes": 0.5})
+    reference = _blind(tmp_path, "v1", 300, no=hostile, max_class_flagged_share={hostile: 0.5, "yes": 0.5})
     gate = _summary(reference)["gate"]
-    assert [rule["outcome"] for rule in gate["rules"][:2]] == ["failed", "passed"]
+    assert [rule["outcome"] for rule in gate["rules"][:2]] == ["passed", "passed"]
     assert "<script>alert" not in _text(reference)
     assert "&lt;script&gt;alert" in _text(reference)

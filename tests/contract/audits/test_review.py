@@ -239,6 +239,9 @@ def test_an_audit_by_its_folder_or_its_dataset(tmp_path: Path, audit: PublishedA
         ),
         ("audit=x", "No audit is published at audit=x."),
         ("out/dataset=birds", "No audit is published at out/dataset=birds."),
+        ("out/dataset=insect", "or name versions with --dataset. Did you mean dataset=insects?"),
+        ("out/dataset=insect/version=v1", "(last audited: none). Did you mean dataset=insects?"),
+        ("out/dataset=insects/version=v11", "(last audited: v1). Did you mean 'v1'?"),
         ("out/dataset=insects/version=v1/audit=0", "No audit is published at"),
     ],
 )

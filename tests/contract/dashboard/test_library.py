@@ -64,6 +64,8 @@ def test_an_audit_without_a_record(output: Path, record: AuditRecord) -> None:
 
 
 def test_a_url_without_audits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelauditError, match=r"There is no audit below .*dataset=friut\. Give the URL"):
+        open_library(f"{tmp_path}/dataset=friut")
     with pytest.raises(LabelauditError, match=r"There is no audit below .* Give the URL that audits are published to"):
         open_library(str(tmp_path))
 

@@ -1,13 +1,21 @@
-"""Other processes of the estimator: DataLoader workers, and the compiler of torch.compile."""
+"""Other processes of the estimator: DataLoader workers, the compiler of torch.compile, and forks."""
 
 from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from labelaudit.errors import InputError
 from labelaudit.model.batches import bind_rows
+from labelaudit.model.device import seeded
 from labelaudit.model.features import TorchFeatures
 from support.toys import CPU, RowDataset, X, Y, same_weights, small
 
@@ -41,3 +49,38 @@ def test_a_worker_process_reads_a_dataset_to_the_same_features() -> None:
 def test_a_module_compiled_by_inductor_predicts_nearly_the_same() -> None:
     compiled = small(compile=True, epochs=2).fit(X, Y)
     np.testing.assert_allclose(compiled.predict_proba(X), small(epochs=2).fit(X, Y).predict_proba(X), atol=1e-3)
+
+
+class DictLater(RowDataset):
+    def __getitem__(self, row: int) -> Any:
+        return {"x": 1} if row == 40 else super().__getitem__(row)
+
+
+def test_an_error_of_a_worker_process_is_one_sentence_and_not_its_traceback() -> None:
+    with pytest.raises(InputError, match=r"^Item 40 of the Dataset is a dict with the keys 'x'\. "):
+        small(num_workers=1).fit(DictLater(X), Y)
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent() -> None:
+    stop, inside = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with seeded(7, CPU):
+            inside.set()
+            stop.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns about forks of processes with threads
+            child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that waits
+            with seeded(7, CPU):
+                os._exit(0)
+        assert os.waitpid(child, 0) == (child, 0)
+    finally:
+        stop.set()
+        other.join()

@@ -317,3 +317,24 @@ def test_planted_errors_among_digits_rank_first() -> None:
     wrong = rng.random(len(labels)) < 0.06
     noisy = np.where(wrong, (labels + rng.integers(1, 10, len(labels))) % 10, labels)
     assert average_precision("image", inputs, noisy, wrong) > 0.98
+
+
+WORDS_OF_TOPICS = (("好吃的面条", "米饭", "辣椒酱", "早餐店"), ("手机屏幕", "电池", "软件更新", "处理器"))
+
+
+def test_wrong_topics_of_sentences_without_spaces_rank_first() -> None:
+    generator = np.random.default_rng(0)
+    topics = np.arange(200) % 2
+    fillers = list("的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动")
+    sentences = [
+        "".join(
+            [
+                *generator.choice(fillers, 12),
+                *generator.choice(WORDS_OF_TOPICS[topic], 2),
+                *generator.choice(fillers, 6),
+            ]
+        )
+        for topic in topics
+    ]
+    wrong = np.isin(np.arange(200), generator.choice(200, 12, replace=False))
+    assert average_precision("text", hash_texts(sentences), np.where(wrong, 1 - topics, topics), wrong) > 0.9

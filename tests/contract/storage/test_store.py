@@ -107,11 +107,11 @@ def test_url_is_what_other_tools_understand(store: Store) -> None:
     assert store.url_of("key") == f"{store.url}/key"
 
 
-def test_a_dataset_is_a_folder_without_hidden_files(store: Store) -> None:
+def test_a_dataset_is_a_folder_without_what_is_not_data(store: Store) -> None:
     for key in ("b/2.parquet", "a.parquet", "_SUCCESS", ".hidden", "b/_tmp/x.parquet", "b/.git/x"):
         store.write(key, b"x")
     files = open_dataset(store.url).files()
-    assert [file.path for file in files] == ["a.parquet", "b/2.parquet"]
+    assert [file.path for file in files] == [".hidden", "a.parquet", "b/.git/x", "b/2.parquet", "b/_tmp/x.parquet"]
     with open_dataset(store.url).open("a.parquet") as file:
         assert file.read() == b"x"
 

@@ -26,6 +26,9 @@ from labelaudit.storage.versions import VersionedTemplate, dataset_url, name_fro
         ("s3://bucket/cats/{version}/data.parquet", "cats", None),
         ("s3://bucket/cats-{version}.parquet", "cats", None),
         ("./", "dataset", None),
+        ("fruit.csv.gz", "fruit", None),
+        ("hub/datasets--me--fruit/snapshots/0123456789abcdef0123456789abcdef01234567/data", "fruit", "0123456789ab"),
+        ("fruit/0123456789abcdef0123456789abcdef01234567", "fruit", "0123456789abcdef0123456789abcdef01234567"),
     ],
 )
 def test_name_from_url(url: str, name: str, version: str | None) -> None:

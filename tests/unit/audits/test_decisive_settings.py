@@ -53,6 +53,7 @@ def words(**changes: Any) -> list[str]:
         {"config__report__examples": 9, "config__workers__kind": "ray"},
         {"versions__prefect": "3.9"},
         {"recipe__shape": [3, 8]},
+        {"config__dataset__rename": {}, "config__dataset__unreadable_files": "error"},
     ],
     ids=str,
 )
@@ -65,6 +66,7 @@ def test_settings_that_decide_nothing_are_left_out(changes: dict[str, Any]) -> N
     [
         ({"config__detection__filter": "x"}, ["detection.filter both → x (config)"]),
         ({"config__dataset__ignore": ["a"]}, ["dataset.ignore [] → ['a'] (config)"]),
+        ({"config__dataset__rename": {"Cat": "cat"}}, ["dataset.rename.Cat none → cat (config)"]),
         ({"config__model__kwargs": {"hidden": [3]}}, ["model.kwargs.hidden none → [3] (config)"]),
         ({"versions__torch": "2.7"}, ["versions.torch 2.6 → 2.7 (package)"]),
         ({"code": "a" * 64}, [f"model code none → {'a' * 12} (code)"]),

@@ -40,15 +40,16 @@ def test_labels_become_strings_and_blanks_become_none(values, expected):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (["3", "10", "3.0", ""], ["3", "10", "3", None]),
-        (["1.0", "2.0", "nan"], ["1", "2", None]),
-        (["1e2", "-0"], ["100", "0"]),
-        (["007", "8"], ["007", "8"]),
+        (["3", "10", "3.0", ""], ["3", "10", "3.0", None]),
+        (["1E2", "100", "+100", "-0"], ["1E2", "100", "+100", "-0"]),
+        (["007", "7", " 7", "\t"], ["007", "7", " 7", None]),
+        (["4.5", "4.5", "3.0", "3.0"], ["4.5", "4.5", "3.0", "3.0"]),
+        (["nan", "NA", "x"], ["nan", "NA", "x"]),
         (["1", "cat"], ["1", "cat"]),
         (["12345678901234567890", "1"], ["12345678901234567890", "1"]),
     ],
 )
-def test_numbers_of_a_csv_file_follow_the_rule_of_numbers(values, expected):
+def test_labels_of_a_csv_file_stay_as_written(values, expected):
     assert _given(values, is_untyped=True) == expected
 
 
@@ -66,14 +67,29 @@ def test_a_number_without_a_name_is_refused():
 
 
 @pytest.mark.parametrize("is_untyped", [False, True])
-def test_a_fraction_is_refused_with_its_place(is_untyped):
-    parts = [["1", "2"], ["2", "3.5"]] if is_untyped else [[1.0, 2.0], [2.0, 3.5]]
-    with pytest.raises(DatasetError, match=r"Label 3\.5 in column 'label' \(a.parquet, row 3\) is not a whole"):
+def test_many_fractions_are_a_quantity(is_untyped):
+    numbers = [float(number) for number in range(60)], [number / 4 for number in range(240, 260)]
+    parts = [list(map(str, part)) for part in numbers] if is_untyped else numbers
+    with pytest.raises(DatasetError, match=r"80 distinct numbers with fractions, such as 60\.25 \(a.parquet, row 61\)"):
         _given(*parts, is_untyped=is_untyped)
 
 
+@pytest.mark.parametrize("is_untyped", [False, True])
+def test_few_fractions_are_classes_and_whole_numbers_are_never_a_quantity(is_untyped):
+    convert = str if is_untyped else float
+    ratings = [convert(number) for number in [0.5, 4.5, 3.0] * 4]
+    assert _given(ratings, is_untyped=is_untyped) == ["0.5", "4.5", "3.0" if is_untyped else "3"] * 4
+    whole = [str(number) if is_untyped else number for number in range(200)]
+    assert _given(whole, is_untyped=is_untyped) == list(map(str, range(200)))
+
+
+def test_names_of_a_class_label_belong_to_whole_numbers():
+    with pytest.raises(DatasetError, match=r"Label 0\.5 in column 'label' .* has no name"):
+        _given([0.0, 0.5], label_names=("cat", "dog"))
+
+
 def test_infinity_is_refused():
-    with pytest.raises(DatasetError, match="Label inf in column 'label'"):
+    with pytest.raises(DatasetError, match=r"Label inf in column 'label' \(a.parquet, row 1\) is infinite"):
         _given([1.0, float("inf")])
 
 
@@ -92,6 +108,8 @@ def test_types_that_are_no_classes_are_refused(values):
 
 def test_class_names_are_sorted_by_number_or_by_code_point():
     assert sort_class_names(["10", "9", "-1", "9"]) == ("-1", "9", "10")
+    assert sort_class_names(["10.0", "9.5", "2.0"]) == ("2.0", "9.5", "10.0")
+    assert sort_class_names(["010", "9"]) == ("010", "9")
     assert sort_class_names(["10", "9", "a"]) == ("10", "9", "a")
     assert sort_class_names(["b", "B", "ä"]) == ("B", "b", "ä")
     assert sort_class_names([]) == ()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,18 @@ from labelaudit.data.values import family, parses_as_numbers, to_categories, to_
         (pa.array(["007"]).dictionary_encode(), ["007"]),
         (pa.array([b"\x01\xff"]), ["01ff"]),
         (pa.array([datetime.date(2024, 1, 2)]), ["2024-01-02"]),
-        (pa.array([uuid.UUID(int=1).bytes], pa.uuid()), ["00000000000000000000000000000001"]),
+        (pa.array([uuid.UUID(int=1).bytes], pa.uuid()), ["00000000-0000-0000-0000-000000000001"]),
+        (
+            pa.array([Decimal("1234567890123456789012345678901234567"), Decimal(0)]),
+            ["1234567890123456789012345678901234567", "0"],
+        ),
+        (pa.array([Decimal("1.00"), Decimal("-10.50"), Decimal("-0.00"), None]), ["1", "-10.5", "0", None]),
+        (pa.array([Decimal("0.00000001")]), ["0.00000001"]),
+        (pa.array([Decimal("7.0")]).dictionary_encode(), ["7"]),
+        (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
+        (pa.array([4.1], pa.float32()), ["4.1"]),
+        (pa.array(["x"], pa.string_view()), ["x"]),
+        (pa.array([datetime.datetime(2024, 1, 2, 3, 4)], pa.timestamp("s")), ["2024-01-02 03:04:00"]),
     ],
 )
 def test_string_forms(values, expected):

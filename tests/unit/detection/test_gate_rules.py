@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import Limits, Measures, judge_limits
 from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
 
@@ -104,6 +106,86 @@ def test_each_rule_at_and_beyond_its_limit(
     assert found.sentence.replace("\N{NO-BREAK SPACE}", " ") == sentence
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "limit", "measured", "outcome", "sentence"),
+    [
+        ({"cat": 1}, {"cat": 2}, 0, 0, "passed", "0 classes are new; the limit is 0."),
+        ({"cat": 1}, {"cat": 2, "dog": 1}, 1, 1, "passed", "1 class is new: 'dog'; the limit is 1."),
+        (
+            {"cat": 1},
+            {"cat": 2, "dog": 1, "eel": 1},
+            1,
+            2,
+            "failed",
+            "2 classes are new: 'dog', 'eel'; the limit is 1.",
+        ),
+        (
+            {"a": 1},
+            dict.fromkeys("abcdefgh", 1),
+            0,
+            7,
+            "failed",
+            "7 classes are new: 'b', 'c', 'd', 'e', 'f' and 2 more; the limit is 0.",
+        ),
+    ],
+)
+def test_new_classes(
+    before: dict[str, int], now: dict[str, int], limit: int, measured: int, outcome: str, sentence: str
+) -> None:
+    found = rule({"max_new_classes": limit}, classes=compare_classes(before, now))
+    assert (found.rule, found.measured, found.limit) == ("max_new_classes", measured, limit)
+    assert (found.outcome, found.sentence) == (outcome, sentence)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "limit", "measured", "outcome", "sentence"),
+    [
+        (
+            {"cat": 30, "dog": 30, "eel": 40},
+            {"cat": 40, "dog": 30, "eel": 30},
+            0.1,
+            0.1,
+            "passed",
+            "The share of 'cat' among the labeled rows changed from 30.0 % to 40.0 %. "
+            "The difference is 10.0 %; the limit is 10.0 %.",
+        ),
+        (
+            {"cat": 60, "dog": 40},
+            {"cat": 30, "dog": 70},
+            0.25,
+            0.3,
+            "failed",
+            "The share of 'cat' among the labeled rows changed from 60.0 % to 30.0 %. "
+            "The difference is 30.0 %; the limit is 25.0 %.",
+        ),
+        (
+            {"cat": 10},
+            {"cat": 9, "dog": 1},
+            0.05,
+            0.1,
+            "failed",
+            "The share of 'cat' among the labeled rows changed from 100.0 % to 90.0 %. "
+            "The difference is 10.0 %; the limit is 5.0 %.",
+        ),
+        (
+            {"cat": 1, "dog": 1},
+            {"cat": 2, "dog": 2},
+            0.0,
+            0.0,
+            "passed",
+            "Every class has the same share of the labeled rows as before.",
+        ),
+    ],
+)
+def test_the_largest_change_of_a_share(
+    before: dict[str, int], now: dict[str, int], limit: float, measured: float, outcome: str, sentence: str
+) -> None:
+    found = rule({"max_class_share_change": limit}, classes=compare_classes(before, now))
+    assert (found.rule, found.measured, found.limit) == ("max_class_share_change", measured, limit)
+    assert found.outcome == outcome
+    assert found.sentence.replace("\N{NO-BREAK SPACE}", " ") == sentence
+
+
 def test_limits_by_class() -> None:
     limits = {"max_class_flagged_share": {"cat": 0.2, "dog": 0.01, "eel": 0.5, "dgo": 0.1}}
     cat, dog, eel, dgo, _ = gate(limits).rules
@@ -127,6 +209,8 @@ def test_limits_by_class() -> None:
             "measured_error_rate",
             "no random sample of this version has enough verdicts",
         ),
+        ({"max_new_classes": 0}, "classes", "there is no previous audit to compare"),
+        ({"max_class_share_change": 0.0}, "classes", "there is no previous audit to compare"),
         ({"min_canary_recall": 1.0}, "canary_recall", "too few rows can be trusted to plant errors"),
     ],
 )
@@ -151,6 +235,9 @@ def test_new_issues_that_could_not_be_counted_warn() -> None:
         assert rule.sentence == (
             "Not measured, because the previous audit cannot be compared: out/v1 holds no audit any more."
         )
+    classes = gate({"max_new_classes": 0, "max_class_share_change": 0.0}, **lost)
+    assert [rule.outcome for rule in classes.rules] == [Outcome.WARNED, Outcome.WARNED, Outcome.PASSED]
+    assert classes.verdict == GateVerdict.WARNED
     broken = gate({"max_new_issues": 0, "max_flagged_share": 0.01}, **lost)
     assert broken.verdict == GateVerdict.FAILED
     assert broken.sentence == ("The gate failed: 1 of 3 rules is broken (1 could not be measured): max_flagged_share.")
@@ -209,6 +296,8 @@ def test_a_long_class_name_is_cut() -> None:
             "max_new_issues": st.integers(0, 100),
             "max_new_issues_share": st.floats(0, 1),
             "max_measured_error_rate": st.floats(0, 1),
+            "max_new_classes": st.integers(0, 3),
+            "max_class_share_change": st.floats(0, 1),
             "min_canary_recall": st.floats(0, 1),
         },
     ),
@@ -218,6 +307,7 @@ def test_a_long_class_name_is_cut() -> None:
     recall=st.none() | st.floats(0, 1),
     has_predecessor=st.booleans(),
     not_compared=st.none() | st.just("It is gone."),
+    classes=st.none() | st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1),
 )
 def test_the_verdict_follows_from_the_rules(
     limits: dict[str, Any],
@@ -227,9 +317,20 @@ def test_the_verdict_follows_from_the_rules(
     recall: float | None,
     has_predecessor: bool,
     not_compared: str | None,
+    classes: dict[str, int] | None,
 ) -> None:
-    classes = {"cat": (100, issues)}
-    measures = Measures(100, issues, classes, (), new, rate, recall, not_compared=not_compared)
+    differences = None if classes is None else compare_classes({"a": 5, "b": 5}, classes)
+    measures = Measures(
+        100,
+        issues,
+        {"cat": (100, issues)},
+        (),
+        new,
+        rate,
+        recall,
+        not_compared=not_compared,
+        classes=differences,
+    )
     found = judge_limits(Limits(**limits), measures, has_predecessor=has_predecessor)
     values = {
         "max_flagged_share": issues / 100,
@@ -237,6 +338,8 @@ def test_the_verdict_follows_from_the_rules(
         "max_new_issues": new,
         "max_new_issues_share": None if new is None else new / 100,
         "max_measured_error_rate": rate,
+        "max_new_classes": None if classes is None else len(classes.keys() - {"a", "b"}),
+        "max_class_share_change": None if classes is None else _share_change(classes),
         "min_canary_recall": recall,
     }
     broken = {
@@ -252,7 +355,9 @@ def test_the_verdict_follows_from_the_rules(
     assert found is not None
     assert {rule.rule for rule in found.rules if rule.outcome == Outcome.FAILED} == broken
     assert {rule.rule for rule in found.rules} == {*limits, "blind_detector"}
-    is_lost = new is None and not_compared is not None and any(name.startswith("max_new") for name in limits)
+    compared = {"max_new_issues": new, "max_new_issues_share": new}
+    compared |= {"max_new_classes": classes, "max_class_share_change": classes}
+    is_lost = not_compared is not None and any(compared[name] is None for name in limits.keys() & compared.keys())
     expected = "warned" if is_lost else "passed"
     if broken:
         expected = "failed" if has_predecessor else "warned"
@@ -260,3 +365,10 @@ def test_the_verdict_follows_from_the_rules(
     for rule in found.rules:
         assert rule.sentence.endswith(".")
         assert rule.rule in found.sentence or rule.rule not in broken
+
+
+def _share_change(classes: dict[str, int]) -> float:
+    total = sum(classes.values())
+    shares = {name: Fraction(rows, total) for name, rows in classes.items()}
+    halves = {"a": Fraction(1, 2), "b": Fraction(1, 2)}
+    return float(max(abs(shares.get(name, 0) - halves.get(name, 0)) for name in {*shares, *halves}))

@@ -16,8 +16,10 @@ from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
 from labelaudit.errors import TrainingError
-from labelaudit.model.batches import ArrayRows, bind_rows, dataset_shape, integer_dtype, shared_tensor
+from labelaudit.model.array_tensors import shared_tensor
+from labelaudit.model.batches import ArrayRows, bind_rows, integer_dtype
 from labelaudit.model.image_inputs import ImageInputs
+from labelaudit.model.items import dataset_shape
 from labelaudit.model.networks import Ngrams, Pixels
 from support.toys import CPU, RowDataset, Uncopied
 

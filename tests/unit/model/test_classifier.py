@@ -183,7 +183,7 @@ def test_sizes_given_as_arguments_win() -> None:
     def wide(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
         return nn.Linear(*input_shape, num_classes)
 
-    with pytest.raises(TrainingError, match=r"returned 5 columns for 3 classes"):
+    with pytest.raises(TrainingError, match=r"returned outputs of shape \(8, 5\), but 3 classes need \(8, 3\)"):
         own(wide, module__num_classes=5).fit(X, Y)
 
 
@@ -202,9 +202,21 @@ def test_a_module_without_a_constructor_of_its_own_is_built_without_sizes() -> N
         (dict, TrainingError, r"module returned a dict, not a torch.nn.Module"),
         (3, ConfigError, r"module 3 is a int\. Pass a torch.nn.Module, or a class or function"),
         (None, ConfigError, r"module None is a NoneType\. Pass a torch.nn.Module, or a class or function"),
-        (partial(nn.Linear, 6, 2), TrainingError, r"returned 2 columns for 3 classes\. Give its last layer"),
-        (partial(nn.Flatten, 0), TrainingError, r"returned \(48,\) for a batch of 8, not \(8, K\)"),
-        (lambda: nn.LSTM(6, 3), TrainingError, r"returned tuple for a batch of 8, not \(8, K\)"),
+        (
+            partial(nn.Linear, 6, 2),
+            TrainingError,
+            r"of shape \(8, 2\), but 3 classes need \(8, 3\)\. Give its last",
+        ),
+        (
+            partial(nn.Flatten, 0),
+            TrainingError,
+            r"returned a tensor of shape \(48,\) for a batch of 8, not one tensor of",
+        ),
+        (
+            lambda: nn.LSTM(6, 3),
+            TrainingError,
+            r"returned a tuple of \(8, 3\), tuple for a batch of 8, not one tensor of",
+        ),
     ],
 )
 def test_wrong_modules_are_refused(module: Any, error: type[Exception], message: str) -> None:
@@ -317,6 +329,24 @@ def test_a_classifier_that_was_not_fitted_says_so() -> None:
 
 def test_a_dense_network_with_normalisation_learns() -> None:
     assert own(Normed, epochs=60, batch_size=16).fit(X, Y).score(X, Y) > 0.75
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(65, 2), (3, 2), (2, 2), (65, 64)])
+def test_normalisation_never_gets_a_batch_of_one_row(rows: int, batch_size: int) -> None:
+    classifier = own(Normed, batch_size=batch_size, epochs=1)
+    assert classifier.partial_fit(X[:rows], Y[:rows], classes=[0, 1, 2]).n_iter_ == 1
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(1, 2), (1, 64), (3, 1)])
+def test_normalisation_of_one_row_is_refused(rows: int, batch_size: int) -> None:
+    with pytest.raises(
+        TrainingError, match=r"cannot be trained on a batch of one row, .*batch normalisation .* Set batch_size to at"
+    ):
+        own(Normed, batch_size=batch_size).partial_fit(X[:rows], Y[:rows], classes=[0, 1, 2])
+
+
+def test_plain_networks_are_trained_row_by_row_if_asked() -> None:
+    assert small(batch_size=1, epochs=1).fit(X[:9], Y[:9]).n_iter_ == 1
 
 
 def test_integers_of_a_table_are_numbers_for_a_dense_network() -> None:

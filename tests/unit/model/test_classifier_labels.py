@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import DataConversionWarning
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from labelaudit.errors import InputError
+from labelaudit.errors import ConfigError, InputError
 from labelaudit.model.classifier import TorchClassifier
 from support.toys import X, Y, same_weights, small, weights
 
@@ -99,10 +102,24 @@ def test_wrong_labels_are_refused(labels: Any, message: str) -> None:
         small().partial_fit(X, labels, classes=[0, 1, 2])
 
 
-def test_missing_names_among_labels_are_refused() -> None:
-    missing = np.where(np.arange(120) == 3, None, NAMES[Y].astype(object))
-    with pytest.raises((TypeError, ValueError), match=r"NoneType|NaN|unknown"):
-        small().fit(X, missing)
+@pytest.mark.parametrize("value", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize("contain", [np.asarray, list, pd.Series, pd.Categorical])
+def test_missing_names_among_labels_are_refused(contain: Callable[[Any], Any], value: Any) -> None:
+    missing = NAMES[Y].astype(object)
+    missing[[3, 5]] = value
+    with pytest.raises(InputError, match=r"Input y contains NaN or None in 2 of 120 rows \(first: row 3\)\. Leave"):
+        small().fit(X, contain(missing))
+
+
+@pytest.mark.parametrize("contain", [lambda labels: np.array(labels, object), list])
+def test_texts_and_numbers_are_not_merged(contain: Callable[[Any], Any]) -> None:
+    labels = [1, "1", "2"] * 40
+    with pytest.raises(InputError, match=r"Input y contains labels of the types int, str\. Convert all of them to one"):
+        small().fit(X, contain(labels))
+
+
+def test_whole_numbers_and_fractions_are_one_type() -> None:
+    assert small().fit(X, [0, 1.0, 2] * 40).classes_.tolist() == [0, 1, 2]
 
 
 def whole_batch(**changes: Any) -> TorchClassifier:
@@ -232,3 +249,39 @@ def test_classes_without_rows_keep_balanced_weights_finite() -> None:
 def test_class_weights_of_zero_for_all_rows_are_refused() -> None:
     with pytest.raises(InputError, match=r"All weights are zero"):
         small(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, Y)
+
+
+@pytest.mark.parametrize("rare", [{2: 5.0}, {2: 5.0, 3: 1.0}])
+def test_weights_of_classes_that_a_fold_lacks_are_ignored(rare: dict[int, float]) -> None:
+    rows = Y < 2
+    expected = small(class_weight={0: 1.0, 1: 2.0}).fit(X[rows], Y[rows])
+    assert same_weights(small(class_weight={0: 1.0, 1: 2.0, **rare}).fit(X[rows], Y[rows]), expected)
+
+
+def test_folds_may_lack_a_class_that_has_a_weight() -> None:
+    labels = np.minimum(Y, 1)
+    labels[:3] = 2
+    for weight in ({0: 1.0, 1: 2.0, 2: 5.0}, "balanced"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # scikit-learn's, about folds with fewer classes
+            found = cross_val_predict(small(class_weight=weight), X, labels, cv=KFold(3), method="predict_proba")
+        assert found.shape == (120, 3)
+        assert (found[:3, 2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        ({0: 1, 1: 1, 7: 2}, r"has 7, which is not among the classes \[0, 1, 2\]\. Correct it, or give class 2 a"),
+        ({"0": 1, "1": 1, "2": 1}, r"has '0', which is not among .*Labels here are of type int\. Use this type"),
+        ({0: 1, 1: 1, 2: 1, "3": 1}, r"has '3', which is not among .*Labels here are of type int\. Use this type"),
+        ({0: 1, 1: 1, 2: 1, None: 1}, r"has None, which is not among .*Labels here are of type int"),
+        ({1: -1.0}, r"class_weight of 1 is -1\.0\. Use a finite number that is at least 0"),
+        ({1: math.nan}, r"class_weight of 1 is nan\. Use a finite"),
+        ({1: math.inf}, r"class_weight of 1 is inf\. Use a finite"),
+        ({1: "2"}, r"class_weight of 1 is '2'\. Use a finite"),
+    ],
+)
+def test_class_weights_that_cannot_be_meant_are_refused(class_weight: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small(class_weight=class_weight).fit(X, Y)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
+from labelaudit.model.features import TorchFeatures
 from labelaudit.model.networks import MLP
-from support.toys import Normed, Uncopied, X, Y, own, same_weights, small
+from support.toys import Normed, RowDataset, Uncopied, X, Y, own, same_weights, small
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -82,6 +86,40 @@ def test_global_random_state_is_left_alone_by_a_fit_that_fails() -> None:
     before = torch.get_rng_state()
     with pytest.raises(KeyError):
         small(callbacks=[lambda epoch, module: {}["no key"]]).fit(X, Y)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_threads_change_nothing() -> None:
+    classifier = small(module__dropout=0.5)
+    one = cross_val_predict(classifier, X, Y, cv=4, method="predict_proba")
+    before = torch.get_rng_state()
+    with parallel_config("threading", n_jobs=4):
+        several = cross_val_predict(classifier, X, Y, cv=4, method="predict_proba")
+    np.testing.assert_array_equal(several, one)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)], ids=repr
+)
+def test_modes_of_the_caller_do_not_matter(mode: Callable[[], AbstractContextManager[Any]]) -> None:
+    expected = small(module__dropout=0.5).fit(X, Y).predict_proba(X)
+    with mode():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+        found = small(module__dropout=0.5).fit(X, Y).predict_proba(X)
+        assert before == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_features_of_a_dataset_that_draws_repeat_and_leave_the_global_state_alone() -> None:
+    class Drawn(RowDataset):
+        def __getitem__(self, row: int) -> tuple[Any, int]:
+            return torch.rand(6), -1
+
+    features = TorchFeatures(nn.Linear(6, 2), device="cpu")
+    before = torch.get_rng_state()
+    first, again = (features.fit(Drawn(X)).transform(Drawn(X)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -77,6 +79,26 @@ def test_seeded_repeats_and_leaves_the_global_generator_alone() -> None:
         other = torch.rand(3)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_threads_take_turns() -> None:
+    inside = threading.Event()
+    drawn: list[float] = []
+
+    def draw() -> None:
+        with seeded(7, CPU):
+            inside.set()
+            drawn.append(float(torch.rand(1)))
+
+    other = threading.Thread(target=draw)
+    before = torch.get_rng_state()
+    with seeded(7, CPU), seeded(7, CPU):  # a thread may enter it again
+        other.start()
+        assert not inside.wait(0.05)
+        first = float(torch.rand(1))
+    other.join()
+    assert drawn == [first]
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from labelaudit.errors import ConfigError, TrainingError
-from labelaudit.model.outputs import OUTPUT_KINDS, check_output_kind, check_outputs, log_scores
+from labelaudit.errors import ConfigError, InputError, TrainingError
+from labelaudit.model.outputs import OUTPUT_KINDS, check_output_kind, check_outputs, log_scores, run_module
 
 LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0], [0.0, 0.1, 0.0], [-1.0, 2.0, 2.0]])
 FORMS = {"logits": LOGITS, "log_probabilities": LOGITS.log_softmax(1), "probabilities": LOGITS.softmax(1)}
@@ -58,13 +60,18 @@ def test_what_is_not_finite_and_a_single_class_are_let_through() -> None:
 
 
 def test_outputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes\. Give its last layer num_classes"):
+    with pytest.raises(TrainingError, match=r"of shape \(4, 2\), but 3 classes need \(4, 3\)\. Give its last"):
         check_outputs(torch.zeros(4, 2), "logits", 3, 4)
-    with pytest.raises(TrainingError, match=r"returned \(4, 3, 1\) for a batch of 4, not \(4, K\)"):
+    with pytest.raises(
+        TrainingError, match=r"a tensor of shape \(4, 3, 1\) for a batch of 4, not one tensor of shape \(4, K"
+    ):
         check_outputs(torch.zeros(4, 3, 1), "logits", 3, 4)
-    with pytest.raises(TrainingError, match=r"returned \(5, 3\) for a batch of 4"):
+    with pytest.raises(TrainingError, match=r"returned a tensor of shape \(5, 3\) for a batch of 4"):
         log_scores(torch.zeros(5, 3), "logits", 4)
-    with pytest.raises(TrainingError, match=r"returned tuple for a batch of 4"):
+    with pytest.raises(
+        TrainingError,
+        match=r"returned a tuple of \(4, 3\) for a batch of 4, .* Change what it returns: one score per class",
+    ):
         log_scores((torch.zeros(4, 3),), "logits", 4)  # type: ignore[arg-type]
 
 
@@ -95,3 +102,32 @@ def test_kinds_are_checked() -> None:
         check_output_kind(kind)
     with pytest.raises(ConfigError, match=r"output_kind 'scores' is unknown\. Use logits or log_probabilities or"):
         check_output_kind("scores")
+
+
+def test_errors_of_a_module_name_the_batch() -> None:
+    with pytest.raises(TrainingError, match=r"Linear cannot process a batch of shape \(4, 2\) and type") as caught:
+        run_module(nn.Linear(3, 2), torch.zeros(4, 2))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), InputError("ours"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_other_errors_of_a_module_stay(error: Exception) -> None:
+    def fail(inputs: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run_module(fail, torch.zeros(1))  # type: ignore[arg-type]
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"logits": 1}, r"returned a dict with logits for a batch of 4"),
+        (None, r"returned a NoneType for a batch of 4"),
+        (torch.zeros(4, 3, dtype=torch.int64), r"returned numbers of type torch.int64\. Let it return scores"),
+    ],
+)
+def test_outputs_that_are_not_scores_are_refused(outputs: Any, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        check_outputs(outputs, "logits", 3, 4)

@@ -48,7 +48,7 @@ def test_predicting_takes_the_module_out_of_training_and_refuses_wrong_outputs()
     assert not module.training
     with pytest.raises(TrainingError, match=r"but the network returns probabilities"):
         predicted(nn.Sequential(linear(), nn.Softmax(1)), POINTS, torch.arange(6))
-    with pytest.raises(TrainingError, match=r"returned 2 columns for 3 classes"):
+    with pytest.raises(TrainingError, match=r"returned outputs of shape \(6, 2\), but 3 classes need \(6, 3\)"):
         predicted(linear(), POINTS, torch.arange(6), num_classes=3)
 
 

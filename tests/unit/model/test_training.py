@@ -22,6 +22,7 @@ from labelaudit.model.training import (
     Labeled,
     Training,
     TrainingBatch,
+    batch_count,
     train,
     train_step,
     weighted_loss,
@@ -110,13 +111,38 @@ def test_every_epoch_sees_every_row_once_in_even_batches(rows: int, batch_size: 
         epochs=epochs,
         batch_size=batch_size,
     )
-    per_epoch = math.ceil(rows / batch_size)
+    per_epoch = batch_count(rows, batch_size)
     assert len(module.seen) == epochs * per_epoch
     for epoch in range(epochs):
         batches = module.seen[epoch * per_epoch : (epoch + 1) * per_epoch]
         assert sorted(itertools.chain(*batches)) == list(range(rows) if index is None else index.tolist())
-        assert max(map(len, batches)) <= batch_size
+        assert max(map(len, batches)) <= (3 if batch_size == 2 else batch_size)
+        assert min(map(len, batches)) >= min(rows, batch_size, 2)
         assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "count"),
+    [(65, 2, 32), (3, 2, 1), (2, 2, 1), (1, 2, 1), (4, 2, 2), (3, 1, 3), (1, 1, 1), (4, 3, 2), (7, 3, 3), (65, 64, 2)],
+)
+def test_the_number_of_batches(rows: int, batch_size: int, count: int) -> None:
+    assert batch_count(rows, batch_size) == count
+
+
+@given(rows=st.integers(2, 2000), batch_size=st.integers(2, 300))
+def test_no_batch_has_a_single_row(rows: int, batch_size: int) -> None:
+    count = batch_count(rows, batch_size)
+    assert rows // count >= 2
+    assert math.ceil(rows / count) <= max(batch_size, 3)
+
+
+def test_outputs_that_depend_on_no_parameter_are_refused() -> None:
+    class Detached(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).detach()
+
+    with pytest.raises(TrainingError, match=r"do not depend on its trainable parameters.* Remove detach\(\)"):
+        fitted(Detached(2, 2))
 
 
 def test_targets_and_weights_go_with_their_rows() -> None:

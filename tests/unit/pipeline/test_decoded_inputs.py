@@ -44,7 +44,7 @@ def test_texts_and_their_counts_are_in_canonical_order(tmp_path: Path) -> None:
     examples = scan(source, resolve_columns(source, label="label", id="id", kind="text"), tmp_path)
     canonical = frame.set_index("id")["text"][list(examples.example_id)].tolist()
     assert list(examples.example_id) == sorted(frame["id"])
-    assert [load_texts(tmp_path)(row) for row in range(60)] == canonical
+    assert [load_texts(tmp_path)(row) for row in range(60)] == [{"text": text} for text in canonical]
     counts, expected = model_inputs(tmp_path, "text"), hash_texts(canonical)
     for name in ("data", "indices", "indptr"):
         stored = np.load(tmp_path / f"{name}.npy")
@@ -60,7 +60,24 @@ def test_texts_without_any_word(tmp_path: Path) -> None:
     scan(source, resolve_columns(source, label="label", input="text", kind="text"), tmp_path)
     assert model_inputs(tmp_path, "text").nnz == 0
     text = load_texts(tmp_path)
-    assert [text(2), text(0)] == ["!?", "!?"]
+    assert [text(2), text(0)] == [{"text": "!?"}, {"text": "!?"}]
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_several_columns_of_texts_are_counted_together(tmp_path: Path) -> None:
+    frame = _texts(60).rename(columns={"text": "premise"})
+    frame["data"] = frame["premise"][::-1].to_list()
+    frame.loc[0, "premise"] = ""
+    frame.loc[1, ["premise", "data"]] = ""
+    frame.to_parquet(tmp_path / "pairs.parquet", index=False)
+    source = open_dataset(str(tmp_path / "pairs.parquet"))
+    columns = resolve_columns(source, label="label", id="id", input=["premise", "data"], kind="text")
+    examples = scan(source, columns, tmp_path)
+    expected = frame.set_index("id").loc[list(examples.example_id)]
+    assert [load_texts(tmp_path)(row) for row in range(60)] == expected[["premise", "data"]].to_dict("records")
+    assert (model_inputs(tmp_path, "text") != hash_texts(expected["premise"], expected["data"])).nnz == 0
+    # One text is enough for an audit.
+    assert examples.example_id[examples.status == "unreadable"].tolist() == [frame.loc[1, "id"]]
 
 
 @pytest.mark.usefixtures("small_batches")

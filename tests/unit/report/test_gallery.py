@@ -22,6 +22,7 @@ from labelaudit.report.gallery import (
     UnusualColumn,
     gallery_items,
     text_excerpt,
+    texts_excerpt,
     thumbnail,
 )
 from support.contents import make_content
@@ -101,6 +102,15 @@ def test_excerpts_are_never_longer_than_asked(text: str, limit: int) -> None:
     excerpt = text_excerpt(text, limit)
     assert len(excerpt) <= limit
     assert excerpt.endswith("…") or excerpt == " ".join(text.split())
+
+
+def test_several_texts_have_a_line_each() -> None:
+    assert texts_excerpt({"text": "one text"}) == "one text"
+    texts = {"premise": "word " * 100, "hypothesis": "short"}
+    first, second = texts_excerpt(texts, 200).splitlines()
+    assert first.startswith("premise: word word")
+    assert 90 < len(first) <= len("premise: ") + 100
+    assert second == "hypothesis: short"
 
 
 def test_a_value_far_from_its_class_comes_first() -> None:

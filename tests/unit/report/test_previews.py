@@ -24,6 +24,7 @@ from labelaudit.report.previews import (
     previews_file,
     table_preview,
     text_preview,
+    texts_preview,
 )
 from labelaudit.schemas import PREVIEWS
 
@@ -68,6 +69,15 @@ def test_long_texts_are_cut() -> None:
     shown = text_preview("x" * (TEXT_LENGTH + 1)).data.decode()
     assert len(shown) == TEXT_LENGTH
     assert shown.endswith("x…")
+
+
+def test_several_texts_are_below_their_names() -> None:
+    assert texts_preview({"text": "one\ntext"}).data == b"one\ntext"
+    assert texts_preview({"q": "why?", "a": "so"}).data == b"q:\nwhy?\n\na:\nso"
+    # A long text leaves room for the others.
+    shown = texts_preview({"q": "x" * 2 * TEXT_LENGTH, "a": "so"}).data.decode()
+    assert len(shown) <= TEXT_LENGTH
+    assert shown.endswith("x…\n\na:\nso")
 
 
 def test_a_row_has_all_columns_and_what_is_typical_of_unusual_ones() -> None:

@@ -1,0 +1,75 @@
+"""Ids and copies across splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from labelaudit.data.columns import resolve_columns
+from labelaudit.data.dataset import Examples
+from labelaudit.data.readers import read_batches
+from labelaudit.data.split_checks import ids_restart, leaks
+
+
+def _object(*values: str | None) -> np.ndarray:
+    return np.array(values, dtype=object)
+
+
+def test_ids_restart_if_they_mean_other_examples_in_each_split():
+    splits = _object("train", "train", "test", "test")
+    assert ids_restart(_object("0", "1", "0", "1"), _object("a", "b", "c", "d"), splits)
+    assert not ids_restart(_object("0", "1", "2", "3"), _object("a", "b", "c", "d"), splits)
+    assert not ids_restart(_object("0", "1", "1", "3"), _object("a", "b", "b", "d"), splits), "a copy that leaked"
+    assert not ids_restart(_object("0", "0", "2", "3"), _object("a", "b", "c", "d"), splits), "copies in one split"
+    assert not ids_restart(_object("0", "0"), _object("a", "b"), _object(None, None)), "no splits"
+
+
+def test_leaks_are_named_with_their_number():
+    splits = _object("train", "train", "test", "test", "val")
+    assert leaks(_object(*"abcde"), _object(*"12345"), splits) == ()
+    (sentence,) = leaks(_object(*"abcde"), _object(*"12311"), splits)
+    assert sentence == (
+        "1 examples occur in several splits (test, train, val), in 3 rows: a, d, e. "
+        "A model that is tested on them has seen them. Remove them from one."
+    )
+
+
+def _examples(source):
+    columns = resolve_columns(source)
+    return columns, Examples.from_batches(read_batches(source, columns), columns)
+
+
+def _frame(start: int, rows: int) -> pd.DataFrame:
+    numbers = np.arange(rows)
+    return pd.DataFrame({"idx": numbers, "size": (start + numbers) * 1.5, "label": np.where(numbers % 2, "a", "b")})
+
+
+def test_ids_that_restart_get_the_name_of_the_split(make_dataset):
+    train, test = (pa.Table.from_pandas(frame, preserve_index=False) for frame in (_frame(0, 40), _frame(90, 30)))
+    columns, examples = _examples(
+        make_dataset({"data/train-00000-of-00001.parquet": train, "data/test-00000-of-00001.parquet": test})
+    )
+    assert "splits: test, train, by the names of files and folders; all are audited together" in columns.guesses
+    assert examples.status_counts()["scored"] == 70
+    assert set(examples.example_id[:2]) <= {"test/0", "test/1"}
+    assert examples.notes[0].endswith("so the name of the split is part of each id, such as test/0")
+    assert dict(zip(*np.unique(examples.split.astype(str), return_counts=True), strict=True)) == {
+        "test": 30,
+        "train": 40,
+    }
+
+
+def test_a_split_column_is_not_an_input(make_dataset):
+    frame = _frame(0, 60).assign(split=["Train"] * 40 + ["test"] * 20)
+    columns, examples = _examples(make_dataset({"a.csv": frame.to_csv(index=False)}))
+    assert columns.split == "split"
+    assert columns.inputs == ("size",)
+    assert sorted(set(examples.split)) == ["test", "train"]
+
+
+def test_another_column_of_this_name_is_an_input(make_dataset):
+    frame = _frame(0, 60).assign(split=["banana", "half"] * 30)
+    columns, examples = _examples(make_dataset({"a.csv": frame.to_csv(index=False)}))
+    assert (columns.split, columns.inputs) == (None, ("size", "split"))
+    assert set(examples.split) == {None}
