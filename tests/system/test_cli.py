@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from labelaudit.cli.main import cli, main
 from support.audits import fruit, write_fruit, write_squares
+from support.waiting import wait_for
 
 QUICK = ["--ignore", "true_label", "--set", "training.epochs=10", "--set", "cross_validation.folds=3"]
 
@@ -405,7 +407,8 @@ def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     )
     try:
         assert process.stderr is not None
-        assert any("epoch" in line for line in process.stderr)
+        assert any("training" in line for line in process.stderr)
+        wait_for(lambda: psutil.Process(process.pid).children(), 60)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:

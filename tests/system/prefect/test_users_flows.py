@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import runpy
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +25,20 @@ from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import fruit, settings, write_fruit
 from support.paths import ROOT
 
-pytestmark = pytest.mark.slow
-# Async runs of Prefect leave sockets open, also in flows without an audit.
-LEAVES_SOCKETS = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    # Async runs of Prefect leave sockets open, also in flows without an audit.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_sockets() -> Iterator[None]:
+    """Close the sockets that Prefect leaves open, so that no other module is blamed for them."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @task
@@ -90,7 +102,6 @@ def test_mapped_tasks_in_processes(client: SyncPrefectClient, tmp_path: Path) ->
     assert first.scored == 240
 
 
-@LEAVES_SOCKETS
 def test_async_flows_and_tasks(client: SyncPrefectClient, tmp_path: Path) -> None:
     found = asyncio.run(audit_in_async_code(_configs(tmp_path, 3)))
     assert [audit.status for audit in found] == ["published"] * 3
