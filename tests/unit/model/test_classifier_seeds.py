@@ -100,7 +100,9 @@ def test_threads_change_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)], ids=repr
+    "mode",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
 )
 def test_modes_of_the_caller_do_not_matter(mode: Callable[[], AbstractContextManager[Any]]) -> None:
     expected = small(module__dropout=0.5).fit(X, Y).predict_proba(X)

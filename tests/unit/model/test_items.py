@@ -58,7 +58,6 @@ RULE = r"An item must be x or \(x, \.\.\.\), and x a tensor, a NumPy array of nu
         (pd.Series([1.0]), r"is a pandas.*Series\. "),
         (([1.0, 2.0], 0), r"starts with a list\. .*with torch\.tensor"),
     ],
-    ids=repr,
 )
 def test_items_that_are_not_numbers_are_refused(item: Any, message: str) -> None:
     for fit in (
