@@ -69,7 +69,7 @@ class PublishedAudit:
         return self.facts.has_made_up_ids
 
     def table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return a table by file name, with all columns or some.
+        """Return a table by file name, with all columns or some. Columns that were added since then are null.
 
         Raises:
             StorageError: the file cannot be read, is not a table, or has another schema.
@@ -79,12 +79,19 @@ class PublishedAudit:
             file = pq.ParquetFile(io.BytesIO(self.read(name)))
         except pa.ArrowInvalid as error:
             raise StorageError(f"{url} is not a Parquet file ({error}). Audit that version again.") from error
-        if not file.schema_arrow.equals(schema):
+        names = file.schema_arrow.names
+        # Columns are added at the end.
+        if not file.schema_arrow.equals(pa.schema(list(schema)[: len(names)])):
             raise StorageError(
                 f"{url} has the columns of another version of labelaudit "
-                f"({listing(file.schema_arrow.names, shown=20)}). Audit that version of the dataset again."
+                f"({listing(names, shown=20)}). Audit that version of the dataset again."
             )
-        return file.read(columns)
+        wanted = schema.names if columns is None else columns
+        table = file.read([name for name in wanted if name in names])
+        for field in schema:
+            if field.name in wanted and field.name not in names:
+                table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        return table
 
     def summary(self) -> Summary:
         """Return its `summary.json`.

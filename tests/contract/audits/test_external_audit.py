@@ -276,9 +276,9 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, object]]], str]]
         lambda folder: (_write(folder / "p.parquet", {"class_names": "ant, bee, fly"}), {}),
         "class_names in the file's metadata must be a JSON list of strings",
     ),
-    "fractional labels": (
-        lambda folder: (_write(folder / "p.parquet", label=GIVEN + 0.5), {}),
-        "0.5|1.5|2.5",
+    "quantities as labels": (
+        lambda folder: (_write(folder / "p.parquet", label=np.arange(ROWS) + 0.5), {}),
+        r"contains 120 distinct numbers with fractions, such as 0\.5 .*These are quantities",
     ),
 }
 

@@ -214,7 +214,7 @@ def test_what_cannot_be_uploaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset\.version 'a/b' is a path"):
         upload_version(_config(tmp_path, version="a/b"), source)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "_hidden").touch()
+    (tmp_path / "empty" / ".hidden").touch()
     with pytest.raises(DatasetError, match="contains no files to upload"):
         upload_version(_config(tmp_path), str(tmp_path / "empty"))
     assert not (tmp_path / "fruit").exists()

@@ -23,6 +23,7 @@ from sklearn.preprocessing import OrdinalEncoder, PolynomialFeatures, StandardSc
 from torch import nn
 
 from labelaudit import TorchClassifier, TorchFeatures
+from labelaudit.errors import ConfigError
 from labelaudit.model.networks import MLP, Ngrams
 
 RNG = np.random.default_rng(2)
@@ -212,7 +213,7 @@ def test_a_mistyped_parameter_is_refused_where_the_document_takes_it() -> None:
     assert Naive().set_params(hiden_size=99).hidden_size == 8
     with pytest.raises(ValueError, match="Invalid parameter 'epoch'"):
         GridSearchCV(small(), {"epoch": [1]}, cv=2).fit(X, Y)
-    with pytest.raises(TypeError, match="hiden"):
+    with pytest.raises(ConfigError, match="hiden"):
         small(module__hiden=(4,)).fit(X, Y)
 
 
