@@ -170,7 +170,7 @@ def _formats_by_content(source: Source, files: Sequence[SourceFile], *, is_sampl
 def _left_out(files: Sequence[SourceFile], by_format: Mapping[Format, Sequence[SourceFile]]) -> list[LeftOut]:
     hidden = [file.path for file in files if _is_hidden(file.path)]
     others = [file.path for file in by_format[Format.OTHER]]
-    reasons = {"its name begins with a dot": hidden, "it is not data": others}
+    reasons = {"a name in its path begins with a dot": hidden, "it is not data": others}
     return [files_left_out(paths, reason) for reason, paths in reasons.items() if paths]
 
 

@@ -172,6 +172,9 @@ def _merge(known: pa.Field, field: pa.Field) -> pa.Field:
         return known
     if pa.types.is_null(known.type):
         return field
+    if pa.types.is_integer(known.type) and pa.types.is_integer(field.type):
+        wide = pa.types.is_uint64(known.type) or pa.types.is_uint64(field.type)
+        return known.with_type(pa.decimal128(38, 0) if wide else pa.int64())
     families = {family(known.type), family(field.type)}
     binary = [part for part in (known, field) if is_binary(part.type)]
     if families == {"string", "other"} and binary:

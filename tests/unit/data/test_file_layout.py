@@ -89,7 +89,7 @@ def test_every_file_is_read_or_left_out(make_dataset):
     files = {"a.csv": "x,label\n1,a\n", "info.json": "{}", "README": "hello", ".cache/x.csv": "", "x.xlsx": b"PK"}
     layout = find_layout(make_dataset(files), skips_unreadable=True)
     assert {left.names[0]: left.reason for left in layout.left_out} == {
-        ".cache/x.csv": "its name begins with a dot",
+        ".cache/x.csv": "a name in its path begins with a dot",
         "README": "it is not data",
         "info.json": "it describes the dataset",
         "x.xlsx": "its format is not supported",

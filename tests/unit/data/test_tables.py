@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelaudit.data import delimited, json_items, tables
+from labelaudit.data.columns import resolve_columns
 from labelaudit.data.file_layout import find_layout
+from labelaudit.data.readers import read_batches
 from labelaudit.data.table_survey import survey_tables
 from labelaudit.data.tables import read_sample, read_tables
 from labelaudit.errors import DatasetError
@@ -235,3 +237,29 @@ def test_a_dataset_without_rows_is_refused(make_dataset, files):
 def test_a_sample_skips_empty_shards(make_dataset):
     source = make_dataset({"1.csv": "a,b\n", "2.csv": "a,b\n" + "1,2\n" * 3000})
     assert len(read_sample(source, _layout(source), ["a"])) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "merged"),
+    [
+        (pa.int32(), pa.int64(), pa.int64()),
+        (pa.uint64(), pa.int8(), pa.decimal128(38, 0)),
+        (pa.int64(), pa.float32(), pa.float64()),
+        (pa.null(), pa.string(), pa.string()),
+    ],
+)
+def test_types_that_differ_between_shards_become_one_that_fits_both(make_dataset, first, second, merged):
+    shards = {f"{name}.parquet": pa.table({"a": pa.array([None], type)}) for name, type in enumerate((first, second))}
+    source = make_dataset(shards)
+    assert survey_tables(source, find_layout(source)).schema.field("a").type == merged
+
+
+def test_ids_of_two_integer_types_are_ids(make_dataset):
+    def shard(start, type):
+        ids = pa.array(range(start, start + 30), type)
+        return pa.table({"id": ids, "size": [float(row % 7) for row in range(30)], "label": ["a", "b"] * 15})
+
+    source = make_dataset({"0.parquet": shard(0, pa.int32()), "1.parquet": shard(1234567890123456000, pa.int64())})
+    columns = resolve_columns(source)
+    assert columns.id == "id"
+    assert [id for batch in read_batches(source, columns) for id in batch.ids][-1] == "1234567890123456029"
