@@ -232,7 +232,7 @@ def _unreferenced_images(source: Source, layout: Layout, chosen: Inputs) -> tupl
         values = column if family(column.type) == "string" else pc.struct_field(column, "path")
         used |= {images.find(piece.file, value) for value in values.to_pylist() if value}
     unused = [file.path for file in layout.images if file.path not in used]
-    return (files_left_out(unused, "it is an image in no row of the table"),) if unused else ()
+    return (files_left_out(unused, "no row of the table names it"),) if unused else ()
 
 
 def _with_texts(layout: Layout, schema: pa.Schema, rows: pa.Table) -> tuple[Layout, pa.Schema, pa.Table]:

@@ -60,6 +60,9 @@ def survey_tables(
     layout, sentences = _with_dialect(source, layout, csv)
     surveys = {file.path: _survey_file(source, layout, file) for file in layout.tables}
     schemas = {path: survey.schema for path, survey in surveys.items()}
+    submissions = [file for file in layout.tables if _is_submission(file.path)]
+    if len(submissions) < len(layout.tables):
+        layout = layout.without(submissions, "it is an example of a submission, with labels that are made up")
     layout = layout.without(_without_label(layout, schemas, label), "it has no labels")
     first = schemas[layout.tables[0].path]
     fields = {field.name: field for field in first}
@@ -127,7 +130,7 @@ def _survey_file(source: Source, layout: Layout, file: SourceFile) -> FileSurvey
 
 
 def _without_label(layout: Layout, schemas: Mapping[str, pa.Schema], label: str | None) -> list[SourceFile]:
-    """Return the files that have no labels by intention: a test split, and examples of submissions.
+    """Return the files of a test split that have no labels by intention.
 
     Kaggle publishes datasets so: train.csv, test.csv without the column of labels, sample_submission.csv. A file of
     another name that lacks the column is a mistake, which must not pass silently.
@@ -139,15 +142,11 @@ def _without_label(layout: Layout, schemas: Mapping[str, pa.Schema], label: str 
     return [
         file
         for file in layout.tables
-        # The labels in an example of a submission are made up.
-        if _is_submission(file.path)
-        or (not expected <= set(schemas[file.path].names) and split_in_name(file.path) not in (None, *TRAINING_SPLITS))
+        if not expected <= set(schemas[file.path].names) and split_in_name(file.path) not in (None, *TRAINING_SPLITS)
     ]
 
 
 def _may_be_labeled(path: str, schema: pa.Schema, label: str | None) -> bool:
-    if _is_submission(path):
-        return False
     return split_in_name(path) in TRAINING_SPLITS if label is None else label in schema.names
 
 

@@ -136,7 +136,10 @@ def test_the_test_set_of_a_competition_is_left_out(make_dataset):
     }
     columns = resolve_columns(make_dataset(files), label="label")
     assert columns.excluded == ("sample_submission.csv", "test.csv")
-    assert columns.left_out[0] == LeftOut("file", "it has no labels", 2, ("sample_submission.csv", "test.csv"))
+    assert {left.names: left.reason for left in columns.left_out} == {
+        ("sample_submission.csv",): "it is an example of a submission, with labels that are made up",
+        ("test.csv",): "it has no labels",
+    }
     assert columns.stored_rows == 20
     files["sample_submission.csv"] = _csv(id=range(20, 25), size=range(5), label=["a"] * 5)
     assert "sample_submission.csv" in resolve_columns(make_dataset(files)).excluded, "the labels are made up"
@@ -151,7 +154,7 @@ def test_images_are_found_by_name_and_others_are_left_out(make_dataset, noise_im
     source = make_dataset({"train.csv": labels, **images, **extra})
     columns = resolve_columns(source)
     assert (columns.kind, columns.inputs) == ("image", ("id",))
-    assert LeftOut("file", "it is an image in no row of the table", 7, tuple(sorted(extra))[:5]) in columns.left_out
+    assert LeftOut("file", "no row of the table names it", 7, tuple(sorted(extra))[:5]) in columns.left_out
     (batch,) = read_batches(source, columns)
     assert batch.problems == {}
 
