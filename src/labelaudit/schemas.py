@@ -43,7 +43,7 @@ STATUS_MEANINGS = {
     Status.SCORED: "predicted by a model that was not trained on it",
     Status.RARE_CLASS: "its class has fewer rows than folds",
     Status.UNLABELED: "the row has no label",
-    Status.UNREADABLE: "the input could not be decoded",
+    Status.UNREADABLE: "the input is missing or could not be decoded",
     Status.DUPLICATE_ID: "another row has the same id",
 }
 

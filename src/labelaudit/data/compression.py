@@ -93,7 +93,7 @@ def _open_zip(file: BinaryIO, path: str) -> object:
 
 def _is_extra(name: str) -> bool:
     """Return whether macOS added a file to an archive."""
-    return name.startswith("__MACOSX/")
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith((".DS_Store", "._"))
 
 
 _OPEN: dict[str, Callable[[BinaryIO, str], object]] = {

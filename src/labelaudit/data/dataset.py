@@ -107,6 +107,7 @@ class Examples:
             notes = (*notes, *split_notes)
         order = _order(ids, digests, given, groups)
         if ids_are_made:
+            notes = (*notes, *_about_copies(digests[order], given[order]))
             ids[order] = _number_copies(ids[order])
             order = order[_order(ids[order])]
         readable = np.concatenate([head.readable for head in heads])
@@ -279,6 +280,17 @@ def _order(*keys: np.ndarray) -> np.ndarray:
     table = pa.table({str(index): pa.array(key, pa.large_string()) for index, key in enumerate(keys)})
     order: np.ndarray = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
     return np.asarray(order).astype(np.int64)
+
+
+def _about_copies(digests: np.ndarray, given: np.ndarray) -> tuple[str, ...]:
+    """Return a sentence on rows that repeat another row; rows are in canonical order."""
+    copies = int(((digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).sum())
+    if not copies:
+        return ()
+    return (
+        f"{copies:,} of {len(digests):,} rows have the input and the label of another row. If a file was read twice, "
+        "remove the copy. Exact copies stay in one fold.",
+    )
 
 
 def _number_copies(ids: np.ndarray) -> np.ndarray:

@@ -62,7 +62,8 @@ _UNSUPPORTED_SUFFIXES = (
 _OTHER_SUFFIXES = (
     ".md", ".rst", ".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".ipynb", ".sh", ".r",
     ".sql", ".log", ".pdf", ".doc", ".docx", ".tex", ".bib", ".sha256", ".sha1", ".md5", ".asc", ".sig", ".lock",
-    ".css", ".js", ".license", ".cff",
+    ".css", ".js", ".license", ".cff", ".bak", ".backup", ".old", ".orig", ".tmp", ".temp", ".part", ".partial",
+    ".crdownload", ".swp",
 )
 # fmt: on
 HEAD_BYTES = 512
@@ -90,6 +91,8 @@ def format_by_name(path: str) -> Format | None:
     """Return the format that a file's suffix names; None if only its content can say."""
     name = without_compression(path)
     suffix = PurePosixPath(name).suffix.lower()
+    if name.endswith("~"):
+        return Format.OTHER
     if suffix in TABLE_SUFFIXES:
         return TABLE_SUFFIXES[suffix]
     if name != path:

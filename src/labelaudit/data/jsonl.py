@@ -174,5 +174,5 @@ def _as_text(value: Json) -> str | None:
     if isinstance(value, float):
         return number_string(value)
     text = value if isinstance(value, str) else json.dumps(value)
-    # JSON can contain lone surrogates, which UTF-8 cannot encode.
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    # JSON can contain lone surrogates, which UTF-8 cannot encode. Written as escapes, they stay different.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

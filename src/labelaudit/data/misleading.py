@@ -43,6 +43,8 @@ _ID_NAME = re.compile(
 )
 # In wide tables, such as pixels or counts of words, columns without any variation are normal.
 WIDE_TABLE = 50
+# Rows of each value, on average, with which a column counts as categories that another one may rename.
+ROWS_PER_CATEGORY = 10
 # A copy of a column with fewer rows outside its most frequent value may be chance.
 MIN_COPY_ROWS = 10
 # A text that contains the name of its class may contain the answer. Many classes would take long to search for.
@@ -316,7 +318,8 @@ def _about_copies(table: _Table) -> Iterator[str]:
         renamed = pd.factorize(codes)[0]
         if len(renamed) - np.bincount(renamed).max() < MIN_COPY_ROWS:
             continue
-        has_categories = len(table.values[name]) * 2 <= len(codes)
+        # Two columns with few rows of each value, such as a table that was written twice, are renamed by chance.
+        has_categories = len(table.values[name]) * ROWS_PER_CATEGORY <= len(codes)
         content = renamed if has_categories else pd.util.hash_array(table.rows.column(name).to_pandas().to_numpy())
         original = first.setdefault(content.tobytes(), name)
         if original != name:

@@ -22,7 +22,7 @@ from labelaudit.errors import DatasetError
 class TableSurvey:
     """The columns and the number of rows of all tables of a dataset, and the tables that are audited.
 
-    `sentences` say how CSV files are written if that is unusual.
+    `sentences` say how CSV files are written if that is unusual, and which columns have several types.
     """
 
     schema: pa.Schema
@@ -66,17 +66,22 @@ def survey_tables(
     layout = layout.without(_without_label(layout, schemas, label), "it has no labels")
     first = schemas[layout.tables[0].path]
     fields = {field.name: field for field in first}
+    mixed: dict[str, str] = {}
     for file in layout.tables[1:]:
         # JSON objects may leave out keys, so shards may differ in them.
         if layout.format != Format.JSONL:
             _check_same_columns(layout, file.path, first, schemas[file.path])
         for field in schemas[file.path]:
-            fields[field.name] = _merge(fields.get(field.name, field), field)
+            known = fields.get(field.name, field)
+            if _are_mixed(known.type, field.type):
+                mixed[field.name] = f"column {field.name!r} is {known.type} in some files and {field.type} in others"
+            fields[field.name] = _merge(known, field)
     # Some writers also store the column in the files.
     layout = replace(layout, partitions=tuple(name for name in layout.partitions if name not in fields))
     fields |= {name: pa.field(name, pa.string()) for name in layout.partitions}
     rows = sum(surveys[file.path].rows for file in layout.tables)
-    return TableSurvey(pa.schema(list(fields.values()), metadata=first.metadata), rows, layout, sentences)
+    schema = pa.schema(list(fields.values()), metadata=first.metadata)
+    return TableSurvey(schema, rows, layout, (*sentences, *mixed.values()))
 
 
 def first_column(source: Source, layout: Layout, file: SourceFile) -> str:
@@ -164,6 +169,11 @@ def _check_same_columns(layout: Layout, path: str, first: pa.Schema, schema: pa.
         f"The shard {printable_path(path)} {difference}, unlike {printable_path(layout.tables[0].path)}. "
         "Write all shards with the same columns, or point dataset.url at one of them."
     )
+
+
+def _are_mixed(known: pa.DataType, type: pa.DataType) -> bool:
+    families = {family(known), family(type)} - {"null"}
+    return len(families) > 1
 
 
 def _merge(known: pa.Field, field: pa.Field) -> pa.Field:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.data import arrow_files, delimited, jsonl, parquet
 from labelaudit.data.file_layout import Layout
@@ -13,6 +14,7 @@ from labelaudit.data.formats import Format
 from labelaudit.data.partitions import partitions_of
 from labelaudit.data.source import Source
 from labelaudit.data.table_survey import first_column
+from labelaudit.data.values import to_strings
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
@@ -52,11 +54,29 @@ def read_tables(
         # At least one column is read, because a table without columns has no rows.
         read = stored or [first_column(source, layout, file)]
         for table in _read_shard(source, layout, file.path, read, label, max_rows):
+            _check_partitions(table, file.path)
             table = _with_partitions(table, layout, file.path)
             for start in range(0, table.num_rows, max_rows):
                 piece = table.slice(start, max_rows).select(list(columns))
                 yield Piece(file.path, split, first_row + start, piece)
             first_row += table.num_rows
+
+
+def _check_partitions(table: pa.Table, path: str) -> None:
+    """Check that columns that are in a file and in the names of its folders have the same values in both.
+
+    Raises:
+        DatasetError: a value differs.
+    """
+    for name, value in partitions_of(path).items():
+        if name not in table.column_names:
+            continue
+        stored = pc.unique(to_strings(table.column(name))).to_pylist()
+        different = next((other for other in stored if other != value), value)
+        if different != value:
+            raise DatasetError(
+                f"{path} contains {different!r} in column {name!r}, but its folder says {value!r}. Correct one of them."
+            )
 
 
 def _with_partitions(table: pa.Table, layout: Layout, path: str) -> pa.Table:

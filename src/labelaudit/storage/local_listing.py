@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from labelaudit.errors import StorageError
+from labelaudit.errors import DatasetError
 
 
 class LocalFile(NamedTuple):
@@ -22,7 +22,7 @@ def local_files(root: str) -> Iterator[LocalFile]:
     fsspec skips folders that are links. A dataset made of links would lose whole classes.
 
     Raises:
-        StorageError: a link leads nowhere.
+        DatasetError: a link leads nowhere.
     """
     yield from _below(root, "", (os.path.realpath(root),))
 
@@ -47,7 +47,7 @@ def _stat(entry: os.DirEntry[str], prefix: str) -> Iterator[LocalFile]:
     except FileNotFoundError as error:
         # A file that was removed while the folder was listed is gone. A link that leads nowhere is a mistake.
         if entry.is_symlink() and os.path.lexists(entry.path):
-            raise StorageError(
+            raise DatasetError(
                 f"{entry.path} is a link to a file that does not exist ({os.readlink(entry.path)}). Restore the file "
                 "or remove the link."
             ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labelaudit.errors import StorageError
+from labelaudit.errors import DatasetError
 from labelaudit.storage.local_listing import local_files
 from labelaudit.storage.non_data import is_non_data
 from labelaudit.storage.store import Store, open_dataset
@@ -43,7 +43,7 @@ def test_a_link_to_a_folder_around_it_ends(tmp_path):
 def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     (tmp_path / "1.png").symlink_to(tmp_path / "missing.png")
     with pytest.raises(
-        StorageError, match=r"1\.png is a link to a file that does not exist \(.*missing\.png\)\. Restore"
+        DatasetError, match=r"1\.png is a link to a file that does not exist \(.*missing\.png\)\. Restore"
     ):
         open_dataset(str(tmp_path)).files()
 

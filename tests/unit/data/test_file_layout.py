@@ -179,3 +179,10 @@ def test_errors_of_decoders_name_the_file_and_those_of_the_system_pass():
         raise pa.ArrowInvalid("bad\n row")
     with pytest.raises(OSError, match="reset"), reading("x.csv", "CSV"):
         raise OSError(errno.ECONNRESET, "reset")
+
+
+def test_backups_are_not_data(make_dataset):
+    table = _parquet(pa.table({"size": [1.0], "label": ["a"]}))
+    layout = find_layout(make_dataset({"a.parquet": table, "a.parquet.bak": table, "a.parquet~": table}))
+    assert [file.path for file in layout.tables] == ["a.parquet"]
+    assert layout.left_out == (LeftOut("file", "it is not data", 2, ("a.parquet.bak", "a.parquet~")),)

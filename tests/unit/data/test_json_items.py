@@ -124,3 +124,8 @@ def test_any_array_is_read_item_by_item(rows, indent):
     blocks = iter([data[start : start + 9] for start in range(0, len(data), 9)])
     handle = type("Handle", (), {"read": lambda self, size: next(blocks, b"")})()
     assert [item.record for item in json_items.read_items(handle, "a.json", checks_keys=True)] == rows
+
+
+def test_lone_surrogates_stay_different(make_dataset):
+    text = "".join(f'{{"id": "r{row}", "text": "\\ud83{"de"[row % 2]}"}}\n' for row in range(4))
+    assert {row["text"] for row in _read(make_dataset({"a.json": text}), ["text"])} == {"\\ud83d", "\\ud83e"}

@@ -237,3 +237,8 @@ def test_the_sample_is_bounded_in_bytes(make_dataset: Callable[..., object], mon
 def test_images_are_not_looked_at() -> None:
     sample = SampledInputs.__new__(SampledInputs)
     sample.add(np.zeros((1, 2, 2, 1), np.uint8), ["0" * 32])
+
+
+def test_columns_of_a_table_that_was_written_twice_are_not_copies(warn: Warn) -> None:
+    frame = HONEST[["a", "label"]].assign(b=np.random.default_rng(5).normal(size=len(HONEST)))
+    assert warn(pd.concat([frame, frame])) == ()

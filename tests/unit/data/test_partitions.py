@@ -40,7 +40,7 @@ def test_labels_in_folders_are_read(make_dataset, tmp_path, format):
 
 
 def test_a_column_in_files_and_folders_is_read_from_the_files(make_dataset):
-    table = pa.table({"id": ["a", "b"] * 10, "size": [1.0, 2.0] * 10, "label": ["x", "y"] * 10})
+    table = pa.table({"id": [f"r{row}" for row in range(20)], "size": [1.0, 2.0] * 10, "label": ["z"] * 20})
     columns = resolve_columns(make_dataset({"label=z/0.parquet": table}))
     assert columns.partitions == ()
 
@@ -62,3 +62,19 @@ def test_different_folders_are_an_error(make_dataset):
     table = pa.table({"size": [1.0], "label": ["a"]})
     with pytest.raises(DatasetError, match=r"name different columns: 1\.parquet has none, but .*Give all files"):
         resolve_columns(make_dataset({"a=1/0.parquet": table, "1.parquet": table}))
+
+
+def test_the_label_of_csv_files_may_be_in_their_folders(make_dataset):
+    rows = "id,size\n" + "".join(f"r{row},{row % 5}\n" for row in range(20))
+    files = {f"label={label}/p.csv": rows.replace("r", label) for label in ("cat", "dog", "NA")}
+    source = make_dataset(files)
+    columns = resolve_columns(source)
+    labels = {label for batch in read_batches(source, columns) for label in batch.labels.to_pylist()}
+    assert labels == {"cat", "dog", "NA"}
+
+
+def test_a_folder_that_contradicts_its_file_is_an_error(make_dataset):
+    table = pa.table({"size": [1.0, 2.0] * 10, "label": ["cat"] * 20})
+    source = make_dataset({"label=cat/0.parquet": table, "label=dog/0.parquet": table})
+    with pytest.raises(DatasetError, match=r"label=dog/0\.parquet contains 'cat' in column 'label', .* 'dog'\. Corr"):
+        list(read_batches(source, resolve_columns(source)))

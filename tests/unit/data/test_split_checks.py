@@ -22,6 +22,8 @@ def test_ids_restart_if_they_mean_other_examples_in_each_split():
     assert not ids_restart(_object("0", "1", "2", "3"), _object("a", "b", "c", "d"), splits)
     assert not ids_restart(_object("0", "1", "1", "3"), _object("a", "b", "b", "d"), splits), "a copy that leaked"
     assert not ids_restart(_object("0", "0", "2", "3"), _object("a", "b", "c", "d"), splits), "copies in one split"
+    overlapping = _object(*"0123", *"3456"), _object(*"abcd", *"efgh"), _object(*["train"] * 4, *["test"] * 4)
+    assert not ids_restart(*overlapping), "one id is the same by mistake"
     assert not ids_restart(_object("0", "0"), _object("a", "b"), _object(None, None)), "no splits"
 
 
@@ -73,3 +75,9 @@ def test_another_column_of_this_name_is_an_input(make_dataset):
     columns, examples = _examples(make_dataset({"a.csv": frame.to_csv(index=False)}))
     assert (columns.split, columns.inputs) == (None, ("size", "split"))
     assert set(examples.split) == {None}
+
+
+def test_rows_without_ids_that_occur_twice_are_counted(make_dataset):
+    text = _frame(0, 30).drop(columns="idx").to_csv(index=False)
+    _, examples = _examples(make_dataset({"a.csv": text, "Copy of a.csv": text}))
+    assert examples.notes[0].startswith("30 of 60 rows have the input and the label of another row.")
