@@ -54,6 +54,10 @@ _VALUES_AT_ONCE = 1 << 20  # the scaled values of a large image would need four 
 # Pillow keeps the first byte of 16-bit colours. A decoder for the other byte order keeps the second one.
 _NATIVE_SWAPPED = ";16B" if sys.byteorder == "little" else ";16L"
 _GREY_AND_ALPHA = "LA;16B"
+# Tags of TIFF, and their values that Pillow ignores if an image has more than 8 bits.
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES = 258, 262, 284
+_WHITE_IS_ZERO = 0
+_SEPARATE = 2
 _SWAPPED_ORDER = {";16B": ";16L", ";16L": ";16B", ";16N": _NATIVE_SWAPPED}
 
 
@@ -64,6 +68,20 @@ class RangeError(Exception):
 def is_deep(image: Image.Image) -> bool:
     """Return whether an opened image, not yet loaded, has more than 8 bits per value."""
     return image.mode.startswith(("I", "F")) or _is_deep_colour(image)
+
+
+def unusual_tiff(image: Image.Image) -> str | None:
+    """Return what a deep TIFF image is if Pillow misreads its values without an error; else None."""
+    tags = getattr(image, "tag_v2", {})
+    depths = tags.get(_TIFF_BITS, (1,))
+    bits = max(depths)
+    if bits <= 8:
+        return None
+    if tags.get(_TIFF_PLANES) == _SEPARATE and len(depths) > 1:
+        return f"TIFF with {bits} bits and separate colour planes"
+    if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return f"TIFF with {bits} bits in which 0 is white"
+    return None
 
 
 def has_grey_and_alpha(image: Image.Image) -> bool:

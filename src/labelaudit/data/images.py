@@ -20,6 +20,7 @@ from labelaudit.data.image_depth import (
     has_grey_and_alpha,
     is_deep,
     to_eight_bits,
+    unusual_tiff,
 )
 from labelaudit.data.image_fit import fitted
 from labelaudit.data.image_formats import PILLOW_FORMATS, is_decodable, is_tiff, other_format
@@ -58,7 +59,8 @@ def read_header(data: bytes | BinaryIO) -> Header | None:
                 width, height = image.size
                 is_grey, has_depth = image.mode in GREY_MODES or has_grey_and_alpha(image), is_deep(image)
                 # It comes last, because the EXIF of a PNG may follow the pixels, which are then loaded.
-                if _orientation(image) >= 5:
+                # Pillow turns TIFF images when it opens them.
+                if _orientation(image) >= 5 and image.format != "TIFF":
                     width, height = height, width
                 return Header(height, width, is_grey, has_depth, _followers(image))
         except Exception:  # Pillow's decoders raise errors of any type for broken files
@@ -141,6 +143,8 @@ def _check_content(image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     if image.format == "TIFF" and (_TIFF_DNG_VERSION in tags or tags.get(_TIFF_SUBFILE) == _REDUCED):
         raise _DecodeError(_not_supported("camera raw"))
+    if image.format == "TIFF" and (kind := unusual_tiff(image)):
+        raise _DecodeError(_not_supported(kind))
 
 
 def _check_pixels(image: Image.Image, limit: int) -> None:

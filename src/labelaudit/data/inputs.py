@@ -20,6 +20,7 @@ from labelaudit.errors import DatasetError
 from labelaudit.text import listing
 
 IMAGE_NAMES = ("image", "img", "file_name", "filename", "image_path", "path", "file", "filepath", "picture")
+DISTINCT_TEXTS = 0.3  # share of different values above which a lone column of strings is text
 MIN_SAMPLE = 20  # rows that a statistical guess needs
 OTHER_LABEL = re.compile(r"(^|_)(labels?|targets?|annotations?|annotators?|ground_?truth)($|_|\d)", re.IGNORECASE)
 
@@ -108,6 +109,8 @@ def choose_auto(sample: InputSample, kind: str) -> Inputs:
     if kind in ("auto", "table"):
         left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
         features = tuple(name for name in names if name not in left_out)
+        if kind == "auto" and len(features) == 1 and _is_mostly_distinct(sample, features[0]):
+            return _single(sample, "text", features, (), "it is the only input, and most of its texts are different")
         if features:
             return Inputs("table", features, (_table_sentence(features),), left_out)
     strings = [name for name in names if family(_type(sample, name)) == "string"]
@@ -117,6 +120,15 @@ def choose_auto(sample: InputSample, kind: str) -> Inputs:
         f"No column can be the input of kind {kind}. Besides label, id and ignored ones, the columns are "
         f"{listing(map(repr, names), shown=20) or 'none'}. Name the input with dataset.input."
     )
+
+
+def _is_mostly_distinct(sample: InputSample, name: str) -> bool:
+    """Return whether a column of strings contains too many different texts for categories, such as short titles."""
+    values = sample.rows.column(name)
+    if family(_type(sample, name)) != "string" or (sample.is_untyped and parses_as_numbers(values)):
+        return False
+    present = values.filter(pc.not_equal(values, ""))
+    return len(present) >= MIN_SAMPLE and len(pc.unique(present)) > DISTINCT_TEXTS * len(present)
 
 
 def _table_sentence(features: tuple[str, ...]) -> str:

@@ -29,6 +29,8 @@ _GREEK = (
 _OTHER_SCRIPTS = {**str.maketrans(*_CYRILLIC), **str.maketrans(*_CYRILLIC_SMALL), **str.maketrans(*_GREEK)}
 _DIGITS = str.maketrans("0I1", "Oll")
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[\s_\-\u2010-\u2015\u2212]+(?=[^\W_])")
+# "ice cream" is "icecream", but "1 2" is not 12, and "a b" is not "ab".
+_BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_]{2})[\s_\-\u2010-\u2015\u2212]+(?=[^\W\d_]{2})")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -55,6 +57,10 @@ def _like_digits(name: str) -> str:
     return name.translate(_DIGITS) if len(name) > 1 else name
 
 
+def _without_separators(name: str) -> str:
+    return _BETWEEN_WORDS.sub(" ", _BETWEEN_LETTERS.sub("", name))
+
+
 def _number(name: str) -> str:
     if not _NUMBER.fullmatch(name):
         return name
@@ -65,7 +71,7 @@ def _number(name: str) -> str:
 _FORM = _Step("Unicode form", lambda name: normalize("NFKC", name))
 _INVISIBLE = _Step("invisible characters", _without_invisible)
 _SPACES = _Step("spaces", lambda name: " ".join(name.split()))
-_SEPARATORS = _Step("hyphens, underscores or spaces", lambda name: _BETWEEN_WORDS.sub(" ", name))
+_SEPARATORS = _Step("hyphens, underscores or spaces", _without_separators)
 _SCRIPTS = _Step("letters that look alike", lambda name: name.translate(_OTHER_SCRIPTS))
 _LIKE_DIGITS = _Step("characters that look alike", _like_digits)
 _CASE = _Step("letter case", str.casefold)

@@ -304,7 +304,8 @@ def _may_be_id(table: _Table, name: str) -> bool:
     if table.types[name] == "category":
         return True
     numbers = table.numbers(name)
-    is_whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.floor(numbers)))
+    present = numbers[np.isfinite(numbers)]
+    is_whole = bool(np.all(present == np.floor(present)))
     # Measurements may be different whole numbers as well, so the name decides.
     return is_whole and _ID_NAME.search(name) is not None
 

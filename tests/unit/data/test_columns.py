@@ -294,3 +294,12 @@ def test_images_of_which_none_can_be_read_are_refused(make_dataset):
 def test_a_table_of_which_all_inputs_are_empty_is_refused(make_dataset):
     with pytest.raises(DatasetError, match="Column 'x' cannot be an input: it is empty in all rows"):
         resolve_columns(make_dataset({"a.csv": "x,label\n,a\n,b\n"}))
+
+
+def test_short_titles_are_text_if_nothing_else_is_there(make_dataset):
+    titles = [f"{word} {number % 40}" for number, word in enumerate(["cheap", "red", "mug"] * 40)]
+    assert resolve_columns(make_dataset({"a.csv": _csv(title=titles, label=["x", "y"] * 60)})).kind == "text"
+    assert (
+        resolve_columns(make_dataset({"a.csv": _csv(colour=["red", "blue"] * 60, label=["x", "y"] * 60)})).kind
+        == "table"
+    )

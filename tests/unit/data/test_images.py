@@ -3,12 +3,13 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from labelaudit.data.images import decode_images, looks_like_image, read_header, why_unreadable
 from support.encoded_images import encode, png_chunk, sixteen_bit_png
@@ -279,3 +280,25 @@ def test_every_depth_of_a_png_is_decoded(colours, kind, channels):
     decoded = _decode(sixteen_bit_png(values), (1, len(colours)), channels)
     if kind == "colour" and channels == 3:
         np.testing.assert_allclose(decoded, values / 257, atol=0.51)
+
+
+def _tiff(mode, size, **tags):
+    buffer = BytesIO()
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        info[int(tag.removeprefix("tag"))] = value
+    Image.new(mode, size, 700 if mode.startswith("I") else 0).save(buffer, "TIFF", tiffinfo=info)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_a_turned_tiff_is_that_of_its_pixels(orientation):
+    data = _tiff("L", (40, 10), tag274=orientation)
+    header = read_header(data)
+    with Image.open(BytesIO(data)) as image:
+        assert (header.height, header.width) == ImageOps.exif_transpose(image).size[::-1]
+
+
+def test_deep_tiff_with_white_as_zero_is_refused():
+    _, problems = decode_images([_tiff("I;16", (4, 4), tag262=0)], 1, (4, 4), 1)
+    assert "16 bits in which 0 is white" in problems[0]

@@ -147,3 +147,9 @@ def test_the_remedy_is_yaml_that_leaves_no_twins(classes: dict[str, int]) -> Non
         classes = merged
     else:
         raise AssertionError("the remedies do not end")
+
+
+def test_removed_separators_make_twins():
+    assert find_twins(["ice cream", "icecream", "ice-cream", "item 1 2", "item 12"]) == [
+        ["ice cream", "icecream", "ice-cream"]
+    ]
