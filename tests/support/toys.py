@@ -55,6 +55,13 @@ class RowDataset(Dataset[Any]):
         return self.values[row], -1
 
 
+class DictLater(RowDataset):
+    """Rows of which one is a dict."""
+
+    def __getitem__(self, row: int) -> Any:
+        return {"x": 1} if row == 40 else super().__getitem__(row)
+
+
 class Uncopied(Dataset[Any]):
     """A dataset that must not be copied."""
 

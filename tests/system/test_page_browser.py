@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from labelaudit.report.page import render_page
 from support.browsing import open_browser
@@ -133,7 +133,7 @@ def test_examples_are_opened_by_keys_alone(page: Page) -> None:
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
     # The dialog's close event comes a moment later.
-    page.wait_for_function("document.activeElement.closest('.card')?.dataset.rank === '3'")
+    expect(page.locator(".card[data-rank='3']:focus-within")).to_have_count(1)
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     assert not viewer.is_visible()

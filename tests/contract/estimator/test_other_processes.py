@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from labelaudit.errors import InputError
 from labelaudit.model.batches import bind_rows
 from labelaudit.model.device import seeded
 from labelaudit.model.features import TorchFeatures
-from support.toys import CPU, RowDataset, X, Y, same_weights, small
+from support.toys import CPU, DictLater, RowDataset, X, Y, same_weights, small
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +48,6 @@ def test_a_worker_process_reads_a_dataset_to_the_same_features() -> None:
 def test_a_module_compiled_by_inductor_predicts_nearly_the_same() -> None:
     compiled = small(compile=True, epochs=2).fit(X, Y)
     np.testing.assert_allclose(compiled.predict_proba(X), small(epochs=2).fit(X, Y).predict_proba(X), atol=1e-3)
-
-
-class DictLater(RowDataset):
-    def __getitem__(self, row: int) -> Any:
-        return {"x": 1} if row == 40 else super().__getitem__(row)
 
 
 def test_an_error_of_a_worker_process_is_one_sentence_and_not_its_traceback() -> None:

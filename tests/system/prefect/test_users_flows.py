@@ -6,7 +6,7 @@ import asyncio
 import gc
 import re
 import runpy
-import warnings
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,13 +32,28 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _close_sockets() -> Iterator[None]:
-    """Close the sockets that Prefect leaves open, so that no other module is blamed for them."""
+    """Close the sockets that Prefect leaves open without a peer, so that no other test is blamed for them."""
+    before = {id(found) for found in _unconnected_sockets()}
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    for found in _unconnected_sockets():
+        if id(found) not in before:
+            found.close()
+
+
+def _unconnected_sockets() -> list[socket.socket]:
+    sockets = [found for found in gc.get_objects() if type(found) is socket.socket and found.fileno() >= 0]
+    return [found for found in sockets if found.type == socket.SOCK_STREAM and not _is_connected(found)]
+
+
+def _is_connected(found: socket.socket) -> bool:
+    try:
+        found.getpeername()
+    except OSError:
+        # A server does not have a peer either.
+        return bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    return True
 
 
 @task
