@@ -27,6 +27,8 @@ from labelaudit.text import listing
 ID_DIGITS = 16  # of the content digest, if there is no id column
 # More classes than this, with few rows each, are probably not classes.
 MANY_CLASSES = 1_000
+# A share of copies that may come from a file that was read twice.
+MANY_COPIES = 0.1
 
 _SCHEMA = pa.schema(
     [
@@ -283,9 +285,9 @@ def _order(*keys: np.ndarray) -> np.ndarray:
 
 
 def _about_copies(digests: np.ndarray, given: np.ndarray) -> tuple[str, ...]:
-    """Return a sentence on rows that repeat another row; rows are in canonical order."""
+    """Return a sentence if many rows repeat another row; rows are in canonical order."""
     copies = int(((digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).sum())
-    if not copies:
+    if copies < MANY_COPIES * len(digests):
         return ()
     return (
         f"{copies:,} of {len(digests):,} rows have the input and the label of another row. If a file was read twice, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -18,6 +19,8 @@ _SUM_TOLERANCE = 0.02
 # With fewer rows, logits may sum to 1 by chance.
 _FEWEST_ROWS_TO_RECOGNISE = 4
 _SMALLEST_PROBABILITY = 1e-12
+# How CUDA, its libraries and HIP begin the messages of their errors.
+_DEVICE_ERROR = re.compile(r"CUDA|cuDNN|cuBLAS|CUBLAS|CUDNN|HIP error|NCCL|device-side")
 # What modules raise for inputs that they cannot process.
 _FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
@@ -95,10 +98,15 @@ def run_module(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     try:
         outputs: torch.Tensor = module(inputs)
     except _FORWARD_ERRORS as error:
-        if isinstance(error, LabelauditError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+        if isinstance(error, LabelauditError) or _is_of_device(error):
             raise
         raise TrainingError(_forward_problem(module, inputs, error)) from error
     return outputs
+
+
+def _is_of_device(error: Exception) -> bool:
+    """Return whether the device failed, not the module. Every later call may fail then, so a new process is needed."""
+    return isinstance(error, RuntimeError) and (is_out_of_memory(error) or _DEVICE_ERROR.search(str(error)) is not None)
 
 
 def _forward_problem(module: nn.Module, inputs: torch.Tensor, error: Exception) -> str:
