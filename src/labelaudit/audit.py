@@ -114,7 +114,9 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     # Row numbers mean other rows in another version, so verdicts on them do not apply.
     dataset = audited_name(config).name
     snapshot = ReviewSnapshot({}) if loaded.has_made_up_ids else take_snapshot(store, dataset, examples.fingerprint)
-    plan = plan_probabilities(store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids)
+    plan = plan_probabilities(
+        store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids, left_out=loaded.left_out
+    )
     published = existing_audit(store, plan)
     if published is not None:
         return published

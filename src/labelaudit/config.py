@@ -364,14 +364,15 @@ def _override(values: dict[str, object], override: str) -> None:
     names = path.strip().split(".")
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r} must look like training.epochs=3.")
-    section: dict[str, Any] = values
+    section = values
     for name in names[:-1]:
-        found = section.setdefault(name, {})
+        found = section.get(name, {})
         if not isinstance(found, dict):
             raise ConfigError(f"--set {override!r} cannot be used: {name} is a value, not a section.")
         # A copy, because an alias may also use this mapping elsewhere.
-        section[name] = dict(found)
-        section = section[name]
+        copy: dict[str, object] = dict(found)
+        section[name] = copy
+        section = copy
     section[names[-1]] = read_as_written(text, f"The value of --set {path.strip()}")
 
 

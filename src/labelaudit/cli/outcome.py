@@ -55,6 +55,10 @@ def say_audit(audit: AuditReference, summary: Summary) -> None:
             say(f"  {rule.rule}: {rule.sentence}")
     for note in summary.notes:
         say(f"  note: {note}")
+    for left in summary.left_out:
+        # Columns and rows are named before a run starts.
+        if left.kind == "file":
+            say(f"  left out: {left.sentence}")
     if summary.changes is not None:
         say(f"  since {summary.changes.predecessor.version}: {counted_issues(summary.changes)}")
     for pair in summary.confusions[:3]:

@@ -41,7 +41,7 @@ class ValueRanges(NamedTuple):
     floats: ValueRange | None = None
 
 
-# All values of 16 bits, and the usual range of floats: for images of which no others are known.
+# All values of 16 bits and the usual range of floats, if no other range is known.
 FULL_RANGES = ValueRanges(ValueRange(0, 2**16 - 1), ValueRange(0, 1))
 NO_RANGES = ValueRanges()
 _BYTES = ValueRange(0, 255)

@@ -40,7 +40,7 @@ def unique_ids(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> tupl
     if not ids_restart(ids, digests, splits):
         return ids, ()
     prefixed = np.array([f"{split}/{id}" for split, id in zip(splits, ids, strict=True)], dtype=object)
-    note = f"ids start anew in each split, so the name of the split is part of each id, such as {prefixed[0]}"
+    note = f"ids restart in each split, so the name of the split is part of each id, such as {prefixed[0]}"
     return prefixed, (note,)
 
 

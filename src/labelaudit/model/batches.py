@@ -302,7 +302,7 @@ def check_kind(data: object) -> None:
 
 
 def check_is_array_like(data: Container) -> None:
-    """Check that X is not a collection of texts, or of values by name, of which no array of numbers can be made.
+    """Check that X is not a collection of texts or a mapping, which cannot become an array of numbers.
 
     Raises:
         InputError: It is a mapping, a dataset of Hugging Face, or starts with a text or a mapping.

@@ -92,8 +92,7 @@ def read_probabilities(
     pred_probs, notes = check_external(
         examples.example_id[scored], examples.label[scored], loaded.pred_probs[scored], loaded.class_names
     )
-    left_out = [f"left out: {listing(left.names)} ({left.reason})" for left in reader.left_out]
-    notes = (*reader.notes, *left_out, *loaded.notes, *notes)
+    notes = (*reader.notes, *loaded.notes, *notes)
     return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, notes, tuple(reader.left_out))
 
 
@@ -102,11 +101,7 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
     label = probabilities.label or "label"
     chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
     given = given_labels(chunks, column=label)
-    if len(given) != len(pred_probs):
-        raise DatasetError(
-            f"There are {len(given):,} labels but {len(pred_probs):,} rows of probabilities. "
-            "Both must be of the same examples, in the same order."
-        )
+    _check_same_length(f"{len(given):,} labels", f"{len(pred_probs):,} rows of probabilities", given, pred_probs)
     if all(name is None for name in given):
         raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
     ids = reader.ids()
@@ -114,11 +109,7 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
     has_made_up_ids = ids is None
     if ids is None:
         ids, notes = _row_numbers(len(given)), (NO_IDS,)
-    if len(ids) != len(given):
-        raise DatasetError(
-            f"There are {len(ids):,} ids but {len(given):,} labels. "
-            "Both must be of the same examples, in the same order."
-        )
+    _check_same_length(f"{len(ids):,} ids", f"{len(given):,} labels", ids, given)
     names = probabilities.class_names or reader.class_names()
     if names is None:
         names = sort_class_names({name for name in given if name is not None})
@@ -145,6 +136,11 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
         has_made_up_ids=has_made_up_ids,
         notes=notes,
     )
+
+
+def _check_same_length(first: str, second: str, ours: np.ndarray, others: np.ndarray) -> None:
+    if len(ours) != len(others):
+        raise DatasetError(f"There are {first} but {second}. Both must be of the same examples, in the same order.")
 
 
 class _Reader:

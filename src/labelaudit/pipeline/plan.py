@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from labelaudit.data.misleading import SampledInputs, misleading_inputs
 from labelaudit.data.named_classes import check_class_names
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
+from labelaudit.findings import LeftOut
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import find_user_module
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
@@ -298,9 +300,17 @@ def _make_plan(
 
 
 def plan_probabilities(
-    store: Store, config: AuditConfig, rows: Version, snapshot: ReviewSnapshot, *, has_made_up_ids: bool
+    store: Store,
+    config: AuditConfig,
+    rows: Version,
+    snapshot: ReviewSnapshot,
+    *,
+    has_made_up_ids: bool,
+    left_out: Sequence[LeftOut],
 ) -> Plan:
     """Return the plan of an audit of external probabilities. Nothing is read or trained.
+
+    `left_out` are the files that are not read.
 
     Raises:
         ConfigError: the config renames labels.
@@ -338,7 +348,7 @@ def plan_probabilities(
         predecessor=find_predecessor(store, name.name, version, has_version_in_url=False),
         review_sha256=snapshot_sha256(snapshot),
         has_made_up_ids=has_made_up_ids,
-        left_out=left_out_of_examples(rows.examples),
+        left_out=(*left_out, *left_out_of_examples(rows.examples)),
         warnings=hygiene_warnings(rows.examples.all_class_counts(), format=None),
     )
     return plan.with_audit_id(rows.places())

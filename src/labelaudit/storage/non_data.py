@@ -11,7 +11,7 @@ _FOLDERS = ("__MACOSX",)
 
 
 def is_non_data(path: str) -> bool:
-    """Return whether a file is known not to be data, so that nobody misses it."""
+    """Return whether a file is known not to be data, so it need not be listed as left out."""
     *folders, name = path.split("/")
     return any(folder in _FOLDERS for folder in folders) or any(fnmatchcase(name, pattern) for pattern in _FILES)
 

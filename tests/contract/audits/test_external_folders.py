@@ -12,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audit import audit_probabilities
+from labelaudit.codec import from_record
+from labelaudit.config import build_config
 from labelaudit.errors import DatasetError
+from labelaudit.findings import Summary
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities, LoadedProbabilities, read_probabilities
 
 ROWS = 144
@@ -138,7 +142,9 @@ def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
     check_all_rows(loaded)
     (left,) = loaded.left_out
     assert (left.kind, left.count, left.names) == ("file", 2, ("README.md", "curve.png"))
-    assert "left out: README.md, curve.png (it is not data)" in loaded.notes
+    config = build_config({"dataset": {"url": str(folder)}, "output": {"url": str(tmp_path / "audits")}})
+    audit = audit_probabilities(config, ExternalProbabilities(str(folder), label="label"))
+    assert left in from_record(Summary, json.loads((Path(audit.audit_url) / "summary.json").read_text())).left_out
 
 
 def _other_columns(folder: Path) -> None:

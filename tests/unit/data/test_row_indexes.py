@@ -84,7 +84,7 @@ def test_a_column_that_numbers_the_rows_in_any_order_is_left_out(make_dataset, f
     assert [(part.reason, part.names) for part in columns.left_out] == [("it numbers the rows", ("place",))]
 
 
-def test_an_index_that_starts_anew_in_each_file_is_left_out(make_dataset) -> None:
+def test_an_index_that_restarts_in_each_file_is_left_out(make_dataset) -> None:
     rng = np.random.default_rng(0)
 
     def shard() -> pa.Table:
