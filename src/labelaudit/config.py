@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from labelaudit.errors import ConfigError
-from labelaudit.schemas import Filter, InputKind
+from labelaudit.schemas import AUTO_FILTER, Filter, InputKind
 from labelaudit.text import closest
 from labelaudit.yaml_text import as_written, plain_values, read_as_written
 
@@ -86,6 +86,7 @@ Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str)]
 _Plain = BeforeValidator(plain_values)
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 AutoInt = Annotated[PositiveInt | None, *_AUTO]
 AutoSize = Annotated[Annotated[int, Field(ge=2**20)] | None, BeforeValidator(_bytes), *_AUTO]
 
@@ -189,7 +190,24 @@ class CrossValidationConfig(_Section):
 class DetectionConfig(_Section):
     """How label issues are found in the probabilities."""
 
-    filter: Filter = "prune_by_noise_rate"
+    filter: Filter = Field(
+        AUTO_FILTER, description="auto: the cut with the highest expected F1; or a filter of cleanlab"
+    )
+    precision: OpenShare | None = Field(
+        None, description="flag as many rows as possible so that this share of them is expected to be wrong"
+    )
+    recall: OpenShare | None = Field(
+        None, description="flag as few rows as possible so that this share of all wrong labels is expected among them"
+    )
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> Self:
+        if self.precision is not None and self.recall is not None:
+            raise ValueError("Only one of precision and recall can be promised. Leave one out")
+        for name in ("precision", "recall"):
+            if getattr(self, name) is not None and self.filter != AUTO_FILTER:
+                raise ValueError(f"{name} needs filter: {AUTO_FILTER}, but filter is {self.filter}. Leave {name} out")
+        return self
 
 
 class VersionsConfig(_Section):

@@ -192,6 +192,37 @@ class Estimate:
     high: float
 
 
+class RateBasis(StrEnum):
+    """What an error range rests on."""
+
+    PROBABILITIES = "probabilities"  # out-of-fold probabilities only, so the range has no stated confidence
+    VERDICTS = "verdicts"  # a random sample of this version that people judged: a 95 % interval
+
+
+@dataclass(frozen=True)
+class ErrorRange(Estimate):
+    """The share of wrong labels among the scored rows: the best single number, and the range that it may be in."""
+
+    basis: RateBasis
+
+
+class NoiseKind(StrEnum):
+    """How label errors depend on the examples, which decides how flags are chosen."""
+
+    HARD_EXAMPLES = "hard_examples"  # people confuse what looks alike: fewer errors among the confident rows
+    ANY_EXAMPLES = "any_examples"  # labels are exchanged regardless of the example: as many errors on easy rows
+    UNKNOWN = "unknown"  # too few rows or too weak a model to tell
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The kind of label noise, and the evidence for it."""
+
+    kind: NoiseKind
+    certainty: float  # 0.5..1, the probability that the kind is right
+    sentence: str  # for people: the kind, the evidence and what is assumed
+
+
 @dataclass(frozen=True)
 class JudgedFlags(Estimate):
     """The share of wrong labels among the flags judged wrong or fine, and the number of verdicts."""

@@ -16,8 +16,9 @@ SCHEMA_VERSION = "2"
 # The kind of input; auto: detected from the data.
 InputKind = Literal["auto", "image", "text", "table"]
 INPUT_KINDS: tuple[str, ...] = get_args(InputKind)
-# Methods to find label issues, with cleanlab's names.
+# Methods to find label issues: our own, and cleanlab's with cleanlab's names.
 Filter = Literal[
+    "auto",
     "prune_by_noise_rate",
     "prune_by_class",
     "both",
@@ -27,6 +28,8 @@ Filter = Literal[
     "low_self_confidence",
 ]
 FILTERS: tuple[str, ...] = get_args(Filter)
+AUTO_FILTER: Filter = "auto"
+CLEANLAB_FILTERS: tuple[str, ...] = tuple(name for name in FILTERS if name != AUTO_FILTER)
 
 
 class Status(StrEnum):
@@ -102,6 +105,7 @@ EXAMPLES = _schema(
     ("right_label", pa.string()),  # null unless the verdict is `wrong`
     ("is_dismissed", pa.bool_()),  # flagged by the detector but judged fine, so is_label_issue is false
     ("split", pa.string()),  # train, test, …; null if the dataset has no splits
+    ("p_wrong", pa.float32()),  # calibrated probability that the given label is wrong, 0..1
 )
 
 # Flagged rows, most doubtful first.
@@ -119,6 +123,7 @@ ISSUES = _schema(
     ("row", pa.int64()),
     ("verdict", pa.string()),  # wrong or ambiguous; rows judged fine are not flagged
     ("right_label", pa.string()),
+    ("p_wrong", pa.float32()),  # calibrated probability that the given label is wrong, 0..1
 )
 
 # One row per class of the version, the worst first. Rare classes are last and have null measures. For a scored class,
