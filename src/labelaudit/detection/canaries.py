@@ -7,7 +7,6 @@ harder rows.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +16,9 @@ import pandas as pd
 from pandas.util import hash_array
 from scipy.stats import binomtest
 
-from labelaudit.detection.issues import LabelIssues, flag_issues
+from labelaudit.detection.issues import LabelIssues, is_above_cut
+from labelaudit.detection.probability_blocks import ProbabilityBlocks, read_rows
+from labelaudit.detection.row_scores import with_labels
 from labelaudit.findings import Recall
 
 # Canaries of each kind: this share of the scored rows, within these bounds. More would change what is measured.
@@ -54,7 +55,7 @@ class Canaries:
 def plant_canaries(
     example_ids: npt.NDArray[np.object_],
     labels: npt.NDArray[np.int64],
-    pred_probs: npt.NDArray[np.float32],
+    probabilities: ProbabilityBlocks,
     found: LabelIssues,
     *,
     is_doubted: npt.NDArray[np.bool_],
@@ -71,7 +72,7 @@ def plant_canaries(
     Args:
         example_ids: (M,) ids, each once.
         labels: (M,) int64 in 0..K-1.
-        pred_probs: (M, K) float32.
+        probabilities: M rows of K classes.
         found: the result of `find_issues` for these labels.
         is_doubted: (M,) bool, rows that are not trusted, such as those judged wrong by a person.
         filter_by: the filter of `find_issues`.
@@ -80,7 +81,7 @@ def plant_canaries(
     Returns:
         The canaries. If fewer than 5 rows of a kind qualify, there are none, and `note` says so.
     """
-    sizes = np.bincount(labels, minlength=pred_probs.shape[1])
+    sizes = np.bincount(labels, minlength=probabilities.num_classes)
     room = np.where(sizes >= SMALLEST_CLASS, np.ceil(CLASS_SHARE * sizes), 0).astype(np.int64)
     if (room > 0).sum() < 2:
         room[:] = 0
@@ -92,7 +93,7 @@ def plant_canaries(
     flips = np.resize(np.array(list(wanted), dtype=object), len(trusted))
     planted = np.where(
         flips == Flip.LIKELY,
-        _likely_labels(labels[trusted], pred_probs[trusted], room),
+        _likely_labels(trusted, labels[trusted], probabilities, found, room),
         _random_labels(labels[trusted], _hashes(example_ids[trusted], "labels", seed), room),
     )
     chosen = _within_bounds(labels[trusted], planted, flips, room, wanted)
@@ -101,7 +102,7 @@ def plant_canaries(
             f"Canaries: fewer than {FEWEST} rows of a kind can be trusted without changing more than a tenth of a "
             "class. The share of planted errors that detection finds is not known."
         )
-    return _run(trusted[chosen], planted[chosen], flips[chosen], labels, pred_probs, filter_by)
+    return _run(trusted[chosen], planted[chosen], flips[chosen], probabilities, found, filter_by)
 
 
 def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | None:
@@ -138,12 +139,25 @@ def _random_labels(
 
 
 def _likely_labels(
-    labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], room: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    probabilities: ProbabilityBlocks,
+    found: LabelIssues,
+    room: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """Return the most probable other class with room for each label."""
-    others = np.where(room > 0, pred_probs, -1)
-    others[np.arange(len(labels)), labels] = -1
-    likely: npt.NDArray[np.int64] = others.argmax(axis=1).astype(np.int64)
+    """Return the most probable other class with room for the label of each of the rows."""
+    likely = found.scores.other[rows].astype(np.int64)
+    if (room[likely] > 0).all():
+        return likely
+    index_of = np.full(len(probabilities), -1, np.int64)
+    index_of[rows] = np.arange(len(rows))
+    for positions, pred_probs in probabilities.blocks():
+        index = index_of[positions]
+        is_wanted = index >= 0
+        index = index[is_wanted]
+        others = np.where(room > 0, pred_probs[is_wanted], -1)
+        others[np.arange(len(index)), labels[index]] = -1
+        likely[index] = others.argmax(axis=1)
     return likely
 
 
@@ -169,19 +183,15 @@ def _run(
     rows: npt.NDArray[np.int64],
     planted: npt.NDArray[np.int64],
     flips: npt.NDArray[np.object_],
-    labels: npt.NDArray[np.int64],
-    pred_probs: npt.NDArray[np.float32],
+    probabilities: ProbabilityBlocks,
+    found: LabelIssues,
     filter_by: str,
 ) -> Canaries:
     order = np.argsort(rows)
     rows, planted, flips = rows[order], planted[order], flips[order]
-    copy = labels.copy()
-    copy[rows] = planted
-    with warnings.catch_warnings():
-        # cleanlab gave the same warnings for the original labels.
-        warnings.simplefilter("ignore")
-        is_caught = flag_issues(copy, pred_probs, filter_by=filter_by)[rows]
-    return Canaries(rows, planted, flips, pred_probs[rows, planted].astype(np.float64), is_caught)
+    changed = with_labels(found.scores, rows, planted, read_rows(probabilities, rows))
+    is_caught = is_above_cut(probabilities, changed, filter_by=filter_by, cut=found.cut)[rows]
+    return Canaries(rows, planted, flips, changed.p_given[rows].astype(np.float64), is_caught)
 
 
 def _none(note: str) -> Canaries:

@@ -1,29 +1,33 @@
-"""Label issues by confident learning. The only importer of cleanlab.
+"""Label issues: flags, a suggested label per flagged row, and tables per class and per pair of classes.
 
-The method is that of Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR
-70, 2021), as implemented in cleanlab. This module adds a suggested label per flagged row and tables per class and per
-pair of classes. cleanlab's warnings become notes.
+The only importer of cleanlab. Its filters are in `labelaudit.detection.cleanlab_filters`.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from cleanlab import count, dataset, filter, rank
+from cleanlab import dataset
 
+from labelaudit.detection.cleanlab_filters import estimate_joint, flag_by_cleanlab, too_small_classes
+from labelaudit.detection.probability_blocks import ProbabilityBlocks
+from labelaudit.detection.row_scores import RowScores, score_blocks
+from labelaudit.detection.wrong_labels import best_cut, estimate_wrong
 from labelaudit.errors import ConfigError
-from labelaudit.schemas import FILTERS
+from labelaudit.schemas import AUTO_FILTER, FILTERS
 
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """The results of confident learning for M labels of K classes."""
+    """The results of detection for M labels of K classes."""
 
+    scores: RowScores
+    p_wrong: npt.NDArray[np.float32]  # (M,) calibrated probability that the label is wrong
+    cut: float | None  # the lowest p_wrong that is flagged; None with a filter of cleanlab
     label_score: npt.NDArray[np.float64]  # (M,) 0..1, the probability of the given label; low: doubtful
     is_label_issue: npt.NDArray[np.bool_]  # (M,)
     is_dismissed: npt.NDArray[np.bool_]  # (M,) not flagged only because a person judged the label fine
@@ -37,70 +41,70 @@ class LabelIssues:
 
 def find_issues(
     labels: npt.NDArray[np.int64],
-    pred_probs: npt.NDArray[np.float32],
+    probabilities: ProbabilityBlocks,
     class_names: Sequence[str],
     *,
-    filter_by: str = "prune_by_noise_rate",
+    filter_by: str = AUTO_FILTER,
     is_fine: npt.NDArray[np.bool_] | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
 
     Args:
         labels: (M,) int64 in 0..K-1, every class present.
-        pred_probs: (M, K) float32 that passed `gather_folds` or `check_external`.
+        probabilities: M rows of K classes that passed `gather_folds` or `check_external`.
         class_names: K names.
-        filter_by: one of `FILTERS`, cleanlab's names.
+        filter_by: one of `FILTERS`.
         is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged and not counted as flags. The
             estimates (noise, error rate) depend on the probabilities only and do not change.
 
     Raises:
         ConfigError: unknown filter.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        is_label_issue = flag_issues(labels, pred_probs, filter_by=filter_by)
-        joint = count.estimate_joint(labels, pred_probs)
+    if filter_by not in FILTERS:
+        raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
+    scores = score_blocks(labels, probabilities)
+    wrong = estimate_wrong(scores)
+    # The cut with the highest expected F1 is half of that F1, so it is never higher than a half.
+    cut = min(best_cut(wrong.p_wrong), 0.5) if filter_by == AUTO_FILTER else None
+    if cut is None:
+        is_label_issue = flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
+    else:
+        is_label_issue = wrong.p_wrong >= cut
+    joint = estimate_joint(probabilities, scores)
     is_dismissed = np.zeros(len(labels), dtype=bool) if is_fine is None else is_label_issue & is_fine
     is_label_issue = is_label_issue & ~is_dismissed
-    label_score = rank.get_self_confidence_for_each_label(labels, pred_probs).astype(np.float64)
-    flagged = np.flatnonzero(is_label_issue)
-    suggested = np.full(len(labels), -1, dtype=np.int64)
-    suggested[flagged] = _most_probable_other(labels[flagged], pred_probs[flagged])
+    label_score = scores.p_given.astype(np.float64)
+    suggested = np.where(is_label_issue, scores.other, -1).astype(np.int64)
     return LabelIssues(
+        scores=scores,
+        p_wrong=wrong.p_wrong,
+        cut=cut,
         label_score=label_score,
         is_label_issue=is_label_issue,
         is_dismissed=is_dismissed,
-        predicted_labels=pred_probs.argmax(axis=1).astype(np.int64),
+        predicted_labels=scores.predicted.astype(np.int64),
         suggested_labels=suggested,
         classes=_class_table(labels, suggested, label_score, joint, class_names),
         confusions=_confusion_table(labels, suggested, joint, class_names),
         error_rate=float(1 - joint.trace()),
-        notes=_notes(caught, labels, class_names),
+        notes=_notes(scores, class_names, filter_by),
     )
 
 
-def flag_issues(
-    labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32], *, filter_by: str
+def is_above_cut(
+    probabilities: ProbabilityBlocks, scores: RowScores, *, filter_by: str, cut: float | None
 ) -> npt.NDArray[np.bool_]:
-    """Return the flags of `find_issues`, (M,) bool, and let cleanlab warn.
+    """Return the flags of other labels for the same rows, (M,) bool.
 
-    Raises:
-        ConfigError: unknown filter.
+    Args:
+        probabilities: M rows of K classes.
+        scores: their scores with the other labels.
+        filter_by: the filter of `find_issues`.
+        cut: its cut, which is not chosen again; None with a filter of cleanlab.
     """
-    if filter_by not in FILTERS:
-        raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
-    flags: npt.NDArray[np.bool_] = filter.find_label_issues(labels, pred_probs, filter_by=filter_by, n_jobs=1)
-    # cleanlab keeps a copy of all probabilities in its module, for as long as the process lives.
-    vars(filter).pop("pred_probs_by_class", None)
-    vars(filter).pop("prune_count_matrix_cols", None)
-    return flags
-
-
-def _most_probable_other(labels: npt.NDArray[np.int64], pred_probs: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    others = pred_probs.copy()
-    others[np.arange(len(labels)), labels] = -1
-    suggested: npt.NDArray[np.int64] = others.argmax(axis=1).astype(np.int64)
-    return suggested
+    if cut is None:
+        return flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
+    return np.asarray(estimate_wrong(scores).p_wrong >= cut)
 
 
 def _class_table(
@@ -157,10 +161,11 @@ def _confusion_table(
     return table.sort_values(["examples", "estimated_examples"], ascending=False, kind="stable", ignore_index=True)
 
 
-def _notes(
-    caught: Sequence[warnings.WarningMessage], labels: npt.NDArray[np.int64], class_names: Sequence[str]
-) -> tuple[str, ...]:
-    absent = np.flatnonzero(np.bincount(labels, minlength=len(class_names)) == 0)
-    lines = [f"cleanlab: {' '.join(str(warning.message).split())}" for warning in caught]
+def _notes(scores: RowScores, class_names: Sequence[str], filter_by: str) -> tuple[str, ...]:
+    lines = [
+        f"The filter {filter_by} never flags the only row with the label {class_names[int(k)]!r}."
+        for k in too_small_classes(scores, filter_by=filter_by)
+    ]
+    absent = np.flatnonzero(np.bincount(scores.labels, minlength=len(class_names)) == 0)
     lines += [f"No row has the label {class_names[int(k)]!r}." for k in absent]
-    return tuple(dict.fromkeys(lines))
+    return tuple(lines)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from labelaudit.detection.probability_blocks import ProbabilityBlocks
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
@@ -45,15 +47,62 @@ def score_rows(blocks: Iterable[tuple[npt.NDArray[np.integer], FloatArray]], num
     return RowScores(*columns, num_classes)
 
 
+def score_blocks(labels: npt.NDArray[np.integer], probabilities: ProbabilityBlocks) -> RowScores:
+    """Return the scores of all rows, in the order of their positions.
+
+    Args:
+        labels: (M,) in 0..K-1, in the order of positions.
+        probabilities: M rows of K classes.
+    """
+    columns = [np.empty(len(labels), column.dtype) for column in _no_rows()]
+    for positions, pred_probs in probabilities.blocks():
+        for column, values in zip(columns, _score(labels[positions], pred_probs), strict=True):
+            column[positions] = values
+    return RowScores(*columns, probabilities.num_classes)
+
+
+def with_labels(
+    scores: RowScores,
+    rows: npt.NDArray[np.integer],
+    labels: npt.NDArray[np.integer],
+    pred_probs: FloatArray,
+) -> RowScores:
+    """Return scores in which some rows have another label.
+
+    Args:
+        scores: M rows.
+        rows: (n,) the positions of the rows, distinct.
+        labels: (n,) their new labels.
+        pred_probs: (n, K) their probabilities.
+    """
+    columns = [
+        column.copy()
+        for column in (
+            scores.labels,
+            scores.predicted,
+            scores.other,
+            scores.p_given,
+            scores.p_predicted,
+            scores.p_other,
+        )
+    ]
+    for column, values in zip(columns, _score(labels, pred_probs), strict=True):
+        column[rows] = values
+    return RowScores(*columns, scores.num_classes)
+
+
 def _score(labels: npt.NDArray[np.integer], pred_probs: FloatArray) -> tuple[np.ndarray, ...]:
     rows = np.arange(len(labels))
     predicted = pred_probs.argmax(axis=1)
     p_given = pred_probs[rows, labels]
-    others = pred_probs.copy()
-    others[rows, labels] = -1
-    other = others.argmax(axis=1)
+    # If the most probable class is not the given one, it is also the most probable other class.
+    other = predicted.copy()
+    agrees = np.flatnonzero(predicted == labels)
+    others = pred_probs[agrees]
+    others[np.arange(len(agrees)), labels[agrees]] = -1
+    other[agrees] = others.argmax(axis=1)
     integers = (np.asarray(values, np.int32) for values in (labels, predicted, other))
-    return (*integers, p_given, pred_probs[rows, predicted], others[rows, other])
+    return (*integers, p_given, pred_probs[rows, predicted], pred_probs[rows, other])
 
 
 def _no_rows() -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from labelaudit.detection.canaries import (
     plant_canaries,
 )
 from labelaudit.detection.issues import find_issues
+from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.schemas import FILTERS
 from support.simulated import simulate_probs
 
@@ -27,11 +28,12 @@ def plant(
     ids = how.pop("example_ids", np.array([f"row-{row}" for row in range(len(labels))], object))
     doubted = how.pop("is_doubted", np.zeros(len(labels), bool))
     names = [f"class {k}" for k in range(pred_probs.shape[1])]
-    found = find_issues(labels, pred_probs, names, filter_by=filter_by)
+    probabilities = ArrayBlocks(pred_probs)
+    found = find_issues(labels, probabilities, names, filter_by=filter_by)
     return plant_canaries(
         ids,
         labels,
-        pred_probs,
+        probabilities,
         found,
         is_doubted=doubted,
         filter_by=filter_by,
