@@ -8,32 +8,69 @@ from typing import Any
 
 import numpy as np
 
-from labelaudit.detection.out_of_fold import (
-    FoldProbabilities,
-    OutOfFold,
-    gather_folds,
-)
+from labelaudit.detection import agreement
+from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
+from labelaudit.detection.probability_blocks import ArrayBlocks, ProbabilityBlocks, RawArray
 from labelaudit.detection.rows import ids_digest, row_digests
+
+
+def all_rows(probabilities: ProbabilityBlocks) -> np.ndarray:
+    """Return all rows in memory, (M, K) float32."""
+    rows = np.full((len(probabilities), probabilities.num_classes), np.nan, np.float32)
+    for positions, pred_probs in probabilities.blocks():
+        rows[positions] = pred_probs
+    return rows
+
+
+def measure_agreement(labels: np.ndarray, pred_probs: np.ndarray) -> agreement.Agreement:
+    return agreement.measure_agreement(labels, ArrayBlocks(pred_probs))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The result of one fold, as `FoldProbabilities` but in memory."""
+
+    fold: int
+    repeat: int
+    example_ids: np.ndarray
+    pred_probs: np.ndarray
+    class_names: tuple[str, ...]
+    row_digests: np.ndarray | None = None
+    trained_on: str | None = None
+
+    def stored(self) -> FoldProbabilities:
+        values = {name: value for name, value in vars(self).items() if name != "pred_probs"}
+        return FoldProbabilities(**values, raw=RawArray(self.pred_probs))
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What `gather_folds` returns, in memory."""
+
+    pred_probs: np.ndarray
+    folds: tuple[FoldHealth, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Run:
     """A correct out-of-fold run: the arguments of `gather_folds`."""
 
-    parts: list[FoldProbabilities]
+    parts: list[Part]
     example_ids: np.ndarray
     labels: np.ndarray
     fold_of: np.ndarray
     class_names: tuple[str, ...]
 
-    def gather(self) -> OutOfFold:
-        return gather_folds(
-            self.parts,
+    def gather(self) -> Gathered:
+        found = gather_folds(
+            [part.stored() for part in self.parts],
             example_ids=self.example_ids,
             labels=self.labels,
             fold_of=self.fold_of,
             class_names=self.class_names,
         )
+        return Gathered(all_rows(found.probabilities), found.folds, found.notes)
 
     def with_part(self, fold: int, /, **changes: Any) -> Run:
         """Return the same run with one fold's part changed."""
@@ -67,7 +104,7 @@ def split_run(
         rows = rng.permutation(np.flatnonzero(fold_of == fold))
         ids, probs = example_ids[rows], pred_probs[rows]
         parts.append(
-            FoldProbabilities(
+            Part(
                 fold=fold,
                 repeat=0,
                 example_ids=ids,

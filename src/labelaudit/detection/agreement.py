@@ -12,11 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+
+from labelaudit.detection.probability_blocks import ProbabilityBlocks
+from labelaudit.detection.row_shift import Shift, find_shift
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
+
+# Values in which a shift of rows is searched: 128 MiB of float32. Of more, classes are put into groups.
+_SHIFT_VALUES = 2**25
+# Blocks with more rows per class than this are summed in float64.
+_ROWS_PER_CLASS_IN_FLOAT32 = 64
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,10 @@ class Agreement:
     z_error: float  # standard error of z over another sample of rows, at least 1
     coarseness: float  # upper bound of the contribution of one row to z
     distinct: float  # distinct highest probabilities per row; near 0: all rows are the same
-    offset: int  # the shift of rows, other than 0, at which the labels fit best
-    offset_z: float  # z at that shift
+    shift: Shift  # of rows
     columns: IntArray  # (K,) the order of columns in which the labels fit best: the column of each class
     columns_z: float  # z with the columns in that order
     columns_lead: float  # how much better that order fits than the shift, in standard errors; negative if worse
-    labels_are_mixed: bool  # the order of rows does not depend on the labels
     counts: FloatArray  # (K,) rows per given class
     mean_probs: FloatArray  # (K,) mean probability of each class
     lead: FloatArray  # (K, K): sum over rows of class g of centred p_g - p_k
@@ -55,58 +61,108 @@ class Agreement:
         return self.effect * math.sqrt(max(variance, 0.0)) / (1 - squares) if squares < 1 else 0.0
 
 
-def measure_agreement(labels: IntArray, pred_probs: FloatArray) -> Agreement:
-    """Measure how well `pred_probs` agree with `labels`.
-
-    Works column by column, so that it needs only a few numbers per row beyond the input.
+def measure_agreement(labels: IntArray, probabilities: ProbabilityBlocks) -> Agreement:
+    """Measure how well probabilities agree with `labels`.
 
     Args:
         labels: (n,) int, 0..K-1, n >= 1.
-        pred_probs: (n, K) distributions, rows in the order in which they were stored. A shift is searched in this
-            order.
+        probabilities: n rows of K classes. A shift is searched in the order of their positions.
     """
-    n, num_classes = pred_probs.shape
-    counts = np.bincount(labels, minlength=num_classes).astype(np.float64)
-    mean_probs = pred_probs.mean(axis=0, dtype=np.float64)
-    p_given = pred_probs[np.arange(n), labels].astype(np.float64)
-    given = p_given - mean_probs[labels]
-    expected = np.zeros(n)  # mean over random labels
-    squares = np.zeros(n)
-    largest = 0.0
-    lead = np.zeros((num_classes, num_classes))
-    lead_squares = np.zeros((num_classes, num_classes))
-    for k in range(num_classes):
-        column = pred_probs[:, k] - mean_probs[k]
-        ahead = given - column
-        lead[:, k] = np.bincount(labels, weights=ahead, minlength=num_classes)
-        lead_squares[:, k] = np.bincount(labels, weights=ahead**2, minlength=num_classes)
-        expected += counts[k] / n * column
-        squares += counts[k] / n * column**2
-        largest = max(largest, float(np.abs(column).max()))
-    spread = math.sqrt(max((squares - expected**2).sum(), 0.0) * n / max(n - 1, 1))
+    n, num_classes = len(labels), probabilities.num_classes
+    sums = _Sums(labels, num_classes)
+    for positions, pred_probs in probabilities.blocks():
+        sums.add(positions, pred_probs)
+    mean = sums.mean
+    given = sums.given - mean[labels]
+    expected = sums.expected - float(mean @ sums.shares)
+    squares = float(sums.shares @ (sums.squares - n * mean**2))
+    spread = math.sqrt(max(squares - float(expected @ expected), 0.0) * n / max(n - 1, 1))
     # Smaller differences are rounding errors of float32.
     scale = 1 / spread if spread > 1e-7 * math.sqrt(n) else 0.0
-    offset, offset_sum, are_mixed = _best_offset(labels, pred_probs, counts, mean_probs)
+    largest = float(max((sums.highest - mean).max(), (mean - sums.lowest).max()))
+    lead, lead_squares = sums.lead(mean)
+    shift = find_shift(sums.grouped, sums.group_of[labels])
     columns = linear_sum_assignment(lead)[1]
+    mean_probs = sums.reference + mean
     return Agreement(
         examples=n,
-        share=float((pred_probs.argmax(axis=1) == labels).mean()),
-        mean_p_given=float(p_given.mean()),
+        share=float((sums.predicted == labels).mean()),
+        mean_p_given=float(sums.p_given.mean(dtype=np.float64)),
         z=float(given.sum() * scale),
         z_error=max(1.0, float((given - expected).std() * math.sqrt(n) * scale)),
         coarseness=(largest + float(np.abs(expected).max())) * scale,
-        distinct=0.0 if largest < 1e-6 else len(np.unique(pred_probs.max(axis=1))) / n,
-        offset=offset,
-        offset_z=offset_sum * scale,
+        distinct=0.0 if largest < 1e-6 else len(np.unique(sums.p_predicted)) / n,
+        shift=shift,
         columns=columns,
         columns_z=float((given.sum() - lead[np.arange(num_classes), columns].sum()) * scale),
-        columns_lead=_lead_over_shift(pred_probs, mean_probs, columns[labels], np.roll(labels, offset)),
-        labels_are_mixed=are_mixed,
-        counts=counts,
+        columns_lead=_lead_over_shift(labels, probabilities, mean_probs, columns, shift.offset),
+        counts=sums.counts,
         mean_probs=mean_probs,
         lead=lead,
         lead_squares=lead_squares,
     )
+
+
+class _Sums:
+    """Sums over the rows of n labels, from which agreement is computed.
+
+    All probabilities count from the mean of the first rows, so that hardly any digits are lost in differences of sums.
+    """
+
+    def __init__(self, labels: IntArray, num_classes: int) -> None:
+        n = len(labels)
+        self.labels = labels
+        self.counts = np.bincount(labels, minlength=num_classes).astype(np.float64)
+        self.shares = self.counts / n
+        self.reference: FloatArray = np.empty(0)
+        self.given, self.expected = np.empty(n), np.empty(n)  # p of the given class; the mean over random labels
+        self.predicted = np.empty(n, np.int32)
+        self.p_given, self.p_predicted = np.empty((2, n), np.float32)
+        self.total, self.squares = np.zeros(num_classes), np.zeros(num_classes)
+        self.highest, self.lowest = np.full(num_classes, -np.inf), np.full(num_classes, np.inf)
+        self._ahead, self._ahead_squares = np.zeros((2, num_classes, num_classes))
+        groups = min(num_classes, max(2, _SHIFT_VALUES // n))
+        self.group_of = np.arange(num_classes) * groups // num_classes
+        self._first_of_group = np.searchsorted(self.group_of, np.arange(groups))
+        self.grouped = np.empty((groups, n), np.float32)
+
+    @property
+    def mean(self) -> FloatArray:
+        """The (K,) mean probabilities, counted from the reference."""
+        return self.total / len(self.labels)
+
+    def add(self, positions: IntArray, pred_probs: FloatArray) -> None:
+        """Add rows of probabilities, (m, K)."""
+        if not self.reference.size:
+            self.reference = pred_probs.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+        rows, labels = np.arange(len(pred_probs)), self.labels[positions]
+        predicted = pred_probs.argmax(axis=1)
+        self.predicted[positions], self.p_predicted[positions] = predicted, pred_probs[rows, predicted]
+        self.p_given[positions] = pred_probs[rows, labels]
+        # Sums of few rows are exact enough in float32, which is twice as fast.
+        is_long = len(pred_probs) > _ROWS_PER_CLASS_IN_FLOAT32 * pred_probs.shape[1]
+        values = pred_probs - self.reference.astype(np.float64 if is_long else np.float32)
+        self.given[positions] = values[rows, labels]
+        self.expected[positions] = values @ self.shares.astype(values.dtype)
+        ones = np.ones(len(values), values.dtype)
+        self.total += ones @ values
+        self.squares += ones @ values**2
+        self.highest = np.maximum(self.highest, values.max(axis=0))
+        self.lowest = np.minimum(self.lowest, values.min(axis=0))
+        # The groups are contiguous, and each has a class.
+        self.grouped[:, positions] = np.add.reduceat(values, self._first_of_group, axis=1).T
+        classes, class_of = np.unique(labels, return_inverse=True)
+        by_class = csr_array((ones, (class_of, rows)), shape=(len(classes), len(rows)))
+        ahead = values[rows, labels][:, None] - values
+        self._ahead[classes] += by_class @ ahead
+        self._ahead_squares[classes] += by_class @ np.square(ahead, out=ahead)
+
+    def lead(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the (K, K) sums of the centred lead of the given class, and of its squares."""
+        usual = mean[:, None] - mean
+        counts = self.counts[:, None]
+        squares = self._ahead_squares - 2 * usual * self._ahead + counts * usual**2
+        return self._ahead - counts * usual, np.maximum(squares, 0)
 
 
 def chance_bound(coarseness: float, log_odds: float) -> float:
@@ -119,58 +175,20 @@ def chance_bound(coarseness: float, log_odds: float) -> float:
     return third + math.sqrt(third**2 + 2 * log_odds)
 
 
-def _lead_over_shift(pred_probs: FloatArray, mean_probs: FloatArray, by_columns: IntArray, by_shift: IntArray) -> float:
-    """Return how much better the rows fit one choice of columns than another, in standard errors.
+def _lead_over_shift(
+    labels: IntArray, probabilities: ProbabilityBlocks, mean_probs: FloatArray, columns: IntArray, offset: int
+) -> float:
+    """Return how much better the rows fit another order of columns than a shift of rows, in standard errors.
 
-    Args:
-        by_columns: (n,) the column of each row if the columns are in another order.
-        by_shift: (n,) the column of each row if the rows are shifted.
+    Returns 0 without a look at the rows if the columns are in their own order.
     """
-    rows = np.arange(len(pred_probs))
-    lead = (pred_probs[rows, by_columns] - mean_probs[by_columns]).astype(np.float64)
-    lead -= pred_probs[rows, by_shift] - mean_probs[by_shift]
+    if (columns == np.arange(len(columns))).all():
+        return 0.0
+    by_columns, by_shift = columns[labels], np.roll(labels, offset)
+    lead = np.empty(len(labels))
+    for positions, pred_probs in probabilities.blocks():
+        rows, own, shifted = np.arange(len(positions)), by_columns[positions], by_shift[positions]
+        lead[positions] = pred_probs[rows, own] - mean_probs[own] - (pred_probs[rows, shifted] - mean_probs[shifted])
     error = math.sqrt(float((lead**2).sum()))
     # Smaller differences are rounding errors of float32.
-    return float(lead.sum()) / error if error > 1e-6 * math.sqrt(len(rows)) else 0.0
-
-
-def _best_offset(
-    labels: IntArray, pred_probs: FloatArray, counts: FloatArray, mean_probs: FloatArray
-) -> tuple[int, float, bool]:
-    """Return the shift, other than 0, at which the labels fit best, the fit, and whether labels are in random order.
-
-    The fit at all shifts is the circular cross-correlation of labels and probabilities, summed over classes. At shift s
-    in -n/2..n/2, the probabilities of label i are s rows further down.
-    """
-    n = len(labels)
-    if n < 2:
-        return 0, 0.0, False
-    cross = np.zeros(n // 2 + 1, dtype=np.complex128)
-    auto = np.zeros(n // 2 + 1)
-    for k in range(len(counts)):
-        has_label = fft.rfft((labels == k) - counts[k] / n)
-        cross += has_label.conj() * fft.rfft(pred_probs[:, k] - mean_probs[k])
-        auto += has_label.real**2 + has_label.imag**2
-    fit = fft.irfft(cross, n)
-    best = _nearest_of_best(fit)
-    are_mixed = _are_mixed(fft.irfft(auto, n), best)
-    return (best if best <= n // 2 else best - n), float(fit[best]), are_mixed
-
-
-def _nearest_of_best(fit: FloatArray) -> int:
-    """Return the shift, other than 0, that fits best; of several that fit equally, the one by the fewest rows.
-
-    If the classes alternate regularly, each of K shifts fits as well as the next ones.
-    """
-    n = len(fit)
-    best = fit[1:].max()
-    equal = 1 + np.flatnonzero(fit[1:] >= best - 1e-6 * max(abs(best), 1.0))
-    return int(equal[np.minimum(equal, n - equal).argmin()])
-
-
-def _are_mixed(autocorrelation: FloatArray, offset: int) -> bool:
-    """Return whether labels at any distance, and at `offset`, are as different as in a random order."""
-    n = len(autocorrelation)
-    # Each value has a standard deviation of 1/sqrt(n). By chance none of n values exceeds 6 of them.
-    unit = autocorrelation[0] / math.sqrt(n)
-    return bool(autocorrelation[1:].max() < 6 * unit and autocorrelation[offset] < 3 * unit)
+    return float(lead.sum()) / error if error > 1e-6 * math.sqrt(len(lead)) else 0.0

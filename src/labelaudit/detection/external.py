@@ -10,6 +10,7 @@ import pandas as pd
 
 from labelaudit.detection.agreement import measure_agreement
 from labelaudit.detection.fold_health import check_whole
+from labelaudit.detection.probability_blocks import ProbabilityBlocks, RawBlocks
 from labelaudit.detection.rows import Place, check_distributions, check_labels
 from labelaudit.errors import Fault
 
@@ -19,9 +20,9 @@ _REMEDY = "Correct the file of probabilities and run the command again."
 def check_external(
     example_ids: npt.NDArray[np.object_],
     labels: npt.NDArray[np.int64],
-    pred_probs: npt.NDArray[np.floating],
+    raw: RawBlocks,
     class_names: Sequence[str],
-) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+) -> tuple[ProbabilityBlocks, tuple[str, ...]]:
     """Check probabilities without folds: row by row, and all of them against chance.
 
     This detects exchanged columns of classes with about a hundred rows, a shift by one row, and rows of another
@@ -30,11 +31,11 @@ def check_external(
     Args:
         example_ids: (M,) strings.
         labels: (M,) int64 in 0..K-1.
-        pred_probs: (M, K) of any float dtype, columns in the order of `class_names`.
+        raw: (M, K) of any float dtype, columns in the order of `class_names`.
         class_names: K names.
 
     Returns:
-        pred_probs: (M, K) float32, rows sum to 1.
+        probabilities: M rows of K classes, rows sum to 1.
         notes: sentences on normalised rows and on an agreement that is too good or too weak.
 
     Raises:
@@ -54,6 +55,6 @@ def check_external(
             rows=count,
             example_ids=example_ids[is_doubled],
         )
-    checked, note = check_distributions(example_ids, np.asarray(pred_probs), len(class_names), place)
+    checked, note = check_distributions(example_ids, raw, len(class_names), place)
     notes = check_whole(measure_agreement(labels, checked), place, class_names)
     return checked, (note, *notes) if note else notes

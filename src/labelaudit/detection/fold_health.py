@@ -166,9 +166,10 @@ def _is_shifted(measured: Agreement, log_odds: float) -> bool:
 
     If rows are ordered by label, neighbours agree too. Then the fit must also be twice as good as without an offset.
     """
-    if measured.offset_z < chance_bound(measured.coarseness, log_odds + math.log(measured.examples)):
+    shift = measured.shift
+    if shift.z < chance_bound(shift.coarseness, log_odds + math.log(measured.examples)):
         return False
-    return measured.labels_are_mixed or measured.z < measured.offset_z / 2
+    return shift.labels_are_mixed or shift.unshifted_z < shift.z / 2
 
 
 def _check_not_seen(measured: Agreement, others: Sequence[Agreement], place: Place) -> None:
@@ -260,7 +261,7 @@ def _displaced(measured: Agreement, place: Place, class_names: Sequence[str]) ->
     return place.fault(
         Fault.MISORDERED,
         f"the probabilities do not fit the labels as they are ordered, and two explanations fit equally well. Either "
-        f"{_in_order(measured.columns, class_names)}, or the rows are shifted by {abs(measured.offset):,} against the "
+        f"{_in_order(measured.columns, class_names)}, or the rows are shifted by {abs(measured.shift.offset):,} against the "
         f"ids. The rows come in a regular order of classes, so the labels do not show which",
         rows=measured.examples,
     )
@@ -269,9 +270,9 @@ def _displaced(measured: Agreement, place: Place, class_names: Sequence[str]) ->
 def _shifted(measured: Agreement, place: Place) -> IntegrityError:
     return place.fault(
         Fault.ROWS_SHIFTED,
-        f"the probabilities are shifted against the ids. {abs(measured.offset):,} rows "
-        f"{'further down' if measured.offset > 0 else 'further up'} they fit the labels {measured.offset_z:.0f} "
-        f"standard deviations better than chance, and {measured.z:.0f} in their own rows",
+        f"the probabilities are shifted against the ids. {abs(measured.shift.offset):,} rows "
+        f"{'further down' if measured.shift.offset > 0 else 'further up'} they fit the labels {measured.shift.z:.0f} "
+        f"standard deviations better than chance, and {measured.shift.unshifted_z:.0f} in their own rows",
         rows=measured.examples,
     )
 

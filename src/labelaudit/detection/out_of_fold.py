@@ -15,7 +15,10 @@ import pandas as pd
 
 from labelaudit.detection.agreement import Agreement, measure_agreement
 from labelaudit.detection.fold_health import check_folds
+from labelaudit.detection.joined_folds import JoinedFolds, PlacedRows
+from labelaudit.detection.probability_blocks import RawBlocks
 from labelaudit.detection.rows import (
+    CheckedBlocks,
     Place,
     check_distributions,
     check_labels,
@@ -36,7 +39,7 @@ class FoldProbabilities:
     fold: int  # global number: repeat * folds + the fold within the repeat
     repeat: int
     example_ids: npt.NDArray[np.object_]  # (n,) strings
-    pred_probs: npt.NDArray[np.float32]  # (n, K), columns in the order of class_names
+    raw: RawBlocks  # (n, K), columns in the order of class_names
     class_names: tuple[str, ...]
     row_digests: npt.NDArray[np.uint64] | None = None  # (n,) from `row_digests`, None: unknown
     trained_on: str | None = None  # `ids_digest` of the training rows, None: unknown
@@ -58,7 +61,7 @@ class FoldHealth:
 class OutOfFold:
     """Checked out-of-fold probabilities of M examples."""
 
-    pred_probs: npt.NDArray[np.float32]  # (M, K), the mean over repeats, in the order of `example_ids`
+    probabilities: JoinedFolds  # M rows of K classes, the mean over repeats
     folds: tuple[FoldHealth, ...]  # in the order of fold numbers
     notes: tuple[str, ...]  # sentences on what was corrected or is suspicious
 
@@ -81,7 +84,7 @@ def gather_folds(
         class_names: K names, in the order of the columns.
 
     Returns:
-        pred_probs (M, K) float32 in the order of `example_ids`, measures per fold, and notes.
+        M rows of K classes, whose positions are those of `example_ids`, measures per fold, and notes.
 
     Raises:
         IntegrityError: any fault in `labelaudit.errors.Fault`.
@@ -94,29 +97,30 @@ def gather_folds(
         _check_class_names(part, tuple(class_names))
     positions = _join(by_fold, example_ids, fold_of)
     _check_training_rows(by_fold, example_ids, fold_of)
-    gathered = np.zeros((len(example_ids), len(class_names)), dtype=np.float32)
+    checked: list[PlacedRows] = []
     measures: dict[int, Agreement] = {}
     notes: list[str] = []
     alterations: list[IntegrityError] = []
     for fold, part in by_fold.items():
         place = Place(fold, _REMEDY)
-        pred_probs, note = check_distributions(part.example_ids, part.pred_probs, len(class_names), place)
+        probabilities, note = check_distributions(part.example_ids, part.raw, len(class_names), place)
         notes += [note] if note else []
         alterations += _alterations(part, place)
-        measures[fold] = measure_agreement(labels[positions[fold]], pred_probs)
-        gathered[positions[fold]] += pred_probs / np.float32(len(fold_of))
+        measures[fold] = measure_agreement(labels[positions[fold]], probabilities)
+        checked.append(PlacedRows(probabilities, positions[fold]))
     places = {fold: Place(fold, _REMEDY) for fold in by_fold}
     notes += check_folds(measures, places, class_names, repeats=len(fold_of))
     for alteration in alterations:  # only faults that no other check has named
         raise alteration
     folds = tuple(_health(part, measures[fold]) for fold, part in by_fold.items())
-    return OutOfFold(pred_probs=gathered, folds=folds, notes=tuple(notes))
+    return OutOfFold(JoinedFolds(tuple(checked), len(example_ids), len(fold_of)), folds, tuple(notes))
 
 
 def _alterations(part: FoldProbabilities, place: Place) -> list[IntegrityError]:
     if part.row_digests is None:
         return []
-    found = find_alteration(part.example_ids, part.pred_probs, part.row_digests, place)
+    # As stored: rows whose rounding errors were removed have other digests.
+    found = find_alteration(part.example_ids, CheckedBlocks(part.raw, None), part.row_digests, place)
     if found is not None and found.fault != Fault.ROWS_ALTERED:
         raise found
     return [] if found is None else [found]

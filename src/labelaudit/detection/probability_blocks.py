@@ -45,6 +45,50 @@ class ProbabilityBlocks(Protocol):
         ...
 
 
+class RawBlocks(Protocol):
+    """Rows as they were read, before they are checked: of any type and width. Positions are those of the rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(M, K) if they can be probabilities."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The type of the values."""
+        ...
+
+    def blocks(self) -> Iterator[RawBlock]:
+        """Read all rows. A block is valid until the next one is read, and must not be changed."""
+        ...
+
+
+class RawBlock(NamedTuple):
+    """Some of the rows of `RawBlocks`."""
+
+    positions: IntArray  # (m,)
+    values: npt.NDArray[np.floating]  # (m, K)
+
+
+@dataclass(frozen=True)
+class RawArray:
+    """Unchecked rows in memory."""
+
+    values: npt.NDArray[np.generic]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return self.values.dtype
+
+    def blocks(self) -> Iterator[RawBlock]:
+        for start, stop in spans(*self.shape):
+            yield RawBlock(np.arange(start, stop), np.asarray(self.values[start:stop]))
+
+
 @dataclass(frozen=True)
 class ArrayBlocks:
     """Probabilities in memory, (M, K) float32."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from labelaudit.detection.probability_blocks import Block, ProbabilityBlocks, RawBlocks, read_rows, spans
 from labelaudit.errors import DatasetError, Fault, IntegrityError
 
 # Half precision or a few decimals change a sum of 1 by at most this much.
@@ -107,77 +109,133 @@ def check_labels(example_ids: npt.NDArray[np.object_], labels: npt.NDArray[np.in
 
 
 def check_distributions(
-    example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, num_classes: int, place: Place
-) -> tuple[npt.NDArray[np.float32], str]:
+    example_ids: npt.NDArray[np.object_], raw: RawBlocks, num_classes: int, place: Place
+) -> tuple[ProbabilityBlocks, str]:
     """Check that every row is a probability distribution over the classes, and remove rounding errors.
 
     Args:
         example_ids: (n,) ids, for the message.
-        pred_probs: (n, K) of any float dtype. Rows of different lengths are an object array, which is an error.
+        raw: (n, K) of any float dtype. Rows of different lengths are an object array, which is an error.
         num_classes: K.
         place: the origin of the rows.
 
     Returns:
-        pred_probs: (n, K) float32, rows sum to 1.
+        probabilities: n rows of K classes, whose rows sum to 1.
         note: the number of normalised rows and the largest correction, or empty.
 
     Raises:
         IntegrityError: not-finite, all-zero, not-a-distribution (negative, a sum that differs from 1 by more than
             0.001, rows of different lengths), class-order (not K columns), rows-missing or rows-unknown (not n rows).
     """
-    _check_shape(example_ids, pred_probs, num_classes, place)
-    with np.errstate(invalid="ignore"):  # the sum of inf and -inf
-        sums = pred_probs.sum(axis=1, dtype=np.float64)
-    lowest, highest = pred_probs.min(axis=1), pred_probs.max(axis=1)
-    for fault, is_bad, what in (
-        (Fault.NOT_FINITE, ~np.isfinite(sums), "have NaN or infinite probabilities"),
-        (Fault.ALL_ZERO, (lowest == 0) & (highest == 0), "have only zeros"),
-        (Fault.NOT_A_DISTRIBUTION, lowest < -SINGLE_PRECISION, "have negative probabilities"),
-        (Fault.NOT_A_DISTRIBUTION, np.abs(sums - 1) > _ROUNDING, f"do not sum to 1 within {_ROUNDING}"),
-    ):
-        if is_bad.any():
-            count = int(is_bad.sum())
-            raise place.fault(
-                fault,
-                f"{count:,} of {len(sums):,} rows {what}",
-                rows=count,
-                example_ids=example_ids[is_bad],
-            )
-    return _normalised(pred_probs, sums, lowest, place)
+    _check_shape(len(example_ids), raw.shape, raw.dtype, num_classes, place)
+    is_off = np.zeros(len(example_ids), bool)
+    largest = 0.0
+    faults = _RowFaults()
+    for positions, values in raw.blocks():
+        _check_shape(len(positions), values.shape, values.dtype, num_classes, place)
+        sums, lowest = _sums(values), values.min(axis=1)
+        faults.add(positions, values, sums, lowest)
+        error = np.maximum(np.abs(sums - 1), -lowest)
+        is_off[positions] = off = (error > SINGLE_PRECISION) | (lowest < 0)
+        largest = max(largest, float(error[off].max(initial=0)))
+    faults.raise_first(example_ids, place)
+    if not is_off.any():
+        return CheckedBlocks(raw, None), ""
+    prefix = "" if place.fold is None else f"Fold {place.fold}: "
+    return CheckedBlocks(raw, is_off), (
+        f"{prefix}{int(is_off.sum()):,} of {len(is_off):,} rows did not sum to exactly 1 because of rounding "
+        f"(difference {largest:.1e} or less) and were normalised."
+    )
 
 
-def _check_shape(example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, num_classes: int, place: Place) -> None:
-    expected = f"{len(example_ids):,} rows of {num_classes} floats (one per class) are expected"
-    found = f"the probabilities have shape {pred_probs.shape} and dtype {pred_probs.dtype}, but {expected}"
-    if pred_probs.ndim != 2 or pred_probs.dtype.kind != "f":
-        raise place.fault(Fault.NOT_A_DISTRIBUTION, found, rows=len(pred_probs))
-    if pred_probs.shape[1] != num_classes:
-        raise place.fault(Fault.CLASS_ORDER, found, rows=len(pred_probs))
-    surplus = len(pred_probs) - len(example_ids)
+@dataclass(frozen=True)
+class CheckedBlocks:
+    """Rows that are distributions, as float32 and without rounding errors."""
+
+    raw: RawBlocks
+    is_off: npt.NDArray[np.bool_] | None  # (n,) rows to normalise; None if there are none
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.raw.shape[1])
+
+    def __len__(self) -> int:
+        return int(self.raw.shape[0])
+
+    def blocks(self) -> Iterator[Block]:
+        for positions, values in self.raw.blocks():
+            checked = np.ascontiguousarray(values, dtype=np.float32)
+            if self.is_off is not None and (off := np.flatnonzero(self.is_off[positions])).size:
+                rows = np.maximum(values[off].astype(np.float64), 0)
+                checked = np.array(checked)
+                checked[off] = rows / rows.sum(axis=1, keepdims=True)
+            yield Block(positions, checked)
+
+
+class _RowFaults:
+    """Rows that are not distributions, by the first fault of each, in the order in which faults are reported."""
+
+    _WHAT = (
+        (Fault.NOT_FINITE, "have NaN or infinite probabilities"),
+        (Fault.ALL_ZERO, "have only zeros"),
+        (Fault.NOT_A_DISTRIBUTION, "have negative probabilities"),
+        (Fault.NOT_A_DISTRIBUTION, f"do not sum to 1 within {_ROUNDING}"),
+    )
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._counts = [0] * len(self._WHAT)
+        self._first: list[list[int]] = [[] for _ in self._WHAT]  # positions
+
+    def add(self, positions: npt.NDArray[np.int64], values: _FloatArray, sums: _FloatArray, lowest: _FloatArray) -> None:
+        self._rows += len(sums)
+        is_zero = np.zeros(len(sums), bool)
+        zeros = np.flatnonzero((sums == 0) & (lowest == 0))
+        is_zero[zeros] = values[zeros].max(axis=1, initial=0) == 0
+        masks = (~np.isfinite(sums), is_zero, lowest < -SINGLE_PRECISION, np.abs(sums - 1) > _ROUNDING)
+        for number, is_bad in enumerate(masks):
+            bad = positions[is_bad]
+            self._counts[number] += len(bad)
+            self._first[number] = sorted([*self._first[number], *np.sort(bad)[:SHOWN_IDS].tolist()])[:SHOWN_IDS]
+
+    def raise_first(self, example_ids: npt.NDArray[np.object_], place: Place) -> None:
+        for (fault, what), count, first in zip(self._WHAT, self._counts, self._first, strict=True):
+            if count:
+                problem = f"{count:,} of {self._rows:,} rows {what}"
+                raise place.fault(fault, problem, rows=count, example_ids=example_ids[first])
+
+
+def _sums(values: _FloatArray) -> npt.NDArray[np.float64]:
+    """Return the sum of each row, in float64 wherever it matters."""
+    if values.dtype != np.float32:
+        with np.errstate(invalid="ignore"):  # the sum of inf and -inf
+            exact: npt.NDArray[np.float64] = values.sum(axis=1, dtype=np.float64)
+        return exact
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = values.sum(axis=1).astype(np.float64)
+        # The sum in float32 is much faster, and its error is far below half of what is tolerated.
+        unclear = np.flatnonzero(~(np.abs(sums - 1) < SINGLE_PRECISION / 2))
+        sums[unclear] = values[unclear].sum(axis=1, dtype=np.float64)
+    return sums
+
+
+def _check_shape(
+    rows: int, shape: tuple[int, ...], dtype: np.dtype[np.generic], num_classes: int, place: Place
+) -> None:
+    expected = f"{rows:,} rows of {num_classes} floats (one per class) are expected"
+    found = f"the probabilities have shape {shape} and dtype {dtype}, but {expected}"
+    if len(shape) != 2 or dtype.kind != "f":
+        raise place.fault(Fault.NOT_A_DISTRIBUTION, found, rows=shape[0])
+    if shape[1] != num_classes:
+        raise place.fault(Fault.CLASS_ORDER, found, rows=shape[0])
+    surplus = shape[0] - rows
     if surplus:
         raise place.fault(Fault.ROWS_UNKNOWN if surplus > 0 else Fault.ROWS_MISSING, found, rows=abs(surplus))
 
 
-def _normalised(
-    pred_probs: _FloatArray, sums: npt.NDArray[np.float64], lowest: _FloatArray, place: Place
-) -> tuple[npt.NDArray[np.float32], str]:
-    checked = np.array(pred_probs, dtype=np.float32)
-    error = np.maximum(np.abs(sums - 1), -lowest)
-    is_off = (error > SINGLE_PRECISION) | (lowest < 0)
-    if not is_off.any():
-        return checked, ""
-    rows = np.maximum(pred_probs[is_off].astype(np.float64), 0)
-    checked[is_off] = rows / rows.sum(axis=1, keepdims=True)
-    prefix = "" if place.fold is None else f"Fold {place.fold}: "
-    return checked, (
-        f"{prefix}{int(is_off.sum()):,} of {len(sums):,} rows did not sum to exactly 1 because of rounding "
-        f"(difference {error[is_off].max():.1e} or less) and were normalised."
-    )
-
-
 def find_alteration(
     example_ids: npt.NDArray[np.object_],
-    pred_probs: _FloatArray,
+    probabilities: ProbabilityBlocks,
     stored: npt.NDArray[np.uint64],
     place: Place,
 ) -> IntegrityError | None:
@@ -188,7 +246,7 @@ def find_alteration(
 
     Args:
         example_ids: (n,) ids.
-        pred_probs: (n, K) float32 as stored.
+        probabilities: n rows as stored.
         stored: (n,) uint64 from `row_digests`.
         place: the origin of the rows.
 
@@ -199,11 +257,13 @@ def find_alteration(
     if stored.shape != (len(example_ids),):
         what = f"have {stored.size:,} digests, but one per row is expected"
         return place.fault(Fault.ROWS_ALTERED, f"{len(example_ids):,} rows {what}", rows=len(example_ids))
-    is_altered = row_digests(example_ids, pred_probs) != stored
+    is_altered = np.zeros(len(stored), bool)
+    for positions, pred_probs in probabilities.blocks():
+        is_altered[positions] = row_digests(example_ids[positions], pred_probs) != stored[positions]
     if not is_altered.any():
         return None
     count = int(is_altered.sum())
-    fault, what = _explained(example_ids, pred_probs, stored, int(is_altered.argmax()))
+    fault, what = _explained(example_ids, probabilities, stored, int(is_altered.argmax()))
     return place.fault(
         fault,
         f"{count:,} of {len(stored):,} rows {what}",
@@ -213,22 +273,29 @@ def find_alteration(
 
 
 def _explained(
-    example_ids: npt.NDArray[np.object_], pred_probs: _FloatArray, stored: npt.NDArray[np.uint64], row: int
+    example_ids: npt.NDArray[np.object_], probabilities: ProbabilityBlocks, stored: npt.NDArray[np.uint64], row: int
 ) -> tuple[Fault, str]:
     """Return what happened to one altered row, as far as its digest shows."""
-    n, num_classes = pred_probs.shape
-    with_other_probs = row_digests(np.full(n, example_ids[row], object), pred_probs) == stored[row]
-    with_other_ids = row_digests(example_ids, np.broadcast_to(pred_probs[row], pred_probs.shape)) == stored[row]
+    n, num_classes = len(probabilities), probabilities.num_classes
+    own = read_rows(probabilities, np.array([row]))
+    with_other_probs, with_other_ids = np.zeros(n, bool), np.zeros(n, bool)
+    for positions, pred_probs in probabilities.blocks():
+        same_id = np.full(len(positions), example_ids[row], object)
+        with_other_probs[positions] = row_digests(same_id, pred_probs) == stored[row]
+        same_row = np.broadcast_to(own, pred_probs.shape)
+        with_other_ids[positions] = row_digests(example_ids[positions], same_row) == stored[row]
     for matches in (with_other_probs, with_other_ids):
         if matches.any():
             offset = abs(int(matches.argmax()) - row)
             return Fault.ROWS_SHIFTED, f"are shifted against their ids, the first by {offset:,} rows"
     first, second = np.triu_indices(min(num_classes, MAX_CLASSES_EXCHANGED), k=1)
-    exchanged = np.repeat(pred_probs[row : row + 1], len(first), axis=0)
-    pairs = np.arange(len(first))
-    exchanged[pairs, first], exchanged[pairs, second] = pred_probs[row, second], pred_probs[row, first]
-    matches = row_digests(np.full(len(first), example_ids[row], object), exchanged) == stored[row]
-    if matches.any():
-        pair = int(matches.argmax())
-        return Fault.CLASSES_SWAPPED, f"have columns {first[pair]} and {second[pair]} (counted from 0) exchanged"
+    for start, stop in spans(len(first), num_classes):
+        pairs = np.arange(stop - start)
+        a, b = first[start:stop], second[start:stop]
+        exchanged = np.repeat(own, len(pairs), axis=0)
+        exchanged[pairs, a], exchanged[pairs, b] = own[0, b], own[0, a]
+        matches = row_digests(np.full(len(pairs), example_ids[row], object), exchanged) == stored[row]
+        if matches.any():
+            pair = int(matches.argmax())
+            return Fault.CLASSES_SWAPPED, f"have columns {a[pair]} and {b[pair]} (counted from 0) exchanged"
     return Fault.ROWS_ALTERED, "have changed since they were predicted: their digests differ"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,8 +17,10 @@ from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.values import to_strings
 from labelaudit.detection.external import check_external
+from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.errors import DatasetError
 from labelaudit.findings import LeftOut
+from labelaudit.pipeline.external_rows import ExternalRows, ScoredRows, rows_of_arrays, rows_of_column
 from labelaudit.pipeline.probability_files import (
     ArrayParts,
     Parts,
@@ -23,18 +28,20 @@ from labelaudit.pipeline.probability_files import (
     find_parts,
     is_npy,
     is_npy_folder,
-    read_arrays,
-    read_tables,
+    open_arrays,
+    open_tables,
     row_places,
 )
 from labelaudit.schemas import Status
-from labelaudit.storage.manifest import digest_of, sha256_hex
+from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.text import listing
 
 NO_IDS = (
     "ids: row numbers, because no id column is named. They mean other rows in another version, so this audit uses no "
     "verdicts and is not compared with others. Name the ids with --id."
 )
+# Rows whose ids are in one piece of JSON.
+_DIGESTED_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,10 @@ class ExternalProbabilities:
 
 @dataclass(frozen=True)
 class LoadedProbabilities:
-    """Checked external probabilities: all rows in canonical order, and `pred_probs` (M, K) of the scored ones."""
+    """Checked external probabilities: all rows in canonical order, and the probabilities of the M scored ones."""
 
     rows: Version
-    pred_probs: np.ndarray
+    probabilities: ProbabilityBlocks
     has_made_up_ids: bool  # row numbers, because no id column is named
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]  # files in the folders that are not data
@@ -66,7 +73,7 @@ class LoadedProbabilities:
 class _Loaded:
     example_ids: np.ndarray  # (N,) object of str
     given_labels: np.ndarray  # (N,) object of str or None
-    pred_probs: np.ndarray  # (N, K)
+    pred_probs: ExternalRows  # (N, K), in reading order
     positions: np.ndarray  # (N,) int64, position in reading order
     files: np.ndarray  # (N,) object of str
     file_rows: np.ndarray  # (N,) int64, the row number in the file
@@ -89,11 +96,14 @@ def read_probabilities(
     rows = _version_of(loaded)
     scored = rows.scored
     examples = rows.examples
-    pred_probs, notes = check_external(
-        examples.example_id[scored], examples.label[scored], loaded.pred_probs[scored], loaded.class_names
+    position_of = np.full(len(loaded.positions), -1, np.int64)
+    position_of[loaded.positions[scored]] = np.arange(len(scored))
+    raw = ScoredRows(loaded.pred_probs, position_of, len(scored))
+    checked, notes = check_external(
+        examples.example_id[scored], examples.label[scored], raw, loaded.class_names
     )
     notes = (*reader.notes, *loaded.notes, *notes)
-    return LoadedProbabilities(rows, pred_probs, loaded.has_made_up_ids, notes, tuple(reader.left_out))
+    return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))
 
 
 def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
@@ -101,7 +111,8 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
     label = probabilities.label or "label"
     chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
     given = given_labels(chunks, column=label)
-    _check_same_length(f"{len(given):,} labels", f"{len(pred_probs):,} rows of probabilities", given, pred_probs)
+    rows, num_classes = pred_probs.shape
+    _check_same_length(f"{len(given):,} labels", f"{rows:,} rows of probabilities", len(given), rows)
     if all(name is None for name in given):
         raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
     ids = reader.ids()
@@ -109,7 +120,7 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
     has_made_up_ids = ids is None
     if ids is None:
         ids, notes = _row_numbers(len(given)), (NO_IDS,)
-    _check_same_length(f"{len(ids):,} ids", f"{len(given):,} labels", ids, given)
+    _check_same_length(f"{len(ids):,} ids", f"{len(given):,} labels", len(ids), len(given))
     names = probabilities.class_names or reader.class_names()
     if names is None:
         names = sort_class_names({name for name in given if name is not None})
@@ -117,9 +128,9 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
             *notes,
             f"classes: the {len(names)} labels, sorted (neither --classes nor metadata names them)",
         )
-    if len(names) != pred_probs.shape[1]:
+    if len(names) != num_classes:
         raise DatasetError(
-            f"{probabilities.url} has {pred_probs.shape[1]} columns of probabilities for {len(names)} "
+            f"{probabilities.url} has {num_classes} columns of probabilities for {len(names)} "
             f"classes ({listing(names)}). Name the class of each column with --classes."
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
@@ -128,7 +139,7 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
     return _Loaded(
         example_ids=ids[order],
         given_labels=_as_names(given, names)[order],
-        pred_probs=pred_probs[order],
+        pred_probs=pred_probs,
         positions=order,
         files=files[order],
         file_rows=file_rows[order],
@@ -138,8 +149,8 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
     )
 
 
-def _check_same_length(first: str, second: str, ours: np.ndarray, others: np.ndarray) -> None:
-    if len(ours) != len(others):
+def _check_same_length(first: str, second: str, ours: int, others: int) -> None:
+    if ours != others:
         raise DatasetError(f"There are {first} but {second}. Both must be of the same examples, in the same order.")
 
 
@@ -152,26 +163,30 @@ class _Reader:
         self._options = options
         self.notes: list[str] = []
         self.left_out: list[LeftOut] = []
+        self._files = TemporaryFiles()
         parts = self._parts(self._url)
-        self._main: TableParts | ArrayParts = read_arrays(parts) if parts.is_npy else read_tables(parts)
-        self._note(parts, sum(map(len, self._tables())))
+        self._main: TableParts | ArrayParts = (
+            open_arrays(parts, self._files) if parts.is_npy else open_tables(parts, self._files)
+        )
+        self._note(parts, sum(self._main.lengths))
 
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the file of each row, (N,), and its number in the file, (N,)."""
-        return row_places(self._main.parts, self._tables())
+        return row_places(self._main.parts, self._main.lengths)
 
     def class_names(self) -> tuple[str, ...] | None:
         """Return the class names in the files' metadata; None if there are none."""
         return self._main.class_names() if isinstance(self._main, TableParts) else None
 
-    def pred_probs(self) -> np.ndarray:
+    def pred_probs(self) -> ExternalRows:
         """Return the probabilities, (N, K) floats."""
         if isinstance(self._main, ArrayParts):
-            return _checked_matrix(self._main.rows, self._url)
+            return rows_of_arrays(self._main, self._url, self._files)
         name = self._named.pred_probs or "pred_probs"
         if self._is_array(name):
-            return _checked_matrix(self._array(name), name)
-        return _matrix([values for _, values in self.columns(name)], name, self._url)
+            return rows_of_arrays(self._open_array(name), name, self._files)
+        self._check_column(name)
+        return rows_of_column(self._main, name, self._url, self._files)
 
     def ids(self) -> np.ndarray | None:
         """Return the ids, (N,) object of str; None if none are named and there is no column `id`."""
@@ -188,22 +203,25 @@ class _Reader:
     def columns(self, name: str) -> list[tuple[str, pa.Array]]:
         """Return the values of a column or of `.npy` files, each array with its file."""
         if self._is_array(name):
-            array = self._array(name)
-            if array.ndim != 1:
+            array = self._open_array(name)
+            if len(array.shape) != 1:
                 raise DatasetError(f"{name} contains an array of shape {array.shape}. Save one value per row.")
-            return [(name, pa.array(array))]
+            return [(name, pa.array(array.read()))]
         if isinstance(self._main, ArrayParts):
             raise DatasetError(
                 f"{self._url} contains only probabilities, so it has no column {name!r}. "
                 "Name a .npy file, for example --label labels.npy."
             )
-        if name not in self._main.columns:
-            columns = listing(self._main.columns, shown=20)
-            raise DatasetError(f"{self._url} has no column {name!r}. Name one of its columns: {columns}.")
+        self._check_column(name)
         paths = self._main.parts.paths
         return [
             (self._main.parts.place(path), values) for path, values in zip(paths, self._main.chunks(name), strict=True)
         ]
+
+    def _check_column(self, name: str) -> None:
+        if isinstance(self._main, TableParts) and name not in self._main.columns:
+            columns = listing(self._main.columns, shown=20)
+            raise DatasetError(f"{self._url} has no column {name!r}. Name one of its columns: {columns}.")
 
     def _is_array(self, name: str) -> bool:
         if is_npy(name):
@@ -211,10 +229,10 @@ class _Reader:
         is_column = isinstance(self._main, TableParts) and name in self._main.columns
         return not is_column and is_npy_folder(name, self._options)
 
-    def _array(self, name: str) -> np.ndarray:
-        array = read_arrays(self._parts(name))
-        self._note(array.parts, len(array.rows) if array.rows.ndim else 1)
-        return array.rows
+    def _open_array(self, name: str) -> ArrayParts:
+        array = open_arrays(self._parts(name), self._files)
+        self._note(array.parts, sum(array.lengths))
+        return array
 
     def _parts(self, url: str) -> Parts:
         parts = find_parts(url, self._options)
@@ -224,39 +242,10 @@ class _Reader:
     def _note(self, parts: Parts, rows: int) -> None:
         self.notes += [note for note in parts.note(rows) if note not in self.notes]
 
-    def _tables(self) -> Sequence[pa.Table | np.ndarray]:
-        return self._main.tables if isinstance(self._main, TableParts) else self._main.arrays
-
-
-def _matrix(chunks: Sequence[pa.Array], name: str, url: str) -> np.ndarray:
-    """Return a column of lists as (N, K) float64."""
-    lengths = set()
-    # A part without rows has any type.
-    filled = [column for column in chunks if len(column)] or chunks[:1]
-    for column in filled:
-        is_nested = pa.types.is_nested(column.type)
-        lengths |= {len(row) if row is not None else 0 for row in column} if is_nested else {0}
-    if len(lengths) != 1 or 0 in lengths:
-        raise DatasetError(
-            f"{name!r} of {url} must contain one list of K probabilities in every row, but its type is "
-            f"{filled[0].type} and its lengths are {sorted(lengths)[:5]}. Name another column with --pred-probs."
-        )
-    values = [column.flatten().to_numpy(zero_copy_only=False).astype(np.float64) for column in filled]
-    return np.concatenate(values).reshape(-1, lengths.pop())
-
-
-def _checked_matrix(array: np.ndarray, url: str) -> np.ndarray:
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
-        raise DatasetError(
-            f"{url} contains an array of shape {array.shape} and dtype {array.dtype}. "
-            "Save probabilities as floats of shape (rows, classes)."
-        )
-    return array
-
 
 def _row_numbers(rows: int) -> np.ndarray:
-    width = len(str(max(rows - 1, 0)))
-    return np.array([f"row-{row:0{width}d}" for row in range(rows)], dtype=object)
+    numbers = pc.utf8_lpad(pa.array(np.arange(rows)).cast(pa.string()), len(str(max(rows - 1, 0))), "0")
+    return pc.binary_join_element_wise("row-", numbers, "").to_numpy(zero_copy_only=False)
 
 
 def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -276,13 +265,13 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
 
 def _version_of(loaded: _Loaded) -> Version:
     count = len(loaded.example_ids)
-    numbers = {name: number for number, name in enumerate(loaded.class_names)}
-    labels = np.array([numbers.get(label, -1) for label in loaded.given_labels], dtype=np.int64)
+    labels = np.asarray(pd.Index(loaded.class_names).get_indexer(pd.Index(loaded.given_labels, dtype=object)), np.int64)
     none = np.full(count, None, dtype=object)
     examples = Examples(
         example_id=loaded.example_ids,
         given_label=loaded.given_labels,
-        status=np.where(labels >= 0, Status.SCORED.value, Status.UNLABELED.value).astype(object),
+        # One string object per status, not per row.
+        status=np.array([Status.UNLABELED.value, Status.SCORED.value], dtype=object)[(labels >= 0).astype(np.int8)],
         group=none,
         content_digest=none,
         file=loaded.files,
@@ -298,6 +287,14 @@ def _version_of(loaded: _Loaded) -> Version:
 
 
 def _fingerprint(loaded: _Loaded) -> str:
-    probabilities = sha256_hex(np.ascontiguousarray(loaded.pred_probs, "<f8").tobytes())
-    ids_and_labels = [loaded.example_ids.tolist(), loaded.given_labels.tolist()]
-    return digest_of(ids_and_labels, list(loaded.class_names), probabilities)
+    """Return `digest_of` of ids with labels, class names, and the sha256 of the probabilities."""
+    hasher = hashlib.sha256(b"[[")
+    for column, end in ((loaded.example_ids, b", "), (loaded.given_labels, b"], ")):
+        hasher.update(b"[")
+        for start in range(0, len(column), _DIGESTED_ROWS):
+            values = json.dumps(column[start : start + _DIGESTED_ROWS].tolist(), ensure_ascii=True)
+            hasher.update((", " if start else "").encode() + values[1:-1].encode())
+        hasher.update(b"]" + end)
+    rest = json.dumps([list(loaded.class_names), loaded.pred_probs.sha256(loaded.positions)], ensure_ascii=True)
+    hasher.update(rest[1:].encode())
+    return hasher.hexdigest()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,14 @@ from labelaudit.data.partitions import Partitions, partition_columns, partitions
 from labelaudit.data.values import without_encoding
 from labelaudit.errors import DatasetError
 from labelaudit.findings import LeftOut
+from labelaudit.storage.mapped_rows import MappedRows
 from labelaudit.storage.store import DatasetFiles, open_dataset
+from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.storage.versions import natural_order
 from labelaudit.text import listing
 
 _NPY = ".npy"
+_BUFFER_BYTES = 2**20
 # Files that may lie next to the parts without being data.
 _NOT_DATA = (Format.OTHER, Format.IMAGE)
 
@@ -48,27 +51,75 @@ class Parts:
         """Return the name of a part for messages."""
         return self.url if self.source.is_single_file else f"{printable_path(path)} in {self.url}"
 
-    def read(self, path: str) -> io.BytesIO:
-        """Return the bytes of a part."""
+    def on_this_machine(self, path: str, files: TemporaryFiles) -> str:
+        """Return the path of a part, which is fetched if it is in another storage."""
+        local = self.source.local_path(path)
+        if local is not None:
+            return local
         with self.source.open(path) as file:
-            return io.BytesIO(file.read())
+            return str(files.fetch(file))
 
 
-@dataclass(frozen=True)
 class TableParts:
-    """The tables of Parquet files, which all have the same columns."""
+    """Parquet files that all have the same columns, also those in the names of folders (`fold=1/part-0.parquet`)."""
 
-    parts: Parts
-    tables: tuple[pa.Table, ...]  # one per file, with the columns in the names of its folders
+    def __init__(self, parts: Parts, files: TemporaryFiles) -> None:
+        self.parts = parts
+        self._paths = {path: parts.on_this_machine(path, files) for path in parts.paths}
+        self._schemas: dict[str, pa.Schema] = {}
+        self.lengths: list[int] = []
+        for path in parts.paths:
+            with self._open(path) as file:
+                self._schemas[path] = file.schema_arrow
+                self.lengths.append(file.metadata.num_rows)
 
     @property
     def columns(self) -> list[str]:
         """Return the names of the columns."""
-        return list(self.tables[0].column_names)
+        return self.columns_of(self.parts.paths[0])
+
+    def columns_of(self, path: str) -> list[str]:
+        """Return the names of the columns of one file."""
+        return list(dict.fromkeys((*self._schemas[path].names, *self._folders(path))))
+
+    def type_of(self, path: str, name: str) -> pa.DataType:
+        """Return the type of a column in one file."""
+        schema = self._schemas[path]
+        return schema.field(name).type if name in schema.names else pa.string()
 
     def chunks(self, name: str) -> list[pa.Array]:
         """Return a column, one array per file, without dictionary encoding."""
-        return [without_encoding(table[name]) for table in self.tables]
+        columns = []
+        for path, length in zip(self.parts.paths, self.lengths, strict=True):
+            if name in self._schemas[path].names:
+                with self._open(path) as file:
+                    columns.append(without_encoding(file.read(columns=[name]).column(name)))
+            else:
+                columns.append(pa.array([self._folders(path)[name]] * length, pa.string()))
+        return columns
+
+    def batches(self, name: str, rows: int) -> Iterator[pa.Array]:
+        """Read a column piece by piece, at most `rows` at once."""
+        for path, length in zip(self.parts.paths, self.lengths, strict=True):
+            if name in self._schemas[path].names and length:
+                with self._open(path) as file:
+                    for batch in file.iter_batches(rows, columns=[name]):
+                        yield without_encoding(batch.column(0))
+
+    def _folders(self, path: str) -> Partitions:
+        return {} if self.parts.source.is_single_file else partitions_of(path)
+
+    @contextmanager
+    def _open(self, path: str) -> Iterator[pq.ParquetFile]:
+        try:
+            # Buffered, so that a row group is not read at once.
+            with pq.ParquetFile(self._paths[path], buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+                yield file
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0][:200]
+            raise DatasetError(
+                f"{self.parts.place(path)} cannot be read as Parquet ({reason}). Write the file again."
+            ) from error
 
     def class_names(self) -> tuple[str, ...] | None:
         """Return the class names in the files' metadata; None if there are none.
@@ -77,8 +128,8 @@ class TableParts:
             DatasetError: the metadata is not a list of names, or differs between files.
         """
         found: dict[tuple[str, ...], str] = {}
-        for path, table in zip(self.parts.paths, self.tables, strict=True):
-            names = _stored_class_names(table)
+        for path, schema in self._schemas.items():
+            names = _stored_class_names(schema)
             if names is not None:
                 found.setdefault(names, path)
         if len(found) > 1:
@@ -96,12 +147,27 @@ class ArrayParts:
     """The arrays of `.npy` files, which all have rows of the same kind."""
 
     parts: Parts
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[MappedRows, ...]
 
     @property
-    def rows(self) -> np.ndarray:
-        """Return the rows, one file after the other."""
-        return self.arrays[0] if len(self.arrays) == 1 else np.concatenate(self.arrays)
+    def lengths(self) -> list[int]:
+        """Return the number of rows of each file."""
+        return [len(array) if array.shape else 1 for array in self.arrays]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of all rows together."""
+        first = self.arrays[0].shape
+        return (sum(self.lengths), *first[1:]) if first else ()
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Return the type of all rows together."""
+        return np.result_type(*(array.dtype for array in self.arrays))
+
+    def read(self) -> np.ndarray:
+        """Return all rows, one file after the other."""
+        return np.concatenate([array.read(0, len(array)) for array in self.arrays])
 
 
 def is_npy(name: str) -> bool:
@@ -147,8 +213,8 @@ def find_parts(url: str, options: Mapping[str, object]) -> Parts:
     )
 
 
-def read_tables(parts: Parts) -> TableParts:
-    """Read Parquet files with all columns, also those in the names of folders (`fold=1/part-0.parquet`).
+def open_tables(parts: Parts, files: TemporaryFiles) -> TableParts:
+    """Open Parquet files. Those in another storage are fetched.
 
     Raises:
         DatasetError: a file cannot be read, or has other columns than the first one.
@@ -159,13 +225,10 @@ def read_tables(parts: Parts) -> TableParts:
         raise DatasetError(
             f"The folders of {parts.url} name different columns: {error}. Give all files the same folders."
         ) from error
-    tables = []
+    tables = TableParts(parts, files)
+    first = set(tables.columns)
     for path in parts.paths:
-        folders = {} if parts.source.is_single_file else partitions_of(path)
-        tables.append(_with_partitions(_read_table(parts, path), folders))
-    first = set(tables[0].column_names)
-    for path, table in zip(parts.paths, tables, strict=True):
-        columns = set(table.column_names)
+        columns = set(tables.columns_of(path))
         if columns != first:
             missing, more = sorted(first - columns), sorted(columns - first)
             different = [f"lacks {listing(missing)}"] if missing else []
@@ -174,19 +237,19 @@ def read_tables(parts: Parts) -> TableParts:
                 f"{parts.place(path)} has other columns than {printable_path(parts.paths[0])}: it "
                 f"{' and '.join(different)}. Write all files with the same columns, or move this one away."
             )
-    return TableParts(parts, tuple(tables))
+    return tables
 
 
-def read_arrays(parts: Parts) -> ArrayParts:
-    """Read `.npy` files.
+def open_arrays(parts: Parts, files: TemporaryFiles) -> ArrayParts:
+    """Open `.npy` files. Those in another storage are fetched.
 
     Raises:
         DatasetError: a file is not a `.npy` file, or its rows do not fit those of the first one.
     """
-    arrays = tuple(_read_array(parts, path) for path in parts.paths)
+    arrays = tuple(_open_array(parts, path, files) for path in parts.paths)
     first = arrays[0]
     for path, array in zip(parts.paths, arrays, strict=True):
-        if (array.dtype.kind, array.ndim, array.shape[1:]) != (first.dtype.kind, first.ndim, first.shape[1:]):
+        if (array.dtype.kind, array.shape[1:], len(array.shape)) != (first.dtype.kind, first.shape[1:], len(first.shape)):
             raise DatasetError(
                 f"{parts.place(path)} contains an array of shape {array.shape} and dtype {array.dtype}, which does not "
                 f"fit that of {printable_path(parts.paths[0])}: shape {first.shape}, dtype {first.dtype}. Write all "
@@ -204,36 +267,18 @@ def _kind_of(source: DatasetFiles, path: str) -> str:
     return Format.OTHER if format in _NOT_DATA else format
 
 
-def _read_table(parts: Parts, path: str) -> pa.Table:
+def _open_array(parts: Parts, path: str, files: TemporaryFiles) -> MappedRows:
     try:
-        return pq.read_table(parts.read(path))
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0][:200]
-        raise DatasetError(
-            f"{parts.place(path)} cannot be read as Parquet ({reason}). Write the file again."
-        ) from error
-
-
-def _with_partitions(table: pa.Table, folders: Partitions) -> pa.Table:
-    for name, value in folders.items():
-        if name not in table.column_names:
-            table = table.append_column(name, pa.array([value] * table.num_rows, pa.string()))
-    return table
-
-
-def _read_array(parts: Parts, path: str) -> np.ndarray:
-    try:
-        array = np.load(parts.read(path), allow_pickle=False)
+        return MappedRows(parts.on_this_machine(path, files))
     except (ValueError, EOFError) as error:
         raise DatasetError(
             f"{parts.place(path)} is not a .npy file of numbers or strings ({str(error)[:120]}). Write it with "
             "numpy.save."
         ) from error
-    return np.asarray(array)
 
 
-def _stored_class_names(table: pa.Table) -> tuple[str, ...] | None:
-    stored = (table.schema.metadata or {}).get(b"class_names")
+def _stored_class_names(schema: pa.Schema) -> tuple[str, ...] | None:
+    stored = (schema.metadata or {}).get(b"class_names")
     if stored is None:
         return None
     try:
@@ -247,8 +292,7 @@ def _stored_class_names(table: pa.Table) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def row_places(parts: Parts, tables: Sequence[pa.Table | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def row_places(parts: Parts, lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the file of each row, (N,) object of str, and its number in the file, (N,) int64."""
-    lengths = [len(table) for table in tables]
     names = np.array([printable_path(path) for path in parts.paths], dtype=object)
     return np.repeat(names, lengths), np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])

@@ -21,8 +21,6 @@ _Names = Sequence[str | None] | npt.NDArray[np.object_]
 
 # Columns of EXAMPLES that the rows of a version have from the start.
 _ROW_COLUMNS = ("example_id", "given_label", "status", "file", "row", "content_digest", "split")
-# Rows whose margin is computed at once: bounds the copy of `pred_probs` (1,000 classes: 262 MB).
-MARGIN_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,9 @@ class Scores:
         row: (M,) positions of the scored rows in 0..N-1, each once.
         label: (M,) class numbers of the given labels.
         predicted: (M,) class numbers of the predictions.
-        pred_probs: (M, K) probabilities, columns in the order of `class_names`.
+        p_given: (M,) probabilities of the given labels.
+        p_predicted: (M,) probabilities of the predictions.
+        p_other: (M,) the largest probabilities of another class than the given one.
         class_names: K names.
         label_score: (M,) in 0..1.
         is_label_issue: (M,) whether a row is flagged.
@@ -43,7 +43,9 @@ class Scores:
     row: _IntArray
     label: _IntArray
     predicted: _IntArray
-    pred_probs: _FloatArray
+    p_given: _FloatArray
+    p_predicted: _FloatArray
+    p_other: _FloatArray
     class_names: Sequence[str]
     label_score: _FloatArray
     is_label_issue: _BoolArray
@@ -79,7 +81,6 @@ def examples_table(
     _check_lengths("examples", total, fold=fold, verdicts=verdicts, right_labels=right_labels)
     _check_scores(scores, is_dismissed)
     is_scored = _scored_mask(scores.row, rows["status"].to_numpy())
-    p_given, p_predicted, margin = _probabilities_of_interest(scores.pred_probs, scores.label, scores.predicted)
 
     def spread(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
         """(M,) values at their rows, null elsewhere."""
@@ -94,9 +95,9 @@ def examples_table(
         "predicted_label": spread(names[scores.predicted], pa.string()),
         "label_score": spread(np.asarray(scores.label_score, np.float64), pa.float64()),
         "is_label_issue": spread(scores.is_label_issue, pa.bool_()),
-        "p_given": spread(p_given, pa.float32()),
-        "p_predicted": spread(p_predicted, pa.float32()),
-        "margin": spread(margin, pa.float32()),
+        "p_given": spread(np.asarray(scores.p_given, np.float32), pa.float32()),
+        "p_predicted": spread(np.asarray(scores.p_predicted, np.float32), pa.float32()),
+        "margin": spread(np.asarray(scores.p_given - scores.p_other, np.float32), pa.float32()),
         "verdict": _strings(verdicts),
         "right_label": _strings(right_labels),
         "is_dismissed": spread(is_dismissed, pa.bool_()),
@@ -204,16 +205,13 @@ def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:
         len(scores.row),
         label=scores.label,
         predicted=scores.predicted,
-        pred_probs=scores.pred_probs,
+        p_given=scores.p_given,
+        p_predicted=scores.p_predicted,
+        p_other=scores.p_other,
         label_score=scores.label_score,
         is_label_issue=scores.is_label_issue,
         is_dismissed=is_dismissed,
     )
-    if scores.pred_probs.shape[1] != len(scores.class_names):
-        raise LabelauditError(
-            f"The examples table got {len(scores.class_names):,} class names for {scores.pred_probs.shape[1]:,} "
-            "columns of pred_probs. Pass the name of each column."
-        )
 
 
 def _scored_mask(scored_rows: _IntArray, status: _Names) -> _BoolArray:
@@ -226,22 +224,6 @@ def _scored_mask(scored_rows: _IntArray, status: _Names) -> _BoolArray:
             f" {int(has_status.sum()):,} rows have the status 'scored'; pass each of these exactly once."
         )
     return is_scored
-
-
-def _probabilities_of_interest(
-    pred_probs: _FloatArray, labels: _IntArray, predicted: _IntArray
-) -> tuple[_FloatArray, _FloatArray, _FloatArray]:
-    """(M,) float32 each: p_given, p_predicted, and p_given less the largest other probability."""
-    each = np.arange(len(labels))
-    p_given = pred_probs[each, labels].astype(np.float32)
-    p_predicted = pred_probs[each, predicted].astype(np.float32)
-    margin = np.empty(len(labels), np.float32)
-    for start in range(0, len(labels), MARGIN_ROWS):
-        part = slice(start, start + MARGIN_ROWS)
-        others = np.array(pred_probs[part], np.float32)
-        others[np.arange(len(others)), labels[part]] = -np.inf
-        margin[part] = p_given[part] - others.max(axis=1)
-    return p_given, p_predicted, margin
 
 
 def _from_frame(table: str, frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -286,6 +286,10 @@ class DatasetFiles:
             )
         return self._store.open(path)
 
+    def local_path(self, path: str) -> str | None:
+        """Return the path of a file on this machine; None if it is in another storage."""
+        return self._store._path(path) if self._store.is_local else None
+
 
 def _stored_file(path: str, info: FileInfo) -> StoredFile:
     return StoredFile(path, int(info["size"] or 0), _token(info), _modified(info))

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from labelaudit.detection.agreement import chance_bound, measure_agreement
-from support.simulated import simulate_probs
+from labelaudit.detection.agreement import chance_bound
+from support.simulated import measure_agreement, simulate_probs
 
 
 def test_z_is_that_of_all_permutations() -> None:
@@ -39,7 +39,7 @@ def test_constant_probabilities_agree_no_better_than_chance(row: list[float]) ->
     labels = np.arange(100) % 4
     measured = measure_agreement(labels, np.tile(np.array(row, dtype=np.float32), (100, 1)))
     assert measured.z == 0
-    assert measured.offset_z == 0
+    assert measured.shift.z == 0
     assert measured.distinct == 0
 
 
@@ -65,22 +65,22 @@ def test_the_offset_is_found(offset: int) -> None:
     probs = simulate_probs(labels, 3, signal=2.0)
     in_place = measure_agreement(labels, probs)
     displaced = measure_agreement(labels, np.roll(probs, offset, axis=0))
-    assert displaced.offset == offset
-    assert displaced.offset_z == pytest.approx(in_place.z)
-    assert displaced.labels_are_mixed
-    assert in_place.offset_z < 5
+    assert displaced.shift.offset == offset
+    assert displaced.shift.z == pytest.approx(in_place.z)
+    assert displaced.shift.labels_are_mixed
+    assert in_place.shift.z < 5
 
 
 def test_an_order_by_label_is_seen() -> None:
     labels = np.sort(np.arange(300) % 5)
-    assert not measure_agreement(labels, simulate_probs(labels, 5, signal=2.0)).labels_are_mixed
+    assert not measure_agreement(labels, simulate_probs(labels, 5, signal=2.0)).shift.labels_are_mixed
     few = np.repeat(np.arange(20), 3)
-    assert not measure_agreement(few, simulate_probs(few, 20, signal=3.0)).labels_are_mixed
+    assert not measure_agreement(few, simulate_probs(few, 20, signal=3.0)).shift.labels_are_mixed
 
 
 def test_one_row_and_one_class() -> None:
     single = measure_agreement(np.array([1]), np.array([[0.3, 0.7]], dtype=np.float32))
-    assert (single.z, single.offset_z, single.share, single.correlation) == (0, 0, 1, 0)
+    assert (single.z, single.shift.z, single.share, single.correlation) == (0, 0, 1, 0)
     same = measure_agreement(np.ones(5, int), simulate_probs(np.ones(5, int), 2, signal=1.0))
     assert same.z == 0
     assert same.correlation == 0
@@ -103,15 +103,15 @@ def test_chance_bound_is_normal_for_fine_grains_and_wider_for_coarse_ones() -> N
 def test_of_shifts_that_fit_equally_the_smallest_is_found() -> None:
     labels = np.arange(60) % 3
     measured = measure_agreement(labels, np.eye(3, dtype=np.float32)[np.roll(labels, 1)])
-    assert measured.offset == 1
+    assert measured.shift.offset == 1
     assert measured.columns.tolist() == [2, 0, 1]
     assert measured.columns_lead == 0
-    assert measured.columns_z == pytest.approx(measured.offset_z)
+    assert measured.columns_z == pytest.approx(measured.shift.z)
 
 
 def test_the_best_order_of_columns_against_the_best_shift_by_hand() -> None:
     measured = measure_agreement(np.array([0, 0, 1, 1, 1]), np.eye(2, dtype=np.float32)[[1, 1, 0, 0, 0]])
     assert measured.columns.tolist() == [1, 0]
-    assert abs(measured.offset) == 2
+    assert abs(measured.shift.offset) == 2
     # Exchanged columns fit all five rows and the shift four. The fifth row is ahead by 1, its own standard error.
     assert measured.columns_lead == pytest.approx(1)

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from labelaudit.detection.agreement import measure_agreement
 from labelaudit.detection.column_order import (
     find_permuted,
     find_permuted_against,
@@ -15,7 +14,7 @@ from labelaudit.detection.column_order import (
     is_standard,
     means_are_shares,
 )
-from support.simulated import simulate_probs
+from support.simulated import measure_agreement, simulate_probs
 
 LABELS = np.random.default_rng(0).integers(0, 6, 300)
 PROBS = simulate_probs(LABELS, 6, signal=1.5)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
-from labelaudit.detection.external import check_external
+from labelaudit.detection import external
+from labelaudit.detection.probability_blocks import RawArray
 from labelaudit.errors import DatasetError, Fault, IntegrityError
-from support.simulated import simulate_probs
+from support.simulated import all_rows, simulate_probs
 
 NAMES = ("cat", "dog", "horse", "sheep")
 LABELS = np.random.default_rng(0).integers(0, 4, 500)
 IDS = np.array([f"id-{i:03d}" for i in range(500)], dtype=object)
 PROBS = simulate_probs(LABELS, 4, signal=1.5)
+
+
+def check_external(
+    ids: np.ndarray, labels: np.ndarray, probs: np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    checked, notes = external.check_external(ids, labels, RawArray(probs), names)
+    return all_rows(checked), notes
 
 
 def with_nan(probs: np.ndarray) -> np.ndarray:

@@ -9,20 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelaudit.detection import rows
+from labelaudit.detection.probability_blocks import ArrayBlocks, RawArray
 from labelaudit.detection.rows import (
     Place,
-    check_distributions,
     check_labels,
-    find_alteration,
     ids_digest,
     row_digests,
 )
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from support.simulated import all_rows
 
 PLACE = Place(3, "Do it again.")
 IDS = np.array(["a", "b", "c", "d"], dtype=object)
 PROBS = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.0, 0.0, 1.0]], dtype=np.float32)
 LABELS = np.array([0, 1, 2, 2])
+
+
+def check_distributions(ids: np.ndarray, probs: np.ndarray, num_classes: int, place: Place) -> tuple[np.ndarray, str]:
+    checked, note = rows.check_distributions(ids, RawArray(probs), num_classes, place)
+    return all_rows(checked), note
+
+
+def find_alteration(ids: np.ndarray, probs: np.ndarray, stored: np.ndarray, place: Place) -> IntegrityError | None:
+    return rows.find_alteration(ids, ArrayBlocks(probs), stored, place)
 
 
 def faulted(changes: dict[tuple[int, int], float]) -> np.ndarray:

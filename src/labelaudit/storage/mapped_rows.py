@@ -1,0 +1,63 @@
+"""Rows of a `.npy` file on the local disk, read in pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+class MappedRows:
+    """The rows of an array in a `.npy` file.
+
+    The file is mapped only while rows are copied, because mapped pages count as memory of the process.
+
+    Raises:
+        ValueError, EOFError: it is not a `.npy` file of numbers or strings.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        array = self._open()
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype = array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.generic]:
+        """Return consecutive rows."""
+        return np.array(self._open()[start:stop])
+
+    def take(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.generic]:
+        """Return rows in any order."""
+        return np.array(self._open()[rows])
+
+    def _open(self) -> npt.NDArray[np.generic]:
+        try:
+            array: npt.NDArray[np.generic] = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            # An empty array cannot be mapped. For other faults, this names the reason.
+            array = np.load(self._path, allow_pickle=False)
+        return array
+
+
+class RowWriter:
+    """Writes the rows of a `.npy` file one block after the other."""
+
+    def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype[np.floating]) -> None:
+        self._file = path.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._dtype = dtype
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, rows: npt.NDArray[np.floating]) -> None:
+        """Append rows."""
+        self._file.write(np.ascontiguousarray(rows, self._dtype))
