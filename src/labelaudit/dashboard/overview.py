@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 # Versions in the chart, the newest ones.
 TREND_VERSIONS = 200
+_CHART_HELP = (
+    "The newest audit of each version, oldest first. The band is the range that the share of wrong labels may be in. "
+    "Hollow dots: the gate failed."
+)
 
 
 def show_overview() -> None:
@@ -39,7 +43,7 @@ def show_overview() -> None:
     if len(versions) > 1:
         ui.heading(
             "Versions",
-            "The newest audit of each version, oldest first. The band is the range of wrong labels. Hollow dots: the gate failed.",
+            _CHART_HELP,
         )
         ui.chart(trend_chart([_trend_point(audit) for audit in versions[-TREND_VERSIONS:]]))
     ui.heading("Audits", "Newest first. Choose a row to open the audit.")

@@ -37,12 +37,12 @@ class Measures:
     class_issues: Mapping[str, tuple[int, int]]  # by scored class: its rows, and the flagged ones among them
     rare_classes: Collection[str] = ()
     new_issues: int | None = None  # compared with the predecessor
-    error_range: ErrorRange | None = None  # the share of wrong labels
     measured_error_rate: float | None = None  # by people, on this version
     canary_recall: float | None = None
     dismissed: int = 0  # rows that the detector flagged but people judged fine; `issues` does not include them
     not_compared: str | None = None  # why it could not be compared with its predecessor
     classes: ClassDifferences | None = None  # compared with the predecessor
+    error_range: ErrorRange | None = None  # the share of wrong labels
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
