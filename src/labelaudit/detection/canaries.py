@@ -2,7 +2,8 @@
 
 The out-of-fold probabilities were computed before, so nothing is trained again. The share that is caught shows whether
 detection works. It does not estimate the share of real errors that detection finds, because people make errors on
-harder rows.
+harder rows. With the filter `auto`, a canary is caught if the `p_wrong` of its planted label reaches the cut that was
+chosen for the real labels.
 """
 
 from __future__ import annotations

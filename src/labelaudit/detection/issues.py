@@ -1,24 +1,28 @@
-"""Label issues: flags, a suggested label per flagged row, and tables per class and per pair of classes.
+"""Label issues: the calibrated probability that each label is wrong, and the flags.
 
-The only importer of cleanlab. Its filters are in `labelaudit.detection.cleanlab_filters`.
+The filter `auto` flags from a cut of that probability. The other filters are those of cleanlab.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from cleanlab import dataset
 
-from labelaudit.detection.cleanlab_filters import estimate_joint, flag_by_cleanlab, too_small_classes
+from labelaudit.detection.cleanlab_filters import flag_by_cleanlab, too_small_classes
+from labelaudit.detection.cut import find_cut
+from labelaudit.detection.noise_tables import DoubtedPairs, class_table, confusion_table
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.detection.row_scores import RowScores, score_blocks
-from labelaudit.detection.wrong_labels import best_cut, estimate_wrong
+from labelaudit.detection.wrong_labels import WrongLabels, estimate_wrong
 from labelaudit.errors import ConfigError
+from labelaudit.findings import ErrorRange, Noise, Promise
 from labelaudit.schemas import AUTO_FILTER, FILTERS
+
+_BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,24 @@ class LabelIssues:
     """The results of detection for M labels of K classes."""
 
     scores: RowScores
-    p_wrong: npt.NDArray[np.float32]  # (M,) calibrated probability that the label is wrong
-    cut: float | None  # the lowest p_wrong that is flagged; None with a filter of cleanlab
     label_score: npt.NDArray[np.float64]  # (M,) 0..1, the probability of the given label; low: doubtful
-    is_label_issue: npt.NDArray[np.bool_]  # (M,)
-    is_dismissed: npt.NDArray[np.bool_]  # (M,) not flagged only because a person judged the label fine
+    p_wrong: npt.NDArray[np.float32]  # (M,) 0..1, calibrated; 1 or 0 if a person judged the label wrong or fine
+    is_label_issue: _BoolArray  # (M,)
+    is_dismissed: _BoolArray  # (M,) not flagged only because a person judged the label fine
     predicted_labels: npt.NDArray[np.int64]  # (M,) the most probable class
     suggested_labels: npt.NDArray[np.int64]  # (M,) the most probable other class of a flagged row, else -1
-    classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, lowest quality first
+    classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, most noise first
     confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, most flagged rows first
-    error_rate: float  # estimated share of wrong labels, 0..1
+    error_range: ErrorRange  # the share of wrong labels
+    noise: Noise
+    cut: float | None  # the lowest p_wrong that is flagged; None with a filter of cleanlab
     notes: tuple[str, ...]
+
+    @property
+    def flag_precision(self) -> float | None:
+        """The expected share of wrong labels among the flags, 0..1; None if nothing is flagged."""
+        flagged = self.p_wrong[self.is_label_issue]
+        return float(flagged.mean(dtype=np.float64)) if len(flagged) else None
 
 
 def find_issues(
@@ -45,56 +56,59 @@ def find_issues(
     class_names: Sequence[str],
     *,
     filter_by: str = AUTO_FILTER,
-    is_fine: npt.NDArray[np.bool_] | None = None,
+    promise: Promise | None = None,
+    is_fine: _BoolArray | None = None,
+    is_wrong: _BoolArray | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
+
+    Verdicts of people change what is known, but not what the detector flags: a row judged wrong is flagged only if the
+    detector flags it, and a row judged fine is dismissed if it does.
 
     Args:
         labels: (M,) int64 in 0..K-1, every class present.
         probabilities: M rows of K classes that passed `gather_folds` or `check_external`.
         class_names: K names.
         filter_by: one of `FILTERS`.
-        is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged and not counted as flags. The
-            estimates (noise, error rate) depend on the probabilities only and do not change.
+        promise: a promised precision or recall of the filter `auto`. None: the highest expected F1.
+        is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged, and their p_wrong is 0.
+        is_wrong: (M,) bool, rows whose label a person judged wrong. Their p_wrong is 1.
 
     Raises:
         ConfigError: unknown filter.
     """
+    is_fine, is_wrong = (np.zeros(len(labels), bool) if mask is None else mask for mask in (is_fine, is_wrong))
     if filter_by not in FILTERS:
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     scores = score_blocks(labels, probabilities)
     wrong = estimate_wrong(scores)
-    # The cut with the highest expected F1 is half of that F1, so it is never higher than a half.
-    cut = min(best_cut(wrong.p_wrong), 0.5) if filter_by == AUTO_FILTER else None
+    cut = find_cut(wrong.p_wrong, promise) if filter_by == AUTO_FILTER else None
     if cut is None:
-        is_label_issue = flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
+        is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
     else:
-        is_label_issue = wrong.p_wrong >= cut
-    joint = estimate_joint(probabilities, scores)
-    is_dismissed = np.zeros(len(labels), dtype=bool) if is_fine is None else is_label_issue & is_fine
-    is_label_issue = is_label_issue & ~is_dismissed
-    label_score = scores.p_given.astype(np.float64)
-    suggested = np.where(is_label_issue, scores.other, -1).astype(np.int64)
+        is_detected = wrong.p_wrong >= cut
+    is_label_issue = is_detected & ~is_fine
+    known = _with_verdicts(wrong, is_fine=is_fine, is_wrong=is_wrong)
+    pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
     return LabelIssues(
         scores=scores,
-        p_wrong=wrong.p_wrong,
-        cut=cut,
-        label_score=label_score,
+        label_score=scores.p_given.astype(np.float64),
+        p_wrong=known.p_wrong,
         is_label_issue=is_label_issue,
-        is_dismissed=is_dismissed,
+        is_dismissed=is_detected & is_fine,
         predicted_labels=scores.predicted.astype(np.int64),
-        suggested_labels=suggested,
-        classes=_class_table(labels, suggested, label_score, joint, class_names),
-        confusions=_confusion_table(labels, suggested, joint, class_names),
-        error_rate=float(1 - joint.trace()),
+        suggested_labels=np.where(is_label_issue, scores.other, -1).astype(np.int64),
+        classes=class_table(scores, pairs, class_names),
+        confusions=confusion_table(scores, pairs, class_names),
+        error_range=known.error_range,
+        noise=wrong.noise,
+        cut=cut,
         notes=_notes(scores, class_names, filter_by),
     )
 
 
-def is_above_cut(
-    probabilities: ProbabilityBlocks, scores: RowScores, *, filter_by: str, cut: float | None
-) -> npt.NDArray[np.bool_]:
-    """Return the flags of other labels for the same rows, (M,) bool.
+def is_above_cut(probabilities: ProbabilityBlocks, scores: RowScores, *, filter_by: str, cut: float | None) -> _BoolArray:
+    """Return the detector's flags of other labels for the same rows, (M,) bool.
 
     Args:
         probabilities: M rows of K classes.
@@ -107,58 +121,16 @@ def is_above_cut(
     return np.asarray(estimate_wrong(scores).p_wrong >= cut)
 
 
-def _class_table(
-    labels: npt.NDArray[np.int64],
-    suggested: npt.NDArray[np.int64],
-    label_score: npt.NDArray[np.float64],
-    joint: npt.NDArray[np.float64],
-    class_names: Sequence[str],
-) -> pd.DataFrame:
-    num_classes = len(class_names)
-    health = dataset.rank_classes_by_label_quality(joint=joint, num_examples=len(labels))
-    order = health["Class Index"].to_numpy()
-    examples = np.bincount(labels, minlength=num_classes)
-    is_issue = suggested >= 0
-    return pd.DataFrame(
-        {
-            "class_name": np.asarray(class_names, dtype=object)[order],
-            "status": "scored",
-            "examples": examples[order],
-            "label_issues": np.bincount(labels[is_issue], minlength=num_classes)[order],
-            "inverse_label_issues": np.bincount(suggested[is_issue], minlength=num_classes)[order],
-            "label_noise": health["Label Noise"],
-            "inverse_label_noise": health["Inverse Label Noise"],
-            "label_quality_score": health["Label Quality Score"],
-            "mean_label_score": (
-                np.bincount(labels, weights=label_score, minlength=num_classes) / np.maximum(examples, 1)
-            )[order],
-        }
-    )
-
-
-def _confusion_table(
-    labels: npt.NDArray[np.int64],
-    suggested: npt.NDArray[np.int64],
-    joint: npt.NDArray[np.float64],
-    class_names: Sequence[str],
-) -> pd.DataFrame:
-    num_classes = len(class_names)
-    examples = np.bincount(labels, minlength=num_classes)
-    flagged = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(flagged, (labels[suggested >= 0], suggested[suggested >= 0]), 1)
-    estimated = joint * len(labels)
-    np.fill_diagonal(estimated, 0)
-    given, other = np.nonzero((estimated > 0) | (flagged > 0))
-    table = pd.DataFrame(
-        {
-            "given_label": np.asarray(class_names, dtype=object)[given],
-            "suggested_label": np.asarray(class_names, dtype=object)[other],
-            "examples": flagged[given, other],
-            "estimated_examples": estimated[given, other],
-            "share_of_given": estimated[given, other] / np.maximum(examples[given], 1),
-        }
-    )
-    return table.sort_values(["examples", "estimated_examples"], ascending=False, kind="stable", ignore_index=True)
+def _with_verdicts(wrong: WrongLabels, *, is_fine: _BoolArray, is_wrong: _BoolArray) -> WrongLabels:
+    """Return what is known after people judged some rows: these are no longer uncertain, and limit the range."""
+    if not (is_fine | is_wrong).any():
+        return wrong
+    p_wrong = np.where(is_wrong, 1, np.where(is_fine, 0, wrong.p_wrong)).astype(np.float32)
+    limits = float(is_wrong.mean()), float(1 - is_fine.mean())
+    before = wrong.error_range
+    low, high = (min(max(share, limits[0]), limits[1]) for share in (before.low, before.high))
+    estimate = min(max(float(p_wrong.mean(dtype=np.float64)), low), high)
+    return replace(wrong, p_wrong=p_wrong, error_range=ErrorRange(estimate, low, high, before.basis))
 
 
 def _notes(scores: RowScores, class_names: Sequence[str], filter_by: str) -> tuple[str, ...]:

@@ -6,21 +6,24 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from labelaudit.findings import ErrorRange, RateBasis
 from labelaudit.report.audit_tables import FoldRow, folds_table
 from labelaudit.report.charts import (
     HEAT_CLASSES,
-    SCORE_BINS,
-    ScoreHistogram,
+    BINS,
+    Histogram,
+    Measured,
     TrendPoint,
     fold_chart,
     heat_map,
-    score_chart,
-    score_histogram,
+    histogram_chart,
+    p_wrong_histogram,
     spark_line,
     trend_chart,
 )
@@ -38,14 +41,20 @@ def texts(chart: Chart, tag: str = "text") -> list[str]:
     return ["".join(node.itertext()) for node in elements(chart, tag)]
 
 
+def point(version: str, rate: float, **changes: Any) -> TrendPoint:
+    """Return a version whose range is from half to twice the rate."""
+    values = {"error_range": ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES), "flagged_share": 0.1}
+    return TrendPoint(**{"version": version, "scored": 1000, **values, **changes})
+
+
 def every_chart() -> Iterator[Chart]:
     content = make_content()
-    yield score_chart(content.scores)
+    yield histogram_chart(content.histogram)
     yield fold_chart(content.folds)
     heat = heat_map(content.confusions, ["cat", "dog", "eel"])
     assert heat is not None
     yield heat[0]
-    yield trend_chart([TrendPoint("v1", 0.1, 0.08), TrendPoint("v2", 0.2, 0.1, is_held=True, has_other_settings=True)])
+    yield trend_chart([point("v1", 0.1), point("v2", 0.2, is_held=True, has_other_settings=True)])
 
 
 def test_charts_take_colours_and_font_from_the_page() -> None:
@@ -86,10 +95,10 @@ def test_charts_are_the_same_each_time() -> None:
     assert list(every_chart()) == list(every_chart())
 
 
-def test_score_histogram_counts_every_scored_row_once() -> None:
+def test_histogram_counts_every_scored_row_once() -> None:
     table = pa.table(
         {
-            "label_score": pa.array([0.0, 0.04, 0.5, 1.0, None]),
+            "p_wrong": pa.array([1.0, 0.96, 0.5, 0.0, None], pa.float32()),
             "is_label_issue": pa.array([True, True, False, False, None]),
         }
     )
@@ -97,15 +106,21 @@ def test_score_histogram_counts_every_scored_row_once() -> None:
         [table[n] if n in table.column_names else pa.nulls(5, EXAMPLES.field(n).type) for n in EXAMPLES.names],
         schema=EXAMPLES,
     )
-    histogram = score_histogram(table)
-    assert histogram.flagged == (2,) + (0,) * (SCORE_BINS - 1)
-    assert (histogram.others[10], histogram.others[-1], sum(histogram.others)) == (1, 1, 2)
+    histogram = p_wrong_histogram(table, 0.9)
+    assert histogram.flagged == (0,) * (BINS - 1) + (2,)
+    assert (histogram.others[10], histogram.others[0], sum(histogram.others)) == (1, 1, 2)
+    assert (histogram.measured, histogram.cut) == (Measured.P_WRONG, 0.9)
 
 
-def test_score_chart_says_how_many() -> None:
-    shown = texts(score_chart(ScoreHistogram((0,) * 20, (12_345,) + (0,) * 19)))
-    assert "0 flagged" in shown
-    assert "12,345 not flagged" in shown
+def test_histogram_chart_says_how_many_and_where_the_cut_is() -> None:
+    counts: tuple[tuple[int, ...], tuple[int, ...]] = ((0,) * 20, (12_345,) + (0,) * 19)
+    chart = histogram_chart(Histogram(*counts, cut=0.4))
+    assert {"0 flagged", "12,345 not flagged", "probability that the label is wrong"} <= set(texts(chart))
+    dashed = [line for line in elements(chart, "line") if line.get("stroke-dasharray")]
+    assert [line.get("x1") for line in dashed] == [f"{67 + 0.4 * 502:.1f}"] * 2
+    earlier = histogram_chart(Histogram(*counts, measured=Measured.LABEL_SCORE))
+    assert "label score (0 doubtful, 1 trusted)" in texts(earlier)
+    assert not [line for line in elements(earlier, "line") if line.get("stroke-dasharray")]
 
 
 @pytest.mark.parametrize("agreements", [[1.0], [0.0, 0.0], [0.5, 0.75, 0.625], list(np.linspace(0.2, 0.9, 60))])
