@@ -420,7 +420,10 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
     def _inner_split(
         self, labeled: Labeled, groups: Container, seed: int, *, one_more: bool
     ) -> tuple[Labeled, Labeled | None, np.ndarray | None]:
-        """Return the rows to train on, those held out for early stopping, and the positions of the former (None: all)."""
+        """Return the rows to train on, those held out for early stopping, and the positions of the former.
+
+        The positions are None if none are held out.
+        """
         if groups is not None:
             groups = column_or_1d(as_numpy(groups))
             check_consistent_length(labeled.targets, groups)

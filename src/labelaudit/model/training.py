@@ -134,9 +134,7 @@ def train(
     """
     per_epoch = batch_count(len(labeled), training.batch_size)
     average = _weight_average(module, training, training.epochs * per_epoch)
-    progress = Progress(
-        module, optimizer, generator=generator, device=device, average=average, dynamics=dynamics
-    )
+    progress = Progress(module, optimizer, generator=generator, device=device, average=average, dynamics=dynamics)
     name = "" if checkpoints is None else _training_digest(progress, rows, labeled, validation, training)
     if checkpoints is not None:
         checkpoints.resume(name, progress)
