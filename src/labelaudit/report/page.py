@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup, escape
 
+from labelaudit.codec import JsonObject
 from labelaudit.findings import Summary
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
@@ -67,6 +68,7 @@ class PageContent:
     files: Sequence[PublishedFile] = ()
     changes: ChangesContent | None = None  # None if the summary has no changes
     review: ReviewSection | None = None  # None if there are no verdicts
+    ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
 
 
 def render_page(content: PageContent) -> str:
