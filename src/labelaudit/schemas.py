@@ -107,6 +107,11 @@ EXAMPLES = _schema(
     ("split", pa.string()),  # train, test, …; null if the dataset has no splits
     # Calibrated probability that the given label is wrong, 0..1. 1 or 0 if a person judged it wrong or fine.
     ("p_wrong", pa.float32()),
+    # Means over the trainings that saw the row (`labelaudit.row_dynamics`). Null for external probabilities.
+    ("dynamics_margin", pa.float32()),  # logit of the given label minus the largest other one
+    ("dynamics_p_given", pa.float32()),  # probability of the given label in training, 0..1
+    ("dynamics_spread", pa.float32()),  # standard deviation of that probability over the epochs, 0..0.5
+    ("dynamics_epochs", pa.float32()),  # share of the epochs before the given label was first predicted, 0..1
 )
 
 # Flagged rows, the highest p_wrong first; ties by label_score, then by example_id.
@@ -223,6 +228,14 @@ CANARIES = _schema(
     ("flip", pa.string()),  # random, or likely (the most probable other class)
     ("label_score", pa.float64()),  # of the planted label
     ("is_caught", pa.bool_()),
+)
+
+# The training dynamics of rows whose order is known from elsewhere (`labelaudit.row_dynamics.Dynamics`).
+DYNAMICS = _schema(
+    ("margin", pa.float32()),
+    ("p_given", pa.float32()),
+    ("spread", pa.float32()),
+    ("epochs", pa.float32()),
 )
 
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.

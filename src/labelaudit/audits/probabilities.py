@@ -13,16 +13,19 @@ import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import FilesReference
+from labelaudit.audits.stored_dynamics import dynamics_bytes, dynamics_from_bytes
 from labelaudit.audits.work_files import load_file, parquet_bytes, store_files
 from labelaudit.codec import from_record, to_record
 from labelaudit.detection.rows import row_digests
 from labelaudit.report.audit_tables import FoldRow
+from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store
 
 PRED_PROBS = "pred_probs.parquet"
 HEALTH = "health.json"
+DYNAMICS_FILE = "dynamics.parquet"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class FoldRecord:
     precision: str
     threads: int
     seed: int
+    # The training dynamics of its training rows, in canonical order. None: an earlier release trained it.
+    dynamics_key: str | None = None
+    dynamics_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +61,21 @@ class Probabilities:
         pred_probs: (M, K) float32, with columns in the order of the plan's `class_names`.
         folds: a row for each fold that was trained here.
         notes: sentences for people.
+        dynamics: how the M rows were learned; None if they were not trained here.
     """
 
     pred_probs: np.ndarray
     folds: tuple[FoldRow, ...]
     notes: tuple[str, ...]
+    dynamics: Dynamics | None = None
 
     def save(self, store: Store, plan: Plan, example_ids: np.ndarray) -> FilesReference:
         """Store them in the work folder of an audit. `example_ids` is (M,)."""
         table = pred_probs_table(example_ids, self.pred_probs, plan.class_names, binds_rows=False)
         health = to_record(_Health(self.folds, self.notes))
         files = {PRED_PROBS: parquet_bytes(table), HEALTH: dump_json(health)}
+        if self.dynamics is not None:
+            files[DYNAMICS_FILE] = dynamics_bytes(self.dynamics)
         return store_files(store, plan.work_folder, files)
 
     @classmethod
@@ -77,7 +87,10 @@ class Probabilities:
         """
         stored = StoredProbabilities.from_bytes(load_file(store, reference, PRED_PROBS))
         health = from_record(_Health, json.loads(load_file(store, reference, HEALTH)))
-        return cls(stored.pred_probs, health.folds, health.notes)
+        dynamics = None
+        if DYNAMICS_FILE in reference.sha256:
+            dynamics = dynamics_from_bytes(load_file(store, reference, DYNAMICS_FILE))
+        return cls(stored.pred_probs, health.folds, health.notes, dynamics)
 
 
 @dataclass(frozen=True)

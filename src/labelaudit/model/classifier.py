@@ -34,6 +34,8 @@ from labelaudit.model.schedules import Schedule, constant
 from labelaudit.model.splits import validation_split
 from labelaudit.model.targets import ClassWeight, check_class_labels, class_weights, encode_labels, row_weights
 from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
+from labelaudit.model.training_dynamics import TrainingDynamics
+from labelaudit.row_dynamics import Dynamics, MeanDynamics
 
 # Rows whose outputs are checked before the first step.
 _PROBE_ROWS = 8
@@ -96,6 +98,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         checkpoint: A folder or `Checkpoints` in which `fit` saves its state every 10 minutes. If `fit` is killed, the
             same `fit` resumes from there.
         callbacks: Functions (epoch, module), called after each `Epoch`. Training ends if one returns True.
+        record_dynamics: Let `fit` record how each row was learned, in `dynamics_`. This needs no further forward pass.
         verbose: Write a line to standard error after each epoch.
 
     Attributes:
@@ -104,6 +107,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         feature_names_in_: As in scikit-learn.
         n_iter_: Number of epochs trained in total.
         history_: One dict for each epoch of the last fit (see `Epoch`).
+        dynamics_: With `record_dynamics`, the `Dynamics` of the rows of the last `fit`, in their order (NaN for rows
+            that `early_stopping` held out). They come from the training batches, so augmentation, dropout and label
+            smoothing make them noisy. They are not saved.
         module_: The trained module.
         device_: Name of the device that was used.
         precision_: "float32", "bfloat16" or "float64".
@@ -113,6 +119,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
     _nesting: ClassVar[tuple[str, ...]] = ("module", "optimizer")
 
     n_iter_: int
+    dynamics_: Dynamics
     _optimizer: Optimizer | None
 
     def __init__(
@@ -145,6 +152,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         dataset: Container = None,
         checkpoint: Checkpoints | str | Path | None = None,
         callbacks: Sequence[Callback] = (),
+        record_dynamics: bool = False,
         verbose: bool = False,
         **module__and_optimizer__arguments: object,
     ) -> None:
@@ -175,6 +183,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         self.dataset = dataset
         self.checkpoint = checkpoint
         self.callbacks = callbacks
+        self.record_dynamics = record_dynamics
         self.verbose = verbose
         self._store_nested(module__and_optimizer__arguments)
 
@@ -369,7 +378,11 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         device = resolve_device(self.device)
         trained = 0 if fresh else self.n_iter_
         seed = self._seed(trained)
-        labeled, validation = self._inner_split(labeled, groups, seed, one_more=one_more)
+        all_rows = len(labeled)
+        labeled, validation, trained_rows = self._inner_split(labeled, groups, seed, one_more=one_more)
+        dynamics = None
+        if self.record_dynamics and not one_more:
+            dynamics = TrainingDynamics(len(labeled), len(classes), device)
         with isolated(seed, device):
             start = self._fresh if fresh else self._continued
             module, rows, trainable = start(data, labeled, len(classes), device)
@@ -388,6 +401,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
                 validation=validation,
                 callbacks=[*self.callbacks, *([print_epoch] if self.verbose else [])],
                 checkpoints=None if one_more else self._checkpoints(),
+                dynamics=dynamics,
             )
         self.classes_ = classes
         self.input_shape_ = rows.shape
@@ -396,19 +410,25 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         self.history_ = [asdict(epoch) for epoch in history]
         self.n_iter_ = trained + len(history)
         self.module_ = module.eval()
+        self.__dict__.pop("dynamics_", None)
+        if dynamics is not None:
+            self.dynamics_ = _at_rows(dynamics.result(), trained_rows, all_rows)
         self._trainable = trainable
         self._optimizer = optimizer if one_more else None
         return self
 
     def _inner_split(
         self, labeled: Labeled, groups: Container, seed: int, *, one_more: bool
-    ) -> tuple[Labeled, Labeled | None]:
-        """Return the rows to train on, and those held out for early stopping."""
+    ) -> tuple[Labeled, Labeled | None, np.ndarray | None]:
+        """Return the rows to train on, those held out for early stopping, and the positions of the former.
+
+        The positions are None if none are held out.
+        """
         if groups is not None:
             groups = column_or_1d(as_numpy(groups))
             check_consistent_length(labeled.targets, groups)
         if not self.early_stopping or one_more:
-            return labeled, None
+            return labeled, None, None
         sides = validation_split(labeled.targets.numpy(), self.validation_fraction, groups=groups, seed=seed)
         training, validating = (
             Labeled(
@@ -423,7 +443,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
                 "All rows held out for early stopping have weight zero. Give more rows a positive weight, or set "
                 "early_stopping=False."
             )
-        return training, validating
+        return training, validating, sides[0]
 
     def _fresh(
         self, data: Container, labeled: Labeled, num_classes: int, device: torch.device
@@ -531,3 +551,12 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             )
         result: np.ndarray = predicted.numpy()
         return result
+
+
+def _at_rows(dynamics: Dynamics, positions: np.ndarray | None, rows: int) -> Dynamics:
+    """Return the dynamics of all rows, of which those at `positions` (None: all) were trained on."""
+    if positions is None:
+        return dynamics
+    spread_out = MeanDynamics(rows)
+    spread_out.add(dynamics, positions)
+    return spread_out.result()

@@ -28,6 +28,7 @@ from labelaudit.model.recipes import Recipe
 from labelaudit.model.table import plain_columns, table_encoder
 from labelaudit.model.training import Callback, prediction_batch_size
 from labelaudit.model.whitening import whitening_filters
+from labelaudit.row_dynamics import Dynamics, MeanDynamics
 
 # Called as on_epoch(epoch, epochs, loss) after each epoch. Epochs are counted over all members.
 _OnEpoch = Callable[[int, int, float], None]
@@ -82,15 +83,17 @@ class FoldData:
 
 @dataclass(frozen=True)
 class FoldFit:
-    """The result of a fold. All fields except `pred_probs` are JSON-able.
+    """The result of a fold. All fields except `pred_probs` and `dynamics` are JSON-able.
 
     Attributes:
         pred_probs: (n, K) float32, in the order of the held-out rows.
+        dynamics: Of the training rows, in their order, averaged over members.
         training_loss: Loss of the last epoch, averaged over members.
         losses: Loss of each epoch, averaged over members.
     """
 
     pred_probs: np.ndarray
+    dynamics: Dynamics
     training_loss: float
     losses: list[float]
     epochs: int
@@ -130,6 +133,7 @@ def fit_fold(
     network = partial(build_network, recipe.network, network_kwargs=network_kwargs(recipe, data))
     train, held_out, dataset = encode(data, seed=seed)
     probabilities, losses = [], []
+    dynamics = MeanDynamics(len(targets))
     for member in range(recipe.members):
         classifier = TorchClassifier.from_hyperparameters(
             network,
@@ -140,12 +144,15 @@ def fit_fold(
             dataset=dataset,
             checkpoint=checkpoints,
             callbacks=[] if on_epoch is None else [_epoch_counter(on_epoch, member, recipe)],
+            record_dynamics=True,
         ).fit(train, targets)
+        dynamics.add(classifier.dynamics_)
         probabilities.append(classifier.predict_proba(held_out))
         losses.append([epoch["loss"] for epoch in classifier.history_])
     mean_losses = [float(loss) for loss in np.mean(losses, axis=0)]
     return FoldFit(
         pred_probs=_mean_distribution(probabilities),
+        dynamics=dynamics.result(),
         training_loss=mean_losses[-1],
         losses=mean_losses,
         epochs=recipe.epochs,
@@ -180,7 +187,7 @@ def rehearse_fold(
     # With so few steps, weights are averaged only if the share is large.
     short = replace(recipe, epochs=1, average_share=0.9 if recipe.average_share else 0.0)
     classifier = TorchClassifier.from_hyperparameters(
-        network, short, device=device, precision=precision, random_state=seed, dataset=dataset
+        network, short, device=device, precision=precision, random_state=seed, dataset=dataset, record_dynamics=True
     ).fit(train[few], targets[few])
     at_once = prediction_batch_size(data.inputs.shape[1:], recipe.batch_size, resolve_device(device))
     classifier.predict_proba(held_out[:at_once])

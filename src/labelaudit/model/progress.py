@@ -13,6 +13,7 @@ from torch import nn
 from labelaudit.errors import StorageError
 from labelaudit.model.aliases import State
 from labelaudit.model.optimizers import Optimizer
+from labelaudit.model.training_dynamics import TrainingDynamics
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class BestWeights:
 
 
 class Progress:
-    """The state of one training: module, optimizer, averages, epochs, order of rows and random numbers.
+    """The state of one training: module, optimizer, averages, dynamics, epochs, order of rows and random numbers.
 
     `state` returns a tree for `packing.pack`. `restore` loads it into a training that started in the same way. Random
     numbers are those of `generator` and torch's global ones, of the CPU and of `device`. What a module keeps outside
@@ -114,10 +115,12 @@ class Progress:
         generator: torch.Generator,
         device: torch.device,
         average: WeightAverage | None,
+        dynamics: TrainingDynamics | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.device = device
         self.average = average
+        self.dynamics = dynamics
         self.best = BestWeights(module)
         self.history: list[Epoch] = []
         self.has_ended = False
@@ -129,7 +132,10 @@ class Progress:
         return range(epochs if self.has_ended else len(self.history), epochs)
 
     def state(self) -> State:
+        # Without dynamics there is no entry, so that checkpoints of earlier releases stay valid.
+        dynamics = {} if self.dynamics is None else {"dynamics": self.dynamics.state()}
         return {
+            **dynamics,
             "tensors": _tensors(self._module),
             "extra": {name: layer.get_extra_state() for name, layer in _with_extra_state(self._module)},
             "optimizer": self.optimizer.state_dict(),
@@ -157,6 +163,8 @@ class Progress:
         _load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.restore(state["average"])
+        if self.dynamics is not None:
+            self.dynamics.restore(state["dynamics"])
         self.best.restore(state["best"])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.has_ended = state["has_ended"]

@@ -23,6 +23,7 @@ from labelaudit.model.outputs import check_output_kind, check_outputs, log_score
 from labelaudit.model.packing import tree_digest
 from labelaudit.model.progress import Epoch, Progress, WeightAverage
 from labelaudit.model.schedules import resolve_schedule
+from labelaudit.model.training_dynamics import TrainingDynamics
 
 # Numbers in a batch of rows to predict. Prediction keeps no gradients, so larger batches fit than in training. A GPU
 # takes about as long for few rows as for many, because it waits for the CPU.
@@ -111,6 +112,7 @@ def train(
     validation: Labeled | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
+    dynamics: TrainingDynamics | None = None,
 ) -> list[Epoch]:
     """Train `module` in place on the examples `labeled` of `rows`.
 
@@ -121,6 +123,7 @@ def train(
         validation: Rows that are held out for early stopping.
         callbacks: Called after each epoch that is trained now, not for epochs restored from a checkpoint.
         checkpoints: Where an unfinished training is saved and resumed.
+        dynamics: Collects how each of the examples `labeled` is learned.
 
     Returns:
         One `Epoch` for each epoch.
@@ -131,7 +134,7 @@ def train(
     """
     per_epoch = batch_count(len(labeled), training.batch_size)
     average = _weight_average(module, training, training.epochs * per_epoch)
-    progress = Progress(module, optimizer, generator=generator, device=device, average=average)
+    progress = Progress(module, optimizer, generator=generator, device=device, average=average, dynamics=dynamics)
     name = "" if checkpoints is None else _training_digest(progress, rows, labeled, validation, training)
     if checkpoints is not None:
         checkpoints.resume(name, progress)
@@ -139,13 +142,20 @@ def train(
         started = time.perf_counter()
         set_training_mode(module)
         losses = []
-        for step, batch in enumerate(_batches(rows, labeled, per_epoch, training, device, generator)):
+        order = torch.randperm(len(labeled), generator=generator)
+        targets = labeled.targets.index_select(0, order).to(device)
+        if dynamics is not None:
+            dynamics.begin_epoch(number + 1, order, targets)
+        for step, batch in enumerate(_batches(rows, labeled, order, targets, per_epoch, training, generator)):
             rate = training.learning_rate_at((number + step / per_epoch) / training.epochs)
             set_learning_rate(optimizer, rate)
-            losses.append(train_step(module, optimizer, batch, training, check=number == step == 0))
+            check = number == step == 0
+            losses.append(train_step(module, optimizer, batch, training, check=check, dynamics=dynamics))
             if average is not None:
                 average.update()
         loss = _mean_loss(torch.stack(losses), number, rate)
+        if dynamics is not None:
+            dynamics.end_epoch()
         checked = (None, None) if validation is None else _validate(module, rows, validation, training, device)
         seconds = time.perf_counter() - started
         epoch = Epoch(number + 1, training.epochs, loss, rate, seconds, *checked)
@@ -166,7 +176,13 @@ def train(
 
 
 def train_step(
-    module: nn.Module, optimizer: Optimizer, batch: TrainingBatch, training: Training, *, check: bool = False
+    module: nn.Module,
+    optimizer: Optimizer,
+    batch: TrainingBatch,
+    training: Training,
+    *,
+    check: bool = False,
+    dynamics: TrainingDynamics | None = None,
 ) -> torch.Tensor:
     """Take one step of the optimizer, and return the mean loss of the batch, detached and still on the device.
 
@@ -182,11 +198,14 @@ def train_step(
                 "The outputs of the network do not depend on its trainable parameters, so nothing can be learned. "
                 "Remove detach() and no_grad() from it, or freeze fewer parameters."
             )
-    loss = weighted_loss(log_scores(outputs, training.output_kind, len(batch.targets)), batch, training)
+    scores = log_scores(outputs, training.output_kind, len(batch.targets))
+    loss = weighted_loss(scores, batch, training)
     loss.backward()  # type: ignore[no-untyped-call]
     if training.gradient_clip is not None:
         nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
     optimizer.step()
+    if dynamics is not None:
+        dynamics.add_batch(scores)
     return loss.detach()
 
 
@@ -300,17 +319,22 @@ def _weight_average(module: nn.Module, training: Training, steps: int) -> Weight
 
 
 def _batches(
-    rows: Rows, labeled: Labeled, count: int, training: Training, device: torch.device, generator: torch.Generator
+    rows: Rows,
+    labeled: Labeled,
+    order: torch.Tensor,
+    targets: torch.Tensor,
+    count: int,
+    training: Training,
+    generator: torch.Generator,
 ) -> Iterator[TrainingBatch]:
-    """All rows once, in random order, in `count` batches. Their sizes differ by at most one."""
-    order = torch.randperm(len(labeled), generator=generator)
+    """All rows once, in the given order, in `count` batches. Their sizes differ by at most one."""
     # Copied once for the whole epoch. A copy for each batch would make the CPU wait for a GPU at every step.
     numbers = labeled.numbers(order).to(rows.numbered_on).tensor_split(count)
-    targets = labeled.targets.index_select(0, order).to(device).tensor_split(count)
     weights: Sequence[torch.Tensor | None] = [None] * count
     if labeled.weights is not None:
-        weights = labeled.weights.index_select(0, order).to(device).tensor_split(count)
-    for inputs, target, weight in zip(rows.batches(numbers), targets, weights, strict=True):
+        weights = labeled.weights.index_select(0, order).to(targets.device).tensor_split(count)
+    parts = targets.tensor_split(count)
+    for inputs, target, weight in zip(rows.batches(numbers), parts, weights, strict=True):
         if training.crop_padding or training.flip:
             inputs = crop_and_flip(inputs, padding=training.crop_padding, flip=training.flip, generator=generator)
         yield TrainingBatch(inputs, target, weight)

@@ -82,7 +82,7 @@ def detect_issues(
         is_fine=row_verdicts.is_fine[scored],
         is_wrong=row_verdicts.is_wrong[scored],
     )
-    scores = _examples(plan, rows, probabilities.pred_probs, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None
     if isinstance(before, OpenPredecessor):
@@ -150,19 +150,20 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    plan: Plan, rows: Version, pred_probs: np.ndarray, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan, rows: Version, probabilities: Probabilities, found: LabelIssues, row_verdicts: RowVerdicts
 ) -> pa.Table:
     examples, scored = rows.examples, rows.scored
     scores = Scores(
         row=scored,
         label=examples.label[scored],
         predicted=found.predicted_labels,
-        pred_probs=pred_probs,
+        pred_probs=probabilities.pred_probs,
         class_names=plan.class_names,
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
         p_wrong=found.p_wrong,
         is_dismissed=found.is_dismissed,
+        dynamics=probabilities.dynamics,
     )
     return examples_table(
         examples.to_table(),

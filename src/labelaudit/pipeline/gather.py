@@ -10,6 +10,7 @@ from labelaudit.audits.references import FilesReference, FoldReference, PlanRefe
 from labelaudit.audits.version import load_version
 from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
 from labelaudit.errors import Fault, IntegrityError, StorageError
+from labelaudit.pipeline.gather_dynamics import gather_dynamics
 from labelaudit.report.audit_tables import FoldRow
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
@@ -39,7 +40,9 @@ def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReferen
     for record, content in zip(records, data, strict=True):
         _check_unchanged(store, record, content)
     fold_rows = tuple(_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True))
-    return Probabilities(gathered.pred_probs, fold_rows, gathered.notes).save(store, plan, example_ids)
+    dynamics, notes = gather_dynamics(store, records, rows.fold_of[:, scored])
+    probabilities = Probabilities(gathered.pred_probs, fold_rows, (*gathered.notes, *notes), dynamics)
+    return probabilities.save(store, plan, example_ids)
 
 
 def _fold_row(record: FoldRecord, health: FoldHealth) -> FoldRow:

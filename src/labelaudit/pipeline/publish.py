@@ -20,6 +20,7 @@ from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Summary
 from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.views import PREVIEWS_FILE, cards, open_views, previews_bytes
+from labelaudit.report.ambiguous import ambiguous_examples
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.gallery import CardPreview, gallery_items
@@ -125,6 +126,7 @@ def _page_content(
         files=[_published_file(name, data) for name, data in sorted(files.items())],
         changes=_changes(summary, tables),
         review=review_section(summary.review, tables.examples),
+        ambiguous=ambiguous_examples(tables.examples),
     )
 
 

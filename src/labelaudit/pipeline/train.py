@@ -12,6 +12,7 @@ import numpy as np
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.probabilities import FoldRecord, pred_probs_table, read_fold_record
 from labelaudit.audits.references import FoldReference, PlanReference
+from labelaudit.audits.stored_dynamics import dynamics_bytes
 from labelaudit.audits.version import load_version
 from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import to_record
@@ -23,7 +24,7 @@ from labelaudit.model.fold import FoldData, FoldFit, FoldInputs, fit_fold, rehea
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
 from labelaudit.storage.folder import StoredFolder
-from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_record_key
+from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key, fold_record_key
 from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
 
@@ -131,12 +132,13 @@ def fold_seed(plan: Plan, fold: int) -> int:
 
 
 def is_committed(store: Store, record_key: str) -> bool:
-    """Return whether a fold's record and the file that it points to exist."""
+    """Return whether a fold's record and the files that it points to exist."""
     if not store.exists(record_key):
         return False
-    if store.exists(read_fold_record(store, record_key).key):
+    record = read_fold_record(store, record_key)
+    if all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
         return True
-    # Without its file the record is useless, so the fold is trained again.
+    # Without its files the record is useless, so the fold is trained again.
     store.remove(record_key)
     return False
 
@@ -180,6 +182,10 @@ def _commit(
     sha256 = sha256_hex(data)
     data_key = fold_data_key(plan.dataset, plan.training_key, fold, sha256)
     store.write(data_key, data)
+    dynamics = dynamics_bytes(fit.dynamics)
+    dynamics_sha256 = sha256_hex(dynamics)
+    dynamics_key = fold_dynamics_key(plan.dataset, plan.training_key, fold, dynamics_sha256)
+    store.write(dynamics_key, dynamics)
     record = FoldRecord(
         fold=fold,
         repeat=fold // plan.folds,
@@ -197,5 +203,7 @@ def _commit(
         precision=fit.precision,
         threads=fit.threads,
         seed=fit.seed,
+        dynamics_key=dynamics_key,
+        dynamics_sha256=dynamics_sha256,
     )
     store.create(fold_record_key(plan.dataset, plan.training_key, fold), dump_json(to_record(record)))

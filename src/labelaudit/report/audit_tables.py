@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.errors import LabelauditError
+from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, FOLDS, ISSUES, Status
 
 _IntArray = npt.NDArray[np.integer]
@@ -39,6 +40,7 @@ class Scores:
         is_label_issue: (M,) whether a row is flagged.
         p_wrong: (M,) in 0..1.
         is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
+        dynamics: how the M rows were learned. None: they were not trained here.
     """
 
     row: _IntArray
@@ -52,6 +54,7 @@ class Scores:
     is_label_issue: _BoolArray
     p_wrong: _FloatArray
     is_dismissed: _BoolArray | None = None
+    dynamics: Dynamics | None = None
 
 
 def examples_table(
@@ -105,7 +108,11 @@ def examples_table(
         "is_dismissed": spread(is_dismissed, pa.bool_()),
         "p_wrong": spread(np.asarray(scores.p_wrong, np.float32), pa.float32()),
     }
-    return pa.table([columns[name] for name in EXAMPLES.names], schema=EXAMPLES).sort_by("example_id")
+    if scores.dynamics is not None:
+        for name, values in scores.dynamics.columns().items():
+            columns[f"dynamics_{name}"] = spread(values, pa.float32())
+    values_of = (columns.get(name, pa.nulls(total, EXAMPLES.field(name).type)) for name in EXAMPLES.names)
+    return pa.table(list(values_of), schema=EXAMPLES).sort_by("example_id")
 
 
 def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> pa.Table:

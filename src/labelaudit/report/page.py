@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup, escape
 
+from labelaudit.codec import JsonObject
 from labelaudit.findings import RateBasis, Summary
 from labelaudit.report.basis import basis_paragraphs
 from labelaudit.report.changes import ChangesContent, changes_context
@@ -68,6 +69,7 @@ class PageContent:
     files: Sequence[PublishedFile] = ()
     changes: ChangesContent | None = None  # None if the summary has no changes
     review: ReviewSection | None = None  # None if there are no verdicts
+    ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
 
 
 def render_page(content: PageContent) -> str:

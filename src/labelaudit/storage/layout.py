@@ -121,6 +121,11 @@ def fold_data_key(dataset: str, training_key: str, fold: int, sha256: str) -> st
     return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}-{sha256[:16]}.parquet"
 
 
+def fold_dynamics_key(dataset: str, training_key: str, fold: int, sha256: str) -> str:
+    """Return the key of the training dynamics of a fold, which are written before its record."""
+    return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}-{sha256[:16]}.dynamics.parquet"
+
+
 def fold_checkpoints_folder(dataset: str, training_key: str, fold: int) -> str:
     """Return the folder of checkpoints from which a killed fold resumes; removed when the fold is committed."""
     return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}.checkpoints"

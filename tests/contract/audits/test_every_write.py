@@ -101,7 +101,9 @@ def check_what_readers_see(output: Path) -> None:
     published(output)
     for record in output.rglob("_work/folds/**/*.json"):
         fold = json.loads(record.read_text())
-        assert hashlib.sha256((output / fold["key"]).read_bytes()).hexdigest() == fold["sha256"]
+        for prefix in ("", "dynamics_"):
+            file = output / fold[f"{prefix}key"]
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == fold[f"{prefix}sha256"]
 
 
 def check_same(output: Path, expected: dict[str, bytes]) -> None:

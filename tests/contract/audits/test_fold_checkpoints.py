@@ -25,6 +25,8 @@ from labelaudit.storage.store import Store
 from support.audits import settings, write_fruit, write_reviews
 
 EPOCHS, MEMBERS = 12, 3  # of the recipe for tables
+# The Parquet files of a fold, and its losses.
+Committed = tuple[bytes, bytes, list[float]]
 OnEpoch = Callable[[int, int, float], None]
 
 
@@ -48,11 +50,11 @@ def unfinished(reference: PlanReference, fold: int = 0) -> StoredFolder:
     return StoredFolder(output_store(reference), folder)
 
 
-def committed(reference: PlanReference, key: str) -> tuple[bytes, list[float]]:
-    """Return the Parquet file of a fold and its losses."""
+def committed(reference: PlanReference, key: str) -> Committed:
+    """Return the Parquet files of a fold, and its losses."""
     store = output_store(reference)
     record = read_json(store, key)
-    return store.read(record["key"]), record["losses"]
+    return store.read(record["key"]), store.read(record["dynamics_key"]), record["losses"]
 
 
 def killed_at(last: int) -> OnEpoch:
@@ -77,7 +79,7 @@ def leave(reference: PlanReference, last: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[float]]:
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Committed:
     reference = reference_to(data, tmp_path_factory.mktemp("undisturbed"), None)
     key, heard = train(reference)
     assert heard == list(range(1, EPOCHS * MEMBERS + 1))
@@ -89,7 +91,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[b
 @pytest.mark.new_interpreters
 @pytest.mark.parametrize("last", [5, EPOCHS + 5, 2 * EPOCHS + 1])
 def test_the_next_worker_resumes_from_a_killed_one(
-    data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int
+    data: Path, tmp_path: Path, undisturbed: Committed, last: int
 ) -> None:
     reference = reference_to(data, tmp_path / "out")
     heard: list[int] = []
@@ -116,7 +118,7 @@ def test_the_next_worker_resumes_from_a_killed_one(
     assert list(unfinished(reference)) == []
 
 
-def check_that_a_fold_goes_on(data: Path, output: object, undisturbed: tuple[bytes, list[float]], last: int) -> None:
+def check_that_a_fold_goes_on(data: Path, output: object, undisturbed: Committed, last: int) -> None:
     reference = reference_to(data, output)
     leave(reference, last)
     # One for each member that ended or finished its first epoch.
@@ -128,11 +130,11 @@ def check_that_a_fold_goes_on(data: Path, output: object, undisturbed: tuple[byt
 
 
 @pytest.mark.parametrize("last", [1, 2, EPOCHS, EPOCHS + 1, EPOCHS * MEMBERS])
-def test_a_fold_resumes(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], last: int) -> None:
+def test_a_fold_resumes(data: Path, tmp_path: Path, undisturbed: Committed, last: int) -> None:
     check_that_a_fold_goes_on(data, tmp_path, undisturbed, last)
 
 
-def test_a_fold_resumes_in_s3(data: Path, s3: str, undisturbed: tuple[bytes, list[float]]) -> None:
+def test_a_fold_resumes_in_s3(data: Path, s3: str, undisturbed: Committed) -> None:
     check_that_a_fold_goes_on(data, s3, undisturbed, EPOCHS + 5)
 
 
@@ -177,7 +179,7 @@ def change_each(place: StoredFolder, change: Callable[[bytes], bytes]) -> None:
     ids=["cut", "empty", "changed"],
 )
 def test_damaged_checkpoints_are_not_trusted(
-    data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]], change: Callable[[bytes], bytes]
+    data: Path, tmp_path: Path, undisturbed: Committed, change: Callable[[bytes], bytes]
 ) -> None:
     reference = reference_to(data, tmp_path)
     leave(reference, EPOCHS + 3)
@@ -188,9 +190,7 @@ def test_damaged_checkpoints_are_not_trusted(
     assert committed(reference, key) == undisturbed
 
 
-def test_checkpoints_of_another_fold_are_not_trusted(
-    data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]
-) -> None:
+def test_checkpoints_of_another_fold_are_not_trusted(data: Path, tmp_path: Path, undisturbed: Committed) -> None:
     reference = reference_to(data, tmp_path)
     leave(reference, 5)
     with pytest.raises(Killed):
@@ -218,7 +218,7 @@ def test_checkpoints_left_after_a_commit_are_removed(data: Path, tmp_path: Path)
     assert list(unfinished(reference)) == []
 
 
-def test_two_workers_of_one_fold_do_no_harm(data: Path, tmp_path: Path, undisturbed: tuple[bytes, list[float]]) -> None:
+def test_two_workers_of_one_fold_do_no_harm(data: Path, tmp_path: Path, undisturbed: Committed) -> None:
     """The second one starts while the first one trains, resumes from its checkpoint, and commits before it."""
     reference = reference_to(data, tmp_path)
     heard: list[int] = []

@@ -20,7 +20,8 @@ def test_the_record_is_committed_after_the_file(tmp_path: Path, monkeypatch: pyt
 
     def checked(self: Store, key: str, data: bytes) -> bool:
         if "/_work/folds/" in key:
-            assert self.exists(json.loads(data)["key"]), key
+            record = json.loads(data)
+            assert all(self.exists(record[name]) for name in ("key", "dynamics_key")), key
             committed.append(key)
         return create(self, key, data)
 
@@ -29,10 +30,11 @@ def test_the_record_is_committed_after_the_file(tmp_path: Path, monkeypatch: pyt
     assert len(committed) == 1
 
 
-def test_a_fold_whose_file_is_gone_is_trained_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["key", "dynamics_key"])
+def test_a_fold_whose_file_is_gone_is_trained_again(tmp_path: Path, file: str) -> None:
     config = settings(write_fruit(tmp_path / "fruit.parquet"), tmp_path / "out")
     expected = fold_bytes(audit(settings(tmp_path / "fruit.parquet", tmp_path / "undisturbed")))
     reference = prepare(config)
     store = output_store(reference)
-    store.remove(json.loads(store.read(train_and_commit(reference, 1).key))["key"])
+    store.remove(json.loads(store.read(train_and_commit(reference, 1).key))[file])
     assert fold_bytes(audit(config)) == expected

@@ -82,6 +82,10 @@ def assert_same(found: TorchClassifier, expected: TorchClassifier, data: Any) ->
     assert same_weights(found, expected)
     np.testing.assert_array_equal(found.predict_proba(data), expected.predict_proba(data))
     assert found.n_iter_ == expected.n_iter_
+    assert hasattr(found, "dynamics_") == hasattr(expected, "dynamics_")
+    if hasattr(expected, "dynamics_"):
+        for name, values in expected.dynamics_.columns().items():
+            np.testing.assert_array_equal(found.dynamics_.columns()[name], values)
     timeless = [[{**epoch, "seconds": 0} for epoch in classifier.history_] for classifier in (found, expected)]
     assert timeless[0] == timeless[1]
 
@@ -99,6 +103,7 @@ SETTINGS = st.fixed_dictionaries(
         "gradient_clip": st.sampled_from([None, 0.1]),
         "random_state": st.integers(0, 3),
         "module__dropout": st.sampled_from([0.0, 0.4]),
+        "record_dynamics": st.booleans(),
     }
 )
 ENDS = st.sampled_from(
@@ -145,7 +150,9 @@ def test_images_end_with_the_same_bits(changes: Any, end: Any, last: int, augmen
 def test_a_training_on_a_gpu_resumes(optimizer: str, precision: str) -> None:
     """cuDNN repeats itself under `repeatable`, and dropout draws from the generator of the device."""
     settings = {"optimizer": optimizer, "precision": precision, "module__dropout": 0.4, "average_share": 0.5}
-    classifier = own(Convolutional, epochs=6, device="cuda", crop_padding=1, flip=True, **settings)
+    classifier = own(
+        Convolutional, epochs=6, device="cuda", crop_padding=1, flip=True, record_dynamics=True, **settings
+    )
     check(classifier, 4, IMAGES, CLASSES)
 
 

@@ -22,6 +22,7 @@ from labelaudit.model.device import enough_memory, resolve_device
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.muon import orthogonalise
 from labelaudit.model.networks import MLP, Ngrams, SmallResNet
+from labelaudit.model.training_dynamics import TrainingDynamics
 from support.toys import CPU, RowDataset, X, Y, own, small
 
 pytestmark = [
@@ -65,6 +66,40 @@ def test_tables_and_sparse_rows_twice_the_same(module: Any, optimizer: str) -> N
 def test_float32_of_a_dense_network_is_near_that_of_the_cpu() -> None:
     here, there = (small(precision="float32", device=device).fit(X, Y) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(there.predict_proba(X), here.predict_proba(X), atol=1e-3)
+
+
+def test_training_dynamics_are_near_those_of_the_cpu() -> None:
+    here, there = (
+        small(precision="float32", device=device, record_dynamics=True).fit(X, Y).dynamics_.columns()
+        for device in ("cpu", "cuda")
+    )
+    for name in ("margin", "p_given", "spread"):
+        np.testing.assert_allclose(there[name], here[name], atol=1e-3)
+    # A margin near zero may have another sign.
+    assert (there["epochs"] != here["epochs"]).mean() < 0.05
+
+
+def test_recording_dynamics_changes_nothing_and_repeats_itself() -> None:
+    plain, first, again = (on_images(record_dynamics=flag).fit(ROWS, CLASSES) for flag in (False, True, True))
+    np.testing.assert_array_equal(plain.predict_proba(ROWS), first.predict_proba(ROWS))
+    for name, values in first.dynamics_.columns().items():
+        np.testing.assert_array_equal(values, again.dynamics_.columns()[name])
+
+
+def test_training_dynamics_never_wait_for_the_gpu() -> None:
+    dynamics = TrainingDynamics(300, 10, torch.device("cuda"))
+    targets = torch.from_numpy(CLASSES).cuda()
+    scores = torch.randn(300, 10, device="cuda")
+    order = torch.arange(300, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        dynamics.begin_epoch(1, order, targets)
+        for part in scores.split(64):
+            dynamics.add_batch(part)
+        dynamics.end_epoch()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert np.isfinite(dynamics.result().margin).all()
 
 
 def test_reduced_precision_learns_as_much() -> None:

@@ -55,6 +55,7 @@ def table() -> tuple[pd.DataFrame, np.ndarray]:
     return frame, data.target.to_numpy()
 
 
+ARRAYS = ("pred_probs", "dynamics")
 KINDS = {"image": digits, "text": texts, "table": table}
 
 
@@ -92,15 +93,35 @@ def test_a_fold_of_each_kind(kind: str) -> None:
     assert [state[:2] for state in calls] == [(n + 1, total) for n in range(total)]
     assert fit.training_loss == fit.losses[-1]
     assert (fit.device, fit.seed, fit.threads) == ("cpu", 3, torch.get_num_threads())
-    json.dumps({name: value for name, value in vars(fit).items() if name != "pred_probs"}, allow_nan=False)
+    json.dumps({name: value for name, value in vars(fit).items() if name not in ARRAYS}, allow_nan=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fold_repeats_itself_bit_by_bit_and_its_seed_matters(kind: str) -> None:
     inputs, labels = KINDS[kind]()
-    first, again, other = (fold_of(kind, inputs, labels, seed=seed)[0].pred_probs for seed in (5, 5, 6))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+    first, again, other = (fold_of(kind, inputs, labels, seed=seed)[0] for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first.pred_probs, again.pred_probs)
+    assert not np.array_equal(first.pred_probs, other.pred_probs)
+    for name, values in first.dynamics.columns().items():
+        np.testing.assert_array_equal(values, again.dynamics.columns()[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_training_labels_are_learned_last(kind: str) -> None:
+    inputs, labels = KINDS[kind]()
+    data = fold_data(kind, inputs, labels)
+    is_wrong = np.arange(len(labels)) % 15 == 0
+    given = np.where(is_wrong, (labels + 1) % (labels.max() + 1), labels)
+    fit = fit_fold(replace(data, labels=given), recipe_for(data, epochs=8), device="cpu", seed=3)
+    assert len(fit.dynamics) == len(data.train_rows)
+    right, wrong = (fit.dynamics.rows(is_wrong[data.train_rows] == value) for value in (False, True))
+    assert np.median(wrong.margin) < np.median(right.margin)
+    assert np.median(wrong.p_given) < np.median(right.p_given)
+    assert wrong.epochs.mean() > right.epochs.mean()
+    for name, low, high in (("p_given", 0, 1), ("spread", 0, 0.5), ("epochs", 0, 1)):
+        values = fit.dynamics.columns()[name]
+        assert values.min() >= low
+        assert values.max() <= high
 
 
 @pytest.mark.parametrize("kind", KINDS)
