@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from labelaudit.audits.audit_plan import Plan, commit_record, load_plan
 from labelaudit.audits.finished import existing_audit, find_published
 from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
-from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.local.budget import fitting_slots
@@ -22,6 +21,7 @@ from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
 from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.store import Store
+from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.text import plain
 from labelaudit.versions.discover import choose_version
 from labelaudit.versions.named import audited_name
@@ -103,7 +103,8 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
         IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
     from labelaudit.audits.comparison import open_predecessor
-    from labelaudit.audits.probabilities import Probabilities, pred_probs_table
+    from labelaudit.audits.fold_files import write_probabilities
+    from labelaudit.audits.probabilities import Probabilities
     from labelaudit.pipeline.detect import detect_issues
     from labelaudit.pipeline.external_probabilities import read_probabilities
     from labelaudit.pipeline.publish import publish_audit
@@ -124,10 +125,11 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     # Simultaneous runs all publish the plan that was stored first.
     plan = Plan.from_json(commit_record(store, plan))
     detected = detect_issues(
-        plan, rows, Probabilities(loaded.pred_probs, (), loaded.notes), snapshot, open_predecessor(store, plan)
+        plan, rows, Probabilities(loaded.probabilities, (), loaded.notes), snapshot, open_predecessor(store, plan)
     )
-    table = pred_probs_table(examples.example_id[rows.scored], loaded.pred_probs, plan.class_names)
-    return publish_audit(store, plan, detected, {published_fold_key(0): parquet_bytes(table)}, gallery=())
+    files = TemporaryFiles()
+    file = write_probabilities(examples.example_id[rows.scored], loaded.probabilities, plan.class_names, files)
+    return publish_audit(store, plan, detected, {published_fold_key(0): file}, gallery=())
 
 
 def describe(plan: Plan) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labelaudit.detection.probability_blocks import ArrayBlocks
+from labelaudit.detection.row_scores import score_blocks
 from labelaudit.report.audit_tables import Scores, examples_table
 
 
@@ -22,12 +24,16 @@ def make_examples(
     fold: np.ndarray,
     verdicts: Sequence[str | None] | None = None,
     right_labels: Sequence[str | None] | None = None,
+    pred_probs: np.ndarray,
     **scores: Any,
 ) -> pa.Table:
-    """Return the table of N rows; `scores` are the fields of `Scores`. p_wrong is 1 - label_score by default."""
+    """Return the table of N rows; `scores` are the other fields of `Scores`. p_wrong is 1 - label_score by default."""
     columns = [*map(pa.array, map(list, (example_ids, given_labels, status, files, digests)))]
     names = ["example_id", "given_label", "status", "file", "content_digest"]
     table = pa.table([*columns, pa.array(np.asarray(rows))], names=[*names, "row"])
     table = table.append_column("split", pa.nulls(table.num_rows, pa.string()))
+    found = score_blocks(np.asarray(scores["label"]), ArrayBlocks(np.asarray(pred_probs, np.float32)))
+    for name in ("p_given", "p_predicted", "p_other"):
+        scores.setdefault(name, getattr(found, name))
     scores.setdefault("p_wrong", 1 - np.asarray(scores["label_score"]))
     return examples_table(table, Scores(**scores), fold=fold, verdicts=verdicts, right_labels=right_labels)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.fold_files import FoldFile
 from labelaudit.audits.references import FilesReference
 from labelaudit.audits.stored_dynamics import dynamics_bytes, dynamics_from_bytes
-from labelaudit.audits.work_files import load_file, parquet_bytes, store_files
+from labelaudit.audits.work_files import load_file, store_files
 from labelaudit.codec import from_record, to_record
-from labelaudit.detection.rows import row_digests
+from labelaudit.detection.joined_folds import JoinedFolds, PlacedRows
+from labelaudit.detection.probability_blocks import ProbabilityBlocks
+from labelaudit.detection.rows import Place, check_distributions, row_digests
+from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import FoldRow
 from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import pred_probs_schema
+from labelaudit.storage.file_on_disk import sha256_of_file
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store
+from labelaudit.storage.temporary_files import TemporaryFiles
 
-PRED_PROBS = "pred_probs.parquet"
 HEALTH = "health.json"
 DYNAMICS_FILE = "dynamics.parquet"
 
@@ -55,88 +60,109 @@ class FoldRecord:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Checked out-of-fold probabilities of the M scored rows, in canonical order.
+    """Checked out-of-fold probabilities of the M scored rows.
 
     Attributes:
-        pred_probs: (M, K) float32, with columns in the order of the plan's `class_names`.
+        probabilities: M rows of K classes, with columns in the order of the plan's `class_names`. Positions are in
+            canonical order.
         folds: a row for each fold that was trained here.
         notes: sentences for people.
         dynamics: how the M rows were learned; None if they were not trained here.
     """
 
-    pred_probs: np.ndarray
+    probabilities: ProbabilityBlocks
     folds: tuple[FoldRow, ...]
     notes: tuple[str, ...]
     dynamics: Dynamics | None = None
 
-    def save(self, store: Store, plan: Plan, example_ids: np.ndarray) -> FilesReference:
-        """Store them in the work folder of an audit. `example_ids` is (M,)."""
-        table = pred_probs_table(example_ids, self.pred_probs, plan.class_names, binds_rows=False)
-        health = to_record(_Health(self.folds, self.notes))
-        files = {PRED_PROBS: parquet_bytes(table), HEALTH: dump_json(health)}
+
+@dataclass(frozen=True)
+class GatheredFolds:
+    """The result of checking all folds. The probabilities stay in the files of the folds.
+
+    Attributes:
+        keys: of the folds' Parquet files below the output URL, in the order of `folds`.
+        folds: a row for each fold.
+        notes: sentences for people.
+        dynamics: how the M rows were learned; None if an earlier release trained a fold.
+    """
+
+    keys: tuple[str, ...]
+    folds: tuple[FoldRow, ...]
+    notes: tuple[str, ...]
+    dynamics: Dynamics | None = None
+
+    def save(self, store: Store, plan: Plan) -> FilesReference:
+        """Store it in the work folder of an audit."""
+        files = {HEALTH: dump_json(to_record(_Health(self.keys, self.folds, self.notes)))}
         if self.dynamics is not None:
             files[DYNAMICS_FILE] = dynamics_bytes(self.dynamics)
         return store_files(store, plan.work_folder, files)
 
     @classmethod
-    def load(cls, store: Store, reference: FilesReference) -> Probabilities:
+    def load(cls, store: Store, reference: FilesReference) -> GatheredFolds:
         """Read what `save` stored.
 
         Raises:
             StorageError: it was changed since.
         """
-        stored = StoredProbabilities.from_bytes(load_file(store, reference, PRED_PROBS))
         health = from_record(_Health, json.loads(load_file(store, reference, HEALTH)))
         dynamics = None
         if DYNAMICS_FILE in reference.sha256:
             dynamics = dynamics_from_bytes(load_file(store, reference, DYNAMICS_FILE))
-        return cls(stored.pred_probs, health.folds, health.notes, dynamics)
+        return cls(health.keys, health.folds, health.notes, dynamics)
 
+    def open(self, store: Store, example_ids: np.ndarray, repeats: int) -> Probabilities:
+        """Open the files of the folds. Those in another storage are fetched.
 
-@dataclass(frozen=True)
-class StoredProbabilities:
-    """The content of a Parquet file of probabilities, with n rows in the order of the file."""
-
-    example_ids: np.ndarray  # (n,) object of str
-    pred_probs: np.ndarray  # (n, K) float32
-    class_names: tuple[str, ...]
-    row_digests: np.ndarray | None  # (n,) uint64; None if the file has none
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> StoredProbabilities:
-        """Decode a file.
+        Args:
+            example_ids: (M,) the scored rows in canonical order.
+            repeats: how often each row was held out.
 
         Raises:
-            ArrowException, KeyError, ValueError: it is not a file of probabilities.
+            StorageError: a file was changed since it was checked.
         """
-        table = pq.read_table(io.BytesIO(data))
-        class_names = tuple(json.loads((table.schema.metadata or {})[b"class_names"]))
-        column = table["pred_probs"].combine_chunks()
-        # Not the list size of the type: rows of a damaged file may differ in length, which the integrity checks report.
-        values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        digests = table["row_digest"].to_numpy() if "row_digest" in table.column_names else None
-        width = len(values) // max(1, len(table))
-        pred_probs = values[: width * len(table)].reshape(len(table), width)
-        return cls(table["example_id"].to_numpy(), pred_probs, class_names, digests)
+        files = TemporaryFiles()
+        index = pd.Index(example_ids)
+        placed = []
+        for key, row in zip(self.keys, self.folds, strict=True):
+            path = file_on_this_machine(store, key, files)
+            if sha256_of_file(path) != row.sha256:
+                raise StorageError(
+                    f"{store.url_of(key)} was changed after it was checked. Remove it and run the audit again."
+                )
+            fold = FoldFile(path, files)
+            probabilities, _ = check_distributions(fold.example_ids, fold, fold.shape[1], Place(row.fold, ""))
+            placed.append(PlacedRows(probabilities, np.asarray(index.get_indexer(pd.Index(fold.example_ids)))))
+        joined = JoinedFolds(tuple(placed), len(example_ids), repeats)
+        return Probabilities(joined, self.folds, self.notes, self.dynamics)
 
 
 @dataclass(frozen=True)
 class _Health:
+    keys: tuple[str, ...]
     folds: tuple[FoldRow, ...]
     notes: tuple[str, ...]
 
 
-def pred_probs_table(
-    example_ids: np.ndarray, pred_probs: np.ndarray, class_names: Sequence[str], *, binds_rows: bool = True
-) -> pa.Table:
-    """Return probabilities (n, K) float32 as a table of n rows; `binds_rows` adds a digest of each row."""
+def file_on_this_machine(store: Store, key: str, files: TemporaryFiles) -> Path:
+    """Return the path of a stored file, which is fetched if it is in another storage.
+
+    Raises:
+        StorageError: there is none.
+    """
+    with store.open(key) as source:
+        local = store.local_path(key)
+        return files.fetch(source) if local is None else Path(local)
+
+
+def pred_probs_table(example_ids: np.ndarray, pred_probs: np.ndarray, class_names: Sequence[str]) -> pa.Table:
+    """Return probabilities (n, K) float32 as a table of n rows, with a digest of each row."""
     schema = pred_probs_schema(tuple(class_names))
     columns = [
         pa.array(example_ids, pa.string()),
         pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
     ]
-    if not binds_rows:
-        return pa.Table.from_arrays(columns, schema=schema.remove(schema.get_field_index("row_digest")))
     return pa.Table.from_arrays([*columns, pa.array(row_digests(example_ids, pred_probs))], schema=schema)
 
 

@@ -136,7 +136,8 @@ def too_small_classes(scores: RowScores, *, filter_by: str) -> _IntArray:
 def _thresholds(scores: RowScores) -> npt.NDArray[np.float32]:
     """Return the (K,) probabilities from which a row is confident of a class."""
     means = [
-        scores.p_given[rows].mean() if len(rows) else _NEVER for rows in _rows_by_class(scores.labels, scores.num_classes)
+        scores.p_given[rows].mean() if len(rows) else _NEVER
+        for rows in _rows_by_class(scores.labels, scores.num_classes)
     ]
     thresholds = np.clip(means, 2 * _TOLERANCE, None) - _TOLERANCE
     # The mean of integers and float32 is float64. A float32 reaches it if it reaches the next float32.

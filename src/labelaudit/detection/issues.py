@@ -107,7 +107,9 @@ def find_issues(
     )
 
 
-def is_above_cut(probabilities: ProbabilityBlocks, scores: RowScores, *, filter_by: str, cut: float | None) -> _BoolArray:
+def is_above_cut(
+    probabilities: ProbabilityBlocks, scores: RowScores, *, filter_by: str, cut: float | None
+) -> _BoolArray:
     """Return the detector's flags of other labels for the same rows, (M,) bool.
 
     Args:

@@ -187,7 +187,9 @@ class _RowFaults:
         self._counts = [0] * len(self._WHAT)
         self._first: list[list[int]] = [[] for _ in self._WHAT]  # positions
 
-    def add(self, positions: npt.NDArray[np.int64], values: _FloatArray, sums: _FloatArray, lowest: _FloatArray) -> None:
+    def add(
+        self, positions: npt.NDArray[np.int64], values: _FloatArray, sums: _FloatArray, lowest: _FloatArray
+    ) -> None:
         self._rows += len(sums)
         is_zero = np.zeros(len(sums), bool)
         zeros = np.flatnonzero((sums == 0) & (lowest == 0))

@@ -17,7 +17,7 @@ from labelaudit.audits.comparison import (
     open_predecessor,
 )
 from labelaudit.audits.detected import AuditTables, Detected
-from labelaudit.audits.probabilities import Probabilities
+from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
 from labelaudit.audits.version import Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
@@ -33,6 +33,7 @@ from labelaudit.report.audit_tables import (
 )
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
+from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import Status
 
 # Below this agreement, a weak model disagrees with many correct labels, and probabilities alone cannot tell these from
@@ -44,10 +45,12 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
+    rows = load_version(reference, plan)
+    example_ids = rows.examples.example_id[rows.scored]
     detected = detect_issues(
         plan,
-        load_version(reference, plan),
-        Probabilities.load(store, gathered),
+        rows,
+        GatheredFolds.load(store, gathered).open(store, example_ids, plan.repeats),
         load_snapshot(store, plan),
         open_predecessor(store, plan),
     )
@@ -75,19 +78,19 @@ def detect_issues(
     promise = Promise(settings.precision, settings.recall) if has_promise else None
     found = find_issues(
         labels,
-        probabilities.pred_probs,
+        probabilities.probabilities,
         plan.class_names,
         filter_by=settings.filter,
         promise=promise,
         is_fine=row_verdicts.is_fine[scored],
         is_wrong=row_verdicts.is_wrong[scored],
     )
-    scores = _examples(plan, rows, probabilities, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities.dynamics, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None
     if isinstance(before, OpenPredecessor):
         compared = compare_with_predecessor(before, plan, scores, classes)
-    canaries = plant_in_audit(plan, rows, probabilities.pred_probs, found, scores)
+    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, scores)
     notes = [
         *_compared_notes(compared, before),
         *probabilities.notes,
@@ -150,20 +153,22 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    plan: Plan, rows: Version, probabilities: Probabilities, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan, rows: Version, dynamics: Dynamics | None, found: LabelIssues, row_verdicts: RowVerdicts
 ) -> pa.Table:
     examples, scored = rows.examples, rows.scored
     scores = Scores(
         row=scored,
         label=examples.label[scored],
         predicted=found.predicted_labels,
-        pred_probs=probabilities.pred_probs,
+        p_given=found.scores.p_given,
+        p_predicted=found.scores.p_predicted,
+        p_other=found.scores.p_other,
         class_names=plan.class_names,
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
         p_wrong=found.p_wrong,
         is_dismissed=found.is_dismissed,
-        dynamics=probabilities.dynamics,
+        dynamics=dynamics,
     )
     return examples_table(
         examples.to_table(),

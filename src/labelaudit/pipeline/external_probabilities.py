@@ -96,12 +96,8 @@ def read_probabilities(
     rows = _version_of(loaded)
     scored = rows.scored
     examples = rows.examples
-    position_of = np.full(len(loaded.positions), -1, np.int64)
-    position_of[loaded.positions[scored]] = np.arange(len(scored))
-    raw = ScoredRows(loaded.pred_probs, position_of, len(scored))
-    checked, notes = check_external(
-        examples.example_id[scored], examples.label[scored], raw, loaded.class_names
-    )
+    raw = ScoredRows(loaded.pred_probs, loaded.positions[scored].astype(np.int64))
+    checked, notes = check_external(examples.example_id[scored], examples.label[scored], raw, loaded.class_names)
     notes = (*reader.notes, *loaded.notes, *notes)
     return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))
 

@@ -32,58 +32,51 @@ class ExternalRows:
     def shape(self) -> tuple[int, int]:
         return sum(map(len, self.arrays)), self.arrays[0].shape[1]
 
-    def spans(self) -> Iterator[tuple[MappedRows, int, int, int]]:
-        """Return for each block its file, its first row in the file, the row after its last, and the first row of all."""
-        first = 0
-        for array in self.arrays:
-            for start, stop in spans(len(array), self.shape[1]):
-                yield array, start, stop, first + start
-            first += len(array)
+    def in_order(self, order: IntArray) -> Iterator[np.ndarray]:
+        """Read rows block by block in an order, which contains each at most once."""
+        for start, stop in spans(len(order), self.shape[1]):
+            yield self._take(order[start:stop])
 
-    def take(self, rows: IntArray) -> np.ndarray:
-        """Return rows in any order."""
+    def _take(self, rows: IntArray) -> np.ndarray:
+        is_range = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         taken = np.empty((len(rows), self.shape[1]), self.dtype)
         first = 0
         for array in self.arrays:
-            here = np.flatnonzero((rows >= first) & (rows < first + len(array)))
-            if len(here):
-                taken[here] = array.take(rows[here] - first)
+            here = (rows >= first) & (rows < first + len(array))
+            if here.any():
+                own = rows[here] - first
+                taken[here] = array.read(own[0], own[-1] + 1) if is_range else array.take(own)
             first += len(array)
         return taken
 
     def sha256(self, order: IntArray) -> str:
         """Return the sha256 in hex of the rows in an order, as float64."""
         hasher = hashlib.sha256()
-        for start, stop in spans(len(order), self.shape[1]):
-            hasher.update(np.ascontiguousarray(self.take(order[start:stop]), "<f8"))
+        for values in self.in_order(order):
+            hasher.update(np.ascontiguousarray(values, "<f8"))
         return hasher.hexdigest()
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """The rows of `ExternalRows` that are scored, with their positions among the scored rows: `RawBlocks`."""
+    """The scored rows among `ExternalRows`, in canonical order: `RawBlocks`."""
 
     rows: ExternalRows
-    position_of: IntArray  # (N,) of each row that is read, -1 if it is not scored
-    scored: int  # M
+    order: IntArray  # (M,) the number of each scored row among those that are read
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.scored, self.rows.shape[1]
+        return len(self.order), self.rows.shape[1]
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
         return self.rows.dtype
 
     def blocks(self) -> Iterator[RawBlock]:
-        for array, start, stop, first in self.rows.spans():
-            positions = self.position_of[first : first + stop - start]
-            values = array.read(start, stop)
-            if (positions < 0).any():
-                is_scored = positions >= 0
-                positions, values = positions[is_scored], values[is_scored]
-            if len(positions):
-                yield RawBlock(positions, values)
+        start = 0
+        for values in self.rows.in_order(self.order):
+            yield RawBlock(np.arange(start, start + len(values)), values)
+            start += len(values)
 
 
 def rows_of_arrays(arrays: ArrayParts, url: str, files: TemporaryFiles) -> ExternalRows:
@@ -108,7 +101,9 @@ def rows_of_column(tables: TableParts, name: str, url: str, files: TemporaryFile
     """
     width = _width(tables, name, url)
     # A part without rows has any type.
-    types = [tables.type_of(path, name) for path, length in zip(tables.parts.paths, tables.lengths, strict=True) if length]
+    types = [
+        tables.type_of(path, name) for path, length in zip(tables.parts.paths, tables.lengths, strict=True) if length
+    ]
     dtype = np.dtype(np.float32 if all(_is_float32(type) for type in types) else np.float64)
     path = files.new()
     with RowWriter(path, (sum(tables.lengths), width), dtype) as writer:
@@ -144,4 +139,3 @@ def _lengths(column: pa.Array) -> set[int]:
     if pa.types.is_fixed_size_list(column.type) and not column.null_count:
         return {column.type.list_size}
     return set(pc.unique(pc.list_value_length(column).fill_null(0)).to_pylist())
-

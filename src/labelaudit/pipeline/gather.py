@@ -1,23 +1,32 @@
-"""Gather the folds into one table of out-of-fold probabilities, after checking that they are out-of-fold."""
+"""Gather the folds: check that their probabilities are out of fold, which stay in the folds' files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 
 from labelaudit.audits.audit_plan import load_plan, output_store
-from labelaudit.audits.probabilities import FoldRecord, Probabilities, StoredProbabilities, read_fold_record
+from labelaudit.audits.fold_files import FoldFile
+from labelaudit.audits.probabilities import FoldRecord, GatheredFolds, file_on_this_machine, read_fold_record
 from labelaudit.audits.references import FilesReference, FoldReference, PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
+from labelaudit.detection.probability_blocks import RawBlock
 from labelaudit.errors import Fault, IntegrityError, StorageError
 from labelaudit.pipeline.gather_dynamics import gather_dynamics
 from labelaudit.report.audit_tables import FoldRow
-from labelaudit.storage.manifest import sha256_hex
+from labelaudit.storage.file_on_disk import sha256_of_file
 from labelaudit.storage.store import Store
+from labelaudit.storage.temporary_files import TemporaryFiles
 
 
 def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReference:
-    """Join all folds by example id, and store the probabilities in the work folder.
+    """Check all folds, joined by example id, and store what was found in the work folder.
 
     Raises:
         IntegrityError: the folds do not contain exactly one valid row per example and repeat.
@@ -28,21 +37,22 @@ def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReferen
     scored = rows.scored
     example_ids = rows.examples.example_id[scored]
     records = [read_fold_record(store, fold.key) for fold in sorted(folds, key=lambda fold: fold.fold)]
-    data = [_fold_bytes(store, record) for record in records]
+    files = TemporaryFiles()
+    paths = [_fold_path(store, record, files) for record in records]
     gathered = gather_folds(
-        [_fold_probabilities(record, content) for record, content in zip(records, data, strict=True)],
+        [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
         example_ids=example_ids,
         labels=rows.examples.label[scored],
         fold_of=rows.fold_of[:, scored],
         class_names=plan.class_names,
     )
     # Checked last, because the other checks report more precisely what changed since the fold was committed.
-    for record, content in zip(records, data, strict=True):
-        _check_unchanged(store, record, content)
+    for record, path in zip(records, paths, strict=True):
+        _check_unchanged(store, record, path)
     fold_rows = tuple(_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True))
     dynamics, notes = gather_dynamics(store, records, rows.fold_of[:, scored])
-    probabilities = Probabilities(gathered.pred_probs, fold_rows, (*gathered.notes, *notes), dynamics)
-    return probabilities.save(store, plan, example_ids)
+    keys = tuple(record.key for record in records)
+    return GatheredFolds(keys, fold_rows, (*gathered.notes, *notes), dynamics).save(store, plan)
 
 
 def _fold_row(record: FoldRecord, health: FoldHealth) -> FoldRow:
@@ -64,9 +74,9 @@ def _fold_row(record: FoldRecord, health: FoldHealth) -> FoldRow:
     )
 
 
-def _fold_bytes(store: Store, record: FoldRecord) -> bytes:
+def _fold_path(store: Store, record: FoldRecord, files: TemporaryFiles) -> Path:
     try:
-        return store.read(record.key)
+        return file_on_this_machine(store, record.key, files)
     except StorageError as error:
         raise IntegrityError(
             Fault.ROWS_MISSING,
@@ -77,25 +87,51 @@ def _fold_bytes(store: Store, record: FoldRecord) -> bytes:
         ) from error
 
 
-def _fold_probabilities(record: FoldRecord, data: bytes) -> FoldProbabilities:
-    try:
-        stored = StoredProbabilities.from_bytes(data)
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        problem = f"{record.key} is not the Parquet file that was committed ({type(error).__name__}: {error})"
-        raise _altered(record, problem) from error
+def _fold_probabilities(record: FoldRecord, path: Path) -> FoldProbabilities:
+    with _named_damage(record):
+        file = FoldFile(path)
     return FoldProbabilities(
         fold=record.fold,
         repeat=record.repeat,
-        example_ids=stored.example_ids,
-        pred_probs=stored.pred_probs,
-        class_names=stored.class_names,
-        row_digests=stored.row_digests,
+        example_ids=file.example_ids,
+        raw=_FoldRows(record, file),
+        class_names=file.class_names,
+        row_digests=file.row_digests,
         trained_on=record.trained_on,
     )
 
 
-def _check_unchanged(store: Store, record: FoldRecord, data: bytes) -> None:
-    if sha256_hex(data) != record.sha256:
+@dataclass(frozen=True)
+class _FoldRows:
+    """The rows of a fold's file. Damage that appears while they are read is an error that names the fold."""
+
+    record: FoldRecord
+    file: FoldFile
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.file.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return self.file.dtype
+
+    def blocks(self) -> Iterator[RawBlock]:
+        with _named_damage(self.record):
+            yield from self.file.blocks()
+
+
+@contextmanager
+def _named_damage(record: FoldRecord) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        problem = f"{record.key} is not the Parquet file that was committed ({type(error).__name__}: {error})"
+        raise _altered(record, problem) from error
+
+
+def _check_unchanged(store: Store, record: FoldRecord, path: Path) -> None:
+    if sha256_of_file(path) != record.sha256:
         raise _altered(record, f"{store.url_of(record.key)} does not have the checksum of its record")
 
 

@@ -14,6 +14,7 @@ from labelaudit.audits.version import Version
 from labelaudit.detection.canaries import Canaries, Flip, measure_recall, plant_canaries
 from labelaudit.detection.gate import Limits, Measures, judge_limits
 from labelaudit.detection.issues import LabelIssues
+from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.findings import CanaryRecall, Findings, Gate
 from labelaudit.schemas import CANARIES, Decision, IssueChange, Status
 
@@ -31,7 +32,7 @@ class PlantedCanaries:
 
 
 def plant_in_audit(
-    plan: Plan, rows: Version, pred_probs: np.ndarray, found: LabelIssues, examples: pa.Table
+    plan: Plan, rows: Version, probabilities: ProbabilityBlocks, found: LabelIssues, examples: pa.Table
 ) -> PlantedCanaries:
     """Plant canaries among the scored rows that no person judged wrong. `examples` is an EXAMPLES table."""
     scored = rows.scored
@@ -40,7 +41,7 @@ def plant_in_audit(
     canaries = plant_canaries(
         example_ids,
         labels,
-        pred_probs,
+        probabilities,
         found,
         is_doubted=pd.Index(example_ids).isin(wrong),
         filter_by=plan.config.detection.filter,

@@ -249,7 +249,11 @@ def open_arrays(parts: Parts, files: TemporaryFiles) -> ArrayParts:
     arrays = tuple(_open_array(parts, path, files) for path in parts.paths)
     first = arrays[0]
     for path, array in zip(parts.paths, arrays, strict=True):
-        if (array.dtype.kind, array.shape[1:], len(array.shape)) != (first.dtype.kind, first.shape[1:], len(first.shape)):
+        if (array.dtype.kind, array.shape[1:], len(array.shape)) != (
+            first.dtype.kind,
+            first.shape[1:],
+            len(first.shape),
+        ):
             raise DatasetError(
                 f"{parts.place(path)} contains an array of shape {array.shape} and dtype {array.dtype}, which does not "
                 f"fit that of {printable_path(parts.paths[0])}: shape {first.shape}, dtype {first.dtype}. Write all "

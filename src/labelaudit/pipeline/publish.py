@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
-from labelaudit.audits.probabilities import read_fold_record
+from labelaudit.audits.probabilities import file_on_this_machine, read_fold_record
 from labelaudit.audits.references import AuditReference, FilesReference, FoldReference, PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.codec import to_record
@@ -30,8 +30,10 @@ from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.storage import manifest
 from labelaudit.storage.layout import PAGE, SUMMARY, published_fold_key
-from labelaudit.storage.manifest import dump_json, read_checked, sha256_hex
+from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
+from labelaudit.storage.temporary_files import TemporaryFiles
 
 # Sections of the config that the page shows.
 _SHOWN_SECTIONS = ("dataset", "training", "cross_validation", "detection", "gate")
@@ -46,7 +48,10 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
     store = output_store(reference)
     plan = load_plan(reference)
     found = Detected.load(store, detected)
-    others = {published_fold_key(fold.fold): _fold_bytes(store, fold) for fold in folds}
+    files = TemporaryFiles()
+    others: dict[str, bytes | FileOnDisk] = {
+        published_fold_key(fold.fold): _fold_file(store, fold, files) for fold in folds
+    }
     shown = plan.config.report
     with open_inputs(reference, plan) as folder:
         rows = load_version(reference, plan)
@@ -59,7 +64,11 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
 
 
 def publish_audit(
-    store: Store, plan: Plan, detected: Detected, others: Mapping[str, bytes], gallery: Sequence[CardPreview]
+    store: Store,
+    plan: Plan,
+    detected: Detected,
+    others: Mapping[str, bytes | FileOnDisk],
+    gallery: Sequence[CardPreview],
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
 
@@ -111,7 +120,7 @@ def _page_content(
     plan: Plan,
     summary: Summary,
     tables: AuditTables,
-    files: Mapping[str, bytes],
+    files: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
 ) -> PageContent:
     return PageContent(
@@ -158,10 +167,14 @@ def provenance(plan: Plan) -> dict[str, str]:
     }
 
 
-def _fold_bytes(store: Store, fold: FoldReference) -> bytes:
+def _fold_file(store: Store, fold: FoldReference, files: TemporaryFiles) -> FileOnDisk:
+    """Return the file of a fold, whose checksum is compared when it is published."""
     record = read_fold_record(store, fold.key)
-    return read_checked(store, record.key, record.sha256)
+    path = file_on_this_machine(store, record.key, files)
+    return FileOnDisk.of(path, record.sha256, is_temporary=False)
 
 
-def _published_file(name: str, data: bytes) -> PublishedFile:
+def _published_file(name: str, data: bytes | FileOnDisk) -> PublishedFile:
+    if isinstance(data, FileOnDisk):
+        return PublishedFile(name, data.bytes, data.sha256, pq.read_metadata(data.path).num_rows)
     return PublishedFile(name, len(data), sha256_hex(data), pq.ParquetFile(io.BytesIO(data)).metadata.num_rows)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from labelaudit.codec import JsonObject, from_record
 from labelaudit.errors import StorageError
 from labelaudit.storage.layout import MANIFEST
+from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
 
@@ -90,7 +91,7 @@ def read_checked(store: Store, key: str, sha256: str) -> bytes:
 
 
 def publish_files(
-    store: Store, folder: str, files: Mapping[str, bytes], audit: JsonObject, schema_version: str
+    store: Store, folder: str, files: Mapping[str, bytes | FileOnDisk], audit: JsonObject, schema_version: str
 ) -> Manifest:
     """Write all files of an audit, the manifest last, and return the manifest in storage.
 
@@ -102,14 +103,21 @@ def publish_files(
     if existing is not None:
         return existing
     ordered = sorted(files.items())
-    manifest = Manifest(
-        schema_version, audit, tuple(FileEntry(path, len(data), sha256_hex(data)) for path, data in ordered)
-    )
+    manifest = Manifest(schema_version, audit, tuple(_entry(path, data) for path, data in ordered))
     for path, data in ordered:
-        store.write(f"{folder}/{path}", data)
+        if isinstance(data, FileOnDisk):
+            store.write_file(f"{folder}/{path}", data)
+        else:
+            store.write(f"{folder}/{path}", data)
     if store.create(f"{folder}/{MANIFEST}", manifest.to_json()):
         return manifest
     return _same_files(store, folder, manifest)
+
+
+def _entry(path: str, data: bytes | FileOnDisk) -> FileEntry:
+    if isinstance(data, FileOnDisk):
+        return FileEntry(path, data.bytes, data.sha256)
+    return FileEntry(path, len(data), sha256_hex(data))
 
 
 def _same_files(store: Store, folder: str, ours: Manifest) -> Manifest:

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+# Rows in any order that are read at once, because each maps a page.
+_ROWS_AT_ONCE = 2**12
+
 
 class MappedRows:
     """The rows of an array in a `.npy` file.
@@ -32,7 +35,10 @@ class MappedRows:
 
     def take(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.generic]:
         """Return rows in any order."""
-        return np.array(self._open()[rows])
+        taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            taken[start : start + _ROWS_AT_ONCE] = self._open()[rows[start : start + _ROWS_AT_ONCE]]
+        return taken
 
     def _open(self) -> npt.NDArray[np.generic]:
         try:

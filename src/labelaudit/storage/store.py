@@ -18,10 +18,11 @@ from labelaudit.storage.failures import is_missing_bucket, is_unexplained_refusa
 from labelaudit.storage.filesystems import StorageOptions, open_filesystem
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.lazy_file import LazyFile
+from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.local_listing import LocalFile, local_files
 from labelaudit.storage.non_data import is_non_data
 from labelaudit.storage.retries import retrying
-from labelaudit.storage.uploads import complete_file, upload, upload_new
+from labelaudit.storage.uploads import complete_copy, complete_file, upload, upload_file, upload_new
 
 _T = TypeVar("_T")
 
@@ -102,6 +103,22 @@ class Store:
             return
         with named_errors(self.url_of(key), "written"), complete_file(path, data) as complete:
             os.replace(complete, path)
+
+    def write_file(self, key: str, file: FileOnDisk) -> None:
+        """Write or replace one object with the content of a file, as `write` does. A temporary file may be moved.
+
+        Raises `StorageError` if the checksum of the file is not the expected one.
+        """
+        path = self._path(key)
+        if not self.is_local:
+            self._call("written", key, upload_file, self._fs, path, file)
+            return
+        with named_errors(self.url_of(key), "written"), complete_copy(path, file) as complete:
+            os.replace(complete, path)
+
+    def local_path(self, key: str) -> str | None:
+        """Return the path of one object in the file system of this machine; None if it is elsewhere."""
+        return self._path(key) if self.is_local else None
 
     def create(self, key: str, data: bytes) -> bool:
         """Write one object atomically unless there is one already; return whether its bytes are ours.
@@ -288,7 +305,7 @@ class DatasetFiles:
 
     def local_path(self, path: str) -> str | None:
         """Return the path of a file on this machine; None if it is in another storage."""
-        return self._store._path(path) if self._store.is_local else None
+        return self._store.local_path(path)
 
 
 def _stored_file(path: str, info: FileInfo) -> StoredFile:

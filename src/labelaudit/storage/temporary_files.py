@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labelaudit.storage.cache import Cache
-
-_PIECE_BYTES = 2**22
+from labelaudit.storage.file_on_disk import pieces
 
 
 class TemporaryFiles:
@@ -33,5 +32,5 @@ class TemporaryFiles:
         """Copy a file piece by piece."""
         path = self.new()
         with path.open("wb") as file:
-            shutil.copyfileobj(source, file, _PIECE_BYTES)
+            file.writelines(pieces(source))
         return path

@@ -18,6 +18,7 @@ from labelaudit.config import build_config
 from labelaudit.errors import DatasetError
 from labelaudit.findings import Summary
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities, LoadedProbabilities, read_probabilities
+from support.simulated import all_rows
 
 ROWS = 144
 RIGHT = np.arange(ROWS) * 7 % 3
@@ -57,7 +58,7 @@ def check_all_rows(loaded: LoadedProbabilities) -> None:
     examples = loaded.rows.examples
     assert examples.example_id.tolist() == IDS
     assert examples.given_label.tolist() == NAMES[GIVEN].tolist()
-    np.testing.assert_allclose(loaded.pred_probs, PRED_PROBS, atol=1e-6)
+    np.testing.assert_allclose(all_rows(loaded.probabilities), PRED_PROBS, atol=1e-6)
     assert examples.position.tolist() == list(range(ROWS))
 
 
@@ -105,7 +106,7 @@ def test_types_may_differ_between_parts(tmp_path: Path) -> None:
     pq.write_table(table_of(PIECES[7], pred_probs=half), folder / "part-7.parquet")
     loaded = read(folder)
     assert len(loaded.rows.examples.label) == ROWS
-    assert len(loaded.pred_probs) == ROWS - len(PIECES[5])
+    assert len(loaded.probabilities) == ROWS - len(PIECES[5])
 
 
 def test_labels_in_the_names_of_folders(tmp_path: Path) -> None:

@@ -148,10 +148,11 @@ def test_a_promised_share(monkeypatch: pytest.MonkeyPatch, promise: Promise, fla
 def test_other_labels_are_flagged_from_the_same_cut() -> None:
     labels, probs, _ = noisy(4, 400)
     found = find_issues(labels, probs, list("abcd"))
-    flags = is_above_cut(labels, probs, filter_by="auto", cut=found.cut)
+    blocks = ArrayBlocks(probs)
+    flags = is_above_cut(blocks, found.scores, filter_by="auto", cut=found.cut)
     np.testing.assert_array_equal(flags, found.is_label_issue)
     for cut, expected in ((0.0, True), (1.1, False)):
-        assert (is_above_cut(labels, probs, filter_by="auto", cut=cut) == expected).all()
+        assert (is_above_cut(blocks, found.scores, filter_by="auto", cut=cut) == expected).all()
 
 
 @pytest.mark.parametrize("filter_by", CLEANLAB_FILTERS)
@@ -159,7 +160,7 @@ def test_other_filters_are_those_of_cleanlab(filter_by: str) -> None:
     labels, probs, _ = noisy(4, 800, seed=3)
     found = find_issues(labels, probs, list("abcd"), filter_by=filter_by)
     np.testing.assert_array_equal(
-        found.is_label_issue, cleanlab_filter.find_label_issues(labels, probs, filter_by=filter_by)
+        found.is_label_issue, cleanlab_filter.find_label_issues(labels, probs, filter_by=filter_by, n_jobs=1)
     )
     assert found.cut is None
     assert found.p_wrong.tolist() == find_issues(labels, probs, list("abcd")).p_wrong.tolist()
@@ -225,14 +226,13 @@ def test_a_class_of_five_and_a_class_of_none() -> None:
     assert np.isfinite(issues.classes.drop(columns=["class_name", "status"]).to_numpy(float)).all()
 
 
-def test_nothing_is_printed_warned_or_kept(capfd: pytest.CaptureFixture[str]) -> None:
-    labels = np.array([0] * 20 + [1] * 20 + [2])  # cleanlab warns of a class of one
+def test_a_class_of_one_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
+    labels = np.array([0] * 20 + [1] * 20 + [2])
     probs = simulate_probs(labels, 3, signal=1.0)
     issues = find_issues(labels, probs, ["a", "b", "c"], filter_by="prune_by_noise_rate")
     assert capfd.readouterr() == ("", "")
-    assert len(issues.notes) == 1
-    assert issues.notes[0].startswith("cleanlab: May not flag all label issues in class: 2")
-    assert not hasattr(cleanlab_filter, "pred_probs_by_class")
+    assert issues.notes == ("The filter prune_by_noise_rate never flags the only row with the label 'c'.",)
+    assert find_issues(labels, probs, ["a", "b", "c"]).notes == ()
 
 
 @pytest.mark.parametrize(

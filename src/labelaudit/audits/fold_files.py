@@ -1,0 +1,124 @@
+"""Parquet files of probabilities, read and written block by block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelaudit.detection.probability_blocks import ProbabilityBlocks, RawBlock, rows_per_block
+from labelaudit.detection.rows import row_digests
+from labelaudit.schemas import pred_probs_schema
+from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.temporary_files import TemporaryFiles
+
+_BUFFER_BYTES = 2**20
+
+
+class FoldFile:
+    """A file of probabilities on this machine: `RawBlocks` of n rows in the order of the file.
+
+    Attributes:
+        class_names: K names, in the order of the columns.
+        example_ids: (n,) object of str.
+        row_digests: (n,) uint64; None if the file has none.
+        shape: (n, K).
+        dtype: float32.
+
+    Raises:
+        ArrowException, KeyError, ValueError: it is not a file of probabilities, also while blocks are read.
+    """
+
+    def __init__(self, path: str | Path, files: TemporaryFiles | None = None) -> None:
+        self._path = path
+        self._files = files  # the file may be one of these
+        self.dtype = np.dtype(np.float32)
+        with self._open() as file:
+            schema = file.schema_arrow
+            self.class_names = tuple(json.loads((schema.metadata or {})[b"class_names"]))
+            self.example_ids = file.read(["example_id"])["example_id"].to_numpy()
+            has_digests = "row_digest" in schema.names
+            self.row_digests = file.read(["row_digest"])["row_digest"].to_numpy() if has_digests else None
+            first = next(self._batches(file, 1), None)
+        # Not the list size of the type: rows of a damaged file may differ in length, which the integrity checks report.
+        self.shape = len(self.example_ids), 0 if first is None else first.shape[1]
+
+    def blocks(self) -> Iterator[RawBlock]:
+        start = 0
+        with self._open() as file:
+            for values in self._batches(file, rows_per_block(self.shape[1])):
+                yield RawBlock(np.arange(start, start + len(values)), values)
+                start += len(values)
+
+    def _batches(self, file: pq.ParquetFile, rows: int) -> Iterator[np.ndarray]:
+        for batch in file.iter_batches(rows, columns=["pred_probs"]):
+            values = batch.column(0).flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+            width = len(values) // max(1, len(batch))
+            yield values[: width * len(batch)].reshape(len(batch), width)
+
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        # Buffered, so that a row group is not read at once.
+        with pq.ParquetFile(self._path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            yield file
+
+
+def write_probabilities(
+    example_ids: np.ndarray, probabilities: ProbabilityBlocks, class_names: Sequence[str], files: TemporaryFiles
+) -> FileOnDisk:
+    """Write probabilities with a digest of each row to a temporary file, and return it.
+
+    Args:
+        example_ids: (M,) object of str.
+        probabilities: M rows of K classes. The file has their order.
+        class_names: K names.
+        files: where the file is made.
+    """
+    path = files.new()
+    schema = pred_probs_schema(tuple(class_names))
+    with path.open("wb") as file:
+        hashed = _HashedFile(file)
+        # Dictionaries of floats take time and no less space.
+        with pq.ParquetWriter(
+            cast("BinaryIO", hashed), schema, compression="zstd", use_dictionary=["example_id"]
+        ) as writer:
+            for positions, pred_probs in probabilities.blocks():
+                ids = example_ids[positions]
+                columns = [
+                    pa.array(ids, pa.string()),
+                    pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
+                    pa.array(row_digests(ids, pred_probs)),
+                ]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    return FileOnDisk.of(path, hashed.sha256, is_temporary=True)
+
+
+class _HashedFile:
+    """A file that is written from its start to its end, and its sha256."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hasher = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._hasher.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        self._hasher.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
