@@ -124,12 +124,14 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     store_snapshot(store, plan, snapshot)
     # Simultaneous runs all publish the plan that was stored first.
     plan = Plan.from_json(commit_record(store, plan))
-    detected = detect_issues(
-        plan, rows, Probabilities(loaded.probabilities, (), loaded.notes), snapshot, open_predecessor(store, plan)
-    )
+    found = Probabilities(loaded.probabilities, (), loaded.notes)
     files = TemporaryFiles()
-    file = write_probabilities(examples.example_id[rows.scored], loaded.probabilities, plan.class_names, files)
-    return publish_audit(store, plan, detected, {published_fold_key(0): file}, gallery=())
+    # Writing is more work than detection, and needs nothing from it.
+    with ThreadPoolExecutor(1) as pool:
+        example_ids = examples.example_id[rows.scored]
+        written = pool.submit(write_probabilities, example_ids, loaded.probabilities, plan.class_names, files)
+        detected = detect_issues(plan, rows, found, snapshot, open_predecessor(store, plan))
+    return publish_audit(store, plan, detected, {published_fold_key(0): written.result()}, gallery=())
 
 
 def describe(plan: Plan) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,15 @@ from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.temporary_files import TemporaryFiles
 
+_T = TypeVar("_T")
+
 _BUFFER_BYTES = 2**20
+# Dictionaries and statistics of floats take time and help no reader.
+PARQUET_OPTIONS: dict[str, object] = {
+    "compression": "zstd",
+    "use_dictionary": ["example_id"],
+    "write_statistics": ["example_id"],
+}
 
 
 class FoldFile:
@@ -83,21 +92,36 @@ def write_probabilities(
     """
     path = files.new()
     schema = pred_probs_schema(tuple(class_names))
+
+    def tables() -> Iterator[pa.Table]:
+        for positions, pred_probs in probabilities.blocks():
+            yield pred_probs_table(example_ids[positions], pred_probs, class_names)
+
     with path.open("wb") as file:
         hashed = _HashedFile(file)
-        # Dictionaries of floats take time and no less space.
-        with pq.ParquetWriter(
-            cast("BinaryIO", hashed), schema, compression="zstd", use_dictionary=["example_id"]
-        ) as writer:
-            for positions, pred_probs in probabilities.blocks():
-                ids = example_ids[positions]
-                columns = [
-                    pa.array(ids, pa.string()),
-                    pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
-                    pa.array(row_digests(ids, pred_probs)),
-                ]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+        with pq.ParquetWriter(cast("BinaryIO", hashed), schema, **PARQUET_OPTIONS) as writer:
+            for table in in_background(tables()):
+                writer.write_table(table)
     return FileOnDisk.of(path, hashed.sha256, is_temporary=True)
+
+
+def pred_probs_table(example_ids: np.ndarray, pred_probs: np.ndarray, class_names: Sequence[str]) -> pa.Table:
+    """Return probabilities (n, K) float32 as a table of n rows, with a digest of each row."""
+    columns = [
+        pa.array(example_ids, pa.string()),
+        pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
+        pa.array(row_digests(example_ids, pred_probs)),
+    ]
+    return pa.Table.from_arrays(columns, schema=pred_probs_schema(tuple(class_names)))
+
+
+def in_background(values: Iterator[_T]) -> Iterator[_T]:
+    """Compute each value in another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, values, None)
+        while (value := following.result()) is not None:
+            following = pool.submit(next, values, None)
+            yield value
 
 
 class _HashedFile:

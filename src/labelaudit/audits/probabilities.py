@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.fold_files import FoldFile
@@ -19,11 +17,10 @@ from labelaudit.audits.work_files import load_file, store_files
 from labelaudit.codec import from_record, to_record
 from labelaudit.detection.joined_folds import JoinedFolds, PlacedRows
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
-from labelaudit.detection.rows import Place, check_distributions, row_digests
+from labelaudit.detection.rows import Place, check_distributions
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import FoldRow
 from labelaudit.row_dynamics import Dynamics
-from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.file_on_disk import sha256_of_file
 from labelaudit.storage.manifest import dump_json, read_json
 from labelaudit.storage.store import Store
@@ -154,16 +151,6 @@ def file_on_this_machine(store: Store, key: str, files: TemporaryFiles) -> Path:
     with store.open(key) as source:
         local = store.local_path(key)
         return files.fetch(source) if local is None else Path(local)
-
-
-def pred_probs_table(example_ids: np.ndarray, pred_probs: np.ndarray, class_names: Sequence[str]) -> pa.Table:
-    """Return probabilities (n, K) float32 as a table of n rows, with a digest of each row."""
-    schema = pred_probs_schema(tuple(class_names))
-    columns = [
-        pa.array(example_ids, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
-    ]
-    return pa.Table.from_arrays([*columns, pa.array(row_digests(example_ids, pred_probs))], schema=schema)
 
 
 def read_fold_record(store: Store, key: str) -> FoldRecord:

@@ -21,8 +21,8 @@ from labelaudit.detection.row_shift import Shift, find_shift
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
-# Values in which a shift of rows is searched: 128 MiB of float32. Of more, classes are put into groups.
-_SHIFT_VALUES = 2**25
+# Values in which a shift of rows is searched: 64 MiB of float32. Of more, classes are put into groups.
+_SHIFT_VALUES = 2**24
 # Blocks with more rows per class than this are summed in float64.
 _ROWS_PER_CLASS_IN_FLOAT32 = 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,11 +94,15 @@ def read_probabilities(
     """
     reader = _Reader(probabilities, storage_options or {})
     loaded = _load(probabilities, reader)
-    rows = _version_of(loaded)
-    scored = rows.scored
-    examples = rows.examples
+    numbers = pd.Index(loaded.class_names).get_indexer(pd.Index(loaded.given_labels, dtype=object))
+    labels = np.asarray(numbers, np.int64)
+    scored = np.flatnonzero(labels >= 0)
     raw = ScoredRows(loaded.pred_probs, loaded.positions[scored].astype(np.int64))
-    checked, notes = check_external(examples.example_id[scored], examples.label[scored], raw, loaded.class_names)
+    # The fingerprint is as much work as the checks, and needs nothing from them.
+    with ThreadPoolExecutor(1) as pool:
+        fingerprint = pool.submit(_fingerprint, loaded)
+        checked, notes = check_external(loaded.example_ids[scored], labels[scored], raw, loaded.class_names)
+    rows = _version_of(loaded, labels, fingerprint.result())
     notes = (*reader.notes, *loaded.notes, *notes)
     return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))
 
@@ -259,9 +264,8 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     )
 
 
-def _version_of(loaded: _Loaded) -> Version:
+def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Version:
     count = len(loaded.example_ids)
-    labels = np.asarray(pd.Index(loaded.class_names).get_indexer(pd.Index(loaded.given_labels, dtype=object)), np.int64)
     none = np.full(count, None, dtype=object)
     examples = Examples(
         example_id=loaded.example_ids,
@@ -277,7 +281,7 @@ def _version_of(loaded: _Loaded) -> Version:
         label=labels,
         problem=none,
         split=none,
-        fingerprint=_fingerprint(loaded),
+        fingerprint=fingerprint,
     )
     return Version(examples, np.full((1, count), -1, dtype=np.int16))
 

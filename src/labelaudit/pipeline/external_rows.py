@@ -39,6 +39,8 @@ class ExternalRows:
 
     def _take(self, rows: IntArray) -> np.ndarray:
         is_range = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+        if len(self.arrays) == 1:
+            return self.arrays[0].read(rows[0], rows[-1] + 1) if is_range else self.arrays[0].take(rows)
         taken = np.empty((len(rows), self.shape[1]), self.dtype)
         first = 0
         for array in self.arrays:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
-from labelaudit.audits.probabilities import FoldRecord, pred_probs_table, read_fold_record
+from labelaudit.audits.fold_files import pred_probs_table
+from labelaudit.audits.probabilities import FoldRecord, read_fold_record
 from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.audits.stored_dynamics import dynamics_bytes
 from labelaudit.audits.version import load_version
