@@ -114,7 +114,9 @@ def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
 @click.option("--name", help="Name of the dataset in reports.")
 @click.option("--version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where to publish the audit. [default: labelaudit-reports]")
-@click.option("--filter", default="auto", show_default=True, help="What selects label issues: auto, or a filter of cleanlab.")
+@click.option(
+    "--filter", default="auto", show_default=True, help="What selects label issues: auto, or a filter of cleanlab."
+)
 @click.option(
     "--set",
     metavar="A.B=VALUE",

@@ -169,7 +169,8 @@ def _clearly_differs(scores: RowScores) -> _BoolArray:
 def _quality(scores: RowScores, filter_by: str) -> npt.NDArray[np.float32]:
     if filter_by == "low_self_confidence":
         return scores.p_given
-    return (scores.p_given - scores.p_other + 1) / 2
+    quality: npt.NDArray[np.float32] = (scores.p_given - scores.p_other + np.float32(1)) / np.float32(2)
+    return quality
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> _IntArray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from labelaudit.detection.probability_blocks import Block, FloatArray, IntArray, ProbabilityBlocks, spans
+from labelaudit.detection.probability_blocks import Block, Positions, PredProbs, ProbabilityBlocks, spans
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PlacedRows:
     """The rows of one fold, and their positions among all rows."""
 
     probabilities: ProbabilityBlocks  # n rows
-    positions: IntArray  # (n,)
+    positions: Positions  # (n,)
 
     def blocks(self) -> Iterator[Block]:
         """Read the rows with their positions among all rows."""
@@ -76,7 +76,7 @@ class _RowFile:
         self._file.truncate(max(1, rows * num_classes * 4))
         self._shape = rows, num_classes
 
-    def add(self, positions: IntArray, pred_probs: FloatArray) -> None:
+    def add(self, positions: Positions, pred_probs: PredProbs) -> None:
         """Add to rows, each of which is named once."""
         with self._mapped() as rows:
             for start in range(0, len(positions), self._ROWS):
@@ -89,7 +89,7 @@ class _RowFile:
             yield Block(np.arange(start, stop), block)
 
     @contextmanager
-    def _mapped(self) -> Iterator[FloatArray]:
+    def _mapped(self) -> Iterator[PredProbs]:
         """Map the file for a short time, because mapped pages count as memory of the process."""
         with mmap.mmap(self._file.fileno(), 0) as mapped:
             rows = np.ndarray(self._shape, np.float32, mapped)

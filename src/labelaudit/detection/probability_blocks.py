@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+PredProbs = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
 
 # Values of a block: 8 MiB of float32. Larger blocks do not fit into caches, smaller ones cost more calls.
 _BLOCK_VALUES = 2**21
@@ -21,8 +21,8 @@ _BLOCK_ROWS = 2**16
 class Block(NamedTuple):
     """Some of the rows of `ProbabilityBlocks`."""
 
-    positions: IntArray  # (m,) the position of each row among all rows
-    pred_probs: FloatArray  # (m, K)
+    positions: Positions  # (m,) the position of each row among all rows
+    pred_probs: PredProbs  # (m, K)
 
 
 class ProbabilityBlocks(Protocol):
@@ -66,7 +66,7 @@ class RawBlocks(Protocol):
 class RawBlock(NamedTuple):
     """Some of the rows of `RawBlocks`."""
 
-    positions: IntArray  # (m,)
+    positions: Positions  # (m,)
     values: npt.NDArray[np.floating]  # (m, K)
 
 
@@ -93,7 +93,7 @@ class RawArray:
 class ArrayBlocks:
     """Probabilities in memory, (M, K) float32."""
 
-    pred_probs: FloatArray
+    pred_probs: PredProbs
 
     @property
     def num_classes(self) -> int:
@@ -119,7 +119,7 @@ def spans(rows: int, num_classes: int) -> Iterator[tuple[int, int]]:
         yield start, min(rows, start + length)
 
 
-def read_rows(probabilities: ProbabilityBlocks, positions: IntArray) -> FloatArray:
+def read_rows(probabilities: ProbabilityBlocks, positions: Positions) -> PredProbs:
     """Return the probabilities of a few rows, (n, K), in the order of `positions`, which are distinct."""
     found = np.empty((len(positions), probabilities.num_classes), np.float32)
     index_of = np.full(len(probabilities), -1, np.int64)

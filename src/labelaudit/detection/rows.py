@@ -211,10 +211,9 @@ def _sums(values: _FloatArray) -> npt.NDArray[np.float64]:
     """Return the sum of each row, in float64 wherever it matters."""
     if values.dtype != np.float32:
         with np.errstate(invalid="ignore"):  # the sum of inf and -inf
-            exact: npt.NDArray[np.float64] = values.sum(axis=1, dtype=np.float64)
-        return exact
+            return np.asarray(values.sum(axis=1, dtype=np.float64))
     with np.errstate(invalid="ignore", over="ignore"):
-        sums = values.sum(axis=1).astype(np.float64)
+        sums: npt.NDArray[np.float64] = values.sum(axis=1).astype(np.float64)
         # The sum in float32 is much faster, and its error is far below half of what is tolerated.
         unclear = np.flatnonzero(~(np.abs(sums - 1) < SINGLE_PRECISION / 2))
         sums[unclear] = values[unclear].sum(axis=1, dtype=np.float64)

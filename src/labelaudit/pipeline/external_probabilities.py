@@ -246,7 +246,7 @@ class _Reader:
 
 def _row_numbers(rows: int) -> np.ndarray:
     numbers = pc.utf8_lpad(pa.array(np.arange(rows)).cast(pa.string()), len(str(max(rows - 1, 0))), "0")
-    return pc.binary_join_element_wise("row-", numbers, "").to_numpy(zero_copy_only=False)
+    return np.asarray(pc.binary_join_element_wise("row-", numbers, ""), dtype=object)
 
 
 def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

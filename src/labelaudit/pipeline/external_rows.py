@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.detection.probability_blocks import IntArray, RawBlock, rows_per_block, spans
+from labelaudit.detection.probability_blocks import Positions, RawBlock, rows_per_block, spans
 from labelaudit.errors import DatasetError
 from labelaudit.pipeline.probability_files import ArrayParts, TableParts
 from labelaudit.storage.mapped_rows import MappedRows, RowWriter
@@ -32,12 +32,12 @@ class ExternalRows:
     def shape(self) -> tuple[int, int]:
         return sum(map(len, self.arrays)), self.arrays[0].shape[1]
 
-    def in_order(self, order: IntArray) -> Iterator[np.ndarray]:
+    def in_order(self, order: Positions) -> Iterator[np.ndarray]:
         """Read rows block by block in an order, which contains each at most once."""
         for start, stop in spans(len(order), self.shape[1]):
             yield self._take(order[start:stop])
 
-    def _take(self, rows: IntArray) -> np.ndarray:
+    def _take(self, rows: Positions) -> np.ndarray:
         is_range = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         if len(self.arrays) == 1:
             return self.arrays[0].read(rows[0], rows[-1] + 1) if is_range else self.arrays[0].take(rows)
@@ -51,11 +51,11 @@ class ExternalRows:
             first += len(array)
         return taken
 
-    def sha256(self, order: IntArray) -> str:
+    def sha256(self, order: Positions) -> str:
         """Return the sha256 in hex of the rows in an order, as float64."""
         hasher = hashlib.sha256()
         for values in self.in_order(order):
-            hasher.update(np.ascontiguousarray(values, "<f8"))
+            hasher.update(np.ascontiguousarray(values, "<f8").data)
         return hasher.hexdigest()
 
 
@@ -64,7 +64,7 @@ class ScoredRows:
     """The scored rows among `ExternalRows`, in canonical order: `RawBlocks`."""
 
     rows: ExternalRows
-    order: IntArray  # (M,) the number of each scored row among those that are read
+    order: Positions  # (M,) the number of each scored row among those that are read
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,7 +106,7 @@ def rows_of_column(tables: TableParts, name: str, url: str, files: TemporaryFile
     types = [
         tables.type_of(path, name) for path, length in zip(tables.parts.paths, tables.lengths, strict=True) if length
     ]
-    dtype = np.dtype(np.float32 if all(_is_float32(type) for type in types) else np.float64)
+    dtype: np.dtype[np.floating] = np.dtype(np.float32 if all(map(_is_float32, types)) else np.float64)
     path = files.new()
     with RowWriter(path, (sum(tables.lengths), width), dtype) as writer:
         for column in tables.batches(name, rows_per_block(width)):

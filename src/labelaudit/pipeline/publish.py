@@ -29,8 +29,8 @@ from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.storage import manifest
-from labelaudit.storage.layout import PAGE, SUMMARY, published_fold_key
 from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.layout import PAGE, SUMMARY, published_fold_key
 from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from labelaudit.codec import JsonObject, from_record
 from labelaudit.errors import StorageError
-from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
 

@@ -52,9 +52,9 @@ class MappedRows:
 class RowWriter:
     """Writes the rows of a `.npy` file one block after the other."""
 
-    def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype[np.floating]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], dtype: npt.DTypeLike) -> None:
         self._file = path.open("wb")
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._dtype = dtype
 
@@ -66,4 +66,4 @@ class RowWriter:
 
     def write(self, rows: npt.NDArray[np.floating]) -> None:
         """Append rows."""
-        self._file.write(np.ascontiguousarray(rows, self._dtype))
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)

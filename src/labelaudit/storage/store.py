@@ -15,10 +15,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from labelaudit.errors import DatasetError, StorageError
 from labelaudit.storage.failures import is_missing_bucket, is_unexplained_refusal, named_errors, without_secrets
+from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.filesystems import StorageOptions, open_filesystem
 from labelaudit.storage.layout import CONDITIONS_PROBE
 from labelaudit.storage.lazy_file import LazyFile
-from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.local_listing import LocalFile, local_files
 from labelaudit.storage.non_data import is_non_data
 from labelaudit.storage.retries import retrying

@@ -16,10 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
+from labelaudit.audits.audit_plan import load_plan
+from labelaudit.audits.probabilities import GatheredFolds
 from labelaudit.audits.references import FoldReference, PlanReference
+from labelaudit.audits.version import load_version
 from labelaudit.config import AuditConfig
 from labelaudit.detection.rows import row_digests
-from labelaudit.errors import Fault, IntegrityError
+from labelaudit.errors import Fault, IntegrityError, StorageError
+from labelaudit.pipeline.detect import detect
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import train_and_commit
@@ -27,6 +31,7 @@ from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store
 from support.audits import audit, fruit, settings, write_fruit
+from support.simulated import all_rows
 
 CLASSES = ("apple", "pear", "plum")
 DAMAGED = 1  # the fold that is damaged, of three
@@ -227,13 +232,23 @@ def test_rounded_probabilities_are_normalised_and_reported(trained: Trained, tmp
     store = Store(rounded.reference.output_url)
     notes = json.loads(store.read(f"{files.folder}/health.json"))["notes"]
     assert any("300" in note and "rounding" in note for note in notes), notes
-    table = pq.read_table(io.BytesIO(store.read(f"{files.folder}/pred_probs.parquet")))
-    sums = np.array(table["pred_probs"].to_pylist()).sum(axis=1)
-    assert sums == pytest.approx(np.ones(900), abs=1e-6)
+    rows = load_version(rounded.reference, load_plan(rounded.reference))
+    example_ids = rows.examples.example_id[rows.scored]
+    opened = GatheredFolds.load(store, files).open(store, example_ids, repeats=1)
+    assert all_rows(opened.probabilities).sum(axis=1) == pytest.approx(np.ones(900), abs=1e-6)
+
+
+def test_a_fold_that_changes_after_it_was_checked(trained: Trained, tmp_path: Path) -> None:
+    copied = trained.copied(tmp_path / "out")
+    files = gather(copied.reference, copied.folds)
+    pq.write_table(pq.read_table(_file_of(copied)), _file_of(copied), compression="gzip")
+    with pytest.raises(StorageError, match=r"was changed after it was checked\. Remove it and run the audit again\."):
+        detect(copied.reference, files)
 
 
 def _file_of(trained: Trained) -> Path:
-    return next(Path(trained.reference.output_url).rglob(f"fold={DAMAGED}-*.parquet"))
+    files = Path(trained.reference.output_url).rglob(f"fold={DAMAGED}-*.parquet")
+    return next(file for file in files if ".dynamics." not in file.name)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +283,7 @@ def test_the_remedy_works(dataset: Path, trained: Trained, tmp_path: Path) -> No
     folds = tmp_path / "out" / "dataset=fruit" / "_work" / "folds"
     sound_files = [path for path in folds.rglob("*.*") if f"fold={DAMAGED}" not in path.name]
     before = {path: path.stat().st_mtime_ns for path in sound_files}
-    assert len(before) == 4
+    assert len(before) == 6
     for path in folds.rglob(f"fold={DAMAGED}*"):
         path.unlink()
     mended = audit(settings(dataset, tmp_path / "out"))

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelaudit.errors import LabelauditError
-from labelaudit.report import audit_tables as tables
 from labelaudit.report.audit_tables import (
     FoldRow,
     classes_table,
@@ -64,12 +63,6 @@ def test_examples_are_in_the_order_of_their_ids() -> None:
     assert table["label_score"].to_pylist() == [0.125, 0.75, None, 0.25]
 
 
-def test_margins_do_not_depend_on_the_size_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = make_examples(**ROWS)
-    monkeypatch.setattr(tables, "MARGIN_ROWS", 2)
-    assert make_examples(**ROWS).equals(whole)
-
-
 @settings(max_examples=30)
 @given(rows=st.integers(1, 40), count=st.integers(2, 6), seed=st.integers(0, 999))
 def test_margin_is_what_its_definition_says(rows: int, count: int, seed: int) -> None:
@@ -106,7 +99,7 @@ def test_margin_is_what_its_definition_says(rows: int, count: int, seed: int) ->
     [
         ({"fold": np.zeros(3, int)}, "expected 4 rows, but fold has 3"),
         ({"label_score": np.zeros(4)}, "expected 3 rows, but label_score has 4"),
-        ({"class_names": ["cat", "dog"]}, "2 class names for 3 columns of pred_probs"),
+        ({"p_other": np.zeros(4)}, "expected 3 rows, but p_other has 4"),
         ({"row": np.array([0, 2, 2])}, "3 scores name 2 rows, but 3 rows have the status 'scored'"),
         ({"row": np.array([0, 1, 2])}, "pass each of these exactly once"),
     ],

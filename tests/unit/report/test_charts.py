@@ -15,8 +15,8 @@ import pytest
 from labelaudit.findings import ErrorRange, RateBasis
 from labelaudit.report.audit_tables import FoldRow, folds_table
 from labelaudit.report.charts import (
-    HEAT_CLASSES,
     BINS,
+    HEAT_CLASSES,
     Histogram,
     Measured,
     TrendPoint,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from labelaudit.detection.issues import find_issues
+from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.findings import Precision
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.verdicts import Answer, LabeledExample
@@ -65,17 +66,17 @@ def test_fine_rows_are_never_flagged(flagged: int) -> None:
     is_fine = np.zeros(len(GIVEN), dtype=bool)
     is_fine[wrong[flagged:]] = True
     is_fine[1] = True  # not flagged anyhow
-    before = find_issues(GIVEN, PRED_PROBS, NAMES)
-    after = find_issues(GIVEN, PRED_PROBS, NAMES, is_fine=is_fine)
+    before = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES)
+    after = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_fine=is_fine)
     assert np.flatnonzero(before.is_label_issue).tolist() == wrong.tolist()
     assert not before.is_dismissed.any()
     assert np.flatnonzero(after.is_label_issue).tolist() == wrong[:flagged].tolist()
     assert np.flatnonzero(after.is_dismissed).tolist() == wrong[flagged:].tolist()
     assert after.classes["label_issues"].sum() == after.classes["inverse_label_issues"].sum() == flagged
     assert after.confusions["examples"].sum() == flagged
-    # Estimates are of the probabilities, whatever people say.
-    assert after.error_rate == before.error_rate
-    assert (after.classes["label_noise"] == before.classes["label_noise"]).all()
+    assert (after.p_wrong[is_fine] == 0).all()
+    assert (after.p_wrong[~is_fine] == before.p_wrong[~is_fine]).all()
+    assert after.cut == before.cut
     assert (after.label_score == before.label_score).all()
 
 
