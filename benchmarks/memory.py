@@ -78,7 +78,7 @@ FIND = (
 
 
 def generate(folder: Path, rows: int, classes: int) -> tuple[Path, Path]:
-    """Write labels of which a tenth is wrong, and probabilities of a model that is mostly right."""
+    """Write labels (one in ten is wrong), and probabilities of a model that is mostly right."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, classes, rows)
     labels = np.where(rng.random(rows) < 0.1, rng.integers(0, classes, rows), true)

@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     f"review import {DATASET} filled.csv --reviewer ann": (0, set()),
     f"review status {DATASET}": (0, set()),
     "publish-version versions.yaml fruit.csv --version v3": (0, set()),
-    "detect oof.parquet --output elsewhere": (0, {"cleanlab", "scipy", "scipy.stats", "sklearn"}),
+    "detect oof.parquet --output elsewhere": (0, {"scipy", "scipy.stats"}),
     "dashboard nowhere --port {free}": (1, set()),
     "apply-automations --help": (0, set()),
     "apply-automations": (2, set()),  # no API is configured

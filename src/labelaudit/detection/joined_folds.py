@@ -65,7 +65,7 @@ class JoinedFolds:
 
 
 class _RowFile:
-    """Rows of float32 in a temporary file, of which only pieces are in memory."""
+    """Rows of float32 in a temporary file. Only pieces are in memory."""
 
     # Rows changed at once: each may be on a page of its own.
     _ROWS = 2**12
@@ -77,7 +77,7 @@ class _RowFile:
         self._shape = rows, num_classes
 
     def add(self, positions: Positions, pred_probs: PredProbs) -> None:
-        """Add to rows, each of which is named once."""
+        """Add to rows. Each is named at most once."""
         with self._mapped() as rows:
             for start in range(0, len(positions), self._ROWS):
                 rows[positions[start : start + self._ROWS]] += pred_probs[start : start + self._ROWS]

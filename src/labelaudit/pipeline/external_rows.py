@@ -16,7 +16,7 @@ from labelaudit.pipeline.probability_files import ArrayParts, TableParts
 from labelaudit.storage.mapped_rows import MappedRows, RowWriter
 from labelaudit.storage.temporary_files import TemporaryFiles
 
-# Rows of which the lengths are compared at once. Their number of values is not known yet.
+# Rows whose lengths are compared at once. Their number of values is not known yet.
 _ROWS_TO_MEASURE = 1024
 
 
@@ -99,7 +99,7 @@ def rows_of_column(tables: TableParts, name: str, url: str, files: TemporaryFile
     """Copy a column of lists to a `.npy` file, and return its rows.
 
     Raises:
-        DatasetError: the lists have different lengths, or are no lists.
+        DatasetError: the lists have different lengths, or the values are not lists.
     """
     width = _width(tables, name, url)
     # A part without rows has any type.
