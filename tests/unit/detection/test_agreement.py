@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from labelaudit.detection import agreement
 from labelaudit.detection.agreement import chance_bound
 from support.simulated import measure_agreement, simulate_probs
 
@@ -69,6 +70,20 @@ def test_the_offset_is_found(offset: int) -> None:
     assert displaced.shift.z == pytest.approx(in_place.z)
     assert displaced.shift.labels_are_mixed
     assert in_place.shift.z < 5
+
+
+@pytest.mark.parametrize("offset", [1, -17])
+def test_the_offset_is_found_by_groups_of_classes(offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "_SHIFT_VALUES", 4 * 800)
+    labels = np.random.default_rng(1).integers(0, 30, 800)
+    probs = simulate_probs(labels, 30, signal=3.0)
+    in_place = measure_agreement(labels, probs).shift
+    assert in_place.z < 5
+    assert in_place.unshifted_z > 15
+    displaced = measure_agreement(labels, np.roll(probs, offset, axis=0)).shift
+    assert displaced.offset == offset
+    assert displaced.z == pytest.approx(in_place.unshifted_z)
+    assert displaced.labels_are_mixed
 
 
 def test_an_order_by_label_is_seen() -> None:
