@@ -39,7 +39,7 @@ ONE_DOOR = {
     "click": (f"{_IN}cli/",),
     "fsspec": (f"{_IN}storage/",),
     "s3fs": (f"{_IN}storage/",),
-    "cleanlab": (f"{_IN}detection/issues.py",),
+    "cleanlab": (),  # the reference of tests and benchmarks
     "torch": (f"{_IN}model/",),
     "torchvision": (f"{_IN}model/",),
     "yaml": (f"{_IN}yaml_text.py",),
