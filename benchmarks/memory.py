@@ -52,7 +52,8 @@ finally:
     seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     running = False
     watcher.join()
-    print(json.dumps(dict(seconds=seconds, cpu=cpu, rss=status("VmHWM") - before_rss, held=held - before_held)), file=sys.stderr)
+    found = dict(seconds=seconds, cpu=cpu, rss=status("VmHWM") - before_rss, held=held - before_held)
+    print(json.dumps(found), file=sys.stderr)
 """
 CLEANLAB = (
     "import numpy as np; from cleanlab.filter import find_label_issues",
@@ -108,6 +109,12 @@ def measure(case: tuple[str, str], *arguments: object) -> dict[str, float]:
     return found
 
 
+def say(line: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", default=["300000x1000"], help="rows x classes")
@@ -115,8 +122,8 @@ def main() -> None:
     parser.add_argument("--cleanlab-filter", default="prune_by_noise_rate")
     parser.add_argument("--no-cleanlab", action="store_true")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, numpy {np.__version__}\n")
-    print("| rows x classes | command | seconds | CPU seconds | rss GiB | held GiB |\n|---|---|---|---|---|---|")
+    say(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, numpy {np.__version__}\n")
+    say("| rows x classes | command | seconds | CPU seconds | rss GiB | held GiB |\n|---|---|---|---|---|---|")
     for size in options.sizes:
         rows, classes = map(int, size.split("x"))
         with tempfile.TemporaryDirectory() as name:
@@ -130,10 +137,9 @@ def main() -> None:
                 cases.insert(0, ("cleanlab", CLEANLAB, (options.cleanlab_filter,)))
             for title, case, arguments in cases:
                 found = measure(case, *files, *arguments)
-                print(
+                say(
                     f"| {size} | {title} | {found['seconds']:.1f} | {found['cpu']:.1f} | "
-                    f"{found['rss'] / GIB:.2f} | {found['held'] / GIB:.2f} |",
-                    flush=True,
+                    f"{found['rss'] / GIB:.2f} | {found['held'] / GIB:.2f} |"
                 )
 
 

@@ -32,6 +32,8 @@ CLASS_SHARE = 0.1
 SMALLEST_CLASS = 5
 # Trusted rows that are considered per canary. Those whose class has reached its limit are skipped.
 CANDIDATES = 50
+# Ids that are hashed at once.
+HASHED_IDS = 2**16
 
 
 class Flip(StrEnum):
@@ -124,8 +126,13 @@ def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:
 
 def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.NDArray[np.uint64]:
     """Return (n,) uint64: the SipHash of each id, keyed with the seed and the purpose."""
-    # The key of pandas has 16 bytes.
-    return hash_array(example_ids, hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
+    hashes = np.empty(len(example_ids), np.uint64)
+    # In parts, because pandas makes a copy of each id.
+    for start in range(0, len(example_ids), HASHED_IDS):
+        part = slice(start, start + HASHED_IDS)
+        # The key of pandas has 16 bytes.
+        hashes[part] = hash_array(example_ids[part], hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
+    return hashes
 
 
 def _random_labels(

@@ -108,7 +108,7 @@ def flag_by_cleanlab(probabilities: ProbabilityBlocks, scores: RowScores, *, fil
 def calibrate(joint: _IntArray, scores: RowScores) -> _IntArray:
     """Return a confident joint, (K, K), whose rows are scaled to the number of rows with each label and rounded."""
     examples = np.bincount(scores.labels, minlength=scores.num_classes)
-    # The sum of all depends on the order of additions, which is that of the memory. cleanlab's matrix has columns first.
+    # The last digits of the sum of all depend on the order in memory. cleanlab's matrix has columns first.
     scaled = (np.ascontiguousarray(joint.T) / joint.sum(axis=1) * examples).T
     scaled = scaled / scaled.sum() * len(scores)
     return np.array([_rounded(row) for row in scaled])
@@ -175,8 +175,8 @@ def _quality(scores: RowScores, filter_by: str) -> npt.NDArray[np.float32]:
 
 def _rounded(values: npt.NDArray[np.float64]) -> _IntArray:
     """Return (K,) integers with the same sum. Those values change most that are furthest from an integer."""
-    rounded = values.round()
-    total = values.sum().round()
+    rounded: npt.NDArray[np.float64] = values.round()
+    total = float(values.sum().round())
     while missing := int(total - rounded.sum()):
         step = 1 if missing > 0 else -1
         nearest = np.argsort(values - rounded)[::-step]
@@ -192,7 +192,7 @@ def _numbers_to_flag(calibrated: _IntArray) -> _IntArray:
     kept = calibrated.diagonal().clip(min=1)
     to_pay = kept - calibrated.diagonal()
     payers = np.maximum(np.count_nonzero(calibrated, axis=1) - 1.0, 1.0)
-    numbers = (calibrated - (to_pay / payers)[:, None]).clip(min=0).astype(np.int64)
+    numbers: _IntArray = (calibrated - (to_pay / payers)[:, None]).clip(min=0).astype(np.int64)
     np.fill_diagonal(numbers, kept)
     return numbers
 

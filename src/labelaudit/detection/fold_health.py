@@ -261,8 +261,8 @@ def _displaced(measured: Agreement, place: Place, class_names: Sequence[str]) ->
     return place.fault(
         Fault.MISORDERED,
         f"the probabilities do not fit the labels as they are ordered, and two explanations fit equally well. Either "
-        f"{_in_order(measured.columns, class_names)}, or the rows are shifted by {abs(measured.shift.offset):,} against the "
-        f"ids. The rows come in a regular order of classes, so the labels do not show which",
+        f"{_in_order(measured.columns, class_names)}, or the rows are shifted by {abs(measured.shift.offset):,} "
+        f"against the ids. The rows come in a regular order of classes, so the labels do not show which",
         rows=measured.examples,
     )
 

@@ -83,10 +83,7 @@ def find_issues(
     scores = score_blocks(labels, probabilities)
     wrong = estimate_wrong(scores)
     cut = find_cut(wrong.p_wrong, promise) if filter_by == AUTO_FILTER else None
-    if cut is None:
-        is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
-    else:
-        is_detected = wrong.p_wrong >= cut
+    is_detected = is_above_cut(probabilities, scores, filter_by=filter_by, cut=cut, p_wrong=wrong.p_wrong)
     is_label_issue = is_detected & ~is_fine
     known = _with_verdicts(wrong, is_fine=is_fine, is_wrong=is_wrong)
     pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
@@ -108,19 +105,26 @@ def find_issues(
 
 
 def is_above_cut(
-    probabilities: ProbabilityBlocks, scores: RowScores, *, filter_by: str, cut: float | None
+    probabilities: ProbabilityBlocks,
+    scores: RowScores,
+    *,
+    filter_by: str,
+    cut: float | None,
+    p_wrong: npt.NDArray[np.float32] | None = None,
 ) -> _BoolArray:
-    """Return the detector's flags of other labels for the same rows, (M,) bool.
+    """Return the detector's flags, (M,) bool, also of other labels for the same rows.
 
     Args:
         probabilities: M rows of K classes.
-        scores: their scores with the other labels.
-        filter_by: the filter of `find_issues`.
-        cut: its cut, which is not chosen again; None with a filter of cleanlab.
+        scores: their scores with these labels.
+        filter_by: one of `FILTERS`.
+        cut: the lowest p_wrong that is flagged, which is not chosen again for other labels; None with a filter of
+            cleanlab.
+        p_wrong: (M,) that of these labels. None: it is estimated.
     """
     if cut is None:
         return flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
-    return np.asarray(estimate_wrong(scores).p_wrong >= cut)
+    return np.asarray((estimate_wrong(scores).p_wrong if p_wrong is None else p_wrong) >= cut)
 
 
 def _with_verdicts(wrong: WrongLabels, *, is_fine: _BoolArray, is_wrong: _BoolArray) -> WrongLabels:

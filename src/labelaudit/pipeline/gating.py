@@ -43,7 +43,7 @@ def plant_in_audit(
         labels,
         probabilities,
         found,
-        is_doubted=pd.Index(example_ids).isin(wrong),
+        is_doubted=pd.Index(example_ids).isin(wrong) if len(wrong) else np.zeros(len(example_ids), bool),
         filter_by=plan.config.detection.filter,
         seed=CANARY_SEED,
     )

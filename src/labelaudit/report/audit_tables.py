@@ -112,7 +112,9 @@ def examples_table(
         for name, values in scores.dynamics.columns().items():
             columns[f"dynamics_{name}"] = spread(values, pa.float32())
     values_of = (columns.get(name, pa.nulls(total, EXAMPLES.field(name).type)) for name in EXAMPLES.names)
-    return pa.table(list(values_of), schema=EXAMPLES).sort_by("example_id")
+    table = pa.table(list(values_of), schema=EXAMPLES)
+    # Sorting needs a second copy of all columns, and the rows of an audit are sorted already.
+    return table if _is_sorted(table["example_id"]) else table.sort_by("example_id")
 
 
 def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> pa.Table:
@@ -225,6 +227,11 @@ def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:
         p_wrong=scores.p_wrong,
         is_dismissed=is_dismissed,
     )
+
+
+def _is_sorted(values: pa.ChunkedArray) -> bool:
+    is_ordered = pc.less_equal(values.slice(0, max(0, len(values) - 1)), values.slice(1))
+    return bool(pc.all(is_ordered, min_count=0, skip_nulls=False).as_py())
 
 
 def _scored_mask(scored_rows: _IntArray, status: _Names) -> _BoolArray:
