@@ -51,11 +51,14 @@ def row_digests(example_ids: Sequence[str] | np.ndarray, pred_probs: _FloatArray
     """
     rows = np.ascontiguousarray(pred_probs, dtype="<f4")
     # All rows have the same length, so that no other id and row give the same bytes.
-    values = b"".join(
-        hashlib.blake2b(str(example_id).encode() + row.tobytes(), digest_size=8).digest()
-        for example_id, row in zip(example_ids, rows, strict=True)
-    )
+    values = b"".join(_row_digest(str(example_id), row) for example_id, row in zip(example_ids, rows, strict=True))
     return np.frombuffer(values, dtype="<u8").astype(np.uint64)
+
+
+def _row_digest(example_id: str, row: npt.NDArray[np.float32]) -> bytes:
+    hasher = hashlib.blake2b(example_id.encode(), digest_size=8)
+    hasher.update(row.data)
+    return hasher.digest()
 
 
 def id_hashes(example_ids: Sequence[str] | np.ndarray) -> npt.NDArray[np.uint64]:
