@@ -239,7 +239,8 @@ def _not_measured(rule: str, limit: float, why: str) -> Rule:
 def _sentence(verdict: GateVerdict, rules: list[Rule]) -> str:
     broken = [rule.rule for rule in rules if rule.outcome == Outcome.FAILED]
     warned = [rule.rule for rule in rules if rule.outcome == Outcome.WARNED]
-    unknown = sum(rule.measured is None and rule.outcome != Outcome.FAILED for rule in rules)
+    undecided = (Outcome.NOT_MEASURED, Outcome.WARNED)
+    unknown = sum(rule.measured is None and rule.outcome in undecided for rule in rules)
     not_measured = f" ({unknown:,} could not be measured)" if unknown else ""
     if warned and not broken:
         return f"The gate warns: {_why_undecided(rules)}"
