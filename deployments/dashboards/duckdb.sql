@@ -6,6 +6,7 @@
 -- The newest audit of each version. Versions are numbered from the oldest.
 CREATE OR REPLACE VIEW labelaudit_versions AS
 SELECT dataset, position, version, audit_id, created_at, examples, scored, label_issues, error_rate, gate,
+       error_rate_low, error_rate_high, error_rate_basis,
        position = max(position) OVER (PARTITION BY dataset) AS is_newest
 FROM read_parquet('s3://audits/dataset=*/trend.parquet', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)
 WHERE class_name IS NULL;
