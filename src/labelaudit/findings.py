@@ -228,7 +228,7 @@ class NoiseKind(StrEnum):
 
     HARD_EXAMPLES = "hard_examples"  # people confuse what looks alike: fewer errors among the confident rows
     ANY_EXAMPLES = "any_examples"  # labels are exchanged regardless of the example: as many errors on easy rows
-    UNKNOWN = "unknown"  # too few rows or too weak a model to tell
+    UNKNOWN = "unknown"  # too few rows or too weak a model to decide
 
 
 @dataclass(frozen=True)

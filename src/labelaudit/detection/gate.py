@@ -143,7 +143,11 @@ def _error_rate(limits: Limits, measures: Measures) -> list[Rule]:
     if found is None:
         return [_not_measured(name, limit, "no row has a score")]
     # The value next to the limit is the one that decides.
-    outcome, measured, which = Outcome.WARNED, found.estimate, "which is inside this range, so more verdicts are needed"
+    outcome, measured, which = (
+        Outcome.WARNED,
+        found.estimate,
+        "which is inside this range. More verdicts would narrow it",
+    )
     if found.low > limit:
         outcome, measured, which = Outcome.FAILED, found.low, "and the whole range is above it"
     elif found.high <= limit:
@@ -239,7 +243,8 @@ def _not_measured(rule: str, limit: float, why: str) -> Rule:
 def _sentence(verdict: GateVerdict, rules: list[Rule]) -> str:
     broken = [rule.rule for rule in rules if rule.outcome == Outcome.FAILED]
     warned = [rule.rule for rule in rules if rule.outcome == Outcome.WARNED]
-    unknown = sum(rule.measured is None and rule.outcome != Outcome.FAILED for rule in rules)
+    undecided = (Outcome.NOT_MEASURED, Outcome.WARNED)
+    unknown = sum(rule.measured is None and rule.outcome in undecided for rule in rules)
     not_measured = f" ({unknown:,} could not be measured)" if unknown else ""
     if warned and not broken:
         return f"The gate warns: {_why_undecided(rules)}"

@@ -36,7 +36,7 @@ from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import Status
 
-# Below this agreement, a weak model disagrees with many correct labels, and probabilities alone cannot tell these from
+# Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
 # wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, of which 91 % are right.
 WEAK_AGREEMENT = 0.8
 

@@ -6,9 +6,9 @@ from labelaudit.findings import NoiseKind, Promise, RateBasis, Summary
 from labelaudit.shares import percent
 
 _KINDS = {
-    NoiseKind.HARD_EXAMPLES: "labels look wrong mostly where examples are hard to tell apart",
-    NoiseKind.ANY_EXAMPLES: "labels look wrong regardless of how hard the example is",
-    NoiseKind.UNKNOWN: "the probabilities do not show it",
+    NoiseKind.HARD_EXAMPLES: "More errors on examples that are hard to classify",
+    NoiseKind.ANY_EXAMPLES: "As many errors on easy examples as on hard ones",
+    NoiseKind.UNKNOWN: "Unknown",
 }
 
 
@@ -20,7 +20,7 @@ def basis_paragraphs(summary: Summary) -> tuple[tuple[str, str], ...]:
     certainty = "" if noise.kind == NoiseKind.UNKNOWN else f" (certainty {percent(noise.certainty)})"
     return (
         ("Share of wrong labels", _range_basis(summary)),
-        ("Kind of noise", f"{_capital(_KINDS[noise.kind])}{certainty}. {noise.sentence}"),
+        ("Kind of noise", f"{_KINDS[noise.kind]}{certainty}. {noise.sentence}"),
         ("Flags", _flags(summary)),
         (
             "Calibration",
@@ -41,22 +41,24 @@ def _range_basis(summary: Summary) -> str:
 
 
 def _flags(summary: Summary) -> str:
-    promise = summary.promise or Promise()
     if summary.cut is None:
-        rule = "A filter of cleanlab chose the flags"
-    elif promise.precision is not None:
-        rule = f"As many rows as possible are flagged, so that {percent(promise.precision)} of them are expected wrong"
-    elif promise.recall is not None:
-        rule = (
-            f"As few rows as possible are flagged, so that they contain {percent(promise.recall)} of the wrong labels"
-        )
+        rule = "A filter of cleanlab chose the flags."
+    elif summary.issues:
+        rule = _cut_rule(percent(summary.cut), summary.promise or Promise())
     else:
-        rule = "Rows are flagged where the expected balance of precision and recall (F1) is best"
-    at = "" if summary.cut is None or not summary.issues else f", from {percent(summary.cut)} likely wrong"
+        rule = "No row is likely enough to be wrong to be flagged."
     precision = summary.flag_precision
-    expected = "" if precision is None else f" The expected precision of the flags is {percent(precision)}."
-    return f"{rule}{at}.{expected}"
+    return rule if precision is None else f"{rule} The expected precision of the flags is {percent(precision)}."
 
 
-def _capital(words: str) -> str:
-    return words[0].upper() + words[1:]
+def _cut_rule(cut: str, promise: Promise) -> str:
+    if promise.precision is not None:
+        share = f"{percent(promise.precision)} of them are expected to be wrong"
+        return f"As many rows as possible are flagged so that {share}: from {cut} likely wrong."
+    if promise.recall is not None:
+        share = f"{percent(promise.recall)} of the wrong labels are expected among them"
+        return f"As few rows as possible are flagged so that {share}: from {cut} likely wrong."
+    return (
+        f"Rows are flagged if they are at least {cut} likely to be wrong. This cut has the best expected balance of "
+        "precision and recall (F1)."
+    )

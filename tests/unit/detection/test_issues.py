@@ -79,8 +79,7 @@ EIGHT_WRONG = [0.75, 0.25, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0]
 def test_tables_are_sums_of_p_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong_by_hand(monkeypatch, EIGHT_WRONG)
     found = find_issues(GIVEN, EIGHT, ["ant", "bee", "cow"])
-    # Lists of 1, 2 and 3 rows have an expected F1 of 2 / 3.5, 3.5 / 4.5 and 4.5 / 5.5: the best one has 3 rows, and 4
-    # rows have 5 / 6.5.
+    # Lists of 1 to 4 rows have an expected F1 of 2 / 3.5, 3.5 / 4.5, 4.5 / 5.5 and 5 / 6.5: the best one has 3 rows.
     assert found.cut == 0.5
     assert np.flatnonzero(found.is_label_issue).tolist() == [0, 4, 5]
     assert found.flag_precision == 2.25 / 3
