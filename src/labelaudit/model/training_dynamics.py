@@ -14,8 +14,8 @@ _WAITING_NUMBERS = {"cpu": 2**18, "cuda": 2**22}
 class TrainingDynamics:
     """Sums over the epochs of one training, 16 bytes per row on the device of the training.
 
-    A batch costs one copy of its scores (B, K). The sums are updated when enough scores wait, and at the end of an
-    epoch. So a GPU never waits for the CPU, and runs no kernels per batch besides the copy.
+    The scores (B, K) of a batch wait in a list. The sums are updated when there are enough of them, and at the end of
+    an epoch. So a GPU never waits for the CPU, and its only kernel per batch is a copy of the scores.
 
     Args:
         rows: Number of training rows. Every epoch sees each of them once.
@@ -46,8 +46,9 @@ class TrainingDynamics:
 
     def add_batch(self, scores: torch.Tensor) -> None:
         """Add the scores (B, K) of the next rows: log-probabilities up to a constant per row."""
-        # A copy, because a module compiled with CUDA graphs overwrites its outputs in the next step.
-        self._waiting.append(scores.detach().clone())
+        scores = scores.detach()
+        # A module compiled with CUDA graphs overwrites its outputs in the next step.
+        self._waiting.append(scores.clone() if scores.is_cuda else scores)
         self._waiting_rows += len(scores)
         if self._waiting_rows >= self._most_rows:
             self._reduce()
