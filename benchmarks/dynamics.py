@@ -67,8 +67,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    where = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else platform.machine()
-    _write(f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rows:,} rows")
+    machine = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else platform.machine()
+    _write(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rows:,} rows")
     for kind in options.kinds:
         run = fold(kind, options.rows, options.epochs, options.device)
         run(True)

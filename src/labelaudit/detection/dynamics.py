@@ -1,7 +1,7 @@
 """Evidence that a label is wrong, from out-of-fold probabilities and training dynamics together.
 
 A row is predicted by the one model of a repeat that did not see it, and was learned by the k-1 others. How much they
-resisted its label is further evidence, at no cost. docs/training-dynamics.md reports where it helps and where not.
+resisted its label is further evidence, at no cost. docs/training-dynamics.md reports on which data it helps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def wrong_evidence(scores: RowScores, dynamics: Dynamics | None) -> npt.NDArray[
 
     Args:
         scores: of M rows, out of fold.
-        dynamics: of the same rows, or None. Without it (or where it is NaN), the result is the first part alone.
+        dynamics: of the same rows, or None. Without it, or for rows with NaN, the result is the first part alone.
     """
     evidence = np.log(np.maximum(scores.p_other, _SMALLEST) / np.maximum(scores.p_given, _SMALLEST))
     if dynamics is None:

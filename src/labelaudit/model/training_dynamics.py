@@ -87,7 +87,7 @@ class TrainingDynamics:
         updated = (
             margins + margin,
             mean,
-            squares + deviation * (p_given - mean),  # Welford's method, exact where p(given) hardly changes
+            squares + deviation * (p_given - mean),  # Welford's method, exact even if p(given) hardly changes
             torch.where((learned == 0) & (margin > 0), float(self._epoch), learned),
         )
         self._sums.index_copy_(1, positions, torch.stack(updated))
