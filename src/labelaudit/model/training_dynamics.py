@@ -24,7 +24,7 @@ class TrainingDynamics:
     """
 
     def __init__(self, rows: int, num_classes: int, device: torch.device) -> None:
-        # Sum of margins, mean of p(given), sum of its squared deviations, epoch in which it was learned (0: never).
+        # Sum of margins, mean of p(given), sum of its squared deviations, number of epochs before it was learned.
         self._sums = torch.zeros(4, rows, device=device)
         self._most_rows = _WAITING_NUMBERS[device.type] // num_classes
         self._epoch = 0
@@ -61,9 +61,9 @@ class TrainingDynamics:
     def result(self) -> Dynamics:
         """Return the dynamics of all rows after the last epoch that ended."""
         epochs = max(1, self._epoch)
-        margin, p_given, squares, learned = self._sums.cpu()
-        unlearned = torch.where(learned == 0, float(epochs), learned - 1) / epochs
-        return Dynamics(*(part.numpy() for part in (margin / epochs, p_given, (squares / epochs).sqrt(), unlearned)))
+        margin, p_given, squares, unlearned = self._sums.cpu()
+        columns = (margin / epochs, p_given, (squares / epochs).sqrt(), unlearned / epochs)
+        return Dynamics(*(column.numpy() for column in columns))
 
     def state(self) -> State:
         return {"sums": self._sums, "epoch": self._epoch}
@@ -78,17 +78,18 @@ class TrainingDynamics:
         part = slice(self._reduced_rows, self._reduced_rows + self._waiting_rows)
         positions, targets = self._order[part], self._targets[part, None]
         self._waiting, self._waiting_rows, self._reduced_rows = [], 0, part.stop
-        # Of all other classes, relative to the given one. This is much faster than logsumexp or softmax of short rows.
-        relative = scores.sub_(scores.gather(1, targets)).scatter_(1, targets, -torch.inf)
-        margin = -relative.amax(1)
-        p_given = 1 / (1 + relative.exp_().sum(1))
-        margins, mean, squares, learned = self._sums.index_select(1, positions)
+        # Relative to the given class. This is much faster than logsumexp or softmax of short rows, and as exact.
+        relative = scores.sub_(scores.gather(1, targets))
+        p_given = relative.exp().sum(1).reciprocal_()
+        margin = relative.scatter_(1, targets, -torch.inf).amax(1).neg_()
+        margins, mean, squares, unlearned = self._sums.index_select(1, positions)
+        is_unlearned = (unlearned == self._epoch - 1) & (margin <= 0)
         deviation = p_given - mean
         mean = mean + deviation / self._epoch
         updated = (
             margins + margin,
             mean,
             squares + deviation * (p_given - mean),  # Welford's method, exact even if p(given) hardly changes
-            torch.where((learned == 0) & (margin > 0), float(self._epoch), learned),
+            unlearned + is_unlearned,
         )
         self._sums.index_copy_(1, positions, torch.stack(updated))
