@@ -47,7 +47,7 @@ class Dynamics:
 
 
 class MeanDynamics:
-    """The mean over several trainings, for rows of which each was seen by some of them. Memory: 18 bytes per row.
+    """The mean over the trainings that saw each row. Memory: 18 bytes per row.
 
     The spread is the standard deviation over the epochs of all trainings together. Its square is the mean of the
     squared spreads plus the variance of the trainings' mean probabilities (the law of total variance, with equal

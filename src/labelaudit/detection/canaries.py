@@ -4,6 +4,10 @@ The out-of-fold probabilities were computed before, so nothing is trained again.
 detection works. It does not estimate the share of real errors that detection finds, because people make errors on
 harder rows. With the filter `auto`, a canary is caught if the `p_wrong` of its planted label reaches the cut that was
 chosen for the real labels.
+
+Canaries measure detection on the out-of-fold probabilities alone. A row's training dynamics belong to the label with
+which the models were trained, so they would defend the real label and say nothing about the planted one. Therefore the
+copy of the labels is always judged without dynamics, whatever ranks the rows of the audit.
 """
 
 from __future__ import annotations

@@ -554,7 +554,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
 
 def _at_rows(dynamics: Dynamics, positions: np.ndarray | None, rows: int) -> Dynamics:
-    """Return the dynamics of all rows, of which those at `positions` (None: all) were trained on."""
+    """Return the dynamics of all rows, if those at `positions` (None: all) were trained on."""
     if positions is None:
         return dynamics
     spread_out = MeanDynamics(rows)

@@ -7,15 +7,15 @@ import torch
 from labelaudit.model.aliases import State
 from labelaudit.row_dynamics import Dynamics
 
-# Scores that are reduced at once. A GPU needs as long for few as for many, and a CPU keeps them in its cache.
-_BUFFERED_NUMBERS = {"cpu": 2**18, "cuda": 2**22}
+# Scores that wait to be reduced at once. A GPU needs as long for few as for many, and a CPU keeps them in its cache.
+_WAITING_NUMBERS = {"cpu": 2**18, "cuda": 2**22}
 
 
 class TrainingDynamics:
     """Sums over the epochs of one training, 16 bytes per row on the device of the training.
 
-    A batch costs one copy of its scores (B, K) into a buffer. The sums are updated when the buffer is full and at the
-    end of an epoch, so a GPU never waits for the CPU, and there are no kernels per batch besides the copy.
+    The scores (B, K) of a batch wait in a list. The sums are updated when there are enough of them, and at the end of
+    an epoch. So a GPU never waits for the CPU, and its only kernel per batch is a copy of the scores.
 
     Args:
         rows: Number of training rows. Every epoch sees each of them once.
@@ -24,13 +24,13 @@ class TrainingDynamics:
     """
 
     def __init__(self, rows: int, num_classes: int, device: torch.device) -> None:
-        # Sum of margins, mean of p(given), sum of its squared deviations, epoch in which it was learned (0: never).
+        # Sum of margins, mean of p(given), sum of its squared deviations, number of epochs before it was learned.
         self._sums = torch.zeros(4, rows, device=device)
-        capacity = max(1, min(rows, _BUFFERED_NUMBERS[device.type] // num_classes))
-        self._buffer = torch.empty(capacity, num_classes, device=device)
+        self._most_rows = _WAITING_NUMBERS[device.type] // num_classes
         self._epoch = 0
         self._order = self._targets = torch.empty(0, dtype=torch.int64, device=device)
-        self._filled = self._reduced = 0
+        self._waiting: list[torch.Tensor] = []
+        self._waiting_rows = self._reduced_rows = 0
 
     def begin_epoch(self, number: int, order: torch.Tensor, targets: torch.Tensor) -> None:
         """Begin an epoch that sees the rows in the given order.
@@ -42,33 +42,28 @@ class TrainingDynamics:
         """
         self._epoch = number
         self._order, self._targets = order.to(self._sums.device), targets
-        self._filled = self._reduced = 0
+        self._waiting, self._waiting_rows, self._reduced_rows = [], 0, 0
 
-    @torch.no_grad()
     def add_batch(self, scores: torch.Tensor) -> None:
         """Add the scores (B, K) of the next rows: log-probabilities up to a constant per row."""
-        if self._filled + len(scores) > len(self._buffer):
-            self._reduce(self._buffer[: self._filled])
-            self._filled = 0
-        if len(scores) > len(self._buffer):
-            self._reduce(scores.detach().to(self._buffer.dtype, copy=True))
-            return
-        # A copy, because a module compiled with CUDA graphs overwrites its outputs in the next step.
-        self._buffer[self._filled : self._filled + len(scores)].copy_(scores.detach())
-        self._filled += len(scores)
+        scores = scores.detach()
+        # A module compiled with CUDA graphs overwrites its outputs in the next step.
+        self._waiting.append(scores.clone() if scores.is_cuda else scores)
+        self._waiting_rows += len(scores)
+        if self._waiting_rows >= self._most_rows:
+            self._reduce()
 
-    @torch.no_grad()
     def end_epoch(self) -> None:
-        """Update the sums with what is left in the buffer."""
-        self._reduce(self._buffer[: self._filled])
-        self._filled = 0
+        """Update the sums with the scores that still wait."""
+        if self._waiting:
+            self._reduce()
 
     def result(self) -> Dynamics:
         """Return the dynamics of all rows after the last epoch that ended."""
         epochs = max(1, self._epoch)
-        margin, p_given, squares, learned = self._sums.cpu()
-        unlearned = torch.where(learned == 0, float(epochs), learned - 1) / epochs
-        return Dynamics(*(part.numpy() for part in (margin / epochs, p_given, (squares / epochs).sqrt(), unlearned)))
+        margin, p_given, squares, unlearned = self._sums.cpu()
+        columns = (margin / epochs, p_given, (squares / epochs).sqrt(), unlearned / epochs)
+        return Dynamics(*(column.numpy() for column in columns))
 
     def state(self) -> State:
         return {"sums": self._sums, "epoch": self._epoch}
@@ -77,23 +72,24 @@ class TrainingDynamics:
         self._sums.copy_(state["sums"])
         self._epoch = state["epoch"]
 
-    def _reduce(self, scores: torch.Tensor) -> None:
-        """Update the sums of the next rows, and overwrite their scores."""
-        if not len(scores):
-            return
-        part = slice(self._reduced, self._reduced + len(scores))
+    def _reduce(self) -> None:
+        """Update the sums with the scores that wait."""
+        scores = torch.cat(self._waiting).float()
+        part = slice(self._reduced_rows, self._reduced_rows + self._waiting_rows)
         positions, targets = self._order[part], self._targets[part, None]
-        self._reduced += len(scores)
-        given = scores.gather(1, targets)[:, 0]
-        p_given = (given - scores.logsumexp(1)).exp()
-        margin = given - scores.scatter_(1, targets, -torch.inf).amax(1)
-        margins, mean, squares, learned = self._sums.index_select(1, positions)
+        self._waiting, self._waiting_rows, self._reduced_rows = [], 0, part.stop
+        # Relative to the given class. This is much faster than logsumexp or softmax of short rows, and as exact.
+        relative = scores.sub_(scores.gather(1, targets))
+        p_given = relative.exp().sum(1).reciprocal_()
+        margin = relative.scatter_(1, targets, -torch.inf).amax(1).neg_()
+        margins, mean, squares, unlearned = self._sums.index_select(1, positions)
+        is_unlearned = (unlearned == self._epoch - 1) & (margin <= 0)
         deviation = p_given - mean
         mean = mean + deviation / self._epoch
         updated = (
             margins + margin,
             mean,
-            squares + deviation * (p_given - mean),  # Welford's method, exact where p(given) hardly changes
-            torch.where((learned == 0) & (margin > 0), float(self._epoch), learned),
+            squares + deviation * (p_given - mean),  # Welford's method, exact even if p(given) hardly changes
+            unlearned + is_unlearned,
         )
         self._sums.index_copy_(1, positions, torch.stack(updated))

@@ -54,7 +54,7 @@ def test_any_batches_and_buffers_give_the_definition(
     scores = 3 * torch.randn(epochs, rows, classes, generator=generator)
     targets = torch.randint(classes, (rows,), generator=generator)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(training_dynamics._BUFFERED_NUMBERS, "cpu", buffered)
+        patch.setitem(training_dynamics._WAITING_NUMBERS, "cpu", buffered)
         dynamics = TrainingDynamics(rows, classes, CPU)
     for epoch in range(epochs):
         order = torch.randperm(rows, generator=generator)
