@@ -17,6 +17,9 @@ import numpy.typing as npt
 
 # A tolerance for rounding errors, so that a probability equal to the tail does not exceed it.
 SLACK = 1e-9
+# With several strata, a tail is compared with this share of its nominal size. The p-value is estimated, and without
+# this reserve the smallest coverage in a simulation of 126 cases was 94.7 % instead of 95.3 %.
+TAIL_SHARE = 0.92
 # The distribution of an estimate is computed on a grid of this many cells, rounded so that tails become larger.
 _CELLS = 2048
 # Outcomes more than this many standard deviations (and twice as many rows) from their mean are left out.
@@ -45,38 +48,43 @@ def tails(rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike, to
         total: (B,) rows that count in all strata together. It must be possible: not fewer than were counted, and
             not so many that judged rows contradict it.
     """
-    rows, judged, counted = (np.atleast_2d(np.asarray(values, np.int64)) for values in (rows, judged, counted))
-    rows = np.broadcast_to(rows, counted.shape)
-    judged = np.broadcast_to(judged, counted.shape)
+    rows, judged, counted = _samples(rows, judged, counted)
     population = _most_likely(rows, judged, counted, np.asarray(total, np.int64).reshape(-1))
     return _exact_tails(rows, judged, counted, population)
 
 
-def limits_of_total(rows: IntArray, judged: IntArray, counted: IntArray, confidence: float) -> tuple[int, int]:
-    """Return the fewest and the most rows of H strata that may count: totals beyond them are refuted.
+def limits_of_total(
+    rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike, confidence: float
+) -> tuple[IntArray, IntArray]:
+    """Return the fewest and the most rows that may count, each (B,): totals beyond them are refuted.
 
     Args:
-        rows, judged, counted: (H,) as for `tails`.
+        rows, judged, counted: (B, H) as for `tails`.
         confidence: Each limit is refuted wrongly with a probability of about (1 - confidence) / 2 at most.
     """
-    tail = (1 - confidence) / 2 + SLACK
-    seen, unseen = int(counted.sum()), int(rows.sum() - judged.sum())
-    fewest, most = seen, seen + unseen
-    middle = int(np.clip(round(float((rows * counted / judged).sum())), fewest, most))
+    rows, judged, counted = _samples(rows, judged, counted)
+    tail = (1 - confidence) / 2 * (1 if rows.shape[1] == 1 else TAIL_SHARE) + SLACK
+    fewest = counted.sum(axis=1)
+    most = fewest + (rows - judged).sum(axis=1)
+    middle = np.clip(np.rint((rows * counted / judged).sum(axis=1)).astype(np.int64), fewest, most)
 
-    def is_possible(total: int, *, upper: bool) -> bool:
-        found = tails(rows, judged, counted, [total])
-        return bool((found.at_most if upper else found.at_least)[0] > tail)
+    def last_possible(refuted: IntArray, *, upper: bool) -> IntArray:
+        possible = middle
+        while (is_open := abs(refuted - possible) > 1).any():
+            total = np.where(is_open, (possible + refuted) // 2, possible)
+            found = tails(rows, judged, counted, total)
+            is_possible = (found.at_most if upper else found.at_least) > tail
+            possible = np.where(is_open & is_possible, total, possible)
+            refuted = np.where(is_open & ~is_possible, total, refuted)
+        return possible
 
-    low, high = middle, middle
-    below, above = fewest - 1, most + 1
-    while low - below > 1:
-        total = (low + below) // 2
-        low, below = (total, below) if is_possible(total, upper=False) else (low, total)
-    while above - high > 1:
-        total = (high + above) // 2
-        high, above = (total, above) if is_possible(total, upper=True) else (high, total)
-    return low, high
+    return last_possible(fewest - 1, upper=False), last_possible(most + 1, upper=True)
+
+
+def _samples(rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
+    """Return three (B, H) arrays."""
+    arrays = np.broadcast_arrays(*(np.atleast_2d(np.asarray(values, np.int64)) for values in (rows, judged, counted)))
+    return arrays[0], arrays[1], arrays[2]
 
 
 def _most_likely(rows: IntArray, judged: IntArray, counted: IntArray, total: IntArray) -> IntArray:

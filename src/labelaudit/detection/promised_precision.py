@@ -1,0 +1,188 @@
+"""The longest list of flags whose precision verdicts on a random sample guarantee.
+
+Lists are nested: each holds the rows with the highest p_wrong. For each list, the hypothesis that its precision is lower
+than promised is tested on the judged rows in it. The tests have a fixed order that does not depend on verdicts: from
+two starts, each with half of the allowed risk, to ever longer lists, until a test fails. This is fixed-sequence testing
+with several starts (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then test: calibrating predictive algorithms
+to achieve risk control", arXiv 2110.01052, 2021), so the chance that the returned list breaks the promise is at most the
+risk, however well or badly p_wrong is calibrated.
+
+Conformal p-values with Benjamini-Hochberg (Jin and Candès, JMLR 24, 2023) would promise less, the expected precision, and
+need more verdicts than people give: with n verdicts no p-value is below 1 / (n + 1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from labelaudit.detection.judged_sample import JudgedSample
+from labelaudit.detection.strata_totals import SLACK, TAIL_SHARE, tails
+
+# The chance that the precision of a promised list is lower than promised.
+RISK = 0.1
+# Each list is longer than the one before by this share.
+_STEP = 1.05
+# The second start is a list of this share of the first one.
+_SHORTER = 0.5
+# Standard errors between the promise and an expected precision that verdicts will probably confirm.
+_MARGIN = 1.8
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PromisedList:
+    """The flags that verdicts guarantee. If there are none, `cut` is 2 and `rows` is 0."""
+
+    cut: float  # rows are flagged if their p_wrong before any verdict is at least this
+    rows: int
+    # If there are none: about how many verdicts in all it takes; None if no list is expected to keep the promise.
+    verdicts_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class NestedLists:
+    """Lists of the rows with the highest p_wrong, the shortest first, and what is promised of them."""
+
+    rank: IntArray  # (M,) rows with a higher p_wrong, or an equal one and an earlier list
+    cuts: FloatArray  # (G,) the lowest p_wrong in each list
+    sizes: IntArray  # (G,) rows in each list
+    in_stratum: IntArray  # (G, H) rows of each list in each stratum
+    expected: FloatArray  # (G,) mean p_wrong in each list
+    starts: tuple[int, ...]  # of the sequences of tests
+
+
+def nested_lists(
+    p_wrong: npt.NDArray[np.floating], numbers: IntArray, judged: npt.NDArray[np.integer], precision: float
+) -> NestedLists:
+    """Return the lists to test. They depend on p_wrong and on how many rows were drawn, not on any verdict.
+
+    Args:
+        p_wrong: (M,) probabilities before any verdict.
+        numbers: (M,) the stratum of each row, 0..H-1.
+        judged: (H,) judged rows of each stratum.
+        precision: The promised share of wrong labels.
+    """
+    order = np.argsort(-p_wrong, kind="stable")
+    descending = p_wrong[order].astype(np.float64)
+    ends = np.unique(np.minimum(np.ceil(_STEP ** np.arange(1, math.log(len(order) + 1, _STEP) + 2)), len(order)))
+    # Rows with the same p_wrong are in the same lists.
+    sizes = np.unique(np.searchsorted(-descending, -descending[ends.astype(int) - 1], side="right"))
+    expected = np.cumsum(descending)[sizes - 1] / sizes
+    strata = len(judged)
+    cumulated = np.stack([np.cumsum(numbers[order] == h)[sizes - 1] for h in range(strata)], axis=1)
+    totals = np.maximum(np.bincount(numbers, minlength=strata), 1)
+    drawn = (cumulated * (judged / totals)).sum(axis=1)
+    first = int(((expected - precision) * np.sqrt(drawn)).argmax())
+    second = int(np.searchsorted(sizes, _SHORTER * sizes[first]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    starts = tuple(sorted({first, second}))
+    return NestedLists(rank, descending[sizes - 1], sizes, cumulated, expected, starts)
+
+
+def promised_list(
+    p_wrong: npt.NDArray[np.floating],
+    recalibrated: npt.NDArray[np.floating],
+    sample: JudgedSample,
+    numbers: IntArray,
+    precision: float,
+    risk: float = RISK,
+) -> PromisedList:
+    """Return the longest list that has the promised precision with a probability of at least 1 - risk.
+
+    The probability is over the random draw of the sample. The precision is the share of wrong labels among all rows of
+    the list, the judged ones included. A row judged ambiguous does not count as wrong.
+
+    Args:
+        p_wrong: (M,) probabilities before any verdict.
+        recalibrated: (M,) probabilities after the verdicts. They only say how many more verdicts are needed.
+        sample: The verdicts. Its strata are those of `numbers`.
+        numbers: (M,) the stratum of each row.
+        precision: The promised share of wrong labels, 0..1.
+        risk: The allowed probability that the precision is lower than promised.
+    """
+    judged = np.bincount(sample.stratum, minlength=len(sample.rows))
+    lists = nested_lists(p_wrong, numbers, judged, precision)
+    rank = lists.rank[sample.positions]
+    drawn, wrong = np.zeros_like(lists.in_stratum), np.zeros_like(lists.in_stratum)
+    for h in range(len(sample.rows)):
+        is_here = sample.stratum == h
+        drawn[:, h] = (rank[is_here] < lists.sizes[:, None]).sum(axis=1)
+        wrong[:, h] = (rank[is_here & sample.is_wrong] < lists.sizes[:, None]).sum(axis=1)
+    found = longest_proven(lists, drawn[None], wrong[None], precision, risk)[0]
+    if found >= 0:
+        return PromisedList(float(lists.cuts[found]), int(lists.sizes[found]))
+    return PromisedList(2.0, 0, _verdicts_needed(lists, recalibrated, drawn.sum(axis=1), len(sample), precision))
+
+
+def longest_proven(lists: NestedLists, drawn: IntArray, wrong: IntArray, precision: float, risk: float) -> IntArray:
+    """Return the number of the longest list that the verdicts of each of B reviews prove, (B,); -1 if there is none.
+
+    Args:
+        lists: The G lists.
+        drawn, wrong: (B, G, H) judged rows, and those judged wrong, of each list in each stratum.
+        precision: The promised precision.
+        risk: The allowed probability that the precision is lower.
+    """
+    found = np.full(len(drawn), -1)
+    for start in lists.starts:
+        is_open = np.ones(len(drawn), bool)
+        for number in range(start, len(lists.sizes)):
+            at = np.flatnonzero(is_open)
+            if not len(at):
+                break
+            p = _p_values(lists.in_stratum[number], drawn[at, number], wrong[at, number], precision)
+            is_proven = p <= risk / len(lists.starts)
+            found[at[is_proven]] = np.maximum(found[at[is_proven]], number)
+            is_open[at[~is_proven]] = False
+    return found
+
+
+def _p_values(rows: IntArray, drawn: IntArray, wrong: IntArray, precision: float) -> FloatArray:
+    """Return the p-values of the hypothesis that a list has fewer wrong labels than promised, (B,).
+
+    Args:
+        rows: (H,) rows of the list in each stratum.
+        drawn, wrong: (B, H) judged rows of the list, and those judged wrong.
+        precision: The promised precision.
+    """
+    # One less than the promise asks for. Rounding must not ask for less.
+    most = math.ceil(precision * int(rows.sum()) - SLACK) - 1
+    # Where no row was judged, all labels may be right.
+    is_unknown = drawn == 0
+    parts = np.where(is_unknown, 1, rows), np.where(is_unknown, 1, drawn), wrong
+    possible = np.where(is_unknown, 0, rows - (drawn - wrong)).sum(axis=1)
+    seen = wrong.sum(axis=1)
+    p = np.where(seen > most, 0.0, 1.0)
+    is_tested = (seen <= most) & (possible > most)
+    if is_tested.any():
+        cases, which = np.unique(
+            np.concatenate([part[is_tested] for part in parts], axis=1), axis=0, return_inverse=True
+        )
+        sizes, judged, counted = np.split(cases, 3, axis=1)
+        found = tails(sizes, judged, counted, np.full(len(cases), most)).at_least
+        p[is_tested] = found[which.reshape(-1)] / (TAIL_SHARE if len(rows) > 1 else 1)
+    return p
+
+
+def _verdicts_needed(
+    lists: NestedLists, recalibrated: npt.NDArray[np.floating], drawn: IntArray, verdicts: int, precision: float
+) -> int | None:
+    """Return about how many verdicts in all prove a list, if the recalibrated p_wrong is right."""
+    ordered = np.empty(len(recalibrated))
+    ordered[lists.rank] = recalibrated
+    surplus = np.cumsum(ordered)[lists.sizes - 1] / lists.sizes - precision
+    useful = (surplus > 0) & (drawn > 0)
+    if not useful.any():
+        return None
+    in_list = (_MARGIN / surplus[useful]) ** 2 * precision * (1 - precision)
+    # A perfect list needs this many right answers in a row.
+    in_list = np.maximum(in_list, math.log(RISK / len(lists.starts)) / math.log(precision))
+    needed = float((in_list * verdicts / drawn[useful]).min())
+    return max(verdicts + 10, math.ceil(needed / 10) * 10)
