@@ -20,8 +20,9 @@ MAX_STRATA = 5
 LIKELY_WRONG = 0.5
 # A stratum has at least this many rows, unless there are too few in all.
 MIN_ROWS = 50
-# Each stratum gets this many of the drawn rows before the others are shared out.
-FIRST_ROWS = 10
+# Each stratum gets this many of the drawn rows before the others are shared out: enough for a first part to count
+# (`measures.REVIEWED_START`), and for a promised precision of the flags.
+FIRST_ROWS = 20
 # p_wrong is an estimate: no stratum is treated as if it were purer than this.
 LEAST_DOUBT = 0.01
 
