@@ -30,7 +30,7 @@ from labelaudit.audits.decisive_settings import DecisiveSettings
 from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.dashboard.library import Library
 from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Shown, VerdictColumns, connect
-from labelaudit.findings import Summary
+from labelaudit.findings import ErrorRange, RateBasis, Summary
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import image_preview, previews_file
 from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, SCHEMA_VERSION
@@ -118,8 +118,7 @@ def publish(store: Store, version: str, rows: int, seed: int) -> AuditRecord:
             examples=rows,
             scored=rows,
             issues=len(issues),
-            estimated_error_rate=FLAGGED_SHARE,
-            health_score=1 - FLAGGED_SHARE,
+            error_range=ErrorRange(FLAGGED_SHARE, FLAGGED_SHARE / 2, 2 * FLAGGED_SHARE, RateBasis.PROBABILITIES),
             statuses={"scored": rows},
             classes=(),
             confusions=(),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic import JsonValue as Json
-from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["Json", "JsonObject", "from_record", "to_record"]
+__all__ = ["Json", "JsonObject", "formerly", "from_record", "to_record"]
 
 _T = TypeVar("_T")
 
@@ -35,6 +35,17 @@ def from_record(kind: type[_T], record: Mapping[str, object]) -> _T:
     except ValidationError as error:
         raise ValueError(_problem(error)) from error
     return value
+
+
+def formerly(name: str, earlier: str, upgrade: Callable[[Json], Json]) -> tuple[object, object]:
+    """Return the annotations of a field that had another name and type in earlier releases.
+
+    Args:
+        name: the name of the field.
+        earlier: its name in records of earlier releases.
+        upgrade: returns the record of today from the value of either release.
+    """
+    return Field(validation_alias=AliasChoices(name, earlier)), BeforeValidator(upgrade)
 
 
 def _problem(error: ValidationError) -> str:

@@ -269,6 +269,9 @@ class GateConfig(_Section):
         None, description="rows that are flagged now and were not in the previous version"
     )
     max_new_issues_share: Share | None = Field(None, description="the same divided by scored rows")
+    max_error_rate: Share | None = Field(
+        None, description="share of wrong labels: fails if the whole range is above, warns if a part of it is"
+    )
     max_measured_error_rate: Share | None = Field(None, description="error rate of a random sample that people judged")
     max_new_classes: Annotated[int, Field(ge=0)] | None = Field(
         None, description="classes that the previous version does not have"

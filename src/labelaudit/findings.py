@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
-from labelaudit.codec import Json
+from labelaudit.codec import Json, formerly
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_MEASURED = "not measured"
-    WARNED = "warned"  # not measured, because the predecessor cannot be compared
+    WARNED = "warned"  # undecided: the predecessor cannot be compared, or the limit is inside an error range
 
 
 class GateVerdict(StrEnum):
@@ -197,6 +198,7 @@ class RateBasis(StrEnum):
 
     PROBABILITIES = "probabilities"  # out-of-fold probabilities only, so the range has no stated confidence
     VERDICTS = "verdicts"  # a random sample of this version that people judged: a 95 % interval
+    EARLIER_RELEASE = "earlier_release"  # an audit of an earlier release: one number, so low and high equal it
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,28 @@ class ErrorRange(Estimate):
 
     basis: RateBasis
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is only a number, without a range."""
+        return self.basis == RateBasis.EARLIER_RELEASE
+
+
+def _range_of_earlier_release(value: Json) -> Json:
+    """Return the record of an `ErrorRange`. Earlier releases stored a number in its place."""
+    if not isinstance(value, int | float):
+        return value
+    return {"estimate": value, "low": value, "high": value, "basis": RateBasis.EARLIER_RELEASE.value}
+
+
+_FORMERLY_A_NUMBER = formerly("error_range", "estimated_error_rate", _range_of_earlier_release)
+
 
 class NoiseKind(StrEnum):
     """How label errors depend on the examples, which decides how flags are chosen."""
 
     HARD_EXAMPLES = "hard_examples"  # people confuse what looks alike: fewer errors among the confident rows
     ANY_EXAMPLES = "any_examples"  # labels are exchanged regardless of the example: as many errors on easy rows
-    UNKNOWN = "unknown"  # too few rows or too weak a model to tell
+    UNKNOWN = "unknown"  # too few rows or too weak a model to decide
 
 
 @dataclass(frozen=True)
@@ -221,6 +238,14 @@ class Noise:
     kind: NoiseKind
     certainty: float  # 0.5..1, the probability that the kind is right
     sentence: str  # for people: the kind, the evidence and what is assumed
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the config promises about the flags: the share of them that is wrong, or the share of errors among them."""
+
+    precision: float | None = None
+    recall: float | None = None
 
 
 @dataclass(frozen=True)
@@ -288,12 +313,18 @@ class Review:
 class Findings:
     """The results of detection; None for a section that does not apply.
 
-    `issues` are flagged rows; `estimated_error_rate` is the estimated share of wrong labels among the scored rows,
-    0..1; `notes` are sentences for people.
+    `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
+    expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
+    flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
+    sentences for people.
     """
 
     issues: int
-    estimated_error_rate: float
+    error_range: ErrorRange
+    noise: Noise
+    flag_precision: float | None
+    cut: float | None = None
+    promise: Promise | None = None
     notes: tuple[str, ...] = ()
     changes: Changes | None = None
     canaries: CanaryRecall | None = None
@@ -331,8 +362,8 @@ class ConfusionSummary:
 class Summary:
     """The summary of an audit, as in `summary.json`.
 
-    `verdict` is one sentence. `examples` counts all rows. `health_score` is 1 - `estimated_error_rate`. `statuses`
-    counts rows by status, without zeros. `classes` and `confusions` are the worst ones. The rest is as in `Findings`.
+    `verdict` is one sentence. `examples` counts all rows. `statuses` counts rows by status, without zeros. `classes`
+    and `confusions` are the worst ones. The rest is as in `Findings`; `noise` is None in audits of earlier releases.
     """
 
     audit_url: str
@@ -344,8 +375,7 @@ class Summary:
     examples: int
     scored: int
     issues: int
-    estimated_error_rate: float
-    health_score: float
+    error_range: Annotated[ErrorRange, *_FORMERLY_A_NUMBER]
     statuses: dict[str, int]
     classes: tuple[ClassSummary, ...]
     confusions: tuple[ConfusionSummary, ...]
@@ -356,3 +386,7 @@ class Summary:
     gate: Gate | None = None
     review: Review | None = None
     left_out: tuple[LeftOut, ...] = ()
+    noise: Noise | None = None
+    flag_precision: float | None = None
+    cut: float | None = None
+    promise: Promise | None = None

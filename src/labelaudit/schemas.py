@@ -105,10 +105,11 @@ EXAMPLES = _schema(
     ("right_label", pa.string()),  # null unless the verdict is `wrong`
     ("is_dismissed", pa.bool_()),  # flagged by the detector but judged fine, so is_label_issue is false
     ("split", pa.string()),  # train, test, …; null if the dataset has no splits
-    ("p_wrong", pa.float32()),  # calibrated probability that the given label is wrong, 0..1
+    # Calibrated probability that the given label is wrong, 0..1. 1 or 0 if a person judged it wrong or fine.
+    ("p_wrong", pa.float32()),
 )
 
-# Flagged rows, most doubtful first.
+# Flagged rows, the highest p_wrong first; ties by label_score, then by example_id.
 ISSUES = _schema(
     ("rank", pa.int64()),  # from 1
     ("example_id", pa.string()),
@@ -123,7 +124,7 @@ ISSUES = _schema(
     ("row", pa.int64()),
     ("verdict", pa.string()),  # wrong or ambiguous; rows judged fine are not flagged
     ("right_label", pa.string()),
-    ("p_wrong", pa.float32()),  # calibrated probability that the given label is wrong, 0..1
+    ("p_wrong", pa.float32()),
 )
 
 # One row per class of the version, the worst first. Rare classes are last and have null measures. For a scored class,
@@ -134,7 +135,7 @@ CLASSES = _schema(
     ("examples", pa.int64()),  # rows with this label and this status
     ("label_issues", pa.int64()),  # flagged rows with this label
     ("inverse_label_issues", pa.int64()),  # rows with another label for which this class is suggested
-    ("label_noise", pa.float64()),  # estimated share of the class's rows that belong to another class
+    ("label_noise", pa.float64()),  # mean p_wrong of the class's rows
     ("inverse_label_noise", pa.float64()),  # estimated share of the true class that has another label
     ("label_quality_score", pa.float64()),  # 1 - label_noise
     ("mean_label_score", pa.float64()),
@@ -145,7 +146,7 @@ CONFUSIONS = _schema(
     ("given_label", pa.string()),
     ("suggested_label", pa.string()),
     ("examples", pa.int64()),  # flagged rows with this pair
-    ("estimated_examples", pa.float64()),  # from the calibrated confident joint
+    ("estimated_examples", pa.float64()),  # sum of p_wrong of the rows whose most probable labels are this pair
     ("share_of_given", pa.float64()),  # estimated_examples / rows with the given label
 )
 
@@ -207,8 +208,11 @@ TREND = _schema(
     ("examples", pa.int64()),  # all rows; for a class, as in CLASSES
     ("scored", pa.int64()),
     ("label_issues", pa.int64()),
-    ("error_rate", pa.float64()),  # estimated share of wrong labels; for a class, its label_noise
+    ("error_rate", pa.float64()),  # the best single number; for a class, its label_noise
     ("gate", pa.string()),  # passed, warned or failed; null if the config sets no limits
+    ("error_rate_low", pa.float64()),  # the range of error_rate; null for a class and for audits of earlier releases
+    ("error_rate_high", pa.float64()),
+    ("error_rate_basis", pa.string()),  # a findings.RateBasis; null for a class
 )
 
 # One row per canary, ordered by example_id. A canary is a trusted row with another label in a copy of the labels.

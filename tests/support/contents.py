@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labelaudit.codec import from_record
-from labelaudit.findings import CanaryRecall, Changes, Findings, Gate
+from labelaudit.findings import CanaryRecall, Changes, ErrorRange, Findings, Gate, Noise, NoiseKind, RateBasis
 from labelaudit.report.audit_tables import (
     FoldRow,
     classes_table,
@@ -17,12 +17,13 @@ from labelaudit.report.audit_tables import (
     folds_table,
     issues_table,
 )
-from labelaudit.report.charts import score_histogram
+from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.gallery import CardPreview, gallery_items, thumbnail
 from labelaudit.report.page import PageContent, PublishedFile
 from labelaudit.report.summary import summarize
 from support.examples import make_examples
 
+CLEAN = ErrorRange(0.001, 0.0, 0.003, RateBasis.PROBABILITIES)
 FILES = ("examples", "issues", "classes", "confusions", "folds")
 
 
@@ -77,6 +78,7 @@ def make_content(
         predicted=predicted,
         label_score=pred_probs[np.arange(rows), labels],
         is_label_issue=flagged,
+        p_wrong=np.where(flagged, sure, 0.1),
     )
     issues = issues_table(examples)
     row_of = {name: row for row, name in enumerate(ids)}
@@ -114,7 +116,10 @@ def make_content(
     summary = summarize(
         Findings(
             int(flagged.sum()),
-            float(flagged.mean()) * 0.9,
+            ErrorRange(0.3, 0.25, 0.38, RateBasis.PROBABILITIES) if flag_every else CLEAN,
+            Noise(NoiseKind.HARD_EXAMPLES, 0.9, "Hard examples are assumed to have more errors."),
+            0.75 if flag_every else None,
+            cut=0.5,
             notes=tuple(notes),
             gate=None if gate is None else from_record(Gate, gate),
             canaries=None if canaries is None else from_record(CanaryRecall, canaries),
@@ -137,7 +142,7 @@ def make_content(
                 FoldRow(1, 0, rows // 2, rows // 2, 0.7250, 0.6, None, None, None, None, None, None, None, None),
             ]
         ),
-        "scores": score_histogram(examples),
+        "histogram": p_wrong_histogram(examples, summary.cut),
         "gallery": gallery_items(issues, [previews(row_of[name]) for name in shown] if previews else []),
         "provenance": {"fingerprint": "f" * 64, "seed": "0"},
         "files": tuple(PublishedFile(f"{name}.parquet", 1234, "b" * 64, rows) for name in FILES),

@@ -21,7 +21,7 @@ from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
 from labelaudit.audits.history import AuditRecord, write_audit_record
 from labelaudit.codec import to_record
 from labelaudit.detection.rows import row_digests
-from labelaudit.findings import Summary
+from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis, Summary
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import Preview, image_preview, previews_file
 from labelaudit.schemas import (
@@ -98,8 +98,10 @@ def publish_small(
             examples=rows,
             scored=rows - 1,
             issues=len(issues),
-            estimated_error_rate=0.25,
-            health_score=0.75,
+            error_range=ErrorRange(0.25, 0.2, 0.3, RateBasis.PROBABILITIES),
+            noise=Noise(NoiseKind.HARD_EXAMPLES, 0.9, "Hard examples are assumed to have more errors."),
+            flag_precision=0.75,
+            cut=0.5,
             statuses={"scored": rows - 1, "unlabeled": 1},
             classes=(),
             confusions=(),
@@ -141,9 +143,19 @@ def small_examples(rows: int, class_names: Sequence[str] = CLASS_NAMES) -> pa.Ta
             "content_digest": [f"{number:032x}" for number in at],
             "verdict": None,
             "right_label": None,
+            "p_wrong": np.where(flagged, 1 - score / 2, 0.4 - score / 4).astype(np.float32),
         }
     ).astype({"fold": "Int16", "is_label_issue": "boolean", "is_dismissed": "boolean"})
-    measured = ["given_label", "fold", "predicted_label", "label_score", "is_label_issue", "p_given", "p_predicted"]
+    measured = [
+        "given_label",
+        "fold",
+        "predicted_label",
+        "label_score",
+        "is_label_issue",
+        "p_given",
+        "p_predicted",
+        "p_wrong",
+    ]
     frame.loc[rows - 1, [*measured, "is_dismissed", "margin"]] = None
     frame.loc[rows - 1, "status"] = Status.UNLABELED.value
     frame = frame.reindex(columns=EXAMPLES.names)

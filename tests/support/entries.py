@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from labelaudit.findings import ErrorRange, RateBasis
 from labelaudit.report.trend import CLASS_FIGURES, AuditEntry
 
 
@@ -33,11 +34,11 @@ def entry(number: int = 1, rate: float = 0.05, **changes: Any) -> AuditEntry:
         "audit_id": f"{number:012x}",
         "created_at": f"2026-{1 + number // 28 % 12:02d}-{1 + number % 28:02d}T03:00:00+00:00",
         "folder": f"version=v{number}/audit={number:012x}",
-        "verdict": f"About {100 * rate:.1f} % of 1,000 labels look wrong.",
+        "verdict": f"Between {50 * rate:.1f} % and {200 * rate:.1f} % of 1,000 labels look wrong; none is flagged.",
         "examples": 1003,
         "scored": 1000,
         "issues": round(900 * rate),
-        "error_rate": rate,
+        "error_range": ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES),
         "gate": None,
         "classes": class_figures(noise),
         "position": number,

@@ -27,7 +27,7 @@ dataset:
 model: {network: auto, kwargs: {}}
 training: {epochs: auto, batch_size: auto, learning_rate: auto, precision: auto, device: auto, seed: 0}
 cross_validation: {folds: 5, repeats: 1, rare_classes: set_aside}
-detection: {filter: prune_by_noise_rate}
+detection: {filter: auto, precision: null, recall: null}
 workers: {kind: local, max_parallel: auto, gpus_per_fold: 1}
 report: {examples: 200}
 output: {url: s3://audits}

@@ -27,6 +27,7 @@ LAYERS = [
     {"labelaudit.audits"},
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
+    {"labelaudit.shares"},
     {"labelaudit.findings", "labelaudit.yaml_text"},
     {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
     {"labelaudit.environment", "labelaudit.text"},

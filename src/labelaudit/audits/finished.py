@@ -73,6 +73,6 @@ def _audit_reference(store: Store, plan: Plan, summary: Summary, *, status: str)
         examples=summary.examples,
         scored=summary.scored,
         issues=summary.issues,
-        estimated_error_rate=summary.estimated_error_rate,
+        error_range=summary.error_range,
         report_url=store.url_of(f"{plan.audit_folder}/{PAGE}"),
     )

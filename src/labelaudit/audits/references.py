@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from labelaudit.findings import ErrorRange
+
 
 @dataclass(frozen=True)
 class PlanReference:
@@ -48,5 +50,5 @@ class AuditReference:
     examples: int
     scored: int
     issues: int
-    estimated_error_rate: float | None
+    error_range: ErrorRange
     report_url: str

@@ -16,6 +16,8 @@ from labelaudit.storage.layout import SUMMARY
 from labelaudit.storage.manifest import read_json
 from labelaudit.storage.store import Store
 
+_SHOWN_COLUMNS = ("rank", "example_id", "given_label", "suggested_label", "p_wrong", "label_score")
+
 
 def load_summary(audit: AuditReference, storage_options: Mapping[str, object]) -> Summary:
     """Return `summary.json` of a published audit."""
@@ -25,8 +27,12 @@ def load_summary(audit: AuditReference, storage_options: Mapping[str, object]) -
 def worst_issues(audit: AuditReference, storage_options: Mapping[str, object], *, limit: int) -> list[dict[str, Json]]:
     """Return the first rows of `issues.parquet` of a published audit, with rounded scores."""
     table = pq.read_table(io.BytesIO(Store(audit.audit_url, storage_options).read("issues.parquet")))
-    shown = table.select(["rank", "example_id", "given_label", "suggested_label", "label_score"])
-    return [{**row, "label_score": round(row["label_score"], 4)} for row in shown.slice(0, limit).to_pylist()]
+    # Audits of earlier releases have no p_wrong.
+    shown = [name for name in _SHOWN_COLUMNS if name in table.column_names]
+    return [
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+        for row in table.select(shown).slice(0, limit).to_pylist()
+    ]
 
 
 def gate_failure(audit: AuditReference, summary: Summary) -> GateFailedError | None:

@@ -131,7 +131,7 @@ def _entry(record: AuditRecord, classes: pa.Table, number: int | None, before: A
         examples=summary.examples,
         scored=summary.scored,
         issues=summary.issues,
-        error_rate=summary.estimated_error_rate,
+        error_range=summary.error_range,
         gate=record.gate,
         classes=classes,
         position=None if number is None else number + 1,

@@ -13,7 +13,6 @@ from labelaudit.cli.options import config_from
 from labelaudit.config_files import is_config_file
 from labelaudit.errors import ConfigError, ReviewError
 from labelaudit.findings import Estimate
-from labelaudit.report.summary import percent
 from labelaudit.reviews.audit_review import (
     SHOWN_DISAGREEMENTS,
     ReviewStatus,
@@ -25,6 +24,7 @@ from labelaudit.reviews.audit_review import (
 from labelaudit.reviews.files import FILLABLE, ExportKind, export, format_of, read_filled, sample_file
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.reviews.verdicts import Verdict
+from labelaudit.shares import percent
 from labelaudit.storage.layout import dataset_folder
 from labelaudit.storage.uploads import complete_file
 from labelaudit.versions.named import audited_name

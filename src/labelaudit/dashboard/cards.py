@@ -18,6 +18,8 @@ from labelaudit.dashboard.row_verdicts import labeled_example
 from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.gallery import text_excerpt, thumbnail
 from labelaudit.report.previews import Preview
+from labelaudit.schemas import Decision
+from labelaudit.shares import whole_percent
 
 # Only files that begin with these bytes are shown as images.
 _SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
@@ -67,10 +69,19 @@ def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
         suggested=ui.fill('<b class="suggested"><bdi>{name}</bdi></b>', name=ui.clip(suggested, 80))
         if suggested
         else Markup('<b class="suggested none">&nbsp;</b>'),
-        score=f"score {ui.score(row.label_score)}" if row.label_score is not None else row.status.replace("_", " "),
+        score=_doubt(row),
         chip=chip,
         id=ui.clip(row.example_id, 100),
     )
+
+
+def _doubt(row: Row) -> str:
+    if row.label_score is None:
+        return row.status.replace("_", " ")
+    score = f"score {ui.score(row.label_score)}"
+    # A verdict is shown next to it, so its 0 % or 100 % says nothing.
+    is_judged = row.verdict in (Decision.WRONG, Decision.FINE)
+    return score if row.p_wrong is None or is_judged else f"{whole_percent(row.p_wrong)} likely wrong, {score}"
 
 
 def _small(preview: Preview | None) -> Markup:

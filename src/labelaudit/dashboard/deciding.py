@@ -284,6 +284,7 @@ def _show_probabilities(tables: AuditQueries, row: Row) -> None:
 def _show_values(row: Row) -> None:
     values = {
         "id": row.example_id,
+        "likely wrong": ui.share(row.p_wrong),
         "label score": ui.score(row.label_score),
         "margin": "-" if row.margin is None else f"{row.margin:.3f}",
         "status": row.status.replace("_", " ") + (", flagged" if row.is_label_issue else ""),

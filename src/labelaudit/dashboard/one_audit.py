@@ -15,9 +15,11 @@ from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.queries import AuditQueries
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Gate, Summary
-from labelaudit.report.charts import SCORE_BINS, ScoreHistogram, heat_map, score_chart
+from labelaudit.report.basis import basis_paragraphs
+from labelaudit.report.charts import heat_map, histogram_chart
 from labelaudit.report.svg import Chart
 from labelaudit.schemas import Status
+from labelaudit.shares import fraction_in_words
 from labelaudit.storage.failures import without_secrets
 
 _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
@@ -36,6 +38,7 @@ def show_one_audit() -> None:
         verdict=ui.clip(summary.verdict, 600),
     )
     ui.figures(_figures(summary))
+    _show_basis(summary)
     if summary.gate:
         _show_gate(summary.gate)
     if summary.changes:
@@ -46,10 +49,10 @@ def show_one_audit() -> None:
     with left:
         _show_confusions(audit.folder, classes, confusions)
     with right:
-        ui.heading("Scores", "The probability of the given label, from a model that did not see the row.")
-        ui.chart(_score_chart(tables, audit.folder))
+        ui.heading("Likely wrong", "The probability that the label is wrong. Dashed line: the cut.")
+        ui.chart(_histogram(tables, audit.folder, summary.cut))
     ui.heading(
-        "Classes", "The noisiest first. Noise: the estimated share of rows of the class that belong to another one."
+        "Classes", "The noisiest first. Noise: the expected share of rows of the class that belong to another one."
     )
     _show_classes(classes)
     _show_list("Left out", [left.sentence for left in summary.left_out])
@@ -76,8 +79,8 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
     found = [
         ("rows", ui.number(rows), "in this version"),
         ("scored", ui.number(scored), ", ".join(others) or "all of them"),
-        ("flagged", ui.number(summary.issues), "labels to review"),
-        ("estimated wrong", ui.share(summary.estimated_error_rate), "of the scored labels"),
+        ("flagged", ui.number(summary.issues), _correctly(summary)),
+        ("wrong labels", ui.wrong_labels(summary), "of the scored labels"),
     ]
     if summary.canaries is not None:
         found.append(("canaries caught", ui.share(summary.canaries.recall), "of planted errors"))
@@ -85,6 +88,21 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
         precision = ui.share(summary.review.precision.estimate)
         found.append(("measured precision", precision, "of the flags that people reviewed"))
     return found
+
+
+def _correctly(summary: Summary) -> str:
+    precision = summary.flag_precision
+    return "labels to review" if precision is None else f"labels to review, {fraction_in_words(precision)} correctly"
+
+
+def _show_basis(summary: Summary) -> None:
+    """Show what the numbers rest on. Audits of earlier releases do not say it."""
+    if paragraphs := basis_paragraphs(summary):
+        items = ui.joined(
+            ui.fill("<dt>{term}</dt><dd>{words}</dd>", term=term, words=words) for term, words in paragraphs
+        )
+        with st.expander("How these numbers were found"):
+            ui.html('<dl class="values">{items}</dl>', items=items)
 
 
 def _show_gate(gate: Gate) -> None:
@@ -117,11 +135,8 @@ def _heat_map(folder: str, _classes: pa.Table, _confusions: pa.Table) -> Chart |
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _score_chart(_tables: AuditQueries, folder: str) -> Chart:
-    flagged, others = [0] * SCORE_BINS, [0] * SCORE_BINS
-    for number, is_flagged, count in _tables.score_histogram(SCORE_BINS):
-        (flagged if is_flagged else others)[number] = count
-    return score_chart(ScoreHistogram(tuple(flagged), tuple(others)))
+def _histogram(_tables: AuditQueries, folder: str, cut: float | None) -> Chart:
+    return histogram_chart(_tables.histogram(cut))
 
 
 def _show_classes(classes: pa.Table) -> None:

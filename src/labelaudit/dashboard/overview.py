@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 # Versions in the chart, the newest ones.
 TREND_VERSIONS = 200
+_CHART_HELP = (
+    "The newest audit of each version, oldest first. The band is the range that the share of wrong labels may be in. "
+    "Hollow dots: the gate failed."
+)
 
 
 def show_overview() -> None:
@@ -37,7 +41,10 @@ def show_overview() -> None:
     )
     versions = session.versions(now.dataset)
     if len(versions) > 1:
-        ui.heading("Versions", "The newest audit of each version, oldest first. Hollow dots: the gate failed.")
+        ui.heading(
+            "Versions",
+            _CHART_HELP,
+        )
         ui.chart(trend_chart([_trend_point(audit) for audit in versions[-TREND_VERSIONS:]]))
     ui.heading("Audits", "Newest first. Choose a row to open the audit.")
     _show_audits(session.audits(now.dataset))
@@ -72,7 +79,7 @@ def _dataset_row(name: str) -> dict[str, object] | None:
         return {"gate": "cannot be read"}
     if not versions:
         return None
-    rates = [audit.summary.estimated_error_rate for audit in versions]
+    rates = [audit.summary.error_range.estimate for audit in versions]
     return {"rates": rates[-50:], **_main(versions[-1])}
 
 
@@ -101,7 +108,7 @@ def _main(audit: AuditRecord) -> dict[str, object]:
         "audited": ui.moment(audit.created_at),
         "rows": audit.summary.examples,
         "flagged": audit.summary.issues,
-        "wrong": audit.summary.estimated_error_rate,
+        "wrong": ui.wrong_labels(audit.summary),
         "gate": audit.gate or "",
         "found": ui.option(audit.summary.verdict),
     }
@@ -112,7 +119,7 @@ def _columns() -> dict[str, ColumnConfig]:
         "audited": st.column_config.TextColumn("audited (UTC)", width=150),
         "rows": st.column_config.NumberColumn(format="localized"),
         "flagged": st.column_config.NumberColumn(format="localized"),
-        "wrong": st.column_config.NumberColumn("estimated wrong", format="percent"),
+        "wrong": st.column_config.TextColumn("wrong labels"),
         "found": st.column_config.TextColumn(width="large"),
     }
 
@@ -121,7 +128,8 @@ def _trend_point(audit: AuditRecord) -> TrendPoint:
     summary = audit.summary
     return TrendPoint(
         version=audit.version,
-        error_rate=summary.estimated_error_rate,
+        error_range=summary.error_range,
+        scored=summary.scored,
         flagged_share=summary.issues / max(summary.scored, 1),
         is_held=audit.gate == "failed",
     )

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
+from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, mixed, review_order
 from labelaudit.schemas import CLASSES, CONFUSIONS, Decision, Status
@@ -53,6 +54,13 @@ class Reviewed(StrEnum):
     DECIDED = "decided"
 
 
+class Order(StrEnum):
+    """The order of rows. Audits of earlier releases have no p_wrong; there, both are by label score."""
+
+    LIKELY_WRONG = "most likely wrong first"
+    LABEL_SCORE = "lowest label score first"
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which rows of an audit to show. None and empty text match every row."""
@@ -62,11 +70,14 @@ class Filters:
     suggested_label: str | None = None
     lowest: float = 0.0  # label_score, both limits included
     highest: float = 1.0
+    least_wrong: float = 0.0  # p_wrong, both limits included
+    most_wrong: float = 1.0
     fold: int | None = None
     reviewed: Reviewed | Decision = Reviewed.ANY
     id_contains: str = ""
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
+    order: Order = Order.LIKELY_WRONG  # of all rows but a sample
 
 
 class Address(NamedTuple):
@@ -87,6 +98,7 @@ class Row:
     fold: int | None
     predicted_label: str | None
     label_score: float | None
+    p_wrong: float | None  # None in audits of earlier releases
     is_label_issue: bool | None
     p_given: float | None
     p_predicted: float | None
@@ -123,7 +135,8 @@ class _Query(NamedTuple):
 _ROWS = """
     SELECT * FROM (
         SELECT
-            e.example_id, e.given_label, e.status, e.fold, e.predicted_label, e.label_score, e.is_label_issue,
+            e.example_id, e.given_label, e.status, e.fold, e.predicted_label, e.label_score,
+            {p_wrong} AS p_wrong, e.is_label_issue,
             e.p_given, e.p_predicted, e.margin, e.file, e.row, e.content_digest, e.verdict, e.right_label,
             i.rank,
             coalesce(i.suggested_label, e.predicted_label) AS suggested_label,
@@ -135,14 +148,17 @@ _ROWS = """
         {join}
     )
 """
-# The most doubtful first, and rows without a score last.
-_POSITION_BY_SCORE = "coalesce(e.label_score, 2.0)"
+# Positions of rows, of which those without a score are last. The position of a sample is its own.
+_POSITIONS = {
+    Order.LIKELY_WRONG: "coalesce(-p_wrong, label_score, 2.0)",
+    Order.LABEL_SCORE: "coalesce(label_score, 2.0)",
+}
 # Parameters: the ids of a sample in its order, and their number.
 _JOIN_SAMPLE = """
     JOIN (SELECT unnest(?::VARCHAR[]) AS example_id, unnest(range(?))::DOUBLE AS position) AS sample
     ON e.example_id = sample.example_id
 """
-_ORDER = "position, example_id, coalesce(file, ''), coalesce(row, -1)"
+_ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), coalesce(row, -1)"
 # Parameter: the path of changes.parquet.
 _IS_NEW = """
     is_label_issue AND example_id IN (
@@ -243,10 +259,11 @@ class AuditQueries:
     ) -> Row | None:
         """Return the next or previous row that matches. The given row need not match any more."""
         rows = self._filtered(filters, verdicts)
-        beyond = f"({_ORDER}) {'>' if forward else '<'} (?, ?, ?, ?)"
+        beyond = f"({_ORDER}) {'>' if forward else '<'} (?, ?, ?, ?, ?)"
         order = f"({_ORDER}) {'ASC' if forward else 'DESC'}"
         query = f"SELECT * FROM ({rows.text}) WHERE {beyond} ORDER BY {order} LIMIT 1"
-        start = [row.position, row.example_id, row.file or "", -1 if row.row is None else row.row]
+        score = 2.0 if row.label_score is None else row.label_score
+        start = [row.position, score, row.example_id, row.file or "", -1 if row.row is None else row.row]
         found = self._fetch(query, [*rows.values, *start])
         return Row(*found[0]) if found else None
 
@@ -256,7 +273,7 @@ class AuditQueries:
         Only flagged rows, or rows of the sample, are found if the filters show only these.
         """
         shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE) else Shown.ALL
-        rows = self._rows(shown, filters.sample)
+        rows = self._rows(shown, filters.sample, filters.order)
         is_same = "file IS NOT DISTINCT FROM ? AND row IS NOT DISTINCT FROM ?"
         order = f"{is_same} DESC, status = 'scored' DESC, file, row"
         query = f"SELECT * FROM ({rows.text}) WHERE example_id = ? ORDER BY {order} LIMIT 1"
@@ -270,7 +287,7 @@ class AuditQueries:
 
     def random_sample(self, fingerprint: str) -> tuple[str, ...]:
         """Return the ids that `labelaudit review sample` draws first for the version with this fingerprint, mixed."""
-        rows = self._rows(Shown.ALL, ())
+        rows = self._rows(Shown.ALL, (), Order.LABEL_SCORE)
         flags = f"SELECT example_id, is_label_issue OR was_dismissed FROM ({rows.text}) WHERE status = 'scored'"
         strata: dict[bool, list[str]] = {True: [], False: []}
         for example_id, was_flagged in self._fetch(flags, rows.values):
@@ -313,18 +330,28 @@ class AuditQueries:
         """Return the names of all classes, sorted."""
         return sorted(self.classes()["class_name"].to_pylist())
 
-    def score_histogram(self, bins: int = 20) -> list[tuple[int, bool, int]]:
-        """Return bins of label_score, numbered from 0: the number, whether flagged, and the count of scored rows."""
-        query = """
-            SELECT least(floor(label_score * ?)::INTEGER, ? - 1) AS bin, is_label_issue, count(*)
-            FROM read_parquet(?) WHERE label_score IS NOT NULL GROUP BY ALL ORDER BY ALL
+    def histogram(self, cut: float | None, bins: int = BINS) -> Histogram:
+        """Count the scored rows by p_wrong, or by label_score if the audit is of an earlier release."""
+        path = self._path("examples.parquet")
+        # One of two names of this module, because a column is no parameter.
+        measured = Measured.P_WRONG if self.has_p_wrong else Measured.LABEL_SCORE
+        query = f"""
+            SELECT least(floor({measured} * ?)::INTEGER, ? - 1) AS bin, is_label_issue, count(*)
+            FROM read_parquet(?) WHERE {measured} IS NOT NULL GROUP BY ALL ORDER BY ALL
         """
-        found = self._fetch(query, [bins, bins, self._path("examples.parquet")])
-        return [(number, is_flagged, count) for number, is_flagged, count in found]
+        flagged, others = [0] * bins, [0] * bins
+        for number, is_flagged, count in self._fetch(query, [bins, bins, path]):
+            (flagged if is_flagged else others)[number] = count
+        return Histogram(tuple(flagged), tuple(others), measured, cut if self.has_p_wrong else None)
+
+    @property
+    def has_p_wrong(self) -> bool:
+        """Whether the audit has p_wrong. Audits of earlier releases do not."""
+        return "p_wrong" in _schema(self._path("examples.parquet")).names
 
     def _filtered(self, filters: Filters, verdicts: VerdictColumns) -> _Query:
         """Return the query for the rows that match, as `Row`."""
-        rows = self._rows(filters.shown, filters.sample)
+        rows = self._rows(filters.shown, filters.sample, filters.order)
         conditions = _conditions(filters)
         if filters.new_only:
             changes = self._file("changes.parquet")
@@ -336,14 +363,17 @@ class AuditQueries:
         values = [value for condition in conditions for value in condition.values]
         return _Query(f"{rows.text} WHERE {matches}", [*rows.values, *values])
 
-    def _rows(self, shown: Shown | Status, sample: Sequence[str]) -> _Query:
+    def _rows(self, shown: Shown | Status, sample: Sequence[str], order: Order) -> _Query:
         """Return the query for all rows that may be shown, as `Row`."""
-        if shown == Shown.FLAGGED:
-            self._load_flagged()
-            return _Query("SELECT * FROM flagged")
         if shown == Shown.SAMPLE:
             return self._from_files("sample.position", _JOIN_SAMPLE, [list(sample), len(sample)])
-        return self._from_files(_POSITION_BY_SCORE)
+        if shown == Shown.FLAGGED:
+            self._load_flagged()
+            rows = _Query("flagged")
+        else:
+            files = self._from_files("NULL::DOUBLE")
+            rows = _Query(f"({files.text})", files.values)
+        return _Query(f"SELECT * REPLACE ({_POSITIONS[order]} AS position) FROM {rows.text}", rows.values)
 
     def _load_flagged(self) -> None:
         """Copy the flagged rows to memory, because most queries are about them."""
@@ -351,16 +381,18 @@ class AuditQueries:
         with self._flagged_lock:
             if self._has_flagged:
                 return
-            rows = self._from_files(_POSITION_BY_SCORE)
+            rows = self._from_files("NULL::DOUBLE")
             with _cursor(self._connection) as cursor:
                 cursor.execute(f"CREATE TABLE flagged AS {rows.text} WHERE is_label_issue", rows.values)
             self._has_flagged = True
 
     def _from_files(self, position: str, join: str = "", values: Sequence[object] = ()) -> _Query:
         examples, issues = self._path("examples.parquet"), self._path("issues.parquet")
-        # The first versions of labelaudit had no verdicts, and not this column.
-        is_dismissed = "e.is_dismissed" if "is_dismissed" in _schema(examples).names else "false"
-        text = _ROWS.format(is_dismissed=is_dismissed, position=position, join=join)
+        # Earlier releases had not all columns.
+        names = _schema(examples).names
+        is_dismissed = "e.is_dismissed" if "is_dismissed" in names else "false"
+        p_wrong = "e.p_wrong::DOUBLE" if "p_wrong" in names else "NULL::DOUBLE"
+        text = _ROWS.format(is_dismissed=is_dismissed, p_wrong=p_wrong, position=position, join=join)
         return _Query(text, [examples, issues, *values])
 
     def _table(self, name: str, schema: pa.Schema) -> pa.Table:
@@ -399,6 +431,8 @@ def _conditions(filters: Filters) -> list[_Query]:
             found.append(_Query(f"{column} = ?", [value]))
     if (filters.lowest, filters.highest) != (0.0, 1.0):
         found.append(_Query("label_score BETWEEN ? AND ?", [filters.lowest, filters.highest]))
+    if (filters.least_wrong, filters.most_wrong) != (0.0, 1.0):
+        found.append(_Query("p_wrong BETWEEN ? AND ?", [filters.least_wrong, filters.most_wrong]))
     if filters.id_contains:
         found.append(_Query("contains(lower(example_id), lower(?))", [filters.id_contains]))
     return found

@@ -10,7 +10,7 @@ import streamlit as st
 
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Reviewed, Shown
+from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
@@ -53,6 +53,10 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         reviewed = _select("Decided", [*Reviewed, *Decision], "decided")
         given = _pick("Given label", names, "given")
         suggested = _pick("Suggested label", names, "suggested")
+        order = _select("Sort", list(Order), "sort")
+        least_wrong, most_wrong = st.slider(
+            "Likely wrong", 0.0, 1.0, (0.0, 1.0), 0.01, key="wrong", bind="query-params", persist_state="session"
+        )
         lowest, highest = st.slider(
             "Label score", 0.0, 1.0, (0.0, 1.0), 0.01, key="score", bind="query-params", persist_state="session"
         )
@@ -66,6 +70,9 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         suggested_label=suggested,
         lowest=lowest,
         highest=highest,
+        least_wrong=least_wrong,
+        most_wrong=most_wrong,
+        order=order,
         fold=fold,
         reviewed=reviewed,
         id_contains=contains or "",

@@ -83,7 +83,7 @@ def _show_both(before: AuditRecord, after: AuditRecord) -> None:
         ("rows", ui.number(old.examples), ui.number(new.examples)),
         ("scored", ui.number(old.scored), ui.number(new.scored)),
         ("flagged", ui.number(old.issues), ui.number(new.issues)),
-        ("estimated wrong", ui.share(old.estimated_error_rate), ui.share(new.estimated_error_rate)),
+        ("wrong labels", ui.wrong_labels(old), ui.wrong_labels(new)),
     )
     ui.html(
         '<p class="sentence"><bdi>{before}</bdi> \N{RIGHTWARDS ARROW} <bdi>{after}</bdi></p>',

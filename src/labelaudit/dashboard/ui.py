@@ -15,11 +15,13 @@ import streamlit as st
 from markupsafe import Markup
 from PIL import Image, ImageDraw
 
+from labelaudit.findings import Summary
 from labelaudit.report.html import clip as clip
 from labelaudit.report.html import score as score
 from labelaudit.report.palette import PALETTE, Scheme, declarations, themed_css
-from labelaudit.report.summary import escape_markdown, percent
+from labelaudit.report.summary import escape_markdown
 from labelaudit.report.svg import Chart
+from labelaudit.shares import percent, short_range
 from labelaudit.text import REPLACEMENT
 
 _STYLE = Path(__file__).parent / "app.css"
@@ -136,6 +138,11 @@ def number(value: object) -> str:
 
 def share(value: object) -> str:
     return percent(value) if isinstance(value, int | float) else "-"
+
+
+def wrong_labels(summary: Summary) -> str:
+    """Return the share of wrong labels of an audit, such as `5 to 13 %`."""
+    return short_range(summary.error_range, summary.scored) if summary.scored else "-"
 
 
 def moment(created_at: object) -> str:

@@ -2,7 +2,8 @@
 
 The out-of-fold probabilities were computed before, so nothing is trained again. The share that is caught shows whether
 detection works. It does not estimate the share of real errors that detection finds, because people make errors on
-harder rows.
+harder rows. With the filter `auto`, a canary is caught if the `p_wrong` of its planted label reaches the cut that was
+chosen for the real labels.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pandas as pd
 from pandas.util import hash_array
 from scipy.stats import binomtest
 
-from labelaudit.detection.issues import LabelIssues, flag_issues
+from labelaudit.detection.issues import LabelIssues, is_above_cut
 from labelaudit.findings import Recall
 
 # Canaries of each kind: this share of the scored rows, within these bounds. More would change what is measured.
@@ -101,7 +102,7 @@ def plant_canaries(
             f"Canaries: fewer than {FEWEST} rows of a kind can be trusted without changing more than a tenth of a "
             "class. The share of planted errors that detection finds is not known."
         )
-    return _run(trusted[chosen], planted[chosen], flips[chosen], labels, pred_probs, filter_by)
+    return _run(trusted[chosen], planted[chosen], flips[chosen], labels, pred_probs, filter_by, found.cut)
 
 
 def measure_recall(canaries: Canaries, flip: Flip | None = None) -> Recall | None:
@@ -172,6 +173,7 @@ def _run(
     labels: npt.NDArray[np.int64],
     pred_probs: npt.NDArray[np.float32],
     filter_by: str,
+    cut: float | None,
 ) -> Canaries:
     order = np.argsort(rows)
     rows, planted, flips = rows[order], planted[order], flips[order]
@@ -180,7 +182,7 @@ def _run(
     with warnings.catch_warnings():
         # cleanlab gave the same warnings for the original labels.
         warnings.simplefilter("ignore")
-        is_caught = flag_issues(copy, pred_probs, filter_by=filter_by)[rows]
+        is_caught = is_above_cut(copy, pred_probs, filter_by=filter_by, cut=cut)[rows]
     return Canaries(rows, planted, flips, pred_probs[rows, planted].astype(np.float64), is_caught)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from labelaudit.detection.class_shares import named_classes, quoted
-from labelaudit.findings import ClassDifferences, Gate, GateVerdict, Outcome, Rule
+from labelaudit.findings import ClassDifferences, ErrorRange, Gate, GateVerdict, Outcome, Rule
+from labelaudit.shares import range_in_words
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
 BLIND_BELOW = 0.5
@@ -20,6 +21,7 @@ class Limits:
     max_class_flagged_share: float | Mapping[str, float] | None = None
     max_new_issues: int | None = None
     max_new_issues_share: float | None = None
+    max_error_rate: float | None = None
     max_measured_error_rate: float | None = None
     max_new_classes: int | None = None
     max_class_share_change: float | None = None
@@ -40,13 +42,15 @@ class Measures:
     dismissed: int = 0  # rows that the detector flagged but people judged fine; `issues` does not include them
     not_compared: str | None = None  # why it could not be compared with its predecessor
     classes: ClassDifferences | None = None  # compared with the predecessor
+    error_range: ErrorRange | None = None  # the share of wrong labels
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
     """Compare what was measured with the limits.
 
-    A rule is broken if the measured value is beyond the limit; its interval does not matter. Broken rules fail the
-    gate, but without a predecessor they only warn. A value that was not measured breaks no rule. If there is a
+    A rule is broken if the measured value is beyond the limit; its interval does not matter. Only `max_error_rate`
+    compares a range: it is broken if the whole range is above the limit, and warns if a part of it is. Broken rules
+    fail the gate, but without a predecessor they only warn. A value that was not measured breaks no rule. If there is a
     predecessor that cannot be compared, limits on what changed since then warn. A detector that flags nothing and
     misses most planted errors breaks a rule of its own, even without limits.
 
@@ -57,6 +61,7 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
         _flagged_share,
         _class_flagged_share,
         _new_issues,
+        _error_rate,
         _measured_error_rate,
         _new_classes,
         _class_share_change,
@@ -129,6 +134,22 @@ def _new_issues(limits: Limits, measures: Measures) -> list[Rule]:
         what = f"{new:,} of {measures.scored:,} scored rows are newly flagged"
         rules.append(_at_most("max_new_issues_share", new / measures.scored, limits.max_new_issues_share, what))
     return rules
+
+
+def _error_rate(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit, found = "max_error_rate", limits.max_error_rate, measures.error_range
+    if limit is None:
+        return []
+    if found is None:
+        return [_not_measured(name, limit, "no row has a score")]
+    # The value next to the limit is the one that decides.
+    outcome, measured, which = Outcome.WARNED, found.estimate, "which is inside this range, so more verdicts are needed"
+    if found.low > limit:
+        outcome, measured, which = Outcome.FAILED, found.low, "and the whole range is above it"
+    elif found.high <= limit:
+        outcome, measured, which = Outcome.PASSED, found.high, "and the whole range is within it"
+    what = range_in_words(found, measures.scored, f"{measures.scored:,} labels")
+    return [Rule(name, measured, limit, outcome, f"{what}; the limit is {_percents(limit)[0]}, {which}.")]
 
 
 def _measured_error_rate(limits: Limits, measures: Measures) -> list[Rule]:
@@ -218,10 +239,11 @@ def _not_measured(rule: str, limit: float, why: str) -> Rule:
 def _sentence(verdict: GateVerdict, rules: list[Rule]) -> str:
     broken = [rule.rule for rule in rules if rule.outcome == Outcome.FAILED]
     warned = [rule.rule for rule in rules if rule.outcome == Outcome.WARNED]
-    unknown = len(warned) + sum(rule.outcome == Outcome.NOT_MEASURED for rule in rules)
+    undecided = (Outcome.NOT_MEASURED, Outcome.WARNED)
+    unknown = sum(rule.measured is None and rule.outcome in undecided for rule in rules)
     not_measured = f" ({unknown:,} could not be measured)" if unknown else ""
     if warned and not broken:
-        return f"The gate warns: the previous audit cannot be compared. Not measured: {', '.join(warned)}."
+        return f"The gate warns: {_why_undecided(rules)}"
     if not broken:
         passed = len(rules) - unknown
         return f"The gate passed: {passed:,} {'rule holds' if passed == 1 else 'rules hold'}{not_measured}."
@@ -229,6 +251,19 @@ def _sentence(verdict: GateVerdict, rules: list[Rule]) -> str:
     if verdict == GateVerdict.WARNED:
         return f"The gate warns: {are}: {', '.join(broken)}. Without a previous audit, nothing fails."
     return f"The gate failed: {are}: {', '.join(broken)}."
+
+
+def _why_undecided(rules: list[Rule]) -> str:
+    warned = [rule for rule in rules if rule.outcome == Outcome.WARNED]
+    inside = [rule.rule for rule in warned if rule.measured is not None]
+    not_compared = [rule.rule for rule in warned if rule.measured is None]
+    parts = []
+    if not_compared:
+        parts.append(f"the previous audit cannot be compared. Not measured: {', '.join(not_compared)}.")
+    if inside:
+        parts.append(f"the limit is inside the range. Not decided: {', '.join(inside)}.")
+    first, *more = parts
+    return " ".join([first, *(f"{part[0].upper()}{part[1:]}" for part in more)])
 
 
 def _percents(*shares: float) -> list[str]:

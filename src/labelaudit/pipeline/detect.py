@@ -21,7 +21,7 @@ from labelaudit.audits.probabilities import Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
 from labelaudit.audits.version import Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
-from labelaudit.findings import Findings
+from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
     Scores,
@@ -35,8 +35,8 @@ from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
 
-# Below this agreement, confident learning estimates far too many errors: it estimated 26 % instead of 9 % with a small
-# network that agrees with 65 % of CIFAR-10N's labels.
+# Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
+# wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, of which 91 % are right.
 WEAK_AGREEMENT = 0.8
 
 
@@ -61,7 +61,7 @@ def detect_issues(
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
 ) -> Detected:
-    """Run confident learning on checked probabilities, compare with the predecessor, plant canaries, judge the gate.
+    """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
     Args:
         snapshot: what people decided about the dataset when the audit was prepared.
@@ -70,12 +70,17 @@ def detect_issues(
     examples, scored = rows.examples, rows.scored
     labels = examples.label[scored]
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
+    settings = plan.config.detection
+    has_promise = settings.precision is not None or settings.recall is not None
+    promise = Promise(settings.precision, settings.recall) if has_promise else None
     found = find_issues(
         labels,
         probabilities.pred_probs,
         plan.class_names,
-        filter_by=plan.config.detection.filter,
+        filter_by=settings.filter,
+        promise=promise,
         is_fine=row_verdicts.is_fine[scored],
+        is_wrong=row_verdicts.is_wrong[scored],
     )
     scores = _examples(plan, rows, probabilities.pred_probs, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
@@ -87,16 +92,21 @@ def detect_issues(
         *_compared_notes(compared, before),
         *probabilities.notes,
         *found.notes,
-        *_weak_model(labels, found, is_trained_here=plan.recipe is not None),
+        _basis_note(labels, found, is_trained_here=plan.recipe is not None),
         *([canaries.note] if canaries.note else []),
     ]
+    review = snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum()))
     findings = Findings(
         issues=int(found.is_label_issue.sum()),
-        estimated_error_rate=float(found.error_rate),
+        error_range=measured_range(review) or found.error_range,
+        noise=found.noise,
+        flag_precision=found.flag_precision,
+        cut=found.cut,
+        promise=promise,
         notes=tuple(notes),
         changes=None if compared is None else compared.changes,
         canaries=canaries.recall,
-        review=snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum())),
+        review=review,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     gate = judge_gate(plan, len(scored), classes, findings, not_compared=problem)
@@ -120,14 +130,23 @@ def _compared_notes(compared: Compared | None, before: OpenPredecessor | NotComp
     return (before.note,) if isinstance(before, NotCompared) else ()
 
 
-def _weak_model(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool) -> list[str]:
+def measured_range(review: Review) -> ErrorRange | None:
+    """Return the share of wrong labels that people measured on a random sample of this version, if they did."""
+    measured = review.error_rate
+    if measured is None or not measured.same_version:
+        return None
+    return ErrorRange(measured.estimate, measured.low, measured.high, RateBasis.VERDICTS)
+
+
+def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool) -> str:
+    """Return one note on what the estimates rest on."""
     agreement = float((found.predicted_labels == labels).mean())
     if agreement >= WEAK_AGREEMENT or not is_trained_here:
-        return []
-    return [
-        f"The models agree with only {agreement:.1%} of the labels. The weaker the model, the more correct labels are "
-        "flagged, and the higher the estimated error rate. Review the ranking from the top."
-    ]
+        return found.noise.sentence
+    return (
+        f"{found.noise.sentence} The models agree with only {agreement:.1%} of the labels. A better model would flag "
+        "more precisely and narrow the range."
+    )
 
 
 def _examples(
@@ -142,6 +161,7 @@ def _examples(
         class_names=plan.class_names,
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
+        p_wrong=found.p_wrong,
         is_dismissed=found.is_dismissed,
     )
     return examples_table(

@@ -102,6 +102,7 @@ def judge_gate(
             new_issues=None if changes is None else changes.issues[IssueChange.NEW],
             not_compared=not_compared,
             classes=None if changes is None else changes.classes,
+            error_range=findings.error_range,
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=None if canaries is None else canaries.recall,
             dismissed=0 if review is None else review.dismissed,

@@ -21,7 +21,7 @@ from labelaudit.findings import Summary
 from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.views import PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.report.changes import ChangesContent, changes_content
-from labelaudit.report.charts import score_histogram
+from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.gallery import CardPreview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
@@ -119,7 +119,7 @@ def _page_content(
         classes=tables.classes,
         confusions=tables.confusions,
         folds=tables.folds,
-        scores=score_histogram(tables.examples),
+        histogram=p_wrong_histogram(tables.examples, summary.cut),
         gallery=gallery_items(tables.issues, gallery),
         provenance=provenance(plan),
         files=[_published_file(name, data) for name, data in sorted(files.items())],

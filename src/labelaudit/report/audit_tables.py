@@ -37,6 +37,7 @@ class Scores:
         class_names: K names.
         label_score: (M,) in 0..1.
         is_label_issue: (M,) whether a row is flagged.
+        p_wrong: (M,) in 0..1.
         is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
     """
 
@@ -47,6 +48,7 @@ class Scores:
     class_names: Sequence[str]
     label_score: _FloatArray
     is_label_issue: _BoolArray
+    p_wrong: _FloatArray
     is_dismissed: _BoolArray | None = None
 
 
@@ -100,12 +102,15 @@ def examples_table(
         "verdict": _strings(verdicts),
         "right_label": _strings(right_labels),
         "is_dismissed": spread(is_dismissed, pa.bool_()),
+        "p_wrong": spread(np.asarray(scores.p_wrong, np.float32), pa.float32()),
     }
     return pa.table([columns[name] for name in EXAMPLES.names], schema=EXAMPLES).sort_by("example_id")
 
 
 def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> pa.Table:
-    """Flagged rows of an EXAMPLES table, most doubtful first (ties by example_id), ranked from 1: ISSUES.
+    """Return the flagged rows of an EXAMPLES table, ranked from 1: ISSUES.
+
+    The highest p_wrong is first. Ties are ordered by label_score (lowest first), then by example_id.
 
     suggested_labels: the most probable other label of each flagged row, in the order of `examples`;
     the predicted labels where left out.
@@ -127,7 +132,7 @@ def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> 
     # The margin is p_given less the largest other probability: that is the suggested label's.
     p_suggested = pc.if_else(differs, flagged["p_predicted"], pc.subtract(flagged["p_given"], flagged["margin"]))
     flagged = flagged.append_column("suggested_label", suggested).append_column("p_suggested", p_suggested)
-    flagged = flagged.sort_by([("label_score", "ascending"), ("example_id", "ascending")])
+    flagged = flagged.sort_by([("p_wrong", "descending"), ("label_score", "ascending"), ("example_id", "ascending")])
     flagged = flagged.append_column("rank", pa.array(np.arange(1, len(flagged) + 1)))
     return flagged.select(ISSUES.names).cast(ISSUES)
 
@@ -207,6 +212,7 @@ def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:
         pred_probs=scores.pred_probs,
         label_score=scores.label_score,
         is_label_issue=scores.is_label_issue,
+        p_wrong=scores.p_wrong,
         is_dismissed=is_dismissed,
     )
     if scores.pred_probs.shape[1] != len(scores.class_names):

@@ -6,6 +6,8 @@ import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from labelaudit.report.summary import percent
+from labelaudit.findings import ErrorRange
 from labelaudit.report.svg import MIDDLE, Chart, coordinate, element, line, text, variable
+from labelaudit.shares import percent, range_in_words, short_range
 
-SCORE_BINS = 20
+# Bins of a histogram of probabilities.
+BINS = 20
 # More classes would make a heat map too small to read on a phone.
 HEAT_CLASSES = 20
 HEAT_LEVELS = 7
@@ -85,12 +89,27 @@ class Area:
         return _joined(parts)
 
 
+class Measured(StrEnum):
+    """A column of EXAMPLES that a histogram is made of."""
+
+    P_WRONG = "p_wrong"
+    LABEL_SCORE = "label_score"  # for audits of earlier releases, which have no p_wrong
+
+
+_AXES = {
+    Measured.P_WRONG: "probability that the label is wrong",
+    Measured.LABEL_SCORE: "label score (0 doubtful, 1 trusted)",
+}
+
+
 @dataclass(frozen=True)
-class ScoreHistogram:
-    """Scored rows in SCORE_BINS equal bins of label_score from 0 to 1."""
+class Histogram:
+    """Scored rows in BINS equal bins of a column from 0 to 1."""
 
     flagged: tuple[int, ...]
     others: tuple[int, ...]
+    measured: Measured = Measured.P_WRONG
+    cut: float | None = None  # the lowest value that is flagged; None if other rules chose the flags
 
 
 @dataclass(frozen=True)
@@ -98,49 +117,55 @@ class TrendPoint:
     """The main figures of one version."""
 
     version: str
-    error_rate: float  # estimated share of wrong labels, 0..1
+    error_range: ErrorRange  # the share of wrong labels
+    scored: int
     flagged_share: float  # of the scored rows, 0..1
     is_held: bool = False  # the gate failed
     has_other_settings: bool = False  # than the previous version
 
 
-def score_histogram(examples: pa.Table) -> ScoreHistogram:
-    """Count the scored rows of an EXAMPLES table by label score."""
-    scored = examples.filter(pc.is_valid(examples["label_score"]))
-    scores = scored["label_score"].to_numpy()
+def p_wrong_histogram(examples: pa.Table, cut: float | None) -> Histogram:
+    """Count the scored rows of an EXAMPLES table by p_wrong. `cut` is the lowest p_wrong that is flagged."""
+    scored = examples.filter(pc.is_valid(examples["p_wrong"]))
+    p_wrong = scored["p_wrong"].to_numpy()
     flagged = scored["is_label_issue"].to_numpy().astype(bool)
 
-    def counts(values: npt.NDArray[np.float64]) -> tuple[int, ...]:
-        return tuple(np.histogram(values, bins=SCORE_BINS, range=(0, 1))[0].tolist())
+    def counts(values: npt.NDArray[np.float32]) -> tuple[int, ...]:
+        return tuple(np.histogram(values, bins=BINS, range=(0, 1))[0].tolist())
 
-    return ScoreHistogram(counts(scores[flagged]), counts(scores[~flagged]))
+    return Histogram(counts(p_wrong[flagged]), counts(p_wrong[~flagged]), cut=cut)
 
 
-def score_chart(histogram: ScoreHistogram) -> Chart:
-    """Draw histograms of the label score, one above the other: flagged and other rows, each with its own scale."""
+def histogram_chart(histogram: Histogram) -> Chart:
+    """Draw histograms, one above the other: flagged and other rows, each with its own scale. A line marks the cut."""
+    axis = _AXES[histogram.measured]
     parts = [
-        _score_bars("flagged", histogram.flagged, "given", top=37),
-        _score_bars("not flagged", histogram.others, "suggested", top=181),
+        _bars("flagged", histogram.flagged, "given", 37, histogram.cut),
+        _bars("not flagged", histogram.others, "suggested", 181, histogram.cut, axis),
     ]
     about = f"{sum(histogram.flagged):,} flagged rows and {sum(histogram.others):,} others."
-    return Chart("Histograms of the label score", about, 580, 325, _joined(parts))
+    return Chart(f"Histograms of the {axis}", about, 580, 325, _joined(parts))
 
 
-def _score_bars(name: str, counts: Sequence[int], colour: str, top: float) -> Markup:
+def _bars(
+    name: str, counts: Sequence[int], colour: str, top: float, cut: float | None = None, axis: str = ""
+) -> Markup:
     most = max(*counts, 1)
     area = Area(67, top, 502, 98, (0, 1), (0, 1.05 * most))
-    is_last = colour == "suggested"
-    ticks = {value: f"{value:g}" if is_last else "" for value in (0, 0.25, 0.5, 0.75, 1)}
+    ticks = {value: f"{value:g}" if axis else "" for value in (0, 0.25, 0.5, 0.75, 1)}
     parts = [
         text(area.left, area.top - 6, f"{sum(counts):,} {name}"),
         area.y_labels({value: _short_count(value) for value in ({0, most} if any(counts) else {0})}),
     ]
     for place, count in enumerate(counts):
         if count:
-            low, high = place / SCORE_BINS, (place + 1) / SCORE_BINS
+            low, high = place / BINS, (place + 1) / BINS
             box = _box(area.x(low), area.y(count), 0.82 * (area.x(high) - area.x(low)), area.bottom - area.y(count))
             parts.append(_rectangle(box, colour, f"{low:g} to {high:g}: {count:,} rows"))
-    parts.append(area.x_axis(ticks, "label score (0 doubtful, 1 trusted)" if is_last else ""))
+    if cut is not None:
+        x = area.x(cut)
+        parts.append(line(x, area.top, x, area.bottom, colour="ink", stroke_dasharray="5 4"))
+    parts.append(area.x_axis(ticks, axis))
     return _joined(parts)
 
 
@@ -249,19 +274,20 @@ def _cell(area: Area, row: int, column: int, count: int, most: int, name: str) -
 
 
 def trend_chart(points: Sequence[TrendPoint]) -> Chart:
-    """Draw the estimated error rate and the share of flagged rows over the versions, oldest first.
+    """Draw the share of wrong labels with its range, and the share of flagged rows, over the versions, oldest first.
 
     A dotted line means that not only the data changed. A hollow dot is a version that failed its gate.
     """
     # The second line has gaps and is on top, because both lines are often close.
     series = [
-        ("estimated wrong", "given", "", [point.error_rate for point in points]),
+        ("wrong labels", "given", "", [point.error_range.estimate for point in points]),
         ("flagged", "suggested", "7 3", [point.flagged_share for point in points]),
     ]
-    top = 1.15 * max(0.001, *(value for *_, values in series for value in values))
+    highest = [point.error_range.high for point in points]
+    top = 1.15 * max(0.001, *highest, *(value for *_, values in series for value in values))
     area = Area(63, 50, 736, 247, (-0.5, max(len(points) - 0.5, 0.5)), (0, top))
     ticks = {tick: f"{100 * tick:.3g}\N{NO-BREAK SPACE}%" for tick in _round_ticks(top)}
-    parts = [area.y_labels(ticks, has_grid=True)]
+    parts = [area.y_labels(ticks, has_grid=True), _bands(area, points)]
     for place, point in enumerate(points):
         if place and point.has_other_settings:
             x = area.x(place - 0.5)
@@ -273,13 +299,34 @@ def trend_chart(points: Sequence[TrendPoint]) -> Chart:
         parts.append(_polyline([(area.x(place), area.y(value)) for place, value in enumerate(values)], colour, dashes))
         for place, (point, value) in enumerate(zip(points, values, strict=True)):
             if point.is_held or len(points) <= DOTS:
-                about = f"{shortened(point.version, 40)}: {percent(value)} {name}"
+                share = percent(value) if position else short_range(point.error_range, point.scored)
+                about = f"{shortened(point.version, 40)}: {share} {name}"
                 parts.append(_dot(area.x(place), area.y(value), colour, about, is_hollow=point.is_held))
     # Names of a few versions, at equal distances.
     named = np.unique(np.linspace(0, len(points) - 1, min(NAMES, len(points))).round().astype(int)).tolist()
     parts.append(area.x_axis({place: shortened(points[place].version, NAME_COLUMNS) for place in named}))
-    about = f"{len(points):,} versions. The newest: {percent(points[-1].error_rate)} of the labels look wrong."
-    return Chart("Estimated error rate and share of flagged rows by version", about, 841, 325, _joined(parts))
+    newest = range_in_words(points[-1].error_range, points[-1].scored, "the labels")
+    about = f"{len(points):,} versions. The newest: {newest}."
+    return Chart("Share of wrong labels and share of flagged rows by version", about, 841, 325, _joined(parts))
+
+
+def _bands(area: Area, points: Sequence[TrendPoint]) -> Markup:
+    """Return a band from the low to the high ends of the ranges. Versions with a number only interrupt it."""
+    bands = []
+    for is_range, run in groupby(enumerate(points), key=lambda item: not item[1].error_range.is_single):
+        places = list(run) if is_range else []
+        # A version between two without a range has a bar of its own.
+        ends = [(area.x(place + shift), point) for place, point in places for shift in _shifts(len(places))]
+        upper = [(x, area.y(point.error_range.high)) for x, point in ends]
+        lower = [(x, area.y(point.error_range.low)) for x, point in reversed(ends)]
+        if places:
+            corners = " ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in [*upper, *lower])
+            bands.append(element("polygon", points=corners, fill=variable("given"), fill_opacity=0.16))
+    return _joined(bands)
+
+
+def _shifts(versions: int) -> tuple[float, ...]:
+    return (0.0,) if versions > 1 else (-0.08, 0.08)
 
 
 def spark_line(values: Sequence[float | None], top: float) -> Markup:

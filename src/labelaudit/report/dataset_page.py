@@ -11,6 +11,7 @@ from labelaudit.report.charts import TrendPoint, spark_line, trend_chart
 from labelaudit.report.html import Context, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.trend import AuditEntry, direction, in_order
+from labelaudit.shares import short_range
 
 # Audits in the open table and on the whole page. The figures of all versions are in trend.parquet.
 _OPEN_AUDITS = 30
@@ -53,13 +54,15 @@ def render_site(dataset: str, entries: Sequence[AuditEntry], made_from: str) -> 
 def _audit(entry: AuditEntry) -> Context:
     values = {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
     # "./" keeps a name with a colon from being read as a scheme; S3 takes a bare "+" for a space.
-    return {**values, "href": f"./{quote(entry.folder, safe='/=')}/report.html"}
+    href = f"./{quote(entry.folder, safe='/=')}/report.html"
+    return {**values, "wrong": short_range(entry.error_range, entry.scored) if entry.scored else "-", "href": href}
 
 
 def _trend_point(entry: AuditEntry) -> TrendPoint:
     return TrendPoint(
         version=entry.version,
-        error_rate=entry.error_rate,
+        error_range=entry.error_range,
+        scored=entry.scored,
         flagged_share=entry.issues / max(entry.scored, 1),
         is_held=entry.gate == "failed",
         has_other_settings=bool(entry.changed_settings),

@@ -67,8 +67,10 @@ class GalleryItem:
     given_label: str
     suggested_label: str
     label_score: float
+    p_wrong: float
     p_given: float
     p_suggested: float
+    verdict: str | None
     fold: int | None  # None: the probabilities were made elsewhere
     file: str
     row: int

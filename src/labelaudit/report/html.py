@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from labelaudit.report.palette import PALETTE
-from labelaudit.report.summary import percent
 from labelaudit.report.svg import element
+from labelaudit.shares import percent, whole_percent
 from labelaudit.text import for_html
 
 # The values of a template, by their name in it.
@@ -65,6 +65,7 @@ def _environment() -> Environment:
         count=lambda value: "-" if value is None else f"{value:,}",
         decimal=lambda value: "-" if value is None else f"{value:,.{0 if value >= 10 else 1}f}",
         percent=lambda value: "-" if value is None else percent(value),
+        whole_percent=lambda value: "-" if value is None else whole_percent(value),
         score=score,
         size=_size,
         clip=clip,

@@ -17,15 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup, escape
 
-from labelaudit.findings import Summary
+from labelaudit.findings import RateBasis, Summary
+from labelaudit.report.basis import basis_paragraphs
 from labelaudit.report.changes import ChangesContent, changes_context
-from labelaudit.report.charts import ScoreHistogram, fold_chart, heat_map, score_chart
+from labelaudit.report.charts import Histogram, fold_chart, heat_map, histogram_chart
 from labelaudit.report.gallery import CardPreview, GalleryItem, Thumbnail
 from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
-from labelaudit.report.summary import percent
 from labelaudit.schemas import STATUS_MEANINGS, Status
+from labelaudit.shares import fraction_in_words, percent, short_range
 
 # Rows of each table on the page. All rows are in the Parquet files next to it.
 ISSUE_ROWS = 300
@@ -61,7 +62,7 @@ class PageContent:
     classes: pa.Table
     confusions: pa.Table
     folds: pa.Table
-    scores: ScoreHistogram
+    histogram: Histogram
     gallery: Sequence[GalleryItem] = ()  # the most doubtful examples with previews
     provenance: Mapping[str, str] = field(default_factory=dict)  # name -> value, in the order of the page
     files: Sequence[PublishedFile] = ()
@@ -95,11 +96,11 @@ def _opening(content: PageContent) -> Context:
     total, scored = content.summary.examples, content.summary.scored
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
-    rate = content.summary.estimated_error_rate
+    precision = content.summary.flag_precision
+    correctly = "" if precision is None else f", {fraction_in_words(precision)} correctly"
     figures = [
-        ("Label health", percent(1 - rate) if scored else "-", "estimated right labels"),
-        ("Flagged", f"{content.summary.issues:,}", f"of {scored:,} scored"),
-        ("Estimated wrong", f"{rate * scored:,.0f}" if scored else "-", f"{percent(rate)} of the scored"),
+        ("Wrong labels", short_range(content.summary.error_range, scored) if scored else "-", _basis_in_words(content)),
+        ("Flagged", f"{content.summary.issues:,}", f"of {scored:,} scored{correctly}"),
         ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
         ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all scored"),
     ]
@@ -108,9 +109,15 @@ def _opening(content: PageContent) -> Context:
         spread = f"{percent(agreement.min())} to {percent(agreement.max())} in {len(agreement)} folds"
         figures.append(("Agreement", percent(float(agreement.mean())), spread))
     return {
+        "basis": basis_paragraphs(content.summary),
         "missing": f"Not scored: {', '.join(missing)}." if missing else "",
         "figures": [{"name": name, "value": value, "detail": detail} for name, value, detail in figures],
     }
+
+
+def _basis_in_words(content: PageContent) -> str:
+    is_measured = content.summary.error_range.basis == RateBasis.VERDICTS
+    return "of the scored, measured by reviewers" if is_measured else "of the scored, from probabilities"
 
 
 def _examples(content: PageContent) -> Context:
@@ -120,11 +127,11 @@ def _examples(content: PageContent) -> Context:
     suggested = _label_counts(item.suggested_label for item in items)
     cards = [_card(item, given, suggested) for item in items]
     flagged = content.summary.issues
-    help_line = f"The {len(cards):,} flagged examples with the lowest label scores, of {flagged:,}."
+    help_line = f"The {len(cards):,} flagged examples that are most likely wrong, of {flagged:,}."
     if len(cards) == flagged or not cards:
-        help_line = f"All {flagged:,} flagged examples, lowest label score first."
+        help_line = f"All {flagged:,} flagged examples, the most likely wrong first."
     if cards:
-        help_line += " Percentages are probabilities of a model that was not trained on the row."
+        help_line += " Percentages next to a label are probabilities of a model that was not trained on the row."
     kind = "images" if any(card["image"] for card in cards) else "texts"
     return {
         "gallery": cards,
@@ -199,7 +206,7 @@ def _scale(table: pa.Table, *names: str) -> float:
 
 
 def _health(content: PageContent) -> Context:
-    """Return statuses, score distribution and folds."""
+    """Return statuses, the distribution of p_wrong, and folds."""
     total = content.summary.examples
     shown = [(str(Status.SCORED), content.summary.scored), *_other_statuses(content)]
     folds = content.folds.slice(0, FOLD_ROWS)
@@ -213,7 +220,7 @@ def _health(content: PageContent) -> Context:
             }
             for name, rows in shown
         ],
-        "scores": score_chart(content.scores),
+        "histogram": histogram_chart(content.histogram),
         "folds": folds.to_pylist(),
         "repeats": len(pc.unique(folds["repeat"])),
         "fold_chart": fold_chart(folds) if len(folds) else None,

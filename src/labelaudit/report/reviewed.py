@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from labelaudit.codec import JsonObject
 from labelaudit.findings import ErrorRate, Estimate, Precision, Review
-from labelaudit.report.summary import percent
 from labelaudit.schemas import Decision
+from labelaudit.shares import percent
 
 # Wrong labels on the page. All of them are in examples.parquet.
 KNOWN_WRONG_ROWS = 100
@@ -47,7 +47,7 @@ def review_section(review: Review | None, examples: pa.Table) -> ReviewSection |
         sentences=[
             *_about_precision(review.precision),
             *_about_error_rate(review.error_rate),
-            "The estimates at the top of the page and in the class table do not include verdicts.",
+            "Judged rows count as wrong or fine in the numbers at the top of the page and in the class table.",
         ],
         known_wrong=wrong.select(shown).slice(0, KNOWN_WRONG_ROWS).to_pylist(),
         known_wrong_count=len(wrong),

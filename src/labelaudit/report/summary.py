@@ -1,8 +1,7 @@
-"""The summary of an audit: its verdict in a sentence, its values, and its form as Markdown."""
+"""The summary of an audit: its values, and its form as Markdown."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -13,15 +12,14 @@ from labelaudit.codec import from_record
 from labelaudit.findings import ClassSummary, ConfusionSummary, Findings, Gate, LeftOut, Summary
 from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
+from labelaudit.report.headline import headline
 from labelaudit.schemas import SCHEMA_VERSION, Status
-from labelaudit.text import in_one_direction
+from labelaudit.shares import fraction_in_words, percent, short_range
 
 # Classes and confusions in a summary. So many fit on one screen.
 TOP = 10
-# Characters of a class name in a sentence.
+# Characters of a name in a table.
 _NAME_LENGTH = 60
-# Below this share of scored rows, the verdict begins with the rows that are missing.
-FEW_SCORED = 0.9
 
 
 def summarize(
@@ -53,17 +51,15 @@ def summarize(
         version=version,
         fingerprint=fingerprint,
         status=status,
-        verdict=verdict(
-            status_counts=counts,
-            issues=findings.issues,
-            estimated_error_rate=findings.estimated_error_rate,
-            confusions=confusions,
-        ),
+        verdict=headline(findings, counts, confusions),
         examples=sum(counts.values()),
         scored=counts.get(Status.SCORED, 0),
         issues=findings.issues,
-        estimated_error_rate=findings.estimated_error_rate,
-        health_score=1 - findings.estimated_error_rate,
+        error_range=findings.error_range,
+        noise=findings.noise,
+        flag_precision=findings.flag_precision,
+        cut=findings.cut,
+        promise=findings.promise,
         statuses=counts,
         classes=tuple(from_record(ClassSummary, row) for row in classes.slice(0, TOP).to_pylist()),
         confusions=tuple(from_record(ConfusionSummary, row) for row in flagged_pairs.to_pylist()),
@@ -74,55 +70,6 @@ def summarize(
         review=findings.review,
         left_out=tuple(left_out),
     )
-
-
-def verdict(status_counts: Mapping[str, int], issues: int, estimated_error_rate: float, confusions: pa.Table) -> str:
-    """Return one sentence on what the audit found. If many rows were not scored, it begins with them."""
-    total, scored = sum(status_counts.values()), status_counts.get(Status.SCORED, 0)
-    if not scored:
-        return f"None of the {total:,} rows could be scored."
-    start = ""
-    if scored < FEW_SCORED * total:
-        start = f"Only {scored:,} of {total:,} rows ({percent(scored / total)}) could be scored. Among these, "
-    rate = _rate(estimated_error_rate, scored)
-    if not issues:
-        though = f", though about {rate} are estimated to be wrong" if rate else ""
-        return f"{start}{_begin('no label issue found', start)} in {scored:,} labels{though}."
-    flagged = f"{issues:,} {'example is' if issues == 1 else 'examples are'} flagged"
-    if rate:
-        sentence = f"{start}{_begin('about', start)} {rate} of {scored:,} labels look wrong: {flagged}"
-    else:
-        sentence = f"{start}{flagged} of {scored:,}, though hardly any label is estimated to be wrong"
-    pair = confusions.slice(0, 1).to_pylist()
-    if not pair or not pair[0]["examples"]:
-        return f"{sentence}."
-    given, suggested = (_in_sentence(pair[0][side]) for side in ("given_label", "suggested_label"))
-    return f"{sentence}; most often {given} \N{RIGHTWARDS ARROW} {suggested}."
-
-
-def _in_sentence(name: str) -> str:
-    return text_excerpt(in_one_direction(name), _NAME_LENGTH)
-
-
-def _begin(words: str, before: str) -> str:
-    return words if before else words[0].upper() + words[1:]
-
-
-def _rate(share: float, rows: int) -> str:
-    """Return an estimated share of the rows in percent with a digit that is not 0, or empty text below half a row."""
-    if share * rows < 0.5:
-        return ""
-    digits = max(1, math.ceil(-math.log10(100 * share)))
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def percent(share: float) -> str:
-    """Return a share as percent, such as `9.1 %`. A share above 0 is never `0 %`, one below 1 never `100 %`."""
-    if 0 < share < 0.001:
-        return "<0.1\N{NO-BREAK SPACE}%"
-    if 0.999 < share < 1:
-        return ">99.9\N{NO-BREAK SPACE}%"
-    return f"{100 * share:.{0 if share in (0, 1) else 1}f}\N{NO-BREAK SPACE}%"
 
 
 def markdown(summary: Summary) -> str:
@@ -138,14 +85,14 @@ def markdown(summary: Summary) -> str:
         f"Report: {escape_markdown(summary.audit_url)}",
         "",
         *_table(
-            ["rows", "scored", "flagged", "estimated error rate", "label health"],
+            ["rows", "scored", "flagged", "wrong labels", "flags that are wrong"],
             [
                 [
                     f"{summary.examples:,}",
                     f"{summary.scored:,}",
                     f"{summary.issues:,}",
-                    percent(summary.estimated_error_rate),
-                    percent(summary.health_score),
+                    short_range(summary.error_range, summary.scored),
+                    "-" if summary.flag_precision is None else fraction_in_words(summary.flag_precision),
                 ]
             ],
         ),

@@ -9,10 +9,11 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.report.summary import percent
+from labelaudit.findings import ErrorRange
 from labelaudit.schemas import CLASSES, TREND, Status
+from labelaudit.shares import range_in_words, short_range
 
-# Estimated error rates closer than this count as the same, because pages show tenths of a percent.
+# Error rates of earlier releases that are closer than this count as the same. Pages show tenths of a percent.
 SAME_RATE = 0.0005
 # The columns of CLASSES that the trend needs.
 CLASS_FIGURES = pa.schema(
@@ -32,7 +33,7 @@ class AuditEntry:
     examples: int
     scored: int
     issues: int
-    error_rate: float
+    error_range: ErrorRange
     gate: str | None
     classes: pa.Table  # CLASS_FIGURES; empty if the version has a newer audit
     position: int | None  # of its version, from 1; None if the version has a newer audit
@@ -57,12 +58,12 @@ def direction(entries: Sequence[AuditEntry]) -> str:
     if not known:
         return ""
     now = known[-1]
-    sentence = f"About {percent(now.error_rate)} of the labels of {now.version} look wrong"
+    sentence = f"{range_in_words(now.error_range, now.scored, f'the labels of {now.version}')}"
     if len(known) == 1:
         return f"{sentence}. The next version will show a trend."
-    sentence += f", {_compared(known[-2], now)}"
+    sentence += f": {_compared(known[-2], now)}"
     if len(known) > 2:
-        sentence += f" and {_compared(known[0], now)}, the first version"
+        sentence += f", and {_compared(known[0], now)}, the first version"
     # All versions after the first are part of the comparison.
     if any(entry.changed_settings for entry in known[1:]):
         sentence += ". Not only the data changed"
@@ -70,10 +71,17 @@ def direction(entries: Sequence[AuditEntry]) -> str:
 
 
 def _compared(before: AuditEntry, now: AuditEntry) -> str:
-    if abs(now.error_rate - before.error_rate) < SAME_RATE:
+    """Return a comparison that only ranges without overlap decide."""
+    old, new = before.error_range, now.error_range
+    both_single = old.is_single and new.is_single
+    than = f"{before.version} ({short_range(old, before.scored)})"
+    if both_single and abs(new.estimate - old.estimate) < SAME_RATE:
         return f"as in {before.version}"
-    word = "fewer" if now.error_rate < before.error_rate else "more"
-    return f"{word} than the {percent(before.error_rate)} of {before.version}"
+    if new.high < old.low:
+        return f"fewer than in {than}"
+    if new.low > old.high:
+        return f"more than in {than}"
+    return f"not clearly more or fewer than in {than}"
 
 
 def in_order(entries: Sequence[AuditEntry]) -> list[AuditEntry]:
@@ -88,7 +96,10 @@ def _all_classes(entry: AuditEntry) -> pa.Table:
         "examples": entry.examples,
         "scored": entry.scored,
         "label_issues": entry.issues,
-        "error_rate": entry.error_rate,
+        "error_rate": entry.error_range.estimate,
+        "error_rate_low": None if entry.error_range.is_single else entry.error_range.low,
+        "error_rate_high": None if entry.error_range.is_single else entry.error_range.high,
+        "error_rate_basis": entry.error_range.basis.value,
     }
     return _rows(entry, 1, {name: [value] for name, value in figures.items()})
 
@@ -102,6 +113,9 @@ def _each_class(entry: AuditEntry) -> pa.Table:
         "scored": pc.if_else(is_scored, classes["examples"], 0),
         "label_issues": classes["label_issues"],
         "error_rate": classes["label_noise"],
+        "error_rate_low": pa.nulls(len(classes), pa.float64()),
+        "error_rate_high": pa.nulls(len(classes), pa.float64()),
+        "error_rate_basis": pa.nulls(len(classes), pa.string()),
     }
     return _rows(entry, len(classes), figures)
 

@@ -34,6 +34,11 @@ class RowVerdicts(NamedTuple):
         """(N,), rows whose label a person confirmed."""
         return np.asarray(self.verdicts == Decision.FINE.value, dtype=bool)
 
+    @property
+    def is_wrong(self) -> npt.NDArray[np.bool_]:
+        """(N,), rows whose label a person judged wrong."""
+        return np.asarray(self.verdicts == Decision.WRONG.value, dtype=bool)
+
 
 @dataclass(frozen=True)
 class _SnapshotFile:

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Reviewed, Shown, connect
+from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Order, Reviewed, Shown, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
+from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.schemas import EXAMPLES, Decision, Status
@@ -41,6 +42,7 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
         # Few different scores, so that many rows tie.
         score = draw(st.integers(0, 4)) / 4
         measures = {"label_score": score, "p_given": score, "p_predicted": 0.5, "margin": 0.0}
+        measures["p_wrong"] = draw(st.integers(0, 2)) / 2
         row |= {**measures, "is_label_issue": flagged, "predicted_label": predicted, "fold": draw(st.integers(0, 2))}
         row["content_digest"] = draw(st.sampled_from(["d1", None]))
     return row
@@ -53,6 +55,9 @@ filters = st.builds(
     suggested_label=st.none() | st.sampled_from(NAMES),
     lowest=st.sampled_from([0.0, 0.25]),
     highest=st.sampled_from([1.0, 0.5]),
+    least_wrong=st.sampled_from([0.0, 0.5]),
+    most_wrong=st.sampled_from([1.0, 0.5]),
+    order=st.sampled_from(Order),
     fold=st.none() | st.integers(0, 2),
     reviewed=st.sampled_from([*Reviewed, *Decision]),
     id_contains=st.sampled_from(["", "1", "%", "x'"]),
@@ -86,12 +91,15 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
             Shown.ALL: True,
         }
         score = row["label_score"]
+        wrong = row["p_wrong"]
         is_bounded = (asked.lowest, asked.highest) != (0.0, 1.0)
+        is_cut = (asked.least_wrong, asked.most_wrong) != (0.0, 1.0)
         keep = (
             matches.get(asked.shown, row["status"] == asked.shown),
             asked.given_label in (None, row["given_label"]),
             asked.suggested_label in (None, row["predicted_label"]),
             not is_bounded or (score is not None and asked.lowest <= score <= asked.highest),
+            not is_cut or (wrong is not None and asked.least_wrong <= wrong <= asked.most_wrong),
             asked.fold in (None, row["fold"]),
             asked.id_contains.lower() in row["example_id"].lower(),
             {
@@ -101,7 +109,9 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
             }.get(asked.reviewed, decision == asked.reviewed),
         )
         if all(keep):
-            found.append((2.0 if score is None else score, row["example_id"], row["file"] or "", row["row"]))
+            by_score = 2.0 if score is None else score
+            position = by_score if wrong is None or asked.order == Order.LABEL_SCORE else -wrong
+            found.append((position, by_score, row["example_id"], row["file"] or "", row["row"]))
     return [row for *_, row in sorted(found)]
 
 
@@ -214,7 +224,20 @@ def test_other_tables_of_an_audit(tmp_path: Path) -> None:
     assert tables.probabilities("missing", 0) == {}
     assert tables.class_names() == ["cat", "dog", "owl"]
     assert AuditQueries(connect(tmp_path), {}.get).classes().num_rows == 0
-    assert sum(count for _, _, count in tables.score_histogram()) == 19
+    found = tables.histogram(0.5)
+    assert (sum(found.flagged), sum(found.others), found.measured, found.cut) == (5, 14, Measured.P_WRONG, 0.5)
+
+
+def test_an_audit_of_an_earlier_release_has_no_p_wrong(tmp_path: Path) -> None:
+    examples = small_examples(8)
+    issues = issues_table(examples)
+    tables = tables_of(tmp_path, examples.drop_columns("p_wrong"), issues.drop_columns("p_wrong"))
+    rows = tables.page(Filters(shown=Shown.ALL))
+    assert {row.p_wrong for row in rows} == {None}
+    assert [row.label_score for row in rows][:-1] == sorted(row.label_score or 0.0 for row in rows[:-1])
+    assert tables.page(Filters(shown=Shown.ALL, least_wrong=0.1)) == []
+    found = tables.histogram(None)
+    assert (sum(found.flagged), sum(found.others), found.measured, found.cut) == (2, 5, Measured.LABEL_SCORE, None)
 
 
 def test_a_row_that_the_detector_flagged_but_a_person_dismissed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from labelaudit.detection.canaries import (
     plant_canaries,
 )
 from labelaudit.detection.issues import find_issues
-from labelaudit.schemas import FILTERS
+from labelaudit.schemas import CLEANLAB_FILTERS
 from support.simulated import simulate_probs
 
 
@@ -51,7 +51,21 @@ def sure(labels: np.ndarray, num_classes: int) -> np.ndarray:
 LABELS = np.arange(600) % 4
 
 
-@pytest.mark.parametrize("filter_by", FILTERS)
+def test_canaries_are_caught_at_the_cut_of_the_real_labels() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(600) < 0.05, (LABELS + 1) % 4, LABELS)
+    probs = sure(LABELS, 4)
+    found = find_issues(labels, probs, list("abcd"))
+    canaries = plant(labels, probs, filter_by="auto")
+    assert found.cut is not None
+    copy = labels.copy()
+    copy[canaries.rows] = canaries.planted_labels
+    p_wrong = find_issues(copy, probs, list("abcd")).p_wrong[canaries.rows]
+    assert canaries.is_caught.tolist() == (p_wrong >= found.cut).tolist()
+    assert canaries.is_caught.all()
+
+
+@pytest.mark.parametrize("filter_by", CLEANLAB_FILTERS)
 def test_a_perfect_model_catches_all(filter_by: str) -> None:
     canaries = plant(LABELS, sure(LABELS, 4), filter_by=filter_by)
     assert canaries.is_caught.all()

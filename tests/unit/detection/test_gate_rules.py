@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import Limits, Measures, judge_limits
-from labelaudit.findings import Gate, GateVerdict, Outcome, Rule
+from labelaudit.findings import ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule
 
 MEASURES = Measures(
     scored=1000,
@@ -22,6 +22,7 @@ MEASURES = Measures(
     new_issues=20,
     measured_error_rate=0.04,
     canary_recall=0.9,
+    error_range=ErrorRange(0.08, 0.05, 0.13, RateBasis.PROBABILITIES),
 )
 
 
@@ -93,6 +94,28 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
             0.04,
             "failed",
             "Reviewers of a random sample found this share of wrong labels (4.0 %); the limit is 3.0 %.",
+        ),
+        (
+            "max_error_rate",
+            0.13,
+            0.13,
+            "passed",
+            "Between 5 % and 13 % of 1,000 labels look wrong; the limit is 13.0 %, and the whole range is within it.",
+        ),
+        (
+            "max_error_rate",
+            0.049,
+            0.05,
+            "failed",
+            "Between 5 % and 13 % of 1,000 labels look wrong; the limit is 4.9 %, and the whole range is above it.",
+        ),
+        (
+            "max_error_rate",
+            0.05,
+            0.08,
+            "warned",
+            "Between 5 % and 13 % of 1,000 labels look wrong; the limit is 5.0 %, which is inside this range, so more "
+            "verdicts are needed.",
         ),
         ("min_canary_recall", 0.9, 0.9, "passed", "90.0 % of the planted errors are caught; the limit is 90.0 %."),
         ("min_canary_recall", 0.95, 0.9, "failed", "90.0 % of the planted errors are caught; the limit is 95.0 %."),
@@ -211,6 +234,7 @@ def test_limits_by_class() -> None:
         ),
         ({"max_new_classes": 0}, "classes", "there is no previous audit to compare"),
         ({"max_class_share_change": 0.0}, "classes", "there is no previous audit to compare"),
+        ({"max_error_rate": 0.0}, "error_range", "no row has a score"),
         ({"min_canary_recall": 1.0}, "canary_recall", "too few rows can be trusted to plant errors"),
     ],
 )
@@ -242,6 +266,20 @@ def test_new_issues_that_could_not_be_counted_warn() -> None:
     assert broken.verdict == GateVerdict.FAILED
     assert broken.sentence == ("The gate failed: 1 of 3 rules is broken (1 could not be measured): max_flagged_share.")
     assert gate({"max_flagged_share": 0.5}, **lost).verdict == GateVerdict.PASSED, "nothing limits what is new"
+
+
+def test_a_limit_inside_the_range_warns() -> None:
+    found = gate({"max_error_rate": 0.08})
+    assert found.verdict == GateVerdict.WARNED
+    assert found.sentence == "The gate warns: the limit is inside the range. Not decided: max_error_rate."
+    broken = gate({"max_error_rate": 0.08, "max_flagged_share": 0.01})
+    assert broken.verdict == GateVerdict.FAILED
+    assert broken.sentence == "The gate failed: 1 of 3 rules is broken: max_flagged_share."
+    lost = {"new_issues": None, "not_compared": "It is gone."}
+    assert gate({"max_error_rate": 0.08, "max_new_issues": 0}, **lost).sentence == (
+        "The gate warns: the previous audit cannot be compared. Not measured: max_new_issues. The limit is inside the "
+        "range. Not decided: max_error_rate."
+    )
 
 
 def test_without_a_predecessor_it_warns() -> None:

@@ -1,4 +1,4 @@
-"""Confident learning: known figures on real data, tables that can be checked by hand, and no flags on clean data."""
+"""Label issues: known figures on real data, tables that can be checked by hand, and no flags on clean data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pytest
 from cleanlab import filter as cleanlab_filter
 
 from labelaudit import schemas
-from labelaudit.detection.issues import LabelIssues, find_issues
+from labelaudit.detection import issues as issues_module
+from labelaudit.detection.issues import LabelIssues, find_issues, is_above_cut
+from labelaudit.detection.wrong_labels import WrongLabels
 from labelaudit.errors import ConfigError
-from labelaudit.schemas import FILTERS
+from labelaudit.findings import ErrorRange, Noise, NoiseKind, Promise, RateBasis
+from labelaudit.schemas import CLEANLAB_FILTERS, FILTERS
 from support.simulated import simulate_probs
 
 # Six rows per class that are plain, then: a dog called cat, a cat called dog, twice unsure.
@@ -42,15 +45,116 @@ def test_hand_made_issues() -> None:
     assert issues.predicted_labels.tolist() == [0] * 6 + [1] * 6 + [1, 0, 0, 1]
     assert issues.suggested_labels.tolist() == [-1] * 12 + [1, 0, -1, -1]
     assert issues.notes == ()
-    # One of seven confident rows of each class is confidently the other: 8 rows * 1/7, rounded.
-    assert issues.confusions.to_dict("list") == {
-        "given_label": ["cat", "dog"],
-        "suggested_label": ["dog", "cat"],
-        "examples": [1, 1],
-        "estimated_examples": [1.0, 1.0],
-        "share_of_given": [1 / 8, 1 / 8],
+    assert issues.cut is not None
+    assert (issues.p_wrong[issues.is_label_issue] >= issues.cut).all()
+    assert (issues.p_wrong[~issues.is_label_issue] < issues.cut).all()
+    assert issues.flag_precision == pytest.approx(float(issues.p_wrong[[12, 13]].mean()))
+
+
+def wrong_by_hand(monkeypatch: pytest.MonkeyPatch, p_wrong: list[float]) -> None:
+    """Let the method return these probabilities, and a range from half to twice their mean."""
+    values = np.array(p_wrong, np.float32)
+    rate = float(values.mean())
+    found = WrongLabels(
+        values,
+        ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES),
+        Noise(NoiseKind.UNKNOWN, 0.5, "By hand."),
+    )
+    monkeypatch.setattr(issues_module, "estimate_wrong", lambda _: found)
+
+
+# Labels and predictions of eight rows of three classes. Each row's most probable other class is the next one.
+GIVEN = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+EIGHT = np.array([[0.7, 0.2, 0.1], [0.1, 0.7, 0.2], [0.2, 0.1, 0.7]], np.float32)[GIVEN]
+EIGHT_WRONG = [0.75, 0.25, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_tables_are_sums_of_p_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_by_hand(monkeypatch, EIGHT_WRONG)
+    found = find_issues(GIVEN, EIGHT, ["ant", "bee", "cow"])
+    # Lists of 1 to 4 rows have an expected F1 of 2 / 3.5, 3.5 / 4.5, 4.5 / 5.5 and 5 / 6.5: the best one has 3 rows.
+    assert found.cut == 0.5
+    assert np.flatnonzero(found.is_label_issue).tolist() == [0, 4, 5]
+    assert found.flag_precision == 2.25 / 3
+    assert found.confusions.to_dict("list") == {
+        "given_label": ["bee", "ant"],
+        "suggested_label": ["cow", "bee"],
+        "examples": [2, 1],
+        "estimated_examples": [1.5, 1.0],
+        "share_of_given": [0.75, 0.25],
     }
-    assert issues.error_rate == pytest.approx(2 / 16)
+    classes = found.classes.set_index("class_name")
+    assert classes.index.tolist() == ["bee", "ant", "cow"]
+    assert classes["examples"].tolist() == [2, 4, 2]
+    assert classes["label_issues"].tolist() == [2, 1, 0]
+    assert classes["inverse_label_issues"].tolist() == [1, 0, 2]
+    assert classes["label_noise"].tolist() == [0.75, 0.25, 0.0]
+    # Truly bee: 2 - 1.5 + 1 rows, of which 1 is called ant. Truly cow: 2 + 1.5 rows, of which 1.5 are called bee.
+    np.testing.assert_allclose(classes["inverse_label_noise"], [1 / 1.5, 0, 1.5 / 3.5])
+    assert classes["label_quality_score"].tolist() == [0.25, 0.75, 1.0]
+    np.testing.assert_allclose(classes["mean_label_score"], 0.7)
+    # All numbers agree: rows of a class times their noise, the pairs, and the share of wrong labels.
+    assert (classes["examples"] * classes["label_noise"]).sum() == found.confusions["estimated_examples"].sum() == 2.5
+    assert found.error_range.estimate == 2.5 / 8
+
+
+def test_verdicts_replace_p_wrong_but_not_what_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_by_hand(monkeypatch, EIGHT_WRONG)
+    is_fine, is_wrong = np.zeros(8, bool), np.zeros(8, bool)
+    is_fine[[0, 2]], is_wrong[[5, 6]] = True, True
+    found = find_issues(GIVEN, EIGHT, ["ant", "bee", "cow"], is_fine=is_fine, is_wrong=is_wrong)
+    assert found.p_wrong.tolist() == [0, 0.25, 0, 0, 1, 1, 1, 0]
+    # Row 6 is wrong, but the detector does not flag it.
+    assert np.flatnonzero(found.is_label_issue).tolist() == [4, 5]
+    assert np.flatnonzero(found.is_dismissed).tolist() == [0]
+    assert found.flag_precision == 1
+    assert found.classes.set_index("class_name")["label_noise"].to_dict() == {"bee": 1, "cow": 0.5, "ant": 0.0625}
+    # Two of eight are wrong, and two are fine: from 2 / 8 to 6 / 8. The method says 0.15625 to 0.625.
+    assert found.error_range == ErrorRange(3.25 / 8, 2 / 8, 0.625, RateBasis.PROBABILITIES)
+
+
+def test_after_a_review_of_all_rows_the_share_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_by_hand(monkeypatch, EIGHT_WRONG)
+    is_wrong = np.arange(8) < 3
+    found = find_issues(GIVEN, EIGHT, ["ant", "bee", "cow"], is_fine=~is_wrong, is_wrong=is_wrong)
+    assert found.error_range == ErrorRange(3 / 8, 3 / 8, 3 / 8, RateBasis.PROBABILITIES)
+
+
+@pytest.mark.parametrize(
+    ("promise", "flagged"),
+    [
+        (Promise(precision=0.99), [4]),
+        (Promise(precision=0.75), [0, 4, 5]),  # 1, 0.75 and 0.5
+        (Promise(precision=0.5), [0, 1, 4, 5, 2]),
+        (Promise(recall=0.7), [0, 4]),  # 1.75 of 2.5
+        (Promise(recall=0.9), [0, 4, 5]),
+    ],
+)
+def test_a_promised_share(monkeypatch: pytest.MonkeyPatch, promise: Promise, flagged: list[int]) -> None:
+    wrong_by_hand(monkeypatch, EIGHT_WRONG)
+    found = find_issues(GIVEN, EIGHT, ["ant", "bee", "cow"], promise=promise)
+    # A row that is certainly right is never flagged, even if the list may contain it.
+    assert np.flatnonzero(found.is_label_issue).tolist() == sorted(set(flagged) - {2})
+
+
+def test_other_labels_are_flagged_from_the_same_cut() -> None:
+    labels, probs, _ = noisy(4, 400)
+    found = find_issues(labels, probs, list("abcd"))
+    flags = is_above_cut(labels, probs, filter_by="auto", cut=found.cut)
+    np.testing.assert_array_equal(flags, found.is_label_issue)
+    for cut, expected in ((0.0, True), (1.1, False)):
+        assert (is_above_cut(labels, probs, filter_by="auto", cut=cut) == expected).all()
+
+
+@pytest.mark.parametrize("filter_by", CLEANLAB_FILTERS)
+def test_other_filters_are_those_of_cleanlab(filter_by: str) -> None:
+    labels, probs, _ = noisy(4, 800, seed=3)
+    found = find_issues(labels, probs, list("abcd"), filter_by=filter_by)
+    np.testing.assert_array_equal(
+        found.is_label_issue, cleanlab_filter.find_label_issues(labels, probs, filter_by=filter_by, n_jobs=1)
+    )
+    assert found.cut is None
+    assert found.p_wrong.tolist() == find_issues(labels, probs, list("abcd")).p_wrong.tolist()
 
 
 def test_tables_have_the_columns_of_the_contract() -> None:
@@ -87,7 +191,7 @@ def test_filters_differ() -> None:
 
 
 def test_unknown_filter() -> None:
-    with pytest.raises(ConfigError, match=r"Unknown filter 'best'\. Use one of: prune_by_noise_rate, "):
+    with pytest.raises(ConfigError, match=r"Unknown filter 'best'\. Use one of: auto, prune_by_noise_rate, "):
         find_issues(LABELS, PROBS, NAMES, filter_by="best")
 
 
@@ -97,7 +201,8 @@ def test_clean_labels_give_empty_tables() -> None:
     assert not issues.is_label_issue.any()
     assert issues.confusions.empty
     assert list(issues.confusions) == schemas.CONFUSIONS.names
-    assert issues.error_rate == 0
+    assert issues.error_range.estimate == 0
+    assert issues.flag_precision is None
 
 
 def test_a_class_of_five_and_a_class_of_none() -> None:
@@ -114,7 +219,8 @@ def test_a_class_of_five_and_a_class_of_none() -> None:
 
 def test_nothing_is_printed_warned_or_kept(capfd: pytest.CaptureFixture[str]) -> None:
     labels = np.array([0] * 20 + [1] * 20 + [2])  # cleanlab warns of a class of one
-    issues = find_issues(labels, simulate_probs(labels, 3, signal=1.0), ["a", "b", "c"])
+    probs = simulate_probs(labels, 3, signal=1.0)
+    issues = find_issues(labels, probs, ["a", "b", "c"], filter_by="prune_by_noise_rate")
     assert capfd.readouterr() == ("", "")
     assert len(issues.notes) == 1
     assert issues.notes[0].startswith("cleanlab: May not flag all label issues in class: 2")
@@ -137,6 +243,7 @@ def test_published_figures(shared_data: Path, name: str, f1: float, predicted_f1
         hits = (issues.is_label_issue & (labels != true)).sum()
         return float(2 * hits / (issues.is_label_issue.sum() + (labels != true).sum()))
 
-    assert score(find_issues(labels, probs, names)) == pytest.approx(f1, abs=0.001)
+    cleanlab_default = find_issues(labels, probs, names, filter_by="prune_by_noise_rate")
+    assert score(cleanlab_default) == pytest.approx(f1, abs=0.001)
     by_prediction = find_issues(labels, probs, names, filter_by="predicted_neq_given")
     assert score(by_prediction) == pytest.approx(predicted_f1, abs=0.001)

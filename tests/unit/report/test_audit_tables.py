@@ -39,6 +39,7 @@ ROWS: dict[str, Any] = {
     "predicted": np.array([1, 1, 0]),
     "label_score": np.array([0.25, 0.75, 0.125]),
     "is_label_issue": np.array([True, False, True]),
+    "p_wrong": np.array([0.5, 0.0625, 0.5]),
 }
 
 
@@ -52,6 +53,7 @@ def test_examples_of_four_rows() -> None:
     assert table["margin"].to_pylist() == [-0.5, None, 0.625, -0.375]
     assert table["is_label_issue"].to_pylist() == [True, None, False, True]
     assert table["row"].to_pylist() == [7, 8, 9, 10]
+    assert table["p_wrong"].to_pylist() == [0.5, None, 0.0625, 0.5]
 
 
 def test_examples_are_in_the_order_of_their_ids() -> None:
@@ -131,13 +133,22 @@ def test_issues_of_four_rows() -> None:
         "row": 10,
         "verdict": None,
         "right_label": None,
+        "p_wrong": 0.5,
     }
     assert table["example_id"].to_pylist() == ["d", "a"]
 
 
-def test_equal_scores_are_ranked_by_id() -> None:
-    table = issues_table(make_examples(**{**ROWS, "label_score": np.array([0.1, 0.75, 0.1])}))
-    assert table["example_id"].to_pylist() == ["a", "d"]
+@pytest.mark.parametrize(
+    ("p_wrong", "scores", "ids"),
+    [
+        ([0.9, 0, 0.5], [0.5, 0.75, 0.1], ["a", "d"]),  # by p_wrong, whatever the score
+        ([0.5, 0, 0.5], [0.5, 0.75, 0.1], ["d", "a"]),  # ties by score
+        ([0.5, 0, 0.5], [0.1, 0.75, 0.1], ["a", "d"]),  # and then by id
+    ],
+)
+def test_issues_are_ranked_by_p_wrong(p_wrong: list[float], scores: list[float], ids: list[str]) -> None:
+    changed = {**ROWS, "p_wrong": np.array(p_wrong), "label_score": np.array(scores)}
+    assert issues_table(make_examples(**changed))["example_id"].to_pylist() == ids
 
 
 def test_no_issues() -> None:

@@ -6,21 +6,24 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from labelaudit.findings import ErrorRange, RateBasis
 from labelaudit.report.audit_tables import FoldRow, folds_table
 from labelaudit.report.charts import (
+    BINS,
     HEAT_CLASSES,
-    SCORE_BINS,
-    ScoreHistogram,
+    Histogram,
+    Measured,
     TrendPoint,
     fold_chart,
     heat_map,
-    score_chart,
-    score_histogram,
+    histogram_chart,
+    p_wrong_histogram,
     spark_line,
     trend_chart,
 )
@@ -38,14 +41,20 @@ def texts(chart: Chart, tag: str = "text") -> list[str]:
     return ["".join(node.itertext()) for node in elements(chart, tag)]
 
 
+def point(version: str, rate: float, **changes: Any) -> TrendPoint:
+    """Return a version whose range is from half to twice the rate."""
+    values = {"error_range": ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES), "flagged_share": 0.1}
+    return TrendPoint(**{"version": version, "scored": 1000, **values, **changes})
+
+
 def every_chart() -> Iterator[Chart]:
     content = make_content()
-    yield score_chart(content.scores)
+    yield histogram_chart(content.histogram)
     yield fold_chart(content.folds)
     heat = heat_map(content.confusions, ["cat", "dog", "eel"])
     assert heat is not None
     yield heat[0]
-    yield trend_chart([TrendPoint("v1", 0.1, 0.08), TrendPoint("v2", 0.2, 0.1, is_held=True, has_other_settings=True)])
+    yield trend_chart([point("v1", 0.1), point("v2", 0.2, is_held=True, has_other_settings=True)])
 
 
 def test_charts_take_colours_and_font_from_the_page() -> None:
@@ -69,7 +78,7 @@ def test_a_chart_of_its_own_has_colours_and_font() -> None:
 
 @pytest.mark.parametrize("name", ["\x00\x1b[31m", "\ud800", "\ufffe", "a\x08]]>", "a\u202eb\U0001f600"])
 def test_a_chart_of_its_own_is_xml_with_any_name(name: str) -> None:
-    document = trend_chart([TrendPoint(name, 0.1, 0.1), TrendPoint("v2", 0.1, 0.1)]).document(declarations("light"))
+    document = trend_chart([point(name, 0.1), point("v2", 0.1)]).document(declarations("light"))
     shown = ["".join(node.itertext()) for node in ET.fromstring(document.encode()).iter()]
     assert any("\ufffd" in words or "\u202e" in words for words in shown)
 
@@ -86,10 +95,10 @@ def test_charts_are_the_same_each_time() -> None:
     assert list(every_chart()) == list(every_chart())
 
 
-def test_score_histogram_counts_every_scored_row_once() -> None:
+def test_histogram_counts_every_scored_row_once() -> None:
     table = pa.table(
         {
-            "label_score": pa.array([0.0, 0.04, 0.5, 1.0, None]),
+            "p_wrong": pa.array([1.0, 0.96, 0.5, 0.0, None], pa.float32()),
             "is_label_issue": pa.array([True, True, False, False, None]),
         }
     )
@@ -97,15 +106,21 @@ def test_score_histogram_counts_every_scored_row_once() -> None:
         [table[n] if n in table.column_names else pa.nulls(5, EXAMPLES.field(n).type) for n in EXAMPLES.names],
         schema=EXAMPLES,
     )
-    histogram = score_histogram(table)
-    assert histogram.flagged == (2,) + (0,) * (SCORE_BINS - 1)
-    assert (histogram.others[10], histogram.others[-1], sum(histogram.others)) == (1, 1, 2)
+    histogram = p_wrong_histogram(table, 0.9)
+    assert histogram.flagged == (0,) * (BINS - 1) + (2,)
+    assert (histogram.others[10], histogram.others[0], sum(histogram.others)) == (1, 1, 2)
+    assert (histogram.measured, histogram.cut) == (Measured.P_WRONG, 0.9)
 
 
-def test_score_chart_says_how_many() -> None:
-    shown = texts(score_chart(ScoreHistogram((0,) * 20, (12_345,) + (0,) * 19)))
-    assert "0 flagged" in shown
-    assert "12,345 not flagged" in shown
+def test_histogram_chart_says_how_many_and_where_the_cut_is() -> None:
+    counts: tuple[tuple[int, ...], tuple[int, ...]] = ((0,) * 20, (12_345,) + (0,) * 19)
+    chart = histogram_chart(Histogram(*counts, cut=0.4))
+    assert {"0 flagged", "12,345 not flagged", "probability that the label is wrong"} <= set(texts(chart))
+    dashed = [line for line in elements(chart, "line") if line.get("stroke-dasharray")]
+    assert [line.get("x1") for line in dashed] == [f"{67 + 0.4 * 502:.1f}"] * 2
+    earlier = histogram_chart(Histogram(*counts, measured=Measured.LABEL_SCORE))
+    assert "label score (0 doubtful, 1 trusted)" in texts(earlier)
+    assert not [line for line in elements(earlier, "line") if line.get("stroke-dasharray")]
 
 
 @pytest.mark.parametrize("agreements", [[1.0], [0.0, 0.0], [0.5, 0.75, 0.625], list(np.linspace(0.2, 0.9, 60))])
@@ -148,35 +163,54 @@ def test_names_are_put_in_as_text(name: str) -> None:
 
 @pytest.mark.parametrize("scores", [[0.0], [0.001], [0.33], [1.0], [0.05, 0.061, 0.057]])
 def test_a_trend_has_round_ticks_from_zero(scores: list[float]) -> None:
-    chart = trend_chart([TrendPoint(f"v{place}", score, score / 2) for place, score in enumerate(scores)])
+    chart = trend_chart([point(f"v{place}", score, flagged_share=score / 2) for place, score in enumerate(scores)])
     ticks = [float(shown[:-2]) for shown in texts(chart) if shown.endswith("%")]
     assert ticks[0] == 0
     assert 4 <= len(ticks) <= 10
-    assert ticks[-1] <= 115 * max(*scores, 0.001)
+    # The highest end of a range is twice the rate.
+    assert ticks[-1] <= 115 * max(*(2 * score for score in scores), 0.001)
     assert len({round(b - a, 6) for a, b in pairwise(ticks)}) == 1
 
 
 def test_a_trend_shows_gates_and_other_settings() -> None:
     points = [
-        TrendPoint("v1", 0.1, 0.05),
-        TrendPoint("v2", 0.2, 0.1, is_held=True),
-        TrendPoint("v3", 0.2, 0.1, has_other_settings=True),
+        point("v1", 0.1),
+        point("v2", 0.2, is_held=True),
+        point("v3", 0.2, has_other_settings=True),
     ]
     chart = trend_chart(points)
     hollow = [dot for dot in elements(chart, "circle") if dot.get("fill") == "var(--panel)"]
     assert len(hollow) == 2
     assert len([rule for rule in elements(chart, "line") if rule.get("stroke-dasharray")]) == 1
-    assert "v2: 20.0\N{NO-BREAK SPACE}% estimated wrong" in texts(chart, "title")
+    assert "v2: 10 to 40\N{NO-BREAK SPACE}% wrong labels" in texts(chart, "title")
+
+
+def test_a_trend_has_a_band_from_low_to_high() -> None:
+    early = ErrorRange(0.2, 0.2, 0.2, RateBasis.EARLIER_RELEASE)
+    chart = trend_chart([point("v1", 0.1), point("v2", 0.2), point("v3", 0.2, error_range=early), point("v4", 0.1)])
+    first, second = (
+        [tuple(map(float, corner.split(","))) for corner in str(band.get("points")).split()]
+        for band in elements(chart, "polygon")
+    )
+    # v1 and v2 share a band: twice the rate, then half of it on the way back. v3 has a number only.
+    assert len(first) == 4
+    zero = 297.0
+    heights = [zero - y for _, y in first]
+    assert [round(height / heights[0], 3) for height in heights] == [1, 2, 0.5, 0.25]
+    assert first[0][0] == first[3][0] < first[1][0] == first[2][0]
+    # v4 stands alone, so its band has a width of its own.
+    assert len({x for x, _ in second}) == 2
+    assert "v3: 20.0\N{NO-BREAK SPACE}% wrong labels" in texts(chart, "title")
 
 
 def test_a_long_trend_has_no_dots_but_those_of_the_gate() -> None:
-    points = [TrendPoint(f"v{number}", 0.1, 0.1, is_held=number == 50) for number in range(100)]
+    points = [point(f"v{number}", 0.1, is_held=number == 50) for number in range(100)]
     # Two of the legend, and one on each line.
     assert len(elements(trend_chart(points), "circle")) == 4
 
 
 def test_names_of_versions_are_text() -> None:
-    chart = trend_chart([TrendPoint("<b>", 0.1, 0.1), TrendPoint("v$2$", 0.2, 0.2)])
+    chart = trend_chart([point("<b>", 0.1), point("v$2$", 0.2)])
     assert {"<b>", "v$2$"} <= set(texts(chart))
     assert "<b>" not in chart.__html__()
 

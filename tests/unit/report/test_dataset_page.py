@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from labelaudit.findings import ErrorRange, RateBasis
 from labelaudit.report.dataset_page import render_site
 from labelaudit.report.trend import AuditEntry, direction, trend_table
 from labelaudit.schemas import TREND
@@ -34,6 +35,14 @@ class Links(HTMLParser):
             self.found.append(values["href"] or "")
 
 
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def single(rate: float) -> ErrorRange:
+    return ErrorRange(rate, rate, rate, RateBasis.EARLIER_RELEASE)
+
+
 def site(entries: Sequence[AuditEntry]) -> str:
     return render_site("pets", entries, RECORDS)
 
@@ -42,25 +51,51 @@ def site(entries: Sequence[AuditEntry]) -> str:
     ("rates", "sentence"),
     [
         ([], ""),
-        ([0.05], "About 5.0 % of the labels of v1 look wrong. The next version will show a trend."),
-        ([0.05, 0.04], "About 4.0 % of the labels of v2 look wrong, fewer than the 5.0 % of v1."),
-        ([0.05, 0.0501], "About 5.0 % of the labels of v2 look wrong, as in v1."),
         (
-            [0.05, 0.02, 0.04],
-            "About 4.0 % of the labels of v3 look wrong, more than the 2.0 % of v2 and fewer than the 5.0 % of v1, "
-            "the first version.",
+            [0.05],
+            "Between 2 % and 10 % of the labels of v1 look wrong. The next version will show a trend.",
+        ),
+        (
+            [0.05, 0.01],
+            "Between 0.5 % and 2 % of the labels of v2 look wrong: fewer than in v1 (2 to 10 %).",
+        ),
+        (
+            [0.05, 0.04],
+            "Between 2 % and 8 % of the labels of v2 look wrong: not clearly more or fewer than in v1 (2 to 10 %).",
+        ),
+        (
+            [0.05, 0.01, 0.05],
+            "Between 2 % and 10 % of the labels of v3 look wrong: more than in v2 (0.5 to 2 %), and not clearly more "
+            "or fewer than in v1 (2 to 10 %), the first version.",
         ),
     ],
     ids=str,
 )
 def test_whether_labels_get_better(rates: list[float], sentence: str) -> None:
     entries = [entry(number, rate) for number, rate in enumerate(rates, start=1)]
-    assert direction(entries).replace("\N{NO-BREAK SPACE}", " ") == sentence
+    assert plain(direction(entries)) == sentence
 
 
 def test_a_trend_across_other_settings_is_no_proof() -> None:
     entries = [entry(1, 0.05), entry(2, 0.04, changed_settings=("training.epochs 5 → 9",))]
-    assert direction(entries).endswith("of v1. Not only the data changed.")
+    assert direction(entries).endswith("%). Not only the data changed.")
+
+
+def test_versions_audited_by_an_earlier_release_have_a_number() -> None:
+    old = [entry(number, error_range=single(rate)) for number, rate in ((1, 0.0912), (2, 0.05), (3, 0.0501))]
+    assert plain(direction(old[:1])) == (
+        "About 9.1 % of the labels of v1 look wrong. The next version will show a trend."
+    )
+    assert plain(direction(old[:2])) == "About 5.0 % of the labels of v2 look wrong: fewer than in v1 (9.1 %)."
+    assert plain(direction(old[1:])) == "About 5.0 % of the labels of v3 look wrong: as in v2."
+    now = entry(2, 0.06)
+    assert plain(direction([old[0], now])).endswith(
+        "Between 3 % and 12 % of the labels of v2 look wrong: not clearly more or fewer than in v1 (9.1 %)."
+    )
+    rows = [row for row in trend_table([old[0], now], RECORDS).to_pylist() if row["class_name"] is None]
+    limits = [(row["error_rate_low"], row["error_rate_high"], row["error_rate_basis"]) for row in rows]
+    assert limits == [(None, None, "earlier_release"), (0.03, 0.12, "probabilities")]
+    assert '<td class="number">9.1 %</td>' in plain(site([old[0], now]))
 
 
 def test_versions_without_a_score_say_nothing() -> None:
@@ -86,6 +121,8 @@ def test_table_of_the_trend() -> None:
         ("v2", "eel", None),
     ]
     assert [row["scored"] for row in rows[:4]] == [1000, 500, 500, 0]
+    limits = [(row["error_rate_low"], row["error_rate_high"], row["error_rate_basis"]) for row in rows[:2]]
+    assert limits == [(0.03, 0.12, "probabilities"), (None, None, None)]
     assert {row["gate"] for row in rows[4:]} == {"passed"}
     assert rows[0]["created_at"].isoformat() == "2026-01-02T03:00:00+00:00"
 

@@ -84,7 +84,7 @@ def test_figures_and_sentences() -> None:
     assert "from verdicts on a random sample, 40 of 100 flagged and 50 of 900 unflagged." in text
     assert "If ambiguous labels count as wrong, it is 9.8 %" in text
     assert "The sample is from version <v1>, which has other rows or labels. The gate does not use it." in text
-    assert "do not include verdicts" in text
+    assert "Judged rows count as wrong or fine in the numbers at the top of the page" in text
     assert "&lt;v1&gt;" in html
     assert "Judged wrong and not fixed yet: 2" in text
 

@@ -73,9 +73,9 @@ def test_fine_rows_are_never_flagged(flagged: int) -> None:
     assert np.flatnonzero(after.is_dismissed).tolist() == wrong[flagged:].tolist()
     assert after.classes["label_issues"].sum() == after.classes["inverse_label_issues"].sum() == flagged
     assert after.confusions["examples"].sum() == flagged
-    # Estimates are of the probabilities, whatever people say.
-    assert after.error_rate == before.error_rate
-    assert (after.classes["label_noise"] == before.classes["label_noise"]).all()
+    assert (after.p_wrong[is_fine] == 0).all()
+    assert (after.p_wrong[~is_fine] == before.p_wrong[~is_fine]).all()
+    assert after.cut == before.cut
     assert (after.label_score == before.label_score).all()
 
 
