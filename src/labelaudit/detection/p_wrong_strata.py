@@ -26,6 +26,8 @@ FIRST_ROWS = 20
 # p_wrong is an estimate: no stratum is treated as if it were purer than this.
 LEAST_DOUBT = 0.01
 
+_Cells = npt.NDArray[np.float64]  # (len(CUTS) + 1,), one value for each range between two neighbouring cuts
+
 
 class PWrongStratum(NamedTuple):
     """The rows with `low` <= p_wrong < `high`; the last stratum includes 1."""
@@ -58,7 +60,7 @@ def strata_by_p_wrong(p_wrong: npt.NDArray[np.floating]) -> PWrongStrata:
         p_wrong: (M,) probabilities before any verdict.
     """
     cell = np.searchsorted(np.asarray(CUTS, p_wrong.dtype), p_wrong, side="right")
-    sizes = np.bincount(cell, minlength=len(CUTS) + 1)
+    sizes = np.bincount(cell, minlength=len(CUTS) + 1).astype(np.float64)
     sums = np.bincount(cell, weights=p_wrong, minlength=len(CUTS) + 1)
     cuts = min(_sets_of_cuts(sizes), key=lambda cuts: (_standard_error(sizes, sums, cuts), len(cuts), cuts))
     bounds = [0.0, *(CUTS[cut] for cut in cuts), 1.0]
@@ -89,7 +91,7 @@ def allocation(strata: Sequence[PWrongStratum], count: int) -> list[int]:
     return [int(one) for one in drawn]
 
 
-def _sets_of_cuts(sizes: npt.NDArray[np.int64]) -> list[tuple[int, ...]]:
+def _sets_of_cuts(sizes: _Cells) -> list[tuple[int, ...]]:
     """Return the sets of boundaries, as positions in `CUTS`, for which every stratum has enough rows."""
     found: list[tuple[int, ...]] = []
     for number in range(1, MAX_STRATA):
@@ -100,20 +102,18 @@ def _sets_of_cuts(sizes: npt.NDArray[np.int64]) -> list[tuple[int, ...]]:
     return [cuts for cuts in found if likely in cuts] or found or [()]
 
 
-def _standard_error(sizes: npt.NDArray[np.int64], sums: npt.NDArray[np.float64], cuts: tuple[int, ...]) -> float:
+def _standard_error(sizes: _Cells, sums: _Cells, cuts: tuple[int, ...]) -> float:
     # Rounded, so that the choice does not depend on the order of sums.
     return round(float(_weights(sizes, sums, cuts).sum()), 6)
 
 
-def _weights(
-    sizes: npt.NDArray[np.int64], sums: npt.NDArray[np.float64], cuts: tuple[int, ...]
-) -> npt.NDArray[np.float64]:
+def _weights(sizes: _Cells, sums: _Cells, cuts: tuple[int, ...]) -> npt.NDArray[np.float64]:
     rows = _of_strata(sizes, cuts)
     share = np.clip(_of_strata(sums, cuts) / np.maximum(rows, 1), LEAST_DOUBT, 1 - LEAST_DOUBT)
     found: npt.NDArray[np.float64] = rows * np.sqrt(share * (1 - share))
     return found
 
 
-def _of_strata(values: npt.NDArray[np.generic], cuts: tuple[int, ...]) -> npt.NDArray[np.float64]:
+def _of_strata(values: _Cells, cuts: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Return the sums of the cells of each stratum."""
-    return np.add.reduceat(values.astype(np.float64), [0, *(cut + 1 for cut in cuts)])
+    return np.add.reduceat(values, [0, *(cut + 1 for cut in cuts)])

@@ -82,7 +82,8 @@ def nested_lists(
     # The expected log of the p-value is about the number of judged rows times the divergence from the promise.
     share = np.clip(expected, precision, 1 - SLACK)
     divergence = share * np.log(share / precision) + (1 - share) * np.log((1 - share) / (1 - precision))
-    is_enough = (precision**drawn <= _LEFT * RISK) & (expected > precision)
+    # If p_wrong promises too little everywhere, the first list that has enough judged rows is the best guess.
+    is_enough = precision**drawn <= _LEFT * RISK
     first = int(np.where(is_enough | ~is_enough.any(), drawn * divergence, -1).argmax())
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -140,6 +141,22 @@ def longest_proven(lists: NestedLists, drawn: IntArray, wrong: IntArray, precisi
         p = _p_values(lists.in_stratum[number], drawn[at, number], wrong[at, number], precision)
         found[at[p <= risk]] = number
     return found
+
+
+def promise_sentence(found: PromisedList, precision: float, verdicts: int) -> str:
+    """Return what the verdicts guarantee, for people."""
+    if found.rows:
+        return (
+            f"With a probability of {1 - RISK:.0%}, at least {precision:.0%} of the {found.rows:,} flagged labels are wrong. "
+            f"This rests on {verdicts:,} verdicts on randomly drawn rows, not on the model."
+        )
+    unproved = (
+        f"Nothing is flagged, because {verdicts:,} verdicts on randomly drawn rows do not prove of any list of flags that "
+        f"at least {precision:.0%} of them are wrong."
+    )
+    if found.verdicts_needed is None:
+        return f"{unproved} More verdicts would probably not prove it either. Set a lower detection.precision."
+    return f"{unproved} About {found.verdicts_needed:,} verdicts may be enough. Draw a larger sample, or promise less."
 
 
 def _p_values(rows: IntArray, drawn: IntArray, wrong: IntArray, precision: float) -> FloatArray:

@@ -2,8 +2,8 @@
 
 Three steps, from stiff to flexible, so that few verdicts change little and many can change everything:
 
-1. Logistic recalibration (Cox, "Two further applications of a model for binary regression", Biometrika 45, 1958): a shift
-   and a slope of the log odds.
+1. Logistic recalibration (Cox, "Two further applications of a model for binary regression", Biometrika 45, 1958): a
+   shift and a slope of the log odds.
 2. Shrinkage towards the p_wrong of the model, as in positive-part James-Stein estimation: if verdicts contradict it no
    more than chance does, nothing changes.
 3. Isotonic regression of the verdicts on the result, together with pseudo-verdicts that agree with it.

@@ -4,8 +4,9 @@ A total is tested at the most likely composition of the strata that has it (the 
 at this composition the tail probability of the stratified estimate is computed exactly, as a convolution of
 hypergeometric distributions. This is the estimated p-value of Lloyd ("Exact p-values for discrete models obtained by
 estimation and maximization", Australian & New Zealand Journal of Statistics 50, 2008). With one stratum it is the
-hypergeometric twin of Clopper and Pearson's test (Buonaccorsi, The American Statistician 41, 1987). With more strata the
-coverage is not proved but simulated: see docs/review.md and the tests.
+hypergeometric twin of Clopper and Pearson's test (Buonaccorsi, "A note on confidence intervals for proportions in finite
+populations", The American Statistician 41, 1987). With more strata the coverage is not proved but simulated: see
+docs/review.md and the tests.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def limits_of_total(
             is_possible = (found.at_most if upper else found.at_least) > tail
             possible = np.where(is_open & is_possible, total, possible)
             refuted = np.where(is_open & ~is_possible, total, refuted)
-        return possible
+        return np.asarray(possible)
 
     return last_possible(fewest - 1, upper=False), last_possible(most + 1, upper=True)
 
@@ -102,7 +103,7 @@ def _most_likely(rows: IntArray, judged: IntArray, counted: IntArray, total: Int
         root = np.sqrt(np.maximum(linear**2 - 4 * mu * counted, 0))
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.where(linear > 0, 2 * counted / (linear + root), (linear - root) / (2 * mu))
-        return np.clip(np.nan_to_num(found), least, greatest)
+        return np.asarray(np.clip(np.nan_to_num(found), least, greatest))
 
     # The share falls in the multiplier, which may have any magnitude and sign.
     low, high = np.full(len(total), -60.0), np.full(len(total), 60.0)

@@ -38,6 +38,7 @@ class Scores:
         label_score: (M,) in 0..1.
         is_label_issue: (M,) whether a row is flagged.
         p_wrong: (M,) in 0..1.
+        p_wrong_without_verdicts: (M,) in 0..1. None: the same as `p_wrong`.
         is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
     """
 
@@ -50,6 +51,7 @@ class Scores:
     is_label_issue: _BoolArray
     p_wrong: _FloatArray
     is_dismissed: _BoolArray | None = None
+    p_wrong_without_verdicts: _FloatArray | None = None
 
 
 def examples_table(
@@ -89,6 +91,7 @@ def examples_table(
         full[scores.row] = values
         return pa.array(full, kind, mask=~is_scored)
 
+    without_verdicts = scores.p_wrong if scores.p_wrong_without_verdicts is None else scores.p_wrong_without_verdicts
     names = np.asarray(scores.class_names, dtype=object)
     columns = {
         **{name: rows[name].cast(EXAMPLES.field(name).type) for name in _ROW_COLUMNS},
@@ -103,6 +106,7 @@ def examples_table(
         "right_label": _strings(right_labels),
         "is_dismissed": spread(is_dismissed, pa.bool_()),
         "p_wrong": spread(np.asarray(scores.p_wrong, np.float32), pa.float32()),
+        "p_wrong_without_verdicts": spread(np.asarray(without_verdicts, np.float32), pa.float32()),
     }
     return pa.table([columns[name] for name in EXAMPLES.names], schema=EXAMPLES).sort_by("example_id")
 

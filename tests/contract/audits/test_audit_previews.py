@@ -14,7 +14,7 @@ from PIL import Image
 
 from labelaudit.pipeline import views as previews
 from labelaudit.pipeline.views import sampled_ids
-from labelaudit.reviews.audit_review import audit_to_review, draw_sample
+from labelaudit.reviews.audit_review import audit_to_review, draw_by_flag
 from labelaudit.reviews.sampling import DEFAULT_SEED, review_order
 from labelaudit.schemas import EXAMPLES, PREVIEWS
 from support.audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
@@ -38,7 +38,7 @@ def test_a_table_row_is_complete(tmp_path: Path) -> None:
 def test_every_row_of_a_default_sample_has_a_preview(tmp_path: Path) -> None:
     data = write_fruit(tmp_path / "fruit.parquet", fruit(rows=900))
     reference = audit(settings(data, tmp_path / "out", report={"previews": 1}))
-    sample = draw_sample(audit_to_review(reference.audit_url), flagged=100, unflagged=200, seed=DEFAULT_SEED)
+    sample = draw_by_flag(audit_to_review(reference.audit_url), flagged=100, unflagged=200, seed=DEFAULT_SEED)
     sampled = {row.example_id for row in sample.shuffled()}
     assert len(sampled) > 200
     assert sampled <= set(table(reference, "previews")["example_id"].to_pylist())
