@@ -215,8 +215,8 @@ def _with_limits(share: Estimate) -> str:
 def _without_previews(rows: int) -> str:
     return (
         f"The tasks show no previews: the audit has none for {rows:,} of these rows, and a preview would reveal which "
-        f"of the others are flagged. All rows of a sample with --seed {DEFAULT_SEED} and at most --rows {PREVIEWED_ROWS} "
-        "have one if the audit read the dataset and report.previews is not 0."
+        f"of the others are flagged. All rows of a sample with --seed {DEFAULT_SEED} and --rows {PREVIEWED_ROWS} or "
+        "less have one if the audit read the dataset and report.previews is not 0."
     )
 
 

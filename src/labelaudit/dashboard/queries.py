@@ -293,7 +293,7 @@ class AuditQueries:
         names = _schema(path).names
         p_wrong = P_WRONG if P_WRONG in names else "NULL::FLOAT"
         is_dismissed = "is_dismissed" if "is_dismissed" in names else "false"
-        # Names of columns are no parameters. None of these comes from a user.
+        # A name of a column cannot be a parameter. None of these comes from a user.
         query = f"""
             SELECT example_id, is_label_issue OR coalesce({is_dismissed}, false), {p_wrong}
             FROM read_parquet(?, hive_partitioning = false) WHERE status = 'scored' ORDER BY example_id

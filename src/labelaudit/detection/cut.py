@@ -20,8 +20,8 @@ _HIGHEST_BEST_CUT = 0.5
 # A row that is certainly right is never flagged.
 _LOWEST_CUT = float(np.finfo(np.float32).tiny)
 _NOT_PROVED = (
-    "The promise about the flags is an expectation. Verdicts prove a promised precision if they are on a sample that was "
-    "drawn by p_wrong from the same probabilities (`labelaudit review sample --rows`); they never prove a recall."
+    "The promise about the flags is an expectation. Verdicts prove a promised precision if they are on a sample that "
+    "was drawn by p_wrong from the same probabilities (`labelaudit review sample --rows`). They never prove a recall."
 )
 
 

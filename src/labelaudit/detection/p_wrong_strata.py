@@ -1,8 +1,8 @@
 """Strata of a random sample by p_wrong, and how many rows are drawn from each.
 
 Rows with similar p_wrong are similarly often wrong, so each stratum varies little, and the measured error rate is more
-precise than from a simple random sample of the same size. Boundaries and sizes depend only on p_wrong before any verdict:
-verdicts must not move a row to another stratum.
+precise than from a simple random sample of the same size. Boundaries and sizes depend only on p_wrong before any
+verdict: verdicts must not move a row to another stratum.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def strata_by_p_wrong(p_wrong: npt.NDArray[np.floating]) -> PWrongStrata:
     """
     cell = np.searchsorted(np.asarray(CUTS, p_wrong.dtype), p_wrong, side="right")
     sizes = np.bincount(cell, minlength=len(CUTS) + 1).astype(np.float64)
-    sums = np.bincount(cell, weights=p_wrong, minlength=len(CUTS) + 1)
+    sums = np.bincount(cell, weights=p_wrong, minlength=len(CUTS) + 1).astype(np.float64)
     cuts = min(_sets_of_cuts(sizes), key=lambda cuts: (_standard_error(sizes, sums, cuts), len(cuts), cuts))
     bounds = [0.0, *(CUTS[cut] for cut in cuts), 1.0]
     rows, weights = _of_strata(sizes, cuts), _weights(sizes, sums, cuts)
@@ -93,11 +93,8 @@ def allocation(strata: Sequence[PWrongStratum], count: int) -> list[int]:
 
 def _sets_of_cuts(sizes: _Cells) -> list[tuple[int, ...]]:
     """Return the sets of boundaries, as positions in `CUTS`, for which every stratum has enough rows."""
-    found: list[tuple[int, ...]] = []
-    for number in range(1, MAX_STRATA):
-        for cuts in combinations(range(len(CUTS)), number):
-            if _of_strata(sizes, cuts).min() >= MIN_ROWS:
-                found.append(cuts)
+    every = (cuts for number in range(1, MAX_STRATA) for cuts in combinations(range(len(CUTS)), number))
+    found = [cuts for cuts in every if _of_strata(sizes, cuts).min() >= MIN_ROWS]
     likely = CUTS.index(LIKELY_WRONG)
     return [cuts for cuts in found if likely in cuts] or found or [()]
 

@@ -1,15 +1,15 @@
 """The longest list of flags whose precision verdicts on a random sample guarantee.
 
-Lists are nested: each holds the rows with the highest p_wrong. For each list, the hypothesis that its precision is lower
-than promised is tested on the judged rows in it. The tests have a fixed order that does not depend on verdicts: from
-the list for which p_wrong promises the clearest result to ever longer lists, until a test fails. This is fixed-sequence
-testing (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then test: calibrating predictive algorithms to achieve risk
-control", arXiv 2110.01052, 2021), which needs no correction for the number of tests: the chance that the returned list breaks
-the promise is at most the risk, however well or badly p_wrong is calibrated. A second start would halve the risk of each
-test; in simulations it found fewer and shorter lists.
+Lists are nested: each holds the rows with the highest p_wrong. For each list, the hypothesis that its precision is
+lower than promised is tested on the judged rows in it. The tests have a fixed order that does not depend on verdicts:
+from the list for which p_wrong promises the clearest result to ever longer lists, until a test fails. This is
+fixed-sequence testing (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then test: calibrating predictive algorithms
+to achieve risk control", arXiv 2110.01052, 2021), which needs no correction for the number of tests: the chance that
+the returned list breaks the promise is at most the risk, however well or badly p_wrong is calibrated. A second start
+would halve the risk of each test; in simulations it found fewer and shorter lists.
 
-Conformal p-values with Benjamini-Hochberg (Jin and Candès, JMLR 24, 2023) would promise less, the expected precision, and
-need more verdicts than people give: with n verdicts no p-value is below 1 / (n + 1).
+Conformal p-values with Benjamini-Hochberg (Jin and Candès, JMLR 24, 2023) would promise less, the expected precision,
+and need more verdicts than people give: with n verdicts no p-value is below 1 / (n + 1).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LEFT = 0.8
 # Standard errors between the promise and an expected precision that verdicts will probably confirm.
 _MARGIN = 1.8
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+_IntArray = npt.NDArray[np.int64]
+_FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class PromisedList:
 class NestedLists:
     """Lists of the rows with the highest p_wrong, the shortest first, and what is promised of them."""
 
-    rank: IntArray  # (M,) rows with a higher p_wrong, or an equal one and an earlier list
-    cuts: FloatArray  # (G,) the lowest p_wrong in each list
-    sizes: IntArray  # (G,) rows in each list
-    in_stratum: IntArray  # (G, H) rows of each list in each stratum
-    expected: FloatArray  # (G,) mean p_wrong in each list
+    rank: _IntArray  # (M,) rows with a higher p_wrong, or an equal one and an earlier list
+    cuts: _FloatArray  # (G,) the lowest p_wrong in each list
+    sizes: _IntArray  # (G,) rows in each list
+    in_stratum: _IntArray  # (G, H) rows of each list in each stratum
+    expected: _FloatArray  # (G,) mean p_wrong in each list
     first: int  # the list that is tested first
 
 
 def nested_lists(
-    p_wrong: npt.NDArray[np.floating], numbers: IntArray, judged: npt.NDArray[np.integer], precision: float
+    p_wrong: npt.NDArray[np.floating], numbers: _IntArray, judged: npt.NDArray[np.integer], precision: float
 ) -> NestedLists:
     """Return the lists to test. They depend on p_wrong and on how many rows were drawn, not on any verdict.
 
@@ -94,7 +94,7 @@ def promised_list(
     p_wrong: npt.NDArray[np.floating],
     recalibrated: npt.NDArray[np.floating],
     sample: JudgedSample,
-    numbers: IntArray,
+    numbers: _IntArray,
     precision: float,
     risk: float = RISK,
 ) -> PromisedList:
@@ -125,7 +125,7 @@ def promised_list(
     return PromisedList(2.0, 0, _verdicts_needed(lists, recalibrated, drawn.sum(axis=1), len(sample), precision))
 
 
-def longest_proven(lists: NestedLists, drawn: IntArray, wrong: IntArray, precision: float, risk: float) -> IntArray:
+def longest_proven(lists: NestedLists, drawn: _IntArray, wrong: _IntArray, precision: float, risk: float) -> _IntArray:
     """Return the number of the longest list that the verdicts of each of B reviews prove, (B,); -1 if there is none.
 
     Args:
@@ -147,19 +147,19 @@ def promise_sentence(found: PromisedList, precision: float, verdicts: int) -> st
     """Return what the verdicts guarantee, for people."""
     if found.rows:
         return (
-            f"With a probability of {1 - RISK:.0%}, at least {precision:.0%} of the {found.rows:,} flagged labels are wrong. "
-            f"This rests on {verdicts:,} verdicts on randomly drawn rows, not on the model."
+            f"With a probability of {1 - RISK:.0%}, at least {precision:.0%} of the {found.rows:,} flagged labels are "
+            f"wrong. This rests on {verdicts:,} verdicts on randomly drawn rows, not on the model."
         )
     unproved = (
-        f"Nothing is flagged, because {verdicts:,} verdicts on randomly drawn rows do not prove of any list of flags that "
-        f"at least {precision:.0%} of them are wrong."
+        f"Nothing is flagged, because {verdicts:,} verdicts on randomly drawn rows do not prove of any list of flags "
+        f"that at least {precision:.0%} of them are wrong."
     )
     if found.verdicts_needed is None:
         return f"{unproved} More verdicts would probably not prove it either. Set a lower detection.precision."
     return f"{unproved} About {found.verdicts_needed:,} verdicts may be enough. Draw a larger sample, or promise less."
 
 
-def _p_values(rows: IntArray, drawn: IntArray, wrong: IntArray, precision: float) -> FloatArray:
+def _p_values(rows: _IntArray, drawn: _IntArray, wrong: _IntArray, precision: float) -> _FloatArray:
     """Return the p-values of the hypothesis that a list has fewer wrong labels than promised, (B,).
 
     Args:
@@ -169,7 +169,7 @@ def _p_values(rows: IntArray, drawn: IntArray, wrong: IntArray, precision: float
     """
     # One less than the promise asks for. Rounding must not ask for less.
     most = math.ceil(precision * int(rows.sum()) - SLACK) - 1
-    # Where no row was judged, all labels may be right.
+    # If no row was judged there, all labels may be right.
     is_unknown = drawn == 0
     parts = np.where(is_unknown, 1, rows), np.where(is_unknown, 1, drawn), wrong
     possible = np.where(is_unknown, 0, rows - (drawn - wrong)).sum(axis=1)
@@ -187,7 +187,7 @@ def _p_values(rows: IntArray, drawn: IntArray, wrong: IntArray, precision: float
 
 
 def _verdicts_needed(
-    lists: NestedLists, recalibrated: npt.NDArray[np.floating], drawn: IntArray, verdicts: int, precision: float
+    lists: NestedLists, recalibrated: npt.NDArray[np.floating], drawn: _IntArray, verdicts: int, precision: float
 ) -> int | None:
     """Return about how many verdicts in all prove a list, if the recalibrated p_wrong is right."""
     ordered = np.empty(len(recalibrated))

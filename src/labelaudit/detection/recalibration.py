@@ -27,7 +27,7 @@ _PRIOR_PRECISION = 1.0
 _LEAST_SLOPE = 0.05
 _NEWTON_STEPS = 50
 
-FloatArray = npt.NDArray[np.float64]
+_FloatArray = npt.NDArray[np.float64]
 
 
 def recalibrated_p_wrong(
@@ -60,12 +60,12 @@ def recalibrated_p_wrong(
     return np.clip(after, LEAST_P, 1 - LEAST_P).astype(np.float32)
 
 
-def _log_odds(probability: FloatArray) -> FloatArray:
-    found: FloatArray = np.log(probability) - np.log1p(-probability)
+def _log_odds(probability: _FloatArray) -> _FloatArray:
+    found: _FloatArray = np.log(probability) - np.log1p(-probability)
     return found
 
 
-def _shrunk_logistic(log_odds: FloatArray, verdict: FloatArray, weight: FloatArray) -> tuple[float, float]:
+def _shrunk_logistic(log_odds: _FloatArray, verdict: _FloatArray, weight: _FloatArray) -> tuple[float, float]:
     """Return shift and slope of the log odds, (0, 1) if they fit well enough."""
     inputs = np.stack([np.ones_like(log_odds), log_odds], axis=1)
     neutral = np.array([0.0, 1.0])
@@ -77,7 +77,7 @@ def _shrunk_logistic(log_odds: FloatArray, verdict: FloatArray, weight: FloatArr
         found = found + np.clip(np.linalg.solve(curvature, gradient), -1, 1)
     found = np.array([found[0], max(found[1], _LEAST_SLOPE)])
 
-    def log_likelihood(parameters: FloatArray) -> float:
+    def log_likelihood(parameters: _FloatArray) -> float:
         return float((weight * (verdict * (inputs @ parameters) - np.logaddexp(0, inputs @ parameters))).sum())
 
     ratio = 2 * (log_likelihood(found) - log_likelihood(neutral))
@@ -86,7 +86,7 @@ def _shrunk_logistic(log_odds: FloatArray, verdict: FloatArray, weight: FloatArr
     return float(shift), float(slope)
 
 
-def _isotonic(curve: FloatArray, judged: FloatArray, verdict: FloatArray, weight: FloatArray) -> FloatArray:
+def _isotonic(curve: _FloatArray, judged: _FloatArray, verdict: _FloatArray, weight: _FloatArray) -> _FloatArray:
     """Return the isotonic regression of verdicts and pseudo-verdicts on the curve, at all its values."""
     # Imported late: most audits have no verdicts.
     from sklearn.isotonic import IsotonicRegression
@@ -96,5 +96,5 @@ def _isotonic(curve: FloatArray, judged: FloatArray, verdict: FloatArray, weight
     pseudo = weight * _PSEUDO_VERDICTS / len(weight)
     weights = np.concatenate([weight, pseudo, [1.0, 1.0]])
     regression = IsotonicRegression(y_min=0, y_max=1)
-    found: FloatArray = regression.fit(inputs, targets, sample_weight=weights).predict(curve)
+    found: _FloatArray = regression.fit(inputs, targets, sample_weight=weights).predict(curve)
     return found

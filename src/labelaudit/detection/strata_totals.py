@@ -4,8 +4,8 @@ A total is tested at the most likely composition of the strata that has it (the 
 at this composition the tail probability of the stratified estimate is computed exactly, as a convolution of
 hypergeometric distributions. This is the estimated p-value of Lloyd ("Exact p-values for discrete models obtained by
 estimation and maximization", Australian & New Zealand Journal of Statistics 50, 2008). With one stratum it is the
-hypergeometric twin of Clopper and Pearson's test (Buonaccorsi, "A note on confidence intervals for proportions in finite
-populations", The American Statistician 41, 1987). With more strata the coverage is not proved but simulated: see
+hypergeometric twin of Clopper and Pearson's test (Buonaccorsi, "A note on confidence intervals for proportions in
+finite populations", The American Statistician 41, 1987). With more strata the coverage is not proved but simulated: see
 docs/review.md and the tests.
 """
 
@@ -25,18 +25,18 @@ TAIL_SHARE = 0.92
 _CELLS = 2048
 # Outcomes more than this many standard deviations (and twice as many rows) from their mean are left out.
 _REACH = 7
-# Halvings of a multiplier: far more than a float has digits.
-_HALVINGS = 70
+# Halvings of the range of a multiplier: the rest is far below one row.
+_HALVINGS = 45
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+_IntArray = npt.NDArray[np.int64]
+_FloatArray = npt.NDArray[np.float64]
 
 
 class Tails(NamedTuple):
     """Probabilities of what was seen or something more extreme, each (B,)."""
 
-    at_least: FloatArray  # of an estimate at least as high
-    at_most: FloatArray  # of an estimate at most as high
+    at_least: _FloatArray  # of an estimate at least as high
+    at_most: _FloatArray  # of an estimate at most as high
 
 
 def tails(rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike, total: npt.ArrayLike) -> Tails:
@@ -56,7 +56,7 @@ def tails(rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike, to
 
 def limits_of_total(
     rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike, confidence: float
-) -> tuple[IntArray, IntArray]:
+) -> tuple[_IntArray, _IntArray]:
     """Return the fewest and the most rows that may count, each (B,): totals beyond them are refuted.
 
     Args:
@@ -68,27 +68,28 @@ def limits_of_total(
     fewest = counted.sum(axis=1)
     most = fewest + (rows - judged).sum(axis=1)
     middle = np.clip(np.rint((rows * counted / judged).sum(axis=1)).astype(np.int64), fewest, most)
+    # Both limits are searched at once: the lower ones of B samples, then the upper ones.
+    rows, judged, counted = (np.tile(values, (2, 1)) for values in (rows, judged, counted))
+    is_upper = np.repeat([False, True], len(middle))
+    possible, refuted = np.tile(middle, 2), np.concatenate([fewest - 1, most + 1])
+    while (is_open := abs(refuted - possible) > 1).any():
+        total = np.where(is_open, (possible + refuted) // 2, possible)
+        found = tails(rows, judged, counted, total)
+        is_possible = np.where(is_upper, found.at_most, found.at_least) > tail
+        possible = np.where(is_open & is_possible, total, possible)
+        refuted = np.where(is_open & ~is_possible, total, refuted)
+    return possible[: len(middle)], possible[len(middle) :]
 
-    def last_possible(refuted: IntArray, *, upper: bool) -> IntArray:
-        possible = middle
-        while (is_open := abs(refuted - possible) > 1).any():
-            total = np.where(is_open, (possible + refuted) // 2, possible)
-            found = tails(rows, judged, counted, total)
-            is_possible = (found.at_most if upper else found.at_least) > tail
-            possible = np.where(is_open & is_possible, total, possible)
-            refuted = np.where(is_open & ~is_possible, total, refuted)
-        return np.asarray(possible)
 
-    return last_possible(fewest - 1, upper=False), last_possible(most + 1, upper=True)
-
-
-def _samples(rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
+def _samples(
+    rows: npt.ArrayLike, judged: npt.ArrayLike, counted: npt.ArrayLike
+) -> tuple[_IntArray, _IntArray, _IntArray]:
     """Return three (B, H) arrays."""
     arrays = np.broadcast_arrays(*(np.atleast_2d(np.asarray(values, np.int64)) for values in (rows, judged, counted)))
     return arrays[0], arrays[1], arrays[2]
 
 
-def _most_likely(rows: IntArray, judged: IntArray, counted: IntArray, total: IntArray) -> IntArray:
+def _most_likely(rows: _IntArray, judged: _IntArray, counted: _IntArray, total: _IntArray) -> _IntArray:
     """Return the (B, H) composition of each total that is most likely, given what was drawn.
 
     The likelihood is the binomial one, sharpened by the finite population correction. Its maximum under the constraint
@@ -97,7 +98,7 @@ def _most_likely(rows: IntArray, judged: IntArray, counted: IntArray, total: Int
     sharper = (rows - 1 + (rows == 1)) / np.maximum(rows - judged, 1e-9)
     least, greatest = counted / rows, 1 - (judged - counted) / rows
 
-    def shares(multiplier: FloatArray) -> FloatArray:
+    def shares(multiplier: _FloatArray) -> _FloatArray:
         mu = multiplier[:, None] * rows / sharper
         linear = mu + judged
         root = np.sqrt(np.maximum(linear**2 - 4 * mu * counted, 0))
@@ -106,7 +107,7 @@ def _most_likely(rows: IntArray, judged: IntArray, counted: IntArray, total: Int
         return np.asarray(np.clip(np.nan_to_num(found), least, greatest))
 
     # The share falls in the multiplier, which may have any magnitude and sign.
-    low, high = np.full(len(total), -60.0), np.full(len(total), 60.0)
+    low, high = np.full(len(total), -40.0), np.full(len(total), 40.0)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         is_too_much = (shares(np.sinh(middle)) * rows).sum(axis=1) > total
@@ -115,7 +116,7 @@ def _most_likely(rows: IntArray, judged: IntArray, counted: IntArray, total: Int
     return _rounded(exact, counted, rows - (judged - counted), total)
 
 
-def _rounded(exact: FloatArray, least: IntArray, greatest: IntArray, total: IntArray) -> IntArray:
+def _rounded(exact: _FloatArray, least: _IntArray, greatest: _IntArray, total: _IntArray) -> _IntArray:
     """Return whole numbers with these sums, close to `exact` and within limits."""
     whole = np.clip(np.floor(exact + 1e-9).astype(np.int64), least, greatest)
     fraction = exact - whole
@@ -135,7 +136,7 @@ def _rounded(exact: FloatArray, least: IntArray, greatest: IntArray, total: IntA
     return whole
 
 
-def _exact_tails(rows: IntArray, judged: IntArray, counted: IntArray, population: IntArray) -> Tails:
+def _exact_tails(rows: _IntArray, judged: _IntArray, counted: _IntArray, population: _IntArray) -> Tails:
     """Return the tails of the estimated total, the sum of rows / judged times the drawn rows that count."""
     weight = rows / judged
     supports = [_support(*(values[:, h] for values in (rows, judged, population))) for h in range(rows.shape[1])]
@@ -160,7 +161,7 @@ def _exact_tails(rows: IntArray, judged: IntArray, counted: IntArray, population
     return Tails(np.minimum(at_least, 1), np.minimum(at_most, 1))
 
 
-def _support(rows: IntArray, judged: IntArray, population: IntArray) -> tuple[IntArray, FloatArray]:
+def _support(rows: _IntArray, judged: _IntArray, population: _IntArray) -> tuple[_IntArray, _FloatArray]:
     """Return the numbers of drawn rows that may count, (B, S), and their hypergeometric probabilities."""
     from scipy.special import gammaln
 
@@ -175,8 +176,8 @@ def _support(rows: IntArray, judged: IntArray, population: IntArray) -> tuple[In
     is_first = np.ones(drawn.shape, bool)
     is_first[:, 1:] = drawn[:, 1:] != drawn[:, :-1]
 
-    def log_choose(n: IntArray, k: IntArray) -> FloatArray:
-        found: FloatArray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    def log_choose(n: _IntArray, k: _IntArray) -> _FloatArray:
+        found: _FloatArray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
         return found
 
     n, k, m = rows[:, None], population[:, None], judged[:, None]

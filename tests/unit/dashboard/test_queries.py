@@ -21,7 +21,7 @@ from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Order, 
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
-from labelaudit.reviews.audit_review import draw_by_flag
+from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.schemas import EXAMPLES, Decision, Status
 from labelaudit.storage.store import Store
@@ -192,7 +192,7 @@ def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> 
     tables = AuditQueries(connect(tmp_path), lambda name: tmp_path / record.folder / name)
     audit = open_audit(store, record.folder)
     assert audit is not None
-    drawn = draw_by_flag(audit, flagged=PREVIEWED_ROWS, unflagged=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()
+    drawn = draw_sample(audit, rows=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()
     shown = tables.random_sample(record.fingerprint)
     assert list(shown) == [row.example_id for row in drawn]
     # Where a row stands does not tell its stratum, however much larger one is than the other.
