@@ -18,10 +18,10 @@ import numpy.typing as npt
 LEAST_VERDICTS = 60
 # No row is certain before somebody looks at it.
 LEAST_P = 1e-5
-# The likelihood ratio statistic of step 1 is 2 on average, and exceeds 3 in 22 % of samples, if p_wrong is right.
-_CHANCE = 3.0
+# The likelihood ratio statistic of step 1 is 2 on average, and exceeds 4 in 14 % of samples, if p_wrong is right.
+_CHANCE = 4.0
 # Pseudo-verdicts in all. With this many verdicts, verdicts and model weigh the same in step 3.
-_PSEUDO_VERDICTS = 1000
+_PSEUDO_VERDICTS = 2000
 # Precision of the prior of shift and slope: keeps them finite if p_wrong separates the verdicts.
 _PRIOR_PRECISION = 1.0
 _LEAST_SLOPE = 0.05

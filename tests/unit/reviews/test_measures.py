@@ -108,7 +108,7 @@ def test_chosen_and_random_rows_are_distinguished() -> None:
 
 
 def test_the_precision_of_random_flags_weighs_the_strata() -> None:
-    """Of 10 flags in 20 rows 1 of 2 judged is wrong, of 30 flags in 30 rows all 3 judged; another stratum has no flag."""
+    """Of 10 flags in 20 rows 1 of 2 judged is wrong; of 30 flags in 30 rows all 3. Another stratum has no flag."""
     rows = [LabeledExample(f"i{number}", "c0", "bee") for number in range(7)]
     strata = (
         SampledStratum("p_wrong 0 to 0.1", 500, tuple(rows[6:]), 0, (False,)),
