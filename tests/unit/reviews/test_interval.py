@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelaudit.detection.strata_totals import limits_of_total
 from labelaudit.reviews.interval import Interval, Stratum, stratified, wilson
 from labelaudit.reviews.sampling import review_order
 
@@ -79,3 +81,24 @@ def test_coverage_by_simulation_with_the_real_order_of_drawing() -> None:
         covered += found.low <= 36 / 660 <= found.high
     # Three standard errors of a simulation with 200 draws below 95 %.
     assert covered / 200 > 0.95 - 3 * (0.95 * 0.05 / 200) ** 0.5
+
+
+def test_a_sample_of_an_earlier_version_does_not_count() -> None:
+    """Of 5,000 rows 500 are wrong. People correct what a sample of 200 finds, and half of the other wrong labels.
+
+    docs/review.md explains which intervals fail, and which range always holds.
+    """
+    rng = np.random.default_rng(2)
+    rows, reviews, corrected = 5_000, 400, 250
+    wrong = rng.hypergeometric(500, rows - 500, 200, size=reviews)
+    left = 500 - wrong - corrected
+
+    def coverage(judged: np.ndarray, counted: np.ndarray, lower: np.ndarray | int = 0) -> float:
+        low, high = limits_of_total(np.full((reviews, 1), rows), judged[:, None], counted[:, None], 0.95)
+        return float(((low - lower <= left) & (left <= high)).mean())
+
+    unchanged_only = coverage(200 - wrong, np.zeros(reviews, int))
+    all_verdicts = coverage(np.full(reviews, 200), wrong)
+    assert unchanged_only == 0
+    assert all_verdicts < 0.5
+    assert coverage(np.full(reviews, 200), wrong, lower=wrong + corrected) >= 0.95
