@@ -1,8 +1,8 @@
 """How wide is the interval of the error rate after a review? Strata by p_wrong against other samples of the same size.
 
-Each line is one population of rows. A review draws rows at random and judges them without error; widths and coverage are
-averages over many simulated reviews. The populations are simulated (p_wrong is right, over-confident, or
-under-confident), and the two packs of stored probabilities if `../shared/data/oof` exists, with the p_wrong that
+Each line is one population of rows. A review draws rows at random and judges them without error. Widths and coverage
+are averages over many simulated reviews. The populations are simulated (p_wrong is right, over-confident, or
+under-confident), and the packs of stored probabilities in `../shared/data/oof`, if it exists, with the p_wrong that
 labelaudit gives them.
 
     python benchmarks/review_sampling.py [--verdicts 200] [--reviews 200]

@@ -20,9 +20,10 @@ MAX_STRATA = 5
 LIKELY_WRONG = 0.5
 # A stratum has at least this many rows, unless there are too few in all.
 MIN_ROWS = 50
-# Each stratum gets this many of the drawn rows before the others are shared out: enough for a first part to count
-# (`measures.REVIEWED_START`), and for a promised precision of the flags.
-FIRST_ROWS = 20
+# Each stratum gets this many of the drawn rows before the others are shared out.
+FIRST_ROWS = 5
+# No stratum weighs less than this share of all, so that a sample says enough about the rows that are probably flagged.
+LEAST_WEIGHT = 0.12
 # p_wrong is an estimate: no stratum is treated as if it were purer than this.
 LEAST_DOUBT = 0.01
 
@@ -76,14 +77,15 @@ def strata_by_p_wrong(p_wrong: npt.NDArray[np.floating]) -> PWrongStrata:
 def allocation(strata: Sequence[PWrongStratum], count: int) -> list[int]:
     """Return how many rows to draw from each stratum: `count` in all, or every row if there are fewer.
 
-    Rows are given out one by one, each to the stratum that gains most. Without the first rows of each stratum, this
-    is exactly Neyman's optimum in whole numbers (Wright, "The equivalence of Neyman optimum allocation for sampling and
-    equal proportions for apportionment of the U.S. House of Representatives", The American Statistician 66, 2012). A
-    larger sample therefore contains every smaller one.
+    Rows are given out one by one, each to the stratum that gains most. Apart from the least weight and the first rows
+    of a stratum, this is exactly Neyman's optimum in whole numbers (Wright, "The equivalence of Neyman optimum allocation
+    for sampling and equal proportions for apportionment of the U.S. House of Representatives", The American Statistician
+    66, 2012). A larger sample therefore contains every smaller one.
     """
     drawn = np.zeros(len(strata), int)
     rows = np.array([stratum.rows for stratum in strata])
     weights = np.array([stratum.weight for stratum in strata])
+    weights = np.maximum(weights, LEAST_WEIGHT * weights.sum())
     for _ in range(min(count, int(rows.sum()))):
         is_first = (drawn < FIRST_ROWS) & (drawn < rows)
         gain = np.where(is_first, -drawn, -np.inf) if is_first.any() else weights / np.sqrt(drawn * (drawn + 1.0))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelaudit.detection.p_wrong_strata import CUTS, MAX_STRATA, MIN_ROWS, allocation, strata_by_p_wrong
+from labelaudit.detection.p_wrong_strata import CUTS, LEAST_WEIGHT, MAX_STRATA, MIN_ROWS, allocation, strata_by_p_wrong
 
 COUNTS = [*range(0, 200, 7), 400, 900, 1_400]
 EVERY_P_WRONG = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=300).map(lambda one: np.array(one, np.float32))
@@ -75,4 +75,6 @@ def test_a_larger_sample_contains_a_smaller_one() -> None:
 def test_the_allocation_is_neymans() -> None:
     strata, _ = strata_by_p_wrong(pool((0.001, 90_000), (0.3, 3_000), (0.6, 10_000)))
     weights = np.array([stratum.weight for stratum in strata])
+    # The smallest stratum is below the least weight.
+    weights = np.maximum(weights, LEAST_WEIGHT * weights.sum())
     assert allocation(strata, 1_000) == pytest.approx(1_000 * weights / weights.sum(), abs=1)
