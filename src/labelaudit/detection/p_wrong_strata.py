@@ -78,9 +78,9 @@ def allocation(strata: Sequence[PWrongStratum], count: int) -> list[int]:
     """Return how many rows to draw from each stratum: `count` in all, or every row if there are fewer.
 
     Rows are given out one by one, each to the stratum that gains most. Apart from the least weight and the first rows
-    of a stratum, this is exactly Neyman's optimum in whole numbers (Wright, "The equivalence of Neyman optimum allocation
-    for sampling and equal proportions for apportionment of the U.S. House of Representatives", The American Statistician
-    66, 2012). A larger sample therefore contains every smaller one.
+    of a stratum, this is exactly Neyman's optimum in whole numbers (Wright, "The equivalence of Neyman optimum
+    allocation for sampling and equal proportions for apportionment of the U.S. House of Representatives", The American
+    Statistician 66, 2012). A larger sample therefore contains every smaller one.
     """
     drawn = np.zeros(len(strata), int)
     rows = np.array([stratum.rows for stratum in strata])
