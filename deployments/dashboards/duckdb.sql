@@ -6,8 +6,14 @@
 -- The newest audit of each version. Versions are numbered from the oldest.
 CREATE OR REPLACE VIEW labelaudit_versions AS
 SELECT dataset, position, version, audit_id, created_at, examples, scored, label_issues, error_rate, gate,
+       error_rate_low, error_rate_high, error_rate_basis,
        position = max(position) OVER (PARTITION BY dataset) AS is_newest
-FROM read_parquet('s3://audits/dataset=*/trend.parquet', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)
+FROM (
+  SELECT * FROM read_parquet('s3://audits/dataset=*/trend.parquet', hive_partitioning = true, hive_types_autocast = false, union_by_name = true)
+  UNION ALL BY NAME
+  -- No row. It adds the columns if all audits are of an older release.
+  SELECT NULL::DOUBLE AS error_rate_low, NULL::DOUBLE AS error_rate_high, NULL::VARCHAR AS error_rate_basis WHERE false
+)
 WHERE class_name IS NULL;
 
 -- The same per class.

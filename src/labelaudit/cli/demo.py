@@ -86,7 +86,8 @@ def count_found(examples: pa.Table, planted: set[str]) -> PlantedErrors:
     """Compare an audit's `examples.parquet` with the ids of the planted errors."""
     frame = examples.to_pandas()
     flagged = set(frame.loc[frame.is_label_issue.eq(True), "example_id"])
-    top = set(frame.sort_values("label_score").example_id.head(len(planted)))
+    ranked = frame.sort_values(["p_wrong", "label_score"], ascending=[False, True])
+    top = set(ranked.example_id.head(len(planted)))
     return PlantedErrors(len(planted), len(flagged), len(flagged & planted), len(top & planted))
 
 

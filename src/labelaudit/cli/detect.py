@@ -13,7 +13,7 @@ from labelaudit.errors import ConfigError, DatasetError, IntegrityError
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 
 # The sections of a config that --set can change here.
-SECTIONS = ("gate", "report", "storage")
+SECTIONS = ("detection", "gate", "report", "storage")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def cli() -> None:
     """Find wrong labels in labeled datasets.
 
-    labelaudit trains a classifier in k folds, runs confident learning on the out-of-fold probabilities, and
+    labelaudit trains a classifier in k folds, finds wrong labels from the out-of-fold probabilities, and
     publishes a report: an HTML page for people and Parquet tables for dashboards.
 
     \b
@@ -114,12 +114,14 @@ def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
 @click.option("--name", help="Name of the dataset in reports.")
 @click.option("--version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where to publish the audit. [default: labelaudit-reports]")
-@click.option("--filter", default="prune_by_noise_rate", show_default=True, help="How cleanlab selects label issues.")
+@click.option(
+    "--filter", default="auto", show_default=True, help="How rows are flagged: auto, or a filter of cleanlab."
+)
 @click.option(
     "--set",
     metavar="A.B=VALUE",
     multiple=True,
-    help="Set a config key of gate, report or storage, for example gate.max_flagged_share=0.1. Can be repeated.",
+    help="Set a config key of detection, gate, report or storage, such as detection.precision=0.8. Can be repeated.",
 )
 @_json
 def _detect(file: str, as_json: bool, **options: Any) -> None:

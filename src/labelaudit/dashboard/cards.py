@@ -63,25 +63,27 @@ def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
     suggested = row.suggested_label if row.suggested_label != row.given_label else None
     return ui.fill(
         '<div class="card">{picture}<div class="names"><b class="given"><bdi>{given}</bdi></b>{suggested}</div>'
-        '<div class="facts"><span>{score}</span>{chip}</div><div class="id">{id}</div></div>',
+        '<div class="facts">{doubt}{chip}</div><div class="id">{id}</div></div>',
         picture=_small(preview),
         given=ui.clip(row.given_label if row.given_label is not None else "no label", 80),
         suggested=ui.fill('<b class="suggested"><bdi>{name}</bdi></b>', name=ui.clip(suggested, 80))
         if suggested
         else Markup('<b class="suggested none">&nbsp;</b>'),
-        score=_doubt(row),
+        doubt=_doubt(row),
         chip=chip,
         id=ui.clip(row.example_id, 100),
     )
 
 
-def _doubt(row: Row) -> str:
+def _doubt(row: Row) -> Markup:
     if row.label_score is None:
-        return row.status.replace("_", " ")
-    score = f"score {ui.score(row.label_score)}"
-    # A verdict is shown next to it, so its 0 % or 100 % says nothing.
-    is_judged = row.verdict in (Decision.WRONG, Decision.FINE)
-    return score if row.p_wrong is None or is_judged else f"{whole_percent(row.p_wrong)} likely wrong, {score}"
+        facts = [row.status.replace("_", " ")]
+    else:
+        facts = [f"score {ui.score(row.label_score)}"]
+        # A verdict is shown next to it, so its 0 % or 100 % says nothing.
+        if row.p_wrong is not None and row.verdict not in (Decision.WRONG, Decision.FINE):
+            facts.insert(0, f"{whole_percent(row.p_wrong)} likely wrong")
+    return ui.joined(ui.fill("<span>{fact}</span>", fact=fact) for fact in facts)
 
 
 def _small(preview: Preview | None) -> Markup:

@@ -16,13 +16,17 @@ from labelaudit.dashboard.queries import AuditQueries
 from labelaudit.dashboard.sidebar import selection, show_url
 from labelaudit.findings import Gate, Summary
 from labelaudit.report.basis import basis_paragraphs
-from labelaudit.report.charts import heat_map, histogram_chart
+from labelaudit.report.charts import Measured, heat_map, histogram_chart
 from labelaudit.report.svg import Chart
 from labelaudit.schemas import Status
 from labelaudit.shares import fraction_in_words
 from labelaudit.storage.failures import without_secrets
 
 _TABLE = '<table class="plain"><tbody>{rows}</tbody></table>'
+_HISTOGRAM_HEADINGS = {
+    Measured.P_WRONG: ("Likely wrong", "The probability that the label is wrong. A dashed line marks the cut."),
+    Measured.LABEL_SCORE: ("Scores", "The probability of the given label, from a model that did not see the row."),
+}
 _OUTCOMES = {"passed": "good", "failed": "bad", "warned": "doubtful", "not measured": "doubtful"}
 
 
@@ -49,7 +53,7 @@ def show_one_audit() -> None:
     with left:
         _show_confusions(audit.folder, classes, confusions)
     with right:
-        ui.heading("Likely wrong", "The probability that the label is wrong. Dashed line: the cut.")
+        ui.heading(*_HISTOGRAM_HEADINGS[tables.measured])
         ui.chart(_histogram(tables, audit.folder, summary.cut))
     ui.heading(
         "Classes", "The noisiest first. Noise: the expected share of rows of the class that belong to another one."
@@ -92,7 +96,7 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
 
 def _correctly(summary: Summary) -> str:
     precision = summary.flag_precision
-    return "labels to review" if precision is None else f"labels to review, {fraction_in_words(precision)} correctly"
+    return "labels to review" if precision is None else f"{fraction_in_words(precision)} of them correctly"
 
 
 def _show_basis(summary: Summary) -> None:
@@ -102,7 +106,7 @@ def _show_basis(summary: Summary) -> None:
             ui.fill("<dt>{term}</dt><dd>{words}</dd>", term=term, words=words) for term, words in paragraphs
         )
         with st.expander("How these numbers were found"):
-            ui.html('<dl class="values">{items}</dl>', items=items)
+            ui.html('<dl class="values words">{items}</dl>', items=items)
 
 
 def _show_gate(gate: Gate) -> None:

@@ -342,7 +342,7 @@ class AuditQueries:
         """Count the scored rows by p_wrong, or by label_score if the audit is of an earlier release."""
         path = self._path("examples.parquet")
         # One of two names of this module, because a column is no parameter.
-        measured = Measured.P_WRONG if self.has_p_wrong else Measured.LABEL_SCORE
+        measured = self.measured
         query = f"""
             SELECT least(floor({measured} * ?)::INTEGER, ? - 1) AS bin, is_label_issue, count(*)
             FROM read_parquet(?) WHERE {measured} IS NOT NULL GROUP BY ALL ORDER BY ALL
@@ -350,12 +350,13 @@ class AuditQueries:
         flagged, others = [0] * bins, [0] * bins
         for number, is_flagged, count in self._fetch(query, [bins, bins, path]):
             (flagged if is_flagged else others)[number] = count
-        return Histogram(tuple(flagged), tuple(others), measured, cut if self.has_p_wrong else None)
+        return Histogram(tuple(flagged), tuple(others), measured, cut)
 
     @property
-    def has_p_wrong(self) -> bool:
-        """Whether the audit has p_wrong. Audits of earlier releases do not."""
-        return "p_wrong" in _schema(self._path("examples.parquet")).names
+    def measured(self) -> Measured:
+        """The column of its histogram. Audits of earlier releases have no p_wrong."""
+        has_p_wrong = Measured.P_WRONG in _schema(self._path("examples.parquet")).names
+        return Measured.P_WRONG if has_p_wrong else Measured.LABEL_SCORE
 
     def _filtered(self, filters: Filters, verdicts: VerdictColumns) -> _Query:
         """Return the query for the rows that match, as `Row`."""

@@ -83,14 +83,15 @@ def _show_both(before: AuditRecord, after: AuditRecord) -> None:
         ("rows", ui.number(old.examples), ui.number(new.examples)),
         ("scored", ui.number(old.scored), ui.number(new.scored)),
         ("flagged", ui.number(old.issues), ui.number(new.issues)),
-        ("wrong labels", ui.wrong_labels(old), ui.wrong_labels(new)),
     )
     ui.html(
         '<p class="sentence"><bdi>{before}</bdi> \N{RIGHTWARDS ARROW} <bdi>{after}</bdi></p>',
         before=ui.clip(before.version, 60),
         after=ui.clip(after.version, 60),
     )
-    ui.figures((name, f"{first} \N{RIGHTWARDS ARROW} {then}", "") for name, first, then in figures)
+    shown = [(name, f"{first} \N{RIGHTWARDS ARROW} {then}", "") for name, first, then in figures]
+    # Two ranges side by side are too wide for one figure.
+    ui.figures([*shown, ("wrong labels", ui.wrong_labels(new), f"before: {ui.wrong_labels(old)}")])
 
 
 def _show_classes(before: AuditRecord, after: AuditRecord) -> None:

@@ -143,7 +143,11 @@ def _error_rate(limits: Limits, measures: Measures) -> list[Rule]:
     if found is None:
         return [_not_measured(name, limit, "no row has a score")]
     # The value next to the limit is the one that decides.
-    outcome, measured, which = Outcome.WARNED, found.estimate, "which is inside this range, so more verdicts are needed"
+    outcome, measured, which = (
+        Outcome.WARNED,
+        found.estimate,
+        "which is inside this range. More verdicts would narrow it",
+    )
     if found.low > limit:
         outcome, measured, which = Outcome.FAILED, found.low, "and the whole range is above it"
     elif found.high <= limit:

@@ -61,27 +61,37 @@ def direction(entries: Sequence[AuditEntry]) -> str:
     sentence = f"{range_in_words(now.error_range, now.scored, f'the labels of {now.version}')}"
     if len(known) == 1:
         return f"{sentence}. The next version will show a trend."
-    sentence += f": {_compared(known[-2], now)}"
-    if len(known) > 2:
-        sentence += f", and {_compared(known[0], now)}, the first version"
+    sentence += f": {_comparisons(known)}"
     # All versions after the first are part of the comparison.
     if any(entry.changed_settings for entry in known[1:]):
         sentence += ". Not only the data changed"
     return f"{sentence}."
 
 
+def _comparisons(known: Sequence[AuditEntry]) -> str:
+    """Compare the newest version with the one before, and with the first one if that is another."""
+    now, before, first = known[-1], known[-2], known[0]
+    than, than_first = _compared(before, now), _compared(first, now)
+    if first is before:
+        return f"{than} {_named(before)}"
+    # Words that are the same are not said again.
+    again = "in" if than_first == than else than_first
+    comma = "" if than_first == than else ","
+    return f"{than} {_named(before)}{comma} and {again} {_named(first)}, the first version"
+
+
 def _compared(before: AuditEntry, now: AuditEntry) -> str:
-    """Return a comparison that only ranges without overlap decide."""
+    """Return a comparison that only ranges without overlap decide, to be followed by the earlier version."""
     old, new = before.error_range, now.error_range
-    both_single = old.is_single and new.is_single
-    than = f"{before.version} ({short_range(old, before.scored)})"
-    if both_single and abs(new.estimate - old.estimate) < SAME_RATE:
-        return f"as in {before.version}"
+    if old.is_single and new.is_single and abs(new.estimate - old.estimate) < SAME_RATE:
+        return "as many as in"
     if new.high < old.low:
-        return f"fewer than in {than}"
-    if new.low > old.high:
-        return f"more than in {than}"
-    return f"not clearly more or fewer than in {than}"
+        return "fewer than in"
+    return "more than in" if new.low > old.high else "not clearly more or fewer than in"
+
+
+def _named(entry: AuditEntry) -> str:
+    return f"{entry.version} ({short_range(entry.error_range, entry.scored)})"
 
 
 def in_order(entries: Sequence[AuditEntry]) -> list[AuditEntry]:

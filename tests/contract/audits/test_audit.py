@@ -66,7 +66,8 @@ def test_rows_agree_between_tables(published) -> None:  # type: ignore[no-untype
     issues = table(reference, "issues").to_pandas()
     assert examples.example_id.is_monotonic_increasing
     assert list(issues["rank"]) == list(range(1, len(issues) + 1))
-    assert issues.label_score.is_monotonic_increasing
+    assert issues.p_wrong.is_monotonic_decreasing
+    assert examples.p_wrong.notna().eq(examples.status == "scored").all()
     flagged = examples[examples.is_label_issue.eq(True)].set_index("example_id")
     assert set(flagged.index) == set(issues.example_id)
     merged = issues.set_index("example_id").join(flagged, suffixes=("", "_of_examples"))

@@ -97,8 +97,15 @@ def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None
     assert pd.read_parquet(folder / "classes.parquet").label_issues.sum() == 7
     assert pd.read_parquet(folder / "confusions.parquet").examples.sum() == 7
     assert summary["issues"] == 7
-    before = json.loads((Path(audit.store.url) / audit.folder / "summary.json").read_text())
-    assert summary["estimated_error_rate"] == before["estimated_error_rate"]
+    # One of 120 labels is known to be wrong, and two are known to be fine.
+    found = summary["error_range"]
+    assert isinstance(found, dict)
+    assert found["basis"] == "probabilities"
+    assert 1 / ROWS <= found["low"] <= found["estimate"] <= found["high"] <= 118 / ROWS
+    assert examples.loc[["i000", "i001", "i015"], "p_wrong"].tolist() == [0, 0, 1]
+    assert pd.read_parquet(folder / "confusions.parquet").estimated_examples.sum() == pytest.approx(
+        examples.p_wrong.sum(), rel=1e-5
+    )
     review = summary["review"]
     assert isinstance(review, dict)
     assert review["verdicts"] == {"wrong": 1, "fine": 2, "ambiguous": 1}
@@ -157,8 +164,14 @@ def test_a_sample_measures_its_version_and_is_shown_in_the_next(tmp_path: Path, 
     rate = summary["review"]["error_rate"]  # type: ignore[index]
     assert rate["estimate"] == 8 / ROWS == rate["low"]
     assert (rate["same_version"], rate["version"]) == (True, "v1")
+    limits = {name: rate[name] for name in ("estimate", "low", "high")}
+    assert summary["error_range"] == {**limits, "basis": "verdicts"}
+    assert "labels are wrong (95\N{NO-BREAK SPACE}% interval from 28 reviewed rows); 8 are flagged" in str(
+        summary["verdict"]
+    )
     folder, summary = _summary(tmp_path, tmp_path / "out", given=[*list(NAMES[GIVEN])[:-1], "ant"], version="v2")
     assert summary["review"]["error_rate"] == {**rate, "same_version": False}  # type: ignore[index]
+    assert summary["error_range"]["basis"] == "probabilities"  # type: ignore[index]
     assert "The sample is from version v1" in (folder / "report.html").read_text()
 
 

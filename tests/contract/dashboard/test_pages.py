@@ -72,7 +72,7 @@ def test_the_first_page_needs_no_altair(
         publish_small(store, rows=20, version=version, day=day)
     app = run()
     assert not app.exception
-    assert "Estimated error rate and share of flagged rows by version" in texts(app)
+    assert "Share of wrong labels and share of flagged rows by version" in texts(app)
     (image,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', texts(app))
     svg = ET.fromstring(base64.b64decode(image))
     shown = ["".join(node.itertext()) for node in svg.iter("{http://www.w3.org/2000/svg}text")]

@@ -103,7 +103,10 @@ def test_exit_code_3_after_publishing_and_again(command: Callable[..., tuple[int
 def test_detect_sets_what_it_reads(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, out, err = command("detect", _probabilities(tmp_path, 3), "--set", "training.epochs=3")
     assert (code, out) == (2, "")
-    problem = "--set 'training.epochs=3' has no effect: detect reads only the config sections gate, report, storage."
+    problem = (
+        "--set 'training.epochs=3' has no effect: detect reads only the config sections detection, gate, report, "
+        "storage."
+    )
     assert problem in err
 
 

@@ -114,8 +114,8 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
             0.05,
             0.08,
             "warned",
-            "Between 5 % and 13 % of 1,000 labels look wrong; the limit is 5.0 %, which is inside this range, so more "
-            "verdicts are needed.",
+            "Between 5 % and 13 % of 1,000 labels look wrong; the limit is 5.0 %, which is inside this range. More "
+            "verdicts would narrow it.",
         ),
         ("min_canary_recall", 0.9, 0.9, "passed", "90.0 % of the planted errors are caught; the limit is 90.0 %."),
         ("min_canary_recall", 0.95, 0.9, "failed", "90.0 % of the planted errors are caught; the limit is 95.0 %."),

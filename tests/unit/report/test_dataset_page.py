@@ -68,6 +68,11 @@ def site(entries: Sequence[AuditEntry]) -> str:
             "Between 2 % and 10 % of the labels of v3 look wrong: more than in v2 (0.5 to 2 %), and not clearly more "
             "or fewer than in v1 (2 to 10 %), the first version.",
         ),
+        (
+            [0.05, 0.04, 0.05],
+            "Between 2 % and 10 % of the labels of v3 look wrong: not clearly more or fewer than in v2 (2 to 8 %) and "
+            "in v1 (2 to 10 %), the first version.",
+        ),
     ],
     ids=str,
 )
@@ -87,7 +92,7 @@ def test_versions_audited_by_an_earlier_release_have_a_number() -> None:
         "About 9.1 % of the labels of v1 look wrong. The next version will show a trend."
     )
     assert plain(direction(old[:2])) == "About 5.0 % of the labels of v2 look wrong: fewer than in v1 (9.1 %)."
-    assert plain(direction(old[1:])) == "About 5.0 % of the labels of v3 look wrong: as in v2."
+    assert plain(direction(old[1:])) == "About 5.0 % of the labels of v3 look wrong: as many as in v2 (5.0 %)."
     now = entry(2, 0.06)
     assert plain(direction([old[0], now])).endswith(
         "Between 3 % and 12 % of the labels of v2 look wrong: not clearly more or fewer than in v1 (9.1 %)."
