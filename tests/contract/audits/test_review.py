@@ -8,17 +8,23 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.audits.published import PublishedAudit
+from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, ReviewError
-from labelaudit.reviews.audit_review import add_drafts, audit_to_review, draw_by_flag, status
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
+from labelaudit.reviews.audit_review import add_drafts, audit_to_review, draw_by_flag, draw_sample, status
 from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.sample_store import read_samples
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
 from labelaudit.reviews.verdicts import current
-from labelaudit.schemas import CLASSES, Decision
+from labelaudit.schemas import CLASSES, EXAMPLES, Decision
 from labelaudit.storage.manifest import dump_json
 from support.reviewed import (
     GIVEN,
@@ -357,3 +363,44 @@ def test_stored_verdicts_can_be_read(audit: PublishedAudit) -> None:
     append_verdicts(audit.store, "insects", verdicts[:1])
     append_verdicts(audit.store, "insects", verdicts[1:])
     assert sorted(read_verdicts(audit.store, "insects"), key=lambda verdict: verdict.example_id) == verdicts
+
+
+def test_verdicts_on_random_rows_prove_a_promise(tmp_path: Path) -> None:
+    """800 rows, of which the first 100 have a wrong label that the probabilities doubt."""
+    right = np.arange(800) % 3
+    given = np.where(np.arange(800) < 100, (right + 1) % 3, right)
+    ids = [f"i{number:03d}" for number in range(800)]
+    table = pa.table({"id": ids, "label": NAMES[given].tolist(), "pred_probs": list(0.05 + 0.85 * np.eye(3)[right])})
+    path = tmp_path / "many.parquet"
+    pq.write_table(table.replace_schema_metadata({"class_names": '["ant", "bee", "fly"]'}), path)
+    config = build_config(
+        {
+            "dataset": {"url": str(path), "name": "insects", "version": "v1"},
+            "detection": {"precision": 0.8},
+            "output": {"url": str(tmp_path / "many")},
+        }
+    )
+    first = audit_to_review(audit_probabilities(config, ExternalProbabilities(str(path))).audit_url)
+    sample = draw_sample(first, rows=120, seed=0)
+    assert [(one.name, one.rows) for one in sample.strata] == [("p_wrong 0 to 0.5", 700), ("p_wrong 0.5 to 1", 100)]
+    drafts = [
+        Draft(row.example_id, Decision.WRONG, str(NAMES[right[int(row.example_id[1:])]]))
+        if int(row.example_id[1:]) < 100
+        else Draft(row.example_id, Decision.FINE)
+        for row in sample.shuffled()
+    ]
+    add_drafts(first, drafts, reviewer="ann")
+    second = audit_to_review(audit_probabilities(config, ExternalProbabilities(str(path))).audit_url)
+    assert second.audit_id != first.audit_id
+    notes = " ".join(second.summary().notes)
+    assert "With a probability of 90%, at least 80% of the 100 flagged labels are wrong." in notes
+    assert "This rests on 120 verdicts on randomly drawn rows" in notes
+    columns = ["p_wrong", "p_wrong_without_verdicts"]
+    before, after = (one.table("examples.parquet", EXAMPLES, columns) for one in (first, second))
+    assert after[columns[1]].equals(before[columns[1]])
+    assert after[columns[0]].to_numpy().std() > before[columns[0]].to_numpy().std()
+    # Verdicts move no row to another stratum, so a larger sample still contains the smaller one.
+    larger = draw_sample(second, rows=200, seed=0)
+    for small, large in zip(sample.strata, larger.strata, strict=True):
+        assert (small.name, small.rows) == (large.name, large.rows)
+        assert large.sampled[: len(small.sampled)] == small.sampled
