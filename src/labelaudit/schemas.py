@@ -107,6 +107,8 @@ EXAMPLES = _schema(
     ("split", pa.string()),  # train, test, …; null if the dataset has no splits
     # Calibrated probability that the given label is wrong, 0..1. 1 or 0 if a person judged it wrong or fine.
     ("p_wrong", pa.float32()),
+    # p_wrong as the model sees it, before any verdict. Random samples are stratified by it.
+    ("p_wrong_without_verdicts", pa.float32()),
     # Means over the trainings that saw the row (`labelaudit.row_dynamics`). Null for external probabilities.
     ("dynamics_margin", pa.float32()),  # logit of the given label minus the largest other one
     ("dynamics_p_given", pa.float32()),  # probability of the given label in training, 0..1

@@ -232,8 +232,9 @@ _tasks_format = click.option(
 
 @review.command("sample")
 @click.argument("audit")
-@click.option("--flagged", type=click.IntRange(1), default=100, show_default=True, help="Flagged rows to draw.")
-@click.option("--unflagged", type=click.IntRange(1), default=100, show_default=True, help="Other rows to draw.")
+@click.option("--rows", type=click.IntRange(1), help="Rows to draw, in strata by p_wrong [200].")
+@click.option("--flagged", type=click.IntRange(1), help="Instead of --rows: flagged rows to draw [100].")
+@click.option("--unflagged", type=click.IntRange(1), help="Instead of --rows: other rows to draw [100].")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="With one seed, a larger sample contains every smaller one."
 )
@@ -248,20 +249,23 @@ def review_sample(
     output: str,
     format: str | None,
     overwrite: bool,
-    flagged: int,
-    unflagged: int,
+    rows: int | None,
+    flagged: int | None,
+    unflagged: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
     """Draw random rows to review, to measure the share of wrong labels.
 
-    Flagged and other rows are drawn separately and written mixed: the file does not reveal which are flagged. Rows
-    that have a verdict count and are left out of the file.
+    Rows are drawn separately from ranges of p_wrong and written mixed: the file does not reveal which look wrong. Rows
+    that have a verdict count and are left out of the file. With 60 or more verdicts, the next audit corrects p_wrong
+    and proves a promised precision.
     """
-    from labelaudit.cli.review import AuditTarget, OutputFile, sample_command
+    from labelaudit.cli.review import AuditTarget, ByFlag, OutputFile, sample_command
 
     file = OutputFile(output, format, overwrite)
-    sample_command(AuditTarget(audit, config), file, flagged=flagged, unflagged=unflagged, seed=seed, as_json=as_json)
+    by_flag = ByFlag(flagged, unflagged)
+    sample_command(AuditTarget(audit, config), file, rows=rows, by_flag=by_flag, seed=seed, as_json=as_json)
 
 
 @review.command("export")

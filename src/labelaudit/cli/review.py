@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.cli.console import say, show, show_json
@@ -18,6 +19,7 @@ from labelaudit.reviews.audit_review import (
     ReviewStatus,
     add_drafts,
     audit_to_review,
+    draw_by_flag,
     draw_sample,
     status,
 )
@@ -58,6 +60,17 @@ class AuditTarget:
         return self.config
 
 
+class ByFlag(NamedTuple):
+    """How many flagged and other rows to draw; None if not said."""
+
+    flagged: int | None
+    unflagged: int | None
+
+
+# Rows of a sample, unless the user gives another number.
+DEFAULT_ROWS = 200
+
+
 @dataclass(frozen=True)
 class OutputFile:
     """The file that a command writes."""
@@ -79,22 +92,32 @@ class OutputFile:
 
 
 def sample_command(
-    target: AuditTarget, file: OutputFile, *, flagged: int, unflagged: int, seed: int, as_json: bool
+    target: AuditTarget, file: OutputFile, *, rows: int | None, by_flag: ByFlag, seed: int, as_json: bool
 ) -> None:
-    """Draw a sample, store it, and write the rows to review."""
+    """Draw a sample, store it, and write the rows to review.
+
+    Raises:
+        ReviewError: if both kinds of sample are requested.
+    """
+    if rows is not None and by_flag != ByFlag(None, None):
+        raise ReviewError("--rows cannot be combined with --flagged or --unflagged. Use one of them.")
     audit = target.open()
     path = file.path()
     kind = format_of(path.name, file.format, FILLABLE)
-    sample = draw_sample(audit, flagged=flagged, unflagged=unflagged, seed=seed)
-    rows = sample_file(audit, sample, kind)
-    _write(path, rows.data)
+    if by_flag == ByFlag(None, None):
+        sample = draw_sample(audit, rows=rows or DEFAULT_ROWS, seed=seed)
+    else:
+        flagged, unflagged = (DEFAULT_ROWS // 2 if count is None else count for count in by_flag)
+        sample = draw_by_flag(audit, flagged=flagged, unflagged=unflagged, seed=seed)
+    written = sample_file(audit, sample, kind)
+    _write(path, written.data)
     strata = {stratum.name: {"rows": stratum.rows, "sampled": len(stratum.sampled)} for stratum in sample.strata}
     for name, stratum in strata.items():
         say(f"{name}: {stratum['sampled']:,} of {stratum['rows']:,} rows")
-    if rows.without_preview:
-        say(_without_previews(rows.without_preview))
+    if written.without_preview:
+        say(_without_previews(written.without_preview))
     say("Review the rows from the top. The error rate is measured on the rows before the first gap.")
-    facts = {"output": str(path), "seed": sample.seed, **strata, "without_preview": rows.without_preview}
+    facts = {"output": str(path), "seed": sample.seed, **strata, "without_preview": written.without_preview}
     _finish(facts, audit, as_json, str(path))
 
 
@@ -175,7 +198,7 @@ def _sample_lines(found: ReviewStatus) -> list[str]:
         return []
     version = f" of version {sample.version}" if sample.version != found.version else ""
     return [
-        f"sample{version}, {stratum.name} rows: {stratum.judged:,} of {stratum.sampled:,} reviewed in order"
+        f"sample{version}, {stratum.name}: {stratum.judged:,} of {stratum.sampled:,} reviewed in order"
         for stratum in sample.strata
     ]
 
@@ -192,8 +215,8 @@ def _with_limits(share: Estimate) -> str:
 def _without_previews(rows: int) -> str:
     return (
         f"The tasks show no previews: the audit has none for {rows:,} of these rows, and a preview would reveal which "
-        f"of the others are flagged. All rows of a sample with --seed {DEFAULT_SEED} and at most {PREVIEWED_ROWS} "
-        f"flagged and {PREVIEWED_ROWS} other rows have one if the audit read the dataset and report.previews is not 0."
+        f"of the others are flagged. All rows of a sample with --seed {DEFAULT_SEED} and --rows {PREVIEWED_ROWS} or "
+        "less have one if the audit read the dataset and report.previews is not 0."
     )
 
 

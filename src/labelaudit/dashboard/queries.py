@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
 from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
-from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, mixed, review_order
+from labelaudit.reviews.audit_review import P_WRONG
+from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, mixed, strata_to_draw
 from labelaudit.schemas import CLASSES, CONFUSIONS, Decision, Status
 from labelaudit.storage.failures import first_line
 
@@ -287,14 +289,20 @@ class AuditQueries:
 
     def random_sample(self, fingerprint: str) -> tuple[str, ...]:
         """Return the ids that `labelaudit review sample` draws first for the version with this fingerprint, mixed."""
-        rows = self._rows(Shown.ALL, (), Order.LABEL_SCORE)
-        flags = f"SELECT example_id, is_label_issue OR was_dismissed FROM ({rows.text}) WHERE status = 'scored'"
-        strata: dict[bool, list[str]] = {True: [], False: []}
-        for example_id, was_flagged in self._fetch(flags, rows.values):
-            strata[was_flagged].append(example_id)
-        drawn = [
-            [ids[at] for at in review_order(ids, fingerprint, DEFAULT_SEED)[:PREVIEWED_ROWS]] for ids in strata.values()
-        ]
+        path = self._path("examples.parquet")
+        names = _schema(path).names
+        p_wrong = P_WRONG if P_WRONG in names else "NULL::FLOAT"
+        is_dismissed = "is_dismissed" if "is_dismissed" in names else "false"
+        # A name of a column cannot be a parameter. None of these comes from a user.
+        query = f"""
+            SELECT example_id, is_label_issue OR coalesce({is_dismissed}, false), {p_wrong}
+            FROM read_parquet(?, hive_partitioning = false) WHERE status = 'scored' ORDER BY example_id
+        """
+        ids, flags, shares = zip(*self._fetch(query, [path]), strict=True)
+        p_wrong_of_rows = None if None in shares else np.array(shares, np.float32)
+        strata = strata_to_draw(p_wrong_of_rows, np.array(flags, bool), PREVIEWED_ROWS)
+        positions = drawn_positions(strata, ids, fingerprint, DEFAULT_SEED)
+        drawn = [[ids[at] for at in rows] for rows in positions]
         return tuple(mixed(drawn, fingerprint, DEFAULT_SEED))
 
     def previews(self, example_ids: Sequence[str]) -> dict[str, Preview]:

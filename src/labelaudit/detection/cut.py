@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from labelaudit.detection.judged_sample import JudgedSample
+from labelaudit.detection.p_wrong_strata import strata_by_p_wrong
+from labelaudit.detection.promised_precision import promise_sentence, promised_list
+from labelaudit.detection.recalibration import LEAST_VERDICTS, recalibrated_p_wrong
 from labelaudit.detection.wrong_labels import best_cut, precision_cut, recall_cut
 from labelaudit.findings import Promise
 
@@ -13,6 +19,77 @@ from labelaudit.findings import Promise
 _HIGHEST_BEST_CUT = 0.5
 # A row that is certainly right is never flagged.
 _LOWEST_CUT = float(np.finfo(np.float32).tiny)
+_NOT_PROVED = (
+    "The promise about the flags is an expectation. Verdicts prove a promised precision if they are on a sample that "
+    "was drawn by p_wrong from the same probabilities (`labelaudit review sample --rows`). They never prove a recall."
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The rows from a cut on, and the cut on two scales."""
+
+    is_above: npt.NDArray[np.bool_]  # (M,) whether the detector flags the row
+    p_wrong: float  # after verdicts
+    p_wrong_without_verdicts: float
+    notes: tuple[str, ...] = ()
+
+
+def recalibrate(p_wrong: npt.NDArray[np.float32], sample: JudgedSample | None) -> npt.NDArray[np.float32]:
+    """Return p_wrong of M rows after the verdicts on a random sample, if there are enough.
+
+    Args:
+        p_wrong: (M,) probabilities before any verdict.
+        sample: the judged rows. If its strata are those of `p_wrong`, all judged rows count equally; otherwise each
+            counts for the rows that it stands for, because the strata may depend on something else.
+    """
+    if sample is None or len(sample) < LEAST_VERDICTS:
+        return p_wrong
+    is_by_p_wrong = sample.is_drawn_by(strata_by_p_wrong(p_wrong).numbers)
+    return recalibrated_p_wrong(p_wrong, sample.positions, sample.is_wrong, None if is_by_p_wrong else sample.weights)
+
+
+def choose_cut(
+    p_wrong: npt.NDArray[np.float32],
+    recalibrated: npt.NDArray[np.float32],
+    sample: JudgedSample | None,
+    promise: Promise | None,
+) -> Cut:
+    """Return the cut for M rows, and what verdicts say about it.
+
+    Args:
+        p_wrong: (M,) probabilities before any verdict.
+        recalibrated: (M,) the same after verdicts, which rises with `p_wrong`.
+        sample: verdicts on randomly drawn rows.
+        promise: as for `find_cut`. A promised precision is proved by the verdicts if there are enough of them.
+    """
+    has_enough = sample is not None and len(sample) >= LEAST_VERDICTS
+    if sample is not None and has_enough and promise is not None and promise.precision is not None:
+        numbers = strata_by_p_wrong(p_wrong).numbers
+        if sample.is_drawn_by(numbers):
+            return _proved_cut(p_wrong, recalibrated, sample, numbers, promise.precision)
+    cut = find_cut(recalibrated, promise)
+    is_above = recalibrated >= cut
+    notes = (_NOT_PROVED,) if has_enough and promise is not None else ()
+    return Cut(is_above, cut, cut if recalibrated is p_wrong else _lowest(p_wrong[is_above]), notes)
+
+
+def _proved_cut(
+    p_wrong: npt.NDArray[np.float32],
+    recalibrated: npt.NDArray[np.float32],
+    sample: JudgedSample,
+    numbers: npt.NDArray[np.int64],
+    precision: float,
+) -> Cut:
+    found = promised_list(p_wrong, recalibrated, sample, numbers, precision)
+    is_above = p_wrong >= found.cut
+    notes = (promise_sentence(found, precision, len(sample)),)
+    return Cut(is_above, _lowest(recalibrated[is_above]), _lowest(p_wrong[is_above]), notes)
+
+
+def _lowest(p_wrong: npt.NDArray[np.float32]) -> float:
+    """Return the lowest value, and 1 if there is none."""
+    return float(p_wrong.min(initial=1.0))
 
 
 def find_cut(p_wrong: npt.NDArray[np.float32], promise: Promise | None) -> float:

@@ -14,6 +14,8 @@ import pandas as pd
 
 from labelaudit.detection.cleanlab_filters import flag_by_cleanlab, too_small_classes
 from labelaudit.detection.cut import find_cut
+from labelaudit.detection.cut import choose_cut, recalibrate
+from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.detection.noise_tables import DoubtedPairs, class_table, confusion_table
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.detection.row_scores import RowScores, score_blocks
@@ -32,6 +34,7 @@ class LabelIssues:
     scores: RowScores
     label_score: npt.NDArray[np.float64]  # (M,) 0..1, the probability of the given label; low: doubtful
     p_wrong: npt.NDArray[np.float32]  # (M,) 0..1, calibrated; 1 or 0 if a person judged the label wrong or fine
+    p_wrong_without_verdicts: npt.NDArray[np.float32]  # (M,) 0..1, what the model alone says
     is_label_issue: _BoolArray  # (M,)
     is_dismissed: _BoolArray  # (M,) not flagged only because a person judged the label fine
     predicted_labels: npt.NDArray[np.int64]  # (M,) the most probable class
@@ -40,7 +43,8 @@ class LabelIssues:
     confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, most flagged rows first
     error_range: ErrorRange  # the share of wrong labels
     noise: Noise
-    cut: float | None  # the lowest p_wrong that is flagged; None with a filter of cleanlab
+    cut: float | None  # the lowest p_wrong of an unjudged row that is flagged; None with a filter of cleanlab
+    cut_without_verdicts: float | None  # the same cut on the scale of `p_wrong_without_verdicts`
     notes: tuple[str, ...]
 
     @property
@@ -59,6 +63,7 @@ def find_issues(
     promise: Promise | None = None,
     is_fine: _BoolArray | None = None,
     is_wrong: _BoolArray | None = None,
+    sample: JudgedSample | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
 
@@ -73,6 +78,7 @@ def find_issues(
         promise: a promised precision or recall of the filter `auto`. None: the highest expected F1.
         is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged, and their p_wrong is 0.
         is_wrong: (M,) bool, rows whose label a person judged wrong. Their p_wrong is 1.
+        sample: verdicts on randomly drawn rows. They correct the p_wrong of the others, and prove a promised precision.
 
     Raises:
         ConfigError: unknown filter.
@@ -82,15 +88,19 @@ def find_issues(
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     scores = score_blocks(labels, probabilities)
     wrong = estimate_wrong(scores)
-    cut = find_cut(wrong.p_wrong, promise) if filter_by == AUTO_FILTER else None
-    is_detected = is_above_cut(probabilities, scores, filter_by=filter_by, cut=cut, p_wrong=wrong.p_wrong)
+    recalibrated = recalibrate(wrong.p_wrong, sample)
+    cut = choose_cut(wrong.p_wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        is_detected = flag_issues(labels, pred_probs, filter_by=filter_by) if cut is None else cut.is_above
     is_label_issue = is_detected & ~is_fine
-    known = _with_verdicts(wrong, is_fine=is_fine, is_wrong=is_wrong)
+    known = _with_verdicts(replace(wrong, p_wrong=recalibrated), is_fine=is_fine, is_wrong=is_wrong)
     pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
     return LabelIssues(
         scores=scores,
         label_score=scores.p_given.astype(np.float64),
         p_wrong=known.p_wrong,
+        p_wrong_without_verdicts=wrong.p_wrong,
         is_label_issue=is_label_issue,
         is_dismissed=is_detected & is_fine,
         predicted_labels=scores.predicted.astype(np.int64),
@@ -99,8 +109,9 @@ def find_issues(
         confusions=confusion_table(scores, pairs, class_names),
         error_range=known.error_range,
         noise=wrong.noise,
-        cut=cut,
-        notes=_notes(scores, class_names, filter_by),
+        cut=None if cut is None else cut.p_wrong,
+        cut_without_verdicts=None if cut is None else cut.p_wrong_without_verdicts,
+        notes=(*_notes(caught, scores, class_names), *(cut.notes if cut else ())),
     )
 
 
@@ -115,12 +126,10 @@ def is_above_cut(
     """Return the detector's flags, (M,) bool, also of other labels for the same rows.
 
     Args:
-        probabilities: M rows of K classes.
-        scores: their scores with these labels.
-        filter_by: one of `FILTERS`.
-        cut: the lowest p_wrong that is flagged, which is not chosen again for other labels; None with a filter of
-            cleanlab.
-        p_wrong: (M,) that of these labels. None: it is estimated.
+        labels: (M,) int64 in 0..K-1.
+        pred_probs: (M, K) float32.
+        filter_by: the filter of `find_issues`.
+        cut: its `cut_without_verdicts`, which is not chosen again; None with a filter of cleanlab.
     """
     if cut is None:
         return flag_by_cleanlab(probabilities, scores, filter_by=filter_by)

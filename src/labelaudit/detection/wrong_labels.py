@@ -1,4 +1,14 @@
-"""The calibrated probability that each given label is wrong, and the share of wrong labels. PROVISIONAL method."""
+"""`p_wrong`: the calibrated probability that each given label is wrong, and the range of the share of wrong labels.
+
+`labelaudit.detection.noise_curves` says which shares of wrong labels are plausible, and how probable each is.
+`labelaudit.detection.label_evidence` ranks the rows. For each plausible share, a logistic curve over the evidence gives
+probabilities whose mean is that share; `p_wrong` is their mean over all shares. The flags are the list with the highest
+expected F1, also over all shares: a share that is only possible counts with its probability, so that the list is not
+chosen for one guess.
+
+The slope of the logistic curve is 1 if errors are rare: then the evidence is the log-odds by Bayes' theorem. With many
+errors it is steeper, because the probabilities of the given label contain the noise itself and do not fall below it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +16,53 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import expit
 
+from labelaudit.detection.label_evidence import LabelEvidence, rank_within_predicted
+from labelaudit.detection.noise_curves import BINS, NoiseLevel, NoisePosterior, fit_noise
 from labelaudit.detection.row_scores import RowScores
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis
+from labelaudit.row_dynamics import Dynamics
+
+_FloatArray = npt.NDArray[np.float64]
+
+# A range from probabilities alone is at most this wide: high / low. docs/detection.md says how often it holds.
+WIDEST_RANGE = 3.0
+# Below this many rows, the low end of the range is 0.
+FEWEST_ROWS = 3
+# A kind of noise is named if it is at least this probable.
+NAMED_KIND = 0.75
+# The slope of the logistic curve: without errors, and its increase per share of errors.
+_SLOPES = {False: (1.0, 4.0), True: (0.9, 2.0)}
+# Rows are grouped by evidence where single rows do not matter: finely at the top, where few rows are flagged.
+_GROUPS = 4000
+_LOWEST_RATE = 1e-7
+
+
+@dataclass(frozen=True)
+class WrongLabelModel:
+    """How p_wrong follows from the evidence of a row."""
+
+    evidence: LabelEvidence
+    slopes: _FloatArray  # (L,) of the logistic curve of each level
+    offsets: _FloatArray  # (L,)
+    weights: _FloatArray  # (L,) the probability of each level
+
+    def p_wrong(self, scores: RowScores, dynamics: Dynamics | None = None) -> npt.NDArray[np.float32]:
+        """Return the probability that each label is wrong, (M,) float32 in 0..1.
+
+        Args:
+            scores: M rows, also with other labels than those that were fitted.
+            dynamics: of the same rows and labels, or None.
+        """
+        return self._at(self.evidence.of(scores, dynamics)).astype(np.float32)
+
+    def _at(self, evidence: _FloatArray) -> _FloatArray:
+        p_wrong = np.zeros(len(evidence))
+        for slope, offset, weight in zip(self.slopes, self.offsets, self.weights, strict=True):
+            p_wrong += weight * expit(offset + slope * evidence)
+        return p_wrong
 
 
 @dataclass(frozen=True)
@@ -16,36 +70,120 @@ class WrongLabels:
     """The results of calibration for M rows."""
 
     p_wrong: npt.NDArray[np.float32]  # (M,) calibrated probability that the given label is wrong
+    best_cut: float  # rows from this p_wrong on are the list with the highest expected F1
     error_range: ErrorRange
     noise: Noise
+    model: WrongLabelModel
 
 
-def estimate_wrong(scores: RowScores) -> WrongLabels:
-    """Return p_wrong of each row, and what follows from it."""
-    ratio = scores.p_other / np.maximum(scores.p_other + scores.p_given, 1e-9)
-    p_wrong = np.where(scores.disagrees, ratio**2, 0.02 * ratio).astype(np.float32)
-    rate = float(p_wrong.mean())
-    noise = Noise(NoiseKind.HARD_EXAMPLES, 0.9, "Errors are assumed to be more frequent among hard examples.")
-    return WrongLabels(p_wrong, ErrorRange(rate, rate / 1.6, min(1.0, rate * 1.6), RateBasis.PROBABILITIES), noise)
+def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> WrongLabels:
+    """Estimate which labels are wrong, and how many.
+
+    Args:
+        scores: M rows, at least one.
+        dynamics: how the same rows were learned; None for probabilities of other models.
+    """
+    evidence = LabelEvidence.fit(scores)
+    values = evidence.of(scores, dynamics)
+    posterior = fit_noise(*_disagreements_by_rank(scores), scores.num_classes)
+    groups = _Groups.of(values)
+    levels = [level for level in posterior.levels if level.weight > 0]
+    slopes = np.array([_slope(level) for level in levels])
+    offsets = np.array([groups.offset(level.rate, slope) for level, slope in zip(levels, slopes, strict=True)])
+    weights = np.array([level.weight for level in levels])
+    model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
+    p_wrong = model._at(values).astype(np.float32)
+    lowest_flagged = groups.best_start(model)
+    return WrongLabels(
+        p_wrong,
+        best_cut=float(np.float32(model._at(np.array([lowest_flagged]))[0])),
+        error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), len(scores)),
+        noise=_noise(posterior, len(scores)),
+        model=model,
+    )
 
 
-def best_cut(p_wrong: npt.NDArray[np.float32]) -> float:
-    """Return the threshold of p_wrong (flag if at least) with the highest expected F1."""
-    descending = np.sort(p_wrong.astype(np.float64))[::-1]
-    expected_f1 = 2 * np.cumsum(descending) / (np.arange(1, len(descending) + 1) + descending.sum())
-    return float(descending[expected_f1.argmax()]) if len(descending) else 1.0
+def _disagreements_by_rank(scores: RowScores) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    bins = np.minimum((rank_within_predicted(scores) * BINS).astype(np.int64), BINS - 1)
+    return np.bincount(bins[scores.disagrees], minlength=BINS), np.bincount(bins, minlength=BINS)
 
 
-def precision_cut(p_wrong: npt.NDArray[np.float32], precision: float) -> float:
-    """Return the threshold of the longest list of which at least this share is expected to be wrong; > 1 if none."""
-    descending = np.sort(p_wrong.astype(np.float64))[::-1]
-    expected = np.cumsum(descending) / np.arange(1, len(descending) + 1)
-    reached = np.flatnonzero(expected >= precision)
-    return float(descending[reached[-1]]) if len(reached) else 2.0
+def _slope(level: NoiseLevel) -> float:
+    least, increase = _SLOPES[level.is_hard]
+    return least + increase * level.rate
 
 
-def recall_cut(p_wrong: npt.NDArray[np.float32], recall: float) -> float:
-    """Return the threshold of the shortest list that is expected to contain this share of the wrong labels."""
-    descending = np.sort(p_wrong.astype(np.float64))[::-1]
-    found = np.cumsum(descending)
-    return float(descending[np.searchsorted(found, recall * found[-1])]) if len(descending) else 1.0
+@dataclass(frozen=True)
+class _Groups:
+    """Rows in groups of similar evidence, the most doubtful group first."""
+
+    rows: _FloatArray  # (G,)
+    evidence: _FloatArray  # (G,) the mean
+    lowest: _FloatArray  # (G,) the lowest
+
+    @classmethod
+    def of(cls, evidence: _FloatArray) -> _Groups:
+        descending = np.sort(evidence)[::-1]
+        total = len(descending)
+        ends = np.concatenate([np.geomspace(1, total, _GROUPS), np.linspace(1, total, _GROUPS)])
+        ends = np.unique(np.round(ends).astype(np.int64))
+        # Equal rows stay together, because a cut cannot separate them.
+        ends = ends[np.append(descending[ends[:-1] - 1] > descending[ends[:-1]], True)]
+        rows = np.diff(ends, prepend=0)
+        sums = np.add.reduceat(descending, ends - rows)
+        return cls(rows.astype(np.float64), sums / rows, descending[ends - 1])
+
+    def offset(self, rate: float, slope: float) -> float:
+        """Return the offset of the logistic curve whose mean over all rows is `rate`."""
+        wanted = max(rate, _LOWEST_RATE)
+
+        def surplus(offset: float) -> float:
+            return float((self.rows * expit(offset + slope * self.evidence)).sum() / self.rows.sum() - wanted)
+
+        most = float(slope * np.abs(self.evidence).max()) + 50
+        return float(brentq(surplus, -most, most))
+
+    def best_start(self, model: WrongLabelModel) -> float:
+        """Return the lowest evidence of the list with the highest expected F1."""
+        sizes = np.cumsum(self.rows)
+        expected_f1 = np.zeros(len(sizes))
+        for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
+            wrong = self.rows * expit(offset + slope * self.evidence)
+            expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
+        return float(self.lowest[expected_f1.argmax()])
+
+
+def _error_range(posterior: NoisePosterior, estimate: float, rows: int) -> ErrorRange:
+    low, high = posterior.low, posterior.high
+    if high > WIDEST_RANGE * low:
+        low = max(low, posterior.median / WIDEST_RANGE**0.5)
+        high = min(high, low * WIDEST_RANGE)
+    if low * rows < FEWEST_ROWS:
+        low = 0.0
+    return ErrorRange(min(max(estimate, low), high), low, high, RateBasis.PROBABILITIES)
+
+
+def _noise(posterior: NoisePosterior, rows: int) -> Noise:
+    certainty = max(posterior.p_hard, 1 - posterior.p_hard)
+    if posterior.median * rows < FEWEST_ROWS:
+        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see of which kind they are.")
+    if certainty < NAMED_KIND:
+        return Noise(
+            NoiseKind.UNKNOWN,
+            certainty,
+            "The probabilities do not show whether errors are mostly on hard examples or on any examples, so both are "
+            "considered.",
+        )
+    if posterior.p_hard > 1 / 2:
+        return Noise(
+            NoiseKind.HARD_EXAMPLES,
+            certainty,
+            "Disagreement falls as the models become more confident, as if people mistake what looks alike. It is "
+            "assumed that the models repeat some of these errors.",
+        )
+    return Noise(
+        NoiseKind.ANY_EXAMPLES,
+        certainty,
+        "Even the most confident predictions disagree with many labels, as if labels were exchanged regardless of the "
+        "example.",
+    )

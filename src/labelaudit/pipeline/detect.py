@@ -84,6 +84,9 @@ def detect_issues(
         promise=promise,
         is_fine=row_verdicts.is_fine[scored],
         is_wrong=row_verdicts.is_wrong[scored],
+        sample=snapshot.judged_sample(
+            *(column[scored] for column in (examples.example_id, examples.content_digest, examples.given_label))
+        ),
     )
     scores = _examples(plan, rows, probabilities.dynamics, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
@@ -167,6 +170,7 @@ def _examples(
         label_score=found.label_score,
         is_label_issue=found.is_label_issue,
         p_wrong=found.p_wrong,
+        p_wrong_without_verdicts=found.p_wrong_without_verdicts,
         is_dismissed=found.is_dismissed,
         dynamics=dynamics,
     )

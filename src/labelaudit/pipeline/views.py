@@ -16,7 +16,8 @@ from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, l
 from labelaudit.report import gallery
 from labelaudit.report.gallery import Peers, texts_excerpt, thumbnail
 from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, texts_preview
-from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, review_order
+from labelaudit.reviews.audit_review import p_wrong_of
+from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, strata_to_draw
 
 PREVIEWS_FILE = "previews.parquet"
 # Limit for all previews together, which are in memory while they are made. Rows beyond it get no preview.
@@ -74,7 +75,7 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
 
 
 def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
-    """Return the ids of the first flagged and the first other scored rows, in the order in which samples draw them.
+    """Return the ids of the rows that `labelaudit review sample` draws first.
 
     Args:
         examples: an EXAMPLES table.
@@ -82,12 +83,10 @@ def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
     """
     scored = examples.filter(pc.is_valid(examples["is_label_issue"]))
     # Flagged by the detector: a dismissed row stays in its stratum.
-    was_flagged = pc.or_(scored["is_label_issue"], scored["is_dismissed"])
-    found: list[str] = []
-    for mask in (was_flagged, pc.invert(was_flagged)):
-        ids = scored.filter(mask)["example_id"].to_pylist()
-        found += [ids[at] for at in review_order(ids, fingerprint, DEFAULT_SEED)[:PREVIEWED_ROWS]]
-    return found
+    was_flagged = np.asarray(pc.or_(scored["is_label_issue"], scored["is_dismissed"]).to_numpy(), bool)
+    strata = strata_to_draw(p_wrong_of(scored), was_flagged, PREVIEWED_ROWS)
+    ids = scored["example_id"].to_pylist()
+    return [ids[row] for rows in drawn_positions(strata, ids, fingerprint, DEFAULT_SEED) for row in rows]
 
 
 def _positions(rows: Version) -> dict[str, int]:

@@ -39,6 +39,7 @@ class Scores:
         label_score: (M,) in 0..1.
         is_label_issue: (M,) whether a row is flagged.
         p_wrong: (M,) in 0..1.
+        p_wrong_without_verdicts: (M,) in 0..1. None: the same as `p_wrong`.
         is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
         dynamics: how the M rows were learned. None: they were not trained here.
     """
@@ -55,6 +56,7 @@ class Scores:
     p_wrong: _FloatArray
     is_dismissed: _BoolArray | None = None
     dynamics: Dynamics | None = None
+    p_wrong_without_verdicts: _FloatArray | None = None
 
 
 def examples_table(
@@ -93,6 +95,7 @@ def examples_table(
         full[scores.row] = values
         return pa.array(full, kind, mask=~is_scored)
 
+    without_verdicts = scores.p_wrong if scores.p_wrong_without_verdicts is None else scores.p_wrong_without_verdicts
     names = np.asarray(scores.class_names, dtype=object)
     columns = {
         **{name: rows[name].cast(EXAMPLES.field(name).type) for name in _ROW_COLUMNS},
@@ -107,6 +110,7 @@ def examples_table(
         "right_label": _strings(right_labels),
         "is_dismissed": spread(is_dismissed, pa.bool_()),
         "p_wrong": spread(np.asarray(scores.p_wrong, np.float32), pa.float32()),
+        "p_wrong_without_verdicts": spread(np.asarray(without_verdicts, np.float32), pa.float32()),
     }
     if scores.dynamics is not None:
         for name, values in scores.dynamics.columns().items():

@@ -98,7 +98,7 @@ def _about_precision(precision: Precision | None) -> list[str]:
 def _about_error_rate(rate: ErrorRate | None) -> list[str]:
     if rate is None:
         return []
-    parts = " and ".join(f"{one.judged:,} of {one.rows:,} {one.name}" for one in rate.strata)
+    parts = ", ".join(f"{one.judged:,} of {one.rows:,} {_rows_of(one.name)}" for one in rate.strata)
     text = f"Measured share of wrong labels: from verdicts on a random sample, {parts}."
     if rate.with_ambiguous is not None and any(one.ambiguous for one in rate.strata):
         wide = rate.with_ambiguous
@@ -106,6 +106,10 @@ def _about_error_rate(rate: ErrorRate | None) -> list[str]:
     if not rate.same_version:
         text += f" The sample is from version {rate.version}, which has other rows or labels. The gate does not use it."
     return [text]
+
+
+def _rows_of(stratum: str) -> str:
+    return f"rows with {stratum}" if stratum.startswith("p_wrong") else f"{stratum} rows"
 
 
 def _limits(interval: Estimate) -> str:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,13 +21,23 @@ from labelaudit.reviews.drafts import AuditedExample, Draft, check_drafts
 from labelaudit.reviews.measures import progress
 from labelaudit.reviews.records import is_utf8
 from labelaudit.reviews.sample_store import read_samples, store_sample
-from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
+from labelaudit.reviews.sampling import (
+    FLAGGED,
+    UNFLAGGED,
+    DrawnStratum,
+    Sample,
+    SampledStratum,
+    drawn_positions,
+    flag_strata,
+    strata_to_draw,
+)
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.reviews.verdicts import LabeledExample, Verdict, current, current_by_reviewer, disagreements, utc_now
 from labelaudit.schemas import CLASSES, EXAMPLES, Decision, Status
 
 EXAMPLES_FILE = "examples.parquet"
+P_WRONG = "p_wrong_without_verdicts"
 # Rows on which reviewers disagree that a status lists.
 SHOWN_DISAGREEMENTS = 20
 
@@ -130,21 +142,46 @@ def add_drafts(
     return reviews.add(reviews.dated_as_imported(verdicts))
 
 
-def draw_sample(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
+def draw_sample(audit: PublishedAudit, *, rows: int, seed: int) -> Sample:
+    """Draw this many rows of an audit at random, or all if there are fewer, and store the sample.
+
+    The strata are ranges of p_wrong, or the flagged and the other rows if the audit has no p_wrong.
+    """
+    table = scored_table(audit, P_WRONG)
+    return _draw(audit, table, strata_to_draw(p_wrong_of(table), _was_flagged(table), rows), seed)
+
+
+def draw_by_flag(audit: PublishedAudit, *, flagged: int, unflagged: int, seed: int) -> Sample:
     """Draw this many flagged and other rows of an audit at random, or all if there are fewer, and store the sample."""
     table = scored_table(audit)
+    return _draw(audit, table, flag_strata(_was_flagged(table), flagged, unflagged), seed)
 
-    def draw(name: str, rows: pa.Table, count: int) -> SampledStratum:
-        order = review_order(rows["example_id"].to_pylist(), audit.fingerprint, seed)[:count]
-        return SampledStratum(name, len(rows), tuple(labeled_examples(rows.take(pa.array(order)))))
 
-    strata = (
-        draw(FLAGGED, table.filter(table["was_flagged"]), flagged),
-        draw(UNFLAGGED, table.filter(pc.invert(table["was_flagged"])), unflagged),
-    )
-    sample = Sample(utc_now(), audit.version, audit.audit_id, audit.fingerprint, seed, strata)
+def _draw(audit: PublishedAudit, table: pa.Table, strata: Sequence[DrawnStratum], seed: int) -> Sample:
+    was_flagged = _was_flagged(table)
+    order = drawn_positions(strata, table["example_id"].to_pylist(), audit.fingerprint, seed)
+
+    def draw(stratum: DrawnStratum, drawn: list[int]) -> SampledStratum:
+        examples = tuple(labeled_examples(table.take(pa.array(drawn, pa.int64()))))
+        if stratum.name in (FLAGGED, UNFLAGGED):
+            return SampledStratum(stratum.name, len(stratum.rows), examples)
+        flags = tuple(was_flagged[drawn].tolist())
+        return SampledStratum(stratum.name, len(stratum.rows), examples, int(was_flagged[stratum.rows].sum()), flags)
+
+    sampled = tuple(draw(stratum, drawn) for stratum, drawn in zip(strata, order, strict=True))
+    sample = Sample(utc_now(), audit.version, audit.audit_id, audit.fingerprint, seed, sampled)
     store_sample(audit.store, audit.dataset, sample)
     return sample
+
+
+def p_wrong_of(table: pa.Table) -> npt.NDArray[np.float32] | None:
+    """Return p_wrong without verdicts of the scored rows, (M,), or None if the audit is of an earlier release."""
+    column = table[P_WRONG]
+    return None if column.null_count else np.asarray(column.to_numpy(), np.float32)
+
+
+def _was_flagged(table: pa.Table) -> npt.NDArray[np.bool_]:
+    return np.asarray(table["was_flagged"].to_numpy(), bool)
 
 
 def status(audit: PublishedAudit) -> ReviewStatus:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from labelaudit.findings import ErrorRate, Estimate, JudgedFlags, Precision, StratumProgress
 from labelaudit.reviews.interval import CONFIDENCE, Stratum, stratified, wilson
-from labelaudit.reviews.sampling import FLAGGED, Sample, SampledStratum
+from labelaudit.reviews.sampling import Sample, SampledStratum
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
 from labelaudit.schemas import Decision
 
@@ -24,6 +24,7 @@ class ReviewMeasures(NamedTuple):
 
     precision: Precision | None
     error_rate: ErrorRate | None
+    sample: Sample | None = None  # the one that `error_rate` is from, if it is of this version
 
 
 def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample], fingerprint: str) -> ReviewMeasures:
@@ -44,7 +45,8 @@ def measure(verdicts: Mapping[LabeledExample, Verdict], samples: Iterable[Sample
     last = max(rates, key=_age)
     of_one_version = own or [sample for sample in rates if sample.fingerprint == last.fingerprint]
     chosen = max(of_one_version, key=lambda sample: (_rows_reviewed(rates[sample]), _age(sample)))
-    return ReviewMeasures(_precisions(verdicts, chosen), replace(rates[chosen], same_version=bool(own)))
+    rate = replace(rates[chosen], same_version=bool(own))
+    return ReviewMeasures(_precisions(verdicts, chosen), rate, chosen if own else None)
 
 
 def precision(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
@@ -93,9 +95,27 @@ def _precisions(verdicts: Mapping[LabeledExample, Verdict], sample: Sample | Non
     reviewed = precision(verdicts.values())
     if reviewed is None:
         return None
-    flagged = [stratum for stratum in (sample.strata if sample else ()) if stratum.name == FLAGGED]
-    random = _share(verdict for stratum in flagged for verdict in stratum.reviewed(verdicts))
-    return Precision(**vars(reviewed), random=random)
+    return Precision(**vars(reviewed), random=None if sample is None else random_precision(sample, verdicts))
+
+
+def random_precision(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> JudgedFlags | None:
+    """Return the share of wrong labels among all flags of the sampled audit; None if too few are reviewed.
+
+    The flagged rows of a stratum that were drawn are a random sample of all its flagged rows. Rows judged ambiguous
+    are left out, as if they had not been drawn. The limits of one stratum are Wilson's, as those of `precision`.
+    """
+    parts, counted = [], []
+    for stratum in sample.strata:
+        reviewed = stratum.reviewed(verdicts)
+        flagged = [verdict for verdict, is_flagged in zip(reviewed, stratum.flags, strict=False) if is_flagged]
+        counts = _counts(flagged)
+        counted += flagged
+        if stratum.flags_in_all:
+            parts.append(Stratum(stratum.flags_in_all, counts["wrong"] + counts["fine"], counts["wrong"]))
+    if len(parts) < 2:
+        return _share(counted)
+    interval = stratified(parts)
+    return None if interval is None else JudgedFlags(*interval, **_counts(counted))
 
 
 def _share(verdicts: Iterable[Verdict]) -> JudgedFlags | None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.records import from_json
-from labelaudit.reviews.sampling import Sample
+from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample
 from labelaudit.reviews.verdict_store import PARALLEL_READS
 from labelaudit.storage.layout import samples_folder
 from labelaudit.storage.manifest import dump_json
@@ -22,6 +22,8 @@ _SAMPLE = TypeAdapter(Sample)
 def store_sample(store: Store, dataset: str, sample: Sample) -> str:
     """Store a sample unless it exists, and return its key."""
     sizes = "-".join(str(len(stratum.sampled)) for stratum in sample.strata)
+    if all(stratum.name not in (FLAGGED, UNFLAGGED) for stratum in sample.strata):
+        sizes = f"p_wrong-{sizes}"
     key = f"{samples_folder(dataset)}/{sample.audit_id}-seed-{sample.seed}-{sizes}.json"
     # Two writers draw the same rows, so either object will do. A conditional write would first probe the storage,
     # which fails if a reviewer may not write there.

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from labelaudit.detection.p_wrong_strata import allocation, strata_by_p_wrong
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
 
 FLAGGED = "flagged"
 UNFLAGGED = "unflagged"
-# In the sample of this seed, this many rows of each stratum have previews, in addition to the worst flags.
+# In a sample of this seed with at most this many rows, every row has a preview.
 DEFAULT_SEED = 0
-PREVIEWED_ROWS = 200
+PREVIEWED_ROWS = 400
 
 _Row = TypeVar("_Row")
 
@@ -47,6 +48,57 @@ def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt
     return order
 
 
+class DrawnStratum(NamedTuple):
+    """A stratum of the scored rows of an audit, and the rows to draw from it."""
+
+    name: str
+    rows: npt.NDArray[np.int64]  # positions of all its rows
+    drawn: int  # rows to draw
+
+
+def strata_to_draw(
+    p_wrong: npt.NDArray[np.floating] | None, was_flagged: npt.NDArray[np.bool_], count: int
+) -> list[DrawnStratum]:
+    """Return the strata of M scored rows, and how many rows to draw from each: `count` in all, if there are so many.
+
+    Args:
+        p_wrong: (M,) p_wrong without verdicts. None for audits of earlier releases: the strata are then the flagged and
+            the other rows, half of the sample each.
+        was_flagged: (M,) flagged by the detector, even if a reviewer dismissed the flag.
+        count: The rows to draw.
+    """
+    if p_wrong is None:
+        flagged, others = np.flatnonzero(was_flagged), np.flatnonzero(~was_flagged)
+        first = min(len(flagged), max((count + 1) // 2, count - len(others)))
+        return flag_strata(was_flagged, first, count - first)
+    found = strata_by_p_wrong(p_wrong)
+    counts = allocation(found.strata, count)
+    return [
+        DrawnStratum(stratum.name, np.flatnonzero(found.numbers == number), drawn)
+        for number, (stratum, drawn) in enumerate(zip(found.strata, counts, strict=True))
+    ]
+
+
+def flag_strata(was_flagged: npt.NDArray[np.bool_], flagged: int, unflagged: int) -> list[DrawnStratum]:
+    """Return the flagged and the other rows as strata, and how many rows to draw from them."""
+    return [
+        DrawnStratum(FLAGGED, np.flatnonzero(was_flagged), flagged),
+        DrawnStratum(UNFLAGGED, np.flatnonzero(~was_flagged), unflagged),
+    ]
+
+
+def drawn_positions(
+    strata: Sequence[DrawnStratum], example_ids: Sequence[str], fingerprint: str, seed: int
+) -> list[list[int]]:
+    """Return the positions of the rows that are drawn from each stratum, in review order."""
+    return [
+        [int(stratum.rows[at]) for at in review_order((example_ids[row] for row in stratum.rows), fingerprint, seed)][
+            : stratum.drawn
+        ]
+        for stratum in strata
+    ]
+
+
 def mixed(strata: Sequence[Sequence[_Row]], fingerprint: str, seed: int) -> list[_Row]:
     """Return the rows of all strata in an order that does not reveal the stratum of a row.
 
@@ -60,21 +112,40 @@ def mixed(strata: Sequence[Sequence[_Row]], fingerprint: str, seed: int) -> list
 
 @dataclass(frozen=True)
 class SampledStratum:
-    """The flagged or the other scored rows of an audit, and those that were drawn.
+    """A part of the scored rows of an audit, and those that were drawn.
+
+    Flags are those of the detector, even if a reviewer dismissed them.
 
     Raises:
-        ReviewError: if a row was drawn twice, or more rows than there are.
+        ReviewError: if a row was drawn twice, more rows than there are, or flags do not fit the rows.
     """
 
-    name: str  # FLAGGED or UNFLAGGED, by the detector, even if a reviewer dismissed the flag
+    name: str  # such as "p_wrong 0.5 to 1", or FLAGGED or UNFLAGGED
     rows: int
     sampled: tuple[LabeledExample, ...]  # in review order
+    # The flagged rows of the stratum, and whether each sampled row is flagged. None and empty if the name says it.
+    flagged_rows: int | None = None
+    is_flagged: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.flagged_rows is not None and len(self.is_flagged) != len(self.sampled):
+            raise ReviewError(f"{len(self.sampled)} rows are drawn, but {len(self.is_flagged)} of them have flags")
         if len(set(self.sampled)) != len(self.sampled) or len(self.sampled) > self.rows:
             raise ReviewError(
                 f"{len(self.sampled)} rows are drawn from {self.rows}, but each row can be drawn only once"
             )
+
+    @property
+    def flags(self) -> tuple[bool, ...]:
+        """Whether each sampled row is flagged."""
+        return self.is_flagged if self.flagged_rows is not None else (self.name == FLAGGED,) * len(self.sampled)
+
+    @property
+    def flags_in_all(self) -> int:
+        """The flagged rows of the stratum."""
+        if self.flagged_rows is not None:
+            return self.flagged_rows
+        return self.rows if self.name == FLAGGED else 0
 
     def reviewed(self, verdicts: Mapping[LabeledExample, Verdict]) -> list[Verdict]:
         """Return the verdicts on the longest start of the order in which every row has one.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
+from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.findings import ErrorRate, Precision, Review
 from labelaudit.reviews.measures import measure
 from labelaudit.reviews.records import from_json
@@ -41,11 +42,20 @@ class RowVerdicts(NamedTuple):
 
 
 @dataclass(frozen=True)
+class JudgedStratum:
+    """A stratum of a random sample: its number of rows, and the drawn rows that count."""
+
+    rows: int
+    judged: tuple[LabeledExample, ...]
+
+
+@dataclass(frozen=True)
 class _SnapshotFile:
     # example_id, content_digest, given_label, verdict, right_label
     decisions: list[tuple[str, str | None, str, Decision, str | None]]
     precision: Precision | None
     error_rate: ErrorRate | None
+    sample: tuple[JudgedStratum, ...] = ()
 
 
 _SNAPSHOT_FILE = TypeAdapter(_SnapshotFile)
@@ -58,13 +68,41 @@ class ReviewSnapshot:
     answers: dict[LabeledExample, Answer]
     precision: Precision | None = None
     error_rate: ErrorRate | None = None
+    sample: tuple[JudgedStratum, ...] = ()  # behind `error_rate`; empty if it is of another version
 
     @classmethod
     def of(cls, verdicts: Iterable[Verdict], samples: Iterable[Sample], fingerprint: str) -> ReviewSnapshot:
         """Return the snapshot of all verdicts and samples, in any order, for the version with this fingerprint."""
         reviewed = current(verdicts)
         answers = {example: verdict.answer for example, verdict in reviewed.items()}
-        return cls(answers, *measure(reviewed, samples, fingerprint))
+        found = measure(reviewed, samples, fingerprint)
+        strata = () if found.sample is None else found.sample.strata
+        judged = tuple(JudgedStratum(one.rows, one.sampled[: len(one.reviewed(reviewed))]) for one in strata)
+        return cls(answers, found.precision, found.error_rate, judged)
+
+    def judged_sample(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> JudgedSample | None:
+        """Return the verdicts on randomly drawn rows among the M scored rows of the version.
+
+        Rows judged ambiguous count as not wrong. If a drawn row is not among the scored rows, the sample is of other
+        rows, and the result is None. So it is if there is no sample of this version.
+        """
+        if not self.sample:
+            return None
+        wanted = {example.example_id for stratum in self.sample for example in stratum.judged}
+        positions: dict[tuple[str | None, ...], int] = {
+            (example_id, digests[row], given_labels[row]): row
+            for row, example_id in enumerate(example_ids)
+            if example_id in wanted
+        }
+        drawn = [(number, example) for number, stratum in enumerate(self.sample) for example in stratum.judged]
+        if any(tuple(example) not in positions for _, example in drawn):
+            return None
+        return JudgedSample(
+            positions=np.array([positions[tuple(example)] for _, example in drawn], np.int64),
+            is_wrong=np.array([self.answers[example].verdict == Decision.WRONG for _, example in drawn], bool),
+            stratum=np.array([number for number, _ in drawn], np.int64),
+            rows=np.array([stratum.rows for stratum in self.sample], np.int64),
+        )
 
     def for_rows(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> RowVerdicts:
         """Return the verdicts on N rows: those on the same id, content and given label."""
@@ -104,7 +142,11 @@ class ReviewSnapshot:
         rows = [[*example, *answer] for example, answer in self.answers.items()]
         rows.sort(key=lambda row: [(value is not None, value or "") for value in row])
         measures = {"precision": self.precision, "error_rate": self.error_rate}
-        return dump_json({"decisions": rows, **{name: one and asdict(one) for name, one in measures.items()}})
+        record: dict[str, object] = {"decisions": rows, **{name: one and asdict(one) for name, one in measures.items()}}
+        # Left out if empty: the digest of the record is part of the id of audits that have no sample.
+        if self.sample:
+            record["sample"] = [asdict(stratum) for stratum in self.sample]
+        return dump_json(record)
 
     @classmethod
     def from_json(cls, data: bytes) -> ReviewSnapshot:
@@ -115,4 +157,4 @@ class ReviewSnapshot:
         """
         stored = from_json(_SNAPSHOT_FILE, data)
         answers = {LabeledExample(*row[:3]): Answer(*row[3:]) for row in stored.decisions}
-        return cls(answers, stored.precision, stored.error_rate)
+        return cls(answers, stored.precision, stored.error_rate, stored.sample)

@@ -8,17 +8,23 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from labelaudit.audit import audit_probabilities
 from labelaudit.audits.published import PublishedAudit
+from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, ReviewError
-from labelaudit.reviews.audit_review import add_drafts, audit_to_review, draw_sample, status
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities
+from labelaudit.reviews.audit_review import add_drafts, audit_to_review, draw_by_flag, draw_sample, status
 from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.sample_store import read_samples
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
 from labelaudit.reviews.verdicts import current
-from labelaudit.schemas import CLASSES, Decision
+from labelaudit.schemas import CLASSES, EXAMPLES, Decision
 from labelaudit.storage.manifest import dump_json
 from support.reviewed import (
     GIVEN,
@@ -151,13 +157,13 @@ def test_a_fixed_label_expires_a_verdict_but_not_its_measurement(tmp_path: Path,
 
 
 def test_a_sample_measures_its_version_and_is_shown_in_the_next(tmp_path: Path, audit: PublishedAudit) -> None:
-    sample = draw_sample(audit, flagged=100, unflagged=20, seed=3)
+    sample = draw_by_flag(audit, flagged=100, unflagged=20, seed=3)
     assert [(one.name, one.rows, len(one.sampled)) for one in sample.strata] == [
         ("flagged", 8, 8),
         ("unflagged", 112, 20),
     ]
     assert {row.example_id for row in sample.strata[0].sampled} == set(WRONG)
-    draw_sample(audit, flagged=100, unflagged=20, seed=3)
+    draw_by_flag(audit, flagged=100, unflagged=20, seed=3)
     assert [one.created_at for one in read_samples(audit.store, "insects")] == [sample.created_at]
     add_drafts(audit, [truly(row.example_id) for row in sample.shuffled()], reviewer="ann")
     _, summary = _summary(tmp_path, tmp_path / "out")
@@ -176,11 +182,11 @@ def test_a_sample_measures_its_version_and_is_shown_in_the_next(tmp_path: Path, 
 
 
 def test_a_later_sample_of_another_version_hides_nothing(tmp_path: Path, audit: PublishedAudit) -> None:
-    own = draw_sample(audit, flagged=8, unflagged=20, seed=0)
+    own = draw_by_flag(audit, flagged=8, unflagged=20, seed=0)
     add_drafts(audit, [truly(row.example_id) for row in own.shuffled()], reviewer="ann")
     fixed = list(NAMES[RIGHT])
     other = audit_to_review(audit_insects(tmp_path, tmp_path / "out", given=fixed, version="v2").audit_url)
-    small = draw_sample(other, flagged=1, unflagged=1, seed=0)
+    small = draw_by_flag(other, flagged=1, unflagged=1, seed=0)
     assert status(other).to_record()["sample"]["version"] == "v2"
     add_drafts(other, [Draft(row.example_id, Decision.FINE) for row in small.shuffled()], reviewer="ann")
     _, summary = _summary(tmp_path, tmp_path / "out")
@@ -194,15 +200,15 @@ def test_the_next_version_is_measured_on_other_rows(tmp_path: Path, audit: Publi
     """With the same seed: rows that were judged and corrected would make it look better than it is."""
     given = [right_label("i000"), *NAMES[GIVEN][1:]]
     following = audit_to_review(audit_insects(tmp_path, tmp_path / "out", given=given, version="v2").audit_url)
-    before, after = (draw_sample(one, flagged=7, unflagged=20, seed=0).strata[1].sampled for one in (audit, following))
+    before, after = (draw_by_flag(one, flagged=7, unflagged=20, seed=0).strata[1].sampled for one in (audit, following))
     assert len(set(before) & set(after)) < 10
-    again = draw_sample(audit, flagged=7, unflagged=40, seed=0).strata[1].sampled
+    again = draw_by_flag(audit, flagged=7, unflagged=40, seed=0).strata[1].sampled
     assert again[:20] == before
 
 
 def test_an_audit_without_flags_is_one_stratum(tmp_path: Path) -> None:
     found = audit_to_review(audit_insects(tmp_path, tmp_path / "clean", given=list(NAMES[RIGHT])).audit_url)
-    sample = draw_sample(found, flagged=10, unflagged=ROWS, seed=0)
+    sample = draw_by_flag(found, flagged=10, unflagged=ROWS, seed=0)
     assert [(one.rows, len(one.sampled)) for one in sample.strata] == [(0, 0), (ROWS, ROWS)]
     add_drafts(found, [Draft(row.example_id, Decision.FINE) for row in sample.shuffled()], reviewer="ann")
     rate = status(found).to_record()["error_rate"]
@@ -213,7 +219,7 @@ def test_dismissed_flags_stay_in_the_stratum_of_the_flagged(tmp_path: Path, audi
     add_drafts(audit, [Draft("i000", Decision.FINE)], reviewer="ann")
     folder, _ = _summary(tmp_path, tmp_path / "out")
     again = audit_to_review(str(folder))
-    before, after = (draw_sample(one, flagged=8, unflagged=30, seed=0) for one in (audit, again))
+    before, after = (draw_by_flag(one, flagged=8, unflagged=30, seed=0) for one in (audit, again))
     assert before.strata == after.strata
     add_drafts(again, [Draft("i000", Decision.FINE)], reviewer="bob")
     assert all(verdict.was_flagged for verdict in read_verdicts(again.store, "insects"))
@@ -222,7 +228,7 @@ def test_dismissed_flags_stay_in_the_stratum_of_the_flagged(tmp_path: Path, audi
 def test_status_shows_the_current_verdicts(audit: PublishedAudit) -> None:
     empty = status(audit).to_record()
     assert (empty["flagged"], empty["flagged_judged"], empty["sample"], empty["precision"]) == (8, 0, None, None)
-    sample = draw_sample(audit, flagged=4, unflagged=4, seed=0)
+    sample = draw_by_flag(audit, flagged=4, unflagged=4, seed=0)
     add_drafts(audit, [truly(row.example_id) for row in sample.strata[0].sampled[:3]], reviewer="ann")
     add_drafts(audit, [Draft(sample.strata[0].sampled[0].example_id, Decision.FINE)], reviewer="bob")
     found = status(audit).to_record()
@@ -313,7 +319,7 @@ def test_a_broken_verdict_is_named(tmp_path: Path, audit: PublishedAudit, data: 
 def test_a_broken_sample_is_named(
     tmp_path: Path, audit: PublishedAudit, change: dict[str, object] | None, problem: str
 ) -> None:
-    sample = draw_sample(audit, flagged=2, unflagged=2, seed=0)
+    sample = draw_by_flag(audit, flagged=2, unflagged=2, seed=0)
     key = "dataset=insects/_samples/broken.json"
     audit.store.write(key, dump_json([{}] if change is None else {**asdict(sample), **change}))
     message = re.escape(f"{audit.store.url_of(key)} cannot be read as a sample: ") + ".*" + re.escape(problem)
@@ -357,3 +363,44 @@ def test_stored_verdicts_can_be_read(audit: PublishedAudit) -> None:
     append_verdicts(audit.store, "insects", verdicts[:1])
     append_verdicts(audit.store, "insects", verdicts[1:])
     assert sorted(read_verdicts(audit.store, "insects"), key=lambda verdict: verdict.example_id) == verdicts
+
+
+def test_verdicts_on_random_rows_prove_a_promise(tmp_path: Path) -> None:
+    """800 rows, of which the first 100 have a wrong label that the probabilities doubt."""
+    right = np.arange(800) % 3
+    given = np.where(np.arange(800) < 100, (right + 1) % 3, right)
+    ids = [f"i{number:03d}" for number in range(800)]
+    table = pa.table({"id": ids, "label": NAMES[given].tolist(), "pred_probs": list(0.05 + 0.85 * np.eye(3)[right])})
+    path = tmp_path / "many.parquet"
+    pq.write_table(table.replace_schema_metadata({"class_names": '["ant", "bee", "fly"]'}), path)
+    config = build_config(
+        {
+            "dataset": {"url": str(path), "name": "insects", "version": "v1"},
+            "detection": {"precision": 0.8},
+            "output": {"url": str(tmp_path / "many")},
+        }
+    )
+    first = audit_to_review(audit_probabilities(config, ExternalProbabilities(str(path))).audit_url)
+    sample = draw_sample(first, rows=120, seed=0)
+    assert [(one.name, one.rows) for one in sample.strata] == [("p_wrong 0 to 0.5", 700), ("p_wrong 0.5 to 1", 100)]
+    drafts = [
+        Draft(row.example_id, Decision.WRONG, str(NAMES[right[int(row.example_id[1:])]]))
+        if int(row.example_id[1:]) < 100
+        else Draft(row.example_id, Decision.FINE)
+        for row in sample.shuffled()
+    ]
+    add_drafts(first, drafts, reviewer="ann")
+    second = audit_to_review(audit_probabilities(config, ExternalProbabilities(str(path))).audit_url)
+    assert second.audit_id != first.audit_id
+    notes = " ".join(second.summary().notes)
+    assert "With a probability of 90%, at least 80% of the 100 flagged labels are wrong." in notes
+    assert "This rests on 120 verdicts on randomly drawn rows" in notes
+    columns = ["p_wrong", "p_wrong_without_verdicts"]
+    before, after = (one.table("examples.parquet", EXAMPLES, columns) for one in (first, second))
+    assert after[columns[1]].equals(before[columns[1]])
+    assert after[columns[0]].to_numpy().std() > before[columns[0]].to_numpy().std()
+    # Verdicts move no row to another stratum, so a larger sample still contains the smaller one.
+    larger = draw_sample(second, rows=200, seed=0)
+    for small, large in zip(sample.strata, larger.strata, strict=True):
+        assert (small.name, small.rows) == (large.name, large.rows)
+        assert large.sampled[: len(small.sampled)] == small.sampled

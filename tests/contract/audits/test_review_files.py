@@ -16,7 +16,7 @@ import pytest
 
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.audit_review import add_drafts, draw_sample, status
+from labelaudit.reviews.audit_review import add_drafts, draw_by_flag, status
 from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.files import ExportKind, FileFormat, export, read_filled, sample_file
 from labelaudit.reviews.verdict_store import append_verdicts
@@ -74,7 +74,7 @@ def test_exported_issues_can_be_filled_and_imported(audit: PublishedAudit) -> No
 
 
 def test_a_sample_can_be_filled_and_imported(audit: PublishedAudit) -> None:
-    sample = draw_sample(audit, flagged=8, unflagged=60, seed=0)
+    sample = draw_by_flag(audit, flagged=8, unflagged=60, seed=0)
     data = sample_file(audit, sample, FileFormat.CSV).data
     rows = rows_of(data)
     # Nothing distinguishes flagged rows from others.
@@ -148,7 +148,7 @@ def test_an_interface_for_texts_and_a_sample_without_suggestions(audit: Publishe
     interface = ElementTree.fromstring(export(audit, ExportKind.INTERFACE, "interface.xml"))
     assert [one.attrib["value"] for one in interface.iter("Choice")][3:] == ["ant", "bee", "fly"]
     assert not list(interface.iter("Image"))
-    sample = draw_sample(audit, flagged=8, unflagged=112, seed=0)
+    sample = draw_by_flag(audit, flagged=8, unflagged=112, seed=0)
     file = sample_file(with_previews(audit, "text/plain", b"a small insect", ROWS), sample, FileFormat.LABEL_STUDIO)
     tasks = json.loads(file.data)
     assert file.without_preview == 0
@@ -161,7 +161,7 @@ def test_an_interface_for_texts_and_a_sample_without_suggestions(audit: Publishe
 @pytest.mark.parametrize("media_type", ["image/png", "text/plain"])
 def test_previews_do_not_reveal_which_rows_of_a_sample_are_flagged(audit: PublishedAudit, media_type: str) -> None:
     """All rows are shown or none: most rows without a preview are not flagged."""
-    sample = draw_sample(audit, flagged=8, unflagged=112, seed=0)
+    sample = draw_by_flag(audit, flagged=8, unflagged=112, seed=0)
     file = sample_file(with_previews(audit, media_type, b"seen", ROWS - 1), sample, FileFormat.LABEL_STUDIO)
     data = [task["data"] for task in json.loads(file.data)]
     assert file.without_preview == 1

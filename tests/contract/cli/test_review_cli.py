@@ -68,13 +68,26 @@ def test_a_review_from_the_sample_to_the_corrected_labels(run, tmp_path: Path) -
     code, out, err = run("status", DATASET)
     assert (code, out) == (0, "")
     assert "flagged rows reviewed: 8 of 8" in err
-    assert "sample, unflagged rows: 40 of 40 reviewed in order" in err
+    assert "sample, unflagged: 40 of 40 reviewed in order" in err
     assert "precision on randomly drawn flags: 100\N{NO-BREAK SPACE}%" in err
     assert "wrong labels: 6.7\N{NO-BREAK SPACE}% (95 % interval 6.7" in err
     assert "reviewer 'ann': 48" in err
     code, out, _ = run("export", DATASET, "--what", "corrected", "--output", "corrected.csv", "--json")
     assert json.loads(out)["what"] == "corrected"
     assert (tmp_path / "corrected.csv").read_text().splitlines()[:2] == ['"example_id","label"', '"i000","ant"']
+
+
+def test_a_sample_by_p_wrong(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("sample", DATASET, "--rows", 70, "--output", "sample.csv", "--json")
+    assert code == 0
+    # 8 doubtful rows are too few for a stratum of their own.
+    assert "p_wrong 0 to 1: 70 of 120 rows" in err
+    assert json.loads(out)["p_wrong 0 to 1"] == {"rows": 120, "sampled": 70}
+    _fill(tmp_path / "sample.csv")
+    assert run("import", DATASET, "sample.csv", "--reviewer", "ann")[0] == 0
+    assert "sample, p_wrong 0 to 1: 70 of 70 reviewed in order" in run("status", DATASET)[2]
+    code, _, err = run("sample", DATASET, "--rows", 70, "--flagged", 8, "--output", "other.csv")
+    assert (code, "--rows cannot be combined with --flagged or --unflagged." in err) == (2, True)
 
 
 def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -107,10 +120,10 @@ def test_a_measurement_of_another_version_is_named(run, tmp_path: Path) -> None:
     run("import", DATASET, "sample.csv", "--reviewer", "ann")
     audit_insects(tmp_path, tmp_path / "out", given=list(NAMES[RIGHT]), version="v2")
     _, _, err = run("status", f"{DATASET}/version=v2")
-    assert "sample of version v1, flagged rows: 8 of 8" in err
+    assert "sample of version v1, flagged: 8 of 8" in err
     assert "measured on version v1 and not on this one" in err
     _, _, err = run("status", f"{DATASET}/version=v1")
-    assert "sample, flagged rows: 8 of 8" in err
+    assert "sample, flagged: 8 of 8" in err
     assert "measured on version" not in err
 
 
@@ -119,7 +132,7 @@ def test_tasks_without_previews_are_explained(run) -> None:  # type: ignore[no-u
     assert code == 0
     assert (json.loads(out)["without_preview"], json.loads(out)["seed"]) == (8, DEFAULT_SEED)
     assert "The tasks show no previews: the audit has none for 8 of these rows" in err
-    assert "a sample with --seed 0 and at most 200 flagged and 200 other rows" in err
+    assert "a sample with --seed 0 and --rows 400 or less" in err
     assert "previews" not in run("sample", DATASET, "--output", "sample.csv")[2]
 
 
@@ -225,7 +238,7 @@ def insects_yaml(s3: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.Mo
 def test_storage_options_of_a_config_reach_every_command(insects_yaml: Path, s3: str, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for number, target in enumerate((("insects.yaml",), (f"{s3}/dataset=insects", "--config", "insects.yaml"))):
         name = f"sample{number}.csv"
-        code, _, err = run("sample", *target, "--seed", number, "--output", name)
+        code, _, err = run("sample", *target, "--rows", 40, "--seed", number, "--output", name)
         assert code == 0, err
         _fill(tmp_path / name)
         assert run("import", *target, name, "--reviewer", "ann")[0] == 0

@@ -18,7 +18,7 @@ import pytest
 from labelaudit.audits.published import find_audit
 from labelaudit.cli.doctor import examine
 from labelaudit.errors import LabelauditError, StorageError
-from labelaudit.reviews.audit_review import draw_sample
+from labelaudit.reviews.audit_review import draw_by_flag
 from labelaudit.reviews.sample_store import read_samples
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
 from labelaudit.reviews.verdicts import Verdict
@@ -207,8 +207,8 @@ def test_a_reviewer_writes_verdicts_and_samples_alone(server: Server) -> None:
     reading = {**read, "Resource": ["arn:aws:s3:::audits", "arn:aws:s3:::audits/*"]}
     server.allow({"Version": "2012-10-17", "Statement": [reading, {**write, "Resource": folders}]})
     found = find_audit(reference.audit_url)
-    sample = draw_sample(found, flagged=2, unflagged=2, seed=1)
-    assert draw_sample(found, flagged=2, unflagged=2, seed=1).strata == sample.strata
+    sample = draw_by_flag(found, flagged=2, unflagged=2, seed=1)
+    assert draw_by_flag(found, flagged=2, unflagged=2, seed=1).strata == sample.strata
     assert read_samples(found.store, found.dataset) == [sample]
     row = sample.shuffled()[0]
     verdict = Verdict(

@@ -192,7 +192,7 @@ def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> 
     tables = AuditQueries(connect(tmp_path), lambda name: tmp_path / record.folder / name)
     audit = open_audit(store, record.folder)
     assert audit is not None
-    drawn = draw_sample(audit, flagged=PREVIEWED_ROWS, unflagged=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()
+    drawn = draw_sample(audit, rows=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()
     shown = tables.random_sample(record.fingerprint)
     assert list(shown) == [row.example_id for row in drawn]
     # Where a row stands does not tell its stratum, however much larger one is than the other.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelaudit.detection.cut import find_cut
+from labelaudit.detection.cut import choose_cut, find_cut, recalibrate
+from labelaudit.detection.judged_sample import JudgedSample
+from labelaudit.detection.p_wrong_strata import strata_by_p_wrong
 from labelaudit.findings import Promise
 
 DOUBTS = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40).map(lambda values: np.array(values, np.float32))
@@ -43,3 +47,49 @@ def test_the_best_cut_is_never_above_one_half(p_wrong: list[float]) -> None:
     cut = find_cut(values, None)
     assert cut == 0.5
     assert (values >= cut).tolist() == (values > 0).tolist()
+
+
+def reviewed(is_wrong: np.ndarray) -> tuple[np.ndarray, JudgedSample]:
+    """Return p_wrong of 100 likely and 900 unlikely errors, and a sample: the first 40 rows of each."""
+    p_wrong = np.repeat([0.9, 0.01], [100, 900]).astype(np.float32)
+    numbers = strata_by_p_wrong(p_wrong).numbers
+    positions = np.concatenate([np.arange(40), np.arange(100, 140)])
+    return p_wrong, JudgedSample(positions, is_wrong, numbers[positions], np.bincount(numbers))
+
+
+def test_verdicts_prove_a_promised_precision() -> None:
+    p_wrong, sample = reviewed(np.arange(80) < 40)
+    promise = Promise(precision=0.8)
+    found = choose_cut(p_wrong, recalibrate(p_wrong, sample), sample, promise)
+    assert found.is_above.tolist() == [True] * 100 + [False] * 900
+    assert found.p_wrong_without_verdicts == pytest.approx(0.9)
+    assert found.p_wrong >= 0.9
+    assert found.notes[0].startswith("With a probability of 90%, at least 80% of the 100 flagged labels are wrong.")
+
+
+def test_verdicts_that_prove_nothing_flag_nothing() -> None:
+    """Half of the likely errors are right: a precision of .8 is expected without verdicts, and refuted by them."""
+    p_wrong, sample = reviewed(np.arange(80) < 20)
+    found = choose_cut(p_wrong, recalibrate(p_wrong, sample), sample, Promise(precision=0.8))
+    assert not found.is_above.any()
+    assert (found.p_wrong, found.p_wrong_without_verdicts) == (1, 1)
+    assert found.notes[0].startswith("Nothing is flagged, because 80 verdicts on randomly drawn rows do not prove")
+
+
+def test_what_verdicts_do_not_prove_is_said() -> None:
+    p_wrong, sample = reviewed(np.arange(80) < 40)
+    assert "They never prove a recall." in choose_cut(p_wrong, p_wrong, sample, Promise(recall=0.8)).notes[0]
+    by_flag = replace(sample, rows=sample.rows[::-1])
+    assert "drawn by p_wrong" in choose_cut(p_wrong, p_wrong, by_flag, Promise(precision=0.8)).notes[0]
+    assert choose_cut(p_wrong, p_wrong, sample, None).notes == ()
+
+
+def test_the_cut_is_the_same_on_both_scales() -> None:
+    """Verdicts show that only half of the likely errors are errors. Canaries are judged without verdicts."""
+    p_wrong, sample = reviewed(np.arange(80) < 20)
+    recalibrated = recalibrate(p_wrong, sample)
+    assert 0.4 < recalibrated[0] < 0.8
+    found = choose_cut(p_wrong, recalibrated, sample, None)
+    assert (found.is_above == (p_wrong >= found.p_wrong_without_verdicts)).all()
+    assert (found.is_above == (recalibrated >= found.p_wrong)).all()
+    assert recalibrate(p_wrong, None) is p_wrong

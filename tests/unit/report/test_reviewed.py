@@ -81,7 +81,7 @@ def test_figures_and_sentences() -> None:
     assert "2 wrong, 5 fine, 1 ambiguous; 4 expired because the content or label changed" in text
     assert "of 20 flagged rows judged wrong or fine so far, 16 were wrong (3 ambiguous ones left out)" in text
     assert "Among randomly sampled flags it is 50.0 % (95 % interval 60.0 % to 90.0 %, 4 rows)." in text
-    assert "from verdicts on a random sample, 40 of 100 flagged and 50 of 900 unflagged." in text
+    assert "from verdicts on a random sample, 40 of 100 flagged rows, 50 of 900 unflagged rows." in text
     assert "If ambiguous labels count as wrong, it is 9.8 %" in text
     assert "The sample is from version <v1>, which has other rows or labels. The gate does not use it." in text
     assert "Judged rows count as wrong or fine in the numbers at the top of the page" in text

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import pytest
+
 from labelaudit.findings import ErrorRate
-from labelaudit.reviews.measures import REVIEWED_START, ReviewMeasures, error_rate, measure, precision, progress
+from labelaudit.reviews.measures import (
+    REVIEWED_START,
+    ReviewMeasures,
+    error_rate,
+    measure,
+    precision,
+    progress,
+    random_precision,
+)
 from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum
 from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
 from labelaudit.schemas import Decision
@@ -94,7 +104,25 @@ def test_chosen_and_random_rows_are_distinguished() -> None:
     only_others = judged(A, A, A, W, W)
     expected = error_rate(make_sample(), only_others)
     assert expected is not None
-    assert measure(only_others, [make_sample()], "v1v1") == ReviewMeasures(None, expected)
+    assert measure(only_others, [make_sample()], "v1v1") == ReviewMeasures(None, expected, make_sample())
+
+
+def test_the_precision_of_random_flags_weighs_the_strata() -> None:
+    """Of 10 flags in 20 rows 1 of 2 judged is wrong; of 30 flags in 30 rows all 3. Another stratum has no flag."""
+    rows = [LabeledExample(f"i{number}", "c0", "bee") for number in range(7)]
+    strata = (
+        SampledStratum("p_wrong 0 to 0.1", 500, tuple(rows[6:]), 0, (False,)),
+        SampledStratum("p_wrong 0.1 to 0.5", 20, tuple(rows[:3]), 10, (True, False, True)),
+        SampledStratum("p_wrong 0.5 to 1", 30, tuple(rows[3:6]), 30, (True,) * 3),
+    )
+    sample = Sample("2026-01-01", "v1", "a1", "v1v1", 0, strata)
+    found = random_precision(sample, judged(W, F, F, W, W, W, F))
+    assert found is not None
+    assert found.estimate == pytest.approx((10 * 0.5 + 30) / 40)
+    assert found.low < found.estimate < found.high
+    assert (found.wrong, found.fine, found.ambiguous) == (4, 1, 0)
+    # Without a judged flag in one of the strata, nothing is known about all flags.
+    assert random_precision(sample, judged(A, F, A, W, W, W, F)) is None
 
 
 ALL = judged(W, W, W, F, F)

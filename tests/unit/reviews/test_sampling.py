@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from hypothesis import strategies as st
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.interval import Stratum, stratified
 from labelaudit.reviews.sample_store import sample_bytes, sample_of
-from labelaudit.reviews.sampling import FLAGGED, UNFLAGGED, Sample, SampledStratum, review_order
+from labelaudit.reviews.sampling import (
+    FLAGGED,
+    UNFLAGGED,
+    Sample,
+    SampledStratum,
+    drawn_positions,
+    review_order,
+    strata_to_draw,
+)
 from labelaudit.reviews.verdicts import LabeledExample, current
 from support.reviewed import make_verdict
 
@@ -75,6 +84,7 @@ def test_a_sample_of_the_corrected_version_measures_it() -> None:
     strata = {"f": (60, 30, 40), "u": (600, 60, 100)}
     seeds = 200
     covered = 0
+    interval = cache(lambda *strata: stratified(strata))
     for seed in range(seeds):
         counted, left = [], 0
         for name, (rows, wrong, count) in strata.items():
@@ -84,7 +94,7 @@ def test_a_sample_of_the_corrected_version_measures_it() -> None:
             drawn = review_order(ids, "v2", seed)[:count]
             counted.append(Stratum(rows, count, int(is_wrong[drawn].sum())))
             left += int(is_wrong.sum())
-        found = stratified(counted)
+        found = interval(*counted)
         assert found is not None
         covered += found.low <= left / 660 <= found.high
     # Three standard errors of so many draws below 95 %.
@@ -115,6 +125,34 @@ def test_the_file_mixes_the_strata_and_keeps_their_order() -> None:
     kinds = "".join(one.example_id[0] for one in shuffled)
     assert 8 <= kinds[:30].count("f") <= 22
     assert shuffled != make_sample(seed=1).shuffled()
+
+
+def test_strata_of_an_audit_without_p_wrong_are_its_flags() -> None:
+    was_flagged = np.arange(50) < 8
+    strata = strata_to_draw(None, was_flagged, 20)
+    assert [(one.name, len(one.rows), one.drawn) for one in strata] == [(FLAGGED, 8, 8), (UNFLAGGED, 42, 12)]
+    assert [one.drawn for one in strata_to_draw(None, was_flagged, 10)] == [5, 5]
+    assert [one.drawn for one in strata_to_draw(None, ~was_flagged, 49)] == [41, 8]
+
+
+def test_strata_of_p_wrong() -> None:
+    p_wrong = np.repeat([0.01, 0.9], [300, 60]).astype(np.float32)
+    strata = strata_to_draw(p_wrong, p_wrong > 0.5, 40)
+    assert [(one.name, len(one.rows), one.drawn) for one in strata] == [
+        ("p_wrong 0 to 0.5", 300, 25),
+        ("p_wrong 0.5 to 1", 60, 15),
+    ]
+    ids = [f"i{number}" for number in range(360)]
+    for rows, one in zip(drawn_positions(strata, ids, VERSION, 0), strata, strict=True):
+        assert len(set(rows)) == one.drawn
+        assert set(rows) <= set(one.rows.tolist())
+
+
+def test_flags_of_a_stratum() -> None:
+    by_flag = make_sample(2, 3)
+    assert [(one.flags_in_all, set(one.flags)) for one in by_flag.strata] == [(40, {True}), (0, {False})]
+    with pytest.raises(ReviewError, match="2 rows are drawn, but 1 of them have flags"):
+        SampledStratum("p_wrong 0 to 1", 9, (row("a"), row("b")), 4, (True,))
 
 
 def test_a_record_gives_the_same_sample() -> None:

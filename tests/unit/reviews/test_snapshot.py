@@ -10,6 +10,7 @@ import pytest
 from labelaudit.detection.issues import find_issues
 from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.findings import Precision
+from labelaudit.reviews.sampling import Sample, SampledStratum
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.verdicts import Answer, LabeledExample
 from labelaudit.schemas import Decision
@@ -110,3 +111,49 @@ def test_the_stored_format_does_not_change() -> None:
     snapshot = ReviewSnapshot({LabeledExample("i1", None, "bee"): Answer(Decision.WRONG, "ant")}, precision)
     assert ReviewSnapshot.from_json(STORED) == snapshot
     assert snapshot.to_json() == STORED
+
+
+ROWS = tuple(LabeledExample(f"i{number}", "c0", "bee") for number in range(6))
+SAMPLED = Sample(
+    "2026-01-01",
+    "v1",
+    "a1",
+    "v1",
+    0,
+    (
+        SampledStratum("p_wrong 0 to 0.5", 90, ROWS[:2], 0, (False, False)),
+        SampledStratum("p_wrong 0.5 to 1", 10, ROWS[2:5], 10, (True, True, True)),
+    ),
+)
+JUDGED = [
+    make_verdict("i0", Decision.FINE),
+    make_verdict("i1", Decision.AMBIGUOUS),
+    make_verdict("i2", Decision.WRONG),
+    make_verdict("i3", Decision.FINE),
+    make_verdict("i4", Decision.WRONG),
+    make_verdict("i5", Decision.WRONG),  # chosen, not drawn
+]
+
+
+def test_the_judged_rows_of_the_sample() -> None:
+    snapshot = ReviewSnapshot.of(JUDGED, [SAMPLED], "v1")
+    assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
+    # The order of the scored rows is that of the version.
+    ids = ["i5", "i4", "i3", "i2", "i1", "i0", "other"]
+    found = snapshot.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
+    assert found is not None
+    assert found.positions.tolist() == [5, 4, 3, 2, 1]
+    assert found.is_wrong.tolist() == [False, False, True, False, True]
+    assert found.stratum.tolist() == [0, 0, 1, 1, 1]
+    assert found.rows.tolist() == [90, 10]
+    assert found.weights == pytest.approx([45, 45, 10 / 3, 10 / 3, 10 / 3])
+    # A drawn row that is not scored now, or has another label: the sample is of other rows.
+    assert snapshot.judged_sample(ids[1:5], ["c0"] * 4, ["bee"] * 4) is None
+    assert snapshot.judged_sample(ids, ["c0"] * 7, ["fly", *["bee"] * 5, "fly"]) is not None
+    assert snapshot.judged_sample(ids, ["c0"] * 7, ["bee", "fly", *["bee"] * 5]) is None
+
+
+def test_a_sample_of_another_version_says_nothing_about_the_rows() -> None:
+    snapshot = ReviewSnapshot.of(JUDGED, [SAMPLED], "v2")
+    assert snapshot.error_rate is not None
+    assert snapshot.judged_sample([row.example_id for row in ROWS], ["c0"] * 6, ["bee"] * 6) is None

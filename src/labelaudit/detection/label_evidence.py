@@ -1,0 +1,140 @@
+"""Evidence that a label is wrong: one number per row, which ranks the rows and is not a probability yet.
+
+It is the log-odds `log(p_other / p_given)` of the most probable other class, out of fold, with three corrections:
+
+1. **Confidence.** Networks are too confident, or not confident enough if labels were smoothed. One scale makes the
+   highest probability agree with how often the prediction is the given label, as temperature scaling does (Guo et al.,
+   "On Calibration of Modern Neural Networks", ICML 2017).
+2. **Pairs of classes.** By Bayes' theorem, the odds that a label `given` should be `other` contain the rate at which
+   `other` is labeled as `given`. The confident half of the rows shows these rates: there, disagreement is mostly label
+   noise. They are shrunk towards their mean as far as chance explains their differences (empirical Bayes, gamma-Poisson).
+   A model that confuses two classes confuses them in both directions, and its probabilities contain that already. So the
+   difference of the two directions counts fully, their mean half, and both by another half, because the probabilities
+   of a model that was trained on the noise contain a part of it too.
+3. **Training dynamics**, if the model was trained here: the probability of the given label while models were trained on
+   the row. Both log-odds get the same weight. docs/training-dynamics.md reports on which data this helps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from labelaudit.detection.row_scores import RowScores
+from labelaudit.row_dynamics import Dynamics
+
+_FloatArray = npt.NDArray[np.float64]
+
+_SMALLEST = 1e-6
+# Rows of each predicted class that count as confident.
+CONFIDENT_SHARE = 0.5
+# The scale is 1 with this standard deviation before any row is seen, so that a perfect model keeps a finite one.
+_SCALE_DEVIATION = 0.7
+_NEWTON_STEPS = 30
+# The weight of the pairs' rates, and of what both directions of a pair have in common.
+_PAIR_WEIGHT = 0.5
+_SYMMETRIC_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class LabelEvidence:
+    """How the evidence of a row follows from its scores, as fitted to all rows."""
+
+    scale: float  # of the log-odds
+    pairs: npt.NDArray[np.float32]  # (K, K) log-odds to add, by other class and given class
+
+    @classmethod
+    def fit(cls, scores: RowScores) -> LabelEvidence:
+        """Fit the scale and the pairs' rates to M rows."""
+        return cls(_confidence_scale(scores), _pair_log_odds(scores))
+
+    def of(self, scores: RowScores, dynamics: Dynamics | None = None) -> _FloatArray:
+        """Return the evidence of each row, (M,), higher if its label is more doubtful.
+
+        Args:
+            scores: M rows.
+            dynamics: of the same rows. They belong to the labels of the training, so a label that was changed later
+                must be judged without them. Rows with NaN have only the evidence out of fold.
+        """
+        ratio = np.log(np.maximum(scores.p_other, _SMALLEST).astype(np.float64))
+        ratio -= np.log(np.maximum(scores.p_given, _SMALLEST))
+        evidence = self.scale * ratio + self.pairs[scores.other, scores.labels]
+        return evidence if dynamics is None else _with_dynamics(evidence, dynamics)
+
+
+def rank_within_predicted(scores: RowScores) -> _FloatArray:
+    """Return the rank of each row by confidence among the rows with the same prediction: near 0 for the most confident.
+
+    Ranks are within classes, because classes differ in difficulty and noise. Equal rows keep their order.
+    """
+    order = np.lexsort((-scores.p_predicted, scores.predicted))
+    counts = np.bincount(scores.predicted, minlength=scores.num_classes)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    rank = np.empty(len(scores))
+    rank[order] = (np.arange(len(scores)) - starts + 0.5) / np.repeat(counts, counts)
+    return rank
+
+
+def _confidence_scale(scores: RowScores) -> float:
+    """Return the slope of a logistic regression of agreement on the log-odds of the highest probability."""
+    p = np.clip(scores.p_predicted.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+    log_odds = np.log(p / (1 - p))
+    agrees = ~scores.disagrees
+    precision = 1 / _SCALE_DEVIATION**2
+    offset, log_scale = 0.0, 0.0
+    # Newton's method for the offset and the logarithm of the slope, whose prior is normal.
+    for _ in range(_NEWTON_STEPS):
+        slope = np.exp(log_scale)
+        expected = 1 / (1 + np.exp(-(offset + slope * log_odds)))
+        residual, weight, lever = agrees - expected, expected * (1 - expected), slope * log_odds
+        gradient = np.array([residual.sum(), (residual * lever).sum() - precision * log_scale])
+        cross = (weight * lever).sum()
+        hessian = np.array([[weight.sum() + 1e-3, cross], [cross, (weight * lever**2).sum() + precision]])
+        step = np.linalg.solve(hessian, gradient)
+        step /= max(1.0, float(np.abs(step).max()))
+        offset, log_scale = offset + step[0], log_scale + step[1]
+        if np.abs(step).max() < 1e-6:
+            break
+    return float(np.exp(log_scale))
+
+
+def _pair_log_odds(scores: RowScores) -> npt.NDArray[np.float32]:
+    """Return (K, K): how much more often `other` (row) is labeled as `given` (column) than usual, weighted."""
+    is_confident = rank_within_predicted(scores) < CONFIDENT_SHARE
+    shape = (scores.num_classes, scores.num_classes)
+    predicted, labels = scores.predicted[is_confident], scores.labels[is_confident]
+    flat = np.bincount(predicted.astype(np.int64) * shape[1] + labels, minlength=shape[0] * shape[1])
+    counts = flat.reshape(shape).astype(np.float64)
+    rows = counts.sum(axis=1, keepdims=True)
+    np.fill_diagonal(counts, 0)
+    usual = counts.sum() / max(1.0, rows.sum()) / (shape[1] - 1)
+    expected = np.broadcast_to(rows * usual, shape).copy()
+    np.fill_diagonal(expected, 0)
+    # The variance beyond that of Poisson counts shows how much the rates differ: that of a gamma distribution.
+    surplus = float(((counts - expected) ** 2).sum() - expected.sum())
+    if usual == 0 or surplus <= 0:
+        return np.zeros(shape, np.float32)
+    prior_errors = max(float((expected**2).sum()) / surplus, _LEAST_PRIOR_ERRORS)
+    ratio = np.log((counts + prior_errors) / (expected + prior_errors))
+    difference, mean = (ratio - ratio.T) / 2, (ratio + ratio.T) / 2
+    return np.asarray(_PAIR_WEIGHT * (difference + _SYMMETRIC_WEIGHT * mean), np.float32)
+
+
+# So that a single disagreement never decides about a pair.
+_LEAST_PRIOR_ERRORS = 0.3
+
+
+def _with_dynamics(evidence: _FloatArray, dynamics: Dynamics) -> _FloatArray:
+    """Return the mean of two log-odds. Its spread is that of the first one, for which the calibration holds."""
+    p = np.clip(dynamics.p_given.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+    learned = np.log((1 - p) / p)
+    is_known = ~np.isnan(learned)
+    if not is_known.any() or evidence[is_known].std() == 0 or learned[is_known].std() == 0:
+        return evidence
+    known, other = evidence[is_known], learned[is_known]
+    both = (known - known.mean()) / known.std() + (other - other.mean()) / other.std()
+    combined = evidence.copy()
+    combined[is_known] = known.mean() + known.std() * both / max(float(both.std()), _SMALLEST)
+    return combined

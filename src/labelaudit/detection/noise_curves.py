@@ -1,0 +1,160 @@
+"""How many labels are wrong, and of which kind the noise is, from how disagreement changes with confidence.
+
+Rows are sorted by the confidence of their prediction. At the rank u (0: most confident, 1: least) a label disagrees
+with the prediction because it is wrong, with probability e(u), or because the model is, with probability m(u). Only the
+sum of the two can be seen, and nothing in the probabilities separates them for certain (Liu, "Identifiability of Label
+Noise Transition Matrix", ICML 2023). What separates them is knowledge about the two curves:
+
+- **m(u)**: models err on rows on which they are not confident. In all experiments of docs/detection.md the log-odds of
+  m are close to a straight line over the normal quantiles of u, and its slope follows from its height within 0.15.
+- **e(u)**: errors on *any* examples (labels exchanged by a fault or at random) do not depend on u. Errors on *hard*
+  examples (people mistake what looks alike) rise with u, about 0.4 times as steeply as m: people find difficult what a
+  model does, but not only that. A model that learned from such labels also repeats some of their errors, which then
+  cannot be seen as disagreement.
+
+The result is the posterior distribution of the rate over a grid of such curves. Prior: the rate is about 10 % (95 % of
+it between 2 and 39 %, the range of published re-labelings of data sets that people labeled), and each kind is equally
+probable. On data with few errors the observations outweigh it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit, ndtri
+
+_FloatArray = npt.NDArray[np.float64]
+
+BINS = 20
+# The least confident tenth says little about errors, and most about the exact form of the curves.
+_USED_BINS = 18
+# The curves are approximations: a count is as uncertain as if it had this many expected cases more of Poisson noise.
+_TOLERANCE = 25.0
+# Log-odds of m in the middle; deviation of its slope from the usual one; log-odds of e in the middle; slope of e.
+_M_HEIGHTS = np.linspace(-9, 1.6, 45)
+_M_SLOPES = np.linspace(-0.45, 0.45, 7)
+_E_HEIGHTS = np.linspace(-11, 1.4, 63)
+_E_SLOPES = np.linspace(-0.5, 1.6, 15)
+# The usual slope of m at a height, and the standard deviation around it.
+_USUAL_SLOPE = (1.04, -0.33)
+_SLOPE_DEVIATION = 0.15
+_M_PRIOR = (-3.0, 2.0)
+_RATE_PRIOR = (-2.2, 0.9)
+# The slope of e: around 0, or around this share of the slope of m.
+_FLAT_DEVIATION = 0.15
+_SHARED_SLOPE = (0.4, 0.13)
+_LEAST_M_SLOPE = 0.4
+_QUANTILES = 12
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """One possible rate of wrong labels."""
+
+    rate: float  # 0..1
+    is_hard: bool  # errors are on hard examples
+    weight: float  # the probability of this level; all levels sum to 1
+
+
+@dataclass(frozen=True)
+class NoisePosterior:
+    """What is known about the rate of wrong labels."""
+
+    p_hard: float  # the probability that errors are on hard examples, 0..1
+    low: float  # the quantiles of the rate: 5 %,
+    median: float  # 50 %,
+    high: float  # 95 %
+    levels: tuple[NoiseLevel, ...]
+
+
+def fit_noise(disagreements: npt.NDArray[np.integer], rows: npt.NDArray[np.integer], num_classes: int) -> NoisePosterior:
+    """Return the posterior distribution of the rate of wrong labels.
+
+    Args:
+        disagreements: (BINS,) the rows of each bin whose prediction is not the given label. Bins have equal widths in
+            u, the most confident first.
+        rows: (BINS,) all rows of each bin.
+        num_classes: K, at least 2.
+    """
+    curves = _curves(num_classes)
+    used = np.flatnonzero(rows[:_USED_BINS] > 0)
+    log_likelihood = np.zeros((len(curves.m), len(curves.e)))
+    for b in used:
+        m, e = curves.m[:, b, None], curves.e[None, :, b]
+        expected = rows[b] * (e + m - (1 + curves.coincidence) * e * m)
+        # Negative binomial: Poisson with a tolerance.
+        log_likelihood += disagreements[b] * np.log(expected)
+        log_likelihood -= (disagreements[b] + _TOLERANCE) * np.log(expected + _TOLERANCE)
+    log_likelihood += curves.log_m_prior[:, None]
+    likelihood = np.exp(log_likelihood - log_likelihood.max())
+    flat = likelihood.sum(axis=0) * curves.flat_prior
+    hard = (likelihood * curves.hard_prior).sum(axis=0)
+    total = flat.sum() + hard.sum()
+    flat, hard = flat / total, hard / total
+    rates = np.concatenate([curves.flat_rates, curves.hard_rates])
+    low, median, high = _quantiles(rates, np.concatenate([flat, hard]), (0.05, 0.5, 0.95))
+    levels = [
+        NoiseLevel(float(rate), is_hard, float(weights.sum()) / _QUANTILES)
+        for is_hard, of_kind, weights in ((False, curves.flat_rates, flat), (True, curves.hard_rates, hard))
+        for rate in _quantiles(of_kind, weights, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
+    ]
+    return NoisePosterior(float(hard.sum()), float(low), float(median), float(high), tuple(levels))
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """The grid: C curves m and E curves e, over the bins."""
+
+    m: _FloatArray  # (C, BINS)
+    e: _FloatArray  # (E, BINS)
+    coincidence: float  # the share of rows with both errors whose label is the prediction
+    log_m_prior: _FloatArray  # (C,)
+    flat_prior: _FloatArray  # (E,)
+    hard_prior: _FloatArray  # (C, E)
+    flat_rates: _FloatArray  # (E,)
+    hard_rates: _FloatArray  # (E,), with the errors that the model repeats
+
+
+@cache
+def _curves(num_classes: int) -> _Curves:
+    quantiles = ndtri((np.arange(BINS) + 0.5) / BINS)
+    most = (num_classes - 1) / num_classes
+    heights, deviations = (axis.ravel() for axis in np.meshgrid(_M_HEIGHTS, _M_SLOPES, indexing="ij"))
+    slopes = _USUAL_SLOPE[0] + _USUAL_SLOPE[1] * heights + deviations
+    m = most * expit(heights[:, None] + slopes[:, None] * quantiles)
+    e_heights, e_slopes = (axis.ravel() for axis in np.meshgrid(_E_HEIGHTS, _E_SLOPES, indexing="ij"))
+    e = most * expit(e_heights[:, None] + e_slopes[:, None] * quantiles)
+    coincidence = (num_classes - 1) ** -0.5
+    # Half of the coincidence of independent errors: with two classes, a model repeats half of the errors.
+    unseen = coincidence / 2
+    total_heights = logit(np.minimum(expit(e_heights) / (1 - unseen), 1 - 1e-3))
+    shared = np.maximum(slopes, _LEAST_M_SLOPE)[:, None]
+    return _Curves(
+        m=m,
+        e=e,
+        coincidence=coincidence,
+        log_m_prior=np.log(_normal(deviations, 0, _SLOPE_DEVIATION)) + np.log(_normal(heights, *_M_PRIOR)),
+        flat_prior=_normal(e_heights, *_RATE_PRIOR) * _normal(e_slopes, 0, _FLAT_DEVIATION),
+        hard_prior=_normal(total_heights, *_RATE_PRIOR)
+        * _normal(e_slopes, _SHARED_SLOPE[0] * shared, _SHARED_SLOPE[1] * shared),
+        flat_rates=e.mean(axis=1),
+        hard_rates=np.minimum(e.mean(axis=1) / (1 - unseen), most),
+    )
+
+
+def _normal(x: _FloatArray, mean: float | _FloatArray, deviation: float | _FloatArray) -> _FloatArray:
+    """Return the density of a normal distribution."""
+    density: _FloatArray = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+    return density
+
+
+def _quantiles(values: _FloatArray, weights: _FloatArray, shares: npt.ArrayLike) -> _FloatArray:
+    order = np.argsort(values)
+    # Interpolated, because the grid of rates is coarse.
+    cumulative = np.cumsum(weights[order])
+    cumulative = (cumulative - weights[order] / 2) / cumulative[-1]
+    quantiles: _FloatArray = np.exp(np.interp(shares, cumulative, np.log(values[order])))
+    return quantiles
