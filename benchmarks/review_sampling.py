@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from labelaudit.detection.expected_cuts import best_cut
 from labelaudit.detection.p_wrong_strata import allocation, strata_by_p_wrong
 from labelaudit.detection.row_scores import score_rows
 from labelaudit.detection.strata_totals import limits_of_total
-from labelaudit.detection.wrong_labels import best_cut, estimate_wrong
+from labelaudit.detection.wrong_labels import estimate_wrong
 
 PACKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "oof"
 ROWS = 20_000

@@ -21,7 +21,7 @@ import pandas as pd
 from pandas.util import hash_array
 from scipy.stats import binomtest
 
-from labelaudit.detection.issues import LabelIssues, is_above_cut
+from labelaudit.detection.issues import LabelIssues, flags_of_other_labels
 from labelaudit.detection.probability_blocks import ProbabilityBlocks, read_rows
 from labelaudit.detection.row_scores import with_labels
 from labelaudit.findings import Recall
@@ -202,7 +202,7 @@ def _run(
     order = np.argsort(rows)
     rows, planted, flips = rows[order], planted[order], flips[order]
     changed = with_labels(found.scores, rows, planted, read_rows(probabilities, rows))
-    is_caught = is_above_cut(probabilities, changed, filter_by=filter_by, cut=found.cut)[rows]
+    is_caught = flags_of_other_labels(probabilities, changed, found, filter_by=filter_by)[rows]
     return Canaries(rows, planted, flips, changed.p_given[rows].astype(np.float64), is_caught)
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from labelaudit.detection.expected_cuts import best_cut, precision_cut, recall_cut
 from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.detection.p_wrong_strata import strata_by_p_wrong
 from labelaudit.detection.promised_precision import promise_sentence, promised_list
 from labelaudit.detection.recalibration import LEAST_VERDICTS, recalibrated_p_wrong
-from labelaudit.detection.wrong_labels import best_cut, precision_cut, recall_cut
+from labelaudit.detection.wrong_labels import WrongLabels
 from labelaudit.findings import Promise
 
 # The cut with the highest expected F1 is half of that F1, so it is never higher than this (Lipton, Elkan and
@@ -50,7 +51,7 @@ def recalibrate(p_wrong: npt.NDArray[np.float32], sample: JudgedSample | None) -
 
 
 def choose_cut(
-    p_wrong: npt.NDArray[np.float32],
+    wrong: WrongLabels,
     recalibrated: npt.NDArray[np.float32],
     sample: JudgedSample | None,
     promise: Promise | None,
@@ -58,20 +59,25 @@ def choose_cut(
     """Return the cut for M rows, and what verdicts say about it.
 
     Args:
-        p_wrong: (M,) probabilities before any verdict.
-        recalibrated: (M,) the same after verdicts, which rises with `p_wrong`.
+        wrong: the result of calibration before any verdict.
+        recalibrated: (M,) its p_wrong after verdicts, which rises with it.
         sample: verdicts on randomly drawn rows.
         promise: as for `find_cut`. A promised precision is proved by the verdicts if there are enough of them.
     """
+    p_wrong = wrong.p_wrong
     has_enough = sample is not None and len(sample) >= LEAST_VERDICTS
     if sample is not None and has_enough and promise is not None and promise.precision is not None:
         numbers = strata_by_p_wrong(p_wrong).numbers
         if sample.is_drawn_by(numbers):
             return _proved_cut(p_wrong, recalibrated, sample, numbers, promise.precision)
+    notes = (_NOT_PROVED,) if has_enough and promise is not None else ()
+    if recalibrated is p_wrong:
+        # Without verdicts, the share of wrong labels is uncertain, which the best cut takes into account.
+        cut = max(wrong.best_cut, _LOWEST_CUT) if promise is None else find_cut(p_wrong, promise)
+        return Cut(p_wrong >= cut, cut, cut, notes)
     cut = find_cut(recalibrated, promise)
     is_above = recalibrated >= cut
-    notes = (_NOT_PROVED,) if has_enough and promise is not None else ()
-    return Cut(is_above, cut, cut if recalibrated is p_wrong else _lowest(p_wrong[is_above]), notes)
+    return Cut(is_above, cut, _lowest(p_wrong[is_above]), notes)
 
 
 def _proved_cut(

@@ -13,15 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from labelaudit.detection.cleanlab_filters import flag_by_cleanlab, too_small_classes
-from labelaudit.detection.cut import find_cut
 from labelaudit.detection.cut import choose_cut, recalibrate
 from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.detection.noise_tables import DoubtedPairs, class_table, confusion_table
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.detection.row_scores import RowScores, score_blocks
-from labelaudit.detection.wrong_labels import WrongLabels, estimate_wrong
+from labelaudit.detection.wrong_labels import WrongLabelModel, WrongLabels, estimate_wrong
 from labelaudit.errors import ConfigError
 from labelaudit.findings import ErrorRange, Noise, Promise
+from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import AUTO_FILTER, FILTERS
 
 _BoolArray = npt.NDArray[np.bool_]
@@ -45,6 +45,7 @@ class LabelIssues:
     noise: Noise
     cut: float | None  # the lowest p_wrong of an unjudged row that is flagged; None with a filter of cleanlab
     cut_without_verdicts: float | None  # the same cut on the scale of `p_wrong_without_verdicts`
+    model: WrongLabelModel
     notes: tuple[str, ...]
 
     @property
@@ -64,6 +65,7 @@ def find_issues(
     is_fine: _BoolArray | None = None,
     is_wrong: _BoolArray | None = None,
     sample: JudgedSample | None = None,
+    dynamics: Dynamics | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
 
@@ -79,6 +81,7 @@ def find_issues(
         is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged, and their p_wrong is 0.
         is_wrong: (M,) bool, rows whose label a person judged wrong. Their p_wrong is 1.
         sample: verdicts on randomly drawn rows. They correct the p_wrong of the others, and prove a promised precision.
+        dynamics: how the M rows were learned; None for probabilities of other models.
 
     Raises:
         ConfigError: unknown filter.
@@ -87,12 +90,10 @@ def find_issues(
     if filter_by not in FILTERS:
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     scores = score_blocks(labels, probabilities)
-    wrong = estimate_wrong(scores)
+    wrong = estimate_wrong(scores, dynamics)
     recalibrated = recalibrate(wrong.p_wrong, sample)
-    cut = choose_cut(wrong.p_wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        is_detected = flag_issues(labels, pred_probs, filter_by=filter_by) if cut is None else cut.is_above
+    cut = choose_cut(wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
+    is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by) if cut is None else cut.is_above
     is_label_issue = is_detected & ~is_fine
     known = _with_verdicts(replace(wrong, p_wrong=recalibrated), is_fine=is_fine, is_wrong=is_wrong)
     pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
@@ -111,29 +112,28 @@ def find_issues(
         noise=wrong.noise,
         cut=None if cut is None else cut.p_wrong,
         cut_without_verdicts=None if cut is None else cut.p_wrong_without_verdicts,
-        notes=(*_notes(caught, scores, class_names), *(cut.notes if cut else ())),
+        model=wrong.model,
+        notes=(*_notes(scores, class_names, filter_by), *(cut.notes if cut else ())),
     )
 
 
-def is_above_cut(
-    probabilities: ProbabilityBlocks,
-    scores: RowScores,
-    *,
-    filter_by: str,
-    cut: float | None,
-    p_wrong: npt.NDArray[np.float32] | None = None,
+def flags_of_other_labels(
+    probabilities: ProbabilityBlocks, changed: RowScores, found: LabelIssues, *, filter_by: str
 ) -> _BoolArray:
-    """Return the detector's flags, (M,) bool, also of other labels for the same rows.
+    """Return what the detector flags if some rows have other labels, (M,) bool.
+
+    A cut of p_wrong and all that was fitted for it stay as they are. Filters of cleanlab are applied again. Training
+    dynamics do not count, because they belong to the labels of the training.
 
     Args:
-        labels: (M,) int64 in 0..K-1.
-        pred_probs: (M, K) float32.
-        filter_by: the filter of `find_issues`.
-        cut: its `cut_without_verdicts`, which is not chosen again; None with a filter of cleanlab.
+        probabilities: M rows of K classes.
+        changed: their scores with the other labels.
+        found: the result of `find_issues` with the original labels.
+        filter_by: its filter.
     """
-    if cut is None:
-        return flag_by_cleanlab(probabilities, scores, filter_by=filter_by)
-    return np.asarray((estimate_wrong(scores).p_wrong if p_wrong is None else p_wrong) >= cut)
+    if found.cut_without_verdicts is None:
+        return flag_by_cleanlab(probabilities, changed, filter_by=filter_by)
+    return np.asarray(found.model.p_wrong(changed) >= found.cut_without_verdicts)
 
 
 def _with_verdicts(wrong: WrongLabels, *, is_fine: _BoolArray, is_wrong: _BoolArray) -> WrongLabels:

@@ -6,11 +6,11 @@ It is the log-odds `log(p_other / p_given)` of the most probable other class, ou
    highest probability agree with how often the prediction is the given label, as temperature scaling does (Guo et al.,
    "On Calibration of Modern Neural Networks", ICML 2017).
 2. **Pairs of classes.** By Bayes' theorem, the odds that a label `given` should be `other` contain the rate at which
-   `other` is labeled as `given`. The confident half of the rows shows these rates: there, disagreement is mostly label
-   noise. They are shrunk towards their mean as far as chance explains their differences (empirical Bayes, gamma-Poisson).
-   A model that confuses two classes confuses them in both directions, and its probabilities contain that already. So the
-   difference of the two directions counts fully, their mean half, and both by another half, because the probabilities
-   of a model that was trained on the noise contain a part of it too.
+   `other` is labeled as `given`. The confident half of the rows shows these rates, because most disagreement there is
+   label noise. They are shrunk towards their mean as far as chance explains their differences (empirical Bayes with a
+   gamma prior). A model that confuses two classes does so in both directions, and its probabilities contain that
+   already. So the difference of the two directions counts fully, and their mean half. Both count by another half,
+   because the probabilities of a model that was trained on the noise contain a part of it too.
 3. **Training dynamics**, if the model was trained here: the probability of the given label while models were trained on
    the row. Both log-odds get the same weight. docs/training-dynamics.md reports on which data this helps.
 """
@@ -33,9 +33,13 @@ CONFIDENT_SHARE = 0.5
 # The scale is 1 with this standard deviation before any row is seen, so that a perfect model keeps a finite one.
 _SCALE_DEVIATION = 0.7
 _NEWTON_STEPS = 30
+# Label noise alone makes agreement depend less on confidence, so a lower scale does not show too much confidence.
+LEAST_SCALE = 0.7
 # The weight of the pairs' rates, and of what both directions of a pair have in common.
 _PAIR_WEIGHT = 0.5
 _SYMMETRIC_WEIGHT = 0.5
+# So that a single disagreement never decides about a pair.
+_LEAST_PRIOR_ERRORS = 0.3
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _confidence_scale(scores: RowScores) -> float:
         offset, log_scale = offset + step[0], log_scale + step[1]
         if np.abs(step).max() < 1e-6:
             break
-    return float(np.exp(log_scale))
+    return max(float(np.exp(log_scale)), LEAST_SCALE)
 
 
 def _pair_log_odds(scores: RowScores) -> npt.NDArray[np.float32]:
@@ -120,10 +124,6 @@ def _pair_log_odds(scores: RowScores) -> npt.NDArray[np.float32]:
     ratio = np.log((counts + prior_errors) / (expected + prior_errors))
     difference, mean = (ratio - ratio.T) / 2, (ratio + ratio.T) / 2
     return np.asarray(_PAIR_WEIGHT * (difference + _SYMMETRIC_WEIGHT * mean), np.float32)
-
-
-# So that a single disagreement never decides about a pair.
-_LEAST_PRIOR_ERRORS = 0.3
 
 
 def _with_dynamics(evidence: _FloatArray, dynamics: Dynamics) -> _FloatArray:

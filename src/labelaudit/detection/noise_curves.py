@@ -6,15 +6,16 @@ sum of the two can be seen, and nothing in the probabilities separates them for 
 Noise Transition Matrix", ICML 2023). What separates them is knowledge about the two curves:
 
 - **m(u)**: models err on rows on which they are not confident. In all experiments of docs/detection.md the log-odds of
-  m are close to a straight line over the normal quantiles of u, and its slope follows from its height within 0.15.
+  m are close to a straight line over the normal quantiles of u, and its slope follows from its height within 0.1 to
+  0.2.
 - **e(u)**: errors on *any* examples (labels exchanged by a fault or at random) do not depend on u. Errors on *hard*
   examples (people mistake what looks alike) rise with u, about 0.4 times as steeply as m: people find difficult what a
   model does, but not only that. A model that learned from such labels also repeats some of their errors, which then
   cannot be seen as disagreement.
 
-The result is the posterior distribution of the rate over a grid of such curves. Prior: the rate is about 10 % (95 % of
-it between 2 and 39 %, the range of published re-labelings of data sets that people labeled), and each kind is equally
-probable. On data with few errors the observations outweigh it.
+The result is the posterior distribution of the rate over a grid of such curves. Each kind is equally probable before,
+and the prior of the rate has three parts: data that people labeled once (around 10 %, 2 to 39 %), curated data (around
+0.7 %) and very noisy data (around 35 %). Weak models leave most of the prior as it is; confident ones outweigh it.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ _E_HEIGHTS = np.linspace(-11, 1.4, 63)
 _E_SLOPES = np.linspace(-0.5, 1.6, 15)
 # The usual slope of m at a height, and the standard deviation around it.
 _USUAL_SLOPE = (1.04, -0.33)
-_SLOPE_DEVIATION = 0.15
+_SLOPE_DEVIATION = 0.1
 _M_PRIOR = (-3.0, 2.0)
-_RATE_PRIOR = (-2.2, 0.9)
+# The log-odds of the rate: weight, mean and standard deviation of curated, usual and very noisy data.
+_RATE_PRIORS = ((0.2, -5.0, 1.2), (0.75, -2.2, 0.9), (0.05, -0.6, 0.5))
 # The slope of e: around 0, or around this share of the slope of m.
 _FLAT_DEVIATION = 0.15
 _SHARED_SLOPE = (0.4, 0.13)
 _LEAST_M_SLOPE = 0.4
+# A model repeats errors on hard examples: this share of what independent errors would coincide.
+_REPEATED_SHARE = 0.7
 _QUANTILES = 12
 
 
@@ -70,7 +74,9 @@ class NoisePosterior:
     levels: tuple[NoiseLevel, ...]
 
 
-def fit_noise(disagreements: npt.NDArray[np.integer], rows: npt.NDArray[np.integer], num_classes: int) -> NoisePosterior:
+def fit_noise(
+    disagreements: npt.NDArray[np.integer], rows: npt.NDArray[np.integer], num_classes: int
+) -> NoisePosterior:
     """Return the posterior distribution of the rate of wrong labels.
 
     Args:
@@ -95,7 +101,7 @@ def fit_noise(disagreements: npt.NDArray[np.integer], rows: npt.NDArray[np.integ
     total = flat.sum() + hard.sum()
     flat, hard = flat / total, hard / total
     rates = np.concatenate([curves.flat_rates, curves.hard_rates])
-    low, median, high = _quantiles(rates, np.concatenate([flat, hard]), (0.05, 0.5, 0.95))
+    low, median, high = _quantiles(rates, np.concatenate([flat, hard]), np.array([0.05, 0.5, 0.95]))
     levels = [
         NoiseLevel(float(rate), is_hard, float(weights.sum()) / _QUANTILES)
         for is_hard, of_kind, weights in ((False, curves.flat_rates, flat), (True, curves.hard_rates, hard))
@@ -128,8 +134,7 @@ def _curves(num_classes: int) -> _Curves:
     e_heights, e_slopes = (axis.ravel() for axis in np.meshgrid(_E_HEIGHTS, _E_SLOPES, indexing="ij"))
     e = most * expit(e_heights[:, None] + e_slopes[:, None] * quantiles)
     coincidence = (num_classes - 1) ** -0.5
-    # Half of the coincidence of independent errors: with two classes, a model repeats half of the errors.
-    unseen = coincidence / 2
+    unseen = _REPEATED_SHARE * coincidence
     total_heights = logit(np.minimum(expit(e_heights) / (1 - unseen), 1 - 1e-3))
     shared = np.maximum(slopes, _LEAST_M_SLOPE)[:, None]
     return _Curves(
@@ -137,12 +142,17 @@ def _curves(num_classes: int) -> _Curves:
         e=e,
         coincidence=coincidence,
         log_m_prior=np.log(_normal(deviations, 0, _SLOPE_DEVIATION)) + np.log(_normal(heights, *_M_PRIOR)),
-        flat_prior=_normal(e_heights, *_RATE_PRIOR) * _normal(e_slopes, 0, _FLAT_DEVIATION),
-        hard_prior=_normal(total_heights, *_RATE_PRIOR)
-        * _normal(e_slopes, _SHARED_SLOPE[0] * shared, _SHARED_SLOPE[1] * shared),
+        flat_prior=_rate_prior(e_heights) * _normal(e_slopes, 0, _FLAT_DEVIATION),
+        hard_prior=_rate_prior(total_heights) * _normal(e_slopes, _SHARED_SLOPE[0] * shared, _SHARED_SLOPE[1] * shared),
         flat_rates=e.mean(axis=1),
         hard_rates=np.minimum(e.mean(axis=1) / (1 - unseen), most),
     )
+
+
+def _rate_prior(log_odds: _FloatArray) -> _FloatArray:
+    parts = [weight * _normal(log_odds, mean, deviation) for weight, mean, deviation in _RATE_PRIORS]
+    density: _FloatArray = np.sum(parts, axis=0)
+    return density
 
 
 def _normal(x: _FloatArray, mean: float | _FloatArray, deviation: float | _FloatArray) -> _FloatArray:
@@ -151,7 +161,7 @@ def _normal(x: _FloatArray, mean: float | _FloatArray, deviation: float | _Float
     return density
 
 
-def _quantiles(values: _FloatArray, weights: _FloatArray, shares: npt.ArrayLike) -> _FloatArray:
+def _quantiles(values: _FloatArray, weights: _FloatArray, shares: _FloatArray) -> _FloatArray:
     order = np.argsort(values)
     # Interpolated, because the grid of rates is coarse.
     cumulative = np.cumsum(weights[order])

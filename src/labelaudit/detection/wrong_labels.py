@@ -27,10 +27,13 @@ from labelaudit.row_dynamics import Dynamics
 
 _FloatArray = npt.NDArray[np.float64]
 
-# A range from probabilities alone is at most this wide: high / low. docs/detection.md says how often it holds.
-WIDEST_RANGE = 3.0
 # Below this many rows, the low end of the range is 0.
-FEWEST_ROWS = 3
+FEWEST_ROWS = 10
+# If more labels than this disagree with the models, the probabilities leave a range of up to a factor of twenty, which
+# says nothing to a reader. Then the range is the part around its median with high / low = 3. docs/detection.md says how
+# often such a range contains the truth.
+WEAK_DISAGREEMENT = 0.25
+WIDEST_RANGE = 3.0
 # A kind of noise is named if it is at least this probable.
 NAMED_KIND = 0.75
 # The slope of the logistic curve: without errors, and its increase per share of errors.
@@ -56,9 +59,10 @@ class WrongLabelModel:
             scores: M rows, also with other labels than those that were fitted.
             dynamics: of the same rows and labels, or None.
         """
-        return self._at(self.evidence.of(scores, dynamics)).astype(np.float32)
+        return self.at(self.evidence.of(scores, dynamics)).astype(np.float32)
 
-    def _at(self, evidence: _FloatArray) -> _FloatArray:
+    def at(self, evidence: _FloatArray) -> _FloatArray:
+        """Return the probability at each value of the evidence, (n,)."""
         p_wrong = np.zeros(len(evidence))
         for slope, offset, weight in zip(self.slopes, self.offsets, self.weights, strict=True):
             p_wrong += weight * expit(offset + slope * evidence)
@@ -92,12 +96,12 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     offsets = np.array([groups.offset(level.rate, slope) for level, slope in zip(levels, slopes, strict=True)])
     weights = np.array([level.weight for level in levels])
     model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
-    p_wrong = model._at(values).astype(np.float32)
+    p_wrong = model.at(values).astype(np.float32)
     lowest_flagged = groups.best_start(model)
     return WrongLabels(
         p_wrong,
-        best_cut=float(np.float32(model._at(np.array([lowest_flagged]))[0])),
-        error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), len(scores)),
+        best_cut=float(np.float32(model.at(np.array([lowest_flagged]))[0])),
+        error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
         noise=_noise(posterior, len(scores)),
         model=model,
     )
@@ -153,10 +157,10 @@ class _Groups:
         return float(self.lowest[expected_f1.argmax()])
 
 
-def _error_range(posterior: NoisePosterior, estimate: float, rows: int) -> ErrorRange:
-    low, high = posterior.low, posterior.high
-    if high > WIDEST_RANGE * low:
-        low = max(low, posterior.median / WIDEST_RANGE**0.5)
+def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
+    low, high, rows = posterior.low, posterior.high, len(scores)
+    if scores.disagrees.mean() > WEAK_DISAGREEMENT and high > WIDEST_RANGE * low:
+        low = max(low, min(posterior.median / WIDEST_RANGE**0.5, high / WIDEST_RANGE))
         high = min(high, low * WIDEST_RANGE)
     if low * rows < FEWEST_ROWS:
         low = 0.0

@@ -87,6 +87,7 @@ def detect_issues(
         sample=snapshot.judged_sample(
             *(column[scored] for column in (examples.example_id, examples.content_digest, examples.given_label))
         ),
+        dynamics=probabilities.dynamics,
     )
     scores = _examples(plan, rows, probabilities.dynamics, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
