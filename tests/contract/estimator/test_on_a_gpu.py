@@ -5,6 +5,7 @@ Each test has a counterpart on the CPU in the test file of its module.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,11 @@ def test_training_dynamics_never_wait_for_the_gpu() -> None:
     targets = torch.from_numpy(CLASSES).cuda()
     scores = torch.randn(300, 10, device="cuda")
     order = torch.arange(300, device="cuda")
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            # That this mode is a prototype.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
         dynamics.begin_epoch(1, order, targets)
         for part in scores.split(64):
             dynamics.add_batch(part)
