@@ -12,6 +12,8 @@ _MOST_WIDENED = 0.25
 # The printed low end is at least this share of the real one, so that 2.9 % does not become 2 %.
 _LEAST_KEPT = Decimal("0.85")
 _MOST_DIGITS = 6
+# In percent: decimals of a high end say nothing from here on, if the range is at least so wide.
+_WHOLE_FROM, _WIDE = 20, 5
 # A share is called by the nearest of these.
 _FRACTIONS = (
     (0.0, "hardly any"),
@@ -58,7 +60,8 @@ def rounded_range(low: float, high: float, rows: int) -> tuple[str, str]:
     """Return both limits in percent: low rounded down, high rounded up, so that the printed range contains the range.
 
     They have as few digits as possible. There is one more if rounding would widen the range by more than a quarter or
-    lower its low end by more than 15 %, unless a unit of the last digit is less than one row.
+    lower its low end by more than 15 %, unless a unit of the last digit is less than one row. The high end of a wide
+    range has no decimals from 20 % on.
 
     Args:
         low, high: shares, 0..1.
@@ -73,6 +76,8 @@ def rounded_range(low: float, high: float, rows: int) -> tuple[str, str]:
         is_close = widened <= _MOST_WIDENED * 100 * (high - low)
         if (is_close and down >= _LEAST_KEPT * limits[0]) or float(unit) * rows <= 100:
             break
+    if limits[1] >= _WHOLE_FROM and limits[1] - limits[0] >= _WIDE:
+        up = limits[1].quantize(Decimal(1), ROUND_CEILING)
     return f"{_plain(down)}{_PERCENT}", f"{_plain(up)}{_PERCENT}"
 
 
