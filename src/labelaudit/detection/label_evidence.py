@@ -50,9 +50,9 @@ class LabelEvidence:
     pairs: npt.NDArray[np.float32]  # (K, K) log-odds to add, by other class and given class
 
     @classmethod
-    def fit(cls, scores: RowScores) -> LabelEvidence:
-        """Fit the scale and the pairs' rates to M rows."""
-        return cls(_confidence_scale(scores), _pair_log_odds(scores))
+    def fit(cls, scores: RowScores, rank: _FloatArray) -> LabelEvidence:
+        """Fit the scale and the pairs' rates to M rows with their `rank_within_predicted`."""
+        return cls(_confidence_scale(scores), _pair_log_odds(scores, rank < CONFIDENT_SHARE))
 
     def of(self, scores: RowScores, dynamics: Dynamics | None = None) -> _FloatArray:
         """Return the evidence of each row, (M,), higher if its label is more doubtful.
@@ -61,7 +61,15 @@ class LabelEvidence:
             scores: M rows.
             dynamics: of the same rows. They belong to the labels of the training, so a label that was changed later
                 must be judged without them. Rows with NaN have only the evidence out of fold.
+
+        Raises:
+            ValueError: `dynamics` are not of M rows.
         """
+        if dynamics is not None and len(dynamics) != len(scores):
+            raise ValueError(
+                f"The training dynamics are of {len(dynamics):,} rows, but there are probabilities of {len(scores):,} "
+                "rows. Give both for the same rows, in the same order."
+            )
         ratio = np.log(np.maximum(scores.p_other, _SMALLEST).astype(np.float64))
         ratio -= np.log(np.maximum(scores.p_given, _SMALLEST))
         evidence = self.scale * ratio + self.pairs[scores.other, scores.labels]
@@ -71,9 +79,14 @@ class LabelEvidence:
 def rank_within_predicted(scores: RowScores) -> _FloatArray:
     """Return the rank of each row by confidence among the rows with the same prediction: near 0 for the most confident.
 
-    Ranks are within classes, because classes differ in difficulty and noise. Equal rows keep their order.
+    Ranks are within classes, because classes differ in difficulty and noise. Equal rows are in random order: in the
+    order of the dataset, a part of it with many errors would look more or less confident than it is.
     """
-    order = np.lexsort((-scores.p_predicted, scores.predicted))
+    shuffled = np.random.default_rng(0).permutation(len(scores))
+    # One integer sorts by class, then by falling probability: the bits of positive floats rise with their values.
+    confidence = np.maximum(scores.p_predicted, np.float32(0)).view(np.int32)
+    keys = (scores.predicted.astype(np.int64) << 32) - confidence
+    order = shuffled[np.argsort(keys[shuffled], kind="stable")]
     counts = np.bincount(scores.predicted, minlength=scores.num_classes)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     rank = np.empty(len(scores))
@@ -104,9 +117,8 @@ def _confidence_scale(scores: RowScores) -> float:
     return max(float(np.exp(log_scale)), LEAST_SCALE)
 
 
-def _pair_log_odds(scores: RowScores) -> npt.NDArray[np.float32]:
+def _pair_log_odds(scores: RowScores, is_confident: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Return (K, K): how much more often `other` (row) is labeled as `given` (column) than usual, weighted."""
-    is_confident = rank_within_predicted(scores) < CONFIDENT_SHARE
     shape = (scores.num_classes, scores.num_classes)
     predicted, labels = scores.predicted[is_confident], scores.labels[is_confident]
     flat = np.bincount(predicted.astype(np.int64) * shape[1] + labels, minlength=shape[0] * shape[1])

@@ -165,6 +165,6 @@ def _quantiles(values: _FloatArray, weights: _FloatArray, shares: _FloatArray) -
     order = np.argsort(values)
     # Interpolated, because the grid of rates is coarse.
     cumulative = np.cumsum(weights[order])
-    cumulative = (cumulative - weights[order] / 2) / cumulative[-1]
+    cumulative = (cumulative - weights[order] / 2) / max(float(cumulative[-1]), np.finfo(float).tiny)
     quantiles: _FloatArray = np.exp(np.interp(shares, cumulative, np.log(values[order])))
     return quantiles
