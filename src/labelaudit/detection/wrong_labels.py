@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from labelaudit.detection.label_evidence import LabelEvidence, rank_within_predicted
-from labelaudit.detection.noise_curves import BINS, NoiseLevel, NoisePosterior, fit_noise
+from labelaudit.detection.noise_curves import RANK_BINS, NoiseLevel, NoisePosterior, fit_noise
 from labelaudit.detection.row_scores import RowScores
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis
 from labelaudit.row_dynamics import Dynamics
@@ -38,7 +38,7 @@ WIDEST_RANGE = 3.0
 NAMED_KIND = 0.75
 # The slope of the logistic curve: without errors, and its increase per share of errors.
 _SLOPES = {False: (1.0, 4.0), True: (0.9, 2.0)}
-# Rows are grouped by evidence where single rows do not matter: finely at the top, where few rows are flagged.
+# If single rows do not matter, they are grouped by evidence: finely at the top, where few rows are flagged.
 _GROUPS = 4000
 _LOWEST_RATE = 1e-7
 # The temporary arrays of so many rows stay in the cache of the CPU.
@@ -123,11 +123,9 @@ def _best_cut(p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: fl
     return float(p_wrong[evidence >= start].min())
 
 
-def _disagreements_by_rank(
-    scores: RowScores, rank: _FloatArray
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    bins = np.minimum((rank * BINS).astype(np.int64), BINS - 1)
-    return np.bincount(bins[scores.disagrees], minlength=BINS), np.bincount(bins, minlength=BINS)
+def _disagreements_by_rank(scores: RowScores, rank: _FloatArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    bins = np.minimum((rank * RANK_BINS).astype(np.int64), RANK_BINS - 1)
+    return np.bincount(bins[scores.disagrees], minlength=RANK_BINS), np.bincount(bins, minlength=RANK_BINS)
 
 
 def _slope(level: NoiseLevel) -> float:
@@ -169,7 +167,7 @@ class _Groups:
         """Return the lowest evidence of the list with the highest expected F1; None if the empty list is best.
 
         The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. If all rows have the same
-        evidence, there is no other list than all of them, which would help nobody.
+        evidence, there is no other list than all of them, which would not help.
         """
         if len(self.rows) == 1:
             return None
@@ -197,7 +195,7 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
 def _noise(posterior: NoisePosterior, rows: int) -> Noise:
     certainty = max(posterior.p_hard, 1 - posterior.p_hard)
     if posterior.median * rows < FEWEST_ROWS:
-        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see of which kind they are.")
+        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see what kind they are.")
     if certainty < NAMED_KIND:
         return Noise(
             NoiseKind.UNKNOWN,

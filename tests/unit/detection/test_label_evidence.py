@@ -29,9 +29,7 @@ def learned(p_given: list[float]) -> Dynamics:
 
 def test_ranks_are_within_the_predicted_class() -> None:
     """Three rows are predicted as class 0, one as class 1, and none as class 2."""
-    scores = scored(
-        [0, 1, 2, 1], [[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.7, 0.2, 0.1], [0.2, 0.6, 0.2]]
-    )
+    scores = scored([0, 1, 2, 1], [[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.7, 0.2, 0.1], [0.2, 0.6, 0.2]])
     np.testing.assert_allclose(rank_within_predicted(scores), [1 / 6, 5 / 6, 3 / 6, 1 / 2])
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, ndtri
 
-from labelaudit.detection.noise_curves import BINS, NoisePosterior, fit_noise
+from labelaudit.detection.noise_curves import RANK_BINS, NoisePosterior, fit_noise
 
-QUANTILES = ndtri((np.arange(BINS) + 0.5) / BINS)
-NOTHING = np.zeros(BINS, np.int64)
+QUANTILES = ndtri((np.arange(RANK_BINS) + 0.5) / RANK_BINS)
+NOTHING = np.zeros(RANK_BINS, np.int64)
 CLASSES = (2, 3, 10, 1000)
 
 
@@ -21,10 +21,10 @@ def model_errors(num_classes: int, height: float = -4.0) -> np.ndarray:
 
 
 def posterior(wrong: np.ndarray, num_classes: int, rows: int) -> NoisePosterior:
-    """Return the posterior distribution if the probability of an error is (BINS,) `wrong`, without any chance."""
+    """Return the posterior distribution if the probability of an error is (RANK_BINS,) `wrong`, without any chance."""
     m, coincidence = model_errors(num_classes), (num_classes - 1) ** -0.5
     share = wrong + m - (1 + coincidence) * wrong * m
-    per_bin = np.full(BINS, rows // BINS)
+    per_bin = np.full(RANK_BINS, rows // RANK_BINS)
     return fit_noise(np.round(share * per_bin).astype(np.int64), per_bin, num_classes)
 
 
@@ -34,7 +34,7 @@ def posterior(wrong: np.ndarray, num_classes: int, rows: int) -> NoisePosterior:
     [(k, rate) for k in CLASSES for rate in (0.02, 0.05, 0.1, 0.2, 0.4) if (k, rate) != (2, 0.4)],
 )
 def test_errors_on_any_examples_are_measured(num_classes: int, rate: float) -> None:
-    found = posterior(np.full(BINS, rate), num_classes, 20_000)
+    found = posterior(np.full(RANK_BINS, rate), num_classes, 20_000)
     assert found.low <= rate <= found.high
     assert found.high < 2.5 * found.low
     assert found.p_hard < 0.1
@@ -52,7 +52,8 @@ def test_errors_on_hard_examples_are_in_the_range(num_classes: int, height: floa
 
 def test_more_rows_give_a_narrower_range() -> None:
     widths = [
-        np.log(found.high / found.low) for found in (posterior(np.full(BINS, 0.1), 10, n) for n in (200, 2000, 20_000))
+        np.log(found.high / found.low)
+        for found in (posterior(np.full(RANK_BINS, 0.1), 10, n) for n in (200, 2000, 20_000))
     ]
     assert widths[0] > 1.5 * widths[1] > 2 * widths[2]
 
@@ -67,21 +68,22 @@ def test_without_rows_the_prior_is_left(num_classes: int) -> None:
 
 @pytest.mark.parametrize("num_classes", CLASSES)
 def test_a_clean_set_has_almost_no_wrong_labels(num_classes: int) -> None:
-    found = fit_noise(NOTHING, np.full(BINS, 500), num_classes)
+    found = fit_noise(NOTHING, np.full(RANK_BINS, 500), num_classes)
     assert found.high < 0.003
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-7, 0.1, 0.9, 1.0])
 def test_a_very_large_set_stays_finite(share: float) -> None:
-    rows = np.full(BINS, 10**9)
+    rows = np.full(RANK_BINS, 10**9)
     found = fit_noise((share * rows).astype(np.int64), rows, 10)
     assert sum(level.weight for level in found.levels) == pytest.approx(1)
     assert 0 < found.low <= found.median <= found.high <= 0.9
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), min_size=BINS, max_size=BINS), st.sampled_from(CLASSES)
+    st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), min_size=RANK_BINS, max_size=RANK_BINS),
+    st.sampled_from(CLASSES),
 )
 def test_any_counts_give_a_distribution(bins: list[tuple[int, float]], num_classes: int) -> None:
     rows = np.array([count for count, _ in bins])
