@@ -1,4 +1,4 @@
-"""Out-of-fold runs for tests to damage: simulated ones, and given probabilities split into folds. Planted label noise."""
+"""Out-of-fold runs for tests to damage: simulated ones, and given probabilities split into folds. Planted noise."""
 
 from __future__ import annotations
 

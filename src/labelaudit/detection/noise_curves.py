@@ -80,8 +80,8 @@ def fit_noise(
     """Return the posterior distribution of the rate of wrong labels.
 
     Args:
-        disagreements: (RANK_BINS,) the rows of each bin whose prediction is not the given label. Bins have equal widths in
-            u, the most confident first.
+        disagreements: (RANK_BINS,) the rows of each bin whose prediction is not the given label. All bins have the same
+            width in u. The most confident bin is first.
         rows: (RANK_BINS,) all rows of each bin.
         num_classes: K, at least 2.
     """

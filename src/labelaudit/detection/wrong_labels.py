@@ -29,9 +29,9 @@ _FloatArray = npt.NDArray[np.float64]
 
 # Below this many rows, the low end of the range is 0.
 FEWEST_ROWS = 10
-# If more labels than this disagree with the models, the probabilities leave a range of up to a factor of twenty, which
-# says nothing to a reader. Then the range is the part around its median with high / low = 3. docs/detection.md says how
-# often such a range contains the truth.
+# If more labels than this disagree with the models, the probabilities often leave a range from next to nothing to a
+# third, which says nothing to a reader. Then the range is the part around its median with high / low = 3.
+# docs/detection.md says how often such a range contains the truth.
 WEAK_DISAGREEMENT = 0.25
 WIDEST_RANGE = 3.0
 # A kind of noise is named if it is at least this probable.
