@@ -38,7 +38,7 @@ WIDEST_RANGE = 3.0
 NAMED_KIND = 0.75
 # The slope of the logistic curve: without errors, and its increase per share of errors.
 _SLOPES = {False: (1.0, 4.0), True: (0.9, 2.0)}
-# If single rows do not matter, they are grouped by evidence: finely at the top, where few rows are flagged.
+# If single rows do not matter, they are grouped by evidence: finely at the top, because few rows are flagged.
 _GROUPS = 4000
 _LOWEST_RATE = 1e-7
 # The temporary arrays of so many rows stay in the cache of the CPU.

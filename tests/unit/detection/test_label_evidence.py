@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelaudit.detection.label_evidence import LEAST_SCALE, LabelEvidence, rank_within_predicted
+from labelaudit.detection.label_evidence import LEAST_SCALE, LabelEvidence, PairLogOdds, rank_within_predicted
 from labelaudit.detection.row_scores import RowScores, score_rows
 from labelaudit.row_dynamics import Dynamics
 from support.simulated import plant_noise
 
-NO_PAIRS = np.zeros((3, 3), np.float32)
+NO_PAIRS = PairLogOdds(np.zeros(3), np.empty(0, np.int64), np.empty(0))
 
 
 def scored(labels: list[int], pred_probs: list[list[float]]) -> RowScores:
@@ -47,24 +47,56 @@ def test_evidence_by_hand() -> None:
     scores = scored([0, 1, 0], [[0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.0, 0.5, 0.5]])
     evidence = LabelEvidence(2.0, NO_PAIRS).of(scores)
     np.testing.assert_allclose(evidence, 2 * np.log([0.25 / 0.5, 0.8 / 0.1, 0.5 / 1e-6]), rtol=1e-6)
-    pairs = NO_PAIRS.copy()
-    pairs[0, 1] = 3  # class 0 is often labeled as class 1
+    pairs = PairLogOdds(np.zeros(3), np.array([1]), np.array([3.0]))  # class 0 is often labeled as class 1
     np.testing.assert_allclose(LabelEvidence(2.0, pairs).of(scores) - evidence, [0, 3, 0], atol=1e-12)
 
 
+def all_pairs(scores: RowScores) -> np.ndarray:
+    """Return (K, K): the log-odds of each pair, by other class and given class."""
+    grid = np.indices((scores.num_classes, scores.num_classes))
+    return fitted(scores).pairs.of(grid[0].ravel(), grid[1].ravel()).reshape(grid[0].shape)
+
+
 def test_pairs_do_not_count_without_disagreement() -> None:
-    assert not fitted(scored([0, 1, 2] * 10, np.tile(0.1 + 0.7 * np.eye(3), (10, 1)).tolist())).pairs.any()
+    assert not all_pairs(scored([0, 1, 2] * 10, np.tile(0.1 + 0.7 * np.eye(3), (10, 1)).tolist())).any()
 
 
 def test_pairs_hardly_count_if_errors_are_uniform() -> None:
-    assert np.abs(fitted(plant_noise("uniform", 0.1, num_classes=5).scores).pairs).max() < 0.3
+    assert np.abs(all_pairs(plant_noise("uniform", 0.1, num_classes=5).scores)).max() < 0.3
 
 
 def test_a_planted_pair_counts_in_one_direction() -> None:
-    pairs = fitted(plant_noise("pair", 0.1, num_classes=5).scores).pairs
+    pairs = all_pairs(plant_noise("pair", 0.1, num_classes=5).scores)
     true, given = np.arange(5), (np.arange(5) + 1) % 5
     assert (pairs[true, given] > 0.5).all()
     assert (pairs[given, true] < -0.2).all()
+
+
+def test_pairs_by_hand() -> None:
+    """Class 0 is predicted for 12 rows, 4 of them labeled as class 1. Classes 1 and 2 have 12 rows without errors."""
+    predicted = np.repeat([0, 1, 2], 12)
+    labels = predicted.copy()
+    labels[:4] = 1
+    scores = score_rows([(labels, (0.1 + 0.7 * np.eye(3)[predicted]).astype(np.float32))], 3)
+    counts, expected = np.zeros((3, 3)), np.full((3, 3), 4 / 36 / 2 * 12)
+    counts[0, 1] = 4
+    np.fill_diagonal(expected, 0)
+    prior = max(0.3, (expected**2).sum() / (((counts - expected) ** 2).sum() - expected.sum()))
+    ratio = np.log((counts + prior) / (expected + prior))
+    by_hand = ((ratio - ratio.T) / 2 + (ratio + ratio.T) / 4) / 2
+    grid = np.indices((3, 3)).reshape(2, -1)
+    found = PairLogOdds.fit(scores, np.ones(36, bool)).of(grid[0], grid[1]).reshape(3, 3)
+    different = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(found[different], by_hand[different])
+
+
+def test_many_classes_need_little_memory() -> None:
+    """A matrix of all pairs of these classes would have 80 GB."""
+    labels = np.arange(1000, dtype=np.int32)
+    other = labels + 1
+    half = np.full(1000, 0.5, np.float32)
+    scores = RowScores(labels, other, other, half, half, half, 100_000)
+    assert np.isfinite(fitted(scores).of(scores)).all()
 
 
 @pytest.mark.parametrize(("exponent", "low", "high"), [(1, 0.9, 1.1), (0.5, 1.3, 2.2), (0.25, 2, 4.4)])
