@@ -43,5 +43,5 @@ class Cell:
     dynamics: Dynamics | None = None  # of the same rows
 
 
-class Absent(Exception):
+class MissingDataError(Exception):
     """What a cell needs is not on this machine. The message says what."""

@@ -21,25 +21,39 @@ _TARGET_CONCENTRATION = 0.3
 _Labels = npt.NDArray[np.int64]
 
 
-def plant(
-    kind: str, rate: float, truth: _Labels, second: npt.NDArray[np.float32], generator: np.random.Generator
-) -> _Labels:
-    """Return labels of which about `rate` are wrong.
+def plant(kind: str, rate: float, truth: _Labels, generator: np.random.Generator) -> _Labels:
+    """Return labels whose share of wrong ones is about `rate`.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `KINDS` except "instance".
         rate: 0..1.
         truth: (M,) in 0..K-1.
-        second: (M, K) out-of-fold probabilities of a second model for `truth`.
         generator: of the random numbers.
     """
-    if kind == "instance":
-        return _by_confusion(rate, truth, second, generator)
     if kind == "class":
         return _by_class(rate, truth, generator)
     classes = int(truth.max()) + 1
     steps = np.ones(len(truth), np.int64) if kind == "pair" else generator.integers(1, classes, len(truth))
     return np.where(generator.random(len(truth)) < rate, (truth + steps) % classes, truth)
+
+
+def plant_by_confusion(
+    rate: float, truth: _Labels, second: npt.NDArray[np.float32], generator: np.random.Generator
+) -> _Labels:
+    """Return labels that a second model's doubt made wrong: rows by their doubt, classes by their probability.
+
+    Args:
+        rate: 0..1. Only rows that the model doubts can become wrong.
+        truth: (M,) in 0..K-1.
+        second: (M, K) its out-of-fold probabilities for `truth`.
+        generator: of the random numbers.
+    """
+    doubt = 1 - second[np.arange(len(truth)), truth].astype(np.float64)
+    wrong = min(round(rate * len(truth)), int((doubt > 1e-6).sum()))
+    labels = truth.copy()
+    for row in generator.choice(len(truth), wrong, replace=False, p=doubt / doubt.sum()):
+        labels[row] = _other(second[row].astype(np.float64) + 1e-12, truth[row], generator)
+    return labels
 
 
 def _by_class(rate: float, truth: _Labels, generator: np.random.Generator) -> _Labels:
@@ -50,17 +64,6 @@ def _by_class(rate: float, truth: _Labels, generator: np.random.Generator) -> _L
     labels = truth.copy()
     for row in np.flatnonzero(generator.random(len(truth)) < rates[truth]):
         labels[row] = _other(targets[truth[row]], truth[row], generator)
-    return labels
-
-
-def _by_confusion(
-    rate: float, truth: _Labels, second: npt.NDArray[np.float32], generator: np.random.Generator
-) -> _Labels:
-    doubt = 1 - second[np.arange(len(truth)), truth].astype(np.float64)
-    wrong = min(round(rate * len(truth)), int((doubt > 1e-6).sum()))
-    labels = truth.copy()
-    for row in generator.choice(len(truth), wrong, replace=False, p=doubt / doubt.sum()):
-        labels[row] = _other(second[row].astype(np.float64) + 1e-12, truth[row], generator)
     return labels
 
 

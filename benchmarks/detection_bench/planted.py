@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -26,8 +28,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detection_bench.cells import Absent, Cell, Name
-from detection_bench.noise import KINDS, RATES, plant
+from detection_bench.cells import Cell, MissingDataError, Name
+from detection_bench.noise import KINDS, RATES, plant, plant_by_confusion
 
 FOLDS = 5
 _COMPONENTS = 60
@@ -162,7 +164,10 @@ MODELS: dict[str, Callable[[], Any]] = {
 def planted_names(*, is_quick: bool = False) -> list[Name]:
     """Return the names of all cells, by data set."""
     return [
-        name for data, source in SOURCES.items() if not is_quick or data in QUICK for name in _names(data, source, is_quick)
+        name
+        for data, source in SOURCES.items()
+        if not is_quick or data in QUICK
+        for name in _names(data, source, is_quick)
     ]
 
 
@@ -184,7 +189,7 @@ def planted_cell(name: Name, folder: Path, cache: Path | None) -> Cell:
         cache: a folder of cells that were made before. None: there is none.
 
     Raises:
-        Absent: a file is missing, or the cell does not exist.
+        MissingDataError: a file is missing, or the cell does not exist.
     """
     path = None if cache is None else cache / f"{name}.npz"
     if path is not None and path.exists():
@@ -201,20 +206,25 @@ def _make(name: Name, folder: Path) -> Cell:
     features, truth = _loaded(name.data, folder)
     classes = int(truth.max()) + 1
     if name.kind == "pair" and classes == 2:
-        raise Absent("with two classes, the next class is the only other one: see uniform")
+        raise MissingDataError("with two classes, the next class is the only other one: see uniform")
     labels = truth
     if name.kind != "none":
         generator = np.random.default_rng(zlib.crc32(str(name).encode()))
-        labels = plant(name.kind, name.rate, truth, _second(name.data, folder), generator)
+        if name.kind == "instance":
+            labels = plant_by_confusion(name.rate, truth, _second(name.data, folder), generator)
+        else:
+            labels = plant(name.kind, name.rate, truth, generator)
     if np.bincount(labels, minlength=classes).min() < FOLDS:
-        raise Absent("a class has fewer rows than folds")
+        raise MissingDataError("a class has fewer rows than folds")
     return Cell(name, labels, out_of_fold(name.model, features, labels), truth)
 
 
 def out_of_fold(model: str, features: Any, labels: _Labels, seed: int = 0) -> npt.NDArray[np.float32]:
     """Return (M, K) probabilities of models that did not see the row."""
     splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    found = cross_val_predict(MODELS[model](), features, labels, cv=splits, method="predict_proba")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a model that stops early is as good for this purpose
+        found = cross_val_predict(MODELS[model](), features, labels, cv=splits, method="predict_proba")
     return np.asarray(found, np.float32)
 
 
@@ -223,7 +233,7 @@ def out_of_fold(model: str, features: Any, labels: _Labels, seed: int = 0) -> np
 def _loaded(data: str, folder: Path) -> tuple[Any, _Labels]:
     source = SOURCES[data]
     if source.file is not None and not (folder / source.file).exists():
-        raise Absent(f"there is no {source.file} in the folder --data")
+        raise MissingDataError(f"there is no {source.file} in the folder --data")
     return source.load(folder)
 
 

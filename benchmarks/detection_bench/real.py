@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detection_bench.cells import Absent, Cell, Name
+from detection_bench.cells import Cell, MissingDataError, Name
 from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.errors import LabelauditError
 from labelaudit.row_dynamics import Dynamics
@@ -29,7 +29,7 @@ def stored_cells(folder: Path) -> Iterator[Cell]:
     """Yield the cells of the files of probabilities in a folder.
 
     Raises:
-        Absent: there are none.
+        MissingDataError: there are none.
     """
     packs = sorted((folder / "oof").glob("*.parquet"))
     for path in packs:
@@ -42,7 +42,7 @@ def stored_cells(folder: Path) -> Iterator[Cell]:
         names = sorted(set(table["label"].to_pylist()))
         yield _cell(Name("stored", "cifar10n-5k", "stored", "real"), table, np.load(path), names)
     elif not packs:
-        raise Absent("there are no stored probabilities in the folder --data")
+        raise MissingDataError("there are no stored probabilities in the folder --data")
 
 
 def audited_datasets(url: str) -> list[str]:
@@ -59,7 +59,8 @@ def audit_cell(url: str, dataset: str, folder: Path) -> Cell:
         folder: with a file of the same name, if the dataset is no longer where it was audited.
 
     Raises:
-        Absent: the audit or the dataset cannot be read. If only true labels are missing, the given ones count as right.
+        MissingDataError: the audit or the dataset cannot be read. If only true labels are missing, the given ones
+            count as right.
     """
     try:
         audit = find_audit(f"{url.rstrip('/')}/dataset={dataset}")
@@ -67,7 +68,7 @@ def audit_cell(url: str, dataset: str, folder: Path) -> Cell:
         names, pred_probs = _probabilities(audit, examples["example_id"].to_pylist())
         true = _true_labels(json.loads(audit.store.read(f"{audit.folder}/{MANIFEST}")), examples, folder)
     except LabelauditError as error:
-        raise Absent(str(error)) from error
+        raise MissingDataError(str(error)) from error
     kind = "real" if true is not None else "none"
     given = examples["given_label"].to_pylist()
     table = pa.table({"label": given, TRUE_LABEL: given if true is None else true})
