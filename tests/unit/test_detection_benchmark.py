@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detection import GENERATED, is_wanted, measure_planted, planted_cell, read_figures, real_cells
+from detection import GENERATED, is_wanted, measure_planted, read_figures, real_cells
 from detection_bench import planted
 from detection_bench.cells import Cell, MissingDataError, Name
 from detection_bench.measures import (
