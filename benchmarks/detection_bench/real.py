@@ -56,7 +56,7 @@ def audit_cell(url: str, dataset: str, folder: Path) -> Cell:
     Args:
         url: the output URL of the audits.
         dataset: the name of the dataset.
-        folder: with a file of the same name, if the dataset is no longer where it was audited.
+        folder: with a file of the same name, if the dataset is no longer at the URL of the audit.
 
     Raises:
         MissingDataError: the audit or the dataset cannot be read. If only true labels are missing, the given ones
