@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from detection_bench.measures import CellFigures, MethodFigures
+from detection_bench.measures import CLEANLAB, CellFigures, MethodFigures
 
 # An F1 that is lower than cleanlab's by more than this counts as a loss.
 LOSS = 0.01
@@ -12,9 +12,9 @@ LOSS = 0.01
 NONE = "-"
 
 
-def is_loss(cell: CellFigures, least: float = LOSS) -> bool:
-    """Return whether cleanlab's default is better by more than `least`."""
-    return (cell.difference() or 0) < -least
+def is_loss(cell: CellFigures, least: float = LOSS, *, against: str = CLEANLAB) -> bool:
+    """Return whether another method's flags have an F1 that is better by more than `least`."""
+    return (cell.difference(against) or 0) < -least
 
 
 def loss_mark(cell: CellFigures) -> str:
@@ -38,6 +38,12 @@ def mean(figures: Sequence[MethodFigures], get: Callable[[MethodFigures], float 
 
 def share(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}".replace("0.", ".", 1)
+
+
+def best_marked(values: Sequence[str]) -> list[str]:
+    """Return shares with the best one in bold."""
+    best = max((value for value in values if value != NONE), default="", key=float)
+    return [f"**{value}**" if value == best else value for value in values]
 
 
 def percent(value: float) -> str:

@@ -71,9 +71,9 @@ class CellFigures:
         """Whether the range contains the true share."""
         return self.low <= self.wrong <= self.high
 
-    def difference(self) -> float | None:
-        """Return our F1 minus the F1 of cleanlab's default filter; None without wrong labels."""
-        ours, theirs = self.methods[OURS].f1, self.methods[CLEANLAB].f1
+    def difference(self, other: str) -> float | None:
+        """Return our F1 minus the F1 of another method; None without wrong labels."""
+        ours, theirs = self.methods[OURS].f1, self.methods[other].f1
         return None if ours is None or theirs is None else ours - theirs
 
 
