@@ -54,14 +54,14 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="write the tables into this Markdown file")
     parser.add_argument("--compact", type=Path, help="write a short table to this file")
     options = parser.parse_args()
-    figures = read_figures(options.earlier) if options.earlier else measure_all(options)
+    measured_by, figures = read_figures(options.earlier) if options.earlier else (setting(), measure_all(options))
     if not figures:
         parser.error("No cell is left to measure. Check --data, --audits and --only.")
     if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
+        options.json.write_text(figures_json(measured_by, figures))
     if options.compact:
         options.compact.write_text(compact_table(figures) + "\n")
-    text = f"{setting()}\n\n{page(figures)}"
+    text = f"{measured_by}\n\n{page(figures)}"
     if options.page:
         before = options.page.read_text().partition(GENERATED)[0]
         options.page.write_text(f"{before}{GENERATED}\n\n{text}")
@@ -128,9 +128,15 @@ def is_wanted(name: Name, parts: list[str]) -> bool:
     return not parts or any(part in str(name) for part in parts)
 
 
-def read_figures(path: Path) -> list[CellFigures]:
+def figures_json(measured_by: str, figures: list[CellFigures]) -> str:
+    """Return all figures, and how they were measured."""
+    return json.dumps({"setting": measured_by, "cells": [asdict(one) for one in figures]}, indent=1) + "\n"
+
+
+def read_figures(path: Path) -> tuple[str, list[CellFigures]]:
     """Read what `--json` wrote."""
-    return [
+    record = json.loads(path.read_text())
+    figures = [
         CellFigures(
             **{
                 **one,
@@ -139,14 +145,15 @@ def read_figures(path: Path) -> list[CellFigures]:
                 "bins": [Bin(**part) for part in one["bins"]],
             }
         )
-        for one in json.loads(path.read_text())
+        for one in record["cells"]
     ]
+    return record["setting"], figures
 
 
 def setting() -> str:
     """Return the date and the versions."""
     versions = ", ".join(
-        f"{package} {importlib.metadata.version(package)}" for package in ("cleanlab", "scikit-learn", "numpy")
+        f"{package} {importlib.metadata.version(package)}" for package in ("labelaudit", "cleanlab", "scikit-learn")
     )
     return f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, {versions}."
 

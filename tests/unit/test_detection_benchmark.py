@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detection import GENERATED, is_wanted, measure_planted, read_figures, real_cells
+from detection import GENERATED, figures_json, is_wanted, measure_planted, read_figures, real_cells
 from detection_bench import planted
 from detection_bench.cells import Cell, MissingDataError, Name
 from detection_bench.measures import (
@@ -139,8 +137,8 @@ def test_figures_survive_json_and_are_in_the_tables(tmp_path: Path) -> None:
     assert figures is not None
     assert figures.rows == 120
     path = tmp_path / "figures.json"
-    path.write_text(json.dumps([asdict(figures)]))
-    assert read_figures(path) == [figures]
+    path.write_text(figures_json("Measured by a test.", [figures]))
+    assert read_figures(path) == ("Measured by a test.", [figures])
     text = page([figures])
     assert "tiny-logistic-uniform-10" in text
     assert "## Real errors" not in text
