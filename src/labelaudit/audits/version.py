@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from labelaudit.audits.audit_plan import Plan, output_store
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.data.dataset import Examples
-from labelaudit.storage.manifest import digest_of, read_checked, sha256_hex
+from labelaudit.storage.manifest import digest_of, read_checked
 
 ROWS = "rows.parquet"
 
@@ -26,16 +28,22 @@ class Version:
     examples: Examples
     fold_of: np.ndarray  # (repeats, N) int16, -1 if not scored
 
-    @property
+    @cached_property
     def scored(self) -> np.ndarray:
         """The positions of the scored rows, (M,) int64."""
         return np.flatnonzero(self.examples.label >= 0)
 
+    def of_scored(self, column: np.ndarray) -> np.ndarray:
+        """Return the values of the scored rows, (M,), from a column of all rows. Without a copy if all are scored."""
+        return column if len(self.scored) == len(column) else column[self.scored]
+
     def places(self) -> str:
         """Return a digest of the file and row number of each row. The fingerprint covers their content."""
         codes, files = pd.factorize(self.examples.file)
-        numbers = np.stack([codes, self.examples.row]).astype("<i8")
-        return digest_of(files.tolist(), sha256_hex(numbers.tobytes()))
+        hasher = hashlib.sha256()
+        for numbers in (codes, self.examples.row):
+            hasher.update(np.ascontiguousarray(numbers, "<i8").data)
+        return digest_of(files.tolist(), hasher.hexdigest())
 
     def held_out(self, fold: int, folds: int) -> np.ndarray:
         """Return the positions that a fold holds out."""

@@ -136,7 +136,8 @@ class Examples:
 
     def all_class_counts(self) -> dict[str, int]:
         """Return the number of rows of each class, of any status and with rare classes, in class order."""
-        counts = Counter(label for label in self.given_label if label is not None)
+        counts = Counter(self.given_label.tolist())
+        del counts[None]
         return {name: counts[name] for name in sort_class_names(counts)}
 
     def status_counts(self) -> dict[str, int]:
@@ -145,22 +146,14 @@ class Examples:
 
     def to_table(self) -> pa.Table:
         """Return an Arrow table with one row per example; class names and fingerprint are in its metadata."""
-        columns = [
-            self.example_id,
-            self.given_label,
-            self.status,
-            self.group,
-            self.content_digest,
-            self.file,
-            self.row,
-            self.position,
-            self.label,
-            self.problem,
-            self.split,
-        ]
         metadata = {"class_names": json.dumps(self.class_names), "fingerprint": self.fingerprint}
-        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata(metadata))
+        return self.select(_SCHEMA.with_metadata(metadata))
+
+    def select(self, schema: pa.Schema) -> pa.Table:
+        """Return an Arrow table with some of the columns, one row per example. The schema names them."""
+        return pa.Table.from_arrays(
+            [pa.array(getattr(self, field.name), field.type) for field in schema], schema=schema
+        )
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Examples:
