@@ -19,9 +19,10 @@ from labelaudit.audits.comparison import (
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
-from labelaudit.audits.version import Version, load_version
+from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
+from labelaudit.memory import release
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -46,7 +47,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
-    rows = load_version(reference, plan)
+    rows = load_version(reference, plan, PUBLISHED_COLUMNS)
     example_ids = rows.of_scored(rows.examples.example_id)
     detected = detect_issues(
         plan,
@@ -55,6 +56,8 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         load_snapshot(store, plan),
         open_predecessor(store, plan),
     )
+    del rows, example_ids
+    release()
     return detected.save(store, plan)
 
 
