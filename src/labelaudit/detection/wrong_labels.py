@@ -13,6 +13,7 @@ errors it is steeper, because the probabilities of the given label contain the n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,10 @@ _SLOPES = {False: (1.0, 4.0), True: (0.9, 2.0)}
 # Rows are grouped by evidence where single rows do not matter: finely at the top, where few rows are flagged.
 _GROUPS = 4000
 _LOWEST_RATE = 1e-7
+_BOTH_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
+# The cut with the highest expected F1 is half of that F1, so it is not higher than this unless the share of wrong labels
+# is very uncertain (Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
+HIGHEST_BEST_CUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class WrongLabels:
     """The results of calibration for M rows."""
 
     p_wrong: npt.NDArray[np.float32]  # (M,) calibrated probability that the given label is wrong
-    best_cut: float  # rows from this p_wrong on are the list with the highest expected F1
+    best_cut: float  # rows from this p_wrong on, at most 0.5, are the list with the highest expected F1
     error_range: ErrorRange
     noise: Noise
     model: WrongLabelModel
@@ -100,7 +105,7 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     lowest_flagged = groups.best_start(model)
     return WrongLabels(
         p_wrong,
-        best_cut=float(np.float32(model.at(np.array([lowest_flagged]))[0])),
+        best_cut=_cut_from(p_wrong, float(np.float32(model.at(np.array([lowest_flagged]))[0]))),
         error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
         noise=_noise(posterior, len(scores)),
         model=model,
@@ -131,8 +136,9 @@ class _Groups:
         total = len(descending)
         ends = np.concatenate([np.geomspace(1, total, _GROUPS), np.linspace(1, total, _GROUPS)])
         ends = np.unique(np.round(ends).astype(np.int64))
-        # Equal rows stay together, because a cut cannot separate them.
-        ends = ends[np.append(descending[ends[:-1] - 1] > descending[ends[:-1]], True)]
+        # Equal rows stay together, because a cut cannot separate them, and apart from others if there are many of them.
+        first, last = (total - np.searchsorted(descending[::-1], descending[ends - 1], side) for side in _BOTH_SIDES)
+        ends = np.unique(np.concatenate([first[first > 0], last]))
         rows = np.diff(ends, prepend=0)
         sums = np.add.reduceat(descending, ends - rows)
         return cls(rows.astype(np.float64), sums / rows, descending[ends - 1])
@@ -148,13 +154,24 @@ class _Groups:
         return float(brentq(surplus, -most, most))
 
     def best_start(self, model: WrongLabelModel) -> float:
-        """Return the lowest evidence of the list with the highest expected F1."""
+        """Return the lowest evidence of the list with the highest expected F1.
+
+        The least doubtful rows are never in it. So nothing is flagged if all rows are equally doubtful.
+        """
+        if len(self.rows) == 1:
+            return np.inf
         sizes = np.cumsum(self.rows)
         expected_f1 = np.zeros(len(sizes))
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
             wrong = self.rows * expit(offset + slope * self.evidence)
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
-        return float(self.lowest[expected_f1.argmax()])
+        return float(self.lowest[expected_f1[:-1].argmax()])
+
+
+def _cut_from(p_wrong: npt.NDArray[np.float32], lowest_flagged: float) -> float:
+    """Return a cut that flags the same rows. It is at most 0.5 if no row is between, so that it fits other labels."""
+    highest_unflagged = p_wrong[p_wrong < lowest_flagged].max(initial=0.0)
+    return max(min(lowest_flagged, HIGHEST_BEST_CUT), float(np.nextafter(highest_unflagged, np.float32(2))))
 
 
 def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
