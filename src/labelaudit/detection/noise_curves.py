@@ -1,4 +1,4 @@
-"""How many labels are wrong, and of which kind the noise is, from how disagreement changes with confidence.
+"""How many labels are wrong, and which kind of noise it is, from how disagreement changes with confidence.
 
 Rows are sorted by the confidence of their prediction. At the rank u (0: most confident, 1: least) a label disagrees
 with the prediction because it is wrong, with probability e(u), or because the model is, with probability m(u). Only the
@@ -29,7 +29,7 @@ from scipy.special import expit, logit, ndtri
 
 _FloatArray = npt.NDArray[np.float64]
 
-BINS = 20
+RANK_BINS = 20
 # The least confident tenth says little about errors, and most about the exact form of the curves.
 _USED_BINS = 18
 # The curves are approximations: a count is as uncertain as if it had this many expected cases more of Poisson noise.
@@ -80,9 +80,9 @@ def fit_noise(
     """Return the posterior distribution of the rate of wrong labels.
 
     Args:
-        disagreements: (BINS,) the rows of each bin whose prediction is not the given label. Bins have equal widths in
-            u, the most confident first.
-        rows: (BINS,) all rows of each bin.
+        disagreements: (RANK_BINS,) the rows of each bin whose prediction is not the given label. Bins have equal widths
+            in u, the most confident first.
+        rows: (RANK_BINS,) all rows of each bin.
         num_classes: K, at least 2.
     """
     curves = _curves(num_classes)
@@ -114,8 +114,8 @@ def fit_noise(
 class _Curves:
     """The grid: C curves m and E curves e, over the bins."""
 
-    m: _FloatArray  # (C, BINS)
-    e: _FloatArray  # (E, BINS)
+    m: _FloatArray  # (C, RANK_BINS)
+    e: _FloatArray  # (E, RANK_BINS)
     coincidence: float  # the share of rows with both errors whose label is the prediction
     log_m_prior: _FloatArray  # (C,)
     flat_prior: _FloatArray  # (E,)
@@ -126,7 +126,7 @@ class _Curves:
 
 @cache
 def _curves(num_classes: int) -> _Curves:
-    quantiles = ndtri((np.arange(BINS) + 0.5) / BINS)
+    quantiles = ndtri((np.arange(RANK_BINS) + 0.5) / RANK_BINS)
     most = (num_classes - 1) / num_classes
     heights, deviations = (axis.ravel() for axis in np.meshgrid(_M_HEIGHTS, _M_SLOPES, indexing="ij"))
     slopes = _USUAL_SLOPE[0] + _USUAL_SLOPE[1] * heights + deviations

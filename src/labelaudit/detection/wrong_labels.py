@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from labelaudit.detection.label_evidence import LabelEvidence, rank_within_predicted
-from labelaudit.detection.noise_curves import BINS, NoiseLevel, NoisePosterior, fit_noise
+from labelaudit.detection.noise_curves import RANK_BINS, NoiseLevel, NoisePosterior, fit_noise
 from labelaudit.detection.row_scores import RowScores
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis
 from labelaudit.row_dynamics import Dynamics
@@ -39,12 +39,13 @@ WIDEST_RANGE = 3.0
 NAMED_KIND = 0.75
 # The slope of the logistic curve: without errors, and its increase per share of errors.
 _SLOPES = {False: (1.0, 4.0), True: (0.9, 2.0)}
-# Rows are grouped by evidence where single rows do not matter: finely at the top, where few rows are flagged.
+# Groups of rows with similar evidence are enough, and quick. The first ones have few rows, because flags end there.
 _GROUPS = 4000
 _LOWEST_RATE = 1e-7
 _BOTH_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
-# The cut with the highest expected F1 is half of that F1, so it is not higher than this unless the share of wrong labels
-# is very uncertain (Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
+# The cut with the highest expected F1 is half of that F1 (Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of
+# Classifiers to Maximize F1 Measure", 2014). So it is not higher than this unless the share of wrong labels is very
+# uncertain.
 HIGHEST_BEST_CUT = 0.5
 
 
@@ -113,8 +114,8 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
 
 
 def _disagreements_by_rank(scores: RowScores) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    bins = np.minimum((rank_within_predicted(scores) * BINS).astype(np.int64), BINS - 1)
-    return np.bincount(bins[scores.disagrees], minlength=BINS), np.bincount(bins, minlength=BINS)
+    bins = np.minimum((rank_within_predicted(scores) * RANK_BINS).astype(np.int64), RANK_BINS - 1)
+    return np.bincount(bins[scores.disagrees], minlength=RANK_BINS), np.bincount(bins, minlength=RANK_BINS)
 
 
 def _slope(level: NoiseLevel) -> float:
@@ -187,7 +188,7 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
 def _noise(posterior: NoisePosterior, rows: int) -> Noise:
     certainty = max(posterior.p_hard, 1 - posterior.p_hard)
     if posterior.median * rows < FEWEST_ROWS:
-        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see of which kind they are.")
+        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see their kind.")
     if certainty < NAMED_KIND:
         return Noise(
             NoiseKind.UNKNOWN,

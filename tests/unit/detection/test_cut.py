@@ -29,7 +29,9 @@ def estimated(p_wrong: np.ndarray) -> WrongLabels:
     )
 
 
-DOUBTS = st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=1, max_size=40).map(lambda values: np.array(values, np.float32))
+DOUBTS = st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=1, max_size=40).map(
+    lambda values: np.array(values, np.float32)
+)
 
 
 @given(DOUBTS, st.sampled_from([None, Promise(precision=0.8), Promise(recall=0.8)]))
