@@ -12,9 +12,12 @@ from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.detection.p_wrong_strata import strata_by_p_wrong
 from labelaudit.detection.promised_precision import promise_sentence, promised_list
 from labelaudit.detection.recalibration import LEAST_VERDICTS, recalibrated_p_wrong
-from labelaudit.detection.wrong_labels import HIGHEST_BEST_CUT, WrongLabels
+from labelaudit.detection.wrong_labels import WrongLabels
 from labelaudit.findings import Promise
 
+# The cut with the highest expected F1 is half of that F1, so it is never higher than this (Lipton, Elkan and
+# Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
+_HIGHEST_BEST_CUT = 0.5
 # If only a few labels are wrong and the models do not find them, the highest expected F1 is near 0, and a long list of
 # labels that are almost certainly right reaches it. So without a promise no row below this is flagged.
 _LOWEST_BEST_CUT = 0.1
@@ -118,4 +121,4 @@ def _cut(p_wrong: npt.NDArray[np.float32], promise: Promise | None) -> float:
         return min(precision_cut(p_wrong, promise.precision), promise.precision)
     if promise is not None and promise.recall is not None:
         return recall_cut(p_wrong, promise.recall)
-    return min(max(best_cut(p_wrong), _LOWEST_BEST_CUT), HIGHEST_BEST_CUT)
+    return min(max(best_cut(p_wrong), _LOWEST_BEST_CUT), _HIGHEST_BEST_CUT)

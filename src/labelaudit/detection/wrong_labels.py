@@ -43,10 +43,6 @@ _SLOPES = {False: (1.0, 4.0), True: (0.9, 2.0)}
 _GROUPS = 4000
 _LOWEST_RATE = 1e-7
 _BOTH_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
-# The cut with the highest expected F1 is half of that F1 (Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of
-# Classifiers to Maximize F1 Measure", 2014). So it is not higher than this unless the share of wrong labels is very
-# uncertain.
-HIGHEST_BEST_CUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class WrongLabels:
     """The results of calibration for M rows."""
 
     p_wrong: npt.NDArray[np.float32]  # (M,) calibrated probability that the given label is wrong
-    best_cut: float  # rows from this p_wrong on, at most 0.5, are the list with the highest expected F1
+    best_cut: float  # rows from this p_wrong on are the list with the highest expected F1
     error_range: ErrorRange
     noise: Noise
     model: WrongLabelModel
@@ -103,10 +99,10 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     weights = np.array([level.weight for level in levels])
     model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
     p_wrong = model.at(values).astype(np.float32)
-    lowest_flagged = groups.best_start(model)
+    lowest_flagged, expected_f1 = groups.best_list(model)
     return WrongLabels(
         p_wrong,
-        best_cut=_cut_from(p_wrong, float(np.float32(model.at(np.array([lowest_flagged]))[0]))),
+        best_cut=_cut(p_wrong, float(np.float32(model.at(np.array([lowest_flagged]))[0])), expected_f1),
         error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
         noise=_noise(posterior, len(scores)),
         model=model,
@@ -154,25 +150,30 @@ class _Groups:
         most = float(slope * np.abs(self.evidence).max()) + 50
         return float(brentq(surplus, -most, most))
 
-    def best_start(self, model: WrongLabelModel) -> float:
-        """Return the lowest evidence of the list with the highest expected F1.
+    def best_list(self, model: WrongLabelModel) -> tuple[float, float]:
+        """Return the lowest evidence of the list with the highest expected F1, and that F1.
 
         The least doubtful rows are never in it. So nothing is flagged if all rows are equally doubtful.
         """
         if len(self.rows) == 1:
-            return np.inf
+            return np.inf, 0.0
         sizes = np.cumsum(self.rows)
         expected_f1 = np.zeros(len(sizes))
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
             wrong = self.rows * expit(offset + slope * self.evidence)
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
-        return float(self.lowest[expected_f1[:-1].argmax()])
+        best = int(expected_f1[:-1].argmax())
+        return float(self.lowest[best]), float(expected_f1[best])
 
 
-def _cut_from(p_wrong: npt.NDArray[np.float32], lowest_flagged: float) -> float:
-    """Return a cut that flags the same rows. It is at most 0.5 if no row is between, so that it fits other labels."""
+def _cut(p_wrong: npt.NDArray[np.float32], lowest_flagged: float, expected_f1: float) -> float:
+    """Return a cut that separates the flagged rows from the others, for labels that are planted later, too.
+
+    A label is in the best list if its p_wrong is at least half of the expected F1 (Lipton, Elkan and Naryanaswamy,
+    "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
+    """
     highest_unflagged = p_wrong[p_wrong < lowest_flagged].max(initial=0.0)
-    return max(min(lowest_flagged, HIGHEST_BEST_CUT), float(np.nextafter(highest_unflagged, np.float32(2))))
+    return max(min(lowest_flagged, expected_f1 / 2), float(np.nextafter(highest_unflagged, np.float32(2))))
 
 
 def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
