@@ -9,7 +9,11 @@ from labelaudit.findings import ErrorRange, RateBasis
 _PERCENT = "\N{NO-BREAK SPACE}%"
 # Rounding outward may widen a range by this share of its width. Otherwise it gets one more digit.
 _MOST_WIDENED = 0.25
+# The printed low end is at least this share of the real one, so that 2.9 % does not become 2 %.
+_LEAST_KEPT = Decimal("0.85")
 _MOST_DIGITS = 6
+# In percent: decimals of a high end say nothing from here on, if the range is at least so wide.
+_WHOLE_FROM, _WIDE = 20, 5
 # A share is called by the nearest of these.
 _FRACTIONS = (
     (0.0, "hardly any"),
@@ -55,8 +59,9 @@ def fraction_in_words(share: float) -> str:
 def rounded_range(low: float, high: float, rows: int) -> tuple[str, str]:
     """Return both limits in percent: low rounded down, high rounded up, so that the printed range contains the range.
 
-    They have as few digits as possible. There is one more if rounding would widen the range by more than a quarter,
-    unless a unit of the last digit is less than one row.
+    They have as few digits as possible. There is one more if rounding would widen the range by more than a quarter or
+    lower its low end by more than 15 %, unless a unit of the last digit is less than one row. The high end of a wide
+    range has no decimals from 20 % on.
 
     Args:
         low, high: shares, 0..1.
@@ -69,8 +74,10 @@ def rounded_range(low: float, high: float, rows: int) -> tuple[str, str]:
         down, up = limits[0].quantize(unit, ROUND_FLOOR), limits[1].quantize(unit, ROUND_CEILING)
         widened = float((up - down) - (limits[1] - limits[0]))
         is_close = widened <= _MOST_WIDENED * 100 * (high - low)
-        if (is_close and (down > 0 or low == 0)) or float(unit) * rows <= 100:
+        if (is_close and down >= _LEAST_KEPT * limits[0]) or float(unit) * rows <= 100:
             break
+    if limits[1] >= _WHOLE_FROM and limits[1] - limits[0] >= _WIDE:
+        up = limits[1].quantize(Decimal(1), ROUND_CEILING)
     return f"{_plain(down)}{_PERCENT}", f"{_plain(up)}{_PERCENT}"
 
 
