@@ -18,6 +18,9 @@ from labelaudit.findings import Promise
 # The cut with the highest expected F1 is half of that F1, so it is never higher than this (Lipton, Elkan and
 # Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
 _HIGHEST_BEST_CUT = 0.5
+# If only a few labels are wrong and the models do not find them, the highest expected F1 is near 0, and a long list of
+# labels that are almost certainly right reaches it. So without a promise no row below this is flagged.
+_LOWEST_BEST_CUT = 0.1
 # A row that is certainly right is never flagged.
 _LOWEST_CUT = float(np.finfo(np.float32).tiny)
 _NOT_PROVED = (
@@ -73,7 +76,7 @@ def choose_cut(
     notes = (_NOT_PROVED,) if has_enough and promise is not None else ()
     if recalibrated is p_wrong:
         # Without verdicts, the share of wrong labels is uncertain, which the best cut takes into account.
-        cut = max(wrong.best_cut, _LOWEST_CUT) if promise is None else find_cut(p_wrong, promise)
+        cut = max(wrong.best_cut, _LOWEST_BEST_CUT) if promise is None else find_cut(p_wrong, promise)
         return Cut(p_wrong >= cut, cut, cut, notes)
     cut = find_cut(recalibrated, promise)
     is_above = recalibrated >= cut
@@ -118,4 +121,4 @@ def _cut(p_wrong: npt.NDArray[np.float32], promise: Promise | None) -> float:
         return min(precision_cut(p_wrong, promise.precision), promise.precision)
     if promise is not None and promise.recall is not None:
         return recall_cut(p_wrong, promise.recall)
-    return min(best_cut(p_wrong), _HIGHEST_BEST_CUT)
+    return min(max(best_cut(p_wrong), _LOWEST_BEST_CUT), _HIGHEST_BEST_CUT)

@@ -13,6 +13,7 @@ errors it is steeper, because the probabilities of the given label contain the n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ _ROWS_AT_ONCE = 16_384
 _HIGHEST_LOG_ODDS = 700.0
 # If nothing is flagged, a row that is planted later is flagged from this p_wrong on.
 _CUT_OF_NOTHING = 0.5
+_BOTH_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 
 
 @dataclass(frozen=True)
@@ -107,20 +109,30 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     weights = np.array([level.weight for level in levels])
     model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
     p_wrong = model.at(values).astype(np.float32)
+    start, expected_f1 = groups.best_list(model)
     return WrongLabels(
         p_wrong,
-        best_cut=_best_cut(p_wrong, values, groups.best_start(model)),
+        best_cut=_best_cut(p_wrong, values, start, expected_f1),
         error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
         noise=_noise(posterior, len(scores)),
         model=model,
     )
 
 
-def _best_cut(p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: float | None) -> float:
-    """Return the lowest p_wrong of the rows from `start` on. Without a start, no row is as high as the cut."""
+def _best_cut(
+    p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: float | None, expected_f1: float
+) -> float:
+    """Return a cut that separates the rows from `start` on from the others, and judges labels that are planted later.
+
+    A label belongs to the best list if its p_wrong is at least half of the expected F1 (Lipton, Elkan and
+    Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014). Without a start, no row is as
+    high as the cut.
+    """
     if start is None:
         return max(_CUT_OF_NOTHING, float(np.nextafter(p_wrong.max(), np.float32(2))))
-    return float(p_wrong[evidence >= start].min())
+    lowest = p_wrong[evidence >= start].min()
+    highest_other = p_wrong[p_wrong < lowest].max(initial=0.0)
+    return max(min(float(lowest), expected_f1 / 2), float(np.nextafter(highest_other, np.float32(2))))
 
 
 def _disagreements_by_rank(scores: RowScores, rank: _FloatArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -147,8 +159,9 @@ class _Groups:
         total = len(descending)
         ends = np.concatenate([np.geomspace(1, total, _GROUPS), np.linspace(1, total, _GROUPS)])
         ends = np.unique(np.round(ends).astype(np.int64))
-        # Equal rows stay together, because a cut cannot separate them.
-        ends = ends[np.append(descending[ends[:-1] - 1] > descending[ends[:-1]], True)]
+        # Equal rows stay together, because a cut cannot separate them, and apart from others if there are many of them.
+        first, last = (total - np.searchsorted(descending[::-1], descending[ends - 1], side) for side in _BOTH_SIDES)
+        ends = np.unique(np.concatenate([first[first > 0], last]))
         rows = np.diff(ends, prepend=0)
         sums = np.add.reduceat(descending, ends - rows)
         return cls(rows.astype(np.float64), sums / rows, descending[ends - 1])
@@ -163,14 +176,14 @@ class _Groups:
         most = float(slope * np.abs(self.evidence).max()) + 50
         return float(brentq(surplus, -most, most))
 
-    def best_start(self, model: WrongLabelModel) -> float | None:
-        """Return the lowest evidence of the list with the highest expected F1; None if the empty list is best.
+    def best_list(self, model: WrongLabelModel) -> tuple[float | None, float]:
+        """Return the lowest evidence of the list with the highest expected F1 (None: the empty list), and that F1.
 
-        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. If all rows have the same
-        evidence, there is no other list than all of them, which would not help.
+        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. The least doubtful rows are
+        never in a list. So nothing is flagged if all rows are equally doubtful.
         """
         if len(self.rows) == 1:
-            return None
+            return None, 0.0
         sizes = np.cumsum(self.rows)
         expected_f1, nothing_wrong = np.zeros(len(sizes)), 0.0
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
@@ -178,8 +191,9 @@ class _Groups:
             wrong = self.rows * probability
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
             nothing_wrong += weight * np.exp(-wrong.sum())
-        best = expected_f1.argmax()
-        return float(self.lowest[best]) if expected_f1[best] > nothing_wrong else None
+        best = int(expected_f1[:-1].argmax())
+        start = float(self.lowest[best]) if expected_f1[best] > nothing_wrong else None
+        return start, float(expected_f1[best])
 
 
 def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
@@ -195,7 +209,7 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
 def _noise(posterior: NoisePosterior, rows: int) -> Noise:
     certainty = max(posterior.p_hard, 1 - posterior.p_hard)
     if posterior.median * rows < FEWEST_ROWS:
-        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see what kind they are.")
+        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see their kind.")
     if certainty < NAMED_KIND:
         return Noise(
             NoiseKind.UNKNOWN,

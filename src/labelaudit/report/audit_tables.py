@@ -140,7 +140,7 @@ def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> 
     suggested_labels: the most probable other label of each flagged row, in the order of `examples`;
     the predicted labels where left out.
 
-    Raises LabelauditError where a suggestion is the given label, or not the prediction though that differs.
+    Raises LabelauditError if a suggestion is the given label, or not the prediction though that differs.
     """
     flagged = examples.filter(pc.fill_null(examples["is_label_issue"], False))
     predicted, given = flagged["predicted_label"], flagged["given_label"]
@@ -196,7 +196,7 @@ def confusions_table(confusions: pd.DataFrame) -> pa.Table:
 
 @dataclass(frozen=True)
 class FoldRow:
-    """What became of one fold, in the columns of FOLDS. None where the fold was not trained here."""
+    """What became of one fold, in the columns of FOLDS. None if the fold was not trained here."""
 
     fold: int
     repeat: int

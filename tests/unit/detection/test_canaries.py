@@ -16,9 +16,10 @@ from labelaudit.detection.canaries import (
     measure_recall,
     plant_canaries,
 )
-from labelaudit.detection.issues import find_issues
+from labelaudit.detection.issues import find_issues, flags_of_other_labels
 from labelaudit.detection.probability_blocks import ArrayBlocks
-from labelaudit.schemas import CLEANLAB_FILTERS
+from labelaudit.detection.row_scores import with_labels
+from labelaudit.schemas import FILTERS
 from support.simulated import simulate_probs
 
 
@@ -57,17 +58,38 @@ def test_canaries_are_caught_at_the_cut_of_the_real_labels() -> None:
     rng = np.random.default_rng(0)
     labels = np.where(rng.random(600) < 0.05, (LABELS + 1) % 4, LABELS)
     probs = sure(LABELS, 4)
-    found = find_issues(labels, probs, list("abcd"))
+    found = find_issues(labels, ArrayBlocks(probs), list("abcd"))
     canaries = plant(labels, probs, filter_by="auto")
+    changed = with_labels(found.scores, canaries.rows, canaries.planted_labels, probs[canaries.rows])
+    p_wrong = found.model.p_wrong(changed)[canaries.rows]
     assert found.cut is not None
-    copy = labels.copy()
-    copy[canaries.rows] = canaries.planted_labels
-    p_wrong = find_issues(copy, probs, list("abcd")).p_wrong[canaries.rows]
     assert canaries.is_caught.tolist() == (p_wrong >= found.cut).tolist()
     assert canaries.is_caught.all()
 
 
-@pytest.mark.parametrize("filter_by", CLEANLAB_FILTERS)
+def test_planted_labels_do_not_move_the_cut() -> None:
+    """Planted in each row in turn: fitted to them, the method would no longer know which labels are right."""
+    labels = np.where(np.arange(600) % 20 == 7, (LABELS + 1) % 4, LABELS)
+    probs = sure(LABELS, 4)
+    found = find_issues(labels, ArrayBlocks(probs), list("abcd"))
+    assert np.flatnonzero(found.is_label_issue).tolist() == list(range(7, 600, 20))
+    for step in (1, 2, 3):
+        rows = np.flatnonzero(labels == LABELS)
+        changed = with_labels(found.scores, rows, (LABELS[rows] + step) % 4, probs[rows])
+        assert flags_of_other_labels(ArrayBlocks(probs), changed, found, filter_by="auto").all()
+
+
+def test_a_model_that_is_often_wrong_catches_few() -> None:
+    """It errs on four rows of ten, so most planted labels look like its own errors."""
+    probs = simulate_probs(LABELS, 4, signal=1.0)
+    weak = measure_recall(plant(LABELS, probs, filter_by="auto"))
+    good = measure_recall(plant(LABELS, simulate_probs(LABELS, 4, signal=7.0), filter_by="auto"))
+    assert weak is not None
+    assert good is not None
+    assert good.recall == 1.0 > weak.recall
+
+
+@pytest.mark.parametrize("filter_by", FILTERS)
 def test_a_perfect_model_catches_all(filter_by: str) -> None:
     canaries = plant(LABELS, sure(LABELS, 4), filter_by=filter_by)
     assert canaries.is_caught.all()

@@ -15,11 +15,15 @@ from cleanlab import filter as cleanlab_filter
 
 from labelaudit import schemas
 from labelaudit.detection import issues as issues_module
-from labelaudit.detection.issues import LabelIssues, is_above_cut
+from labelaudit.detection.expected_cuts import best_cut
+from labelaudit.detection.issues import LabelIssues, flags_of_other_labels
+from labelaudit.detection.label_evidence import LabelEvidence
 from labelaudit.detection.probability_blocks import ArrayBlocks
-from labelaudit.detection.wrong_labels import WrongLabels
+from labelaudit.detection.row_scores import with_labels
+from labelaudit.detection.wrong_labels import WrongLabelModel, WrongLabels
 from labelaudit.errors import ConfigError
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, Promise, RateBasis
+from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import CLEANLAB_FILTERS, FILTERS
 from support.simulated import simulate_probs
 
@@ -35,13 +39,15 @@ def find_issues(labels: np.ndarray, pred_probs: np.ndarray, names: Sequence[str]
     return issues_module.find_issues(labels, ArrayBlocks(pred_probs), names, **how)
 
 
-def noisy(num_classes: int, rows: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def noisy(
+    num_classes: int, rows: int, *, signal: float = 4.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return labels with 10 % flips, probabilities of a good model, and the mask of flips."""
     rng = np.random.default_rng(seed)
     true = rng.integers(0, num_classes, rows)
     is_flipped = rng.random(rows) < 0.1
     labels = np.where(is_flipped, (true + rng.integers(1, num_classes, rows)) % num_classes, true)
-    return labels, simulate_probs(true, num_classes, signal=4.0, seed=seed), is_flipped
+    return labels, simulate_probs(true, num_classes, signal=signal, seed=seed), is_flipped
 
 
 def test_hand_made_issues() -> None:
@@ -59,15 +65,17 @@ def test_hand_made_issues() -> None:
 
 
 def wrong_by_hand(monkeypatch: pytest.MonkeyPatch, p_wrong: list[float]) -> None:
-    """Let the method return these probabilities, and a range from half to twice their mean."""
+    """Let the method return these probabilities, their best cut, and a range from half to twice their mean."""
     values = np.array(p_wrong, np.float32)
     rate = float(values.mean())
     found = WrongLabels(
         values,
-        ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES),
-        Noise(NoiseKind.UNKNOWN, 0.5, "By hand."),
+        best_cut=best_cut(values),
+        error_range=ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES),
+        noise=Noise(NoiseKind.UNKNOWN, 0.5, "By hand."),
+        model=WrongLabelModel(LabelEvidence(1.0, np.zeros((3, 3), np.float32)), np.ones(1), np.zeros(1), np.ones(1)),
     )
-    monkeypatch.setattr(issues_module, "estimate_wrong", lambda _: found)
+    monkeypatch.setattr(issues_module, "estimate_wrong", lambda *_: found)
 
 
 # Labels and predictions of eight rows of three classes. Each row's most probable other class is the next one.
@@ -144,14 +152,38 @@ def test_a_promised_share(monkeypatch: pytest.MonkeyPatch, promise: Promise, fla
     assert np.flatnonzero(found.is_label_issue).tolist() == sorted(set(flagged) - {2})
 
 
-def test_other_labels_are_flagged_from_the_same_cut() -> None:
+@pytest.mark.parametrize("filter_by", FILTERS)
+def test_the_same_labels_have_the_same_flags(filter_by: str) -> None:
     labels, probs, _ = noisy(4, 400)
-    found = find_issues(labels, probs, list("abcd"))
-    blocks = ArrayBlocks(probs)
-    flags = is_above_cut(blocks, found.scores, filter_by="auto", cut=found.cut)
+    found = find_issues(labels, probs, list("abcd"), filter_by=filter_by)
+    flags = flags_of_other_labels(ArrayBlocks(probs), found.scores, found, filter_by=filter_by)
     np.testing.assert_array_equal(flags, found.is_label_issue)
-    for cut, expected in ((0.0, True), (1.1, False)):
-        assert (is_above_cut(blocks, found.scores, filter_by="auto", cut=cut) == expected).all()
+
+
+def test_other_labels_are_judged_by_what_was_fitted_to_the_real_ones() -> None:
+    """All rows get another label. Fitted to these, the method would believe in a model that is always wrong."""
+    labels, probs, is_flipped = noisy(4, 400, signal=7.0)
+    found = find_issues(labels, probs, list("abcd"))
+    rows = np.flatnonzero(~is_flipped)
+    changed = with_labels(found.scores, rows, (labels[rows] + 1) % 4, probs[rows])
+    flags = flags_of_other_labels(ArrayBlocks(probs), changed, found, filter_by="auto")
+    assert flags[rows].mean() > 0.95
+    np.testing.assert_array_equal(flags[is_flipped], found.is_label_issue[is_flipped])
+
+
+def test_training_dynamics_do_not_defend_other_labels() -> None:
+    """Models that saw row 0 with its label never learned it. With another label, only its probabilities count."""
+    labels, probs, is_flipped = noisy(4, 400)
+    row = int(np.flatnonzero(~is_flipped)[0])
+    p_given = np.where(is_flipped, 0.2, 0.95).astype(np.float32)
+    p_given[row] = 0.01
+    found = find_issues(labels, probs, list("abcd"), dynamics=Dynamics(p_given, p_given, 1 - p_given, 1 - p_given))
+    alone = find_issues(labels, probs, list("abcd"))
+    assert found.p_wrong[row] > 5 * alone.p_wrong[row]
+    unchanged = found.model.p_wrong(found.scores)
+    np.testing.assert_allclose(unchanged[row], alone.p_wrong[row], atol=0.01)
+    flags = flags_of_other_labels(ArrayBlocks(probs), found.scores, found, filter_by="auto")
+    np.testing.assert_array_equal(flags, unchanged >= found.cut_without_verdicts)
 
 
 @pytest.mark.parametrize("filter_by", CLEANLAB_FILTERS)
@@ -203,14 +235,34 @@ def test_unknown_filter() -> None:
         find_issues(LABELS, PROBS, NAMES, filter_by="best")
 
 
-def test_clean_labels_give_empty_tables() -> None:
-    labels = np.arange(90) % 3
-    issues = find_issues(labels, np.eye(3, dtype=np.float32)[labels], list("abc"))
-    assert not issues.is_label_issue.any()
-    assert issues.confusions.empty
-    assert list(issues.confusions) == schemas.CONFUSIONS.names
-    assert issues.error_range.estimate == 0
-    assert issues.flag_precision is None
+@pytest.mark.parametrize("rows", [90, 900, 9000])
+@pytest.mark.parametrize("signal", [5.0, 8.0, np.inf])
+def test_clean_labels_are_not_flagged(rows: int, signal: float) -> None:
+    """The models never or hardly ever disagree. However many such rows there are, a list of them is no use."""
+    labels = np.arange(rows) % 3
+    is_certain = signal == np.inf
+    probs = np.eye(3, dtype=np.float32)[labels] if is_certain else simulate_probs(labels, 3, signal=signal)
+    issues = find_issues(labels, probs, list("abc"))
+    disagreements = int((issues.predicted_labels != labels).sum())
+    assert max(disagreements, issues.is_label_issue.sum()) <= rows / 1000
+    assert issues.error_range.low == 0
+    # By the rule of three, 3 wrong labels are possible with 95 % certainty if none is seen.
+    assert 3 / rows < issues.error_range.high < 15 / rows
+    if signal > 5:
+        assert issues.flag_precision is None
+        assert (issues.confusions["examples"] == 0).all()
+    assert issues.confusions["estimated_examples"].sum() == pytest.approx(issues.p_wrong.sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("rows", [30, 900, 9000])
+def test_equal_probabilities_flag_nothing(rows: int) -> None:
+    """Without a difference between rows, a list of the most doubtful ones does not exist."""
+    labels = np.arange(rows) % 3
+    for row in (np.full(3, 1 / 3), [0.2, 0.3, 0.5]):
+        issues = find_issues(labels, np.tile(np.float32(row), (rows, 1)), list("abc"))
+        assert not issues.is_label_issue.all()
+        if row[0] == row[1]:
+            assert not issues.is_label_issue.any()
 
 
 def test_a_class_of_five_and_a_class_of_none() -> None:
