@@ -45,8 +45,6 @@ _LOWEST_RATE = 1e-7
 # The temporary arrays of so many rows stay in the cache of the CPU.
 _ROWS_AT_ONCE = 16_384
 _HIGHEST_LOG_ODDS = 700.0
-# If nothing is flagged, a row that is planted later is flagged from this p_wrong on.
-_CUT_OF_NOTHING = 0.5
 _BOTH_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 
 
@@ -129,7 +127,7 @@ def _best_cut(
     high as the cut.
     """
     if start is None:
-        return max(_CUT_OF_NOTHING, float(np.nextafter(p_wrong.max(), np.float32(2))))
+        return max(expected_f1 / 2, float(np.nextafter(p_wrong.max(), np.float32(2))))
     lowest = p_wrong[evidence >= start].min()
     highest_other = p_wrong[p_wrong < lowest].max(initial=0.0)
     return max(min(float(lowest), expected_f1 / 2), float(np.nextafter(highest_other, np.float32(2))))
@@ -209,7 +207,7 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
 def _noise(posterior: NoisePosterior, rows: int) -> Noise:
     certainty = max(posterior.p_hard, 1 - posterior.p_hard)
     if posterior.median * rows < FEWEST_ROWS:
-        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see their kind.")
+        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see what kind they are.")
     if certainty < NAMED_KIND:
         return Noise(
             NoiseKind.UNKNOWN,
