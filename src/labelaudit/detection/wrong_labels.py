@@ -44,6 +44,8 @@ _LOWEST_RATE = 1e-7
 # The temporary arrays of so many rows stay in the cache of the CPU.
 _ROWS_AT_ONCE = 16_384
 _HIGHEST_LOG_ODDS = 700.0
+# The expected F1 of the flags must be so many times that of flagging all rows, which helps a reader as little as none.
+_LEAST_GAIN = 1.02
 # If nothing is flagged, a row that is planted later is flagged from this p_wrong on.
 _CUT_OF_NOTHING = 0.5
 
@@ -107,11 +109,12 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     weights = np.array([level.weight for level in levels])
     model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
     p_wrong = model.at(values).astype(np.float32)
+    start = groups.best_start(model)
     return WrongLabels(
         p_wrong,
-        best_cut=_best_cut(p_wrong, values, groups.best_start(model)),
+        best_cut=_best_cut(p_wrong, values, start),
         error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
-        noise=_noise(posterior, len(scores)),
+        noise=_noise(posterior, len(scores), has_list=start is not None),
         model=model,
     )
 
@@ -166,11 +169,9 @@ class _Groups:
     def best_start(self, model: WrongLabelModel) -> float | None:
         """Return the lowest evidence of the list with the highest expected F1; None if the empty list is best.
 
-        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. If all rows have the same
-        evidence, there is no other list than all of them, which would not help.
+        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. It is also best if the evidence
+        says next to nothing, so that no list is clearly better than all rows.
         """
-        if len(self.rows) == 1:
-            return None
         sizes = np.cumsum(self.rows)
         expected_f1, nothing_wrong = np.zeros(len(sizes)), 0.0
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
@@ -179,7 +180,8 @@ class _Groups:
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
             nothing_wrong += weight * np.exp(-wrong.sum())
         best = expected_f1.argmax()
-        return float(self.lowest[best]) if expected_f1[best] > nothing_wrong else None
+        is_list = expected_f1[best] > max(nothing_wrong, _LEAST_GAIN * expected_f1[-1])
+        return float(self.lowest[best]) if is_list else None
 
 
 def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
@@ -192,10 +194,13 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
     return ErrorRange(min(max(estimate, low), high), low, high, RateBasis.PROBABILITIES)
 
 
-def _noise(posterior: NoisePosterior, rows: int) -> Noise:
+def _noise(posterior: NoisePosterior, rows: int, *, has_list: bool) -> Noise:
     certainty = max(posterior.p_hard, 1 - posterior.p_hard)
     if posterior.median * rows < FEWEST_ROWS:
         return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see what kind they are.")
+    if not has_list:
+        sentence = "The probabilities say next to nothing about which labels are wrong, or what kind of noise it is."
+        return Noise(NoiseKind.UNKNOWN, certainty, sentence)
     if certainty < NAMED_KIND:
         return Noise(
             NoiseKind.UNKNOWN,
