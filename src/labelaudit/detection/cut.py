@@ -20,7 +20,7 @@ from labelaudit.findings import Promise
 _HIGHEST_BEST_CUT = 0.5
 # If only a few labels are wrong and the models do not find them, the highest expected F1 is near 0, and a long list of
 # labels that are almost certainly right reaches it. So without a promise no row below this is flagged.
-_LOWEST_BEST_CUT = 0.1
+_LOWEST_BEST_CUT = 0.05
 # A row that is certainly right is never flagged.
 _LOWEST_CUT = float(np.finfo(np.float32).tiny)
 _NOT_PROVED = (

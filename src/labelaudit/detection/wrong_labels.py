@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from labelaudit.detection.label_evidence import LabelEvidence, rank_within_predicted
 from labelaudit.detection.noise_curves import RANK_BINS, NoiseLevel, NoisePosterior, fit_noise
@@ -153,16 +153,21 @@ class _Groups:
     def best_list(self, model: WrongLabelModel) -> tuple[float, float]:
         """Return the lowest evidence of the list with the highest expected F1, and that F1.
 
-        The least doubtful rows are never in it. So nothing is flagged if all rows are equally doubtful.
+        The least doubtful rows are never in it. So nothing is flagged if all rows are equally doubtful. The list
+        without rows has an F1 of 1 if no label is wrong, and of 0 otherwise.
         """
-        if len(self.rows) == 1:
-            return np.inf, 0.0
         sizes = np.cumsum(self.rows)
         expected_f1 = np.zeros(len(sizes))
+        none_is_wrong = 0.0
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
-            wrong = self.rows * expit(offset + slope * self.evidence)
+            log_odds = offset + slope * self.evidence
+            wrong = self.rows * expit(log_odds)
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
-        best = int(expected_f1[:-1].argmax())
+            none_is_wrong += weight * np.exp((self.rows * log_expit(-log_odds)).sum())
+        expected_f1[-1] = 0
+        best = int(expected_f1.argmax())
+        if expected_f1[best] <= none_is_wrong:
+            return np.inf, 0.0
         return float(self.lowest[best]), float(expected_f1[best])
 
 

@@ -254,6 +254,15 @@ def test_clean_labels_are_not_flagged(rows: int, signal: float) -> None:
     assert issues.confusions["estimated_examples"].sum() == pytest.approx(issues.p_wrong.sum(), rel=1e-4)
 
 
+def test_many_equal_rows_are_flagged_without_those_below() -> None:
+    """A perfect model gives all wrong labels the same probabilities, and all right ones other probabilities."""
+    true = np.arange(9000) % 3
+    is_wrong = np.random.default_rng(0).random(9000) < 0.2
+    labels = np.where(is_wrong, (true + 1) % 3, true)
+    issues = find_issues(labels, np.where(np.eye(3)[true] == 1, 0.96, 0.02).astype(np.float32), list("abc"))
+    np.testing.assert_array_equal(issues.is_label_issue, is_wrong)
+
+
 @pytest.mark.parametrize("rows", [30, 900, 9000])
 def test_equal_probabilities_flag_nothing(rows: int) -> None:
     """Without a difference between rows, a list of the most doubtful ones does not exist."""
