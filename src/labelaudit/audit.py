@@ -130,9 +130,12 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     files = TemporaryFiles()
     # Writing is more work than detection, and needs nothing from it.
     with ThreadPoolExecutor(1) as pool:
-        example_ids = examples.example_id[rows.scored]
+        example_ids = rows.of_scored(examples.example_id)
         written = pool.submit(write_probabilities, example_ids, loaded.probabilities, plan.class_names, files)
         detected = detect_issues(plan, rows, found, snapshot, open_predecessor(store, plan))
+    # The tables contain what readers see of the rows.
+    del loaded, rows, examples, example_ids, found
+    release()
     return publish_audit(store, plan, detected, {published_fold_key(0): written.result()}, gallery=())
 
 

@@ -59,6 +59,10 @@ class FoldFile:
         # Not the list size of the type: rows of a damaged file may differ in length, which the integrity checks report.
         self.shape = len(self.example_ids), 0 if first is None else first.shape[1]
 
+    def forget_ids(self) -> None:
+        """Free the memory of ids and digests. Only the probabilities are read from now on."""
+        self.example_ids, self.row_digests = self.example_ids[:0].copy(), None
+
     def blocks(self) -> Iterator[RawBlock]:
         start = 0
         with self._open() as file:

@@ -131,6 +131,7 @@ class GatheredFolds:
             fold = FoldFile(path, files)
             probabilities, _ = check_distributions(fold.example_ids, fold, fold.shape[1], Place(row.fold, ""))
             placed.append(PlacedRows(probabilities, np.asarray(index.get_indexer(pd.Index(fold.example_ids)))))
+            fold.forget_ids()
         joined = JoinedFolds(tuple(placed), len(example_ids), repeats)
         return Probabilities(joined, self.folds, self.notes, self.dynamics)
 

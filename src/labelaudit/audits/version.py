@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -12,11 +15,15 @@ import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan, output_store
 from labelaudit.audits.references import PlanReference
-from labelaudit.audits.work_files import parquet_bytes
-from labelaudit.data.dataset import Examples
-from labelaudit.storage.manifest import digest_of, read_checked, sha256_hex
+from labelaudit.audits.work_files import ROW_GROUP_ROWS, joined_parquet_bytes
+from labelaudit.data.dataset import FEW_VALUES, Examples
+from labelaudit.memory import release
+from labelaudit.storage.manifest import digest_of, read_checked
 
 ROWS = "rows.parquet"
+IDS_AND_LABELS = ("example_id", "label")
+# What an audit publishes of a row, apart from scores.
+PUBLISHED_COLUMNS = (*IDS_AND_LABELS, "given_label", "status", "content_digest", "file", "row", "split")
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,27 @@ class Version:
     examples: Examples
     fold_of: np.ndarray  # (repeats, N) int16, -1 if not scored
 
-    @property
+    @cached_property
     def scored(self) -> np.ndarray:
         """The positions of the scored rows, (M,) int64."""
         return np.flatnonzero(self.examples.label >= 0)
 
+    def of_scored(self, column: np.ndarray) -> np.ndarray:
+        """Return the values of the scored rows, (M,), from a column of all rows. Without a copy if all are scored."""
+        return column if len(self.scored) == len(column) else column[self.scored]
+
+    @property
+    def fold_of_scored(self) -> np.ndarray:
+        """The folds that hold out the scored rows, (repeats, M) int16."""
+        return self.fold_of if len(self.scored) == self.fold_of.shape[1] else self.fold_of[:, self.scored]
+
     def places(self) -> str:
         """Return a digest of the file and row number of each row. The fingerprint covers their content."""
         codes, files = pd.factorize(self.examples.file)
-        numbers = np.stack([codes, self.examples.row]).astype("<i8")
-        return digest_of(files.tolist(), sha256_hex(numbers.tobytes()))
+        hasher = hashlib.sha256()
+        for numbers in (codes, self.examples.row):
+            hasher.update(np.ascontiguousarray(numbers, "<i8").data)
+        return digest_of(files.tolist(), hasher.hexdigest())
 
     def held_out(self, fold: int, folds: int) -> np.ndarray:
         """Return the positions that a fold holds out."""
@@ -48,20 +66,34 @@ class Version:
 
     def to_bytes(self) -> bytes:
         """Return the version as a Parquet file, which `load_version` reads."""
-        table = self.examples.to_table()
-        for repeat, fold_of in enumerate(self.fold_of):
-            table = table.append_column(f"fold_of_repeat_{repeat}", pa.array(fold_of, pa.int16()))
-        return parquet_bytes(table)
+        return joined_parquet_bytes(self._tables())
+
+    def _tables(self) -> Iterator[pa.Table]:
+        start = 0
+        for table in self.examples.tables(ROW_GROUP_ROWS):
+            end = start + len(table)
+            for repeat, fold_of in enumerate(self.fold_of):
+                table = table.append_column(f"fold_of_repeat_{repeat}", pa.array(fold_of[start:end], pa.int16()))
+            yield table
+            start = end
 
 
-def load_version(reference: PlanReference, plan: Plan) -> Version:
+def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = IDS_AND_LABELS) -> Version:
     """Read the rows of a plan.
+
+    Args:
+        columns: the columns of `Examples` that are read. Strings of others are None, numbers -1.
 
     Raises:
         StorageError: they were changed since.
     """
     data = read_checked(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256)
-    table = pq.read_table(io.BytesIO(data))
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
+    few = [name for name in columns if name in FEW_VALUES]
+    table = pq.read_table(io.BytesIO(data), columns=[*columns, *names], read_dictionary=few)
     fold_of = np.stack([table[name].to_numpy() for name in names])
-    return Version(Examples.from_table(table.drop_columns(names)), fold_of)
+    version = Version(Examples.from_columns(table.drop_columns(names)), fold_of)
+    # The file and its columns in Arrow are larger than the rows.
+    del data, table
+    release()
+    return version

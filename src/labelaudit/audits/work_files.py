@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,11 +12,24 @@ from labelaudit.audits.references import FilesReference
 from labelaudit.storage.manifest import read_checked, sha256_hex
 from labelaudit.storage.store import Store
 
+ROW_GROUP_ROWS = 128 * 1024
+
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file. Equal tables give equal bytes with the same version of pyarrow."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=128 * 1024)
+    return joined_parquet_bytes([table])
+
+
+def joined_parquet_bytes(tables: Iterable[pa.Table]) -> bytes:
+    """Return tables of the same schema, at least one, as one Parquet file."""
+    sink, writer = io.BytesIO(), None
+    for table in tables:
+        # Most columns of numbers differ in each row.
+        texts = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+        writer = writer or pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=texts)
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+    assert writer is not None
+    writer.close()
     return sink.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,7 @@ from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
 from labelaudit.data.split_checks import leaks, unique_ids
+from labelaudit.data.values import reordered, repeated
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
 from labelaudit.text import listing
@@ -45,6 +46,12 @@ _SCHEMA = pa.schema(
         ("split", pa.large_string()),
     ]
 )
+
+
+# Columns whose values are the same in many rows.
+FEW_VALUES = ("given_label", "status", "file", "problem", "split")
+# Rows that are encoded at once.
+_ENCODED_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,15 @@ class Examples:
             DatasetError: there are no rows or no labels, ids are missing, or labels cannot be classes.
         """
         heads = [batch.head() for batch in batches]
-        if sum(len(head.digests) for head in heads) == 0:
+        total = sum(len(head.digests) for head in heads)
+        if total == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
         given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         digests = _concatenate(head.digests for head in heads)
-        groups = _concatenate(_groups(head) for head in heads)
-        splits = _concatenate(head.splits or [None] * len(head.digests) for head in heads)
+        has_groups = any(head.groups is not None for head in heads)
+        groups = _concatenate(_groups(head) for head in heads) if has_groups else digests
+        has_splits = any(head.splits for head in heads)
+        splits = _splits(heads) if has_splits else repeated(None, total)
         files, rows = _places(heads, columns)
         ids_are_made = columns.id is None and columns.format != IMAGE_FOLDER
         if ids_are_made:
@@ -113,30 +123,36 @@ class Examples:
             ids[order] = _number_copies(ids[order])
             order = order[_order(ids[order])]
         readable = np.concatenate([head.readable for head in heads])
+        problems = _problems(heads)
+        heads.clear()
         status = _statuses(*(array[order] for array in (ids, digests, given, readable)))
         class_names = sort_class_names(set(given) - {None})
         is_read = readable[order]
-        notes = (*notes, *leaks(*(array[order][is_read] for array in (ids, digests, splits))))
+        if has_splits:
+            notes = (*notes, *leaks(*(array[order][is_read] for array in (ids, digests, splits))))
+        ids, given, digests = ids[order], given[order], digests[order]
+        groups = groups[order] if has_groups else digests
         return cls(
-            example_id=ids[order],
-            given_label=given[order],
+            example_id=ids,
+            given_label=given,
             status=status,
-            group=groups[order],
-            content_digest=digests[order],
+            group=groups,
+            content_digest=digests,
             file=files[order],
             row=rows[order],
             position=order,
             class_names=class_names,
-            label=_encode(given[order], status, class_names),
-            problem=_problems(heads)[order],
-            split=splits[order],
-            fingerprint=_fingerprint(columns.kind, [ids[order], given[order], groups[order], digests[order]]),
+            label=_encode(given, status, class_names),
+            problem=reordered(problems, order),
+            split=reordered(splits, order),
+            fingerprint=_fingerprint(columns.kind, [ids, given, groups, digests]),
             notes=notes,
         )
 
     def all_class_counts(self) -> dict[str, int]:
         """Return the number of rows of each class, of any status and with rare classes, in class order."""
-        counts = Counter(label for label in self.given_label if label is not None)
+        counts = Counter(self.given_label.tolist())
+        del counts[None]
         return {name: counts[name] for name in sort_class_names(counts)}
 
     def status_counts(self) -> dict[str, int]:
@@ -145,22 +161,20 @@ class Examples:
 
     def to_table(self) -> pa.Table:
         """Return an Arrow table with one row per example; class names and fingerprint are in its metadata."""
-        columns = [
-            self.example_id,
-            self.given_label,
-            self.status,
-            self.group,
-            self.content_digest,
-            self.file,
-            self.row,
-            self.position,
-            self.label,
-            self.problem,
-            self.split,
-        ]
         metadata = {"class_names": json.dumps(self.class_names), "fingerprint": self.fingerprint}
-        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata(metadata))
+        return self.select(_SCHEMA.with_metadata(metadata))
+
+    def select(self, schema: pa.Schema) -> pa.Table:
+        """Return an Arrow table with some of the columns, one row per example. The schema names them."""
+        return pa.Table.from_arrays(
+            [pa.array(getattr(self, field.name), field.type) for field in schema], schema=schema
+        )
+
+    def tables(self, rows: int) -> Iterator[pa.Table]:
+        """Return what `to_table` returns in pieces of some rows, one after the other."""
+        for start in range(0, max(1, len(self.label)), rows):
+            columns = {name: getattr(self, name)[start : start + rows] for name in _SCHEMA.names}
+            yield replace(self, **columns).to_table()
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Examples:
@@ -175,7 +189,13 @@ class Examples:
                 f"A table of prepared examples cannot have the columns {listing(table.column_names, shown=12)}. "
                 "Prepare the dataset again."
             )
-        array = {name: table.column(name).to_numpy() for name in table.column_names}
+        return cls.from_columns(table)
+
+    @classmethod
+    def from_columns(cls, table: pa.Table) -> Examples:
+        """Return the examples of some columns of a table that `to_table` made. Other strings are None, numbers -1."""
+        array = {name: _as_numpy(table, name) for name in _SCHEMA.names}
+        metadata = table.schema.metadata
         return cls(
             example_id=array["example_id"],
             given_label=array["given_label"],
@@ -191,6 +211,23 @@ class Examples:
             split=array["split"],
             fingerprint=metadata[b"fingerprint"].decode(),
         )
+
+
+def _as_numpy(table: pa.Table, name: str) -> np.ndarray:
+    is_number = pa.types.is_integer(_SCHEMA.field(name).type)
+    if name not in table.column_names:
+        return np.broadcast_to(np.int64(-1), len(table)) if is_number else repeated(None, len(table))
+    if name not in FEW_VALUES:
+        return np.asarray(table[name].to_numpy())
+    # One string object per value, not per row.
+    encoded = table[name].combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    if len(values) == 1 or (len(values) == 2 and not encoded.null_count):
+        return repeated(values[0], len(table))
+    named: np.ndarray = values[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    return named
 
 
 def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["set_aside", "error"]) -> Examples:
@@ -210,8 +247,10 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
         DatasetError: there are rare classes and the policy is "error", or fewer than two classes are left.
     """
     scored = examples.label >= 0
-    pairs = pd.DataFrame({"label": examples.label[scored], "group": examples.group[scored]}).drop_duplicates()
-    groups_per_class = np.bincount(pairs["label"], minlength=len(examples.class_names))
+    count = len(examples.class_names)
+    numbers, _ = pd.factorize(examples.group[scored])
+    pairs = np.unique(numbers * max(1, count) + examples.label[scored])
+    groups_per_class = np.bincount(pairs % max(1, count), minlength=count)
     kept = groups_per_class >= folds
     rare = [name for name, is_kept in zip(examples.class_names, kept, strict=True) if not is_kept]
     if rare and policy == "error":
@@ -245,10 +284,15 @@ def _given_labels(heads: Sequence[BatchHead], columns: Columns) -> np.ndarray:
 
 
 def _concatenate(parts: Iterable[Sequence[str | None]]) -> np.ndarray:
-    values = [value for part in parts for value in part]
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+    columns = []
+    for part in parts:
+        columns.append(np.empty(len(part), dtype=object))
+        columns[-1][:] = part
+    return np.concatenate(columns) if columns else np.empty(0, dtype=object)
+
+
+def _splits(heads: Sequence[BatchHead]) -> np.ndarray:
+    return _concatenate(head.splits or [None] * len(head.digests) for head in heads)
 
 
 def _groups(head: BatchHead) -> list[str]:
@@ -262,7 +306,8 @@ def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, n
     if columns.format == IMAGE_FOLDER:
         files = _concatenate(head.ids or [] for head in heads)
         return files, np.zeros(len(files), dtype=np.int64)
-    files = _concatenate([head.file] * len(head.digests) for head in heads)
+    names = np.array([head.file for head in heads], dtype=object)
+    files = np.repeat(names, [len(head.digests) for head in heads])
     rows = [np.arange(head.first_row, head.first_row + len(head.digests), dtype=np.int64) for head in heads]
     return files, np.concatenate(rows)
 
@@ -279,8 +324,12 @@ def _check_ids(ids: np.ndarray, files: np.ndarray, rows: np.ndarray, columns: Co
 
 def _order(*keys: np.ndarray) -> np.ndarray:
     """Return (N,) int64 positions sorted by the keys, the first key first; stable."""
+    order = np.asarray(pc.sort_indices(pa.array(keys[0], pa.large_string()))).astype(np.int64)
+    first = keys[0][order]
+    if not (first[1:] == first[:-1]).any():
+        return order  # Distinct values need no other keys.
     table = pa.table({str(index): pa.array(key, pa.large_string()) for index, key in enumerate(keys)})
-    order: np.ndarray = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
     return np.asarray(order).astype(np.int64)
 
 
@@ -327,13 +376,16 @@ def _is_duplicate(ids: np.ndarray, digests: np.ndarray, given: np.ndarray) -> np
 
 def _encode(given: np.ndarray, status: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     code_of = {name: code for code, name in enumerate(class_names)}
-    codes = np.array([code_of.get(label, -1) for label in given], dtype=np.int64)
+    codes = np.fromiter((code_of.get(label, -1) for label in given), np.int64, len(given))
     codes[status != Status.SCORED.value] = -1
     return codes
 
 
 def _problems(heads: Sequence[BatchHead]) -> np.ndarray:
-    problems = np.full(sum(len(head.digests) for head in heads), None, dtype=object)
+    total = sum(len(head.digests) for head in heads)
+    if not any(head.problems for head in heads):
+        return repeated(None, total)
+    problems = np.full(total, None, dtype=object)
     start = 0
     for head in heads:
         for offset, problem in head.problems.items():
@@ -346,10 +398,12 @@ def _fingerprint(kind: str, columns: Sequence[np.ndarray]) -> str:
     """Return the sha256 of canonical rows: for each column all lengths, then all bytes, so values cannot mix."""
     hasher = hashlib.sha256(f"labelaudit dataset 1 {kind} {len(columns[0])}\n".encode())
     for column in columns:
-        values = pa.array(column, pa.large_string())
-        lengths = pc.binary_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
-        hasher.update(lengths.astype("<i8").tobytes())
-        hasher.update("".join(value for value in column if value is not None).encode())
+        parts = [slice(start, start + _ENCODED_ROWS) for start in range(0, len(column), _ENCODED_ROWS)]
+        for part in parts:
+            lengths = pc.binary_length(pa.array(column[part], pa.large_string())).fill_null(-1)
+            hasher.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        for part in parts:
+            hasher.update("".join(value for value in column[part] if value is not None).encode())
     return hasher.hexdigest()
 
 

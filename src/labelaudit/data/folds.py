@@ -56,12 +56,12 @@ def assign_folds(
 def _keyed_hashes(ids: np.ndarray, seed: int, repeat: int) -> np.ndarray:
     """Return (n,) uint64, one hash per id: a pseudo-random order that depends on id, seed and repeat."""
     base = blake2b(f"{seed}/{repeat}".encode(), digest_size=8, person=b"labelaudit fold")
-    digests = []
+    digests = bytearray()
     for example_id in ids:
         hasher = base.copy()
         hasher.update(b"\0" + example_id.encode())
-        digests.append(hasher.digest())
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+        digests += hasher.digest()
+    return np.frombuffer(digests, dtype="<u8")
 
 
 class _Division:

@@ -21,6 +21,8 @@ def ids_restart(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> boo
     Args:
         ids, digests, splits: (N,) object of str; a split may be None.
     """
+    if all(split is None for split in splits):
+        return False
     table = pd.DataFrame({"id": ids, "digest": digests, "split": splits})
     of_id = table.groupby("id", sort=False, dropna=False).agg(
         splits=("split", "nunique"), digests=("digest", "nunique"), rows=("digest", "size")

@@ -75,6 +75,18 @@ def to_strings(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array.cast(pa.large_string())
 
 
+def repeated(value: str | None, count: int) -> np.ndarray:
+    """Return a column in which all values are the same, (count,) object, read-only. It needs no memory per row."""
+    return np.broadcast_to(np.array(value, dtype=object), count)
+
+
+def reordered(column: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return `column[order]`, without a copy if the column is `repeated`."""
+    return (
+        np.broadcast_to(column[:1].reshape(()), len(order)) if column.strides == (0,) and len(column) else column[order]
+    )
+
+
 def is_text(array: pa.Array | pa.ChunkedArray) -> bool:
     """Return whether a binary column has values, and all of them are UTF-8 without control characters."""
     values = [value for value in array.to_pylist() if value]

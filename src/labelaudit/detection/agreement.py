@@ -81,22 +81,30 @@ def measure_agreement(labels: IntArray, probabilities: ProbabilityBlocks) -> Agr
     scale = 1 / spread if spread > 1e-7 * math.sqrt(n) else 0.0
     largest = float(max((sums.highest - mean).max(), (mean - sums.lowest).max()))
     lead, lead_squares = sums.lead(mean)
-    shift = find_shift(sums.grouped, sums.group_of[labels])
-    columns = linear_sum_assignment(lead)[1]
+    total, deviation = float(given.sum()), float((given - expected).std())
+    share = float((sums.predicted == labels).mean())
+    mean_p_given = float(sums.p_given.mean(dtype=np.float64))
+    distinct = 0.0 if largest < 1e-6 else len(np.unique(sums.p_predicted)) / n
+    highest_expected = float(np.abs(expected).max())
     mean_probs = sums.reference + mean
+    counts, grouped, groups = sums.counts, sums.grouped, sums.group_of[labels]
+    # The search needs a few numbers per row, as many as these.
+    del sums, given, expected
+    shift = find_shift(grouped, groups)
+    columns = linear_sum_assignment(lead)[1]
     return Agreement(
         examples=n,
-        share=float((sums.predicted == labels).mean()),
-        mean_p_given=float(sums.p_given.mean(dtype=np.float64)),
-        z=float(given.sum() * scale),
-        z_error=max(1.0, float((given - expected).std() * math.sqrt(n) * scale)),
-        coarseness=(largest + float(np.abs(expected).max())) * scale,
-        distinct=0.0 if largest < 1e-6 else len(np.unique(sums.p_predicted)) / n,
+        share=share,
+        mean_p_given=mean_p_given,
+        z=total * scale,
+        z_error=max(1.0, deviation * math.sqrt(n) * scale),
+        coarseness=(largest + highest_expected) * scale,
+        distinct=distinct,
         shift=shift,
         columns=columns,
-        columns_z=float((given.sum() - lead[np.arange(num_classes), columns].sum()) * scale),
+        columns_z=float((total - lead[np.arange(num_classes), columns].sum()) * scale),
         columns_lead=_lead_over_shift(labels, probabilities, mean_probs, columns, shift.offset),
-        counts=sums.counts,
+        counts=counts,
         mean_probs=mean_probs,
         lead=lead,
         lead_squares=lead_squares,

@@ -32,13 +32,10 @@ class LabelIssues:
     """The results of detection for M labels of K classes."""
 
     scores: RowScores
-    label_score: npt.NDArray[np.float64]  # (M,) 0..1, the probability of the given label; low: doubtful
     p_wrong: npt.NDArray[np.float32]  # (M,) 0..1, calibrated; 1 or 0 if a person judged the label wrong or fine
     p_wrong_without_verdicts: npt.NDArray[np.float32]  # (M,) 0..1, what the model alone says
     is_label_issue: _BoolArray  # (M,)
     is_dismissed: _BoolArray  # (M,) not flagged only because a person judged the label fine
-    predicted_labels: npt.NDArray[np.int64]  # (M,) the most probable class
-    suggested_labels: npt.NDArray[np.int64]  # (M,) the most probable other class of a flagged row, else -1
     classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, most noise first
     confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, most flagged rows first
     error_range: ErrorRange  # the share of wrong labels
@@ -47,6 +44,21 @@ class LabelIssues:
     cut_without_verdicts: float | None  # the same cut on the scale of `p_wrong_without_verdicts`
     model: WrongLabelModel
     notes: tuple[str, ...]
+
+    @property
+    def label_score(self) -> npt.NDArray[np.float64]:
+        """(M,) 0..1, the probability of the given label; low: doubtful."""
+        return self.scores.p_given.astype(np.float64)
+
+    @property
+    def predicted_labels(self) -> npt.NDArray[np.int32]:
+        """(M,) the most probable class."""
+        return self.scores.predicted
+
+    @property
+    def suggested_labels(self) -> npt.NDArray[np.int32]:
+        """(M,) the most probable other class of a flagged row, else -1."""
+        return np.where(self.is_label_issue, self.scores.other, np.int32(-1))
 
     @property
     def flag_precision(self) -> float | None:
@@ -99,13 +111,10 @@ def find_issues(
     pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
     return LabelIssues(
         scores=scores,
-        label_score=scores.p_given.astype(np.float64),
         p_wrong=known.p_wrong,
         p_wrong_without_verdicts=wrong.p_wrong,
         is_label_issue=is_label_issue,
         is_dismissed=is_detected & is_fine,
-        predicted_labels=scores.predicted.astype(np.int64),
-        suggested_labels=np.where(is_label_issue, scores.other, -1).astype(np.int64),
         classes=class_table(scores, pairs, class_names),
         confusions=confusion_table(scores, pairs, class_names),
         error_range=known.error_range,

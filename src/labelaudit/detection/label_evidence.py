@@ -38,8 +38,55 @@ LEAST_SCALE = 0.7
 # The weight of the pairs' rates, and of what both directions of a pair have in common.
 _PAIR_WEIGHT = 0.5
 _SYMMETRIC_WEIGHT = 0.5
+# The difference of both directions counts fully and their mean less, which gives each direction a weight.
+_FORWARD_WEIGHT = _PAIR_WEIGHT * (1 + _SYMMETRIC_WEIGHT) / 2
+_BACKWARD_WEIGHT = _PAIR_WEIGHT * (_SYMMETRIC_WEIGHT - 1) / 2
 # So that a single disagreement never decides about a pair.
 _LEAST_PRIOR_ERRORS = 0.3
+
+
+@dataclass(frozen=True)
+class PairLogOdds:
+    """How much more often one class is labeled as another than usual, weighted.
+
+    Most pairs never occur, so only the others are stored. A matrix of all pairs would be too large for many classes.
+    """
+
+    never: _FloatArray  # (K,) the logarithm of the ratio if a class is never labeled as the other one
+    occurring: npt.NDArray[np.int64]  # (P,) `first class * K + second class` of pairs that occur, ascending
+    increase: _FloatArray  # (P,) what it adds to the log-odds
+
+    @classmethod
+    def fit(cls, scores: RowScores, is_confident: npt.NDArray[np.bool_]) -> PairLogOdds:
+        """Fit the rates to the confident rows, (M,) bool."""
+        classes = scores.num_classes
+        predicted, labels = scores.predicted[is_confident].astype(np.int64), scores.labels[is_confident]
+        differs = predicted != labels
+        pairs, counts = np.unique(predicted[differs] * classes + labels[differs], return_counts=True)
+        rows = np.bincount(predicted, minlength=classes)
+        # Every pair of a class is expected equally often.
+        expected = rows * (counts.sum() / max(1, rows.sum()) / (classes - 1))
+        # The variance beyond that of Poisson counts shows how much the rates differ: that of a gamma distribution.
+        squares = (classes - 1) * float((expected**2).sum())
+        surplus = squares + float((counts * (counts - 2 * expected[pairs // classes])).sum()) - float(counts.sum())
+        if surplus <= 0:
+            return cls(np.zeros(classes), np.empty(0, np.int64), np.empty(0))
+        prior_errors = max(squares / surplus, _LEAST_PRIOR_ERRORS)
+        increase = np.log1p(counts / prior_errors)
+        both_ways = np.concatenate([pairs, pairs % classes * classes + pairs // classes])
+        occurring, position = np.unique(both_ways, return_inverse=True)
+        weighted = np.concatenate([_FORWARD_WEIGHT * increase, _BACKWARD_WEIGHT * increase])
+        total = np.bincount(position, weights=weighted).astype(np.float64)
+        return cls(-np.log1p(expected / prior_errors), occurring, total)
+
+    def of(self, other: npt.NDArray[np.integer], given: npt.NDArray[np.integer]) -> _FloatArray:
+        """Return the log-odds to add for each row with these two different classes, (M,) each."""
+        log_odds: _FloatArray = _FORWARD_WEIGHT * self.never[other] + _BACKWARD_WEIGHT * self.never[given]
+        if len(self.occurring):
+            codes = other.astype(np.int64) * len(self.never) + given
+            places = np.minimum(np.searchsorted(self.occurring, codes), len(self.occurring) - 1)
+            log_odds += np.where(self.occurring[places] == codes, self.increase[places], 0)
+        return log_odds
 
 
 @dataclass(frozen=True)
@@ -47,12 +94,12 @@ class LabelEvidence:
     """How the evidence of a row follows from its scores, as fitted to all rows."""
 
     scale: float  # of the log-odds
-    pairs: npt.NDArray[np.float32]  # (K, K) log-odds to add, by other class and given class
+    pairs: PairLogOdds
 
     @classmethod
-    def fit(cls, scores: RowScores) -> LabelEvidence:
-        """Fit the scale and the pairs' rates to M rows."""
-        return cls(_confidence_scale(scores), _pair_log_odds(scores))
+    def fit(cls, scores: RowScores, rank: _FloatArray) -> LabelEvidence:
+        """Fit the scale and the pairs' rates to M rows with their `rank_within_predicted`."""
+        return cls(_confidence_scale(scores), PairLogOdds.fit(scores, rank < CONFIDENT_SHARE))
 
     def of(self, scores: RowScores, dynamics: Dynamics | None = None) -> _FloatArray:
         """Return the evidence of each row, (M,), higher if its label is more doubtful.
@@ -61,19 +108,32 @@ class LabelEvidence:
             scores: M rows.
             dynamics: of the same rows. They belong to the labels of the training, so a label that was changed later
                 must be judged without them. Rows with NaN have only the evidence out of fold.
+
+        Raises:
+            ValueError: `dynamics` are not of M rows.
         """
+        if dynamics is not None and len(dynamics) != len(scores):
+            raise ValueError(
+                f"The training dynamics are of {len(dynamics):,} rows, but there are probabilities of {len(scores):,} "
+                "rows. Give both for the same rows, in the same order."
+            )
         ratio = np.log(np.maximum(scores.p_other, _SMALLEST).astype(np.float64))
         ratio -= np.log(np.maximum(scores.p_given, _SMALLEST))
-        evidence = self.scale * ratio + self.pairs[scores.other, scores.labels]
+        evidence = self.scale * ratio + self.pairs.of(scores.other, scores.labels)
         return evidence if dynamics is None else _with_dynamics(evidence, dynamics)
 
 
 def rank_within_predicted(scores: RowScores) -> _FloatArray:
     """Return the rank of each row by confidence among the rows with the same prediction: near 0 for the most confident.
 
-    Ranks are within classes, because classes differ in difficulty and noise. Equal rows keep their order.
+    Ranks are within classes, because classes differ in difficulty and noise. Equal rows are in random order: in the
+    order of the dataset, a part of it with many errors would look more or less confident than it is.
     """
-    order = np.lexsort((-scores.p_predicted, scores.predicted))
+    shuffled = np.random.default_rng(0).permutation(len(scores))
+    # One integer sorts by class, then by falling probability: the bits of positive floats rise with their values.
+    confidence = np.maximum(scores.p_predicted, np.float32(0)).view(np.int32)
+    keys = (scores.predicted.astype(np.int64) << 32) - confidence
+    order = shuffled[np.argsort(keys[shuffled], kind="stable")]
     counts = np.bincount(scores.predicted, minlength=scores.num_classes)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     rank = np.empty(len(scores))
@@ -102,28 +162,6 @@ def _confidence_scale(scores: RowScores) -> float:
         if np.abs(step).max() < 1e-6:
             break
     return max(float(np.exp(log_scale)), LEAST_SCALE)
-
-
-def _pair_log_odds(scores: RowScores) -> npt.NDArray[np.float32]:
-    """Return (K, K): how much more often `other` (row) is labeled as `given` (column) than usual, weighted."""
-    is_confident = rank_within_predicted(scores) < CONFIDENT_SHARE
-    shape = (scores.num_classes, scores.num_classes)
-    predicted, labels = scores.predicted[is_confident], scores.labels[is_confident]
-    flat = np.bincount(predicted.astype(np.int64) * shape[1] + labels, minlength=shape[0] * shape[1])
-    counts = flat.reshape(shape).astype(np.float64)
-    rows = counts.sum(axis=1, keepdims=True)
-    np.fill_diagonal(counts, 0)
-    usual = counts.sum() / max(1.0, rows.sum()) / (shape[1] - 1)
-    expected = np.broadcast_to(rows * usual, shape).copy()
-    np.fill_diagonal(expected, 0)
-    # The variance beyond that of Poisson counts shows how much the rates differ: that of a gamma distribution.
-    surplus = float(((counts - expected) ** 2).sum() - expected.sum())
-    if usual == 0 or surplus <= 0:
-        return np.zeros(shape, np.float32)
-    prior_errors = max(float((expected**2).sum()) / surplus, _LEAST_PRIOR_ERRORS)
-    ratio = np.log((counts + prior_errors) / (expected + prior_errors))
-    difference, mean = (ratio - ratio.T) / 2, (ratio + ratio.T) / 2
-    return np.asarray(_PAIR_WEIGHT * (difference + _SYMMETRIC_WEIGHT * mean), np.float32)
 
 
 def _with_dynamics(evidence: _FloatArray, dynamics: Dynamics) -> _FloatArray:

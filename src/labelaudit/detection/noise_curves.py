@@ -1,4 +1,4 @@
-"""How many labels are wrong, and which kind of noise it is, from how disagreement changes with confidence.
+"""How many labels are wrong, and what kind of noise it is, from how disagreement changes with confidence.
 
 Rows are sorted by the confidence of their prediction. At the rank u (0: most confident, 1: least) a label disagrees
 with the prediction because it is wrong, with probability e(u), or because the model is, with probability m(u). Only the
@@ -80,8 +80,8 @@ def fit_noise(
     """Return the posterior distribution of the rate of wrong labels.
 
     Args:
-        disagreements: (RANK_BINS,) the rows of each bin whose prediction is not the given label. Bins have equal widths
-            in u, the most confident first.
+        disagreements: (RANK_BINS,) the rows of each bin whose prediction is not the given label. All bins have the same
+            width in u. The most confident bin is first.
         rows: (RANK_BINS,) all rows of each bin.
         num_classes: K, at least 2.
     """
@@ -165,6 +165,6 @@ def _quantiles(values: _FloatArray, weights: _FloatArray, shares: _FloatArray) -
     order = np.argsort(values)
     # Interpolated, because the grid of rates is coarse.
     cumulative = np.cumsum(weights[order])
-    cumulative = (cumulative - weights[order] / 2) / cumulative[-1]
+    cumulative = (cumulative - weights[order] / 2) / max(float(cumulative[-1]), np.finfo(float).tiny)
     quantiles: _FloatArray = np.exp(np.interp(shares, cumulative, np.log(values[order])))
     return quantiles

@@ -63,7 +63,9 @@ def _row_digest(example_id: str, row: npt.NDArray[np.float32]) -> bytes:
 
 def id_hashes(example_ids: Sequence[str] | np.ndarray) -> npt.NDArray[np.uint64]:
     """Return 128 bits of BLAKE2b of each id, (n, 2) uint64. `ids_digest` sums them."""
-    values = b"".join(hashlib.blake2b(str(i).encode(), digest_size=16).digest() for i in example_ids)
+    values = bytearray()
+    for example_id in example_ids:  # joining would keep an object per id
+        values += hashlib.blake2b(str(example_id).encode(), digest_size=16).digest()
     return np.frombuffer(values, dtype="<u8").astype(np.uint64).reshape(-1, 2)
 
 

@@ -19,11 +19,13 @@ from labelaudit.audits.comparison import (
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
-from labelaudit.audits.version import Version, load_version
+from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
+from labelaudit.memory import release
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
+    ROW_SCHEMA,
     Scores,
     classes_table,
     confusions_table,
@@ -45,8 +47,8 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
-    rows = load_version(reference, plan)
-    example_ids = rows.examples.example_id[rows.scored]
+    rows = load_version(reference, plan, PUBLISHED_COLUMNS)
+    example_ids = rows.of_scored(rows.examples.example_id)
     detected = detect_issues(
         plan,
         rows,
@@ -54,6 +56,8 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         load_snapshot(store, plan),
         open_predecessor(store, plan),
     )
+    del rows, example_ids
+    release()
     return detected.save(store, plan)
 
 
@@ -70,8 +74,8 @@ def detect_issues(
         snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
     """
-    examples, scored = rows.examples, rows.scored
-    labels = examples.label[scored]
+    examples = rows.examples
+    labels = rows.of_scored(examples.label)
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
     settings = plan.config.detection
     has_promise = settings.precision is not None or settings.recall is not None
@@ -82,10 +86,10 @@ def detect_issues(
         plan.class_names,
         filter_by=settings.filter,
         promise=promise,
-        is_fine=row_verdicts.is_fine[scored],
-        is_wrong=row_verdicts.is_wrong[scored],
+        is_fine=rows.of_scored(row_verdicts.is_fine),
+        is_wrong=rows.of_scored(row_verdicts.is_wrong),
         sample=snapshot.judged_sample(
-            *(column[scored] for column in (examples.example_id, examples.content_digest, examples.given_label))
+            *map(rows.of_scored, (examples.example_id, examples.content_digest, examples.given_label))
         ),
         dynamics=probabilities.dynamics,
     )
@@ -116,11 +120,12 @@ def detect_issues(
         review=review,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
-    gate = judge_gate(plan, len(scored), classes, findings, not_compared=problem)
+    gate = judge_gate(plan, len(labels), classes, findings, not_compared=problem)
     names = np.asarray(plan.class_names, dtype=object)
+    suggested = found.scores.other[found.is_label_issue]
     tables = AuditTables(
         examples=scores,
-        issues=issues_table(scores, names[found.suggested_labels[found.is_label_issue]]),
+        issues=issues_table(scores, names[suggested]),
         classes=classes,
         confusions=confusions_table(found.confusions),
         folds=folds_table(probabilities.folds),
@@ -159,10 +164,10 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 def _examples(
     plan: Plan, rows: Version, dynamics: Dynamics | None, found: LabelIssues, row_verdicts: RowVerdicts
 ) -> pa.Table:
-    examples, scored = rows.examples, rows.scored
+    examples = rows.examples
     scores = Scores(
-        row=scored,
-        label=examples.label[scored],
+        row=rows.scored,
+        label=rows.of_scored(examples.label),
         predicted=found.predicted_labels,
         p_given=found.scores.p_given,
         p_predicted=found.scores.p_predicted,
@@ -175,12 +180,13 @@ def _examples(
         is_dismissed=found.is_dismissed,
         dynamics=dynamics,
     )
+    has_verdicts = any(row_verdicts.counts.values())
     return examples_table(
-        examples.to_table(),
+        examples.select(ROW_SCHEMA),
         scores,
         fold=rows.fold_of[0],
-        verdicts=row_verdicts.verdicts,
-        right_labels=row_verdicts.right_labels,
+        verdicts=row_verdicts.verdicts if has_verdicts else None,
+        right_labels=row_verdicts.right_labels if has_verdicts else None,
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from labelaudit.audits.version import Version
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
-from labelaudit.data.values import to_strings
+from labelaudit.data.values import reordered, repeated, to_strings
 from labelaudit.detection.external import check_external
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.errors import DatasetError
@@ -96,8 +96,9 @@ def read_probabilities(
     loaded = _load(probabilities, reader)
     numbers = pd.Index(loaded.class_names).get_indexer(pd.Index(loaded.given_labels, dtype=object))
     labels = np.asarray(numbers, np.int64)
-    scored = np.flatnonzero(labels >= 0)
-    raw = ScoredRows(loaded.pred_probs, loaded.positions[scored].astype(np.int64))
+    is_scored = labels >= 0
+    scored = slice(None) if is_scored.all() else is_scored
+    raw = ScoredRows(loaded.pred_probs, loaded.positions[scored])
     # The fingerprint is as much work as the checks, and needs nothing from them.
     with ThreadPoolExecutor(1) as pool:
         fingerprint = pool.submit(_fingerprint, loaded)
@@ -135,14 +136,14 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
             f"classes ({listing(names)}). Name the class of each column with --classes."
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
-    order = np.asarray(pc.sort_indices(pa.array(ids, pa.string())))
+    order = np.asarray(pc.sort_indices(pa.array(ids, pa.string()))).astype(np.int64)
     files, file_rows = reader.places()
     return _Loaded(
         example_ids=ids[order],
         given_labels=_as_names(given, names)[order],
         pred_probs=pred_probs,
         positions=order,
-        files=files[order],
+        files=reordered(files, order),
         file_rows=file_rows[order],
         class_names=tuple(names),
         has_made_up_ids=has_made_up_ids,
@@ -266,17 +267,16 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
 
 def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Version:
     count = len(loaded.example_ids)
-    none = np.full(count, None, dtype=object)
+    none = repeated(None, count)
     examples = Examples(
         example_id=loaded.example_ids,
         given_label=loaded.given_labels,
-        # One string object per status, not per row.
-        status=np.array([Status.UNLABELED.value, Status.SCORED.value], dtype=object)[(labels >= 0).astype(np.int8)],
+        status=_statuses(labels),
         group=none,
         content_digest=none,
         file=loaded.files,
         row=loaded.file_rows,
-        position=loaded.positions.astype(np.int64),
+        position=loaded.positions,
         class_names=loaded.class_names,
         label=labels,
         problem=none,
@@ -284,6 +284,14 @@ def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Versio
         fingerprint=fingerprint,
     )
     return Version(examples, np.full((1, count), -1, dtype=np.int16))
+
+
+def _statuses(labels: np.ndarray) -> np.ndarray:
+    is_scored = labels >= 0
+    if is_scored.all():
+        return repeated(Status.SCORED.value, len(labels))
+    # One string object per status, not per row.
+    return np.array([Status.UNLABELED.value, Status.SCORED.value], dtype=object)[is_scored.astype(np.int8)]
 
 
 def _fingerprint(loaded: _Loaded) -> str:

@@ -34,23 +34,22 @@ def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReferen
     store = output_store(reference)
     plan = load_plan(reference)
     rows = load_version(reference, plan)
-    scored = rows.scored
-    example_ids = rows.examples.example_id[scored]
+    example_ids, fold_of = rows.of_scored(rows.examples.example_id), rows.fold_of_scored
     records = [read_fold_record(store, fold.key) for fold in sorted(folds, key=lambda fold: fold.fold)]
     files = TemporaryFiles()
     paths = [_fold_path(store, record, files) for record in records]
     gathered = gather_folds(
         [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
         example_ids=example_ids,
-        labels=rows.examples.label[scored],
-        fold_of=rows.fold_of[:, scored],
+        labels=rows.of_scored(rows.examples.label),
+        fold_of=fold_of,
         class_names=plan.class_names,
     )
     # Checked last, because the other checks report more precisely what changed since the fold was committed.
     for record, path in zip(records, paths, strict=True):
         _check_unchanged(store, record, path)
     fold_rows = tuple(_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True))
-    dynamics, notes = gather_dynamics(store, records, rows.fold_of[:, scored])
+    dynamics, notes = gather_dynamics(store, records, fold_of)
     keys = tuple(record.key for record in records)
     return GatheredFolds(keys, fold_rows, (*gathered.notes, *notes), dynamics).save(store, plan)
 

@@ -35,9 +35,8 @@ def plant_in_audit(
     plan: Plan, rows: Version, probabilities: ProbabilityBlocks, found: LabelIssues, examples: pa.Table
 ) -> PlantedCanaries:
     """Plant canaries among the scored rows that no person judged wrong. `examples` is an EXAMPLES table."""
-    scored = rows.scored
-    example_ids, labels = rows.examples.example_id[scored], rows.examples.label[scored]
-    wrong = examples.filter(pc.equal(examples["verdict"], str(Decision.WRONG)))["example_id"].to_numpy()
+    example_ids, labels = rows.of_scored(rows.examples.example_id), rows.of_scored(rows.examples.label)
+    wrong = examples["example_id"].filter(pc.equal(examples["verdict"], str(Decision.WRONG))).to_numpy()
     canaries = plant_canaries(
         example_ids,
         labels,

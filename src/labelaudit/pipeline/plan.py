@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from labelaudit.audits.audit_plan import RECORD, Plan, commit_record
 from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import ROWS, Version
-from labelaudit.audits.work_files import parquet_bytes
+from labelaudit.audits.work_files import ROW_GROUP_ROWS, joined_parquet_bytes
 from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
@@ -30,12 +29,13 @@ from labelaudit.data.named_classes import check_class_names
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.findings import LeftOut
+from labelaudit.memory import release
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import find_user_module
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
-from labelaudit.schemas import SCHEMA_VERSION, Status
+from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
@@ -83,13 +83,16 @@ def prepare(config: AuditConfig) -> PlanReference:
     scanned = _stored_scan(store, name.name, signature, config)
     if scanned is None:
         scanned = scan_dataset(source, config)
+        release()
         # If a file changed while it was read, the scan belongs to neither signature.
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = divide_and_choose(scanned, config)
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
-    plan = _make_plan(store, config, name, scanned, rows, recipe, snapshot)
-    store.write(f"{plan.work_folder}/{ROWS}", rows.to_bytes())
+    data = rows.to_bytes()
+    plan = _make_plan(store, config, name, scanned, rows, recipe, snapshot, rows_sha256=sha256_hex(data))
+    store.write(f"{plan.work_folder}/{ROWS}", data)
+    del data
     store_snapshot(store, plan, snapshot)
     record = commit_record(store, plan)
     return PlanReference(
@@ -239,7 +242,7 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     if signature is None:
         return
     key = _scan_key(config, signature)
-    data = parquet_bytes(scanned.examples.to_table())
+    data = joined_parquet_bytes(scanned.examples.tables(ROW_GROUP_ROWS))
     store.write(scan_data_key(dataset, key), data)
     record = _ScanRecord(
         columns=scanned.columns,
@@ -260,6 +263,8 @@ def _make_plan(
     rows: Version,
     recipe: Recipe,
     snapshot: ReviewSnapshot,
+    *,
+    rows_sha256: str,
 ) -> Plan:
     examples = rows.examples
     settings = config.model_dump(mode="json", include={"model", "training", "cross_validation"})
@@ -270,7 +275,6 @@ def _make_plan(
         "recipe": recipe.to_record(),
         "code": code,
     }
-    statuses = Counter(str(status) for status in examples.status)
     plan = Plan(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
@@ -286,10 +290,10 @@ def _make_plan(
         folds=config.cross_validation.folds,
         repeats=config.cross_validation.repeats,
         examples=len(examples.label),
-        statuses={status.value: statuses[status.value] for status in Status},
+        statuses=examples.status_counts(),
         versions=package_versions(),
         machine=machine(),
-        rows_sha256=sha256_hex(rows.to_bytes()),
+        rows_sha256=rows_sha256,
         code=code,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=snapshot_sha256(snapshot),

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from labelaudit.data.file_layout import files_left_out, printable_path
 from labelaudit.data.formats import Format, format_by_content, format_by_name
 from labelaudit.data.partitions import Partitions, partition_columns, partitions_of
-from labelaudit.data.values import without_encoding
+from labelaudit.data.values import repeated, without_encoding
 from labelaudit.errors import DatasetError
 from labelaudit.findings import LeftOut
 from labelaudit.storage.mapped_rows import MappedRows
@@ -298,5 +298,6 @@ def _stored_class_names(schema: pa.Schema) -> tuple[str, ...] | None:
 
 def row_places(parts: Parts, lengths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the file of each row, (N,) object of str, and its number in the file, (N,) int64."""
-    names = np.array([printable_path(path) for path in parts.paths], dtype=object)
-    return np.repeat(names, lengths), np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])
+    names = [printable_path(path) for path in parts.paths]
+    files = repeated(names[0], lengths[0]) if len(names) == 1 else np.repeat(np.array(names, dtype=object), lengths)
+    return files, np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -43,8 +43,9 @@ def open_views(plan: Plan, rows: Version, folder: Path) -> Views:
 
 def cards(views: Views, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
     """Return the cards of the first `count` issues, in their order."""
-    position = _positions(rows)
-    return [views.card(position[example_id]) for example_id in issues["example_id"][:count].to_pylist()]
+    shown = issues["example_id"][:count].to_pylist()
+    position = _positions(rows, set(shown))
+    return [views.card(position[example_id]) for example_id in shown]
 
 
 def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
@@ -56,11 +57,11 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
         examples: an EXAMPLES table.
         issues: an ISSUES table.
     """
-    position = _positions(rows)
     wanted: dict[str, None] = {}
     if count:
         worst = issues["example_id"][:count].to_pylist()
         wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint), *worst])
+    position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:
         left = PREVIEW_BYTES
@@ -81,18 +82,19 @@ def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
         examples: an EXAMPLES table.
         fingerprint: that of the version.
     """
-    scored = examples.filter(pc.is_valid(examples["is_label_issue"]))
+    columns = ["example_id", "is_label_issue", "is_dismissed", "p_wrong_without_verdicts"]
+    scored = examples.select(columns).filter(pc.is_valid(examples["is_label_issue"]))
     # Flagged by the detector: a dismissed row stays in its stratum.
     was_flagged = np.asarray(pc.or_(scored["is_label_issue"], scored["is_dismissed"]).to_numpy(), bool)
     strata = strata_to_draw(p_wrong_of(scored), was_flagged, PREVIEWED_ROWS)
-    ids = scored["example_id"].to_pylist()
+    ids = scored["example_id"].to_numpy()
     return [ids[row] for rows in drawn_positions(strata, ids, fingerprint, DEFAULT_SEED) for row in rows]
 
 
-def _positions(rows: Version) -> dict[str, int]:
-    """Return the positions of the scored rows by id. Other rows may have the same id."""
-    scored = rows.scored
-    return dict(zip(rows.examples.example_id[scored], scored.tolist(), strict=True))
+def _positions(rows: Version, wanted: Set[str]) -> dict[str, int]:
+    """Return the positions of some scored rows by id. Other rows may have the same id."""
+    example_ids = rows.of_scored(rows.examples.example_id)
+    return {example_id: int(rows.scored[at]) for at, example_id in enumerate(example_ids) if example_id in wanted}
 
 
 class _Images:

@@ -25,8 +25,8 @@ def ambiguous_examples(examples: pa.Table) -> list[JsonObject]:
         pc.greater_equal(examples["p_wrong"], _CLEARLY_RIGHT), pc.less_equal(examples["p_wrong"], _CLEARLY_WRONG)
     )
     is_unjudged = pc.and_(pc.is_null(examples["verdict"]), pc.is_valid(examples["dynamics_spread"]))
-    rows = examples.filter(pc.fill_null(pc.and_(is_unclear, is_unjudged), False))
-    rows = rows.select(["example_id", "given_label", "predicted_label", "dynamics_spread"])
+    shown_columns = examples.select(["example_id", "given_label", "predicted_label", "dynamics_spread"])
+    rows = shown_columns.filter(pc.fill_null(pc.and_(is_unclear, is_unjudged), False))
     rows = rows.sort_by([("dynamics_spread", "descending"), ("example_id", "ascending")])
     shown: list[JsonObject] = rows.slice(0, AMBIGUOUS_ROWS).to_pylist()
     return shown

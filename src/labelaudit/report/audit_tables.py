@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import astuple, dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,9 @@ _BoolArray = npt.NDArray[np.bool_]
 _Names = Sequence[str | None] | npt.NDArray[np.object_]
 
 # Columns of EXAMPLES that the rows of a version have from the start.
-_ROW_COLUMNS = ("example_id", "given_label", "status", "file", "row", "content_digest", "split")
+ROW_SCHEMA = pa.schema(
+    EXAMPLES.field(name) for name in ("example_id", "given_label", "status", "file", "row", "content_digest", "split")
+)
 
 
 @dataclass(frozen=True)
@@ -82,32 +85,40 @@ def examples_table(
         LabelauditError: Lengths differ, or the scores are not those of exactly the rows with status `scored`.
     """
     total, scored = len(rows), len(scores.row)
-    verdicts = [None] * total if verdicts is None else verdicts
-    right_labels = [None] * total if right_labels is None else right_labels
     is_dismissed = np.zeros(scored, dtype=bool) if scores.is_dismissed is None else scores.is_dismissed
-    _check_lengths("examples", total, fold=fold, verdicts=verdicts, right_labels=right_labels)
+    decisions = {"verdict": verdicts, "right_label": right_labels}
+    decided = {name: _strings(values) for name, values in decisions.items() if values is not None}
+    _check_lengths("examples", total, fold=fold, **decided)
     _check_scores(scores, is_dismissed)
-    is_scored = _scored_mask(scores.row, rows["status"].to_numpy())
+    is_scored = _scored_mask(scores.row, rows["status"])
+    is_in_place = scored == total and bool((scores.row[1:] > scores.row[:-1]).all())
 
     def spread(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
         """(M,) values at their rows, null elsewhere."""
+        if is_in_place:
+            return pa.array(values, kind)  # of most types, this is no copy
         full = np.zeros(total, dtype=values.dtype)
         full[scores.row] = values
         return pa.array(full, kind, mask=~is_scored)
 
+    @cache
+    def nulls(kind: pa.DataType) -> pa.Array:
+        """Absent columns share their memory."""
+        return pa.nulls(total, kind)
+
     without_verdicts = scores.p_wrong if scores.p_wrong_without_verdicts is None else scores.p_wrong_without_verdicts
-    names = np.asarray(scores.class_names, dtype=object)
     columns = {
-        **{name: rows[name].cast(EXAMPLES.field(name).type) for name in _ROW_COLUMNS},
+        **{field.name: rows[field.name].cast(field.type) for field in ROW_SCHEMA},
         "fold": pa.array(np.asarray(fold, np.int16), mask=np.asarray(fold) < 0),
-        "predicted_label": spread(names[scores.predicted], pa.string()),
+        "predicted_label": pa.array(scores.class_names, pa.string()).take(
+            spread(scores.predicted, pa.from_numpy_dtype(scores.predicted.dtype))
+        ),
         "label_score": spread(np.asarray(scores.label_score, np.float64), pa.float64()),
         "is_label_issue": spread(scores.is_label_issue, pa.bool_()),
         "p_given": spread(np.asarray(scores.p_given, np.float32), pa.float32()),
         "p_predicted": spread(np.asarray(scores.p_predicted, np.float32), pa.float32()),
         "margin": spread(np.asarray(scores.p_given - scores.p_other, np.float32), pa.float32()),
-        "verdict": _strings(verdicts),
-        "right_label": _strings(right_labels),
+        **decided,
         "is_dismissed": spread(is_dismissed, pa.bool_()),
         "p_wrong": spread(np.asarray(scores.p_wrong, np.float32), pa.float32()),
         "p_wrong_without_verdicts": spread(np.asarray(without_verdicts, np.float32), pa.float32()),
@@ -115,8 +126,8 @@ def examples_table(
     if scores.dynamics is not None:
         for name, values in scores.dynamics.columns().items():
             columns[f"dynamics_{name}"] = spread(values, pa.float32())
-    values_of = (columns.get(name, pa.nulls(total, EXAMPLES.field(name).type)) for name in EXAMPLES.names)
-    table = pa.table(list(values_of), schema=EXAMPLES)
+    values_of = [columns[field.name] if field.name in columns else nulls(field.type) for field in EXAMPLES]
+    table = pa.table(values_of, schema=EXAMPLES)
     # Sorting needs a second copy of all columns, and the rows of an audit are sorted already.
     return table if _is_sorted(table["example_id"]) else table.sort_by("example_id")
 
@@ -238,8 +249,8 @@ def _is_sorted(values: pa.ChunkedArray) -> bool:
     return bool(pc.all(is_ordered, min_count=0, skip_nulls=False).as_py())
 
 
-def _scored_mask(scored_rows: _IntArray, status: _Names) -> _BoolArray:
-    has_status = np.asarray(status, dtype=object) == str(Status.SCORED)
+def _scored_mask(scored_rows: _IntArray, status: pa.ChunkedArray) -> _BoolArray:
+    has_status = pc.equal(status, str(Status.SCORED)).to_numpy()
     is_scored = np.zeros(len(has_status), dtype=bool)
     is_scored[scored_rows] = True
     if is_scored.sum() != len(scored_rows) or not np.array_equal(is_scored, has_status):

@@ -126,7 +126,8 @@ class TrendPoint:
 
 def p_wrong_histogram(examples: pa.Table, cut: float | None) -> Histogram:
     """Count the scored rows of an EXAMPLES table by p_wrong. `cut` is the lowest p_wrong that is flagged."""
-    scored = examples.filter(pc.is_valid(examples["p_wrong"]))
+    scored = examples.select(["p_wrong", "is_label_issue"])
+    scored = scored.filter(pc.is_valid(scored["p_wrong"]))
     p_wrong = scored["p_wrong"].to_numpy()
     flagged = scored["is_label_issue"].to_numpy().astype(bool)
 

@@ -40,8 +40,8 @@ def review_section(review: Review | None, examples: pa.Table) -> ReviewSection |
     """Return the section from the review and EXAMPLES of an audit, or None if there are no verdicts."""
     if review is None or not (sum(review.verdicts.values()) + review.ended):
         return None
-    wrong = examples.filter(pc.equal(examples["verdict"], Decision.WRONG.value))
     shown = ["example_id", "given_label", "right_label", "label_score", "file", "row"]
+    wrong = examples.select(shown).filter(pc.equal(examples["verdict"], Decision.WRONG.value))
     return ReviewSection(
         figures=[*_counts(review), *_precision(review.precision), *_error_rate(review.error_rate)],
         sentences=[
@@ -49,7 +49,7 @@ def review_section(review: Review | None, examples: pa.Table) -> ReviewSection |
             *_about_error_rate(review.error_rate),
             "Judged rows count as wrong or fine in the numbers at the top of the page and in the class table.",
         ],
-        known_wrong=wrong.select(shown).slice(0, KNOWN_WRONG_ROWS).to_pylist(),
+        known_wrong=wrong.slice(0, KNOWN_WRONG_ROWS).to_pylist(),
         known_wrong_count=len(wrong),
     )
 

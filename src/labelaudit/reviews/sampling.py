@@ -39,12 +39,12 @@ def review_order(example_ids: Iterable[str], fingerprint: str, seed: int) -> npt
         (N,) int64.
     """
     base = blake2b(f"{fingerprint} {seed}".encode(), digest_size=8, person=b"labelaudit view")
-    digests = []
+    digests = bytearray()
     for example_id in example_ids:
         hasher = base.copy()
         hasher.update(b"\0" + example_id.encode())
-        digests.append(hasher.digest())
-    order: npt.NDArray[np.int64] = np.argsort(np.frombuffer(b"".join(digests), dtype=">u8"), kind="stable")
+        digests += hasher.digest()
+    order: npt.NDArray[np.int64] = np.argsort(np.frombuffer(digests, dtype=">u8"), kind="stable")
     return order
 
 
@@ -92,10 +92,9 @@ def drawn_positions(
 ) -> list[list[int]]:
     """Return the positions of the rows that are drawn from each stratum, in review order."""
     return [
-        [int(stratum.rows[at]) for at in review_order((example_ids[row] for row in stratum.rows), fingerprint, seed)][
-            : stratum.drawn
-        ]
+        stratum.rows[order[: stratum.drawn]].tolist()
         for stratum in strata
+        for order in [review_order((example_ids[row] for row in stratum.rows), fingerprint, seed)]
     ]
 
 

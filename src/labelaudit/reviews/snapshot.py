@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
+from labelaudit.data.values import repeated
 from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.findings import ErrorRate, Precision, Review
 from labelaudit.reviews.measures import measure
@@ -106,6 +107,9 @@ class ReviewSnapshot:
 
     def for_rows(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> RowVerdicts:
         """Return the verdicts on N rows: those on the same id, content and given label."""
+        if not self.answers:
+            none = repeated(None, len(example_ids))
+            return RowVerdicts(none, none, dict.fromkeys(Decision, 0))
         verdicts = np.full(len(example_ids), None, dtype=object)
         right_labels = verdicts.copy()
         ids = {example.example_id for example in self.answers}
