@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from labelaudit.detection.label_evidence import LabelEvidence, rank_within_predicted
 from labelaudit.detection.noise_curves import RANK_BINS, NoiseLevel, NoisePosterior, fit_noise
@@ -107,24 +107,30 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     weights = np.array([level.weight for level in levels])
     model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
     p_wrong = model.at(values).astype(np.float32)
+    start, expected_f1 = groups.best_list(model)
     return WrongLabels(
         p_wrong,
-        best_cut=_best_cut(p_wrong, values, *groups.best_list(model)),
+        best_cut=_best_cut(p_wrong, values, start, expected_f1),
         error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
         noise=_noise(posterior, len(scores)),
         model=model,
     )
 
 
-def _best_cut(p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: float, expected_f1: float) -> float:
-    """Return a p_wrong that separates the rows from `start` on from the others, and fits labels that are planted later.
+def _best_cut(
+    p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: float | None, expected_f1: float
+) -> float:
+    """Return a cut that separates the rows from `start` on from the others, and judges labels that are planted later.
 
-    A label belongs to the best list if its p_wrong is at least half of the expected F1 (Lipton, Elkan and Naryanaswamy,
-    "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
+    A label belongs to the best list if its p_wrong is at least half of the expected F1 (Lipton, Elkan and
+    Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014). Without a start, a label that is
+    more doubtful than all rows would be the best list.
     """
-    lowest_flagged = p_wrong[evidence >= start].min(initial=1.0)
-    highest_unflagged = p_wrong[p_wrong < lowest_flagged].max(initial=0.0)
-    return max(min(float(lowest_flagged), expected_f1 / 2), float(np.nextafter(highest_unflagged, np.float32(2))))
+    if start is None:
+        return float(np.nextafter(p_wrong.max(), np.float32(2)))
+    lowest = p_wrong[evidence >= start].min()
+    highest_other = p_wrong[p_wrong < lowest].max(initial=0.0)
+    return max(min(float(lowest), expected_f1 / 2), float(np.nextafter(highest_other, np.float32(2))))
 
 
 def _disagreements_by_rank(scores: RowScores, rank: _FloatArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -168,24 +174,24 @@ class _Groups:
         most = float(slope * np.abs(self.evidence).max()) + 50
         return float(brentq(surplus, -most, most))
 
-    def best_list(self, model: WrongLabelModel) -> tuple[float, float]:
-        """Return the lowest evidence of the list with the highest expected F1, and that F1.
+    def best_list(self, model: WrongLabelModel) -> tuple[float | None, float]:
+        """Return the lowest evidence of the list with the highest expected F1 (None: the empty list), and that F1.
 
-        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. The least doubtful rows are not
-        in any list: one of all rows would not help. The lowest evidence of the empty list is infinite.
+        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. The least doubtful rows are
+        never in a list. So nothing is flagged if all rows are equally doubtful.
         """
+        if len(self.rows) == 1:
+            return None, 0.0
         sizes = np.cumsum(self.rows)
         expected_f1, nothing_wrong = np.zeros(len(sizes)), 0.0
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
-            log_odds = offset + slope * self.evidence
-            wrong = self.rows * expit(log_odds)
+            probability = expit(offset + slope * self.evidence)
+            wrong = self.rows * probability
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
-            nothing_wrong += weight * np.exp((self.rows * log_expit(-log_odds)).sum())
-        expected_f1[-1] = 0
-        best = int(expected_f1.argmax())
-        if expected_f1[best] <= nothing_wrong:
-            return np.inf, 0.0
-        return float(self.lowest[best]), float(expected_f1[best])
+            nothing_wrong += weight * np.exp(-wrong.sum())
+        best = int(expected_f1[:-1].argmax())
+        start = float(self.lowest[best]) if expected_f1[best] > nothing_wrong else None
+        return start, float(expected_f1[best])
 
 
 def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
@@ -201,7 +207,7 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
 def _noise(posterior: NoisePosterior, rows: int) -> Noise:
     certainty = max(posterior.p_hard, 1 - posterior.p_hard)
     if posterior.median * rows < FEWEST_ROWS:
-        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see what kind they are.")
+        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see their kind.")
     if certainty < NAMED_KIND:
         return Noise(
             NoiseKind.UNKNOWN,
