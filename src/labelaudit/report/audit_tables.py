@@ -96,7 +96,7 @@ def examples_table(
     def spread(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
         """(M,) values at their rows, null elsewhere."""
         if is_in_place:
-            return pa.array(values, kind)  # of most types, this is no copy
+            return pa.array(values, kind)  # most types are not copied
         full = np.zeros(total, dtype=values.dtype)
         full[scores.row] = values
         return pa.array(full, kind, mask=~is_scored)

@@ -225,7 +225,7 @@ def test_a_clean_set_has_a_low_range_and_next_to_no_flags(num_classes: int) -> N
     assert found.error_range.high < 0.003
     assert is_flagged(found).sum() <= 6
     assert found.noise.kind == NoiseKind.UNKNOWN
-    assert found.noise.sentence == "There are too few wrong labels to see what kind they are."
+    assert found.noise.sentence == "There are too few wrong labels to see their kind."
 
 
 @pytest.mark.parametrize("rows", [40, 5000])
