@@ -341,7 +341,7 @@ class AuditQueries:
     def histogram(self, cut: float | None, bins: int = BINS) -> Histogram:
         """Count the scored rows by p_wrong, or by label_score if the audit is of an earlier release."""
         path = self._path("examples.parquet")
-        # One of two names of this module, because a column is no parameter.
+        # One of two names of this module, because a query cannot have a column as a parameter.
         measured = self.measured
         query = f"""
             SELECT least(floor({measured} * ?)::INTEGER, ? - 1) AS bin, is_label_issue, count(*)
