@@ -119,8 +119,11 @@ class LabelEvidence:
             )
         ratio = np.log(np.maximum(scores.p_other, _SMALLEST).astype(np.float64))
         ratio -= np.log(np.maximum(scores.p_given, _SMALLEST))
-        evidence = self.scale * ratio + self.pairs.of(scores.other, scores.labels)
-        return evidence if dynamics is None else _with_dynamics(evidence, dynamics)
+        evidence = self.scale * ratio
+        if dynamics is not None:
+            evidence = _with_dynamics(evidence, dynamics)
+        # Added last: the dynamics say nothing about how often classes are exchanged.
+        return evidence + self.pairs.of(scores.other, scores.labels)
 
 
 def rank_within_predicted(scores: RowScores) -> _FloatArray:
