@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import pyarrow as pa
@@ -45,6 +45,11 @@ class Detected:
 
     findings: Findings
     tables: AuditTables
+    stored: Mapping[str, bytes] | None = None  # the tables as the Parquet files that they were read from
+
+    def to_files(self) -> Mapping[str, bytes]:
+        """Return the tables as Parquet files by name."""
+        return self.tables.to_files() if self.stored is None else self.stored
 
     def save(self, store: Store, plan: Plan) -> FilesReference:
         """Store it in the work folder of an audit."""
@@ -60,9 +65,14 @@ class Detected:
         """
         findings = from_record(Findings, json.loads(load_file(store, reference, FINDINGS)))
         names = [field.name for field in fields(AuditTables)]
-        tables = {name: _table(store, reference, f"{name}.parquet") for name in names}
-        return cls(findings, AuditTables(**tables))
+        stored = {
+            f"{name}.parquet": load_file(store, reference, f"{name}.parquet")
+            for name in names
+            if f"{name}.parquet" in reference.sha256
+        }
+        tables = {name: _table(stored.get(f"{name}.parquet")) for name in names}
+        return cls(findings, AuditTables(**tables), stored)
 
 
-def _table(store: Store, reference: FilesReference, name: str) -> pa.Table | None:
-    return pq.read_table(io.BytesIO(load_file(store, reference, name))) if name in reference.sha256 else None
+def _table(data: bytes | None) -> pa.Table | None:
+    return None if data is None else pq.read_table(pa.BufferReader(data), pre_buffer=False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.fold_files import FoldFile
@@ -120,7 +121,7 @@ class GatheredFolds:
             StorageError: a file was changed since it was checked.
         """
         files = TemporaryFiles()
-        index = pd.Index(example_ids)
+        known = pa.array(example_ids, pa.string())
         placed = []
         for key, row in zip(self.keys, self.folds, strict=True):
             path = file_on_this_machine(store, key, files)
@@ -130,8 +131,8 @@ class GatheredFolds:
                 )
             fold = FoldFile(path, files)
             probabilities, _ = check_distributions(fold.example_ids, fold, fold.shape[1], Place(row.fold, ""))
-            placed.append(PlacedRows(probabilities, np.asarray(index.get_indexer(pd.Index(fold.example_ids)))))
-            fold.forget_ids()
+            positions = pc.index_in(fold.ids, value_set=known).to_numpy().astype(np.int64)
+            placed.append(PlacedRows(probabilities, positions))
         joined = JoinedFolds(tuple(placed), len(example_ids), repeats)
         return Probabilities(joined, self.folds, self.notes, self.dynamics)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +89,7 @@ def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = 
     data = read_checked(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256)
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
     few = [name for name in columns if name in FEW_VALUES]
-    table = pq.read_table(io.BytesIO(data), columns=[*columns, *names], read_dictionary=few)
+    table = pq.read_table(pa.BufferReader(data), columns=[*columns, *names], read_dictionary=few, pre_buffer=False)
     fold_of = np.stack([table[name].to_numpy() for name in names])
     version = Version(Examples.from_columns(table.drop_columns(names)), fold_of)
     # The file and its columns in Arrow are larger than the rows.

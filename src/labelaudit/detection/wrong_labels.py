@@ -18,13 +18,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from labelaudit.detection.label_evidence import LabelEvidence, rank_within_predicted
 from labelaudit.detection.noise_curves import RANK_BINS, NoiseLevel, NoisePosterior, fit_noise
 from labelaudit.detection.row_scores import RowScores
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis
 from labelaudit.row_dynamics import Dynamics
+from labelaudit.shares import percent
 
 _FloatArray = npt.NDArray[np.float64]
 
@@ -45,6 +46,8 @@ _LOWEST_RATE = 1e-7
 # The temporary arrays of so many rows stay in the cache of the CPU.
 _ROWS_AT_ONCE = 16_384
 _HIGHEST_LOG_ODDS = 700.0
+# The expected F1 of the flags must be so many times that of flagging all rows, which helps a reader as little as none.
+_LEAST_GAIN = 1.02
 _BOTH_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 
 
@@ -112,25 +115,20 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
         p_wrong,
         best_cut=_best_cut(p_wrong, values, start, expected_f1),
         error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
-        noise=_noise(posterior, len(scores)),
+        noise=_noise(posterior, scores, has_list=np.isfinite(start)),
         model=model,
     )
 
 
-def _best_cut(
-    p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: float | None, expected_f1: float
-) -> float:
-    """Return a cut that separates the rows from `start` on from the others, and judges labels that are planted later.
+def _best_cut(p_wrong: npt.NDArray[np.float32], evidence: _FloatArray, start: float, expected_f1: float) -> float:
+    """Return a p_wrong that separates the rows from `start` on from the others, and fits labels that are planted later.
 
-    A label belongs to the best list if its p_wrong is at least half of the expected F1 (Lipton, Elkan and
-    Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014). Without a start, a label that is
-    more doubtful than all rows would be the best list.
+    A label belongs to the best list if its p_wrong is at least half of the expected F1 (Lipton, Elkan and Naryanaswamy,
+    "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014).
     """
-    if start is None:
-        return float(np.nextafter(p_wrong.max(), np.float32(2)))
-    lowest = p_wrong[evidence >= start].min()
-    highest_other = p_wrong[p_wrong < lowest].max(initial=0.0)
-    return max(min(float(lowest), expected_f1 / 2), float(np.nextafter(highest_other, np.float32(2))))
+    lowest_flagged = p_wrong[evidence >= start].min(initial=1.0)
+    highest_unflagged = p_wrong[p_wrong < lowest_flagged].max(initial=0.0)
+    return max(min(float(lowest_flagged), expected_f1 / 2), float(np.nextafter(highest_unflagged, np.float32(2))))
 
 
 def _disagreements_by_rank(scores: RowScores, rank: _FloatArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -174,29 +172,32 @@ class _Groups:
         most = float(slope * np.abs(self.evidence).max()) + 50
         return float(brentq(surplus, -most, most))
 
-    def best_list(self, model: WrongLabelModel) -> tuple[float | None, float]:
-        """Return the lowest evidence of the list with the highest expected F1 (None: the empty list), and that F1.
+    def best_list(self, model: WrongLabelModel) -> tuple[float, float]:
+        """Return the lowest evidence of the list with the highest expected F1, and that F1.
 
-        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. The least doubtful rows are
-        never in a list. So nothing is flagged if all rows are equally doubtful.
+        The empty list is right (F1 is 1) if no label is wrong, and wrong (0) otherwise. It is also best if the evidence
+        says next to nothing, so that no list is clearly better than all rows. Its lowest evidence is infinite.
         """
-        if len(self.rows) == 1:
-            return None, 0.0
         sizes = np.cumsum(self.rows)
         expected_f1, nothing_wrong = np.zeros(len(sizes)), 0.0
         for slope, offset, weight in zip(model.slopes, model.offsets, model.weights, strict=True):
-            probability = expit(offset + slope * self.evidence)
-            wrong = self.rows * probability
+            log_odds = offset + slope * self.evidence
+            wrong = self.rows * expit(log_odds)
             expected_f1 += weight * 2 * np.cumsum(wrong) / (sizes + wrong.sum())
-            nothing_wrong += weight * np.exp(-wrong.sum())
-        best = int(expected_f1[:-1].argmax())
-        start = float(self.lowest[best]) if expected_f1[best] > nothing_wrong else None
-        return start, float(expected_f1[best])
+            nothing_wrong += weight * np.exp((self.rows * log_expit(-log_odds)).sum())
+        best = int(expected_f1.argmax())
+        if expected_f1[best] <= max(nothing_wrong, _LEAST_GAIN * expected_f1[-1]):
+            return np.inf, 0.0
+        return float(self.lowest[best]), float(expected_f1[best])
+
+
+def _is_narrowed(posterior: NoisePosterior, scores: RowScores) -> bool:
+    return bool(scores.disagrees.mean() > WEAK_DISAGREEMENT and posterior.high > WIDEST_RANGE * posterior.low)
 
 
 def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) -> ErrorRange:
     low, high, rows = posterior.low, posterior.high, len(scores)
-    if scores.disagrees.mean() > WEAK_DISAGREEMENT and high > WIDEST_RANGE * low:
+    if _is_narrowed(posterior, scores):
         low = max(low, min(posterior.median / WIDEST_RANGE**0.5, high / WIDEST_RANGE))
         high = min(high, low * WIDEST_RANGE)
     if low * rows < FEWEST_ROWS:
@@ -204,27 +205,33 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
     return ErrorRange(min(max(estimate, low), high), low, high, RateBasis.PROBABILITIES)
 
 
-def _noise(posterior: NoisePosterior, rows: int) -> Noise:
-    certainty = max(posterior.p_hard, 1 - posterior.p_hard)
+def _noise(posterior: NoisePosterior, scores: RowScores, *, has_list: bool) -> Noise:
+    kind, sentence = _kind(posterior, len(scores), has_list=has_list)
+    if _is_narrowed(posterior, scores):
+        sentence += (
+            f" With models this weak, any share from {percent(posterior.low)} to {percent(posterior.high)} is possible."
+            " The range is the most plausible part of that."
+        )
+    return Noise(kind, max(posterior.p_hard, 1 - posterior.p_hard), sentence)
+
+
+def _kind(posterior: NoisePosterior, rows: int, *, has_list: bool) -> tuple[NoiseKind, str]:
     if posterior.median * rows < FEWEST_ROWS:
-        return Noise(NoiseKind.UNKNOWN, certainty, "There are too few wrong labels to see their kind.")
-    if certainty < NAMED_KIND:
-        return Noise(
-            NoiseKind.UNKNOWN,
-            certainty,
+        return NoiseKind.UNKNOWN, "There are too few wrong labels to see what kind they are."
+    if not has_list:
+        sentence = "The probabilities say next to nothing about which labels are wrong, or what kind of noise it is."
+        return NoiseKind.UNKNOWN, sentence
+    if max(posterior.p_hard, 1 - posterior.p_hard) < NAMED_KIND:
+        return NoiseKind.UNKNOWN, (
             "The probabilities do not show whether errors are mostly on hard examples or on any examples, so both are "
-            "considered.",
+            "considered."
         )
     if posterior.p_hard > 1 / 2:
-        return Noise(
-            NoiseKind.HARD_EXAMPLES,
-            certainty,
+        return NoiseKind.HARD_EXAMPLES, (
             "Disagreement falls as the models become more confident, as if people mistake what looks alike. It is "
-            "assumed that the models repeat some of these errors.",
+            "assumed that the models repeat some of these errors."
         )
-    return Noise(
-        NoiseKind.ANY_EXAMPLES,
-        certainty,
+    return NoiseKind.ANY_EXAMPLES, (
         "Even the most confident predictions disagree with many labels, as if labels were exchanged regardless of the "
-        "example.",
+        "example."
     )

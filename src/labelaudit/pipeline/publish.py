@@ -81,7 +81,7 @@ def publish_audit(
         gallery: previews of the first issues, in their order.
     """
     _check_complete(plan)
-    files = {**others, **detected.tables.to_files()}
+    files = {**others, **detected.to_files()}
     findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.warnings, *plan.guesses))
     summary = summarize(
         findings,

@@ -57,10 +57,12 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
         examples: an EXAMPLES table.
         issues: an ISSUES table.
     """
+    # In canonical order, as EXAMPLES is.
+    scored_ids = rows.of_scored(rows.examples.example_id)
     wanted: dict[str, None] = {}
     if count:
         worst = issues["example_id"][:count].to_pylist()
-        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint), *worst])
+        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *worst])
     position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:
@@ -75,19 +77,20 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
     return previews_file(bounded())
 
 
-def sampled_ids(examples: pa.Table, fingerprint: str) -> list[str]:
+def sampled_ids(examples: pa.Table, fingerprint: str, scored_ids: np.ndarray | None = None) -> list[str]:
     """Return the ids of the rows that `labelaudit review sample` draws first.
 
     Args:
         examples: an EXAMPLES table.
         fingerprint: that of the version.
+        scored_ids: (M,) object of str, those of the scored rows in the order of `examples`. None: read from there.
     """
     columns = ["example_id", "is_label_issue", "is_dismissed", "p_wrong_without_verdicts"]
     scored = examples.select(columns).filter(pc.is_valid(examples["is_label_issue"]))
     # Flagged by the detector: a dismissed row stays in its stratum.
     was_flagged = np.asarray(pc.or_(scored["is_label_issue"], scored["is_dismissed"]).to_numpy(), bool)
     strata = strata_to_draw(p_wrong_of(scored), was_flagged, PREVIEWED_ROWS)
-    ids = scored["example_id"].to_numpy()
+    ids = scored["example_id"].to_numpy() if scored_ids is None else scored_ids
     return [ids[row] for rows in drawn_positions(strata, ids, fingerprint, DEFAULT_SEED) for row in rows]
 
 

@@ -88,7 +88,10 @@ def flag_strata(was_flagged: npt.NDArray[np.bool_], flagged: int, unflagged: int
 
 
 def drawn_positions(
-    strata: Sequence[DrawnStratum], example_ids: Sequence[str], fingerprint: str, seed: int
+    strata: Sequence[DrawnStratum],
+    example_ids: Sequence[str] | npt.NDArray[np.object_],
+    fingerprint: str,
+    seed: int,
 ) -> list[list[int]]:
     """Return the positions of the rows that are drawn from each stratum, in review order."""
     return [

@@ -113,7 +113,6 @@ def test_the_cut_separates_flags_exactly() -> None:
     _, found = noisy()
     assert is_flagged(found).sum() > 100
     assert found.p_wrong[~is_flagged(found)].max() < found.best_cut <= found.p_wrong[is_flagged(found)].min()
-    assert 0.3 < found.best_cut <= 0.5, "half of the F1"
 
 
 def test_the_flags_have_the_highest_expected_f1() -> None:
@@ -225,17 +224,16 @@ def test_a_clean_set_has_a_low_range_and_next_to_no_flags(num_classes: int) -> N
     assert found.error_range.high < 0.003
     assert is_flagged(found).sum() <= 6
     assert found.noise.kind == NoiseKind.UNKNOWN
-    assert found.noise.sentence == "There are too few wrong labels to see their kind."
+    assert found.noise.sentence == "There are too few wrong labels to see what kind they are."
 
 
 @pytest.mark.parametrize("rows", [40, 5000])
 @pytest.mark.parametrize("num_classes", [2, 10])
 def test_a_perfect_model_flags_nothing(rows: int, num_classes: int) -> None:
-    """All rows have the same evidence. The cut stays a probability, so that a canary is caught."""
+    """All rows have the same evidence. The cut is just above it, so that a canary is caught."""
     labels = np.arange(rows) % num_classes
     found = estimate_wrong(scored(labels, np.eye(num_classes)[labels]))
     assert not is_flagged(found).any()
-    assert found.p_wrong.max() < found.best_cut < 0.5
     assert found.error_range.low == 0
     planted = scored((labels[:1] + 1) % num_classes, np.eye(num_classes)[labels[:1]])
     assert (found.model.p_wrong(planted) >= found.best_cut).all()
@@ -258,13 +256,23 @@ def test_equal_probabilities_say_next_to_nothing(probs: list[float]) -> None:
     assert set(np.flatnonzero(is_flagged(found)) % 4) <= {3}
 
 
-def test_a_model_at_chance_gives_a_wide_range() -> None:
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_a_model_at_chance_flags_nothing(num_classes: int) -> None:
     """Integrity checks refuse such a model before. Nothing may break if one comes close to it."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 2000)
-    found = estimate_wrong(scored(labels, rng.dirichlet(np.ones(10), 2000)))
+    labels = rng.integers(0, num_classes, 2000)
+    smooth = rng.dirichlet(np.full(num_classes, 100.0), 2000)
+    found = estimate_wrong(scored(labels, smooth))
     assert found.error_range.high >= 2.9 * found.error_range.low
+    assert not is_flagged(found).any()
     assert found.noise.kind == NoiseKind.UNKNOWN
+    assert found.noise.sentence.startswith("The probabilities say next to nothing")
+
+
+def test_flags_of_most_rows_are_possible() -> None:
+    """A good model, and three in five labels are wrong."""
+    planted = plant_noise("uniform", 0.6)
+    assert f1(is_flagged(estimate_wrong(planted.scores)), planted.is_wrong) > 0.9
 
 
 def test_a_range_from_weak_models_is_at_most_three_times_wide() -> None:

@@ -53,25 +53,25 @@ def site(entries: Sequence[AuditEntry]) -> str:
         ([], ""),
         (
             [0.05],
-            "Between 2 % and 10 % of the labels of v1 look wrong. The next version will show a trend.",
+            "Between 2.5 % and 10 % of the labels of v1 look wrong. The next version will show a trend.",
         ),
         (
             [0.05, 0.01],
-            "Between 0.5 % and 2 % of the labels of v2 look wrong: fewer than in v1 (2 to 10 %).",
+            "Between 0.5 % and 2 % of the labels of v2 look wrong: fewer than in v1 (2.5 to 10 %).",
         ),
         (
             [0.05, 0.04],
-            "Between 2 % and 8 % of the labels of v2 look wrong: not clearly more or fewer than in v1 (2 to 10 %).",
+            "Between 2 % and 8 % of the labels of v2 look wrong: not clearly more or fewer than in v1 (2.5 to 10 %).",
         ),
         (
             [0.05, 0.01, 0.05],
-            "Between 2 % and 10 % of the labels of v3 look wrong: more than in v2 (0.5 to 2 %), and not clearly more "
-            "or fewer than in v1 (2 to 10 %), the first version.",
+            "Between 2.5 % and 10 % of the labels of v3 look wrong: more than in v2 (0.5 to 2 %), and not clearly more "
+            "or fewer than in v1 (2.5 to 10 %), the first version.",
         ),
         (
             [0.05, 0.04, 0.05],
-            "Between 2 % and 10 % of the labels of v3 look wrong: not clearly more or fewer than in v2 (2 to 8 %) and "
-            "in v1 (2 to 10 %), the first version.",
+            "Between 2.5 % and 10 % of the labels of v3 look wrong: not clearly more or fewer than in v2 (2 to 8 %) "
+            "and in v1 (2.5 to 10 %), the first version.",
         ),
     ],
     ids=str,
