@@ -14,7 +14,6 @@ _REPORTED_PACKAGES = (
     "torch",
     "torchvision",
     "scikit-learn",
-    "cleanlab",
     "numpy",
     "pandas",
     "pyarrow",
