@@ -16,7 +16,7 @@ from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.errors import ConfigError, LabelauditError
 from labelaudit.local.budget import fitting_slots
 from labelaudit.local.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
-from labelaudit.memory import release
+from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.plan import plan_probabilities, prepare
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
@@ -126,7 +126,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     # Simultaneous runs all publish the plan that was stored first.
     plan = Plan.from_json(commit_record(store, plan))
     found = Probabilities(loaded.probabilities, (), loaded.notes)
-    release()
+    release_if_grown()
     files = TemporaryFiles()
     # Writing is more work than detection, and needs nothing from it.
     with ThreadPoolExecutor(1) as pool:
@@ -135,7 +135,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
         detected = detect_issues(plan, rows, found, snapshot, open_predecessor(store, plan))
     # The tables contain what readers see of the rows.
     del loaded, rows, examples, example_ids, found
-    release()
+    release_if_grown()
     return publish_audit(store, plan, detected, {published_fold_key(0): written.result()}, gallery=())
 
 

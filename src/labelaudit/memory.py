@@ -13,6 +13,9 @@ import pyarrow as pa
 # Anonymous pages, shared memory, and the swapped part of both. Pages of mapped files (decoded inputs, libraries)
 # do not count, because the kernel drops them when it needs memory.
 _COUNTED = ("RssAnon", "RssShmem", "VmSwap")
+# Less is not worth the time.
+_WORTH_RELEASING = 64 * 2**20
+_held_after_release = 0
 
 
 def held_bytes(pid: int | None = None) -> int:
@@ -56,3 +59,14 @@ def _status(pid: int) -> dict[str, int]:
         return {}
     pairs = (line.partition(":")[::2] for line in lines)
     return {name: int(value.split()[0]) * 1024 for name, value in pairs if value.endswith(" kB")}
+
+
+def release_if_grown() -> None:
+    """Release memory if this process holds at least 64 MiB more than after the last time.
+
+    Collecting garbage takes up to half a second if many modules are imported, which small datasets need not pay.
+    """
+    global _held_after_release
+    if held_bytes() - _held_after_release >= _WORTH_RELEASING:
+        release()
+        _held_after_release = held_bytes()

@@ -16,7 +16,7 @@ from labelaudit.audits.audit_plan import Plan, output_store
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.work_files import ROW_GROUP_ROWS, joined_parquet_bytes
 from labelaudit.data.dataset import FEW_VALUES, Examples
-from labelaudit.memory import release
+from labelaudit.memory import release_if_grown
 from labelaudit.storage.manifest import digest_of, read_checked
 
 ROWS = "rows.parquet"
@@ -94,5 +94,5 @@ def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = 
     version = Version(Examples.from_columns(table.drop_columns(names)), fold_of)
     # The file and its columns in Arrow are larger than the rows.
     del data, table
-    release()
+    release_if_grown()
     return version

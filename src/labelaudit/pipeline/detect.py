@@ -22,7 +22,7 @@ from labelaudit.audits.references import FilesReference, PlanReference
 from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
-from labelaudit.memory import release
+from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -57,7 +57,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         open_predecessor(store, plan),
     )
     del rows, example_ids
-    release()
+    release_if_grown()
     return detected.save(store, plan)
 
 

@@ -29,7 +29,7 @@ from labelaudit.data.named_classes import check_class_names
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.findings import LeftOut
-from labelaudit.memory import release
+from labelaudit.memory import release_if_grown
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import find_user_module
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
@@ -83,7 +83,7 @@ def prepare(config: AuditConfig) -> PlanReference:
     scanned = _stored_scan(store, name.name, signature, config)
     if scanned is None:
         scanned = scan_dataset(source, config)
-        release()
+        release_if_grown()
         # If a file changed while it was read, the scan belongs to neither signature.
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)

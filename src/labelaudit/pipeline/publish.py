@@ -18,7 +18,7 @@ from labelaudit.audits.version import load_version
 from labelaudit.codec import to_record
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Summary
-from labelaudit.memory import release
+from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.views import PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.report.ambiguous import ambiguous_examples
@@ -49,7 +49,7 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
     store = output_store(reference)
     plan = load_plan(reference)
     found = Detected.load(store, detected)
-    release()
+    release_if_grown()
     files = TemporaryFiles()
     others: dict[str, bytes | FileOnDisk] = {
         published_fold_key(fold.fold): _fold_file(store, fold, files) for fold in folds
@@ -61,7 +61,7 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
         gallery = cards(views, rows, found.tables.issues, shown.examples)
         others[PREVIEWS_FILE] = previews_bytes(views, rows, found.tables.examples, found.tables.issues, shown.previews)
     del rows, views
-    release()
+    release_if_grown()
     audit = publish_audit(store, plan, found, others, gallery)
     remember(store, reference, plan)
     return audit
