@@ -14,6 +14,7 @@ _REPORTED_PACKAGES = (
     "torch",
     "torchvision",
     "scikit-learn",
+    "cleanlab",
     "numpy",
     "pandas",
     "pyarrow",

@@ -14,8 +14,8 @@ from labelaudit.text import listing
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
 NAMING = ("url", "name", "version")
 # Packages that findings depend on. With external probabilities, nothing is trained here.
-COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "numpy", "pandas", "pyarrow")
-DETECTING = ("python", "labelaudit", "numpy", "pandas")
+COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "cleanlab", "numpy", "pandas", "pyarrow")
+DETECTING = ("python", "labelaudit", "cleanlab", "numpy", "pandas")
 PROBABILITIES = "probabilities"
 # Key among the columns of an audit of probabilities: no id column was named, so the ids are row numbers.
 MADE_UP_IDS = "made_up_ids"

@@ -98,7 +98,7 @@ def test_a_value_of_the_config_is_not_named_twice() -> None:
 
 def test_training_settings_are_left_out_for_external_probabilities() -> None:
     one = {"columns": {"guesses": []}, "config": {"dataset": {"id": "a"}, "detection": {}}, "recipe": {}}
-    before = deciding({**one, "versions": {"torch": "2.6", "numpy": "2.4"}})
-    now = deciding({**one, "versions": {"torch": "2.7", "numpy": "2.4"}})
+    before = deciding({**one, "versions": {"torch": "2.6", "cleanlab": "2.9"}})
+    now = deciding({**one, "versions": {"torch": "2.7", "cleanlab": "2.9"}})
     assert before.kind == "probabilities"
     assert changed_settings(before, now) == []
