@@ -84,7 +84,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     published = caller.call(find_published, reference)
     if published is not None:
         return published
-    # Imported late: cleanlab takes seconds, and a rerun of a published audit does not need it.
+    # Imported late: detection needs scipy, which takes long, and a rerun of a published audit does not need it.
     from labelaudit.pipeline.detect import detect
     from labelaudit.pipeline.gather import gather
     from labelaudit.pipeline.publish import publish

@@ -1,6 +1,6 @@
 """The command line. This module only declares commands; what a command does is imported when it runs.
 
-`--help` must answer at once, but torch, cleanlab and Prefect take seconds to import. This module and a few others,
+`--help` must answer at once, but torch, scipy and Prefect take seconds to import. This module and a few others,
 which tests/unit/test_layers.py lists, therefore import parts of labelaudit inside functions.
 """
 
