@@ -49,7 +49,7 @@ def test_a_flow_run_publishes_and_shows_the_audit(client: SyncPrefectClient, tmp
     assert {artifact.key for artifact in artifacts["progress"]} == {"fold-0", "fold-1", "fold-2"}
     assert {artifact.data for artifact in artifacts["progress"]} == {100.0}
     text = "".join(str(artifact.data) for artifact in artifacts["markdown"])
-    assert "examples are flagged" in text
+    assert "labels look wrong" in text
     assert reference.report_url in text.replace("\\", "").replace("&#47;", "/")
     assert str(artifacts["table"][0].data).count("suggested_label") == reference.issues
 
