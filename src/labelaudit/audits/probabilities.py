@@ -19,7 +19,7 @@ from labelaudit.codec import from_record, to_record
 from labelaudit.detection.joined_folds import JoinedFolds, PlacedRows
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.detection.rows import Place, check_distributions
-from labelaudit.errors import StorageError
+from labelaudit.errors import Fault, IntegrityError, StorageError
 from labelaudit.report.audit_tables import FoldRow
 from labelaudit.row_dynamics import Dynamics
 from labelaudit.storage.file_on_disk import sha256_of_file
@@ -54,6 +54,21 @@ class FoldRecord:
     # The training dynamics of its training rows, in canonical order. None: an earlier release trained it.
     dynamics_key: str | None = None
     dynamics_sha256: str | None = None
+
+    def altered(self, problem: str, rows: int) -> IntegrityError:
+        """Return the error of a file that is not the one that was committed.
+
+        Args:
+            problem: what differs.
+            rows: the rows of that file.
+        """
+        return IntegrityError(
+            Fault.ROWS_ALTERED,
+            problem,
+            "Remove that file and run the audit again. Only this fold is trained again.",
+            fold=self.fold,
+            rows=rows,
+        )
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ _ROWS = """
         {join}
     )
 """
-# Positions of rows, of which those without a score are last. The position of a sample is its own.
+# Positions of rows: those without a score are last. The position of a sample is its own.
 _POSITIONS = {
     Order.LIKELY_WRONG: "coalesce(-p_wrong, label_score, 2.0)",
     Order.LABEL_SCORE: "coalesce(label_score, 2.0)",

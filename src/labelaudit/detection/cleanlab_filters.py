@@ -2,10 +2,10 @@
 
 The method is that of Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR
 70, 2021). The results are those of cleanlab 2.9: `filter.find_label_issues(labels, pred_probs, filter_by=…, n_jobs=1)`
-for float32 probabilities, and `count.estimate_joint(labels, pred_probs)`. They are equal row by row:
-thresholds are means of the same numbers in the same order, comparisons use the same precision, and rows that are equal
-at a cut are chosen by the same call of `numpy.argsort`. This sort is not stable. So if rows are equal at a cut, both
-depend in the same way on the version of numpy and on the processor.
+for float32 probabilities. They are equal row by row: thresholds are means of the same numbers in the same order,
+comparisons use the same precision, and rows that are equal at a cut are chosen by the same call of `numpy.argsort`.
+This sort is not stable. So if rows are equal at a cut, both depend in the same way on the version of numpy and on the
+processor.
 
 Memory is a few numbers per row, a (K, K) matrix, and blocks of a fixed size.
 """
@@ -112,18 +112,6 @@ def calibrate(joint: _IntArray, scores: RowScores) -> _IntArray:
     scaled = (np.ascontiguousarray(joint.T) / joint.sum(axis=1) * examples).T
     scaled = scaled / scaled.sum() * len(scores)
     return np.array([_rounded(row) for row in scaled])
-
-
-def estimate_joint(probabilities: ProbabilityBlocks, scores: RowScores) -> npt.NDArray[np.float64]:
-    """Return the estimated shares of rows by given and true label, (K, K), sum 1.
-
-    Args:
-        probabilities: M rows of K classes.
-        scores: their scores.
-    """
-    calibrated = calibrate(count_confident(probabilities, scores).joint, scores)
-    joint: npt.NDArray[np.float64] = calibrated / calibrated.sum()
-    return joint
 
 
 def too_small_classes(scores: RowScores, *, filter_by: str) -> _IntArray:

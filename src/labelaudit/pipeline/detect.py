@@ -39,7 +39,7 @@ from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import Status
 
 # Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
-# wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, of which 91 % are right.
+# wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, although 91 % of them are right.
 WEAK_AGREEMENT = 0.8
 
 

@@ -126,19 +126,11 @@ def _named_damage(record: FoldRecord) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         problem = f"{record.key} is not the Parquet file that was committed ({type(error).__name__}: {error})"
-        raise _altered(record, problem) from error
+        raise record.altered(problem, record.held_out_examples) from error
 
 
 def _check_unchanged(store: Store, record: FoldRecord, path: Path) -> None:
     if sha256_of_file(path) != record.sha256:
-        raise _altered(record, f"{store.url_of(record.key)} does not have the checksum of its record")
-
-
-def _altered(record: FoldRecord, problem: str) -> IntegrityError:
-    return IntegrityError(
-        Fault.ROWS_ALTERED,
-        problem,
-        "Remove that file and run the audit again. Only this fold is trained again.",
-        fold=record.fold,
-        rows=record.held_out_examples,
-    )
+        raise record.altered(
+            f"{store.url_of(record.key)} does not have the checksum of its record", record.held_out_examples
+        )

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from labelaudit.audits.probabilities import FoldRecord
 from labelaudit.audits.stored_dynamics import dynamics_from_bytes
-from labelaudit.errors import Fault, IntegrityError, StorageError
+from labelaudit.errors import StorageError
 from labelaudit.row_dynamics import Dynamics, MeanDynamics
 from labelaudit.storage.manifest import read_checked
 from labelaudit.storage.store import Store
@@ -51,17 +51,11 @@ def _fold_dynamics(store: Store, record: FoldRecord, rows: int) -> Dynamics:
     try:
         dynamics = dynamics_from_bytes(read_checked(store, record.dynamics_key, record.dynamics_sha256))
     except (StorageError, pa.ArrowException, KeyError) as error:
-        raise _altered(record, f"{record.dynamics_key} is not the file that was committed: {error}") from error
+        raise record.altered(
+            f"{record.dynamics_key} is not the file that was committed: {error}", record.training_examples
+        ) from error
     if len(dynamics) != rows:
-        raise _altered(record, f"{record.dynamics_key} has {len(dynamics):,} rows instead of {rows:,}")
+        raise record.altered(
+            f"{record.dynamics_key} has {len(dynamics):,} rows instead of {rows:,}", record.training_examples
+        )
     return dynamics
-
-
-def _altered(record: FoldRecord, problem: str) -> IntegrityError:
-    return IntegrityError(
-        Fault.ROWS_ALTERED,
-        problem,
-        "Remove that file and run the audit again. Only this fold is trained again.",
-        fold=record.fold,
-        rows=record.training_examples,
-    )
