@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,13 @@ class MappedRows:
 
     def __init__(self, path: str | Path) -> None:
         self._path = path
-        array = self._open()
+        array = _load(path)
         self.shape: tuple[int, ...] = array.shape
         self.dtype = array.dtype
+        # np.load parses the header as Python source, which two threads cannot do at once before Python 3.11.8
+        # (CPython issue 106905). So it is parsed only here.
+        self._offset = array.offset if isinstance(array, np.memmap) else 0
+        self._order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -41,12 +46,18 @@ class MappedRows:
         return taken
 
     def _open(self) -> npt.NDArray[np.generic]:
-        try:
-            array: npt.NDArray[np.generic] = np.load(self._path, mmap_mode="r", allow_pickle=False)
-        except ValueError:
-            # An empty array cannot be mapped. For other faults, this names the reason.
-            array = np.load(self._path, allow_pickle=False)
-        return array
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(self._path, self.dtype, "r", self._offset, self.shape, self._order)
+
+
+def _load(path: str | Path) -> npt.NDArray[np.generic]:
+    try:
+        array: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        # An empty array cannot be mapped. For other faults, this names the reason.
+        array = np.load(path, allow_pickle=False)
+    return array
 
 
 class RowWriter:

@@ -24,6 +24,15 @@ def test_rows_are_those_of_the_array(tmp_path: Path, values: np.ndarray, monkeyp
     np.testing.assert_array_equal(rows.take(order), values[order])
 
 
+def test_reading_parses_no_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because Python before 3.11.8 cannot parse source in two threads at once, and a pool reads rows."""
+    np.save(tmp_path / "v.npy", VALUES)
+    rows = MappedRows(tmp_path / "v.npy")
+    monkeypatch.delattr(np, "load")
+    np.testing.assert_array_equal(rows.read(0, 20), VALUES)
+    np.testing.assert_array_equal(rows.take(np.arange(20)), VALUES)
+
+
 def test_an_array_without_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", VALUES[:0])
     assert MappedRows(tmp_path / "v.npy").read(0, 0).shape == (0, 3)
