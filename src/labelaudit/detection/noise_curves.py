@@ -86,14 +86,7 @@ def fit_noise(
         num_classes: K, at least 2.
     """
     curves = _curves(num_classes)
-    used = np.flatnonzero(rows[:_USED_BINS] > 0)
-    log_likelihood = np.zeros((len(curves.m), len(curves.e)))
-    for b in used:
-        m, e = curves.m[:, b, None], curves.e[None, :, b]
-        expected = rows[b] * (e + m - (1 + curves.coincidence) * e * m)
-        # Negative binomial: Poisson with a tolerance.
-        log_likelihood += disagreements[b] * np.log(expected)
-        log_likelihood -= (disagreements[b] + _TOLERANCE) * np.log(expected + _TOLERANCE)
+    log_likelihood = _log_likelihood(curves, disagreements, rows)
     log_likelihood += curves.log_m_prior[:, None]
     likelihood = np.exp(log_likelihood - log_likelihood.max())
     flat = likelihood.sum(axis=0) * curves.flat_prior
@@ -147,6 +140,26 @@ def _curves(num_classes: int) -> _Curves:
         flat_rates=e.mean(axis=1),
         hard_rates=np.minimum(e.mean(axis=1) / (1 - unseen), most),
     )
+
+
+def _log_likelihood(
+    curves: _Curves, disagreements: npt.NDArray[np.integer], rows: npt.NDArray[np.integer]
+) -> _FloatArray:
+    """Return the log-likelihood of the disagreements for each pair of curves, (C, E)."""
+    used = np.flatnonzero(rows[:_USED_BINS] > 0)
+    seen, m = disagreements[used].astype(np.float64), curves.m[:, used]
+    # Expected disagreements, rows * (e + m - (1 + coincidence) * e * m), as always + m * visible.
+    always = curves.e[:, used].T * rows[used, None]
+    visible = rows[used, None] - (1 + curves.coincidence) * always
+    log_likelihood = np.empty((len(curves.m), len(curves.e)))
+    # One curve at a time, because the temporary arrays then stay in the cache of the CPU.
+    for row, heights in zip(log_likelihood, m, strict=True):
+        expected = always + heights[:, None] * visible
+        tolerated = expected + _TOLERANCE
+        expected /= tolerated
+        # Negative binomial: Poisson with a tolerance. The product of 18 bins is at most 1e306 for 1e17 rows a bin.
+        row[:] = seen @ np.log(expected, out=expected) - _TOLERANCE * np.log(tolerated.prod(axis=0))
+    return log_likelihood
 
 
 def _rate_prior(log_odds: _FloatArray) -> _FloatArray:
