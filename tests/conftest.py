@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from labelaudit.local import workers
 from support.paths import SHARED_DATA
 from support.preloaded import preloaded_workers
+from support.read_once import service_models
 
 # Threads do not speed up small matrices, and cost much on a busy machine. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -85,11 +86,13 @@ def s3_server() -> Iterator[str]:
     """Return the URL of a real S3 server on loopback that supports conditional writes."""
     from moto.server import ThreadedMotoServer  # takes seconds, and is not installed on a GPU machine (benchmarks/gpu)
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        service_models(patch)
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture
