@@ -85,7 +85,7 @@ def settings(url: object, output: object, **sections: Any) -> AuditConfig:
     """Return a config that trains quickly: few epochs, on the CPU."""
     values: dict[str, Any] = {
         "dataset": {"url": str(url), **sections.pop("dataset", {})},
-        "training": {"epochs": 10, "device": "cpu", "precision": "float32", **sections.pop("training", {})},
+        "training": {"epochs": 4, "device": "cpu", "precision": "float32", **sections.pop("training", {})},
         "cross_validation": {"folds": 3, **sections.pop("cross_validation", {})},
         "output": {"url": str(output)},
         **sections,

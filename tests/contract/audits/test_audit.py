@@ -106,7 +106,7 @@ def test_the_manifest_has_a_checksum_of_every_file(published) -> None:  # type: 
         assert hashlib.sha256((folder / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
     assert manifest["fingerprint"]
     assert manifest["versions"]["torch"]
-    assert manifest["config"]["training"]["epochs"] == 10
+    assert manifest["config"]["training"]["epochs"] == 4
 
 
 def test_latest_json_and_the_summary(published) -> None:  # type: ignore[no-untyped-def]

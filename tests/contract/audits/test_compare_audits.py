@@ -152,10 +152,10 @@ def test_changed_settings_come_first(versions: Versions) -> None:
     fourth = versions.audits["v4"]
     summary = _summary(fourth)
     assert summary["changes"]["changed_settings"] == [
-        {"setting": "training.epochs", "before": 10, "now": 8, "cause": "config"}
+        {"setting": "training.epochs", "before": 4, "now": 8, "cause": "config"}
     ]
     warning = summary["changes"]["warning"]
-    assert warning.startswith("Not only the data changed since v3: training.epochs 10 → 8. ")
+    assert warning.startswith("Not only the data changed since v3: training.epochs 4 → 8. ")
     assert summary["notes"][0] == warning
     assert warning in Path(fourth.report_url).read_text()
     first_bullet = markdown(from_record(Summary, summary)).split("## Since the previous audit\n\n")[1].splitlines()[0]
