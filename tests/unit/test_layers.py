@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,13 @@ def _name(path: Path) -> str:
     return ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def _imports(path: Path) -> list[tuple[str, bool]]:
     """Every imported module, and whether the import stands inside a function."""
-    tree = ast.parse(path.read_text())
+    return list(_imports_of(ast.parse(path.read_text()), path))
+
+
+def _imports_of(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
     inside = {
         id(node)
         for function in ast.walk(tree)
