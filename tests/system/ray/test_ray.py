@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
 from labelaudit.audits.references import AuditReference
-from labelaudit.config import AuditConfig
+from labelaudit.config import AuditConfig, OutputConfig
 from labelaudit.orchestration import concurrency as turns
 from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import audit, fold_bytes, fruit, settings, write_fruit
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,21 +31,21 @@ pytestmark = [
 ]
 
 FOLDS = 4
-# Records where it is built, and trains for as long as the test needs.
+# Records where it is built, and does not train while the file `hold` exists.
 NETS = """
-import os, time, torch
+import os, pathlib, time, torch
 
-class Slow(torch.nn.Linear):
-    seconds = 0.0
+class Held(torch.nn.Linear):
     def forward(self, x):
-        time.sleep(self.seconds)
+        while self.hold.exists():
+            time.sleep(0.05)
         return super().forward(x)
 
-def build(num_classes, input_shape, folder, seconds=0.0):
+def build(num_classes, input_shape, folder):
     with open(f"{folder}/{time.time_ns()}-{os.getpid()}", "w") as file:
         file.write(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    network = Slow(input_shape[0], num_classes)
-    network.seconds = seconds
+    network = Held(input_shape[0], num_classes)
+    network.hold = pathlib.Path(f"{folder}.hold")
     return network
 """
 
@@ -80,68 +81,77 @@ def ray_cluster(place: Path, client: SyncPrefectClient) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def _config(place: Path, output: str, address: str | None, **sections: Any) -> AuditConfig:
-    (place / "places" / output).mkdir(parents=True, exist_ok=True)
-    kwargs = {"folder": str(place / "places" / output), **sections.pop("kwargs", {})}
-    workers = {"kind": "ray", "address": address, "threads": 1, **sections.pop("workers", {})}
+def _config(place: Path, output: str, address: str | None, **workers: Any) -> AuditConfig:
+    folder = place / "places" / output
+    folder.mkdir(parents=True)
     return settings(
         place / "fruit.parquet",
         place / output,
-        model={"network": "ray_nets:build", "kwargs": kwargs},
+        model={"network": "ray_nets:build", "kwargs": {"folder": str(folder)}},
         training={"learning_rate": 0.05, "batch_size": 32},
         cross_validation={"folds": FOLDS},
-        workers=workers,
+        workers={"kind": "ray", "address": address, "threads": 1, **workers},
     )
 
 
+@contextmanager
+def _held(place: Path, output: str) -> Iterator[None]:
+    """Let no network of an audit train."""
+    hold = place / "places" / f"{output}.hold"
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
+
+
 def _places(place: Path, output: str) -> list[str]:
-    return [file.read_text().strip() for file in sorted((place / "places" / output).iterdir())]
+    return [file.read_text() for file in sorted((place / "places" / output).iterdir())]
+
+
+def _records(place: Path, output: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (place / output).rglob("fold=*.json")}
 
 
 def _same_audit_here(config: AuditConfig, place: Path, monkeypatch: pytest.MonkeyPatch) -> AuditReference:
-    """Run the same audit here with another output. Its network does not sleep, which changes no weight."""
-    output = {"url": f"{config.output.url}-here"}
-    model = {"network": config.model.network, "kwargs": {**config.model.kwargs, "seconds": 0.0}}
-    # Only for the audit, because a node that is added later inherits this environment.
-    with monkeypatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        patch.setenv("LABELAUDIT_CACHE_DIR", str(place / "cache-here"))
-        return audit(AuditConfig.model_validate({**config.model_dump(mode="json"), "output": output, "model": model}))
+    """Run the same audit here with another output."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("LABELAUDIT_CACHE_DIR", str(place / "cache-here"))
+    return audit(config.model_copy(update={"output": OutputConfig(url=f"{config.output.url}-here")}))
 
 
-def test_one_gpu_per_fold(ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = _config(place, "whole", ray_cluster.address, kwargs={"seconds": 0.1})
-    reference = AuditReference(**audit_dataset(config))
-    # Two nodes with the GPUs 0 and 1 each.
-    assert Counter(_places(place, "whole")) == {"0": 2, "1": 2}
-    assert fold_bytes(reference) == fold_bytes(_same_audit_here(config, place, monkeypatch))
-
-
-def test_two_folds_on_one_gpu(ray_cluster: Any, place: Path) -> None:
-    config = _config(place, "half", ray_cluster.address, workers={"gpus_per_fold": 0.5}, kwargs={"seconds": 0.1})
-    audit_dataset(config)
-    # All four folds fit on the two GPUs of one node, or are spread. No GPU has more than two.
-    assert len(_places(place, "half")) == FOLDS
-    assert max(Counter(_places(place, "half")).values()) >= 2
-
-
-def test_a_node_is_lost_in_the_middle_of_its_folds(
-    ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = _config(place, "lost", ray_cluster.address, kwargs={"seconds": 0.2})
+@contextmanager
+def _in_the_background(config: AuditConfig) -> Iterator[list[dict[str, Any]]]:
+    """Run an audit in a thread. Its result is in the list when the block ends."""
     results: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: results.append(audit_dataset(config)))
     thread.start()
-    wait_for(lambda: len(_places(place, "lost")) == FOLDS)
-    ray_cluster.remove_node(ray_cluster.list_all_nodes()[-1], allow_graceful=False)
-    thread.join(600)
-    (result,) = results
-    begun = len(_places(place, "lost"))
-    assert begun == FOLDS + 2, "the two folds of the lost node began again"
+    yield results
+    thread.join(PATIENCE_SECONDS)
+    assert results, "the audit failed, or did not end"
+
+
+# The tests of this file use one cluster, in this order.
+def test_a_fold_has_a_gpu_of_its_own_and_a_node_is_lost(
+    ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(place, "lost", ray_cluster.address)
+    with _in_the_background(config) as results, _held(place, "lost"):
+        wait_for(lambda: len(_places(place, "lost")) == FOLDS)
+        # Two nodes with the GPUs 0 and 1 each.
+        assert Counter(_places(place, "lost")) == {"0": 2, "1": 2}
+        ray_cluster.remove_node(ray_cluster.list_all_nodes()[-1], allow_graceful=False)
+    assert len(_places(place, "lost")) == FOLDS + 2, "the two folds of the lost node began again"
     here = _same_audit_here(config, place, monkeypatch)
-    assert fold_bytes(AuditReference(**result)) == fold_bytes(here)
-    ray_cluster.add_node(num_cpus=1, num_gpus=2)
-    ray_cluster.wait_for_nodes()
+    assert fold_bytes(AuditReference(**results[0])) == fold_bytes(here)
+
+
+def test_two_folds_share_a_gpu(ray_cluster: Any, place: Path) -> None:
+    """One node with two GPUs is left."""
+    config = _config(place, "half", ray_cluster.address, gpus_per_fold=0.5)
+    with _in_the_background(config), _held(place, "half"):
+        wait_for(lambda: len(_places(place, "half")) == FOLDS)
+        assert Counter(_places(place, "half")) == {"0": 2, "1": 2}
 
 
 def test_the_driver_is_killed_and_the_audit_run_again(
@@ -150,19 +160,21 @@ def test_the_driver_is_killed_and_the_audit_run_again(
     # The temporary server of tests ends no leases, so only the missing heartbeats reveal the killed run.
     monkeypatch.setattr(turns, "WAIT_SECONDS", 10.0)
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    # Two at a time, so that some folds are done and some not started when the driver is killed.
-    config = _config(place, "driver", ray_cluster.address, kwargs={"seconds": 0.1}, workers={"max_parallel": 1})
+    # One at a time, so that some folds are done and some not started when the driver is killed.
+    config = _config(place, "driver", ray_cluster.address, max_parallel=1)
     file = place / "driver.yaml"
     file.write_text(config.model_dump_json())
     environment = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)}
     driver = subprocess.Popen([sys.executable, "-m", "labelaudit.cli.main", "run", str(file)], env=environment)
-    wait_for(lambda: len(list((place / "driver").rglob("fold=*.json"))) >= 2)
-    driver.kill()
-    driver.wait()
-    committed = {path.name: path.read_bytes() for path in (place / "driver").rglob("fold=*.json")}
+    wait_for(lambda: _records(place, "driver"))
+    with _held(place, "driver"):
+        driver.kill()
+        driver.wait()
+        committed = _records(place, "driver")
+        assert 0 < len(committed) < FOLDS
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
         result = audit_dataset(config)
     assert result["status"] == "published"
-    after = {path.name: path.read_bytes() for path in (place / "driver").rglob("fold=*.json")}
+    after = _records(place, "driver")
     assert len(after) == FOLDS
     assert {name: after[name] for name in committed} == committed
