@@ -19,6 +19,8 @@ from support.read_once import service_models
 
 # Threads do not speed up small matrices, and cost much on a busy machine. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where tests train with more threads, these would spin while they wait: on a busy machine, a fold took twice as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # No test may report usage over the network.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"

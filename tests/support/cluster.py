@@ -67,7 +67,7 @@ class Cluster:
             # The shortest that Prefect allows: a silent run is found in 90 s, not in 9 minutes.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             # How often workers poll for runs; the default is 10 s.
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",

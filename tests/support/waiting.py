@@ -11,9 +11,10 @@ PATIENCE_SECONDS = 600.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:
-    """Wait until the condition is true, and return its value."""
-    deadline = time.monotonic() + seconds
+    """Wait until the condition is true, and return its value. Servers are asked less often in a longer wait."""
+    start = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"timed out after {seconds:.0f} s {what}"
-        time.sleep(0.2)
+        waited = time.monotonic() - start
+        assert waited < seconds, f"timed out after {seconds:.0f} s {what}"
+        time.sleep(min(max(waited / 20, 0.05), 0.5))
     return value
