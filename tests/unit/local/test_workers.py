@@ -61,6 +61,13 @@ def test_a_worker_sees_only_its_gpu() -> None:
     assert environment["OMP_NUM_THREADS"] == "3"
 
 
+def test_waiting_threads_of_a_worker_sleep_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert Slot(None, 2).environment()["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert Slot(None, 2).environment()["OMP_WAIT_POLICY"] == "active"
+
+
 def test_a_worker_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise `training.device: auto` would use the first GPU in as many processes as there are cores."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
