@@ -51,7 +51,7 @@ class Slot:
             "MKL_NUM_THREADS": str(self.threads),
             "OPENBLAS_NUM_THREADS": str(self.threads),
         }
-        # By default, OpenMP threads spin while they wait. Beside other work on the same cores, a fold took twice as long.
+        # By default, OpenMP threads spin while they wait. If other work used the same cores, a fold took twice as long.
         variables.setdefault("OMP_WAIT_POLICY", "passive")
         # An empty value hides all GPUs; otherwise a fold planned for the CPU could use one.
         variables["CUDA_VISIBLE_DEVICES"] = self.gpu or ""
