@@ -19,6 +19,7 @@ from labelaudit.detection.rows import row_digests
 from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.temporary_files import TemporaryFiles
+from labelaudit.strings import Strings
 
 _T = TypeVar("_T")
 
@@ -36,8 +37,6 @@ class FoldFile:
 
     Attributes:
         class_names: K names, in the order of the columns.
-        ids: n strings in Arrow, which needs a third of the memory of `example_ids`.
-        row_digests: (n,) uint64; None if the file has none.
         shape: (n, K).
         dtype: float32.
 
@@ -52,17 +51,23 @@ class FoldFile:
         with self._open() as file:
             schema = file.schema_arrow
             self.class_names = tuple(json.loads((schema.metadata or {})[b"class_names"]))
-            self.ids = file.read(["example_id"])["example_id"]
-            has_digests = "row_digest" in schema.names
-            self.row_digests = file.read(["row_digest"])["row_digest"].to_numpy() if has_digests else None
+            self._has_digests = "row_digest" in schema.names
+            rows = file.metadata.num_rows
             first = next(self._batches(file, 1), None)
         # Not the list size of the type: rows of a damaged file may differ in length, which the integrity checks report.
-        self.shape = len(self.ids), 0 if first is None else first.shape[1]
+        self.shape = rows, 0 if first is None else first.shape[1]
 
-    @property
-    def example_ids(self) -> np.ndarray:
-        """The ids, (n,) object of str, decoded each time."""
-        return np.asarray(self.ids.to_numpy())
+    def example_ids(self) -> Strings:
+        """Read the n ids."""
+        with self._open() as file:
+            return Strings(file.read(["example_id"])["example_id"])
+
+    def row_digests(self) -> np.ndarray | None:
+        """Read the digests of the rows, (n,) uint64. Return None if the file has none."""
+        if not self._has_digests:
+            return None
+        with self._open() as file:
+            return np.asarray(file.read(["row_digest"])["row_digest"].to_numpy())
 
     def blocks(self) -> Iterator[RawBlock]:
         start = 0
@@ -85,12 +90,12 @@ class FoldFile:
 
 
 def write_probabilities(
-    example_ids: np.ndarray, probabilities: ProbabilityBlocks, class_names: Sequence[str], files: TemporaryFiles
+    example_ids: Strings, probabilities: ProbabilityBlocks, class_names: Sequence[str], files: TemporaryFiles
 ) -> FileOnDisk:
     """Write probabilities with a digest of each row to a temporary file, and return it.
 
     Args:
-        example_ids: (M,) object of str.
+        example_ids: M strings.
         probabilities: M rows of K classes. The file has their order.
         class_names: K names.
         files: where the file is made.
@@ -110,10 +115,10 @@ def write_probabilities(
     return FileOnDisk.of(path, hashed.sha256, is_temporary=True)
 
 
-def pred_probs_table(example_ids: np.ndarray, pred_probs: np.ndarray, class_names: Sequence[str]) -> pa.Table:
+def pred_probs_table(example_ids: Strings, pred_probs: np.ndarray, class_names: Sequence[str]) -> pa.Table:
     """Return probabilities (n, K) float32 as a table of n rows, with a digest of each row."""
     columns = [
-        pa.array(example_ids, pa.string()),
+        example_ids.arrow.cast(pa.string()),
         pa.FixedSizeListArray.from_arrays(pred_probs.ravel(), pred_probs.shape[1]),
         pa.array(row_digests(example_ids, pred_probs)),
     ]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.fold_files import FoldFile
@@ -125,18 +123,16 @@ class GatheredFolds:
             dynamics = dynamics_from_bytes(load_file(store, reference, DYNAMICS_FILE))
         return cls(health.keys, health.folds, health.notes, dynamics)
 
-    def open(self, store: Store, example_ids: np.ndarray, repeats: int) -> Probabilities:
+    def open(self, store: Store, fold_of: np.ndarray) -> Probabilities:
         """Open the files of the folds. Those in another storage are fetched.
 
         Args:
-            example_ids: (M,) the scored rows in canonical order.
-            repeats: how often each row was held out.
+            fold_of: (repeats, M) the folds that hold out the scored rows, in canonical order.
 
         Raises:
             StorageError: a file was changed since it was checked.
         """
         files = TemporaryFiles()
-        known = pa.array(example_ids, pa.string())
         placed = []
         for key, row in zip(self.keys, self.folds, strict=True):
             path = file_on_this_machine(store, key, files)
@@ -145,10 +141,13 @@ class GatheredFolds:
                     f"{store.url_of(key)} was changed after it was checked. Remove it and run the audit again."
                 )
             fold = FoldFile(path, files)
-            probabilities, _ = check_distributions(fold.example_ids, fold, fold.shape[1], Place(row.fold, ""))
-            positions = pc.index_in(fold.ids, value_set=known).to_numpy().astype(np.int64)
+            example_ids = fold.example_ids()
+            probabilities, _ = check_distributions(example_ids, fold, fold.shape[1], Place(row.fold, ""))
+            # Its ids are those of the rows that it holds out, as was checked. The canonical order is that of ids.
+            positions = np.empty(len(example_ids), np.int64)
+            positions[example_ids.order()] = np.flatnonzero(fold_of[row.repeat] == row.fold)
             placed.append(PlacedRows(probabilities, positions))
-        joined = JoinedFolds(tuple(placed), len(example_ids), repeats)
+        joined = JoinedFolds(tuple(placed), fold_of.shape[1], len(fold_of))
         return Probabilities(joined, self.folds, self.notes, self.dynamics)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,14 @@ from labelaudit.audits.work_files import ROW_GROUP_ROWS, joined_parquet_bytes
 from labelaudit.data.dataset import FEW_VALUES, Examples
 from labelaudit.memory import release_if_grown
 from labelaudit.storage.manifest import digest_of, read_checked
+from labelaudit.strings import Strings
 
 ROWS = "rows.parquet"
 IDS_AND_LABELS = ("example_id", "label")
 # What an audit publishes of a row, apart from scores.
 PUBLISHED_COLUMNS = (*IDS_AND_LABELS, "given_label", "status", "content_digest", "file", "row", "split")
+
+_Column = TypeVar("_Column", np.ndarray, Strings)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Version:
         """The positions of the scored rows, (M,) int64."""
         return np.flatnonzero(self.examples.label >= 0)
 
-    def of_scored(self, column: np.ndarray) -> np.ndarray:
-        """Return the values of the scored rows, (M,), from a column of all rows. Without a copy if all are scored."""
+    def of_scored(self, column: _Column) -> _Column:
+        """Return the values of the M scored rows from a column of all rows. Without a copy if all are scored."""
         return column if len(self.scored) == len(column) else column[self.scored]
 
     @property

@@ -23,6 +23,7 @@ from labelaudit.data.split_checks import leaks, unique_ids
 from labelaudit.data.values import reordered, repeated
 from labelaudit.errors import DatasetError
 from labelaudit.schemas import Status
+from labelaudit.strings import Strings
 from labelaudit.text import listing
 
 ID_DIGITS = 16  # of the content digest, if there is no id column
@@ -48,6 +49,8 @@ _SCHEMA = pa.schema(
 )
 
 
+# Columns with about as many values as rows.
+_MANY_VALUES = ("example_id", "group", "content_digest")
 # Columns whose values are the same in many rows.
 FEW_VALUES = ("given_label", "status", "file", "problem", "split")
 # Rows that are encoded at once.
@@ -59,12 +62,11 @@ class Examples:
     """N rows, sorted by example id, then digest, label and group. The order of files and rows does not matter.
 
     Attributes:
-        example_id: (N,) object of str; unique among scored rows.
+        example_id: N strings; unique among scored rows.
         given_label: (N,) object of str, None if unlabeled.
         status: (N,) object of str, values of `schemas.Status`.
-        group: (N,) object of str: the group column's value, else the digest of the input. So exact
-            copies stay in one fold.
-        content_digest: (N,) object of str, blake2b-128 of the input in hex.
+        group: N strings: the group column's value, else the digest of the input. So exact copies stay in one fold.
+        content_digest: N strings, blake2b-128 of the input in hex.
         file: (N,) object of str, relative to the dataset's root.
         row: (N,) int64, row number within the file, from 0.
         position: (N,) int64, position in reading order: row i was read as number positions[i].
@@ -76,11 +78,11 @@ class Examples:
         notes: sentences on what was changed while reading. A table of the examples does not contain them.
     """
 
-    example_id: np.ndarray
+    example_id: Strings
     given_label: np.ndarray
     status: np.ndarray
-    group: np.ndarray
-    content_digest: np.ndarray
+    group: Strings
+    content_digest: Strings
     file: np.ndarray
     row: np.ndarray
     position: np.ndarray
@@ -99,39 +101,41 @@ class Examples:
             DatasetError: there are no rows or no labels, ids are missing, or labels cannot be classes.
         """
         heads = [batch.head() for batch in batches]
-        total = sum(len(head.digests) for head in heads)
+        digests = Strings.joined(head.digests for head in heads)
+        total = len(digests)
         if total == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
         given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
-        digests = _concatenate(head.digests for head in heads)
         has_groups = any(head.groups is not None for head in heads)
-        groups = _concatenate(_groups(head) for head in heads) if has_groups else digests
+        groups = Strings.joined(_groups(head) for head in heads) if has_groups else digests
         has_splits = any(head.splits for head in heads)
         splits = _splits(heads) if has_splits else repeated(None, total)
         files, rows = _places(heads, columns)
         ids_are_made = columns.id is None and columns.format != IMAGE_FOLDER
         if ids_are_made:
-            ids = np.array([digest[:ID_DIGITS] for digest in digests], dtype=object)
+            ids = Strings(pc.utf8_slice_codeunits(digests.arrow, 0, ID_DIGITS))
         else:
-            ids = _concatenate(head.ids or [] for head in heads)
+            ids = Strings.joined(head.ids for head in heads if head.ids is not None)
             _check_ids(ids, files, rows, columns)
             ids, split_notes = unique_ids(ids, digests, splits)
             notes = (*notes, *split_notes)
-        order = _order(ids, digests, given, groups)
-        if ids_are_made:
-            notes = (*notes, *_about_copies(digests[order], given[order]))
-            ids[order] = _number_copies(ids[order])
-            order = order[_order(ids[order])]
         readable = np.concatenate([head.readable for head in heads])
         problems = _problems(heads)
         heads.clear()
-        status = _statuses(*(array[order] for array in (ids, digests, given, readable)))
-        class_names = sort_class_names(set(given) - {None})
-        is_read = readable[order]
-        if has_splits:
-            notes = (*notes, *leaks(*(array[order][is_read] for array in (ids, digests, splits))))
-        ids, given, digests = ids[order], given[order], digests[order]
+        order = _order(ids, digests, given, groups)
+        ids = ids[order]
+        if ids_are_made:
+            notes = (*notes, *_about_copies(digests[order], given[order]))
+            ids = _number_copies(ids)
+            again = ids.order()
+            ids, order = ids[again], order[again]
+        given, digests, is_read = given[order], digests[order], readable[order]
         groups = groups[order] if has_groups else digests
+        splits = reordered(splits, order)
+        status = _statuses(ids, digests, given, is_read)
+        class_names = sort_class_names(set(given) - {None})
+        if has_splits:
+            notes = (*notes, *leaks(ids[is_read], digests[is_read], splits[is_read]))
         return cls(
             example_id=ids,
             given_label=given,
@@ -144,7 +148,7 @@ class Examples:
             class_names=class_names,
             label=_encode(given, status, class_names),
             problem=reordered(problems, order),
-            split=reordered(splits, order),
+            split=splits,
             fingerprint=_fingerprint(columns.kind, [ids, given, groups, digests]),
             notes=notes,
         )
@@ -166,9 +170,7 @@ class Examples:
 
     def select(self, schema: pa.Schema) -> pa.Table:
         """Return an Arrow table with some of the columns, one row per example. The schema names them."""
-        return pa.Table.from_arrays(
-            [pa.array(getattr(self, field.name), field.type) for field in schema], schema=schema
-        )
+        return pa.Table.from_arrays([_as_arrow(getattr(self, field.name), field.type) for field in schema], schema=schema)
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
         """Return what `to_table` returns in pieces of some rows, one after the other."""
@@ -194,14 +196,18 @@ class Examples:
     @classmethod
     def from_columns(cls, table: pa.Table) -> Examples:
         """Return the examples of some columns of a table that `to_table` made. Other strings are None, numbers -1."""
-        array = {name: _as_numpy(table, name) for name in _SCHEMA.names}
+        array = {name: _as_numpy(table, name) for name in _SCHEMA.names if name not in _MANY_VALUES}
+        strings = {
+            name: Strings(table[name]) if name in table.column_names else Strings.missing(len(table))
+            for name in _MANY_VALUES
+        }
         metadata = table.schema.metadata
         return cls(
-            example_id=array["example_id"],
+            example_id=strings["example_id"],
             given_label=array["given_label"],
             status=array["status"],
-            group=array["group"],
-            content_digest=array["content_digest"],
+            group=strings["group"],
+            content_digest=strings["content_digest"],
             file=array["file"],
             row=array["row"],
             position=array["position"],
@@ -211,6 +217,10 @@ class Examples:
             split=array["split"],
             fingerprint=metadata[b"fingerprint"].decode(),
         )
+
+
+def _as_arrow(column: Strings | np.ndarray, type: pa.DataType) -> pa.Array:
+    return column.arrow.cast(type) if isinstance(column, Strings) else pa.array(column, type)
 
 
 def _as_numpy(table: pa.Table, name: str) -> np.ndarray:
@@ -248,7 +258,7 @@ def set_aside_rare_classes(examples: Examples, *, folds: int, policy: Literal["s
     """
     scored = examples.label >= 0
     count = len(examples.class_names)
-    numbers, _ = pd.factorize(examples.group[scored])
+    numbers = examples.group[scored].numbers()
     pairs = np.unique(numbers * max(1, count) + examples.label[scored])
     groups_per_class = np.bincount(pairs % max(1, count), minlength=count)
     kept = groups_per_class >= folds
@@ -295,16 +305,14 @@ def _splits(heads: Sequence[BatchHead]) -> np.ndarray:
     return _concatenate(head.splits or [None] * len(head.digests) for head in heads)
 
 
-def _groups(head: BatchHead) -> list[str]:
-    if head.groups is None:
-        return head.digests
-    return [group or digest for group, digest in zip(head.groups, head.digests, strict=True)]
+def _groups(head: BatchHead) -> Strings:
+    return head.digests if head.groups is None else Strings(pc.coalesce(head.groups.arrow, head.digests.arrow))
 
 
 def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Return file and row of each example; in an image folder the ids are the files."""
     if columns.format == IMAGE_FOLDER:
-        files = _concatenate(head.ids or [] for head in heads)
+        files = np.asarray(Strings.joined(head.ids for head in heads if head.ids is not None), object)
         return files, np.zeros(len(files), dtype=np.int64)
     names = np.array([head.file for head in heads], dtype=object)
     files = np.repeat(names, [len(head.digests) for head in heads])
@@ -312,8 +320,8 @@ def _places(heads: Sequence[BatchHead], columns: Columns) -> tuple[np.ndarray, n
     return files, np.concatenate(rows)
 
 
-def _check_ids(ids: np.ndarray, files: np.ndarray, rows: np.ndarray, columns: Columns) -> None:
-    missing = np.flatnonzero(ids == None)  # noqa: E711, elementwise
+def _check_ids(ids: Strings, files: np.ndarray, rows: np.ndarray, columns: Columns) -> None:
+    missing = np.flatnonzero(ids.arrow.is_null().to_numpy(zero_copy_only=False))
     if len(missing):
         places = listing((f"{files[index]} row {rows[index]}" for index in missing), shown=3)
         raise DatasetError(
@@ -322,20 +330,19 @@ def _check_ids(ids: np.ndarray, files: np.ndarray, rows: np.ndarray, columns: Co
         )
 
 
-def _order(*keys: np.ndarray) -> np.ndarray:
-    """Return (N,) int64 positions sorted by the keys, the first key first; stable."""
-    order = np.asarray(pc.sort_indices(pa.array(keys[0], pa.large_string()))).astype(np.int64)
-    first = keys[0][order]
-    if not (first[1:] == first[:-1]).any():
+def _order(ids: Strings, *keys: Strings | np.ndarray) -> np.ndarray:
+    """Return (N,) int64 positions sorted by the ids, then by the other keys; stable."""
+    order = ids.order()
+    if not ids[order].repeats().any():
         return order  # Distinct values need no other keys.
-    table = pa.table({str(index): pa.array(key, pa.large_string()) for index, key in enumerate(keys)})
+    table = pa.table({str(index): _as_arrow(key, pa.large_string()) for index, key in enumerate((ids, *keys))})
     order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
     return np.asarray(order).astype(np.int64)
 
 
-def _about_copies(digests: np.ndarray, given: np.ndarray) -> tuple[str, ...]:
+def _about_copies(digests: Strings, given: np.ndarray) -> tuple[str, ...]:
     """Return a sentence if many rows repeat another row; rows are in canonical order."""
-    copies = int(((digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).sum())
+    copies = int((digests.repeats()[1:] & (given[1:] == given[:-1])).sum())
     if copies < MANY_COPIES * len(digests):
         return ()
     return (
@@ -344,16 +351,16 @@ def _about_copies(digests: np.ndarray, given: np.ndarray) -> tuple[str, ...]:
     )
 
 
-def _number_copies(ids: np.ndarray) -> np.ndarray:
+def _number_copies(ids: Strings) -> Strings:
     """Return sorted ids made unique: the second copy of an id gets "-2", the third "-3"."""
-    copies = pd.Series(ids).groupby(ids).cumcount().to_numpy()
-    numbered = ids.copy()
-    for index in np.flatnonzero(copies):
-        numbered[index] = f"{ids[index]}-{copies[index] + 1}"
-    return numbered
+    is_copy = ids.repeats()
+    row = np.arange(len(ids))
+    first = np.maximum.accumulate(np.where(is_copy, 0, row))  # the row of the first copy
+    numbers = pa.array(row - first + 1).cast(pa.large_string())
+    return Strings(pc.if_else(is_copy, pc.binary_join_element_wise(ids.arrow, numbers, "-"), ids.arrow))
 
 
-def _statuses(ids: np.ndarray, digests: np.ndarray, given: np.ndarray, readable: np.ndarray) -> np.ndarray:
+def _statuses(ids: Strings, digests: Strings, given: np.ndarray, readable: np.ndarray) -> np.ndarray:
     """Return the status of each row in canonical order; a later rule overrides an earlier one."""
     status = np.full(len(ids), Status.SCORED.value, dtype=object)
     status[given == None] = Status.UNLABELED.value  # noqa: E711, elementwise
@@ -362,12 +369,12 @@ def _statuses(ids: np.ndarray, digests: np.ndarray, given: np.ndarray, readable:
     return status
 
 
-def _is_duplicate(ids: np.ndarray, digests: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _is_duplicate(ids: Strings, digests: Strings, given: np.ndarray) -> np.ndarray:
     """Return (N,) bool, True for rows with the id of another row: all but the first copy, and all that conflict."""
-    is_same_id = np.append(False, ids[1:] == ids[:-1]).astype(bool)
+    is_same_id = ids.repeats()
     if not is_same_id.any():
         return is_same_id
-    is_same = is_same_id & np.append(False, (digests[1:] == digests[:-1]) & (given[1:] == given[:-1])).astype(bool)
+    is_same = is_same_id & digests.repeats() & np.append(False, given[1:] == given[:-1]).astype(bool)
     number = np.cumsum(~is_same_id) - 1  # of the distinct id
     is_conflicting = np.bincount(number[is_same_id & ~is_same], minlength=number[-1] + 1) > 0
     is_duplicate: np.ndarray = is_same_id | is_conflicting[number]
@@ -394,13 +401,13 @@ def _problems(heads: Sequence[BatchHead]) -> np.ndarray:
     return problems
 
 
-def _fingerprint(kind: str, columns: Sequence[np.ndarray]) -> str:
+def _fingerprint(kind: str, columns: Sequence[Strings | np.ndarray]) -> str:
     """Return the sha256 of canonical rows: for each column all lengths, then all bytes, so values cannot mix."""
     hasher = hashlib.sha256(f"labelaudit dataset 1 {kind} {len(columns[0])}\n".encode())
     for column in columns:
         parts = [slice(start, start + _ENCODED_ROWS) for start in range(0, len(column), _ENCODED_ROWS)]
         for part in parts:
-            lengths = pc.binary_length(pa.array(column[part], pa.large_string())).fill_null(-1)
+            lengths = pc.binary_length(_as_arrow(column[part], pa.large_string())).fill_null(-1)
             hasher.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
         for part in parts:
             hasher.update("".join(value for value in column[part] if value is not None).encode())

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from labelaudit.errors import DatasetError
+from labelaudit.strings import Strings
 
 
 def assign_folds(
     labels: np.ndarray,
-    groups: np.ndarray,
-    example_ids: np.ndarray,
+    groups: Strings,
+    example_ids: Strings,
     *,
     folds: int,
     repeats: int,
@@ -27,8 +28,8 @@ def assign_folds(
 
     Args:
         labels: (N,) int64 in 0..K-1, -1 if a row is not scored.
-        groups: (N,) object of str; rows of one group stay in one fold.
-        example_ids: (N,) object of str, unique among scored rows.
+        groups: N strings; rows of one group stay in one fold.
+        example_ids: N strings, unique among scored rows.
         folds: at least 2; every class must be in at least as many groups.
         repeats: number of independent divisions.
         seed: seed of the whole run.
@@ -45,15 +46,15 @@ def assign_folds(
     result = np.full((repeats, len(labels)), -1, dtype=np.int16)
     if not len(scored):
         return result
-    codes, _ = pd.factorize(groups[scored])
+    numbers = groups[scored].numbers()
     for repeat in range(repeats):
         keys = _keyed_hashes(example_ids[scored], seed, repeat)
-        division = _Division(labels[scored], codes.astype(np.int64), keys, folds)
+        division = _Division(labels[scored], numbers, keys, folds)
         result[repeat, scored] = division.assign() + repeat * folds
     return result
 
 
-def _keyed_hashes(ids: np.ndarray, seed: int, repeat: int) -> np.ndarray:
+def _keyed_hashes(ids: Strings, seed: int, repeat: int) -> np.ndarray:
     """Return (n,) uint64, one hash per id: a pseudo-random order that depends on id, seed and repeat."""
     base = blake2b(f"{seed}/{repeat}".encode(), digest_size=8, person=b"labelaudit fold")
     digests = bytearray()

@@ -20,6 +20,7 @@ from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables
 from labelaudit.data.values import family, float_limit, to_categories, to_numbers, to_strings, without_encoding
 from labelaudit.errors import DatasetError
+from labelaudit.strings import Strings
 
 MAX_IMAGE_ROWS = 1_024
 MAX_PIXEL_BYTES = 32 << 20  # of decoded images in one batch
@@ -34,10 +35,10 @@ class BatchHead:
 
     file: str
     first_row: int
-    ids: list[str | None] | None  # None: no id column
+    ids: Strings | None  # None: no id column
     labels: pa.Array  # as stored
-    groups: list[str | None] | None  # None: no group column
-    digests: list[str]  # blake2b-128 of the input, in hex
+    groups: Strings | None  # None: no group column
+    digests: Strings  # blake2b-128 of the input, in hex
     readable: np.ndarray  # (n,) bool
     problems: dict[int, str] = field(default_factory=dict)  # why a row is unreadable, by its offset
     splits: list[str | None] | None = None  # None: the dataset has no splits
@@ -104,7 +105,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
             None if columns.id is None else _names(table, columns.id, file),
             without_encoding(table.column(columns.label)),
             None if columns.group is None else _names(table, columns.group, file),
-            inputs.digests,
+            Strings(inputs.digests),
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
             _splits(columns, split, table, file),
@@ -115,7 +116,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
 def _splits(columns: Columns, of_file: str | None, table: pa.Table, file: str) -> list[str | None] | None:
     """Return the split of each row; None if the dataset has no splits."""
     if columns.split is not None:
-        names = _names(table, columns.split, file)
+        names = _names(table, columns.split, file).tolist()
         return [None if name is None else split_name(name) or name for name in names]
     return None if of_file is None else [of_file] * table.num_rows
 
@@ -129,8 +130,8 @@ def _read_image_folder(images: ImageFiles, layout: Layout, columns: Columns) -> 
         inputs = _decode(columns, images.read(paths), paths)
         readable = _readable(len(paths), inputs.problems)
         yield Batch(
-            "", start, names, pa.array(folders, pa.string()), None, inputs.digests, readable, inputs.problems,
-            inputs=inputs.values,
+            "", start, Strings(names), pa.array(folders, pa.string()), None, Strings(inputs.digests), readable,
+            inputs.problems, inputs=inputs.values,
         )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
     return readable
 
 
-def _names(table: pa.Table, name: str, file: str) -> list[str | None]:
+def _names(table: pa.Table, name: str, file: str) -> Strings:
     """Return ids or groups as strings; None if null or blank.
 
     Raises:
@@ -162,7 +163,9 @@ def _names(table: pa.Table, name: str, file: str) -> list[str | None]:
                 f"Column {name!r} in {file} contains {large[0].as_py():.0f} as a {column.type}. Its whole numbers are "
                 f"exact only below {limit}, so different ids may have become equal. Write it as integers or strings."
             )
-    return [value if value is not None and value.strip() else None for value in to_strings(column).to_pylist()]
+    strings = to_strings(column)
+    is_blank = pc.equal(pc.utf8_trim_whitespace(strings), "")
+    return Strings(pc.if_else(is_blank, pa.scalar(None, strings.type), strings))
 
 
 def _image_inputs(images: ImageFiles, columns: Columns, file: str, column: pa.ChunkedArray) -> _Inputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from labelaudit.strings import Strings
 from labelaudit.text import listing
 
 # If more of the ids that several splits share have other content in each, ids restart in each split.
@@ -12,19 +13,20 @@ _RESTARTED = 0.5
 _SHOWN = 5
 
 
-def ids_restart(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> bool:
+def ids_restart(ids: Strings, digests: Strings, splits: np.ndarray) -> bool:
     """Return whether the same ids mean other examples in each split, so that only split and id together identify one.
 
     A copy that leaked from one split into another has the same id and the same content. Ids that restart have other
     content.
 
     Args:
-        ids, digests, splits: (N,) object of str; a split may be None.
+        ids, digests: N strings.
+        splits: (N,) object of str or None.
     """
     if all(split is None for split in splits):
         return False
-    table = pd.DataFrame({"id": ids, "digest": digests, "split": splits})
-    of_id = table.groupby("id", sort=False, dropna=False).agg(
+    table = pd.DataFrame({"id": ids.numbers(), "digest": digests.numbers(), "split": splits})
+    of_id = table.groupby("id", sort=False).agg(
         splits=("split", "nunique"), digests=("digest", "nunique"), rows=("digest", "size")
     )
     shared = of_id[of_id["splits"] > 1]
@@ -33,26 +35,28 @@ def ids_restart(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> boo
     return len(shared) > _RESTARTED * smallest and bool((shared["digests"] == shared["rows"]).mean() > _RESTARTED)
 
 
-def unique_ids(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def unique_ids(ids: Strings, digests: Strings, splits: np.ndarray) -> tuple[Strings, tuple[str, ...]]:
     """Return ids with the name of the split in front if they restart in each split, and a sentence then.
 
     Args:
-        ids, digests, splits: (N,) object of str; a split may be None.
+        ids, digests: N strings.
+        splits: (N,) object of str or None.
     """
     if not ids_restart(ids, digests, splits):
         return ids, ()
-    prefixed = np.array([f"{split}/{id}" for split, id in zip(splits, ids, strict=True)], dtype=object)
+    prefixed = Strings(f"{split}/{id}" for split, id in zip(splits, ids, strict=True))
     note = f"ids restart in each split, so the name of the split is part of each id, such as {prefixed[0]}"
     return prefixed, (note,)
 
 
-def leaks(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> tuple[str, ...]:
+def leaks(ids: Strings, digests: Strings, splits: np.ndarray) -> tuple[str, ...]:
     """Return a sentence on examples whose content occurs in several splits, if there are any.
 
     Args:
-        ids, digests, splits: (N,) object of str, of the readable rows; a split may be None.
+        ids, digests: N strings, of the readable rows.
+        splits: (N,) object of str or None.
     """
-    table = pd.DataFrame({"id": ids, "digest": digests, "split": splits})
+    table = pd.DataFrame({"digest": digests.numbers(), "split": splits})
     in_several = table.groupby("digest", sort=False)["split"].transform("nunique") > 1
     leaked = table[in_several]
     if not len(leaked):
@@ -60,6 +64,6 @@ def leaks(ids: np.ndarray, digests: np.ndarray, splits: np.ndarray) -> tuple[str
     names = listing(sorted(set(leaked["split"])))
     sentence = (
         f"{leaked['digest'].nunique():,} examples occur in several splits ({names}), in {len(leaked):,} rows: "
-        f"{listing(leaked['id'], shown=_SHOWN)}. A model that is tested on them has seen them. Remove them from one."
+        f"{listing(ids[leaked.index.to_numpy()], shown=_SHOWN)}. A model that is tested on them has seen them. Remove them from one."
     )
     return (sentence,)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from labelaudit.detection.probability_blocks import Block, ProbabilityBlocks, RawBlocks, read_rows, spans
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from labelaudit.strings import Strings
 
 # Half precision or a few decimals change a sum of 1 by at most this much.
 _ROUNDING = 1e-3
@@ -22,6 +23,7 @@ SHOWN_IDS = 5
 MAX_CLASSES_EXCHANGED = 300
 
 _FloatArray = npt.NDArray[np.floating]
+_Ids = npt.NDArray[np.object_] | Strings
 
 
 class Place(NamedTuple):
@@ -84,7 +86,7 @@ def ids_digest(example_ids: Sequence[str] | np.ndarray) -> str:
     return sum_digest(id_hashes(example_ids))
 
 
-def check_labels(example_ids: npt.NDArray[np.object_], labels: npt.NDArray[np.int64], *, num_classes: int) -> None:
+def check_labels(example_ids: _Ids, labels: npt.NDArray[np.int64], *, num_classes: int) -> None:
     """Check that there is one integer label in 0..K-1 per id.
 
     Raises:
@@ -114,7 +116,7 @@ def check_labels(example_ids: npt.NDArray[np.object_], labels: npt.NDArray[np.in
 
 
 def check_distributions(
-    example_ids: npt.NDArray[np.object_], raw: RawBlocks, num_classes: int, place: Place
+    example_ids: _Ids, raw: RawBlocks, num_classes: int, place: Place
 ) -> tuple[ProbabilityBlocks, str]:
     """Check that every row is a probability distribution over the classes, and remove rounding errors.
 
@@ -205,7 +207,7 @@ class _RowFaults:
             self._counts[number] += len(bad)
             self._first[number] = sorted([*self._first[number], *np.sort(bad)[:SHOWN_IDS].tolist()])[:SHOWN_IDS]
 
-    def raise_first(self, example_ids: npt.NDArray[np.object_], place: Place) -> None:
+    def raise_first(self, example_ids: _Ids, place: Place) -> None:
         for (fault, what), count, first in zip(self._WHAT, self._counts, self._first, strict=True):
             if count:
                 problem = f"{count:,} of {self._rows:,} rows {what}"
@@ -240,7 +242,7 @@ def _check_shape(
 
 
 def find_alteration(
-    example_ids: npt.NDArray[np.object_],
+    example_ids: _Ids,
     probabilities: ProbabilityBlocks,
     stored: npt.NDArray[np.uint64],
     place: Place,
@@ -279,7 +281,7 @@ def find_alteration(
 
 
 def _explained(
-    example_ids: npt.NDArray[np.object_], probabilities: ProbabilityBlocks, stored: npt.NDArray[np.uint64], row: int
+    example_ids: _Ids, probabilities: ProbabilityBlocks, stored: npt.NDArray[np.uint64], row: int
 ) -> tuple[Fault, str]:
     """Return what happened to one altered row, as far as its digest shows."""
     n, num_classes = len(probabilities), probabilities.num_classes

@@ -48,15 +48,14 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     store = output_store(reference)
     plan = load_plan(reference)
     rows = load_version(reference, plan, PUBLISHED_COLUMNS)
-    example_ids = rows.of_scored(rows.examples.example_id)
     detected = detect_issues(
         plan,
         rows,
-        GatheredFolds.load(store, gathered).open(store, example_ids, plan.repeats),
+        GatheredFolds.load(store, gathered).open(store, rows.fold_of_scored),
         load_snapshot(store, plan),
         open_predecessor(store, plan),
     )
-    del rows, example_ids
+    del rows
     release_if_grown()
     return detected.save(store, plan)
 
@@ -78,6 +77,7 @@ def detect_issues(
     labels = rows.of_scored(examples.label)
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
     settings = plan.config.detection
+    is_wrong = rows.of_scored(row_verdicts.is_wrong)
     has_promise = settings.precision is not None or settings.recall is not None
     promise = Promise(settings.precision, settings.recall) if has_promise else None
     found = find_issues(
@@ -87,18 +87,20 @@ def detect_issues(
         filter_by=settings.filter,
         promise=promise,
         is_fine=rows.of_scored(row_verdicts.is_fine),
-        is_wrong=rows.of_scored(row_verdicts.is_wrong),
+        is_wrong=is_wrong,
         sample=snapshot.judged_sample(
-            *map(rows.of_scored, (examples.example_id, examples.content_digest, examples.given_label))
+            rows.of_scored(examples.example_id),
+            rows.of_scored(examples.content_digest),
+            rows.of_scored(examples.given_label),
         ),
         dynamics=probabilities.dynamics,
     )
+    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     scores = _examples(plan, rows, probabilities.dynamics, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None
     if isinstance(before, OpenPredecessor):
         compared = compare_with_predecessor(before, plan, scores, classes)
-    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, scores)
     notes = [
         *_compared_notes(compared, before),
         *probabilities.notes,

@@ -35,6 +35,7 @@ from labelaudit.pipeline.probability_files import (
 )
 from labelaudit.schemas import Status
 from labelaudit.storage.temporary_files import TemporaryFiles
+from labelaudit.strings import Strings
 from labelaudit.text import listing
 
 NO_IDS = (
@@ -72,7 +73,7 @@ class LoadedProbabilities:
 
 @dataclass(frozen=True)
 class _Loaded:
-    example_ids: np.ndarray  # (N,) object of str
+    example_ids: Strings  # N
     given_labels: np.ndarray  # (N,) object of str or None
     pred_probs: ExternalRows  # (N, K), in reading order
     positions: np.ndarray  # (N,) int64, position in reading order
@@ -102,7 +103,9 @@ def read_probabilities(
     # The fingerprint is as much work as the checks, and needs nothing from them.
     with ThreadPoolExecutor(1) as pool:
         fingerprint = pool.submit(_fingerprint, loaded)
-        checked, notes = check_external(loaded.example_ids[scored], labels[scored], raw, loaded.class_names)
+        example_ids = np.asarray(loaded.example_ids[scored], object)
+        checked, notes = check_external(example_ids, labels[scored], raw, loaded.class_names)
+        del example_ids
     rows = _version_of(loaded, labels, fingerprint.result())
     notes = (*reader.notes, *loaded.notes, *notes)
     return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))
@@ -136,7 +139,7 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
             f"classes ({listing(names)}). Name the class of each column with --classes."
         )
     # Canonical order, as everywhere: tables are sorted by example_id.
-    order = np.asarray(pc.sort_indices(pa.array(ids, pa.string()))).astype(np.int64)
+    order = ids.order()
     files, file_rows = reader.places()
     return _Loaded(
         example_ids=ids[order],
@@ -190,17 +193,17 @@ class _Reader:
         self._check_column(name)
         return rows_of_column(self._main, name, self._url, self._files)
 
-    def ids(self) -> np.ndarray | None:
-        """Return the ids, (N,) object of str; None if none are named and there is no column `id`."""
+    def ids(self) -> Strings | None:
+        """Return the N ids; None if none are named and there is no column `id`."""
         has_id = isinstance(self._main, TableParts) and "id" in self._main.columns
         name = self._named.id or ("id" if has_id else None)
         if name is None:
             return None
-        values = [value for _, column in self.columns(name) for value in to_strings(column).to_pylist()]
-        missing = values.count(None)
+        values = Strings.joined(Strings(to_strings(column)) for _, column in self.columns(name))
+        missing = values.arrow.null_count
         if missing:
             raise DatasetError(f"{missing:,} of {len(values):,} rows have no id in {name!r}. Give every row an id.")
-        return np.array(values, dtype=object)
+        return values
 
     def columns(self, name: str) -> list[tuple[str, pa.Array]]:
         """Return the values of a column or of `.npy` files, each array with its file."""
@@ -245,9 +248,9 @@ class _Reader:
         self.notes += [note for note in parts.note(rows) if note not in self.notes]
 
 
-def _row_numbers(rows: int) -> np.ndarray:
+def _row_numbers(rows: int) -> Strings:
     numbers = pc.utf8_lpad(pa.array(np.arange(rows)).cast(pa.string()), len(str(max(rows - 1, 0))), "0")
-    return np.asarray(pc.binary_join_element_wise("row-", numbers, ""), dtype=object)
+    return Strings(pc.binary_join_element_wise("row-", numbers, ""))
 
 
 def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -272,8 +275,8 @@ def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Versio
         example_id=loaded.example_ids,
         given_label=loaded.given_labels,
         status=_statuses(labels),
-        group=none,
-        content_digest=none,
+        group=Strings.missing(count),
+        content_digest=Strings.missing(count),
         file=loaded.files,
         row=loaded.file_rows,
         position=loaded.positions,

@@ -40,7 +40,7 @@ def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReferen
     paths = [_fold_path(store, record, files) for record in records]
     gathered = gather_folds(
         [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
-        example_ids=example_ids,
+        example_ids=np.asarray(example_ids, object),
         labels=rows.of_scored(rows.examples.label),
         fold_of=fold_of,
         class_names=plan.class_names,
@@ -92,10 +92,10 @@ def _fold_probabilities(record: FoldRecord, path: Path) -> FoldProbabilities:
     return FoldProbabilities(
         fold=record.fold,
         repeat=record.repeat,
-        example_ids=file.example_ids,
+        example_ids=np.asarray(file.example_ids(), object),
         raw=_FoldRows(record, file),
         class_names=file.class_names,
-        row_digests=file.row_digests,
+        row_digests=file.row_digests(),
         trained_on=record.trained_on,
     )
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.version import Version
@@ -16,7 +14,8 @@ from labelaudit.detection.gate import Limits, Measures, judge_limits
 from labelaudit.detection.issues import LabelIssues
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.findings import CanaryRecall, Findings, Gate
-from labelaudit.schemas import CANARIES, Decision, IssueChange, Status
+from labelaudit.schemas import CANARIES, IssueChange, Status
+from labelaudit.strings import Strings
 
 # The same for all audits: canaries are planted in the same rows if these are trusted, so recalls are comparable.
 CANARY_SEED = 0
@@ -32,17 +31,16 @@ class PlantedCanaries:
 
 
 def plant_in_audit(
-    plan: Plan, rows: Version, probabilities: ProbabilityBlocks, found: LabelIssues, examples: pa.Table
+    plan: Plan, rows: Version, probabilities: ProbabilityBlocks, found: LabelIssues, is_wrong: np.ndarray
 ) -> PlantedCanaries:
-    """Plant canaries among the scored rows that no person judged wrong. `examples` is an EXAMPLES table."""
+    """Plant canaries among the M scored rows, except those that a person judged wrong: `is_wrong` (M,) bool."""
     example_ids, labels = rows.of_scored(rows.examples.example_id), rows.of_scored(rows.examples.label)
-    wrong = examples["example_id"].filter(pc.equal(examples["verdict"], str(Decision.WRONG))).to_numpy()
     canaries = plant_canaries(
-        example_ids,
+        np.asarray(example_ids, object),
         labels,
         probabilities,
         found,
-        is_doubted=pd.Index(example_ids).isin(wrong) if len(wrong) else np.zeros(len(example_ids), bool),
+        is_doubted=is_wrong,
         filter_by=plan.config.detection.filter,
         seed=CANARY_SEED,
     )
@@ -51,11 +49,11 @@ def plant_in_audit(
 
 
 def _canaries_table(
-    canaries: Canaries, example_ids: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+    canaries: Canaries, example_ids: Strings, labels: np.ndarray, class_names: tuple[str, ...]
 ) -> pa.Table:
     names = np.asarray(class_names, dtype=object)
     columns = [
-        pa.array(example_ids[canaries.rows], pa.string()),
+        example_ids[canaries.rows].arrow.cast(pa.string()),
         pa.array(names[labels[canaries.rows]], pa.string()),
         pa.array(names[canaries.planted_labels], pa.string()),
         pa.array([str(flip) for flip in canaries.flips], pa.string()),

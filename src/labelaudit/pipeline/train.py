@@ -28,6 +28,7 @@ from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key, fold_record_key
 from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
+from labelaudit.strings import Strings
 
 
 def train_and_commit(
@@ -158,13 +159,13 @@ def _remove_checkpoints(unfinished: StoredFolder) -> None:
         unfinished.clear()
 
 
-def _shuffled(held_out: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _shuffled(held_out: np.ndarray, ids: Strings) -> np.ndarray:
     """Return held-out rows in the order of their ids' hashes.
 
     Sorted ids often sort the classes too (paths of image folders do); probabilities shifted by one row would
     then still agree with most labels, and the integrity gate could not see the shift.
     """
-    digests = (hashlib.blake2b(str(ids[row]).encode(), digest_size=8).digest() for row in held_out)
+    digests = (hashlib.blake2b(example_id.encode(), digest_size=8).digest() for example_id in ids[held_out])
     hashes = np.frombuffer(b"".join(digests), np.uint64)
     return held_out[np.argsort(hashes, kind="stable")]
 
@@ -174,7 +175,7 @@ def _commit(
     plan: Plan,
     fold: int,
     fit: FoldFit,
-    example_ids: np.ndarray,
+    example_ids: Strings,
     trained_on: str,
     training_examples: int,
     seconds: float,

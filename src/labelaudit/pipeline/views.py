@@ -18,6 +18,7 @@ from labelaudit.report.gallery import Peers, texts_excerpt, thumbnail
 from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, texts_preview
 from labelaudit.reviews.audit_review import p_wrong_of
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, strata_to_draw
+from labelaudit.strings import Strings
 
 PREVIEWS_FILE = "previews.parquet"
 # Limit for all previews together, which are in memory while they are made. Rows beyond it get no preview.
@@ -77,27 +78,28 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
     return previews_file(bounded())
 
 
-def sampled_ids(examples: pa.Table, fingerprint: str, scored_ids: np.ndarray | None = None) -> list[str]:
+def sampled_ids(examples: pa.Table, fingerprint: str, scored_ids: Strings | None = None) -> list[str]:
     """Return the ids of the rows that `labelaudit review sample` draws first.
 
     Args:
         examples: an EXAMPLES table.
         fingerprint: that of the version.
-        scored_ids: (M,) object of str, those of the scored rows in the order of `examples`. None: read from there.
+        scored_ids: those of the M scored rows in the order of `examples`. None: read from there.
     """
     columns = ["example_id", "is_label_issue", "is_dismissed", "p_wrong_without_verdicts"]
     scored = examples.select(columns).filter(pc.is_valid(examples["is_label_issue"]))
     # Flagged by the detector: a dismissed row stays in its stratum.
     was_flagged = np.asarray(pc.or_(scored["is_label_issue"], scored["is_dismissed"]).to_numpy(), bool)
     strata = strata_to_draw(p_wrong_of(scored), was_flagged, PREVIEWED_ROWS)
-    ids = scored["example_id"].to_numpy() if scored_ids is None else scored_ids
+    ids = np.asarray(Strings(scored["example_id"]) if scored_ids is None else scored_ids, object)
     return [ids[row] for rows in drawn_positions(strata, ids, fingerprint, DEFAULT_SEED) for row in rows]
 
 
 def _positions(rows: Version, wanted: Set[str]) -> dict[str, int]:
     """Return the positions of some scored rows by id. Other rows may have the same id."""
     example_ids = rows.of_scored(rows.examples.example_id)
-    return {example_id: int(rows.scored[at]) for at, example_id in enumerate(example_ids) if example_id in wanted}
+    found = example_ids.find(wanted)
+    return dict(zip(example_ids[found], rows.scored[found].tolist(), strict=True))
 
 
 class _Images:

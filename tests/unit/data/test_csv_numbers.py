@@ -84,7 +84,7 @@ def test_labels_and_ids_keep_their_separators(make_dataset):
     columns = resolve_columns(source, label="label", id="id")
     (batch,) = read_batches(source, columns)
     assert batch.labels.to_pylist() == ["0,5", "1,5", "0,5", "1,5"]
-    assert batch.ids == ["1.000", "1.001", "1.002", "1.003"]
+    assert batch.ids.tolist() == ["1.000", "1.001", "1.002", "1.003"]
 
 
 @given(

@@ -28,7 +28,7 @@ def test_images_of_a_table(make_dataset, noise_image, png):
     rows = pa.table({"id": [5, 6, 7, 8], "image": images, "label": [0, 1, 0, 1]})
     batch = _read_one(make_dataset({"deep/a.parquet": rows}))
     assert (batch.file, batch.first_row) == ("deep/a.parquet", 0)
-    assert batch.ids == ["5", "6", "7", "8"]
+    assert batch.ids.tolist() == ["5", "6", "7", "8"]
     assert batch.labels.to_pylist() == [0, 1, 0, 1]
     assert batch.groups is None
     assert batch.inputs.shape == (4, 8, 8, 3)
@@ -42,7 +42,7 @@ def test_images_of_a_table(make_dataset, noise_image, png):
 def test_an_image_folder(make_dataset, png):
     files = {"cat/deep/1.png": png(1), "dog/2.png": png(2), "loose.png": png(3), "dog/bad.png": b""}
     batch = _read_one(make_dataset(files))
-    assert batch.ids == ["cat/deep/1.png", "dog/2.png", "dog/bad.png", "loose.png"]
+    assert batch.ids.tolist() == ["cat/deep/1.png", "dog/2.png", "dog/bad.png", "loose.png"]
     assert batch.labels.to_pylist() == ["cat", "dog", "dog", None]
     assert batch.inputs[:, 0, 0, 0].tolist() == [1, 2, 0, 3]
     assert batch.readable.tolist() == [True, True, False, True]
@@ -136,16 +136,15 @@ def test_tables_are_numbers_and_categories(make_dataset, format):
     assert batch.readable.tolist() == [True, True, False]
     assert batch.problems == {2: "all inputs are missing"}
     reference = pa.table(batch.inputs.to_pydict())
-    assert (
-        batch.digests == _read_one(make_dataset({"b.parquet": reference.append_column("label", [["a"] * 3])})).digests
-    )
+    again = _read_one(make_dataset({"b.parquet": reference.append_column("label", [["a"] * 3])}))
+    assert batch.digests.tolist() == again.digests.tolist()
 
 
 def test_a_batch_can_drop_its_inputs(make_dataset):
     batch = _read_one(make_dataset({"a.parquet": pa.table({"x": [1.0, 2.0], "label": ["a", "b"]})}))
     head = batch.head()
     assert not hasattr(head, "inputs")
-    assert head.digests == batch.digests
+    assert head.digests.tolist() == batch.digests.tolist()
 
 
 def test_batches_are_small_where_images_are_large(make_dataset, png):
