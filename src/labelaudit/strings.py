@@ -76,18 +76,22 @@ class Strings(Sequence[str]):
 
     def order(self) -> npt.NDArray[np.int64]:
         """Return the positions of the strings in the order of their code points; stable."""
-        return np.asarray(pc.sort_indices(self.arrow)).astype(np.int64)
+        return np.asarray(pc.sort_indices(self.arrow)).view(np.int64)
 
-    def repeats(self) -> npt.NDArray[np.bool_]:
-        """Return (N,) whether each string equals the one before it."""
-        is_same = pc.equal(self.arrow[1:], self.arrow[:-1]).fill_null(False)
-        return np.append(False, is_same.to_numpy(zero_copy_only=False))[: len(self)].astype(bool)
+    def repeats(self, order: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.bool_]:
+        """Return (N,) whether each string equals the one before it, in an order of the strings."""
+        repeats = np.zeros(len(self), bool)
+        for start in range(1, len(self), _PIECE):
+            rows = slice(start - 1, start + _PIECE)
+            piece = (self[rows] if order is None else self[order[rows]]).arrow
+            repeats[start : start + _PIECE] = pc.equal(piece[1:], piece[:-1]).fill_null(False)
+        return repeats
 
     def numbers(self) -> npt.NDArray[np.int64]:
         """Return (N,) a number for each string, from 0, which equal strings share."""
         order = self.order()
         numbers = np.empty(len(self), np.int64)
-        numbers[order] = np.cumsum(~self[order].repeats()) - 1
+        numbers[order] = np.cumsum(~self.repeats(order)) - 1
         return numbers
 
     def find(self, wanted: Iterable[str]) -> npt.NDArray[np.int64]:

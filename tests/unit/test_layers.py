@@ -31,7 +31,7 @@ LAYERS = [
     {"labelaudit.shares"},
     {"labelaudit.findings", "labelaudit.yaml_text"},
     {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
-    {"labelaudit.environment", "labelaudit.row_dynamics", "labelaudit.text"},
+    {"labelaudit.environment", "labelaudit.row_dynamics", "labelaudit.strings", "labelaudit.text"},
 ]
 _IN = "src/labelaudit/"
 ONE_DOOR = {

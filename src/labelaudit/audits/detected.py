@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import FilesReference
-from labelaudit.audits.work_files import load_file, parquet_bytes, store_files
+from labelaudit.audits.work_files import load_file, parquet_file, read_columns, store_files, unchanged_file
 from labelaudit.codec import from_record, to_record
 from labelaudit.findings import Findings
+from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.manifest import dump_json
 from labelaudit.storage.store import Store
+from labelaudit.storage.temporary_files import TemporaryFiles
 
 FINDINGS = "findings.json"
+# The columns of tables with a row per example that a page or a preview shows or counts.
+_SHOWN = {
+    "examples": (
+        *("example_id", "given_label", "predicted_label", "is_label_issue", "is_dismissed", "verdict", "right_label"),
+        *("label_score", "p_wrong", "p_wrong_without_verdicts", "dynamics_spread", "file", "row"),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,10 @@ class AuditTables:
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 
-    def to_files(self) -> dict[str, bytes]:
-        """Return the tables as Parquet files by name."""
+    def to_files(self, files: TemporaryFiles) -> dict[str, FileOnDisk]:
+        """Write the tables as Parquet files, and return them by name."""
         tables = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items() if table is not None}
+        return {f"{name}.parquet": parquet_file([table], files) for name, table in tables.items() if table is not None}
 
 
 @dataclass(frozen=True)
@@ -45,20 +53,24 @@ class Detected:
 
     findings: Findings
     tables: AuditTables
-    stored: Mapping[str, bytes] | None = None  # the tables as the Parquet files that they were read from
+    stored: Mapping[str, FileOnDisk] | None = None  # the tables as the Parquet files that they were read from
 
-    def to_files(self) -> Mapping[str, bytes]:
+    def to_files(self, files: TemporaryFiles) -> Mapping[str, FileOnDisk]:
         """Return the tables as Parquet files by name."""
-        return self.tables.to_files() if self.stored is None else self.stored
+        return self.tables.to_files(files) if self.stored is None else self.stored
 
     def save(self, store: Store, plan: Plan) -> FilesReference:
         """Store it in the work folder of an audit."""
-        files = {**self.tables.to_files(), FINDINGS: dump_json(to_record(self.findings))}
-        return store_files(store, plan.work_folder, files)
+        files = TemporaryFiles()
+        stored: dict[str, bytes | FileOnDisk] = {
+            **self.tables.to_files(files),
+            FINDINGS: dump_json(to_record(self.findings)),
+        }
+        return store_files(store, plan.work_folder, stored)
 
     @classmethod
-    def load(cls, store: Store, reference: FilesReference) -> Detected:
-        """Read what `save` stored.
+    def load(cls, store: Store, reference: FilesReference, files: TemporaryFiles) -> Detected:
+        """Read what `save` stored, but of the examples only the columns that a page shows.
 
         Raises:
             StorageError: it was changed since.
@@ -66,13 +78,13 @@ class Detected:
         findings = from_record(Findings, json.loads(load_file(store, reference, FINDINGS)))
         names = [field.name for field in fields(AuditTables)]
         stored = {
-            f"{name}.parquet": load_file(store, reference, f"{name}.parquet")
-            for name in names
-            if f"{name}.parquet" in reference.sha256
+            name: unchanged_file(store, f"{reference.folder}/{name}", reference.sha256[name], files)
+            for name in (f"{name}.parquet" for name in names)
+            if name in reference.sha256
         }
-        tables = {name: _table(stored.get(f"{name}.parquet")) for name in names}
+        tables = {name: _table(stored.get(f"{name}.parquet"), _SHOWN.get(name)) for name in names}
         return cls(findings, AuditTables(**tables), stored)
 
 
-def _table(data: bytes | None) -> pa.Table | None:
-    return None if data is None else pq.read_table(pa.BufferReader(data), pre_buffer=False)
+def _table(file: FileOnDisk | None, columns: Sequence[str] | None) -> pa.Table | None:
+    return None if file is None else read_columns(file.path, columns)

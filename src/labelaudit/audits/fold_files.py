@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from labelaudit.detection.probability_blocks import ProbabilityBlocks, RawBlock, rows_per_block
 from labelaudit.detection.rows import row_digests
 from labelaudit.schemas import pred_probs_schema
-from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.file_on_disk import FileOnDisk, HashedFile
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.strings import Strings
 
@@ -108,7 +107,7 @@ def write_probabilities(
             yield pred_probs_table(example_ids[positions], pred_probs, class_names)
 
     with path.open("wb") as file:
-        hashed = _HashedFile(file)
+        hashed = HashedFile(file)
         with pq.ParquetWriter(cast("BinaryIO", hashed), schema, **PARQUET_OPTIONS) as writer:
             for table in in_background(tables()):
                 writer.write_table(table)
@@ -132,27 +131,3 @@ def in_background(values: Iterator[_T]) -> Iterator[_T]:
         while (value := following.result()) is not None:
             following = pool.submit(next, values, None)
             yield value
-
-
-class _HashedFile:
-    """A file that is written from its start to its end, and its sha256."""
-
-    closed = False
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hasher = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        return self._hasher.hexdigest()
-
-    def write(self, data: bytes) -> int:
-        self._hasher.update(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def flush(self) -> None:
-        self._file.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.fold_files import FoldFile
 from labelaudit.audits.references import FilesReference
 from labelaudit.audits.stored_dynamics import dynamics_bytes, dynamics_from_bytes
-from labelaudit.audits.work_files import load_file, store_files
+from labelaudit.audits.work_files import file_on_this_machine, load_file, store_files
 from labelaudit.codec import from_record, to_record
 from labelaudit.detection.joined_folds import JoinedFolds, PlacedRows
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
@@ -156,17 +155,6 @@ class _Health:
     keys: tuple[str, ...]
     folds: tuple[FoldRow, ...]
     notes: tuple[str, ...]
-
-
-def file_on_this_machine(store: Store, key: str, files: TemporaryFiles) -> Path:
-    """Return the path of a stored file, which is fetched if it is in another storage.
-
-    Raises:
-        StorageError: there is none.
-    """
-    with store.open(key) as source:
-        local = store.local_path(key)
-        return files.fetch(source) if local is None else Path(local)
 
 
 def read_fold_record(store: Store, key: str) -> FoldRecord:

@@ -11,14 +11,15 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan, output_store
 from labelaudit.audits.references import PlanReference
-from labelaudit.audits.work_files import ROW_GROUP_ROWS, joined_parquet_bytes
+from labelaudit.audits.work_files import ROW_GROUP_ROWS, parquet_file, read_columns, unchanged_file
 from labelaudit.data.dataset import FEW_VALUES, Examples
 from labelaudit.memory import release_if_grown
-from labelaudit.storage.manifest import digest_of, read_checked
+from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.manifest import digest_of
+from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.strings import Strings
 
 ROWS = "rows.parquet"
@@ -67,9 +68,9 @@ class Version:
         of_repeat = self.fold_of[fold // folds]
         return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
 
-    def to_bytes(self) -> bytes:
-        """Return the version as a Parquet file, which `load_version` reads."""
-        return joined_parquet_bytes(self._tables())
+    def to_file(self, files: TemporaryFiles) -> FileOnDisk:
+        """Write the version as a Parquet file, which `load_version` reads."""
+        return parquet_file(self._tables(), files)
 
     def _tables(self) -> Iterator[pa.Table]:
         start = 0
@@ -90,13 +91,14 @@ def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = 
     Raises:
         StorageError: they were changed since.
     """
-    data = read_checked(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256)
+    files = TemporaryFiles()
+    file = unchanged_file(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256, files)
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
     few = [name for name in columns if name in FEW_VALUES]
-    table = pq.read_table(pa.BufferReader(data), columns=[*columns, *names], read_dictionary=few, pre_buffer=False)
+    table = read_columns(file.path, [*columns, *names], few)
     fold_of = np.stack([table[name].to_numpy() for name in names])
     version = Version(Examples.from_columns(table.drop_columns(names)), fold_of)
-    # The file and its columns in Arrow are larger than the rows.
-    del data, table
+    # Its columns in Arrow are larger than the rows.
+    del table
     release_if_grown()
     return version

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -130,6 +129,7 @@ class Examples:
             again = ids.order()
             ids, order = ids[again], order[again]
         given, digests, is_read = given[order], digests[order], readable[order]
+        files, rows = files[order], rows[order]
         groups = groups[order] if has_groups else digests
         splits = reordered(splits, order)
         status = _statuses(ids, digests, given, is_read)
@@ -142,8 +142,8 @@ class Examples:
             status=status,
             group=groups,
             content_digest=digests,
-            file=files[order],
-            row=rows[order],
+            file=files,
+            row=rows,
             position=order,
             class_names=class_names,
             label=_encode(given, status, class_names),
@@ -170,7 +170,9 @@ class Examples:
 
     def select(self, schema: pa.Schema) -> pa.Table:
         """Return an Arrow table with some of the columns, one row per example. The schema names them."""
-        return pa.Table.from_arrays([_as_arrow(getattr(self, field.name), field.type) for field in schema], schema=schema)
+        return pa.Table.from_arrays(
+            [_as_arrow(getattr(self, field.name), field.type) for field in schema], schema=schema
+        )
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
         """Return what `to_table` returns in pieces of some rows, one after the other."""
@@ -333,7 +335,7 @@ def _check_ids(ids: Strings, files: np.ndarray, rows: np.ndarray, columns: Colum
 def _order(ids: Strings, *keys: Strings | np.ndarray) -> np.ndarray:
     """Return (N,) int64 positions sorted by the ids, then by the other keys; stable."""
     order = ids.order()
-    if not ids[order].repeats().any():
+    if not ids.repeats(order).any():
         return order  # Distinct values need no other keys.
     table = pa.table({str(index): _as_arrow(key, pa.large_string()) for index, key in enumerate((ids, *keys))})
     order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
@@ -357,7 +359,8 @@ def _number_copies(ids: Strings) -> Strings:
     row = np.arange(len(ids))
     first = np.maximum.accumulate(np.where(is_copy, 0, row))  # the row of the first copy
     numbers = pa.array(row - first + 1).cast(pa.large_string())
-    return Strings(pc.if_else(is_copy, pc.binary_join_element_wise(ids.arrow, numbers, "-"), ids.arrow))
+    numbered = pc.binary_join_element_wise(ids.arrow, numbers, pa.scalar("-", numbers.type))
+    return Strings(pc.if_else(is_copy, numbered, ids.arrow))
 
 
 def _statuses(ids: Strings, digests: Strings, given: np.ndarray, readable: np.ndarray) -> np.ndarray:

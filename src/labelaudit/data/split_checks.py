@@ -64,6 +64,7 @@ def leaks(ids: Strings, digests: Strings, splits: np.ndarray) -> tuple[str, ...]
     names = listing(sorted(set(leaked["split"])))
     sentence = (
         f"{leaked['digest'].nunique():,} examples occur in several splits ({names}), in {len(leaked):,} rows: "
-        f"{listing(ids[leaked.index.to_numpy()], shown=_SHOWN)}. A model that is tested on them has seen them. Remove them from one."
+        f"{listing(ids[leaked.index.to_numpy()], shown=_SHOWN)}. A model that is tested on them has seen them. "
+        "Remove them from one."
     )
     return (sentence,)

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from labelaudit.audits.audit_plan import load_plan, output_store
 from labelaudit.audits.fold_files import FoldFile
-from labelaudit.audits.probabilities import FoldRecord, GatheredFolds, file_on_this_machine, read_fold_record
+from labelaudit.audits.probabilities import FoldRecord, GatheredFolds, read_fold_record
 from labelaudit.audits.references import FilesReference, FoldReference, PlanReference
 from labelaudit.audits.version import load_version
+from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
 from labelaudit.detection.probability_blocks import RawBlock
 from labelaudit.errors import Fault, IntegrityError, StorageError

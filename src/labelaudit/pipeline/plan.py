@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from labelaudit.audits.audit_plan import RECORD, Plan, commit_record
 from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import ROWS, Version
-from labelaudit.audits.work_files import ROW_GROUP_ROWS, joined_parquet_bytes
+from labelaudit.audits.work_files import ROW_GROUP_ROWS, parquet_file, read_columns, unchanged_file
 from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns, resolve_columns
@@ -38,8 +35,9 @@ from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, t
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
-from labelaudit.storage.manifest import digest_of, dump_json, read_checked, read_json, sha256_hex
+from labelaudit.storage.manifest import digest_of, dump_json, read_json, sha256_hex
 from labelaudit.storage.store import DatasetFiles, Store
+from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.storage.versions import DatasetName, signature_of, version_state
 from labelaudit.versions.discover import open_version
 from labelaudit.versions.named import audited_name, open_output, version_in_url
@@ -89,10 +87,10 @@ def prepare(config: AuditConfig) -> PlanReference:
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = divide_and_choose(scanned, config)
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
-    data = rows.to_bytes()
-    plan = _make_plan(store, config, name, scanned, rows, recipe, snapshot, rows_sha256=sha256_hex(data))
-    store.write(f"{plan.work_folder}/{ROWS}", data)
-    del data
+    files = TemporaryFiles()
+    file = rows.to_file(files)
+    plan = _make_plan(store, config, name, scanned, rows, recipe, snapshot, rows_sha256=file.sha256)
+    store.write_file(f"{plan.work_folder}/{ROWS}", file)
     store_snapshot(store, plan, snapshot)
     record = commit_record(store, plan)
     return PlanReference(
@@ -233,8 +231,9 @@ def _stored_scan(store: Store, dataset: str, signature: str | None, config: Audi
     if not store.exists(scan_record_key(dataset, key)):
         return None
     record = from_record(_ScanRecord, read_json(store, scan_record_key(dataset, key)))
-    data = read_checked(store, scan_data_key(dataset, key), record.sha256)
-    examples = Examples.from_table(pq.read_table(io.BytesIO(data)))
+    files = TemporaryFiles()
+    file = unchanged_file(store, scan_data_key(dataset, key), record.sha256, files)
+    examples = Examples.from_table(read_columns(file.path, None))
     return Scan(record.columns, examples, record.files, record.bytes, record.warnings)
 
 
@@ -242,12 +241,13 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     if signature is None:
         return
     key = _scan_key(config, signature)
-    data = joined_parquet_bytes(scanned.examples.tables(ROW_GROUP_ROWS))
-    store.write(scan_data_key(dataset, key), data)
+    files = TemporaryFiles()
+    file = parquet_file(scanned.examples.tables(ROW_GROUP_ROWS), files)
+    store.write_file(scan_data_key(dataset, key), file)
     record = _ScanRecord(
         columns=scanned.columns,
         fingerprint=scanned.examples.fingerprint,
-        sha256=sha256_hex(data),
+        sha256=file.sha256,
         files=scanned.files,
         bytes=scanned.bytes,
         warnings=scanned.warnings,

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
-from labelaudit.audits.probabilities import file_on_this_machine, read_fold_record
+from labelaudit.audits.probabilities import read_fold_record
 from labelaudit.audits.references import AuditReference, FilesReference, FoldReference, PlanReference
 from labelaudit.audits.version import load_version
+from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.codec import to_record
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Summary
@@ -48,9 +49,9 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
     """
     store = output_store(reference)
     plan = load_plan(reference)
-    found = Detected.load(store, detected)
-    release_if_grown()
     files = TemporaryFiles()
+    found = Detected.load(store, detected, files)
+    release_if_grown()
     others: dict[str, bytes | FileOnDisk] = {
         published_fold_key(fold.fold): _fold_file(store, fold, files) for fold in folds
     }
@@ -81,7 +82,8 @@ def publish_audit(
         gallery: previews of the first issues, in their order.
     """
     _check_complete(plan)
-    files = {**others, **detected.to_files()}
+    temporary = TemporaryFiles()
+    files = {**others, **detected.to_files(temporary)}
     findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.warnings, *plan.guesses))
     summary = summarize(
         findings,

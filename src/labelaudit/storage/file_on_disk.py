@@ -33,6 +33,30 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
+class HashedFile:
+    """A file that is written from its start to its end, and its sha256."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hasher = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._hasher.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        self._hasher.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Return the sha256 in hex of a file."""
     with open(path, "rb") as file:

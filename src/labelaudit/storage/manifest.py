@@ -82,12 +82,17 @@ def read_json(store: Store, key: str) -> JsonObject:
 def read_checked(store: Store, key: str, sha256: str) -> bytes:
     """Return the bytes of one object. Raises `StorageError` if their checksum is not the given one."""
     data = store.read(key)
-    if sha256_hex(data) != sha256:
+    check_unchanged(store, key, sha256_hex(data), sha256)
+    return data
+
+
+def check_unchanged(store: Store, key: str, found: str, sha256: str) -> None:
+    """Raise `StorageError` if the checksum of an object is not the recorded one."""
+    if found != sha256:
         raise StorageError(
-            f"{store.url_of(key)} was changed after it was written: its sha256 is {sha256_hex(data)[:12]}…, "
+            f"{store.url_of(key)} was changed after it was written: its sha256 is {found[:12]}…, "
             f"not {sha256[:12]}… as recorded. Remove it and run the audit again."
         )
-    return data
 
 
 def publish_files(

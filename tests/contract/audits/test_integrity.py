@@ -233,8 +233,7 @@ def test_rounded_probabilities_are_normalised_and_reported(trained: Trained, tmp
     notes = json.loads(store.read(f"{files.folder}/health.json"))["notes"]
     assert any("300" in note and "rounding" in note for note in notes), notes
     rows = load_version(rounded.reference, load_plan(rounded.reference))
-    example_ids = rows.examples.example_id[rows.scored]
-    opened = GatheredFolds.load(store, files).open(store, example_ids, repeats=1)
+    opened = GatheredFolds.load(store, files).open(store, rows.fold_of_scored)
     assert all_rows(opened.probabilities).sum(axis=1) == pytest.approx(np.ones(900), abs=1e-6)
 
 

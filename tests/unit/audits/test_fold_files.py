@@ -15,11 +15,12 @@ from labelaudit.detection.rows import row_digests
 from labelaudit.schemas import pred_probs_schema
 from labelaudit.storage.file_on_disk import sha256_of_file
 from labelaudit.storage.temporary_files import TemporaryFiles
+from labelaudit.strings import Strings
 from support.simulated import simulate_probs
 
 LABELS = np.arange(100) % 4
 PROBS = simulate_probs(LABELS, 4, signal=1.0)
-IDS = np.array([f"i{row:03d}" for row in range(100)], object)
+IDS = Strings([f"i{row:03d}" for row in range(100)])
 NAMES = ("a", "b", "c", "d")
 
 
@@ -32,9 +33,10 @@ def test_what_is_written_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = pq.read_schema(written.path)
     assert (schema.names, schema.metadata) == (pred_probs_schema(NAMES).names, pred_probs_schema(NAMES).metadata)
     file = FoldFile(written.path)
-    assert (file.class_names, file.shape, file.example_ids.tolist()) == (NAMES, (100, 4), IDS.tolist())
-    assert file.row_digests is not None
-    assert file.row_digests.tolist() == row_digests(IDS, PROBS).tolist()
+    assert (file.class_names, file.shape, file.example_ids().tolist()) == (NAMES, (100, 4), IDS.tolist())
+    digests = file.row_digests()
+    assert digests is not None
+    assert digests.tolist() == row_digests(IDS, PROBS).tolist()
     blocks = list(file.blocks())
     assert [len(block.positions) for block in blocks] == [30, 30, 30, 10]
     np.testing.assert_array_equal(np.concatenate([block.positions for block in blocks]), np.arange(100))

@@ -14,6 +14,7 @@ from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.digests import digest_bytes
 from labelaudit.data.readers import BatchHead, read_batches
 from labelaudit.errors import DatasetError
+from labelaudit.strings import Strings
 
 
 def _columns(**changes):
@@ -192,6 +193,8 @@ def test_the_table_of_examples_survives_parquet():
         if isinstance(value, np.ndarray):
             assert getattr(rebuilt, name).dtype == value.dtype, name
             assert getattr(rebuilt, name).tolist() == value.tolist(), name
+        elif isinstance(value, Strings):
+            assert getattr(rebuilt, name).arrow.equals(value.arrow), name
         else:
             assert getattr(rebuilt, name) == value
 

@@ -107,7 +107,7 @@ def test_texts(make_dataset):
     )
     batch = _read_one(make_dataset({"a.parquet": rows}), input="text", group="who")
     assert batch.inputs.to_pydict() == {"text": ["hello there, how are you", "", "  "]}
-    assert batch.groups == ["x", None, None]
+    assert batch.groups.tolist() == ["x", None, None]
     assert batch.readable.tolist() == [True, False, False]
     assert batch.problems == {1: "empty text", 2: "empty text"}
 

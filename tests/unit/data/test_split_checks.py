@@ -10,27 +10,32 @@ from labelaudit.data.columns import resolve_columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.readers import read_batches
 from labelaudit.data.split_checks import ids_restart, leaks
+from labelaudit.strings import Strings
 
 
 def _object(*values: str | None) -> np.ndarray:
     return np.array(values, dtype=object)
 
 
+def _strings(*values: str) -> Strings:
+    return Strings(values)
+
+
 def test_ids_restart_if_they_mean_other_examples_in_each_split():
     splits = _object("train", "train", "test", "test")
-    assert ids_restart(_object("0", "1", "0", "1"), _object("a", "b", "c", "d"), splits)
-    assert not ids_restart(_object("0", "1", "2", "3"), _object("a", "b", "c", "d"), splits)
-    assert not ids_restart(_object("0", "1", "1", "3"), _object("a", "b", "b", "d"), splits), "a copy that leaked"
-    assert not ids_restart(_object("0", "0", "2", "3"), _object("a", "b", "c", "d"), splits), "copies in one split"
-    overlapping = _object(*"0123", *"3456"), _object(*"abcd", *"efgh"), _object(*["train"] * 4, *["test"] * 4)
+    assert ids_restart(_strings("0", "1", "0", "1"), _strings("a", "b", "c", "d"), splits)
+    assert not ids_restart(_strings("0", "1", "2", "3"), _strings("a", "b", "c", "d"), splits)
+    assert not ids_restart(_strings("0", "1", "1", "3"), _strings("a", "b", "b", "d"), splits), "a copy that leaked"
+    assert not ids_restart(_strings("0", "0", "2", "3"), _strings("a", "b", "c", "d"), splits), "copies in one split"
+    overlapping = _strings(*"0123", *"3456"), _strings(*"abcd", *"efgh"), _object(*["train"] * 4, *["test"] * 4)
     assert not ids_restart(*overlapping), "one id is the same by mistake"
-    assert not ids_restart(_object("0", "0"), _object("a", "b"), _object(None, None)), "no splits"
+    assert not ids_restart(_strings("0", "0"), _strings("a", "b"), _object(None, None)), "no splits"
 
 
 def test_leaks_are_named_with_their_number():
     splits = _object("train", "train", "test", "test", "val")
-    assert leaks(_object(*"abcde"), _object(*"12345"), splits) == ()
-    (sentence,) = leaks(_object(*"abcde"), _object(*"12311"), splits)
+    assert leaks(_strings(*"abcde"), _strings(*"12345"), splits) == ()
+    (sentence,) = leaks(_strings(*"abcde"), _strings(*"12311"), splits)
     assert sentence == (
         "1 examples occur in several splits (test, train, val), in 3 rows: a, d, e. "
         "A model that is tested on them has seen them. Remove them from one."
