@@ -60,6 +60,8 @@ class Strings(Sequence[str]):
             value: str = self.arrow[int(index)].as_py()
             return value
         chosen = np.asarray(index)
+        if chosen.dtype == bool and chosen.all():
+            return self  # without a copy
         rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64, copy=False)
         return Strings(self.arrow.take(pa.array(rows)))
 

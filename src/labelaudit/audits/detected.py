@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import pyarrow as pa
 
@@ -19,13 +19,6 @@ from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 
 FINDINGS = "findings.json"
-# The columns of tables with a row per example that a page or a preview shows or counts.
-_SHOWN = {
-    "examples": (
-        *("example_id", "given_label", "predicted_label", "is_label_issue", "is_dismissed", "verdict", "right_label"),
-        *("label_score", "p_wrong", "p_wrong_without_verdicts", "dynamics_spread", "file", "row"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -69,8 +62,8 @@ class Detected:
         return store_files(store, plan.work_folder, stored)
 
     @classmethod
-    def load(cls, store: Store, reference: FilesReference, files: TemporaryFiles) -> Detected:
-        """Read what `save` stored, but of the examples only the columns that a page shows.
+    def load(cls, store: Store, reference: FilesReference, files: TemporaryFiles, columns: Sequence[str]) -> Detected:
+        """Read what `save` stored, but of the examples only some columns.
 
         Raises:
             StorageError: it was changed since.
@@ -82,8 +75,15 @@ class Detected:
             for name in (f"{name}.parquet" for name in names)
             if name in reference.sha256
         }
-        tables = {name: _table(stored.get(f"{name}.parquet"), _SHOWN.get(name)) for name in names}
+        read = {name: columns if name == "examples" else None for name in names}
+        tables = {name: _table(stored.get(f"{name}.parquet"), read[name]) for name in names}
         return cls(findings, AuditTables(**tables), stored)
+
+    def with_examples(self, columns: Sequence[str]) -> Detected:
+        """Return what `load` returned with other columns of the examples."""
+        assert self.stored is not None, "it was not loaded"
+        examples = _table(self.stored["examples.parquet"], columns)
+        return replace(self, tables=replace(self.tables, examples=examples))
 
 
 def _table(file: FileOnDisk | None, columns: Sequence[str] | None) -> pa.Table | None:

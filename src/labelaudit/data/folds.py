@@ -42,9 +42,9 @@ def assign_folds(
     Raises:
         DatasetError: groups are so large or so entangled that a class is in only one fold.
     """
-    scored = np.flatnonzero(labels >= 0)
+    scored = labels >= 0
     result = np.full((repeats, len(labels)), -1, dtype=np.int16)
-    if not len(scored):
+    if not scored.any():
         return result
     numbers = groups[scored].numbers()
     for repeat in range(repeats):

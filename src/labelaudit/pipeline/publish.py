@@ -21,7 +21,7 @@ from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Summary
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.decoded_inputs import open_inputs
-from labelaudit.pipeline.views import PREVIEWS_FILE, cards, open_views, previews_bytes
+from labelaudit.pipeline.views import PREVIEWED_COLUMNS, PREVIEWS_FILE, cards, open_views, previews_bytes
 from labelaudit.report.ambiguous import ambiguous_examples
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
@@ -39,6 +39,11 @@ from labelaudit.storage.temporary_files import TemporaryFiles
 
 # Sections of the config that the page shows.
 _SHOWN_SECTIONS = ("dataset", "training", "cross_validation", "detection", "gate")
+# Columns of EXAMPLES that the page shows or counts.
+_SHOWN_COLUMNS = (
+    *("example_id", "given_label", "predicted_label", "is_label_issue", "label_score", "p_wrong", "file", "row"),
+    *("verdict", "right_label", "dynamics_spread"),
+)
 
 
 def publish(reference: PlanReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
@@ -50,7 +55,7 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
     store = output_store(reference)
     plan = load_plan(reference)
     files = TemporaryFiles()
-    found = Detected.load(store, detected, files)
+    found = Detected.load(store, detected, files, PREVIEWED_COLUMNS)
     release_if_grown()
     others: dict[str, bytes | FileOnDisk] = {
         published_fold_key(fold.fold): _fold_file(store, fold, files) for fold in folds
@@ -63,7 +68,7 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
         others[PREVIEWS_FILE] = previews_bytes(views, rows, found.tables.examples, found.tables.issues, shown.previews)
     del rows, views
     release_if_grown()
-    audit = publish_audit(store, plan, found, others, gallery)
+    audit = publish_audit(store, plan, found.with_examples(_SHOWN_COLUMNS), others, gallery)
     remember(store, reference, plan)
     return audit
 

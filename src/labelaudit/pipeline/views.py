@@ -21,6 +21,8 @@ from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_posi
 from labelaudit.strings import Strings
 
 PREVIEWS_FILE = "previews.parquet"
+# The columns of EXAMPLES that decide which rows get a preview.
+PREVIEWED_COLUMNS = ("is_label_issue", "is_dismissed", "p_wrong_without_verdicts")
 # Limit for all previews together, which are in memory while they are made. Rows beyond it get no preview.
 PREVIEW_BYTES = 256 * 2**20
 # Unusual columns on a card of the page.
@@ -55,7 +57,7 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
     If `count` is 0, there are no previews at all, because the data may be confidential.
 
     Args:
-        examples: an EXAMPLES table.
+        examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
         issues: an ISSUES table.
     """
     # In canonical order, as EXAMPLES is.
@@ -78,21 +80,20 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
     return previews_file(bounded())
 
 
-def sampled_ids(examples: pa.Table, fingerprint: str, scored_ids: Strings | None = None) -> list[str]:
+def sampled_ids(examples: pa.Table, fingerprint: str, scored_ids: Strings) -> list[str]:
     """Return the ids of the rows that `labelaudit review sample` draws first.
 
     Args:
-        examples: an EXAMPLES table.
+        examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
         fingerprint: that of the version.
-        scored_ids: those of the M scored rows in the order of `examples`. None: read from there.
+        scored_ids: those of the M scored rows in the order of `examples`.
     """
-    columns = ["example_id", "is_label_issue", "is_dismissed", "p_wrong_without_verdicts"]
-    scored = examples.select(columns).filter(pc.is_valid(examples["is_label_issue"]))
+    scored = examples.select(PREVIEWED_COLUMNS).filter(pc.is_valid(examples["is_label_issue"]))
     # Flagged by the detector: a dismissed row stays in its stratum.
     was_flagged = np.asarray(pc.or_(scored["is_label_issue"], scored["is_dismissed"]).to_numpy(), bool)
     strata = strata_to_draw(p_wrong_of(scored), was_flagged, PREVIEWED_ROWS)
-    ids = np.asarray(Strings(scored["example_id"]) if scored_ids is None else scored_ids, object)
-    return [ids[row] for rows in drawn_positions(strata, ids, fingerprint, DEFAULT_SEED) for row in rows]
+    drawn = drawn_positions(strata, scored_ids, fingerprint, DEFAULT_SEED)
+    return [example_id for rows in drawn for example_id in scored_ids[rows]]
 
 
 def _positions(rows: Version, wanted: Set[str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from labelaudit.detection.p_wrong_strata import allocation, strata_by_p_wrong
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
+from labelaudit.strings import Strings
 
 FLAGGED = "flagged"
 UNFLAGGED = "unflagged"
@@ -89,15 +90,16 @@ def flag_strata(was_flagged: npt.NDArray[np.bool_], flagged: int, unflagged: int
 
 def drawn_positions(
     strata: Sequence[DrawnStratum],
-    example_ids: Sequence[str] | npt.NDArray[np.object_],
+    example_ids: Sequence[str],
     fingerprint: str,
     seed: int,
 ) -> list[list[int]]:
     """Return the positions of the rows that are drawn from each stratum, in review order."""
+    ids = example_ids if isinstance(example_ids, Strings) else Strings(example_ids)
     return [
         stratum.rows[order[: stratum.drawn]].tolist()
         for stratum in strata
-        for order in [review_order((example_ids[row] for row in stratum.rows), fingerprint, seed)]
+        for order in [review_order(ids[stratum.rows], fingerprint, seed)]
     ]
 
 

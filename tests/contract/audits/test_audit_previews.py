@@ -17,6 +17,7 @@ from labelaudit.pipeline.views import sampled_ids
 from labelaudit.reviews.audit_review import audit_to_review, draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, review_order
 from labelaudit.schemas import EXAMPLES, PREVIEWS
+from labelaudit.strings import Strings
 from support.audits import audit, fruit, settings, table, write_fruit, write_reviews, write_squares
 
 
@@ -74,7 +75,8 @@ def test_a_random_sample_of_each_stratum() -> None:
         {**values, "example_id": ids, "is_label_issue": flags, "is_dismissed": [False] * 1_000}, schema=EXAMPLES
     )
     # An audit of an earlier release has no p_wrong.
-    found = sampled_ids(examples, "v1")
+    scored_ids = Strings([example_id for example_id, flag in zip(ids, flags, strict=True) if flag is not None])
+    found = sampled_ids(examples, "v1", scored_ids)
     for start, is_flagged in ((0, True), (200, False)):
         stratum = [example_id for example_id, flag in zip(ids, flags, strict=True) if flag is is_flagged]
         assert found[start : start + 200] == [stratum[at] for at in review_order(stratum, "v1", 0)[:200]]
