@@ -21,6 +21,7 @@ from labelaudit.data.readers import BatchHead
 from labelaudit.data.split_checks import leaks, unique_ids
 from labelaudit.data.values import reordered, repeated
 from labelaudit.errors import DatasetError
+from labelaudit.memory import release_if_grown
 from labelaudit.schemas import Status
 from labelaudit.strings import Strings
 from labelaudit.text import listing
@@ -121,6 +122,7 @@ class Examples:
         readable = np.concatenate([head.readable for head in heads])
         problems = _problems(heads)
         heads.clear()
+        release_if_grown()
         order = _order(ids, digests, given, groups)
         ids = ids[order]
         if ids_are_made:
