@@ -7,6 +7,9 @@ Each case is written to a temporary folder and audited there in its own process,
 worker processes, 1 epoch for each network. Seconds are wall time by phase. "train" includes the start of the workers
 (mostly imports). The start of the audit's own process is not counted. Memory is the peak of the process and its workers
 without pages of mapped files, as `limits.memory` counts it, measured 50 times a second.
+
+A second table has the peak of the process and its CPU seconds in each of its four steps. From the peaks of two cases
+of one kind follow the bytes per row.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +48,8 @@ COLUMNS = (
     *("parent MiB", "worker MiB", "together MiB"),
 )
 PHASES = ("prepare", "train", "publish")
+# Steps of the audit's own process. Folds are trained in others.
+STEPS = ("prepare", "gather", "detect", "publish")
 
 
 @dataclass(frozen=True)
@@ -96,20 +102,36 @@ def write_dataset(case: Case, folder: Path) -> None:
 
 
 class TimedCaller(DirectCaller):
-    """A direct caller that measures the seconds before, during and after the training of the folds."""
+    """A direct caller that measures the seconds before, during and after the training of the folds.
+
+    It also measures the CPU seconds and the peak memory of this process in each step.
+    """
 
     def __init__(self) -> None:
         super().__init__(SilentProgress())
         self.seconds = dict.fromkeys(PHASES, 0.0)
-        self._phase = "prepare"
+        self.cpu = dict.fromkeys(STEPS, 0.0)
+        self.peaks = dict.fromkeys(STEPS, 0.0)
+        self._phase = self._step = "prepare"
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.peaks[self._step] = max(self.peaks.get(self._step, 0.0), held_bytes() / MIB)
+            time.sleep(0.02)
 
     def call(self, step: Any, *args: Any, **kwargs: Any) -> Any:
         if self._phase == "train":  # a fold, whose seconds `train_folds` counts
             return super().call(step, *args, **kwargs)
-        return self._timed(super().call, step, *args, **kwargs)
+        self._step = step.__name__
+        before = time.process_time()
+        try:
+            return self._timed(super().call, step, *args, **kwargs)
+        finally:
+            self.cpu[self._step] = time.process_time() - before
 
     def train_folds(self, *args: Any) -> Any:
-        self._phase = "train"
+        self._phase = self._step = "train"
         try:
             return self._timed(super().train_folds, *args)
         finally:
@@ -145,7 +167,9 @@ def audit(folder: Path) -> None:
     )
     caller = TimedCaller()
     published = run_audit(config, caller)
-    say(json.dumps({**caller.seconds, "issues": published.issues}))
+    peaks = {f"{step} MiB": caller.peaks[step] for step in STEPS}
+    cpu = {f"{step} CPU s": caller.cpu[step] for step in STEPS}
+    say(json.dumps({**caller.seconds, **peaks, **cpu, "issues": published.issues}))
 
 
 def measure(name: str) -> dict[str, float]:
@@ -193,6 +217,24 @@ def row(name: str, figures: dict[str, float]) -> str:
         *(f"{figures[key]:,.0f}" for key in ("parent", "worker", "together")),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def say_steps(measured: dict[str, dict[str, float]]) -> None:
+    """Print the peaks and CPU seconds of the steps, and the bytes per row between the smallest and the largest case."""
+    say(f"\n| case | {' | '.join(f'{step} MiB' for step in STEPS)} | {' | '.join(f'{step} CPU s' for step in STEPS)} |")
+    say(f"|---|{'---:|' * 2 * len(STEPS)}")
+    for name, figures in measured.items():
+        peaks = [f"{figures[f'{step} MiB']:,.0f}" for step in STEPS]
+        cpu = [f"{figures[f'{step} CPU s']:.1f}" for step in STEPS]
+        say(f"| {name} | {' | '.join((*peaks, *cpu))} |")
+    for kind in ("table", "images"):
+        cases = sorted((name for name in measured if name.startswith(kind)), key=lambda name: CASES[name].rows)
+        if len(cases) < 2:
+            continue
+        first, last = cases[0], cases[-1]
+        rows = CASES[last].rows - CASES[first].rows
+        grown = [(measured[last][f"{step} MiB"] - measured[first][f"{step} MiB"]) * MIB / rows for step in STEPS]
+        say(f"| {kind}: bytes per row | {' | '.join(f'{count:,.0f}' for count in grown)} |{' |' * len(STEPS)}")
 
 
 def plot(measured: dict[str, dict[str, float]], path: Path) -> None:
@@ -249,6 +291,7 @@ def main() -> None:
     for name in cases:
         measured[name] = measure(name)
         say(row(name, measured[name]))
+    say_steps(measured)
     if arguments.plot:
         plot(measured, arguments.plot)
 
