@@ -42,7 +42,5 @@ def test_a_stored_file_is_read_until_it_is_changed(tmp_path: Path, is_local: boo
     sha256 = reference.sha256["rows.parquet"]
     assert read_columns(unchanged_file(store, "work/rows.parquet", sha256, files).path, None).equals(TABLE)
     store.write("work/rows.parquet", b"other")
-    with pytest.raises(
-        StorageError, match=r"rows.parquet was changed after it was written: .* Remove it"
-    ):
+    with pytest.raises(StorageError, match=r"rows.parquet was changed after it was written: .* Remove it"):
         unchanged_file(store, "work/rows.parquet", sha256, files)
