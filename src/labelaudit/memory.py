@@ -14,7 +14,7 @@ import pyarrow as pa
 # do not count, because the kernel drops them when it needs memory.
 _COUNTED = ("RssAnon", "RssShmem", "VmSwap")
 # Less is not worth the time.
-_WORTH_RELEASING = 64 * 2**20
+_WORTH_COLLECTING = 64 * 2**20
 _held_after_release = 0
 
 
@@ -45,6 +45,10 @@ def peak_bytes() -> int:
 def release() -> None:
     """Return memory of freed objects from the allocators of this process to the system."""
     gc.collect()
+    _trim()
+
+
+def _trim() -> None:
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
@@ -62,11 +66,12 @@ def _status(pid: int) -> dict[str, int]:
 
 
 def release_if_grown() -> None:
-    """Release memory if this process holds at least 64 MiB more than after the last time.
+    """Release memory, with garbage if this process holds at least 64 MiB more than after the last time.
 
     Collecting garbage takes up to half a second if many modules are imported, which small datasets need not pay.
     """
     global _held_after_release
-    if held_bytes() - _held_after_release >= _WORTH_RELEASING:
+    _trim()
+    if held_bytes() - _held_after_release >= _WORTH_COLLECTING:
         release()
         _held_after_release = held_bytes()

@@ -95,10 +95,7 @@ def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = 
     file = unchanged_file(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256, files)
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
     few = [name for name in columns if name in FEW_VALUES]
-    table = read_columns(file.path, [*columns, *names], few)
-    fold_of = np.stack([table[name].to_numpy() for name in names])
-    version = Version(Examples.from_columns(table.drop_columns(names)), fold_of)
-    # Its columns in Arrow are larger than the rows.
-    del table
+    fold_of = np.stack([column.to_numpy() for column in read_columns(file.path, names).columns])
+    version = Version(Examples.from_columns(read_columns(file.path, columns, few)), fold_of)
     release_if_grown()
     return version

@@ -200,12 +200,12 @@ class Examples:
     @classmethod
     def from_columns(cls, table: pa.Table) -> Examples:
         """Return the examples of some columns of a table that `to_table` made. Other strings are None, numbers -1."""
-        array = {name: _as_numpy(table, name) for name in _SCHEMA.names if name not in _MANY_VALUES}
-        strings = {
-            name: Strings(table[name]) if name in table.column_names else Strings.missing(len(table))
-            for name in _MANY_VALUES
-        }
         metadata = table.schema.metadata
+        array = {name: _as_numpy(table, name) for name in _SCHEMA.names if name not in _MANY_VALUES}
+        strings = dict.fromkeys(_MANY_VALUES, Strings.missing(len(table)))
+        for name in set(_MANY_VALUES) & set(table.column_names):
+            strings[name] = Strings(table[name])
+            table = table.drop_columns([name])  # joining its parts made a copy
         return cls(
             example_id=strings["example_id"],
             given_label=array["given_label"],

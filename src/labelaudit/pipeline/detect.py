@@ -74,6 +74,7 @@ def detect_issues(
         before: the audit to compare with, or why there is no comparison.
     """
     examples = rows.examples
+    release_if_grown()
     labels = rows.of_scored(examples.label)
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
     settings = plan.config.detection
@@ -96,6 +97,7 @@ def detect_issues(
         dynamics=probabilities.dynamics,
     )
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
+    release_if_grown()
     scores = _examples(plan, rows, probabilities.dynamics, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None

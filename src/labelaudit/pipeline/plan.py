@@ -86,6 +86,7 @@ def prepare(config: AuditConfig) -> PlanReference:
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = divide_and_choose(scanned, config)
+    release_if_grown()
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
     files = TemporaryFiles()
     file = rows.to_file(files)
