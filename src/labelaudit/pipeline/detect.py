@@ -23,6 +23,7 @@ from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
+from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -60,6 +61,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     return detected.save(store, plan)
 
 
+@with_one_blas_thread
 def detect_issues(
     plan: Plan,
     rows: Version,

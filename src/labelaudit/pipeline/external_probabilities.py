@@ -21,6 +21,7 @@ from labelaudit.detection.external import check_external
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.errors import DatasetError
 from labelaudit.findings import LeftOut
+from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.external_rows import ExternalRows, ScoredRows, rows_of_arrays, rows_of_column
 from labelaudit.pipeline.probability_files import (
     ArrayParts,
@@ -84,6 +85,7 @@ class _Loaded:
     notes: tuple[str, ...]
 
 
+@with_one_blas_thread
 def read_probabilities(
     probabilities: ExternalProbabilities, storage_options: Mapping[str, object] | None = None
 ) -> LoadedProbabilities:

@@ -19,6 +19,7 @@ from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
 from labelaudit.detection.probability_blocks import RawBlock
 from labelaudit.errors import Fault, IntegrityError, StorageError
+from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.gather_dynamics import gather_dynamics
 from labelaudit.report.audit_tables import FoldRow
 from labelaudit.storage.file_on_disk import sha256_of_file
@@ -26,6 +27,7 @@ from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 
 
+@with_one_blas_thread
 def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReference:
     """Check all folds, joined by example id, and store what was found in the work folder.
 
