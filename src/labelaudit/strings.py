@@ -96,6 +96,11 @@ class Strings(Sequence[str]):
         numbers[order] = np.cumsum(~self.repeats(order)) - 1
         return numbers
 
+    def positions_of(self, others: Strings) -> npt.NDArray[np.int64]:
+        """Return the position of each of the other strings in this column, -1 if it is not there."""
+        found = pc.index_in(others.arrow, value_set=self.arrow).fill_null(-1)
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+
     def find(self, wanted: Iterable[str]) -> npt.NDArray[np.int64]:
         """Return the positions of strings that are among a few wanted ones, ascending."""
         is_wanted = pc.is_in(self.arrow, value_set=pa.array(wanted, self.arrow.type))

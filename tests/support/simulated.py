@@ -14,6 +14,7 @@ from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gath
 from labelaudit.detection.probability_blocks import ArrayBlocks, ProbabilityBlocks, RawArray
 from labelaudit.detection.row_scores import RowScores, score_rows
 from labelaudit.detection.rows import ids_digest, row_digests
+from labelaudit.strings import Strings
 
 
 def all_rows(probabilities: ProbabilityBlocks) -> np.ndarray:
@@ -41,8 +42,8 @@ class Part:
     trained_on: str | None = None
 
     def stored(self) -> FoldProbabilities:
-        values = {name: value for name, value in vars(self).items() if name != "pred_probs"}
-        return FoldProbabilities(**values, raw=RawArray(self.pred_probs))
+        values = {name: value for name, value in vars(self).items() if name not in ("pred_probs", "example_ids")}
+        return FoldProbabilities(**values, example_ids=Strings(self.example_ids), raw=RawArray(self.pred_probs))
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Run:
     def gather(self) -> Gathered:
         found = gather_folds(
             [part.stored() for part in self.parts],
-            example_ids=self.example_ids,
+            example_ids=Strings(self.example_ids),
             labels=self.labels,
             fold_of=self.fold_of,
             class_names=self.class_names,

@@ -25,6 +25,7 @@ from labelaudit.detection.issues import LabelIssues, flags_of_other_labels
 from labelaudit.detection.probability_blocks import ProbabilityBlocks, read_rows
 from labelaudit.detection.row_scores import with_labels
 from labelaudit.findings import Recall
+from labelaudit.strings import Strings
 
 # Canaries of each kind: this share of the scored rows, within these bounds. More would change what is measured.
 SHARE = 0.01
@@ -60,7 +61,7 @@ class Canaries:
 
 
 def plant_canaries(
-    example_ids: npt.NDArray[np.object_],
+    example_ids: Strings,
     labels: npt.NDArray[np.int64],
     probabilities: ProbabilityBlocks,
     found: LabelIssues,
@@ -77,7 +78,7 @@ def plant_canaries(
     are the same, and all count as random.
 
     Args:
-        example_ids: (M,) ids, each once.
+        example_ids: M ids, each once.
         labels: (M,) int64 in 0..K-1.
         probabilities: M rows of K classes.
         found: the result of `find_issues` for these labels.
@@ -128,14 +129,15 @@ def _wanted(rows: int, *, two_classes: bool) -> dict[Flip, int]:
     return {Flip.RANDOM: 2 * each} if two_classes else {Flip.RANDOM: each, Flip.LIKELY: each}
 
 
-def _hashes(example_ids: npt.NDArray[np.object_], what: str, seed: int) -> npt.NDArray[np.uint64]:
+def _hashes(example_ids: Strings, what: str, seed: int) -> npt.NDArray[np.uint64]:
     """Return (n,) uint64: the SipHash of each id, keyed with the seed and the purpose."""
     hashes = np.empty(len(example_ids), np.uint64)
-    # In parts, because pandas makes a copy of each id.
+    # In parts, because pandas needs Python strings.
     for start in range(0, len(example_ids), HASHED_IDS):
         part = slice(start, start + HASHED_IDS)
         # The key of pandas has 16 bytes.
-        hashes[part] = hash_array(example_ids[part], hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
+        ids = np.asarray(example_ids[part], object)
+        hashes[part] = hash_array(ids, hash_key=f"{what[:6]:6}{seed:010d}", categorize=False)
     return hashes
 
 

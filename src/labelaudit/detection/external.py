@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from labelaudit.detection.agreement import measure_agreement
 from labelaudit.detection.fold_health import check_whole
 from labelaudit.detection.probability_blocks import ProbabilityBlocks, RawBlocks
 from labelaudit.detection.rows import Place, check_distributions, check_labels
 from labelaudit.errors import Fault
+from labelaudit.strings import Strings
 
 _REMEDY = "Correct the file of probabilities and run the command again."
 
 
 def check_external(
-    example_ids: npt.NDArray[np.object_],
+    example_ids: Strings,
     labels: npt.NDArray[np.int64],
     raw: RawBlocks,
     class_names: Sequence[str],
@@ -29,7 +29,7 @@ def check_external(
     dataset. That rows were seen in training is only a suspicion, and becomes a note.
 
     Args:
-        example_ids: (M,) strings.
+        example_ids: M strings.
         labels: (M,) int64 in 0..K-1.
         raw: (M, K) of any float dtype, columns in the order of `class_names`.
         class_names: K names.
@@ -44,17 +44,17 @@ def check_external(
         DatasetError: a label is out of range, or there are fewer than two classes.
     """
     place = Place(None, _REMEDY)
-    example_ids, labels = np.asarray(example_ids, dtype=object), np.asarray(labels)
+    labels = np.asarray(labels)
     check_labels(example_ids, labels, num_classes=len(class_names))
-    # Ids in order need no table of all ids.
-    is_sorted = bool((example_ids[1:] > example_ids[:-1]).all())
-    if not is_sorted and (is_doubled := pd.Index(example_ids).duplicated()).any():
+    order = example_ids.order()
+    is_doubled = example_ids.repeats(order)
+    if is_doubled.any():
         count = int(is_doubled.sum())
         raise place.fault(
             Fault.ROWS_DOUBLED,
             f"{count:,} rows repeat the id of another row",
             rows=count,
-            example_ids=example_ids[is_doubled],
+            example_ids=example_ids[np.sort(order[is_doubled])],
         )
     checked, note = check_distributions(example_ids, raw, len(class_names), place)
     notes = check_whole(measure_agreement(labels, checked), place, class_names)

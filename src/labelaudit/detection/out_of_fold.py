@@ -27,6 +27,7 @@ from labelaudit.detection.rows import (
     sum_digest,
 )
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from labelaudit.strings import Strings
 from labelaudit.text import listing
 
 _REMEDY = "Remove this fold's files and run the audit again. Only this fold is trained again."
@@ -38,7 +39,7 @@ class FoldProbabilities:
 
     fold: int  # global number: repeat * folds + the fold within the repeat
     repeat: int
-    example_ids: npt.NDArray[np.object_]  # (n,) strings
+    example_ids: Strings  # n
     raw: RawBlocks  # (n, K), columns in the order of class_names
     class_names: tuple[str, ...]
     row_digests: npt.NDArray[np.uint64] | None = None  # (n,) from `row_digests`, None: unknown
@@ -69,7 +70,7 @@ class OutOfFold:
 def gather_folds(
     parts: Sequence[FoldProbabilities],
     *,
-    example_ids: npt.NDArray[np.object_],
+    example_ids: Strings,
     labels: npt.NDArray[np.int64],
     fold_of: npt.NDArray[np.integer],
     class_names: Sequence[str],
@@ -78,7 +79,7 @@ def gather_folds(
 
     Args:
         parts: one per fold, in any order.
-        example_ids: (M,) unique strings, the scored examples.
+        example_ids: M unique strings, the scored examples.
         labels: (M,) int64 in 0..K-1, their given labels.
         fold_of: (R, M), the global number of the fold that holds out an example, in each of R repeats.
         class_names: K names, in the order of the columns.
@@ -90,7 +91,7 @@ def gather_folds(
         IntegrityError: any fault in `labelaudit.errors.Fault`.
         DatasetError: labels and ids do not match, or a label is not a class.
     """
-    example_ids, labels, fold_of = np.asarray(example_ids, object), np.asarray(labels), np.atleast_2d(fold_of)
+    labels, fold_of = np.asarray(labels), np.atleast_2d(fold_of)
     check_labels(example_ids, labels, num_classes=len(class_names))
     by_fold = _one_part_per_fold(parts, fold_of)
     for part in by_fold.values():
@@ -177,17 +178,18 @@ def _check_class_names(part: FoldProbabilities, class_names: tuple[str, ...]) ->
 
 def _join(
     by_fold: dict[int, FoldProbabilities],
-    example_ids: npt.NDArray[np.object_],
+    example_ids: Strings,
     fold_of: npt.NDArray[np.integer],
 ) -> dict[int, npt.NDArray[np.intp]]:
     """Return the positions of each fold's rows in `example_ids`, and check that they are the planned rows."""
-    index = pd.Index(example_ids)
-    if not index.is_unique:
-        doubled = example_ids[index.duplicated()]
+    order = example_ids.order()
+    is_doubled = example_ids.repeats(order)
+    if is_doubled.any():
+        doubled = example_ids[np.sort(order[is_doubled])]
         raise DatasetError(
             f"{len(doubled):,} example ids are not unique (first: {doubled[0]}). Give each row an id of its own."
         )
-    positions = {fold: np.asarray(index.get_indexer(pd.Index(part.example_ids))) for fold, part in by_fold.items()}
+    positions = {fold: example_ids.positions_of(part.example_ids) for fold, part in by_fold.items()}
     for fold, part in by_fold.items():
         _check_partition(part, positions, fold_of[part.repeat], Place(fold, _REMEDY), example_ids)
     return positions
@@ -198,7 +200,7 @@ def _check_partition(
     positions: dict[int, npt.NDArray[np.intp]],
     fold_of: npt.NDArray[np.integer],
     place: Place,
-    example_ids: npt.NDArray[np.object_],
+    example_ids: Strings,
 ) -> None:
     own = positions[part.fold]
     is_known = own >= 0
@@ -231,7 +233,7 @@ def _some(folds: npt.NDArray[np.integer]) -> str:
 
 def _check_training_rows(
     by_fold: dict[int, FoldProbabilities],
-    example_ids: npt.NDArray[np.object_],
+    example_ids: Strings,
     fold_of: npt.NDArray[np.integer],
 ) -> None:
     if all(part.trained_on is None for part in by_fold.values()):

@@ -105,9 +105,7 @@ def read_probabilities(
     # The fingerprint is as much work as the checks, and needs nothing from them.
     with ThreadPoolExecutor(1) as pool:
         fingerprint = pool.submit(_fingerprint, loaded)
-        example_ids = np.asarray(loaded.example_ids[scored], object)
-        checked, notes = check_external(example_ids, labels[scored], raw, loaded.class_names)
-        del example_ids
+        checked, notes = check_external(loaded.example_ids[scored], labels[scored], raw, loaded.class_names)
     rows = _version_of(loaded, labels, fingerprint.result())
     notes = (*reader.notes, *loaded.notes, *notes)
     return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))

@@ -43,7 +43,7 @@ def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReferen
     paths = [_fold_path(store, record, files) for record in records]
     gathered = gather_folds(
         [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
-        example_ids=np.asarray(example_ids, object),
+        example_ids=example_ids,
         labels=rows.of_scored(rows.examples.label),
         fold_of=fold_of,
         class_names=plan.class_names,
@@ -95,7 +95,7 @@ def _fold_probabilities(record: FoldRecord, path: Path) -> FoldProbabilities:
     return FoldProbabilities(
         fold=record.fold,
         repeat=record.repeat,
-        example_ids=np.asarray(file.example_ids(), object),
+        example_ids=file.example_ids(),
         raw=_FoldRows(record, file),
         class_names=file.class_names,
         row_digests=file.row_digests(),

@@ -36,7 +36,7 @@ def plant_in_audit(
     """Plant canaries among the M scored rows, except those that a person judged wrong: `is_wrong` (M,) bool."""
     example_ids, labels = rows.of_scored(rows.examples.example_id), rows.of_scored(rows.examples.label)
     canaries = plant_canaries(
-        np.asarray(example_ids, object),
+        example_ids,
         labels,
         probabilities,
         found,

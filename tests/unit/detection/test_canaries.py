@@ -20,6 +20,7 @@ from labelaudit.detection.issues import find_issues, flags_of_other_labels
 from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.detection.row_scores import with_labels
 from labelaudit.schemas import FILTERS
+from labelaudit.strings import Strings
 from support.simulated import simulate_probs
 
 
@@ -32,7 +33,7 @@ def plant(
     probabilities = ArrayBlocks(pred_probs)
     found = find_issues(labels, probabilities, names, filter_by=filter_by)
     return plant_canaries(
-        ids,
+        Strings(ids),
         labels,
         probabilities,
         found,

@@ -10,6 +10,7 @@ import pytest
 from labelaudit.detection import external
 from labelaudit.detection.probability_blocks import RawArray
 from labelaudit.errors import DatasetError, Fault, IntegrityError
+from labelaudit.strings import Strings
 from support.simulated import all_rows, simulate_probs
 
 NAMES = ("cat", "dog", "horse", "sheep")
@@ -21,7 +22,7 @@ PROBS = simulate_probs(LABELS, 4, signal=1.5)
 def check_external(
     ids: np.ndarray, labels: np.ndarray, probs: np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    checked, notes = external.check_external(ids, labels, RawArray(probs), names)
+    checked, notes = external.check_external(Strings(ids), labels, RawArray(probs), names)
     return all_rows(checked), notes
 
 
