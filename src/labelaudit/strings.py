@@ -35,7 +35,8 @@ class Strings(Sequence[str]):
     @classmethod
     def joined(cls, parts: Iterable[Strings]) -> Strings:
         """Return the strings of all parts, one after the other."""
-        return cls(pa.concat_arrays([pa.array([], pa.large_string()), *(part.arrow for part in parts)]))
+        arrays = (part.arrow.cast(pa.large_string()) for part in parts)
+        return cls(pa.concat_arrays([pa.array([], pa.large_string()), *arrays]))
 
     @classmethod
     def missing(cls, count: int) -> Strings:

@@ -29,6 +29,7 @@ def test_a_column_is_a_sequence(words: list[str]) -> None:
     assert np.asarray(column, object).tolist() == words
     assert column[1:-1].tolist() == words[1:-1]
     assert Strings.joined([column, Strings([]), column[:1]]).tolist() == words + words[:1]
+    assert Strings.joined([Strings.missing(2), column]).tolist() == [None, None, *words]
 
 
 @given(words=WORDS, draw=st.data())

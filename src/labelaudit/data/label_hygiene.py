@@ -132,6 +132,8 @@ def _twins_in_words(group: Sequence[str], classes: Mapping[str, int], *, can_ren
     what = " and ".join(step.difference for step in differences) or "how they are written"
     if not can_rename:
         remedy = "correct the labels and compute the probabilities again."
+    elif not right.strip():
+        remedy = "give them a visible name with dataset.rename."
     else:
         pairs = [f"{_quoted(name, is_ascii)}: {_quoted(right, is_ascii)}" for name in others]
         more = ", …" if len(pairs) > SHOWN_TWINS else ""

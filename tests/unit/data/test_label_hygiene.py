@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelaudit.config import parse_config
@@ -130,7 +130,14 @@ def test_groups_are_a_partition_that_ignores_order(classes: dict[str, int], rand
     assert {frozenset(group) for group in reverse} == {frozenset(group) for group in groups}
 
 
+def test_blank_twins_need_a_visible_name() -> None:
+    """Because dataset.rename refuses a blank one."""
+    warnings = list(hygiene_warnings({" ": 1, "\xa0": 1}, format="csv"))
+    assert "If they mean one class, give them a visible name with dataset.rename." in warnings[0]
+
+
 @given(CLASSES)
+@example({" ": 1, "\xa0": 1})
 def test_the_remedy_is_yaml_that_leaves_no_twins(classes: dict[str, int]) -> None:
     """Names that are twins only through a third one may need a second step, so the remedy is applied until it ends."""
     for _ in range(len(classes) + 1):
