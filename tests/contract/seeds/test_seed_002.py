@@ -266,6 +266,7 @@ def test_a_circle_is_linear_after_polynomial_features() -> None:
     np.testing.assert_allclose(pipeline.named_steps["scaler"].mean_, data[:320].mean(axis=0))
 
 
+@pytest.mark.slow  # two interpreters import torch and scikit-learn
 def test_a_grid_search_in_two_processes_finds_what_one_finds() -> None:
     grid = {"module__hidden": [(8,), (16,)], "learning_rate": [1e-5, 1e-2]}
     one, two = (
