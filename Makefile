@@ -55,8 +55,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 # The first lock constrains the image's locks, so that the image contains the tested versions.
 lock:
-	$(COMPILE) --group dev --extra ray --extra kubernetes --extra dashboard pyproject.toml -o requirements.lock
-	$(COMPILE) --extra ray --extra kubernetes --extra dashboard -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(COMPILE) --group dev --extra ray --extra kubernetes --extra dashboard --extra encoders pyproject.toml -o requirements.lock
+	$(COMPILE) --extra ray --extra kubernetes --extra dashboard --extra encoders -c requirements.lock pyproject.toml -o docker/requirements.lock
 	$(COMPILE) --group image -o docker/build.lock
 
 clean:

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from labelaudit.errors import ConfigError
-from labelaudit.schemas import AUTO_FILTER, Filter, InputKind
+from labelaudit.schemas import AUTO_FILTER, Filter, InputKind, ViewName
 from labelaudit.text import closest
 from labelaudit.yaml_text import as_written, plain_values, read_as_written
 
@@ -166,6 +166,25 @@ class ModelConfig(_Section):
         "auto", description="auto | mlp | cnn | ngrams | torchvision:resnet50 | my_package.nets:build"
     )
     kwargs: Annotated[dict[str, Any], _Plain] = Field(default_factory=dict, description="arguments of the network")
+    encoder: Text = Field(
+        "auto",
+        description="auto | none | efficientnet-lite0 | minilm | torchvision:resnet50 | timm:<model> | open_clip:<model> "
+        "| sentence-transformers:<model> | path or URL of weights | my_package.encoders:build",
+    )
+    encoder_kwargs: Annotated[dict[str, Any], _Plain] = Field(
+        default_factory=dict, description="arguments of the encoder; also weights and input_size"
+    )
+    views: Annotated[
+        Annotated[Literal["auto"], Tag(_ONE)] | Annotated[tuple[ViewName, ...], Field(min_length=1), Tag(_SEVERAL)],
+        Discriminator(_one_or_several),
+    ] = Field("auto", description="auto, or some of network, probe and neighbours")
+
+    @field_validator("views")
+    @classmethod
+    def _distinct_views(cls, views: Literal["auto"] | tuple[ViewName, ...]) -> Literal["auto"] | tuple[ViewName, ...]:
+        if views != "auto" and len(set(views)) < len(views):
+            raise ValueError("Must name each view once")
+        return views
 
 
 class TrainingConfig(_Section):

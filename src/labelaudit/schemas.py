@@ -16,6 +16,9 @@ SCHEMA_VERSION = "2"
 # The kind of input; auto: detected from the data.
 InputKind = Literal["auto", "image", "text", "table"]
 INPUT_KINDS: tuple[str, ...] = get_args(InputKind)
+# A model family that produces out-of-fold probabilities, in the order of reports.
+ViewName = Literal["network", "probe", "neighbours"]
+VIEWS: tuple[ViewName, ...] = get_args(ViewName)
 # Methods to find label issues: our own, and cleanlab's with cleanlab's names.
 Filter = Literal[
     "auto",

@@ -12,6 +12,7 @@ from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.errors import StorageError
 from labelaudit.findings import LeftOut
+from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.recipes import Recipe
 from labelaudit.schemas import Status
 from labelaudit.storage.layout import audit_folder, work_folder
@@ -71,6 +72,7 @@ class Plan:
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     left_out: tuple[LeftOut, ...] = ()  # files, columns, classes and rows that are not audited
     warnings: tuple[str, ...] = ()  # sentences on what probably is a mistake in the data
+    encoder: EncoderSpec | None = None  # None: no view needs features
 
     @property
     def work_folder(self) -> str:

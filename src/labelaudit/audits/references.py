@@ -31,6 +31,26 @@ class FoldReference:
 
 
 @dataclass(frozen=True)
+class EncodingReference:
+    """What must be encoded for an audit, divided into shards."""
+
+    key: str  # of the record that lists the rows of each shard, below the output URL
+    sha256: str  # of that record
+    shards: int
+    rows: int  # to encode, in all shards together
+    stored: int  # scored rows whose features are already stored
+
+
+@dataclass(frozen=True)
+class ShardReference:
+    """A shard whose features are stored."""
+
+    shard: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FilesReference:
     """Files that a step stored in the work folder, with checksums for the next step."""
 

@@ -1,0 +1,1 @@
+"""Frozen pretrained modules that turn images or texts into features."""
