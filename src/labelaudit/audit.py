@@ -93,7 +93,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
-    return caller.call(publish, reference, trained, detected)
+    return caller.call(publish, reference, gathered, detected)
 
 
 def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> AuditReference:

@@ -31,7 +31,7 @@ from labelaudit.model.whitening import whitening_filters
 from labelaudit.row_dynamics import Dynamics, MeanDynamics
 
 # Called as on_epoch(epoch, epochs, loss) after each epoch. Epochs are counted over all members.
-_OnEpoch = Callable[[int, int, float], None]
+OnEpoch = Callable[[int, int, float], None]
 FoldInputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
 
 # Enough images for their mean and deviation. Reading all of them would delay the first step.
@@ -113,7 +113,7 @@ def fit_fold(
     device: str = "auto",
     precision: str = "auto",
     seed: int = 0,
-    on_epoch: _OnEpoch | None = None,
+    on_epoch: OnEpoch | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> FoldFit:
     """Train on the training rows of a fold, and predict its held-out rows.
@@ -267,7 +267,7 @@ def _member_seed(seed: int, member: int) -> int:
     return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
 
 
-def _epoch_counter(on_epoch: _OnEpoch, member: int, recipe: Recipe) -> Callback:
+def _epoch_counter(on_epoch: OnEpoch, member: int, recipe: Recipe) -> Callback:
     total = recipe.epochs * recipe.members
 
     def count(epoch: Epoch, module: nn.Module) -> None:
