@@ -196,10 +196,8 @@ VIEWS_TABLE = _schema(
     ("weight", pa.float64()),  # of its probabilities in the blend, 0..1; the mean over folds
     ("temperature", pa.float64()),  # that calibrates its probabilities; the mean over folds
     ("agreement", pa.float64()),  # share of scored rows whose predicted label is the given one
-    (
-        "log_loss",
-        pa.float64(),
-    ),  # of the calibrated probabilities on the given labels, in nats; null if there is one view
+    # Of the calibrated probabilities on the given labels, in nats. Null if there is one view.
+    ("log_loss", pa.float64()),
     ("other_label", pa.int64()),  # rows for which it predicts another label than the given one
     ("confirmed", pa.int64()),  # of these, rows for which another view predicts the same label
 )
