@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -71,14 +71,23 @@ class FoldData:
         Raises:
             TrainingError: A class has no training row.
         """
-        targets: np.ndarray = np.asarray(self.labels)[self.train_rows]
-        missing = np.setdiff1d(np.arange(self.num_classes), targets)
-        if len(missing):
-            raise TrainingError(
-                f"In this fold, {len(missing)} of {self.num_classes} classes have no training row (first: class "
-                f"{missing[0]}), so their probabilities would be zero. Use fewer folds, or set these classes aside."
-            )
-        return targets
+        return training_targets(self.labels, self.num_classes, self.train_rows)
+
+
+def training_targets(labels: np.ndarray, num_classes: int, train_rows: np.ndarray) -> np.ndarray:
+    """Return the labels of the training rows.
+
+    Raises:
+        TrainingError: A class has no training row.
+    """
+    targets: np.ndarray = np.asarray(labels)[train_rows]
+    missing = np.setdiff1d(np.arange(num_classes), targets)
+    if len(missing):
+        raise TrainingError(
+            f"In this fold, {len(missing)} of {num_classes} classes have no training row (first: class "
+            f"{missing[0]}), so their probabilities would be zero. Use fewer folds, or set these classes aside."
+        )
+    return targets
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,14 @@ class FoldFit:
 
     Attributes:
         pred_probs: (n, K) float32, in the order of the held-out rows.
-        dynamics: Of the training rows, in their order, averaged over members.
+        dynamics: Of the training rows, in their order, averaged over members; None for views without epochs.
         training_loss: Loss of the last epoch, averaged over members.
         losses: Loss of each epoch, averaged over members.
+        chosen: What was chosen inside the fold, by name, such as a penalty or a temperature.
     """
 
     pred_probs: np.ndarray
-    dynamics: Dynamics
+    dynamics: Dynamics | None
     training_loss: float
     losses: list[float]
     epochs: int
@@ -103,6 +113,7 @@ class FoldFit:
     precision: str
     threads: int
     seed: int
+    chosen: dict[str, float] = field(default_factory=dict)
 
 
 @enough_memory()
