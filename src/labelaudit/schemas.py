@@ -14,7 +14,7 @@ import pyarrow as pa
 
 SCHEMA_VERSION = "2"
 # The kind of input; auto: detected from the data.
-InputKind = Literal["auto", "image", "text", "table"]
+InputKind = Literal["auto", "image", "text", "vector", "table"]
 INPUT_KINDS: tuple[str, ...] = get_args(InputKind)
 # A model family that produces out-of-fold probabilities, in the order of reports.
 ViewName = Literal["network", "probe", "neighbours"]

@@ -35,7 +35,7 @@ SHOWN_SETTINGS = 8
 class DecisiveSettings:
     """The values that findings depend on, apart from the data. Earlier releases may have stored other names."""
 
-    kind: str  # image, text, table or probabilities
+    kind: str  # image, text, vector, table or probabilities
     config: JsonObject
     recipe: JsonObject
     code: str | None  # digest of a user's own network and local weights

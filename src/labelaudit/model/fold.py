@@ -25,6 +25,7 @@ from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.progress import Epoch
 from labelaudit.model.recipes import Recipe
+from labelaudit.model.standardize import standardized
 from labelaudit.model.table import plain_columns, table_encoder
 from labelaudit.model.training import Callback, prediction_batch_size
 from labelaudit.model.whitening import whitening_filters
@@ -32,7 +33,7 @@ from labelaudit.row_dynamics import Dynamics, MeanDynamics
 
 # Called as on_epoch(epoch, epochs, loss) after each epoch. Epochs are counted over all members.
 OnEpoch = Callable[[int, int, float], None]
-FoldInputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
+FoldInputs: TypeAlias = ImageInputs | sparse.csr_matrix | np.ndarray | pd.DataFrame
 
 # Enough images for their mean and deviation. Reading all of them would delay the first step.
 _STATISTICS_ROWS = 10_000
@@ -50,8 +51,9 @@ class FoldData:
     """The rows of a dataset, and how one fold divides them.
 
     Attributes:
-        kind: "image", "text" or "table".
-        inputs: `ImageInputs`, CSR counts of `hash_texts`, or a DataFrame, by kind, with N rows. Only read.
+        kind: "image", "text", "vector" or "table".
+        inputs: `ImageInputs`, CSR counts of `hash_texts`, (N, d) float32, or a DataFrame, by kind, with N rows. Only
+            read.
         labels: (N,) int64 in 0..num_classes-1 at `train_rows`. Other entries are ignored.
         num_classes: Number of classes.
         train_rows: Numbers of the rows to train on.
@@ -209,8 +211,8 @@ def rehearse_fold(
 def encode(data: FoldData, *, seed: int) -> tuple[Container, Container, Container]:
     """Return X to train on, X to predict, and the dataset to which their row numbers refer.
 
-    The dataset is None if both X are data themselves. Encoders (TF-IDF, imputation, quantiles, categories) are fitted
-    on the training rows alone.
+    The dataset is None if both X are data themselves. Encoders (TF-IDF, means and deviations, imputation,
+    quantiles, categories) are fitted on the training rows alone.
     """
     inputs: Container = data.inputs
     if data.kind == "image":
@@ -220,7 +222,9 @@ def encode(data: FoldData, *, seed: int) -> tuple[Container, Container, Containe
         encoder = table_encoder(seed=seed, rows=len(data.train_rows))
         train = encoder.fit_transform(table.iloc[data.train_rows]).astype(np.float32)
         return train, encoder.transform(table.iloc[data.held_out_rows]).astype(np.float32), None
-    # The import takes half a second in every worker, and images and tables do not need it.
+    if data.kind == "vector":
+        return *standardized(inputs, data.train_rows, data.held_out_rows), None
+    # The import takes half a second in every worker, and the other kinds do not need it.
     from sklearn.feature_extraction.text import TfidfTransformer
 
     counts = inputs[data.train_rows]
