@@ -1,26 +1,27 @@
-"""The order of work of an audit, written once: prepare, folds, gather, detect, publish."""
+"""The order of work of an audit, written once: prepare, encode, folds, gather, detect, publish."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from labelaudit.audits.audit_plan import Plan, commit_record, load_plan
 from labelaudit.audits.finished import existing_audit, find_published
-from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
-from labelaudit.config import AuditConfig, WorkersConfig
+from labelaudit.audits.jobs import FoldJob, Job, JobProgress, RowsEncoded, ShardJob
+from labelaudit.audits.references import AuditReference, EncodingReference, FoldReference, PlanReference
+from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, LabelauditError
-from labelaudit.local.budget import fitting_slots
-from labelaudit.local.workers import LocalWorkers, Slot, describe_slots, fair_threads, plan_slots
+from labelaudit.local.machine import MachineWorkers, total_folds
+from labelaudit.local.workers import LocalWorkers, describe_slots
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.plan import plan_probabilities, prepare
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
-from labelaudit.storage.layout import published_fold_key
+from labelaudit.storage.layout import fold_record_key, published_fold_key
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.text import plain
@@ -39,10 +40,18 @@ RETRY_DELAY_SECONDS = 2.0
 
 
 class AuditProgress(Protocol):
-    """Receives the progress of an audit. Several threads call its methods while folds train."""
+    """Receives the progress of an audit. Several threads call its methods while shards are encoded and folds train."""
 
     def prepared(self, plan: Plan) -> None:
         """Report that the dataset was read and checked."""
+        ...
+
+    def encoding(self, place: str, rows: int, stored: int) -> None:
+        """Report that `rows` rows are about to be encoded; the features of `stored` others are stored already."""
+        ...
+
+    def encoded(self, shard: int, rows: int, of: int) -> None:
+        """Report how many rows of a shard are encoded. A shard that is retried starts again at 0."""
         ...
 
     def training(self, place: str) -> None:
@@ -66,8 +75,16 @@ class StepCaller(Protocol):
         """Run one step and wait for it."""
         ...
 
+    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
+        """Encode all shards in parallel on the workers of `config.workers`, and wait for all."""
+        ...
+
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         """Train folds in parallel on the workers of `config.workers`, and wait for all."""
+        ...
+
+    def end_workers(self) -> None:
+        """End the worker processes that shards and folds have shared."""
         ...
 
 
@@ -89,11 +106,50 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     from labelaudit.pipeline.gather import gather
     from labelaudit.pipeline.publish import publish
 
-    caller.progress.prepared(load_plan(reference))
-    trained = caller.train_folds(config, reference, list(range(total_folds(config))))
+    plan = load_plan(reference)
+    caller.progress.prepared(plan)
+    try:
+        if plan.encoder is not None:
+            _encode_missing_rows(config, caller, reference)
+        trained = caller.train_folds(config, reference, list(range(total_folds(config))))
+    finally:
+        caller.end_workers()
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
     return caller.call(publish, reference, gathered, detected)
+
+
+def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> None:
+    # Imported late, like the steps above.
+    from labelaudit.pipeline.encode import plan_encoding
+
+    encoding = caller.call(plan_encoding, reference)
+    if encoding is not None and encoding.shards:
+        caller.encode(config, reference, encoding)
+
+
+def shard_jobs(reference: PlanReference, encoding: EncodingReference) -> list[ShardJob]:
+    """Return one job per shard."""
+    return [ShardJob(reference, number, encoding) for number in range(encoding.shards)]
+
+
+def fold_jobs(reference: PlanReference, folds: Sequence[int]) -> list[FoldJob]:
+    """Return one job per fold."""
+    return [FoldJob(reference, fold) for fold in folds]
+
+
+def fold_references(reference: PlanReference, folds: Sequence[int]) -> list[FoldReference]:
+    """Return the references of folds that workers have committed."""
+    plan = load_plan(reference)
+    return [FoldReference(fold, fold_record_key(plan.dataset, plan.training_key, fold)) for fold in folds]
+
+
+def report_progress(receiver: AuditProgress, job: Job, progress: JobProgress) -> None:
+    """Report how far a job is."""
+    if isinstance(progress, RowsEncoded):
+        receiver.encoded(job.number, progress.rows, progress.of)
+    else:
+        receiver.epoch(job.number, progress.epoch, progress.epochs, progress.loss)
 
 
 def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> AuditReference:
@@ -152,47 +208,12 @@ def describe(plan: Plan) -> list[str]:
     return [plain(line) for line in lines]
 
 
-def total_folds(config: AuditConfig) -> int:
-    """Return the number of folds of all repeats."""
-    return config.cross_validation.folds * config.cross_validation.repeats
-
-
-def local_slots(config: AuditConfig) -> list[Slot]:
-    """Return the slots of this machine in which the folds of an audit train."""
-    workers = config.workers
-    return plan_slots(
-        folds=total_folds(config),
-        device=config.training.device,
-        max_parallel=workers.max_parallel,
-        gpus_per_fold=workers.gpus_per_fold,
-        threads=workers.threads,
-    )
-
-
-def remote_threads(workers: WorkersConfig, folds: int) -> int:
-    """Return the CPU threads of a fold that trains on another machine.
-
-    These are as many as if all folds trained here in parallel, so the audit has the same bytes on every machine.
-    """
-    return workers.threads or fair_threads(folds, workers.max_parallel)
-
-
-def slots_within_memory(config: AuditConfig, reference: PlanReference) -> list[Slot]:
-    """Return as many of the local slots as fit into `limits.memory`.
-
-    Raises:
-        ConfigError: not even one fits.
-    """
-    slots = fitting_slots(local_slots(config), reference, config.limits.memory)
-    threads = config.workers.threads
-    return slots if threads is None else [replace(slot, threads=threads) for slot in slots]
-
-
 class DirectCaller:
-    """Runs steps in this process and folds in worker processes of this machine; retries transient errors."""
+    """Runs steps in this process and jobs in worker processes of this machine; retries transient errors."""
 
     def __init__(self, progress: AuditProgress) -> None:
         self.progress = progress
+        self._machine = MachineWorkers(partial(report_progress, progress))
 
     def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         for attempt in range(1, _ATTEMPTS):
@@ -204,25 +225,44 @@ class DirectCaller:
                 time.sleep(RETRY_DELAY_SECONDS * attempt)
         return step(*args, **kwargs)
 
+    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
+        _check_local(config)
+        workers = self._machine.for_encoding(config)
+        self.progress.encoding(describe_slots(workers.slots), encoding.rows, encoding.stored)
+        self._do_all(workers, shard_jobs(reference, encoding))
+
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
-        if config.workers.kind != "local":
-            raise ConfigError(
-                f"workers.kind is {config.workers.kind}, which needs Prefect, but no Prefect API is configured. "
-                "Set PREFECT_API_URL, or set workers.kind to local."
-            )
-        slots = slots_within_memory(config, reference)
-        self.progress.training(describe_slots(slots))
-        workers = LocalWorkers(slots, self.progress.epoch)
-        with ThreadPoolExecutor(len(slots)) as pool, workers:
+        _check_local(config)
+        workers = self._machine.for_training(config, reference)
+        self.progress.training(describe_slots(workers.slots))
+        self._do_all(workers, fold_jobs(reference, folds))
+        return fold_references(reference, folds)
+
+    def end_workers(self) -> None:
+        self._machine.end()
+
+    def _do_all(self, workers: LocalWorkers, jobs: Sequence[Job]) -> None:
+        with ThreadPoolExecutor(len(workers.slots)) as pool:
             # In a task of a user's flow, progress is logged in the run of that task, which the context names.
-            contexts = [copy_context() for _ in folds]
+            contexts = [copy_context() for _ in jobs]
 
-            def train(context: Context, fold: int) -> FoldReference:
-                return context.run(self.call, workers.train, reference, fold)
+            def work_on(context: Context, job: Job) -> None:
+                context.run(self.call, workers.work_on, job)
 
-            futures = [pool.submit(train, *pair) for pair in zip(contexts, folds, strict=True)]
+            futures = [pool.submit(work_on, *pair) for pair in zip(contexts, jobs, strict=True)]
             try:
-                return [future.result() for future in futures]
-            finally:
-                # After an error or Ctrl-C, no waiting fold starts. Leaving `workers` stops the others.
+                for future in futures:
+                    future.result()
+            except BaseException:
+                # After an error or Ctrl-C, no waiting job starts, and the others are stopped.
                 pool.shutdown(wait=False, cancel_futures=True)
+                self.end_workers()
+                raise
+
+
+def _check_local(config: AuditConfig) -> None:
+    if config.workers.kind != "local":
+        raise ConfigError(
+            f"workers.kind is {config.workers.kind}, which needs Prefect, but no Prefect API is configured. "
+            "Set PREFECT_API_URL, or set workers.kind to local."
+        )

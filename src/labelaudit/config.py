@@ -245,7 +245,7 @@ class VersionsConfig(_Section):
 
 
 class WorkersConfig(_Section):
-    """Where folds are trained."""
+    """Where rows are encoded and folds are trained."""
 
     kind: Literal["local", "ray", "work-pool"] = "local"
     max_parallel: AutoInt = Field(None, description="auto: one per GPU slot, else one per CPU core")
@@ -254,6 +254,9 @@ class WorkersConfig(_Section):
     address: Text | None = Field(None, description="of a Ray cluster; default: Ray on this machine")
     deployment: Text = Field(
         "train-fold/gpu", description="started once per fold on a work pool", pattern="^[^/]+/[^/]+$"
+    )
+    encode_deployment: Text = Field(
+        "encode-shard/gpu", description="started once per shard of rows on a work pool", pattern="^[^/]+/[^/]+$"
     )
     checkpoint_minutes: Annotated[float, Field(ge=0)] | None = Field(10, description="0: every epoch; null: never")
 
@@ -266,7 +269,7 @@ class WorkersConfig(_Section):
 
     @model_validator(mode="after")
     def _settings_of_the_kind(self) -> Self:
-        for name, kind in (("address", "ray"), ("deployment", "work-pool")):
+        for name, kind in (("address", "ray"), ("deployment", "work-pool"), ("encode_deployment", "work-pool")):
             is_given = getattr(self, name) != type(self).model_fields[name].default
             if is_given and self.kind != kind:
                 raise ValueError(f"{name} is for kind: {kind}, but kind is {self.kind}. Leave {name} out")

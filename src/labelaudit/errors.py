@@ -56,7 +56,7 @@ class AnnouncementError(LabelauditError):
 
 
 class TrainingError(LabelauditError):
-    """A fold could not be trained. For example, a device is missing or the loss is not finite."""
+    """A fold could not be trained, or a shard could not be encoded. For example, a device is missing."""
 
 
 class InputError(TrainingError, ValueError):
@@ -64,7 +64,7 @@ class InputError(TrainingError, ValueError):
 
 
 class WorkerDiedError(TrainingError):
-    """The process that trained a fold ended without a result."""
+    """The process that trained a fold or encoded a shard ended without a result."""
 
     transient = True
 

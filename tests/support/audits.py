@@ -16,8 +16,9 @@ from PIL import Image
 
 from labelaudit.audit import run_audit
 from labelaudit.audits.audit_plan import Plan
-from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
+from labelaudit.audits.references import AuditReference, EncodingReference, FoldReference, PlanReference
 from labelaudit.config import AuditConfig, build_config
+from labelaudit.pipeline.encode import encode_shard
 from labelaudit.pipeline.train import train_and_commit
 
 P = ParamSpec("P")
@@ -105,19 +106,34 @@ class InProcess:
         self.steps.append(step.__name__)
         return step(*args, **kwargs)
 
+    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
+        for shard in range(encoding.shards):
+            self.call(encode_shard, reference, encoding, shard)
+
+    def end_workers(self) -> None:
+        pass
+
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         self.references.append(reference)
         return [self.call(train_and_commit, reference, fold) for fold in folds]
 
 
 class Quiet:
-    """Progress that prints nothing and records the epochs."""
+    """Progress that prints nothing, and records the epochs and the encoded rows."""
 
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int, int]] = []
+        self.encodings: list[tuple[str, int, int]] = []
+        self.rows: list[tuple[int, int, int]] = []
 
     def prepared(self, plan: Plan) -> None:
         pass
+
+    def encoding(self, place: str, rows: int, stored: int) -> None:
+        self.encodings.append((place, rows, stored))
+
+    def encoded(self, shard: int, rows: int, of: int) -> None:
+        self.rows.append((shard, rows, of))
 
     def training(self, place: str) -> None:
         pass

@@ -168,7 +168,7 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
     # torch read this variable when it was imported, before the request set it.
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        worker_process.serve_folds()
+        worker_process.serve_jobs()
     finally:
         os._exit(1)
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from labelaudit.audit import DirectCaller, local_slots, run_audit
+from labelaudit.audit import DirectCaller, run_audit
+from labelaudit.local.machine import local_slots
 from support.audits import Quiet, fold_bytes, settings, write_squares
 
 pytestmark = [

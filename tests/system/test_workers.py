@@ -14,6 +14,7 @@ import pytest
 
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.audits.audit_plan import load_plan
+from labelaudit.audits.jobs import FoldJob
 from labelaudit.audits.references import PlanReference
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
 from labelaudit.local.workers import LocalWorkers, Slot
@@ -58,7 +59,7 @@ def test_without_prefect_folds_train_here(data: Path, tmp_path: Path, kind: str)
 def test_errors_come_back_as_what_they_are(data: Path, tmp_path: Path) -> None:
     reference = _reference(data, tmp_path, model={"network": "no_such_module:build"})
     with LocalWorkers(ONE) as workers, pytest.raises(ConfigError, match="no_such_module"):
-        workers.train(reference, 0)
+        workers.work_on(FoldJob(reference, 0))
 
 
 NETS = """
@@ -120,18 +121,18 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_that_dies(data: Path, tmp_path: Path, network: str, message: str) -> None:
     reference = _reference(data, tmp_path / "out", model={"network": f"users_nets:{network}"})
     with LocalWorkers(ONE) as workers, pytest.raises(WorkerDiedError, match=message):
-        workers.train(reference, 1)
+        workers.work_on(FoldJob(reference, 1))
 
 
 @pytest.mark.usefixtures("nets")
 def test_what_user_code_prints_or_raises(data: Path, tmp_path: Path) -> None:
     with LocalWorkers(ONE) as workers:
         printing = _reference(data, tmp_path / "a", model={"network": "users_nets:prints"})
-        assert workers.train(printing, 0).fold == 0
+        workers.work_on(FoldJob(printing, 0))
         breaking = _reference(data, tmp_path / "b", model={"network": "users_nets:breaks"})
         with pytest.raises(TrainingError, match="missing weight"):
-            workers.train(breaking, 0)
-        assert workers.train(printing, 1).fold == 1
+            workers.work_on(FoldJob(breaking, 0))
+        workers.work_on(FoldJob(printing, 1))
 
 
 @pytest.mark.usefixtures("nets")
@@ -143,8 +144,8 @@ def test_an_error_that_stays_with_its_process_costs_one_fold(
     reference = _reference(data, tmp_path / "out", model={"network": "users_nets:sticks"})
     with LocalWorkers(ONE) as workers:
         with pytest.raises(TrainingError, match="Fold 0 failed: RuntimeError: CUDA error: device-side assert"):
-            workers.train(reference, 0)
-        assert workers.train(reference, 1).fold == 1
+            workers.work_on(FoldJob(reference, 0))
+        workers.work_on(FoldJob(reference, 1))
 
 
 @pytest.mark.usefixtures("nets")
@@ -152,7 +153,7 @@ def test_a_gpu_that_is_full_is_told_with_a_remedy(data: Path, tmp_path: Path) ->
     reference = _reference(data, tmp_path / "out", model={"network": "users_nets:fills"})
     message = r"GPU is too small \(CUDA out of memory.*\)\. Lower training\.batch_size"
     with LocalWorkers(ONE) as workers, pytest.raises(TrainingError, match=message):
-        workers.train(reference, 0)
+        workers.work_on(FoldJob(reference, 0))
 
 
 def test_the_number_of_a_gpu_means_something_where_all_are_seen(data: Path, tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
 
     def train(workers: LocalWorkers, fold: int) -> None:
         try:
-            workers.train(reference, fold)
+            workers.work_on(FoldJob(reference, fold))
         except TrainingError as error:
             failures.append(error)
 

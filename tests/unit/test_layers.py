@@ -140,7 +140,9 @@ def test_no_two_files_have_the_same_name() -> None:
 
 
 def test_entry_points_are_thin() -> None:
-    assert [path.name for path in ENTRY_POINTS] == ["audit_dataset.py", "audit_new_versions.py", "train_fold.py"]
+    assert [path.name for path in ENTRY_POINTS] == [
+        *("audit_dataset.py", "audit_new_versions.py", "encode_shard.py", "train_fold.py")
+    ]
     for path in ENTRY_POINTS:
         docstring, imported, exported = ast.parse(path.read_text()).body
         assert isinstance(docstring, ast.Expr)

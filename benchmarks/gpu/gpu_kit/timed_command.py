@@ -24,7 +24,7 @@ _steps: dict[str, tuple[float, float]] = {}
 
 def _timed(original: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
     def timed(self: DirectCaller, *args: Any, **kwargs: Any) -> Any:
-        # Folds call steps from other threads, but `train_folds` is timed as a whole.
+        # Jobs call steps from other threads, but `encode` and `train_folds` are timed as a whole.
         if threading.current_thread() is not threading.main_thread():
             return original(self, *args, **kwargs)
         began, started = time.time(), time.perf_counter()
@@ -39,6 +39,7 @@ def _timed(original: Callable[..., Any], name_of: Callable[..., str]) -> Callabl
 def run() -> None:
     path = Path(sys.argv.pop(1))
     DirectCaller.call = _timed(DirectCaller.call, lambda step, *_: step.__name__)  # type: ignore[method-assign]
+    DirectCaller.encode = _timed(DirectCaller.encode, lambda *_: "encode")  # type: ignore[method-assign]
     DirectCaller.train_folds = _timed(DirectCaller.train_folds, lambda *_: "train_folds")  # type: ignore[method-assign]
     try:
         main()

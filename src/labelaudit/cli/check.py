@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from labelaudit.audit import local_slots
 from labelaudit.cli.console import show, show_json
 from labelaudit.cli.dataset_options import DatasetOptions
 from labelaudit.cli.options import config_from
 from labelaudit.errors import DatasetError
+from labelaudit.local.machine import local_slots
 from labelaudit.pipeline.check import CheckedDataset, FoldSeconds, check_dataset
 
 # A longer list of classes does not help a reader.

@@ -17,6 +17,10 @@ from labelaudit.codec import to_record
 from labelaudit.findings import Summary
 from labelaudit.report.changes import counted_issues
 
+# Between two lines about encoded rows: on a terminal, and in a log.
+_SECONDS_ON_TERMINAL = 2.0
+_SECONDS_IN_LOG = 30.0
+
 
 class ConsoleProgress:
     """Progress as lines on stderr: every epoch on a terminal, about four epochs of each fold in a log."""
@@ -25,11 +29,23 @@ class ConsoleProgress:
         self._lock = threading.Lock()
         self._folds = 0
         self._started = time.monotonic()
+        self._encoding: _EncodingProgress | None = None
 
     def prepared(self, plan: Plan) -> None:
         self._folds = plan.folds * plan.repeats
         for line in describe(plan):
             say(line)
+
+    def encoding(self, place: str, rows: int, stored: int) -> None:
+        say(f"encoding {rows:,} rows {place}" + (f" ({stored:,} are already encoded)" if stored else ""))
+        self._encoding = _EncodingProgress(rows, time.monotonic())
+
+    def encoded(self, shard: int, rows: int, of: int) -> None:
+        now = time.monotonic()
+        with self._lock:
+            assert self._encoding is not None
+            if line := self._encoding.line(shard, rows, now):
+                say(f"  {now - self._started:5.0f} s  {line}")
 
     def training(self, place: str) -> None:
         say(f"training {self._folds} folds {place}")
@@ -41,6 +57,41 @@ class ConsoleProgress:
         seconds = time.monotonic() - self._started
         with self._lock:
             say(f"  {seconds:5.0f} s  fold {fold + 1}/{self._folds}  epoch {epoch}/{epochs}  loss {loss:.3f}")
+
+
+class _EncodingProgress:
+    """How many rows of all shards are encoded, how fast, and how long the others will take."""
+
+    def __init__(self, rows: int, started: float) -> None:
+        self._rows = rows
+        self._by_shard: dict[int, int] = {}
+        self._started = self._shown = started
+
+    def line(self, shard: int, rows: int, now: float) -> str | None:
+        """Return the progress in words; None if it is too early for another line.
+
+        Args:
+            shard: The shard that has made progress.
+            rows: Its encoded rows.
+            now: Seconds, as `time.monotonic` counts them.
+        """
+        self._by_shard[shard] = rows
+        done = sum(self._by_shard.values())
+        pause = _SECONDS_ON_TERMINAL if sys.stderr.isatty() else _SECONDS_IN_LOG
+        if done < self._rows and now - self._shown < pause:
+            return None
+        self._shown = now
+        per_second = done / max(now - self._started, 1e-3)
+        line = f"encoded {done:,} of {self._rows:,} rows, {per_second:,.0f} per second"
+        if done < self._rows and per_second:
+            line += f", {_duration((self._rows - done) / per_second)} left"
+        return line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def say_audit(audit: AuditReference, summary: Summary) -> None:

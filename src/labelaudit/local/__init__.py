@@ -1,1 +1,1 @@
-"""Worker processes that train folds on this machine, within a memory limit."""
+"""Worker processes on this machine that encode and train, within a memory limit."""

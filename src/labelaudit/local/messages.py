@@ -6,60 +6,44 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
-from labelaudit.audits.references import FoldReference, PlanReference
+from labelaudit.audits.jobs import EpochEnded, FoldJob, Job, JobProgress, RowsEncoded, ShardJob
 from labelaudit.codec import from_record
 
 
 @dataclass(frozen=True)
-class FoldRequest:
-    """A fold to train."""
+class JobDone:
+    """The last answer to a job, if its result is stored."""
 
-    reference: PlanReference
-    fold: int
-
-
-@dataclass(frozen=True)
-class EpochEnded:
-    """Progress of the fold. Epochs are counted from 1."""
-
-    epoch: int
-    epochs: int
-    loss: float
+    done: bool = True
 
 
 @dataclass(frozen=True)
-class FoldTrained:
-    """The last answer to a request, if the fold was trained."""
-
-    result: FoldReference
-
-
-@dataclass(frozen=True)
-class FoldFailed:
-    """The last answer to a request, if the fold failed."""
+class JobFailed:
+    """The last answer to a job, if it failed."""
 
     error: str  # the name of a class of `labelaudit.errors`
     message: str
 
 
-WorkerAnswer: TypeAlias = EpochEnded | FoldTrained | FoldFailed
+WorkerAnswer: TypeAlias = JobProgress | JobDone | JobFailed
+
+# By a key that only this kind of answer has.
+_ANSWERS: dict[str, type[WorkerAnswer]] = {"done": JobDone, "error": JobFailed, "rows": RowsEncoded, "loss": EpochEnded}
 
 
-def to_line(message: FoldRequest | WorkerAnswer) -> str:
+def to_line(message: Job | WorkerAnswer) -> str:
     """Return a message as a line of JSON."""
     return json.dumps(asdict(message)) + "\n"
 
 
-def read_request(line: str) -> FoldRequest:
-    """Return the request in a line."""
-    return from_record(FoldRequest, json.loads(line))
+def read_job(line: str) -> Job:
+    """Return the job in a line."""
+    record = json.loads(line)
+    return from_record(ShardJob, record) if "encoding" in record else from_record(FoldJob, record)
 
 
 def read_answer(line: str) -> WorkerAnswer:
     """Return the answer in a line."""
     record = json.loads(line)
-    if "result" in record:
-        return from_record(FoldTrained, record)
-    if "error" in record:
-        return from_record(FoldFailed, record)
-    return from_record(EpochEnded, record)
+    [kind] = [kind for key, kind in _ANSWERS.items() if key in record]
+    return from_record(kind, record)

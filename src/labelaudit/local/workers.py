@@ -1,8 +1,8 @@
-"""Training folds in worker processes on this machine: one per GPU slot, or one per share of the CPU cores.
+"""Worker processes on this machine that do the jobs of an audit: one per GPU slot, or one per share of the CPU cores.
 
-A worker process reads one fold after the other from its standard input and answers in lines of JSON: progress while it
-trains, then a result or an error. Processes are spawned, not forked, and nothing is pickled. If the parent dies, the
-worker's standard input ends and the worker exits.
+A worker process reads one job after the other from its standard input and answers in lines of JSON: progress while it
+works, then that the job is done, or an error. Processes are spawned, not forked, and nothing is pickled. If the parent
+dies, the worker's standard input ends and the worker exits.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from dataclasses import dataclass
 from typing import IO
 
 import labelaudit.errors as errors
-from labelaudit.audits.references import FoldReference, PlanReference
+from labelaudit.audits.jobs import Job, JobProgress
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
-from labelaudit.local.messages import FoldFailed, FoldRequest, FoldTrained, WorkerAnswer, read_answer, to_line
+from labelaudit.local.messages import JobDone, JobFailed, WorkerAnswer, read_answer, to_line
 from labelaudit.local.python_path import python_command, python_environment
 
-# Called as on_epoch(fold, epoch, epochs, loss) after each epoch of a fold. Epochs are counted from 1.
-_OnEpoch = Callable[[int, int, int, float], None]
+# Called while a job runs, in the thread that waits for it.
+OnProgress = Callable[[Job, JobProgress], None]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place where one fold at a time trains.
+    """A place for one job at a time.
 
     Attributes:
         gpu: Identifiers of its GPUs ("0" or "0,1"), or None for the CPU.
@@ -64,7 +64,7 @@ class Slot:
 
 
 def describe_slots(slots: list[Slot]) -> str:
-    """Return in words where folds train."""
+    """Return in words where jobs run."""
     place = "GPUs" if slots[0].gpu is not None else "the CPU"
     threads = "1 thread" if slots[0].threads == 1 else f"{slots[0].threads} threads"
     return f"on {place}, {len(slots)} at a time, {threads} each"
@@ -166,9 +166,9 @@ class LocalWorkers:
     On leaving, the context manager ends all workers that are still running.
     """
 
-    def __init__(self, slots: list[Slot], on_epoch: _OnEpoch | None = None) -> None:
+    def __init__(self, slots: list[Slot], on_progress: OnProgress | None = None) -> None:
         self.slots = slots
-        self._on_epoch = on_epoch
+        self._on_progress = on_progress
         self._workers = [_Worker(slot) for slot in slots]
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
@@ -188,8 +188,8 @@ class LocalWorkers:
             worker.close()
             self._free.put(worker)
 
-    def train(self, reference: PlanReference, fold: int) -> FoldReference:
-        """Train one fold as soon as a slot is free.
+    def work_on(self, job: Job) -> None:
+        """Do one job as soon as a slot is free.
 
         Raises:
             LabelauditError: The error of the worker process.
@@ -198,30 +198,32 @@ class LocalWorkers:
         worker = self._free.get()
         try:
             if self._is_stopped:
-                raise TrainingError(f"Fold {fold} is not trained, because the audit ended before it.")
-            return self._ask(worker, reference, fold)
+                raise TrainingError(_not_done(job))
+            self._ask(worker, job)
         except WorkerDiedError as error:
             if self._is_stopped:
-                raise TrainingError(f"Fold {fold} was stopped, because the audit ended before it.") from error
+                raise TrainingError(
+                    f"{job.name.capitalize()} was stopped, because the audit ended before it."
+                ) from error
             raise
         finally:
             self._free.put(worker)
 
-    def _ask(self, worker: _Worker, reference: PlanReference, fold: int) -> FoldReference:
-        for answer in worker.answers(FoldRequest(reference, fold)):
-            if isinstance(answer, FoldTrained):
-                return answer.result
-            if isinstance(answer, FoldFailed):
-                # After a CUDA error, all later folds in the same process would fail too.
+    def _ask(self, worker: _Worker, job: Job) -> None:
+        for answer in worker.answers(job):
+            if isinstance(answer, JobDone):
+                return
+            if isinstance(answer, JobFailed):
+                # After a CUDA error, all later jobs in the same process would fail too.
                 worker.end()
                 raise _rebuilt_error(answer)
-            if self._on_epoch is not None:
-                self._on_epoch(fold, answer.epoch, answer.epochs, answer.loss)
-        raise WorkerDiedError(worker.cause_of_exit(fold))
+            if self._on_progress is not None:
+                self._on_progress(job, answer)
+        raise WorkerDiedError(worker.cause_of_exit(job))
 
 
 class _Worker:
-    """The process of one slot: started for its first fold, reused for later ones, replaced if it died."""
+    """The process of one slot: started for its first job, reused for later ones, replaced if it died."""
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
@@ -230,18 +232,18 @@ class _Worker:
         self._is_ended = False
         self._lock = threading.Lock()
 
-    def answers(self, request: FoldRequest) -> Iterator[WorkerAnswer]:
-        """Send a request and yield the answers as they arrive, until the process ends."""
-        process = self._started()
+    def answers(self, job: Job) -> Iterator[WorkerAnswer]:
+        """Send a job and yield the answers as they arrive, until the process ends."""
+        process = self._started(job)
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(to_line(request))
+            process.stdin.write(to_line(job))
             process.stdin.flush()
         for line in process.stdout:
             yield read_answer(line)
 
-    def cause_of_exit(self, fold: int) -> str:
+    def cause_of_exit(self, job: Job) -> str:
         """Return why the process ended, from its exit code and the last line of its log."""
         assert self._process is not None
         assert self._log is not None
@@ -253,11 +255,11 @@ class _Worker:
         if code < 0:
             cause = f"signal {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
-            cause += ", often a lack of memory: lower training.batch_size or workers.max_parallel"
-        return f"The worker of fold {fold} ended without a result ({cause}).{last}"
+            cause += f", often a lack of memory: {job.if_memory_lacks}"
+        return f"The worker of {job.name} ended without a result ({cause}).{last}"
 
     def end(self) -> None:
-        """End the process; the next fold starts a new one. Call it only from the thread that uses the worker."""
+        """End the process; the next job starts a new one. Call it only from the thread that uses the worker."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -278,14 +280,14 @@ class _Worker:
         self._log.close()
         self._process = None
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _started(self, job: Job) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
         with self._lock:
             # Checked under the lock, because a process started after `kill` would never be ended.
             if self._is_ended:
-                raise TrainingError("The fold is not trained, because the audit ended before it.")
+                raise TrainingError(_not_done(job))
             self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed with the process)
             self._process = start_worker(self._slot.environment(), self._log)
         return self._process
@@ -305,6 +307,10 @@ def start_worker(environment: dict[str, str], log: IO[str]) -> subprocess.Popen[
     )
 
 
-def _rebuilt_error(answer: FoldFailed) -> LabelauditError:
+def _not_done(job: Job) -> str:
+    return f"{job.name.capitalize()} is not {job.participle}, because the audit ended before it."
+
+
+def _rebuilt_error(answer: JobFailed) -> LabelauditError:
     kind: type[LabelauditError] = getattr(errors, answer.error, TrainingError)
     return kind(answer.message)

@@ -1,4 +1,4 @@
-"""Artifacts and log lines of an audit in Prefect: progress while folds train, then the published audit."""
+"""Artifacts and log lines of an audit in Prefect: progress of shards and folds, then the published audit."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from prefect.logging import get_run_logger
 
 from labelaudit.audit import describe
 from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.jobs import EpochEnded, FoldJob, JobProgress, RowsEncoded, ShardJob
 from labelaudit.audits.references import AuditReference
 from labelaudit.codec import JsonObject
 from labelaudit.findings import Summary
@@ -28,42 +29,51 @@ SECONDS_BETWEEN_UPDATES = 2.0
 
 
 class RunProgress:
-    """Progress of an audit as log lines, and of each fold as a progress artifact."""
+    """Progress of an audit as log lines, and of each shard and fold as a progress artifact."""
 
     def __init__(self) -> None:
-        self._artifacts: dict[int, _FoldArtifact] = {}
+        self._artifacts: dict[tuple[str, int], _JobArtifact] = {}
 
     def prepared(self, plan: Plan) -> None:
         for line in describe(plan):
             get_run_logger().info("%s", line)
 
+    def encoding(self, place: str, rows: int, stored: int) -> None:
+        get_run_logger().info("%s rows are encoded %s; the features of %s are stored already", rows, place, stored)
+
+    def encoded(self, shard: int, rows: int, of: int) -> None:
+        self._update(ShardJob.noun, shard, RowsEncoded(rows, of))
+
     def training(self, place: str) -> None:
         get_run_logger().info("folds train %s", place)
 
     def epoch(self, fold: int, epoch: int, epochs: int, loss: float) -> None:
-        """Update the artifact of a fold. Called in the thread of the run that trains it, which gets the artifact."""
-        self._artifacts.setdefault(fold, _FoldArtifact(fold)).update(epoch, epochs, loss)
+        self._update(FoldJob.noun, fold, EpochEnded(epoch, epochs, loss))
+
+    def _update(self, noun: str, number: int, progress: JobProgress) -> None:
+        """Update the artifact of a job. Called in the thread of the run that does it, which gets the artifact."""
+        self._artifacts.setdefault((noun, number), _JobArtifact(noun, number)).update(progress)
 
 
-class _FoldArtifact:
-    def __init__(self, fold: int) -> None:
-        self._fold = fold
+class _JobArtifact:
+    def __init__(self, noun: str, number: int) -> None:
+        self._noun = noun
+        self._number = number
         self._id: UUID | None = None
         self._updated = 0.0
 
-    def update(self, epoch: int, epochs: int, loss: float) -> None:
+    def update(self, progress: JobProgress) -> None:
         now = time.monotonic()
-        if self._id and epoch < epochs and now - self._updated < SECONDS_BETWEEN_UPDATES:
+        if self._id and progress.share < 1 and now - self._updated < SECONDS_BETWEEN_UPDATES:
             return
         self._updated = now
-        description = f"epoch {epoch} of {epochs}, loss {loss:.3f}"
-        percent = 100.0 * epoch / epochs
-        if epoch == epochs:
-            get_run_logger().info("fold %d: %s", self._fold, description)
+        description, percent = str(progress), 100.0 * progress.share
+        if progress.share == 1:
+            get_run_logger().info("%s %d: %s", self._noun, self._number, description)
         # In an async task of a user's flow, Prefect would return coroutines.
         if self._id is None:
             created = create_progress_artifact(  # type: ignore[call-arg]
-                percent, key=f"fold-{self._fold}", description=description, _sync=True
+                percent, key=f"{self._noun}-{self._number}", description=description, _sync=True
             )
             self._id = cast("UUID", created)
         else:

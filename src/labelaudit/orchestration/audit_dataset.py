@@ -1,10 +1,11 @@
-"""The flow `audit-dataset`, which audits one dataset version: prepare, train folds, gather, detect, publish."""
+"""The flow `audit-dataset`, which audits one dataset version: prepare, encode, train folds, gather, detect, publish."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -15,24 +16,27 @@ from prefect.runtime import deployment
 from prefect.runtime import flow_run as current_run
 from prefect.states import Failed
 
-from labelaudit.audit import run_audit, slots_within_memory
+from labelaudit.audit import fold_jobs, fold_references, report_progress, run_audit, shard_jobs
 from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.finished import find_published
-from labelaudit.audits.references import AuditReference, FoldReference, PlanReference
+from labelaudit.audits.jobs import Job
+from labelaudit.audits.references import AuditReference, EncodingReference, FoldReference, PlanReference
 from labelaudit.audits.results import gate_failure, load_summary, worst_issues
 from labelaudit.codec import JsonObject
-from labelaudit.config import AuditConfig, with_version
+from labelaudit.config import AuditConfig, WorkersConfig, with_version
 from labelaudit.config_files import CONFIGS_VARIABLE, is_config_file, referenced_config
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.findings import Gate
+from labelaudit.local.machine import MachineWorkers, total_folds
 from labelaudit.local.workers import LocalWorkers, describe_slots
 from labelaudit.orchestration.artifacts import RunProgress, publish_artifacts
 from labelaudit.orchestration.concurrency import dataset_lock
 from labelaudit.orchestration.events import gate_event, post_gate_event
-from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
-from labelaudit.orchestration.ray_folds import train_on_ray
-from labelaudit.orchestration.tasks import TASK_OPTIONS, run_folds
+from labelaudit.orchestration.job_runs import cancel_jobs, run_on_work_pool
+from labelaudit.orchestration.ray_jobs import run_on_ray
+from labelaudit.orchestration.tasks import TASK_OPTIONS, job_task, run_jobs
 from labelaudit.pipeline.detect import detect
+from labelaudit.pipeline.encode import plan_encoding
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.publish import publish
@@ -50,14 +54,14 @@ _GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., object], Task[..., object]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
-    for step in (choose_version, prepare, find_published, gather, detect, publish)
+    for step in (choose_version, prepare, find_published, plan_encoding, gather, detect, publish)
 }
 
 
-@task(name="train-fold", task_run_name="train-fold-{fold}", **TASK_OPTIONS)
-def train_locally(workers: LocalWorkers, reference: PlanReference, fold: int) -> FoldReference:
-    """Train one fold in a worker process of this machine."""
-    return workers.train(reference, fold)
+@task(**TASK_OPTIONS)
+def do_locally(workers: LocalWorkers, job: Job) -> None:
+    """Do one job in a worker process of this machine."""
+    workers.work_on(job)
 
 
 @task(name="show", **{**TASK_OPTIONS, "retries": 0})
@@ -68,30 +72,47 @@ def show_artifacts(audit: AuditReference, config: AuditConfig) -> None:
 
 
 class _TaskCaller:
-    """Calls steps as tasks of the current flow run, and trains folds as `workers.kind` says."""
+    """Calls steps as tasks of the current flow run, and does jobs on the workers of `workers.kind`."""
 
     def __init__(self, audit_run: UUID) -> None:
         self.progress = RunProgress()
         self._audit_run = audit_run
+        self._machine = MachineWorkers(partial(report_progress, self.progress))
 
     def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return cast("_T", _TASKS[step](*args, **kwargs))
 
-    def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
-        if config.workers.kind == "ray":
-            self.progress.training(f"on Ray at {config.workers.address or 'this machine'}")
-            return train_on_ray(reference, folds, config.workers)
-        if config.workers.kind == "work-pool":
-            self.progress.training(f"in runs of {config.workers.deployment}")
-            plan = load_plan(reference)
-            return train_on_work_pool(reference, plan, folds, config.workers, self._audit_run)
-        return self._train_locally(config, reference, folds)
+    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
+        here = self._machine.for_encoding(config) if config.workers.kind == "local" else None
+        place = _place(config.workers, config.workers.encode_deployment, here)
+        self.progress.encoding(place, encoding.rows, encoding.stored)
+        self._do_all(config, shard_jobs(reference, encoding), here)
 
-    def _train_locally(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
-        slots = slots_within_memory(config, reference)
-        self.progress.training(describe_slots(slots))
-        with LocalWorkers(slots, self.progress.epoch) as workers:
-            return run_folds(lambda fold: train_locally.submit(workers, reference, fold), folds, len(slots))
+    def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
+        here = self._machine.for_training(config, reference) if config.workers.kind == "local" else None
+        self.progress.training(_place(config.workers, config.workers.deployment, here))
+        self._do_all(config, fold_jobs(reference, folds), here)
+        return fold_references(reference, folds)
+
+    def end_workers(self) -> None:
+        self._machine.end()
+
+    def _do_all(self, config: AuditConfig, jobs: Sequence[Job], here: LocalWorkers | None) -> None:
+        if here is not None:
+            run_jobs(lambda job: job_task(do_locally, job).submit(here, job), jobs, len(here.slots))
+        elif config.workers.kind == "ray":
+            run_on_ray(jobs, total_folds(config), config.workers)
+        else:
+            run_on_work_pool(jobs, load_plan(jobs[0].reference), config.workers, self._audit_run)
+
+
+def _place(workers: WorkersConfig, deployment: str, here: LocalWorkers | None) -> str:
+    """Return in words where jobs run."""
+    if here is not None:
+        return describe_slots(here.slots)
+    if workers.kind == "ray":
+        return f"on Ray at {workers.address or 'this machine'}"
+    return f"in runs of {deployment}"
 
 
 def _load_config(config: AuditConfig | str) -> AuditConfig:
@@ -114,12 +135,12 @@ def _run_name() -> str:
     return f"audit {named}" + (f" {version}" if version else "")
 
 
-def _cancel_folds(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
-    """Cancel the runs of folds on a work pool, which would otherwise outlive the audit."""
-    cancel_folds(flow_run.id)
+def _cancel_jobs(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
+    """Cancel the runs of jobs on a work pool, which would otherwise outlive the audit."""
+    cancel_jobs(flow_run.id)
 
 
-@flow(name="audit-dataset", flow_run_name=_run_name, on_cancellation=[_cancel_folds], validate_parameters=True)
+@flow(name="audit-dataset", flow_run_name=_run_name, on_cancellation=[_cancel_jobs], validate_parameters=True)
 def audit_dataset(config: AuditConfig | str, version: str | None = None) -> JsonObject:
     """Audit the labels of one dataset version and publish the report.
 

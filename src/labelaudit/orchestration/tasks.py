@@ -1,18 +1,19 @@
-"""Options of all Prefect tasks, and running one task per fold."""
+"""Options of all Prefect tasks, and running one task per job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture, as_completed, wait
 
+from labelaudit.audits.jobs import Job
 from labelaudit.errors import LabelauditError
 
-_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 def is_transient_failure(task: Task[..., object], run: TaskRun, state: State) -> bool:
@@ -21,7 +22,7 @@ def is_transient_failure(task: Task[..., object], run: TaskRun, state: State) ->
     return isinstance(error, LabelauditError) and error.transient
 
 
-# Prefect stores no results: an audit resumes from committed folds, which are checked against the data.
+# Prefect stores no results: an audit resumes from what its jobs have stored, which is checked.
 TASK_OPTIONS: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [2, 10],
@@ -31,17 +32,23 @@ TASK_OPTIONS: dict[str, Any] = {
 }
 
 
-def run_folds(submit: Callable[[int], PrefectFuture[_T]], folds: list[int], max_running: int) -> list[_T]:
-    """Submit a task run per fold, at most `max_running` at a time, and return their results.
+def job_task(task: Task[_P, None], job: Job) -> Task[_P, None]:
+    """Return a task that does a job, with the name of the job's step."""
+    return task.with_options(name=job.step, task_run_name=f"{job.step}-{job.number}")
 
-    A fold that fails does not stop the others, so that the next run finds them. Its error is raised at the end.
+
+def run_jobs(submit: Callable[[Job], PrefectFuture[None]], jobs: Sequence[Job], max_running: int) -> None:
+    """Submit a task run per job, at most `max_running` at a time, and wait for all.
+
+    A job that fails does not stop the others, so that the next run finds their results. Its error is raised at the end.
     """
-    futures: list[PrefectFuture[_T]] = []
-    running: list[PrefectFuture[_T]] = []
-    for fold in folds:
+    futures: list[PrefectFuture[None]] = []
+    running: list[PrefectFuture[None]] = []
+    for job in jobs:
         if len(running) == max_running:
             running.remove(next(iter(as_completed(running))))
-        running.append(submit(fold))
+        running.append(submit(job))
         futures.append(running[-1])
     wait(futures)
-    return [future.result() for future in futures]
+    for future in futures:
+        future.result()

@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
+from labelaudit.audit import fold_references
 from labelaudit.audits.audit_plan import load_plan, output_store
+from labelaudit.audits.jobs import EpochEnded, FoldJob, Job, JobProgress
 from labelaudit.audits.references import PlanReference
 from labelaudit.config import build_config
 from labelaudit.errors import ConfigError, StorageUnavailableError, WorkerDiedError
@@ -96,24 +98,26 @@ def test_the_next_worker_resumes_from_a_killed_one(
     reference = reference_to(data, tmp_path / "out")
     heard: list[int] = []
 
-    def on_epoch(fold: int, epoch: int, epochs: int, loss: float) -> None:
-        heard.append(epoch)
-        if epoch == last and len(heard) == last:
+    def on_progress(job: Job, progress: JobProgress) -> None:
+        assert isinstance(progress, EpochEnded)
+        heard.append(progress.epoch)
+        if progress.epoch == last and len(heard) == last:
             # Other tests leave helper processes next to the worker, and some have ended.
             for child in psutil.Process().children():
                 with suppress(psutil.ZombieProcess):
                     if "labelaudit.local.worker_process" in child.cmdline():
                         child.kill()
 
-    with LocalWorkers([Slot(None, 1)], on_epoch) as workers:
+    with LocalWorkers([Slot(None, 1)], on_progress) as workers:
         with pytest.raises(WorkerDiedError, match="signal SIGKILL"):
-            workers.train(reference, 0)
+            workers.work_on(FoldJob(reference, 0))
         # The worker may have continued while it was being killed.
         first = len(heard)
-        done = workers.train(reference, 0)
+        workers.work_on(FoldJob(reference, 0))
     again = heard[first:]
     assert last <= again[0] <= first + 1
     assert again == list(range(again[0], EPOCHS * MEMBERS + 1))
+    [done] = fold_references(reference, [0])
     assert committed(reference, done.key) == undisturbed
     assert list(unfinished(reference)) == []
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from labelaudit.audit import slots_within_memory
 from labelaudit.audits.audit_plan import load_plan, output_store
 from labelaudit.audits.references import PlanReference
 from labelaudit.errors import ConfigError
 from labelaudit.local.budget import fitting_slots
+from labelaudit.local.machine import slots_within_memory
 from labelaudit.local.workers import Slot
 from labelaudit.pipeline.plan import prepare
 from labelaudit.storage.manifest import dump_json, read_json

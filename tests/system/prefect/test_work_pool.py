@@ -19,11 +19,12 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running
 
+from labelaudit.audit import fold_jobs
 from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.errors import TrainingError
-from labelaudit.orchestration import fold_runs, heartbeats
-from labelaudit.orchestration.fold_runs import cancel_folds, train_on_work_pool
+from labelaudit.orchestration import heartbeats, job_runs
+from labelaudit.orchestration.job_runs import cancel_jobs, run_on_work_pool
 from labelaudit.orchestration.train_fold import train_fold
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import missing_folds
@@ -46,7 +47,7 @@ class Audit:
     run: UUID
 
     def train(self, *folds: int) -> None:
-        train_on_work_pool(self.reference, load_plan(self.reference), list(folds), self.config.workers, self.run)
+        run_on_work_pool(fold_jobs(self.reference, folds), load_plan(self.reference), self.config.workers, self.run)
 
     def missing(self, *folds: int) -> list[int]:
         return missing_folds(self.reference, load_plan(self.reference), list(folds))
@@ -69,8 +70,8 @@ def wait_for_folds(audit: Audit, folds: tuple[int, ...]) -> None:
 def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Audit]:
     """Create audits of one dataset version. Their folds wait for a worker that does not exist."""
     data = write_fruit(tmp_path / "fruit.parquet")
-    monkeypatch.setattr(fold_runs, "BACKOFF_SECONDS", (0.0, 0.0))
-    monkeypatch.setattr(fold_runs, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(job_runs, "BACKOFF_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(job_runs, "POLL_SECONDS", 0.2)
     flow_id = client.create_flow(train_fold)
     client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
 
@@ -108,7 +109,7 @@ def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
         thread.join(TIMEOUT_SECONDS)
     finally:
         # Has no effect if all folds have ended, which is so unless the test failed.
-        cancel_folds(audit.run)
+        cancel_jobs(audit.run)
 
 
 def _take(client: SyncPrefectClient, run: FlowRun) -> None:
@@ -135,7 +136,7 @@ def test_folds_of_an_audit_that_writes_elsewhere_are_not_taken_over(
         _until(one.runs)
         with _waiting(another, 0):
             _until(another.runs)
-            assert [cancel_folds(each.run) for each in (one, another)] == [1, 1]
+            assert [cancel_jobs(each.run) for each in (one, another)] == [1, 1]
 
 
 def test_folds_of_another_run_of_the_audit_are_taken_over(
@@ -166,13 +167,13 @@ def test_a_fold_that_is_completed_and_not_committed_is_started_again(audit: Call
 def test_a_fold_that_never_commits_ends(audit: Callable[..., Audit], tmp_path: Path) -> None:
     one = audit()
     with _waiting(one, 0) as raised:
-        for tries in range(1, fold_runs.FOLD_ATTEMPTS + 1):
+        for tries in range(1, job_runs.JOB_ATTEMPTS + 1):
             _until(lambda tries=tries: len(one.runs()) == tries)  # type: ignore[misc]
             _serve(one, one.runs()[-1], is_trained=False)
     (error,) = raised
     assert isinstance(error, TrainingError)
     assert f"Fold 0: Completed, but nothing is committed at {tmp_path / 'out'} (run fold 0 of fruit" in str(error)
-    assert one.states() == [StateType.COMPLETED] * fold_runs.FOLD_ATTEMPTS
+    assert one.states() == [StateType.COMPLETED] * job_runs.JOB_ATTEMPTS
 
 
 def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(
@@ -196,14 +197,14 @@ def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(
 def test_more_folds_than_the_server_returns_at_once(
     audit: Callable[..., Audit], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert get_current_settings().server.api.default_limit >= fold_runs._PAGE
-    monkeypatch.setattr(fold_runs, "_PAGE", 2)
+    assert get_current_settings().server.api.default_limit >= job_runs._PAGE
+    monkeypatch.setattr(job_runs, "_PAGE", 2)
     one, again = audit(), audit()
     with _waiting(one, *range(5)) as raised:
         _until(lambda: len(one.runs()) == 5)
         with _waiting(again, *range(5)) as raised_again:
             _until(lambda: caplog.text.count(ADOPTED) == 5)
-            assert cancel_folds(one.run) == 5
+            assert cancel_jobs(one.run) == 5
     for (error,) in (raised, raised_again):
         assert "5 of 5 folds could not be trained. Fold 0: Cancelled" in str(error)
 

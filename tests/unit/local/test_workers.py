@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from labelaudit.audit import remote_threads
 from labelaudit.errors import ConfigError, TrainingError
+from labelaudit.local.machine import remote_threads
 from labelaudit.local.workers import Slot, describe_slots, plan_slots
 from support.audits import settings
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from gpu_kit.jobs import Job
 from gpu_kit.utilisation import Utilisation
+from labelaudit.audit import fold_references
 from labelaudit.audits.audit_plan import output_store
+from labelaudit.audits.jobs import FoldJob
 from labelaudit.audits.references import PlanReference
 from labelaudit.config import build_config
 from labelaudit.local.workers import LocalWorkers, Slot, visible_gpus
@@ -75,6 +77,6 @@ def _prepared(job: Job, number: int) -> PlanReference:
 def _train(reference: PlanReference, slots: list[Slot], folds: Sequence[int]) -> list[dict[str, Any]]:
     """Train the folds in one worker process per slot, and return their records."""
     with ThreadPoolExecutor(len(slots)) as pool, LocalWorkers(slots) as workers:
-        trained = list(pool.map(lambda fold: workers.train(reference, fold), folds))
+        list(pool.map(lambda fold: workers.work_on(FoldJob(reference, fold)), folds))
     store = output_store(reference)
-    return [read_json(store, fold.key) for fold in trained]
+    return [read_json(store, fold.key) for fold in fold_references(reference, folds)]

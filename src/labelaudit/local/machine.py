@@ -1,0 +1,101 @@
+"""How the jobs of an audit share this machine: the slots of its config, and the worker processes in them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+
+from labelaudit.audits.references import PlanReference
+from labelaudit.config import AuditConfig, WorkersConfig
+from labelaudit.local.budget import fitting_slots
+from labelaudit.local.workers import LocalWorkers, OnProgress, Slot, fair_threads, plan_slots
+
+
+def total_folds(config: AuditConfig) -> int:
+    """Return the number of folds of all repeats."""
+    return config.cross_validation.folds * config.cross_validation.repeats
+
+
+def local_slots(config: AuditConfig) -> list[Slot]:
+    """Return the slots of this machine in which the jobs of an audit run."""
+    workers = config.workers
+    return plan_slots(
+        folds=total_folds(config),
+        device=config.training.device,
+        max_parallel=workers.max_parallel,
+        gpus_per_fold=workers.gpus_per_fold,
+        threads=workers.threads,
+    )
+
+
+def remote_threads(workers: WorkersConfig, folds: int) -> int:
+    """Return the CPU threads of a job that runs on another machine.
+
+    These are as many as if all folds trained here in parallel, so the audit has the same bytes on every machine.
+    """
+    return workers.threads or fair_threads(folds, workers.max_parallel)
+
+
+def slots_within_memory(config: AuditConfig, reference: PlanReference, slots: list[Slot] | None = None) -> list[Slot]:
+    """Return as many of the local slots (or of `slots`) as fit into `limits.memory` while folds train.
+
+    Raises:
+        ConfigError: Not even one fits.
+    """
+    fitting = fitting_slots(slots or local_slots(config), reference, config.limits.memory)
+    threads = config.workers.threads
+    return fitting if threads is None else [replace(slot, threads=threads) for slot in fitting]
+
+
+def slots_for_encoding(config: AuditConfig, slots: list[Slot] | None = None) -> list[Slot]:
+    """Return the local slots (or `slots`) in which shards are encoded.
+
+    With `limits.memory` there is only one: how much memory a fold needs can only be measured when its features exist.
+    """
+    here = slots or local_slots(config)
+    if config.limits.memory is None:
+        return here
+    return [replace(here[0], threads=config.workers.threads or len(os.sched_getaffinity(0)), lean=True)]
+
+
+class MachineWorkers:
+    """The worker processes of an audit on this machine.
+
+    Shards and folds use the same processes, which have imported what both need.
+    """
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._here: list[Slot] | None = None
+        self._workers: LocalWorkers | None = None
+        self._exit = ExitStack()
+
+    def for_encoding(self, config: AuditConfig) -> LocalWorkers:
+        """Return the workers that encode shards. Their processes start with their first jobs."""
+        return self._in(slots_for_encoding(config, self._slots(config)))
+
+    def for_training(self, config: AuditConfig, reference: PlanReference) -> LocalWorkers:
+        """Return the workers that train folds.
+
+        Raises:
+            ConfigError: `limits.memory` is too small for one fold.
+        """
+        return self._in(slots_within_memory(config, reference, self._slots(config)))
+
+    def end(self) -> None:
+        """End all worker processes, and what they are doing."""
+        self._here = self._workers = None
+        self._exit.close()
+
+    def _slots(self, config: AuditConfig) -> list[Slot]:
+        # Looking for GPUs starts a process, so it is done once.
+        if self._here is None:
+            self._here = local_slots(config)
+        return self._here
+
+    def _in(self, slots: list[Slot]) -> LocalWorkers:
+        if self._workers is None or self._workers.slots != slots:
+            self._exit.close()
+            self._workers = self._exit.enter_context(LocalWorkers(slots, self._on_progress))
+        return self._workers
