@@ -141,7 +141,7 @@ def fold_jobs(reference: PlanReference, folds: Sequence[int]) -> list[FoldJob]:
 def fold_references(reference: PlanReference, folds: Sequence[int]) -> list[FoldReference]:
     """Return the references of folds that workers have committed."""
     plan = load_plan(reference)
-    return [FoldReference(fold, fold_record_key(plan.dataset, plan.training_key, fold)) for fold in folds]
+    return [plan.fold_reference(fold) for fold in folds]
 
 
 def report_progress(receiver: AuditProgress, job: Job, progress: JobProgress) -> None:

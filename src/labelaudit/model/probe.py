@@ -1,7 +1,7 @@
 """The linear probe of a fold: multinomial logistic regression on the features of a frozen encoder.
 
 The features are standardised with the mean and deviation of the training rows. The penalty is chosen among seven by
-the log loss of rows that inner splits of the training rows hold out, and the temperature is fitted on the same rows.
+the log loss of rows that inner splits of the training rows hold out, after the temperature is fitted on the same rows.
 All seven are trained in one stack (`labelaudit.model.logistic_regression`), so the features are read once per iteration.
 """
 
@@ -181,7 +181,7 @@ class _Trainer:
         )
 
     def choose(self) -> _Choice:
-        """Return the penalty with the lowest log loss on held-out rows, and the temperature there."""
+        """Return the penalty with the lowest calibrated log loss on held-out rows, and the temperature there."""
         penalties = [per_feature * self.features.shape[1] for per_feature in _PENALTIES]
         held_out = int((self.parts >= 0).sum())
         if not held_out:
@@ -196,10 +196,15 @@ class _Trainer:
                 model = self.solve(penalties[stack], [part] * len(penalties[stack]))
                 logits[stack, start : start + len(rows)] = model.logits(self.features[rows]).transpose(0, 1)
             start += len(rows)
-        losses = torch.stack([torch.nn.functional.cross_entropy(each, targets) for each in logits]).tolist()
+        # Calibrated first: a large penalty makes a probe too unsure, which its temperature corrects.
+        temperatures = [fit_temperature(each, targets) for each in logits]
+        losses = [
+            float(torch.nn.functional.cross_entropy(each / temperature, targets))
+            for each, temperature in zip(logits, temperatures, strict=True)
+        ]
         # Of equals, the simplest.
         best = min(range(len(losses)), key=lambda index: (losses[index], -index))
-        return _Choice(penalties[best], fit_temperature(logits[best], targets), losses[best], held_out)
+        return _Choice(penalties[best], temperatures[best], losses[best], held_out)
 
     def _stacks(self, count: int) -> Iterator[slice]:
         weights = self.directions.basis.shape[1] * self.num_classes

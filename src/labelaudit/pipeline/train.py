@@ -80,6 +80,7 @@ class _Part:
     train_rows: np.ndarray
     held_out_rows: np.ndarray
     device: str
+    is_pinned: bool
 
     @classmethod
     def of_fold(cls, reference: PlanReference, plan: Plan, fold: int, *, is_pinned: bool) -> _Part:
@@ -96,7 +97,13 @@ class _Part:
             train_rows=rows.training(fold, plan.folds),
             held_out_rows=held_out,
             device=device.partition(":")[0] if is_pinned else device,
+            is_pinned=is_pinned,
         )
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Numbers of groups, (N,), which equal rows share."""
+        return self.rows.examples.group.numbers()
 
     @property
     def seed(self) -> int:
@@ -119,7 +126,7 @@ class _Part:
     def features(self) -> Iterator[np.ndarray]:
         """Yield the features of all rows (N, d): those of the encoder, or the inputs if they are vectors."""
         if self.plan.encoder is not None:
-            with open_features(self.reference, self.plan) as features:
+            with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
                 yield features
         else:
             with open_inputs(self.reference, self.plan) as folder:
@@ -161,9 +168,8 @@ def _fit_probe(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch |
             len(part.plan.class_names),
             part.train_rows,
             part.held_out_rows,
-            groups=part.rows.examples.group.numbers(),
+            groups=part.groups,
             device=part.device,
-            precision=part.plan.config.training.precision,
             seed=part.seed,
             on_epoch=on_epoch,
         )
@@ -177,6 +183,7 @@ def _fit_neighbours(store: Store, part: _Part, view: PlannedView, on_epoch: OnEp
             len(part.plan.class_names),
             part.train_rows,
             part.held_out_rows,
+            groups=part.groups,
             device=part.device,
             seed=part.seed,
         )
