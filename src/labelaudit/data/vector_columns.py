@@ -64,10 +64,8 @@ def check_vectors(name: str, column: pa.ChunkedArray, type: pa.DataType) -> None
 def other_vectors(names: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence on columns of vectors that are not the input, if there are any."""
     verb = "contains" if len(names) == 1 else "contain"
-    sentence = (
-        f"not used: {listing(map(repr, names))}, which also {verb} vectors; name the right one with dataset.input"
-    )
-    return (sentence,) if names else ()
+    others = listing(map(repr, names))
+    return (f"not used: {others}, which also {verb} vectors; name the input with dataset.input",) if names else ()
 
 
 def _contains_classes(feature: JsonObject) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model.recipes import NETWORKS, Recipe, choose_recipe
 
-SHAPES = {"image": (3, 32, 32), "text": (2**18,), "table": (20,)}
+SHAPES = {"image": (3, 32, 32), "text": (2**18,), "vector": (384,), "table": (20,)}
 
 
 def recipe(kind: str = "image", **changes: Any) -> Recipe:
@@ -119,7 +119,7 @@ def test_small_datasets_are_seen_more_often() -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ConfigError, match=r"Kind 'audio' is unknown\. Use one of image, text, table"):
+    with pytest.raises(ConfigError, match=r"Kind 'audio' is unknown\. Use one of image, text, vector, table"):
         choose_recipe("audio", rows=10, num_classes=2, input_shape=(1,))
 
 
