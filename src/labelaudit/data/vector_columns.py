@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -18,6 +18,8 @@ _OTHER_LISTS = re.compile(
     r"(^|_)(ids?|mask|tokens?|probs?|probabilit(y|ies)|logits?|scores?|predictions?|preds?|bbox(es)?|box(es)?)\d*$",
     re.IGNORECASE,
 )
+_WRITTEN_OUT = re.compile(r"\s*\[(?=\D*\d)[-+.,;\s\deE]*+\]\s*")
+AS_TEXT = "contains vectors as text"
 # Share of the lists that have the most frequent length, in a column that is guessed to contain vectors.
 _MIN_REGULAR = 0.9
 
@@ -59,6 +61,12 @@ def check_vectors(name: str, column: pa.ChunkedArray, type: pa.DataType) -> None
             f"{len(column)} have the most frequent one, {length}. All vectors of a dataset must have the same length. "
             "Reduce each list to one vector, for example to its mean over tokens."
         )
+
+
+def are_written_out(values: Iterable[str]) -> bool:
+    """Return whether all texts are lists of numbers in brackets, as pandas writes vectors to CSV."""
+    texts = list(values)
+    return bool(texts) and all(_WRITTEN_OUT.fullmatch(text) for text in texts)
 
 
 def other_vectors(names: Sequence[str]) -> tuple[str, ...]:

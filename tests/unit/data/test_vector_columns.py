@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from labelaudit.data.columns import resolve_columns
+from labelaudit.data.vector_columns import are_written_out
 from labelaudit.errors import DatasetError
 
 LABELS = ["a", "b"] * 15
@@ -132,3 +133,27 @@ def test_mixed_lists_of_json_are_not_vectors(make_dataset):
     columns = resolve_columns(source)
     assert (columns.kind, columns.inputs) == ("table", ("size",))
     assert columns.left_out[0].reason == "its type is list<item: null>"
+
+
+def test_vectors_as_text_are_not_an_input(make_dataset):
+    written = [str(np.array(row, np.float32)) for row in VECTORS]
+    assert "\n" in "".join(written)
+    columns = _resolve(make_dataset, story=SENTENCES, embedding=written)
+    assert (columns.kind, columns.inputs) == ("text", ("story",))
+    columns = _resolve(make_dataset, size=NUMBERS, embedding=[json.dumps(row) for row in VECTORS])
+    assert (columns.kind, columns.inputs) == ("table", ("size",))
+    assert _left_out(columns) == {
+        "it contains vectors as text; write it to Parquet or JSON Lines as lists of numbers": ("embedding",)
+    }
+    with pytest.raises(DatasetError, match=r"No column can be the input of kind auto.* the columns are 'embedding'"):
+        _resolve(make_dataset, embedding=written)
+    with pytest.raises(DatasetError, match=r"'embedding' contains vectors as text\. Write it to Parquet or JSON Lines"):
+        _resolve(make_dataset, {"input": "embedding"}, embedding=written)
+    assert _resolve(make_dataset, {"input": "embedding", "kind": "text"}, embedding=written).kind == "text"
+
+
+@pytest.mark.parametrize("text", ["[1] see page 2", "[]", "1, 2", "[a]", "[...]"])
+def test_other_texts_with_brackets_stay_texts(make_dataset, text):
+    texts = [*SENTENCES[:29], text]
+    assert _resolve(make_dataset, story=texts).inputs == ("story",)
+    assert not are_written_out([text])

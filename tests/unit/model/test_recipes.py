@@ -77,7 +77,7 @@ def test_settings_of_a_recipe_are_checked(changes: dict[str, Any], message: str)
     channels=st.sampled_from([1, 3]),
 )
 def test_every_size_gets_a_sane_recipe(kind: str, rows: int, num_classes: int, side: int, channels: int) -> None:
-    shape = {"image": (channels, side, side), "text": (2**18,), "table": (50,)}[kind]
+    shape = {"image": (channels, side, side), "text": (2**18,), "vector": (384,), "table": (50,)}[kind]
     chosen = choose_recipe(kind, rows=rows, num_classes=num_classes, input_shape=shape)
     steps = chosen.epochs * -(-rows // chosen.batch_size)
     assert 2 <= chosen.batch_size <= 1024
