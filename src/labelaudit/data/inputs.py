@@ -16,7 +16,14 @@ from labelaudit.data.row_indexes import counts_rows, is_row_index_name
 from labelaudit.data.stray_words import StrayWords, missing_remedy
 from labelaudit.data.text_columns import TEXT_NAMES, are_mostly_distinct, contains_sentences, joint_columns
 from labelaudit.data.values import family, is_binary, parses_as_numbers
-from labelaudit.data.vector_columns import VECTOR_NAMES, are_features, check_vectors, other_vectors
+from labelaudit.data.vector_columns import (
+    AS_TEXT,
+    VECTOR_NAMES,
+    are_features,
+    are_written_out,
+    check_vectors,
+    other_vectors,
+)
 from labelaudit.data.vectors import contains_numbers, typical_length
 from labelaudit.errors import DatasetError
 from labelaudit.text import listing
@@ -150,7 +157,7 @@ def _choose_table(sample: InputSample, kind: str) -> Inputs:
             return _single(sample, "text", features, (), "it is the only input, and most of its texts are different")
         if features:
             return Inputs("table", features, (_table_sentence(features),), left_out)
-    strings = [name for name in names if family(_type(sample, name)) == "string"]
+    strings = [name for name in names if family(_type(sample, name)) == "string" and not _is_written_out(sample, name)]
     if kind in ("auto", "text") and len(strings) == 1:
         return _single(sample, "text", strings, (), "it is the only column of strings")
     raise DatasetError(
@@ -238,6 +245,11 @@ def _kind_of(sample: InputSample, names: Sequence[str]) -> str:
         return "image"
     if contains_numbers(_type(sample, names[0])):
         return "vector"
+    if _is_written_out(sample, names[0]):
+        raise DatasetError(
+            f"Column {names[0]!r} {AS_TEXT}. Write it to Parquet or JSON Lines as lists of numbers, or set "
+            "dataset.kind to text."
+        )
     is_string = family(_type(sample, names[0])) == "string"
     is_number = sample.is_untyped and parses_as_numbers(sample.rows.column(names[0]))
     return "text" if is_string and not is_number else "table"
@@ -297,7 +309,7 @@ def _is_language(sample: InputSample, name: str) -> bool:
     if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
         return False
     values = _strings(sample, name)
-    if not are_mostly_distinct(values):
+    if not are_mostly_distinct(values) or are_written_out(values):
         return False
     if name.lower() in TEXT_NAMES:
         return not parses_as_numbers(pa.array(values))
@@ -305,7 +317,13 @@ def _is_language(sample: InputSample, name: str) -> bool:
 
 
 def _is_sentences(sample: InputSample, name: str) -> bool:
-    return family(_type(sample, name)) == "string" and contains_sentences(_strings(sample, name))
+    if family(_type(sample, name)) != "string" or _is_written_out(sample, name):
+        return False
+    return contains_sentences(_strings(sample, name))
+
+
+def _is_written_out(sample: InputSample, name: str) -> bool:
+    return family(_type(sample, name)) == "string" and are_written_out(_strings(sample, name))
 
 
 def _may_accompany_text(sample: InputSample, name: str) -> bool:
@@ -313,6 +331,8 @@ def _may_accompany_text(sample: InputSample, name: str) -> bool:
     if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
         return False
     values = _strings(sample, name)
+    if are_written_out(values):
+        return False
     if contains_sentences(values):
         return True
     return are_mostly_distinct(values) and not parses_as_numbers(pa.array(values))
@@ -330,6 +350,8 @@ def _why_not_feature(sample: InputSample, name: str) -> str | None:
         return f"its type is {type}"
     if family(type) == "null":
         return "it has no value"
+    if _is_written_out(sample, name):
+        return f"it {AS_TEXT}; write it to Parquet or JSON Lines as lists of numbers"
     values = sample.rows.column(name)
     if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
         return _why_not_category(values, is_untyped=sample.is_untyped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -18,6 +18,8 @@ _OTHER_LISTS = re.compile(
     r"(^|_)(ids?|mask|tokens?|probs?|probabilit(y|ies)|logits?|scores?|predictions?|preds?|bbox(es)?|box(es)?)\d*$",
     re.IGNORECASE,
 )
+_WRITTEN_OUT = re.compile(r"\s*\[(?=\D*\d)[-+.,;\s\deE]*+\]\s*")
+AS_TEXT = "contains vectors as text"
 # Share of the lists that have the most frequent length, in a column that is guessed to contain vectors.
 _MIN_REGULAR = 0.9
 
@@ -61,13 +63,17 @@ def check_vectors(name: str, column: pa.ChunkedArray, type: pa.DataType) -> None
         )
 
 
+def are_written_out(values: Iterable[str]) -> bool:
+    """Return whether all texts are lists of numbers in brackets, as pandas writes vectors to CSV."""
+    texts = list(values)
+    return bool(texts) and all(_WRITTEN_OUT.fullmatch(text) for text in texts)
+
+
 def other_vectors(names: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence on columns of vectors that are not the input, if there are any."""
     verb = "contains" if len(names) == 1 else "contain"
-    sentence = (
-        f"not used: {listing(map(repr, names))}, which also {verb} vectors; name the right one with dataset.input"
-    )
-    return (sentence,) if names else ()
+    others = listing(map(repr, names))
+    return (f"not used: {others}, which also {verb} vectors; name the input with dataset.input",) if names else ()
 
 
 def _contains_classes(feature: JsonObject) -> bool:

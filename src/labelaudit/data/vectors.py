@@ -52,7 +52,7 @@ def typical_length(column: pa.ChunkedArray) -> tuple[int, float]:
     """
     if not contains_numbers(column.type):
         return 0, 0.0
-    lengths = _lengths(_lists(column))
+    lengths = _lengths(without_encoding(column))
     values, counts = np.unique(lengths[lengths > 0], return_counts=True)
     if not len(values):
         return 0, 0.0
@@ -90,7 +90,7 @@ class VectorReader:
                 f"Column {self._name!r} in {file} is of type {column.type}, but in other files it contains lists of "
                 "numbers. Write it as lists of numbers in all files."
             )
-        lists = _lists(column)
+        lists = without_encoding(column)
         lengths = _lengths(lists)
         is_vector = lengths == self._length
         self._vectors += int((lengths > 0).sum())
@@ -128,13 +128,6 @@ class VectorReader:
         if length < 0:
             return "no vector"
         return f"{length} numbers, not {self._length}" if length else "an empty list"
-
-
-def _lists(column: pa.ChunkedArray) -> pa.Array:
-    lists = without_encoding(column)
-    if pa.types.is_list_view(lists.type) or pa.types.is_large_list_view(lists.type):
-        return lists.cast(pa.large_list(lists.type.value_type))
-    return lists
 
 
 def _lengths(lists: pa.Array) -> np.ndarray:
