@@ -48,7 +48,7 @@ def local_weights(
         _fetch(store, name, found.size, into / name)
         _check(url, into / name, sha256)
 
-    # The token changes with the content. Without one, the expected checksum must tell files apart.
+    # The token changes with the content. Without one, only the expected checksum does.
     key = digest_of("weights", url, found.size, found.token, sha256)[:32]
     with Cache(max_bytes=cache_bytes).entry(f"weights-{key}", fetch) as entry:
         yield entry / name
