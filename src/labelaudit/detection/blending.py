@@ -251,7 +251,7 @@ def _best_weights(p_given: _FloatArray) -> _FloatArray:
     weights = np.full(len(p_given), 1 / len(p_given))
     for _ in range(_ITERATIONS):
         shares = weights[:, None] * p_given
-        updated = (shares / shares.sum(axis=0)).mean(axis=1)
+        updated: _FloatArray = (shares / shares.sum(axis=0)).mean(axis=1)
         if np.abs(updated - weights).max() < _TOLERANCE:
             return updated
         weights = updated

@@ -130,7 +130,7 @@ class _Part:
                 yield features
         else:
             with open_inputs(self.reference, self.plan) as folder:
-                yield model_inputs(folder, self.plan.kind)
+                yield np.asarray(model_inputs(folder, self.plan.kind))
 
     @property
     def training_ids(self) -> Strings:

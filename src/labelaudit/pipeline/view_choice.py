@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.errors import ConfigError
 from labelaudit.model.encoders.choose import choose_encoder, missing_encoder_note
+from labelaudit.model.encoders.encoder_names import weights_to_fetch
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.pipeline.encoder_weights import encoder_weights
+from labelaudit.pipeline.encoder_weights import local_weights
 from labelaudit.schemas import VIEWS, ViewName
 
 ON_FEATURES: tuple[ViewName, ...] = ("probe", "neighbours")
@@ -76,16 +79,20 @@ def _encoder(config: AuditConfig, columns: Columns) -> EncoderSpec | None:
     model = config.model
     if model.encoder == "auto" and columns.kind not in _ENCODED_KINDS:
         return None
-    weights = encoder_weights(
-        model.encoder, model.encoder_kwargs, config.storage.options, cache_bytes=config.limits.cache
-    )
-    return choose_encoder(
-        model.encoder,
-        kind=columns.kind,
-        image_size=columns.image_size,
-        kwargs=model.encoder_kwargs,
-        weights=weights,
-    )
+    with _weights(config) as weights:
+        return choose_encoder(
+            model.encoder,
+            kind=columns.kind,
+            image_size=columns.image_size,
+            kwargs=model.encoder_kwargs,
+            weights=weights,
+        )
+
+
+def _weights(config: AuditConfig) -> AbstractContextManager[Path | None]:
+    """Return the weights that the config names on this machine; None if it names none."""
+    url = weights_to_fetch(config.model.encoder, config.model.encoder_kwargs)
+    return nullcontext() if url is None else local_weights(url, config.storage.options, config.limits.cache)
 
 
 def _why_none(config: AuditConfig, columns: Columns) -> str:
