@@ -28,7 +28,7 @@ from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.findings import LeftOut
 from labelaudit.memory import release_if_grown
 from labelaudit.model.recipes import Recipe, choose_recipe
-from labelaudit.model.user_modules import find_user_module
+from labelaudit.model.user_modules import code_sha256
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
@@ -368,10 +368,6 @@ def network_digest(config: AuditConfig) -> str | None:
             parts.append(hashlib.file_digest(file, "sha256").hexdigest())
     module, colon, _ = config.model.network.partition(":")
     if colon and module != "torchvision":
-        try:
-            found = find_user_module(module)
-        except (ImportError, ValueError):
-            found = None
-        if found is not None and found.origin and Path(found.origin).is_file():
-            parts.append(sha256_hex(Path(found.origin).read_bytes()))
+        code = code_sha256(config.model.network)
+        parts += [] if code is None else [code]
     return digest_of(*parts) if parts else None
