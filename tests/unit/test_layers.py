@@ -25,7 +25,7 @@ LAYERS = [
     {"labelaudit.local"},
     {"labelaudit.pipeline"},
     {"labelaudit.reviews", "labelaudit.versions"},
-    {"labelaudit.audits"},
+    {"labelaudit.audits", "labelaudit.feature_store"},
     {"labelaudit.config_files"},
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
     {"labelaudit.shares"},
@@ -54,7 +54,7 @@ ONE_DOOR = {
 LATE_IMPORTS = {
     *(f"{_IN}cli/{name}.py" for name in ("main", "run", "demo", "publish_version", "check", "doctor")),
     f"{_IN}cli/apply_automations.py",
-    *(f"{_IN}audit.py", f"{_IN}audits/site.py"),
+    *(f"{_IN}audit.py", f"{_IN}audits/site.py", f"{_IN}pipeline/encode.py"),
 }
 
 

@@ -337,6 +337,59 @@ def review_status(audit: str, config: str | None, as_json: bool) -> None:
     status_command(AuditTarget(audit, config), as_json=as_json)
 
 
+@cli.group()
+def features() -> None:
+    """Show or prune stored features of encoders.
+
+    OUTPUT is the folder with the audits of all datasets (output.url), or a config file; then its storage.options
+    apply.
+    """
+
+
+_features_dataset = click.option("--dataset", metavar="NAME", help="Only this dataset. [default: all]")
+_verify = click.option("--verify", is_flag=True, help="Read all data and compare checksums.")
+
+
+@features.command("status")
+@click.argument("output")
+@_features_dataset
+@_verify
+@_json
+def features_status(output: str, dataset: str | None, verify: bool, as_json: bool) -> None:
+    """Show the features of each dataset and encoder: rows, shards, bytes, last write, damage.
+
+    Without --verify, only missing files and wrong sizes count as damage.
+    """
+    from labelaudit.cli.features import FeaturesTarget, features_status_command
+
+    features_status_command(FeaturesTarget(output, dataset), verify=verify, as_json=as_json)
+
+
+@features.command("prune")
+@click.argument("output")
+@_features_dataset
+@click.option(
+    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS",
+    help="Keep shards that were written later.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@_verify
+@_json
+def features_prune(
+    output: str, dataset: str | None, older_than: int, dry_run: bool, verify: bool, as_json: bool
+) -> None:
+    """Remove shards with rows of no published audit, damaged shards, and data whose writer was killed.
+
+    If an audit needs removed features again, it encodes those rows again. With --verify, shards with a wrong checksum
+    are removed too.
+    """
+    from labelaudit.cli.features import FeaturesTarget, features_prune_command
+
+    features_prune_command(
+        FeaturesTarget(output, dataset), older_than=older_than, verify=verify, is_dry_run=dry_run, as_json=as_json
+    )
+
+
 @cli.command("apply-automations")
 @click.argument("file", default="deployments/automations.yaml", metavar="[FILE]")
 @click.option("--alerts", metavar="TYPE/NAME", help="Notification block, for example slack-webhook/labelaudit.")

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from labelaudit.data.formats import FileSurvey, reading
 from labelaudit.data.source import Source
+from labelaudit.data.wanted_rows import wanted_within
 
 _FILE_MAGIC = b"ARROW1"
 
@@ -20,10 +22,21 @@ def survey_file(source: Source, path: str) -> FileSurvey:
         return FileSurvey(schema, sum(batch.num_rows for batch in batches))
 
 
-def read_tables(source: Source, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield the rows of one file in order, batch by batch as they were written."""
+def read_tables(
+    source: Source, path: str, columns: Sequence[str], *, wanted: np.ndarray | None = None
+) -> Iterator[pa.Table]:
+    """Yield the rows of one file in order, batch by batch as they were written.
+
+    Only the rows with the numbers in `wanted` are yielded, if it is given.
+    """
     with _open(source, path) as (_, batches):
+        start = 0
         for batch in batches:
+            if wanted is not None:
+                start, within = start + batch.num_rows, wanted_within(wanted, start, batch.num_rows)
+                if not len(within):
+                    continue
+                batch = batch.select(list(columns)).take(pa.array(within))
             batch.validate(full=True)
             yield pa.Table.from_batches([batch]).select(list(columns))
 

@@ -99,11 +99,28 @@ def decode_images(
     problems: dict[int, str] = {}
     for index, data in enumerate(encoded):
         with quiet():
-            try:
-                pixels[index] = _decode(data, size, channels, ranges)
-            except Exception as error:  # as above; a broken image gets a status
-                problems[index] = _reason(error, data)
+            decoded = decode_image(data, size, channels, ranges)
+        if isinstance(decoded, str):
+            problems[index] = decoded
+        else:
+            pixels[index] = decoded
     return pixels, problems
+
+
+def decode_image(
+    data: bytes | None, size: tuple[int, int], channels: int, ranges: ValueRanges = FULL_RANGES
+) -> np.ndarray | str:
+    """Decode one image as `decode_images` does; several threads may do so at once.
+
+    Callers use `quiet` around all threads, because a thread cannot hide warnings for itself alone.
+
+    Returns:
+        Pixels, (height, width, channels) uint8, or why the image cannot be read.
+    """
+    try:
+        return _decode(data, size, channels, ranges)
+    except Exception as error:  # as above; a broken image gets a status
+        return _reason(error, data)
 
 
 def why_unreadable(data: bytes | None) -> str:

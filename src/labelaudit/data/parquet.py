@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.data.formats import FileSurvey, reading
 from labelaudit.data.source import Source
 from labelaudit.data.values import family, is_binary, is_text, uuid_string, without_encoding
+from labelaudit.data.wanted_rows import wanted_within
 from labelaudit.errors import DatasetError
 
 # Column chunks are read through a buffer of this size, because a row group may not fit into memory.
@@ -60,11 +62,19 @@ def with_texts(rows: pa.Table, names: Sequence[str], path: str) -> pa.Table:
 
 
 def read_tables(
-    source: Source, path: str, columns: Sequence[str], *, texts: Sequence[str] = (), max_rows: int, max_bytes: int
+    source: Source,
+    path: str,
+    columns: Sequence[str],
+    *,
+    texts: Sequence[str] = (),
+    max_rows: int,
+    max_bytes: int,
+    wanted: np.ndarray | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the rows of one file in order, at most `max_rows` and about `max_bytes` at a time.
 
-    UUIDs and the columns in `texts` become strings.
+    UUIDs and the columns in `texts` become strings. Only the rows with the numbers in `wanted` are yielded, if it is
+    given. Row groups without any of them are not read.
 
     Raises:
         DatasetError: the file is damaged, or a value of a column in `texts` is not valid UTF-8.
@@ -76,9 +86,28 @@ def read_tables(
     ):
         row_bytes = _mean_row_bytes(parquet.metadata)
         rows = max(1, min(max_rows, int(max_bytes / max(row_bytes, 1.0))))
-        for batch in parquet.iter_batches(batch_size=rows, columns=list(columns)):
+        for batch in _batches(parquet, rows, list(columns), wanted):
             batch.validate(full=True)  # Parquet does not guarantee that strings are UTF-8
             yield with_texts(_as_read(pa.Table.from_batches([batch])), texts, path)
+
+
+def _batches(
+    parquet: pq.ParquetFile, rows: int, columns: list[str], wanted: np.ndarray | None
+) -> Iterator[pa.RecordBatch]:
+    if wanted is None:
+        yield from parquet.iter_batches(batch_size=rows, columns=columns)
+        return
+    start = 0
+    for group in range(parquet.num_row_groups):
+        count = parquet.metadata.row_group(group).num_rows
+        if len(wanted_within(wanted, start, count)):
+            first = start
+            for batch in parquet.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
+                within = wanted_within(wanted, first, batch.num_rows)
+                first += batch.num_rows
+                if len(within):
+                    yield batch.take(pa.array(within))
+        start += count
 
 
 def _as_read(table: pa.Table) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,9 @@ from labelaudit.data.image_files import ImageFiles
 from labelaudit.data.images import decode_images
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import split_name
-from labelaudit.data.tables import MAX_ROWS, read_tables
+from labelaudit.data.tables import MAX_ROWS, read_tables, read_wanted_tables
 from labelaudit.data.values import family, float_limit, to_categories, to_numbers, to_strings, without_encoding
+from labelaudit.data.wanted_rows import WantedRows
 from labelaudit.errors import DatasetError
 from labelaudit.strings import Strings
 
@@ -169,6 +171,13 @@ def _names(table: pa.Table, name: str, file: str) -> Strings:
 
 
 def _image_inputs(images: ImageFiles, columns: Columns, file: str, column: pa.ChunkedArray) -> _Inputs:
+    return _decode(columns, *_encoded_images(images, file, column))
+
+
+def _encoded_images(
+    images: ImageFiles, file: str, column: pa.ChunkedArray
+) -> tuple[Iterable[tuple[bytes | None, str]], list[str | None]]:
+    """Return bytes, or why there are none, of each image of a column; and the paths of those that are not in it."""
     values = column.to_pylist()
     if family(column.type) == "string":
         values = [{"bytes": None, "path": value} for value in values]
@@ -176,12 +185,11 @@ def _image_inputs(images: ImageFiles, columns: Columns, file: str, column: pa.Ch
         values = [{"bytes": value, "path": None} for value in values]
     references = [_reference(value) for value in values]
     if not any(references):
-        return _decode(columns, ((value and value["bytes"], "") for value in values), references)
+        return ((value and value["bytes"], "") for value in values), references
     paths = [images.find(file, reference) if reference else None for reference in references]
     loaded = images.read(paths)
     pairs = zip(values, references, loaded, strict=True)
-    encoded = (data if reference else (value and value["bytes"], "") for value, reference, data in pairs)
-    return _decode(columns, encoded, references)
+    return (data if reference else (value and value["bytes"], "") for value, reference, data in pairs), references
 
 
 def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
@@ -242,3 +250,54 @@ def _table_inputs(columns: Columns, table: pa.Table) -> _Inputs:
         present |= inputs.column(name).is_valid().to_numpy()
     problems = {int(index): "all inputs are missing" for index in np.flatnonzero(~present)}
     return _Inputs(inputs, digest_rows(inputs), problems)
+
+
+class EncodedImage(NamedTuple):
+    """An image as it is stored."""
+
+    file: str  # as `Examples` name it
+    row: int
+    content: bytes | None  # None: it is missing
+    reason: str  # why; else empty
+    path: str | None  # of the image, if its bytes are not in a table
+
+    def digest(self) -> str:
+        """Return the content digest, as `read_batches` does."""
+        return digest_bytes(_digested(self.content, self.path))
+
+
+class WantedText(NamedTuple):
+    """A row of texts."""
+
+    file: str
+    row: int
+    digest: str
+    texts: tuple[str, ...]  # of the input columns, in their order
+
+
+def read_wanted_images(source: Source, columns: Columns, wanted: WantedRows) -> Iterator[EncodedImage]:
+    """Yield only the wanted rows of a dataset of images, in the order of files and rows, without decoding them."""
+    layout = columns.find_layout(source)
+    images = ImageFiles(source, layout.images)
+    if layout.format == IMAGE_FOLDER:
+        paths = [file.path for file in layout.images if printable_path(file.path) in wanted]
+        for name, (content, reason) in zip(paths, images.read(paths), strict=True):
+            yield EncodedImage(printable_path(name), 0, content, reason, name)
+        return
+    # Not more rows, because all bytes of one table are in memory.
+    tables = read_wanted_tables(source, layout, columns.inputs, wanted, max_rows=_max_rows(columns))
+    for file, numbers, table in tables:
+        encoded, references = _encoded_images(images, file, table.column(0))
+        for row, (content, reason), path in zip(numbers.tolist(), encoded, references, strict=True):
+            yield EncodedImage(printable_path(file), row, content, reason, path)
+
+
+def read_wanted_texts(source: Source, columns: Columns, wanted: WantedRows) -> Iterator[WantedText]:
+    """Yield only the wanted rows of a dataset of texts, in the order of files and rows."""
+    layout = columns.find_layout(source)
+    for file, numbers, table in read_wanted_tables(source, layout, columns.inputs, wanted):
+        inputs = _text_inputs(table)
+        assert isinstance(inputs.values, pa.Table)
+        rows = zip(*(column.to_pylist() for column in inputs.values.columns), strict=True)
+        for row, digest, texts in zip(numbers.tolist(), inputs.digests, rows, strict=True):
+            yield WantedText(printable_path(file), row, digest, texts)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.data import arrow_files, delimited, jsonl, parquet
-from labelaudit.data.file_layout import Layout
+from labelaudit.data.file_layout import Layout, printable_path
 from labelaudit.data.formats import Format
 from labelaudit.data.partitions import partitions_of
 from labelaudit.data.source import Source
 from labelaudit.data.table_survey import first_column
 from labelaudit.data.values import to_strings
+from labelaudit.data.wanted_rows import WantedRows, only_wanted
 from labelaudit.errors import DatasetError
 
 MAX_ROWS = 16_384
@@ -60,6 +62,29 @@ def read_tables(
                 piece = table.slice(start, max_rows).select(list(columns))
                 yield Piece(file.path, split, first_row + start, piece)
             first_row += table.num_rows
+
+
+def read_wanted_tables(
+    source: Source, layout: Layout, columns: Sequence[str], wanted: WantedRows, *, max_rows: int = MAX_ROWS
+) -> Iterator[tuple[str, np.ndarray, pa.Table]]:
+    """Yield the path of a file, row numbers in it and these rows, only for wanted rows, in the order of files and rows.
+
+    Files without wanted rows are not opened, and row groups without them are not read. Wanted rows that no longer
+    exist are left out.
+    """
+    for file in layout.tables:
+        numbers = wanted.get(printable_path(file.path), np.empty(0, np.int64))
+        if not len(numbers):
+            continue
+        stored = [name for name in columns if name not in layout.partitions]
+        read = stored or [first_column(source, layout, file)]
+        start = 0
+        for table in _read_shard(source, layout, file.path, read, None, max_rows, numbers):
+            table = _with_partitions(table, layout, file.path)
+            for first in range(0, table.num_rows, max_rows):
+                piece = table.slice(first, max_rows).select(list(columns))
+                yield file.path, numbers[start : start + piece.num_rows], piece
+                start += piece.num_rows
 
 
 def _check_partitions(table: pa.Table, path: str) -> None:
@@ -108,13 +133,18 @@ def _read_shard(
     columns: Sequence[str],
     label: str | None,
     max_rows: int,
+    wanted: np.ndarray | None = None,
 ) -> Iterator[pa.Table]:
     if layout.format == Format.PARQUET:
         texts = layout.text_columns
-        return parquet.read_tables(source, path, columns, texts=texts, max_rows=max_rows, max_bytes=MAX_BYTES)
+        return parquet.read_tables(
+            source, path, columns, texts=texts, max_rows=max_rows, max_bytes=MAX_BYTES, wanted=wanted
+        )
     if layout.format == Format.ARROW:
-        return arrow_files.read_tables(source, path, columns)
+        return arrow_files.read_tables(source, path, columns, wanted=wanted)
     if layout.format == Format.CSV:
         assert layout.dialect is not None, "the survey finds the dialect"
-        return delimited.read_tables(source, path, columns, layout.dialect, label=label)
-    return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)
+        tables = delimited.read_tables(source, path, columns, layout.dialect, label=label)
+    else:
+        tables = jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)
+    return tables if wanted is None else only_wanted(tables, wanted)

@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
-from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.references import EncodingReference, PlanReference, ShardReference
+from labelaudit.audits.version import load_version
+from labelaudit.data.image_depth import NO_RANGES
+from labelaudit.feature_store.stored_features import FeatureStore
+from labelaudit.model.encoders.encoder_spec import EncoderSpec
+from labelaudit.pipeline.encoding_list import EncodingList, RowsToEncode, load_encoding_list, stored_encoding_lists
+from labelaudit.storage.cache import Cache
+from labelaudit.storage.manifest import digest_of
+
+_log = logging.getLogger(__name__)
+
+# Rows of a shard: 60 to 120 seconds of work of two cores for the encoders of `labelaudit[encoders]`, which encode
+# about 50 photographs or 100 texts per second. A kill loses no more than that, and starting costs little of it.
+_MOST_ROWS = {"image": 4_096, "text": 8_192}
+# Shards of a small dataset, so that several workers or GPUs have work.
+_PARALLEL = 8
+# Fewer rows take less than half a minute, to which a new process and loading the encoder would add much.
+_FEWEST_ROWS = 2_048
+# Increase it if the file of a cache entry changes its meaning.
+FEATURES_LAYOUT = 1
+_FEATURES = "features.npy"
+# What must be known of a row to find it again.
+_PLACES = ("content_digest", "label", "file", "row", "position")
 
 
 def plan_encoding(reference: PlanReference) -> EncodingReference | None:
-    """Find the scored rows without stored features, and divide them into shards; None if no view needs features."""
-    raise NotImplementedError
+    """Find the scored rows without stored features, and divide them into shards; None if no view needs features.
+
+    Each content is encoded once, even if several rows have it. A run that resumes gets the list of the first run.
+    """
+    plan = load_plan(reference)
+    if plan.encoder is None:
+        return None
+    store = output_store(reference)
+    features = _feature_store(reference, plan)
+    scored = _scored_rows(reference, plan)
+    is_stored = features.are_stored(scored.digests)
+    folder = f"{plan.work_folder}/encoding"
+    missing = scored[~is_stored]
+    for key, encoding in stored_encoding_lists(store, folder):
+        if (encoding.digests().positions_of(missing.digests) >= 0).all():
+            return encoding.reference(key)
+    shards = [missing[part] for part in shard_parts(len(missing), plan.kind)]
+    return EncodingList.of(shards, int(is_stored.sum())).write(store, folder)
+
+
+def shard_parts(rows: int, kind: str) -> list[slice]:
+    """Return consecutive parts of rows of a kind of data, of nearly the same size, each for one shard."""
+    most = _MOST_ROWS[kind]
+    count = max(-(-rows // most), min(_PARALLEL, rows // _FEWEST_ROWS), min(rows, 1))
+    cuts = np.linspace(0, rows, count + 1).astype(int).tolist()
+    return [slice(first, last) for first, last in pairwise(cuts)]
 
 
 def encode_shard(
@@ -31,16 +83,126 @@ def encode_shard(
         on_progress: Called with the rows encoded so far and the rows of the shard.
         threads: limit of CPU threads; None keeps those of the process.
         is_pinned: this process sees only the GPUs of its shard.
+
+    Raises:
+        DatasetError: a row has changed since this audit began, or cannot be decoded.
+        TrainingError: the encoder returned no features, or the device is missing.
     """
-    raise NotImplementedError
+    started = time.monotonic()
+    plan = load_plan(reference)
+    features = _feature_store(reference, plan)
+    rows = load_encoding_list(output_store(reference), encoding).shard(shard)
+    missing = rows[~features.are_stored(rows.digests)]
+    if len(missing):
+        encoded = _encode(reference, plan, missing, on_progress, threads=threads, is_pinned=is_pinned)
+        features.add(missing.digests, encoded)
+    seconds = time.monotonic() - started if len(missing) else 0.0
+    return ShardReference(shard, len(rows), round(seconds, 3))
 
 
 def missing_shards(reference: PlanReference, encoding: EncodingReference, shards: list[int]) -> list[int]:
     """Return those of the shards that are not stored yet."""
-    raise NotImplementedError
+    plan = load_plan(reference)
+    features = _feature_store(reference, plan)
+    listed = load_encoding_list(output_store(reference), encoding)
+    return [shard for shard in shards if not features.are_stored(listed.shard(shard).digests).all()]
 
 
 @contextmanager
-def open_features(reference: PlanReference, plan: Plan) -> Iterator[np.ndarray]:
-    """Yield the features of all rows in canonical order, (N, d) float16, memory-mapped; zeros if not scored."""
-    raise NotImplementedError
+def open_features(reference: PlanReference, plan: Plan, *, is_pinned: bool = False) -> Iterator[np.ndarray]:
+    """Yield the features of all rows in canonical order, (N, d) float16, memory-mapped; zeros if not scored.
+
+    The array is built once per machine. Features that are no longer stored, or damaged, are encoded again.
+
+    Args:
+        is_pinned: this process sees only the GPUs of its fold.
+    """
+    spec = _stored_spec(plan)
+
+    def build(folder: Path) -> None:
+        _gather_features(reference, plan, folder / _FEATURES, is_pinned=is_pinned)
+
+    # Which rows are scored depends on the number of folds, and so do the statuses.
+    key = digest_of(FEATURES_LAYOUT, spec.key, plan.fingerprint, plan.statuses)[:32]
+    with Cache(max_bytes=reference.cache_bytes).entry(f"features-{key}", build) as folder:
+        yield np.load(folder / _FEATURES, mmap_mode="r")
+
+
+def _gather_features(reference: PlanReference, plan: Plan, path: Path, *, is_pinned: bool) -> None:
+    rows = load_version(reference, plan, ("content_digest", "label"))
+    digests = rows.of_scored(rows.examples.content_digest)
+    features = _feature_store(reference, plan)
+    out = _zeros_on_disk(path, (len(rows.examples.label), _stored_spec(plan).dim))
+    found = features.read_into(digests, out, rows.scored)
+    if found.all():
+        return
+    lost = digests[~found]
+    _log.warning("The features of %d rows are no longer stored in full, so they are encoded again.", len(lost))
+    again = _scored_rows(reference, plan)
+    again = again[np.sort(np.unique(again.digests.positions_of(lost)))]
+    for part in shard_parts(len(again), plan.kind):
+        encoded = _encode(reference, plan, again[part], is_pinned=is_pinned)
+        features.add(again[part].digests, encoded)
+        at = again[part].digests.positions_of(digests)
+        out[rows.scored[at >= 0]] = encoded[at[at >= 0]]
+
+
+def _zeros_on_disk(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return a mapped array of float16 in a new file, all of whose space on the disk is reserved."""
+    array = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    # A write to a mapped page kills the process if the disk is full; this raises an error instead.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _encode(
+    reference: PlanReference,
+    plan: Plan,
+    rows: RowsToEncode,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    threads: int | None = None,
+    is_pinned: bool,
+) -> np.ndarray:
+    # Imported late, because the process that plans needs no torch.
+    from labelaudit.pipeline.encode_rows import encode_rows
+
+    spec = _spec(plan)
+    return encode_rows(reference, plan, spec, rows, on_progress, threads=threads, is_pinned=is_pinned)
+
+
+def _scored_rows(reference: PlanReference, plan: Plan) -> RowsToEncode:
+    """Return the first row of each content among the scored rows, in reading order."""
+    rows = load_version(reference, plan, _PLACES)
+    examples = rows.examples
+    order = rows.scored[np.argsort(examples.position[rows.scored], kind="stable")]
+    digests = examples.content_digest[order]
+    first = order[digests.positions_of(digests) == np.arange(len(digests))]
+    return RowsToEncode(examples.content_digest[first], examples.file[first], examples.row[first])
+
+
+def _feature_store(reference: PlanReference, plan: Plan) -> FeatureStore:
+    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan))
+
+
+def _spec(plan: Plan) -> EncoderSpec:
+    assert plan.encoder is not None, "no view needs features"
+    return plan.encoder
+
+
+def _stored_spec(plan: Plan) -> EncoderSpec:
+    """Return the spec under which features are stored: with what the content digest does not cover.
+
+    Images with more than 8 bits depend on the range of all images of the version. How several texts become one may
+    change in later releases.
+    """
+    spec, columns = _spec(plan), plan.columns
+    assert columns is not None, "no dataset is read for external probabilities"
+    words = [spec.preprocessing]
+    if columns.image_ranges != NO_RANGES:
+        words.append(f"more than 8 bits: {columns.image_ranges!r}")
+    if columns.kind == "text" and len(columns.inputs) > 1:
+        words.append("columns joined in reverse alphabetical order of their names, a line each")
+    return replace(spec, preprocessing="; ".join(words))

@@ -10,6 +10,8 @@
     dataset=<name>/_samples/<name>.json                       random samples for people to judge, append-only
     dataset=<name>/_audited/<state>.json                      the audit of one state of a version
     dataset=<name>/_announced/<state>.json                    the announcement of one state of a version
+    dataset=<name>/_features/<encoder>/<shard>.parquet, .json features of an encoder, append-only; .json: the index of
+                                                              the shard, written after the data
     dataset=<name>/_work/scans/<key>.json, .parquet           the content of a set of files
     dataset=<name>/_work/folds/<training_key>/…               committed folds, checkpoints of unfinished ones
     dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit pass on
@@ -95,6 +97,25 @@ def audited_key(dataset: str, state: str) -> str:
 def announced_key(dataset: str, state: str) -> str:
     """Return the key of the record of one state's announcement."""
     return f"{dataset_folder(dataset)}/_announced/{state}.json"
+
+
+def all_features_folder(dataset: str) -> str:
+    """Return the folder of the features of all encoders."""
+    return f"{dataset_folder(dataset)}/_features"
+
+
+def features_folder(dataset: str, encoder: str) -> str:
+    """Return the folder of the features of one encoder, named by its key."""
+    return f"{all_features_folder(dataset)}/{encoder}"
+
+
+def feature_data_key(folder: str, shard: str) -> str:
+    return f"{folder}/{shard}.parquet"
+
+
+def feature_index_key(folder: str, shard: str) -> str:
+    """Return the key of the index of a shard. It is written after the data, and removed before."""
+    return f"{folder}/{shard}.json"
 
 
 def audit_folder(dataset: str, version: str, audit_id: str) -> str:

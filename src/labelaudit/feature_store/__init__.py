@@ -1,0 +1,1 @@
+"""Features of encoders, stored next to the audits by encoder and content digest."""

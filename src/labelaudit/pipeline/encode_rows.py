@@ -1,0 +1,86 @@
+"""Read some rows of a version and encode them. Imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.references import PlanReference
+from labelaudit.errors import TrainingError
+from labelaudit.model.device import limited_threads
+from labelaudit.model.encoders.encoder_spec import EncoderSpec
+from labelaudit.model.encoders.load import Encoder, load_encoder
+from labelaudit.pipeline.encoder_inputs import WantedInputs
+from labelaudit.pipeline.encoder_weights import local_weights
+from labelaudit.pipeline.encoding_list import RowsToEncode
+from labelaudit.storage.store import open_dataset
+
+
+def encode_rows(
+    reference: PlanReference,
+    plan: Plan,
+    spec: EncoderSpec,
+    rows: RowsToEncode,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    threads: int | None = None,
+    is_pinned: bool = False,
+) -> np.ndarray:
+    """Return the features of n rows, (n, d) float16.
+
+    Args:
+        on_progress: Called with the rows encoded so far and n.
+        threads: limit of CPU threads; None keeps those of the process.
+        is_pinned: this process sees only its own GPUs, so `cuda:<n>` means the GPU that it sees.
+
+    Raises:
+        DatasetError: a row has changed since this audit began, or cannot be decoded.
+        TrainingError: the encoder returned something else than finite features of its dimension.
+    """
+    columns = plan.columns
+    assert columns is not None, "no dataset is read for external probabilities"
+    source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
+    inputs = WantedInputs(source, columns, rows, spec.input_size)
+    features = np.empty((len(rows), spec.dim), np.float16)
+    done = 0
+    with limited_threads(threads), _loaded(reference, plan, spec, is_pinned) as encoder:
+        batches = inputs.batches(encoder.batch_size, threads or len(os.sched_getaffinity(0)))
+        with contextlib.closing(batches):
+            for positions, batch in batches:
+                features[positions] = _checked(encoder.encode(batch), spec, len(positions))
+                done += len(positions)
+                if on_progress is not None:
+                    on_progress(done, len(rows))
+    return features
+
+
+@contextlib.contextmanager
+def _loaded(reference: PlanReference, plan: Plan, spec: EncoderSpec, is_pinned: bool) -> Iterator[Encoder]:
+    training = plan.config.training
+    device = training.device.partition(":")[0] if is_pinned else training.device
+    with contextlib.ExitStack() as stack:
+        weights = None
+        if spec.weights is not None:
+            fetched = local_weights(
+                spec.weights, reference.storage_options, reference.cache_bytes, sha256=spec.weights_sha256
+            )
+            weights = stack.enter_context(fetched)
+        yield load_encoder(spec, weights=weights, device=device, precision=training.precision)
+
+
+def _checked(features: np.ndarray, spec: EncoderSpec, count: int) -> np.ndarray:
+    if features.shape != (count, spec.dim) or features.dtype != np.float16:
+        raise TrainingError(
+            f"The encoder {spec.name} returned features of shape {features.shape} and type {features.dtype} for "
+            f"{count} rows, not ({count}, {spec.dim}) and float16. Correct the encoder, or choose another one."
+        )
+    if not np.isfinite(features).all():
+        raise TrainingError(
+            f"The encoder {spec.name} returned features that are not finite, or larger than float16 allows (65,504). "
+            "Choose another encoder, or normalise its features."
+        )
+    return features
