@@ -118,7 +118,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
         caller.end_workers()
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
-    return caller.call(publish, reference, trained, detected)
+    return caller.call(publish, reference, gathered, detected)
 
 
 def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> None:
@@ -153,7 +153,7 @@ def fold_jobs(reference: PlanReference, folds: Sequence[int]) -> list[FoldJob]:
 def fold_references(reference: PlanReference, folds: Sequence[int]) -> list[FoldReference]:
     """Return the references of folds that workers have committed."""
     plan = load_plan(reference)
-    return [FoldReference(fold, fold_record_key(plan.dataset, plan.training_key, fold)) for fold in folds]
+    return [plan.fold_reference(fold) for fold in folds]
 
 
 def report_progress(receiver: AuditProgress, job: Job, progress: JobProgress) -> None:

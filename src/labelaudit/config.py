@@ -168,8 +168,8 @@ class ModelConfig(_Section):
     kwargs: Annotated[dict[str, Any], _Plain] = Field(default_factory=dict, description="arguments of the network")
     encoder: Text = Field(
         "auto",
-        description="auto | none | efficientnet-lite0 | minilm | torchvision:resnet50 | timm:<model> | open_clip:<model> "
-        "| sentence-transformers:<model> | path or URL of weights | my_package.encoders:build",
+        description="auto | none | efficientnet-lite0 | minilm | torchvision:resnet50 | timm:<model> | "
+        "open_clip:<model> | sentence-transformers:<model> | path or URL of weights | my_package.encoders:build",
     )
     encoder_kwargs: Annotated[dict[str, Any], _Plain] = Field(
         default_factory=dict, description="arguments of the encoder; also weights and input_size"

@@ -116,6 +116,7 @@ class IntegrityError(LabelauditError):
         fold: the fold; None if the probabilities are not in folds.
         rows: the number of affected rows.
         example_ids: the first few of their ids.
+        view: the view that predicted them; None if there is only one.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class IntegrityError(LabelauditError):
         fold: int | None = None,
         rows: int = 0,
         example_ids: Sequence[str] = (),
+        view: str | None = None,
     ) -> None:
         # Pickle needs all arguments in Exception.args.
         super().__init__(fault, problem, remedy)
@@ -136,8 +138,22 @@ class IntegrityError(LabelauditError):
         self.fold = fold
         self.rows = rows
         self.example_ids = tuple(example_ids)
+        self.view = view
+
+    def of_view(self, view: str) -> IntegrityError:
+        """Return the same error for one of several views."""
+        return IntegrityError(
+            self.fault,
+            self.problem,
+            self.remedy,
+            fold=self.fold,
+            rows=self.rows,
+            example_ids=self.example_ids,
+            view=view,
+        )
 
     def __str__(self) -> str:
-        place = "" if self.fold is None else f"fold {self.fold}: "
+        places = [f"view {self.view}"] * (self.view is not None) + [f"fold {self.fold}"] * (self.fold is not None)
+        place = f"{', '.join(places)}: " if places else ""
         first = f" (first: {', '.join(self.example_ids[:5])})" if self.example_ids else ""
         return f"[{self.fault.value}] {place}{self.problem}{first}. {self.remedy}"

@@ -14,11 +14,18 @@ import pyarrow as pa
 
 SCHEMA_VERSION = "2"
 # The kind of input; auto: detected from the data.
-InputKind = Literal["auto", "image", "text", "table"]
+InputKind = Literal["auto", "image", "text", "vector", "table"]
 INPUT_KINDS: tuple[str, ...] = get_args(InputKind)
 # A model family that produces out-of-fold probabilities, in the order of reports.
 ViewName = Literal["network", "probe", "neighbours"]
 VIEWS: tuple[ViewName, ...] = get_args(ViewName)
+BLEND = "blend"  # what tables call the blend of several views
+VIEW_MEANINGS: dict[str, str] = {
+    "network": "a network that is trained on this dataset alone",
+    "probe": "a linear model on the features of the encoder, or on vectors",
+    "neighbours": "the labels of the nearest rows in the space of these features",
+    BLEND: "the weighted mean of the calibrated views, used for everything else on this page",
+}
 # Methods to find label issues: our own, and cleanlab's with cleanlab's names.
 Filter = Literal[
     "auto",
@@ -117,6 +124,8 @@ EXAMPLES = _schema(
     ("dynamics_p_given", pa.float32()),  # probability of the given label in training, 0..1
     ("dynamics_spread", pa.float32()),  # standard deviation of that probability over the epochs, 0..0.5
     ("dynamics_epochs", pa.float32()),  # share of the epochs before the given label was first predicted, 0..1
+    # How many views predict the same other label than the given one; the mean over repeats. Null if there is one view.
+    ("views_agree", pa.float32()),
 )
 
 # Flagged rows, the highest p_wrong first; ties by label_score, then by example_id.
@@ -135,6 +144,7 @@ ISSUES = _schema(
     ("verdict", pa.string()),  # wrong or ambiguous; rows judged fine are not flagged
     ("right_label", pa.string()),
     ("p_wrong", pa.float32()),
+    ("views_agree", pa.float32()),
 )
 
 # One row per class of the version, the worst first. Rare classes are last and have null measures. For a scored class,
@@ -160,7 +170,8 @@ CONFUSIONS = _schema(
     ("share_of_given", pa.float64()),  # estimated_examples / rows with the given label
 )
 
-# One row per fold and repeat, ordered by fold.
+# One row per view and fold of all repeats, ordered by view, then by fold. If there are several views, the last rows are
+# those of their blend, which has no training of its own.
 FOLDS = _schema(
     ("fold", pa.int16()),  # repeat * folds + the fold within the repeat
     ("repeat", pa.int16()),
@@ -175,7 +186,20 @@ FOLDS = _schema(
     ("precision", pa.string()),
     ("threads", pa.int16()),
     ("seed", pa.int64()),
-    ("sha256", pa.string()),  # of the fold's Parquet file
+    ("sha256", pa.string()),  # of the Parquet file of the fold's probabilities
+    ("view", pa.string()),  # as in VIEWS_TABLE
+)
+
+# One row per view, in the order of `VIEWS`, and one for their blend (view is `blend`) if there are several.
+VIEWS_TABLE = _schema(
+    ("view", pa.string()),
+    ("weight", pa.float64()),  # of its probabilities in the blend, 0..1; the mean over folds
+    ("temperature", pa.float64()),  # that calibrates its probabilities; the mean over folds
+    ("agreement", pa.float64()),  # share of scored rows whose predicted label is the given one
+    # Of the calibrated probabilities on the given labels, in nats. Null if there is one view.
+    ("log_loss", pa.float64()),
+    ("other_label", pa.int64()),  # rows for which it predicts another label than the given one
+    ("confirmed", pa.int64()),  # of these, rows for which another view predicts the same label
 )
 
 # Rows whose data, status or flag changed since the predecessor, ordered by example_id. Columns with `_before` are from

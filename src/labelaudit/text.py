@@ -42,6 +42,14 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
+def unknown_name(subject: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that is not among the known ones, with a close match if there is one."""
+    names = list(known)
+    close = closest(name, names)
+    hint = f" Did you mean {close!r}?" if close else ""
+    return f"{subject} is unknown.{hint} Use one of {listing(names, shown=12)}."
+
+
 def is_control(character: str) -> bool:
     """Return whether a terminal may act on a character: Unicode category C (control, format, unassigned, …)."""
     return category(character).startswith("C")

@@ -12,10 +12,12 @@ from labelaudit.codec import from_record
 from labelaudit.findings import CanaryRecall, Changes, ErrorRange, Findings, Gate, Noise, NoiseKind, RateBasis
 from labelaudit.report.audit_tables import (
     FoldRow,
+    ViewRow,
     classes_table,
     confusions_table,
     folds_table,
     issues_table,
+    views_table,
 )
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.gallery import CardPreview, gallery_items, thumbnail
@@ -142,6 +144,7 @@ def make_content(
                 FoldRow(1, 0, rows // 2, rows // 2, 0.7250, 0.6, None, None, None, None, None, None, None, None),
             ]
         ),
+        "views": views_table([ViewRow("network", 1.0, 1.0, 0.66875, None, rows // 3, 0)]),
         "histogram": p_wrong_histogram(examples, summary.cut),
         "gallery": gallery_items(issues, [previews(row_of[name]) for name in shown] if previews else []),
         "provenance": {"fingerprint": "f" * 64, "seed": "0"},

@@ -24,7 +24,7 @@ dataset:
   kind: auto
   group: null
   ignore: [true_label]
-model: {network: auto, kwargs: {}}
+model: {network: auto, kwargs: {}, encoder: auto, encoder_kwargs: {}, views: auto}
 training: {epochs: auto, batch_size: auto, learning_rate: auto, precision: auto, device: auto, seed: 0}
 cross_validation: {folds: 5, repeats: 1, rare_classes: set_aside}
 detection: {filter: auto, precision: null, recall: null}
@@ -70,6 +70,8 @@ def test_a_config_is_frozen() -> None:
         ("training.epochs=3", "training", "epochs", 3),
         ("training.learning_rate=1e-2", "training", "learning_rate", 0.01),
         ("dataset.input=[a, b]", "dataset", "input", ("a", "b")),
+        ("model.views=[probe, network]", "model", "views", ("probe", "network")),
+        ("model.encoder=none", "model", "encoder", "none"),
         ("dataset.version=7", "dataset", "version", "7"),
         ("dataset.label=", "dataset", "label", None),
         ("limits.memory=8GB", "limits", "memory", 8_000_000_000),
@@ -125,6 +127,9 @@ def test_overrides(override: str, section: str, key: str, value: object) -> None
         ("dataset: {url: x, input: [a, [b]]}", r"dataset\.input\.1: .*valid string \(given: \['b'\]\)\.$"),
         ("dataset: {url: x, rename: {a: ' '}}", r"dataset\.rename: The new name of 'a' must not be blank"),
         ("dataset: {url: x, csv: {missing: NA}}", r"dataset\.csv\.missing: Input should be 'auto' \(given: 'NA'\)\.$"),
+        ("dataset: {url: x}\nmodel: {views: [probe, probe]}", r"model\.views: Must name each view once"),
+        ("dataset: {url: x}\nmodel: {views: []}", r"model\.views: .*at least 1"),
+        ("dataset: {url: x}\nmodel: {views: [prob]}", r"model\.views\.0: .*'network', 'probe' or 'neighbours'"),
         ("dataset: {url: x}\ntraining: {epochs: yes}", r"training\.epochs: .*valid integer.* \(given: 'yes'\)\.$"),
         ("dataset: {url: x, input: {a: 1}}", r"dataset\.input: .*valid tuple"),
     ],

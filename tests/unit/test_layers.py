@@ -43,6 +43,9 @@ ONE_DOOR = {
     "cleanlab": (),  # the reference of tests and benchmarks
     "torch": (f"{_IN}model/",),
     "torchvision": (f"{_IN}model/",),
+    "timm": (f"{_IN}model/encoders/",),
+    "open_clip": (f"{_IN}model/encoders/",),
+    "sentence_transformers": (f"{_IN}model/encoders/",),
     "yaml": (f"{_IN}yaml_text.py",),
     "pydantic": (f"{_IN}config.py", f"{_IN}codec.py", f"{_IN}reviews/"),
     "streamlit": (f"{_IN}dashboard/",),
@@ -55,6 +58,7 @@ LATE_IMPORTS = {
     *(f"{_IN}cli/{name}.py" for name in ("main", "run", "demo", "publish_version", "check", "doctor")),
     f"{_IN}cli/apply_automations.py",
     *(f"{_IN}audit.py", f"{_IN}audits/site.py", f"{_IN}pipeline/encode.py"),
+    f"{_IN}model/encoders/choose.py",
 }
 
 

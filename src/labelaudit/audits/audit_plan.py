@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 
 from labelaudit.audits.decisive_settings import MADE_UP_IDS, DecisiveSettings
-from labelaudit.audits.references import PlanReference
+from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
@@ -14,8 +14,8 @@ from labelaudit.errors import StorageError
 from labelaudit.findings import LeftOut
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.recipes import Recipe
-from labelaudit.schemas import Status
-from labelaudit.storage.layout import audit_folder, work_folder
+from labelaudit.schemas import Status, ViewName
+from labelaudit.storage.layout import audit_folder, fold_record_key, work_folder
 from labelaudit.storage.manifest import digest_of, dump_json, read_checked
 from labelaudit.storage.store import Store
 
@@ -25,7 +25,7 @@ _SECTIONS_OF_PROBABILITIES = {"dataset", "detection", "gate", "report", "output"
 # What a manifest says about its audit.
 _FACTS = (
     *("dataset", "version", "audit_id", "created_at", "fingerprint"),
-    *("config", "columns", "recipe", "code", "versions", "machine"),
+    *("config", "columns", "recipe", "code", "versions", "machine", "encoder", "views"),
 )
 # Sections of the config that change findings or files. They are part of the audit's id.
 _DECIDING_SECTIONS = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
@@ -45,6 +45,14 @@ class Predecessor:
 
 
 @dataclass(frozen=True)
+class PlannedView:
+    """A view that is trained. Audits with the same `training_key` share its folds."""
+
+    name: ViewName
+    training_key: str  # a digest of everything that its probabilities depend on
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that is decided before the first fold is trained. Written once, read by every later step."""
 
@@ -53,10 +61,9 @@ class Plan:
     version: str
     fingerprint: str
     audit_id: str
-    training_key: str
     config: AuditConfig
     columns: Columns | None  # None: the probabilities are external, and no dataset was read
-    recipe: Recipe | None  # None: nothing is trained
+    recipe: Recipe | None  # of the network; None: there is no such view
     kind: str
     class_names: tuple[str, ...]
     folds: int  # per repeat
@@ -72,7 +79,9 @@ class Plan:
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     left_out: tuple[LeftOut, ...] = ()  # files, columns, classes and rows that are not audited
     warnings: tuple[str, ...] = ()  # sentences on what probably is a mistake in the data
-    encoder: EncoderSpec | None = None  # None: no view needs features
+    encoder: EncoderSpec | None = None  # None: no view needs features, or they are the inputs
+    views: tuple[PlannedView, ...] = ()  # in the order of `schemas.VIEWS`; empty: nothing is trained
+    notes: tuple[str, ...] = ()  # sentences on how it is audited
 
     @property
     def work_folder(self) -> str:
@@ -81,6 +90,19 @@ class Plan:
     @property
     def audit_folder(self) -> str:
         return audit_folder(self.dataset, self.version, self.audit_id)
+
+    @property
+    def training_key(self) -> str:
+        """What identifies the training of all views together."""
+        return digest_of([view.training_key for view in self.views])[:24]
+
+    def fold_reference(self, fold: int) -> FoldReference:
+        """Return the reference of a fold, committed or not."""
+        return FoldReference(fold, tuple(self.fold_record_key(view, fold) for view in self.views))
+
+    def fold_record_key(self, view: PlannedView, fold: int) -> str:
+        """Return the key of the record that commits a fold of a view."""
+        return fold_record_key(self.dataset, view.training_key, fold)
 
     @property
     def scored(self) -> int:
@@ -131,9 +153,11 @@ class Plan:
         """Return the plan as JSON."""
         record = to_record(self)
         has_made_up_ids = record.pop("has_made_up_ids")
+        if self.recipe is None:
+            record["recipe"] = {}
         if self.columns is None:
             config = self.config.model_dump(mode="json", include=_SECTIONS_OF_PROBABILITIES)
-            record |= {"config": config, "columns": {"guesses": [], MADE_UP_IDS: has_made_up_ids}, "recipe": {}}
+            record |= {"config": config, "columns": {"guesses": [], MADE_UP_IDS: has_made_up_ids}}
         return record
 
     @classmethod
@@ -147,7 +171,7 @@ class Plan:
         if not isinstance(columns, dict) or not isinstance(recipe, dict):
             raise ValueError("columns or recipe is missing")
         if "kind" in columns:
-            return from_record(cls, {**record, "recipe": Recipe.from_record(recipe)})
+            return from_record(cls, {**record, "recipe": Recipe.from_record(recipe) if recipe else None})
         made_up = columns.get(MADE_UP_IDS, False)
         return from_record(cls, {**record, "columns": None, "recipe": None, "has_made_up_ids": made_up})
 

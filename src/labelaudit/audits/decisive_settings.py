@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labelaudit.codec import Json, JsonObject, from_record
-from labelaudit.config import DatasetConfig
+from labelaudit.config import DatasetConfig, ModelConfig
 from labelaudit.findings import ChangedSetting
+from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.text import listing
 
 # Sections of the config that findings depend on. The keys of `dataset` that only name it are left out.
@@ -24,6 +25,8 @@ ROW_NUMBERS = (
     "Audit the probabilities again, and name their ids with --id."
 )
 _READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json", exclude=set(NAMING))
+# Earlier releases trained the network alone.
+_MODEL_DEFAULTS: JsonObject = ModelConfig().model_dump(mode="json")
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -32,7 +35,7 @@ SHOWN_SETTINGS = 8
 class DecisiveSettings:
     """The values that findings depend on, apart from the data. Earlier releases may have stored other names."""
 
-    kind: str  # image, text, table or probabilities
+    kind: str  # image, text, vector, table or probabilities
     config: JsonObject
     recipe: JsonObject
     code: str | None  # digest of a user's own network and local weights
@@ -59,7 +62,7 @@ class DecisiveSettings:
             {
                 "kind": kind,
                 "config": sections,
-                "recipe": audit["recipe"],
+                "recipe": _recipe(audit),
                 "code": audit.get("code"),
                 "versions": recorded,
             },
@@ -88,11 +91,26 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
 
 
 def _with_defaults(settings: DecisiveSettings) -> JsonObject:
-    """Return the config with the keys that an earlier release does not have. It read datasets as their defaults say."""
-    dataset = settings.config.get("dataset")
-    if not isinstance(dataset, dict):
-        return settings.config
-    return {**settings.config, "dataset": {**_READING_DEFAULTS, **dataset}}
+    """Return the config with the keys that an earlier release does not have. It worked as their defaults say."""
+    config = dict(settings.config)
+    for section, defaults in (("dataset", _READING_DEFAULTS), ("model", _MODEL_DEFAULTS)):
+        given = config.get(section)
+        if isinstance(given, dict):
+            config[section] = {**defaults, **given}
+    return config
+
+
+def _recipe(audit: JsonObject) -> JsonObject:
+    """Return what every `auto` became: the recipe of the network, the encoder and the views."""
+    recipe = _object(audit["recipe"])
+    if not audit.get("views"):
+        return recipe  # of an earlier release, or of external probabilities
+    views, encoder = audit["views"], audit.get("encoder")
+    names = [_object(view)["name"] for view in views] if isinstance(views, list) else []
+    is_alone = names == ["network"]
+    named = {} if is_alone else {"views": ", ".join(map(str, names))}
+    key = {} if encoder is None else {"encoder": from_record(EncoderSpec, _object(encoder)).key}
+    return {**recipe, **named, **key}
 
 
 def is_other_work(changed: Sequence[ChangedSetting]) -> bool:

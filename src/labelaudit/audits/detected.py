@@ -30,6 +30,7 @@ class AuditTables:
     classes: pa.Table
     confusions: pa.Table
     folds: pa.Table
+    views: pa.Table
     canaries: pa.Table
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None

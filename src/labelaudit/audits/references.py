@@ -27,7 +27,7 @@ class FoldReference:
     """A committed fold of a prepared version."""
 
     fold: int  # repeat * folds + the fold within the repeat
-    key: str  # of its record below the output URL
+    keys: tuple[str, ...]  # of its records below the output URL, one for each view
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def _print(found: CheckedDataset) -> None:
     for warning in found.warnings:
         _line("warning", warning)
     _print_rows(found)
-    if found.network is not None:
+    if found.views is not None:
         _print_plan(found)
 
 
@@ -74,7 +74,11 @@ def _print_rows(found: CheckedDataset) -> None:
 
 
 def _print_plan(found: CheckedDataset) -> None:
-    _line("model", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
+    _line("views", ", ".join(found.views or ()))
+    if found.encoder is not None:
+        _line("encoder", found.encoder)
+    if found.network is not None:
+        _line("network", f"{found.network}, {found.epochs} epochs, batches of {found.batch_size:,}")
     _line("folds", f"{found.folds}, {found.parallel} at a time, {found.threads} CPU threads each")
     if found.expected_seconds is None or found.expected_memory_bytes is None:
         _line("time, memory", "not measured: --estimate trains for a few steps and reports both")

@@ -33,7 +33,7 @@ def dataset_options(command: Command) -> Command:
         click.option("--label", metavar="COLUMN", help="Column with the given labels."),
         click.option("--id", metavar="COLUMN", help="Column with stable example ids."),
         click.option("--input", metavar="COLUMN", multiple=True, help="Input column. Can be repeated."),
-        click.option("--kind", type=click.Choice(["auto", "image", "text", "table"]), help="Kind of input."),
+        click.option("--kind", type=click.Choice(["auto", "image", "text", "vector", "table"]), help="Kind of input."),
         click.option("--group", metavar="COLUMN", help="Column of groups. A group stays in one fold."),
         click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to ignore. Can be repeated."),
         click.option("--name", help="Name of the dataset in reports."),

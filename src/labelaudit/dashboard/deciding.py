@@ -286,6 +286,7 @@ def _show_values(row: Row) -> None:
         "id": row.example_id,
         "likely wrong": ui.share(row.p_wrong),
         "label score": ui.score(row.label_score),
+        **({} if row.views_agree is None else {"views for one other label": f"{row.views_agree:g}"}),
         "margin": "-" if row.margin is None else f"{row.margin:.3f}",
         "status": row.status.replace("_", " ") + (", flagged" if row.is_label_issue else ""),
         "fold": "-" if row.fold is None else str(row.fold),

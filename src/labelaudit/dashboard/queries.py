@@ -57,10 +57,14 @@ class Reviewed(StrEnum):
 
 
 class Order(StrEnum):
-    """The order of rows. Audits of earlier releases have no p_wrong; there, both are by label score."""
+    """The order of rows. Audits of earlier releases have no p_wrong; there, they are by label score.
+
+    In audits with one view, the number of views that agree is missing, and it does not matter.
+    """
 
     LIKELY_WRONG = "most likely wrong first"
     LABEL_SCORE = "lowest label score first"
+    VIEWS_AGREE = "most views agree on another label first"  # ties: most likely wrong first
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Row:
     suggested_label: str | None
     p_suggested: float | None
     was_dismissed: bool  # flagged by the detector, but reviewed as fine before the audit
+    views_agree: float | None  # None in audits with one view
     position: float  # sorts the rows of a page
 
     @property
@@ -144,6 +149,7 @@ _ROWS = """
             coalesce(i.suggested_label, e.predicted_label) AS suggested_label,
             coalesce(i.p_suggested, e.p_predicted) AS p_suggested,
             coalesce({is_dismissed}, false) AS was_dismissed,
+            {views_agree} AS views_agree,
             {position} AS position
         FROM read_parquet(?, hive_partitioning = false) e
         LEFT JOIN read_parquet(?, hive_partitioning = false) i ON e.example_id = i.example_id AND e.is_label_issue
@@ -154,6 +160,7 @@ _ROWS = """
 _POSITIONS = {
     Order.LIKELY_WRONG: "coalesce(-p_wrong, label_score, 2.0)",
     Order.LABEL_SCORE: "coalesce(label_score, 2.0)",
+    Order.VIEWS_AGREE: "coalesce(-p_wrong, label_score, 2.0) - coalesce(views_agree, 0.0)",
 }
 # Parameters: the ids of a sample in its order, and their number.
 _JOIN_SAMPLE = """
@@ -401,7 +408,10 @@ class AuditQueries:
         names = _schema(examples).names
         is_dismissed = "e.is_dismissed" if "is_dismissed" in names else "false"
         p_wrong = "e.p_wrong::DOUBLE" if "p_wrong" in names else "NULL::DOUBLE"
-        text = _ROWS.format(is_dismissed=is_dismissed, p_wrong=p_wrong, position=position, join=join)
+        views_agree = "e.views_agree::DOUBLE" if "views_agree" in names else "NULL::DOUBLE"
+        text = _ROWS.format(
+            is_dismissed=is_dismissed, p_wrong=p_wrong, views_agree=views_agree, position=position, join=join
+        )
         return _Query(text, [examples, issues, *values])
 
     def _table(self, name: str, schema: pa.Schema) -> pa.Table:

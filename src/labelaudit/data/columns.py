@@ -29,6 +29,7 @@ from labelaudit.data.source import Source
 from labelaudit.data.table_survey import TableSurvey, survey_tables
 from labelaudit.data.tables import read_sample
 from labelaudit.data.values import to_strings
+from labelaudit.data.vectors import typical_length
 from labelaudit.errors import DatasetError
 from labelaudit.findings import SHOWN_NAMES, LeftOut
 from labelaudit.schemas import INPUT_KINDS
@@ -40,7 +41,7 @@ class Columns:
     """How a dataset is read."""
 
     format: str  # parquet | arrow | csv | jsonl | image_folder
-    kind: str  # image | text | table
+    kind: str  # image | text | vector | table
     label: str | None  # None: the folder is the label
     id: str | None  # None: the path in an image folder, else a hash of the content
     group: str | None
@@ -59,6 +60,7 @@ class Columns:
     csv: Dialect | None = None  # how CSV files are written
     text_columns: tuple[str, ...] = ()  # columns of a Parquet file whose bytes are text
     stored_rows: int = 0  # rows in storage, counted without reading their values
+    vector_length: int = 0  # numbers in each vector; 0 if kind is not vector
 
     def find_layout(self, source: Source) -> Layout:
         """Return the files that are read.
@@ -104,7 +106,7 @@ def resolve_columns(
         id: column name; None: guess.
         group: column name; None: no groups.
         input: "auto", a column name, or several.
-        kind: auto | image | text | table.
+        kind: auto | image | text | vector | table.
         ignore: columns that are not read.
         image_size: (height, width) to decode images to.
         skips_unreadable: leave out files that look like data but cannot be read.
@@ -173,6 +175,7 @@ def resolve_columns(
         csv=layout.dialect,
         text_columns=layout.text_columns,
         stored_rows=survey.rows,
+        vector_length=typical_length(sample.rows.column(chosen.names[0]))[0] if chosen.kind == "vector" else 0,
     )
 
 

@@ -16,6 +16,15 @@ from labelaudit.data.row_indexes import counts_rows, is_row_index_name
 from labelaudit.data.stray_words import StrayWords, missing_remedy
 from labelaudit.data.text_columns import TEXT_NAMES, are_mostly_distinct, contains_sentences, joint_columns
 from labelaudit.data.values import family, is_binary, parses_as_numbers
+from labelaudit.data.vector_columns import (
+    AS_TEXT,
+    VECTOR_NAMES,
+    are_features,
+    are_written_out,
+    check_vectors,
+    other_vectors,
+)
+from labelaudit.data.vectors import contains_numbers, typical_length
 from labelaudit.errors import DatasetError
 from labelaudit.text import listing
 
@@ -40,6 +49,11 @@ class Inputs(NamedTuple):
             return self
         return Inputs(self.kind, kept, (_table_sentence(kept),), {**self.left_out, **dict.fromkeys(names, reason)})
 
+    def with_remedy(self, names: Sequence[str], remedy: str) -> Inputs:
+        """Return the inputs with a remedy after the reason why some columns are left out."""
+        remedies = {name: f"{self.left_out[name]}; {remedy}" for name in names}
+        return self._replace(left_out={**self.left_out, **remedies})
+
 
 class InputSample(NamedTuple):
     """First rows of the usable columns, their types in all shards, Hugging Face features, and columns that name files.
@@ -62,13 +76,15 @@ def choose_named(sample: InputSample, names: Sequence[str], kind: str) -> Inputs
     """
     if kind == "auto":
         kind = _kind_of(sample, names)
-    if kind == "image" and len(names) != 1:
-        raise DatasetError(f"The kind image takes one input column, not {len(names)} ({listing(names)}). Name one.")
+    if kind in ("image", "vector") and len(names) != 1:
+        raise DatasetError(f"The kind {kind} takes one input column, not {len(names)} ({listing(names)}). Name one.")
     if kind == "image" and not _is_image(sample, names[0]):
         raise DatasetError(
             f"Column {names[0]!r} contains no images: its type is {_type(sample, names[0])}. Name a column of bytes, "
             "of {bytes, path} or of names of image files."
         )
+    if kind == "vector":
+        check_vectors(names[0], sample.rows.column(names[0]), _type(sample, names[0]))
     for name in names:
         _check_type(sample, name, kind)
     others = [name for name in sample.rows.column_names if name not in names]
@@ -85,6 +101,11 @@ def _check_type(sample: InputSample, name: str, kind: str) -> None:
     type = _type(sample, name)
     if kind == "text" and family(type) != "string":
         raise DatasetError(f"Column {name!r} is not text: its type is {type}. Name a column of strings.")
+    if kind == "table" and contains_numbers(type):
+        raise DatasetError(
+            f"Column {name!r} contains vectors, which are not audited together with other columns. Name it alone, or "
+            "name only the others."
+        )
     if kind == "table" and family(type) == "other":
         raise DatasetError(
             f"Column {name!r} cannot be an input: its type is {type}. Name columns of numbers, strings or booleans."
@@ -92,20 +113,43 @@ def _check_type(sample: InputSample, name: str, kind: str) -> None:
 
 
 def choose_auto(sample: InputSample, kind: str) -> Inputs:
-    """Return the inputs that types, names and first values suggest: an image, else a text, else a table.
+    """Return the inputs that types, names and first values suggest: an image, else a text, else a vector, else a table.
+
+    A column of vectors is not the input if a table has at least as many columns as they have numbers.
 
     Raises:
         DatasetError: no column fits.
     """
+    vectors = [name for name in sample.rows.column_names if kind in ("auto", "vector") and _is_vector(sample, name)]
+    chosen = _choose_image_or_text(sample, kind, has_vectors=bool(vectors))
+    if chosen is None and vectors:
+        chosen = _vector(sample, vectors, kind)
+    chosen = chosen or _choose_table(sample, kind)
+    others = [name for name in vectors if kind == "auto" and name in chosen.left_out]
+    return chosen.with_remedy(others, "to audit its vectors, name it with dataset.input")
+
+
+def _choose_image_or_text(sample: InputSample, kind: str, *, has_vectors: bool) -> Inputs | None:
     names = sample.rows.column_names
     if kind in ("auto", "image"):
-        images = [name for name in names if _is_image(sample, name)]
+        # Embeddings often come with the names of images that are somewhere else.
+        images = [name for name in names if _is_image(sample, name, needs_files=has_vectors)]
         if images:
             return _single(sample, "image", images, IMAGE_NAMES, "it contains images")
     if kind in ("auto", "text"):
         texts = [name for name in names if _is_language(sample, name)]
         if texts:
             return _texts(sample, texts)
+    return None
+
+
+def _choose_table(sample: InputSample, kind: str) -> Inputs:
+    """Return the columns of a table, or the only column of strings as a text.
+
+    Raises:
+        DatasetError: no column fits.
+    """
+    names = sample.rows.column_names
     if kind in ("auto", "table"):
         left_out = {name: reason for name in names if (reason := _why_not_feature(sample, name))}
         features = tuple(name for name in names if name not in left_out)
@@ -113,7 +157,7 @@ def choose_auto(sample: InputSample, kind: str) -> Inputs:
             return _single(sample, "text", features, (), "it is the only input, and most of its texts are different")
         if features:
             return Inputs("table", features, (_table_sentence(features),), left_out)
-    strings = [name for name in names if family(_type(sample, name)) == "string"]
+    strings = [name for name in names if family(_type(sample, name)) == "string" and not _is_written_out(sample, name)]
     if kind in ("auto", "text") and len(strings) == 1:
         return _single(sample, "text", strings, (), "it is the only column of strings")
     raise DatasetError(
@@ -163,8 +207,32 @@ def _texts(sample: InputSample, texts: list[str]) -> Inputs:
     return Inputs("text", chosen, guesses, dict.fromkeys(others, reason))
 
 
+def _is_vector(sample: InputSample, name: str) -> bool:
+    feature = sample.features.get(name, {})
+    is_label = OTHER_LABEL.search(name) is not None
+    return not is_label and are_features(name, sample.rows.column(name), _type(sample, name), feature)
+
+
+def _vector(sample: InputSample, vectors: list[str], kind: str) -> Inputs | None:
+    """Return the best column of vectors; None if the kind is not set and a table has as many columns as numbers."""
+    name = _best(vectors, VECTOR_NAMES)
+    length, _ = typical_length(sample.rows.column(name))
+    features = [other for other in sample.rows.column_names if _why_not_feature(sample, other) is None]
+    if kind == "auto" and len(features) >= length:
+        return None
+    chosen = _single(sample, "vector", [name], (), f"it contains lists of {length} numbers")
+    sentences = other_vectors([other for other in vectors if other != name])
+    chosen = chosen._replace(guesses=(*chosen.guesses, *sentences))
+    return chosen.with_remedy(features, "to audit a table of the other columns, set dataset.kind to table")
+
+
+def _best(names: Sequence[str], known: Sequence[str]) -> str:
+    """Return the name that is first among those that are known, else the first one."""
+    return min(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
+
+
 def _single(sample: InputSample, kind: str, names: Sequence[str], known: Sequence[str], reason: str) -> Inputs:
-    chosen = min(names, key=lambda name: known.index(name.lower()) if name.lower() in known else len(known))
+    chosen = _best(names, known)
     others = [name for name in sample.rows.column_names if name != chosen]
     left_out = dict.fromkeys(others, f"the input is the {kind} column {chosen!r}")
     return Inputs(kind, (chosen,), (f"{kind} column: {chosen!r}, {reason}",), left_out)
@@ -175,6 +243,13 @@ def _kind_of(sample: InputSample, names: Sequence[str]) -> str:
         return _kind_of_several(sample, names)
     if _is_image(sample, names[0]):
         return "image"
+    if contains_numbers(_type(sample, names[0])):
+        return "vector"
+    if _is_written_out(sample, names[0]):
+        raise DatasetError(
+            f"Column {names[0]!r} {AS_TEXT}. Write it to Parquet or JSON Lines as lists of numbers, or set "
+            "dataset.kind to text."
+        )
     is_string = family(_type(sample, names[0])) == "string"
     is_number = sample.is_untyped and parses_as_numbers(sample.rows.column(names[0]))
     return "text" if is_string and not is_number else "table"
@@ -203,7 +278,7 @@ def _type(sample: InputSample, name: str) -> pa.DataType:
     return sample.schema.field(name).type
 
 
-def _is_image(sample: InputSample, name: str) -> bool:
+def _is_image(sample: InputSample, name: str, *, needs_files: bool = False) -> bool:
     if name in sample.image_names or sample.features.get(name, {}).get("_type") == "Image":
         return True
     type = _type(sample, name)
@@ -214,7 +289,7 @@ def _is_image(sample: InputSample, name: str) -> bool:
         return False
     if is_binary(type):
         return sum(looks_like_image(value) for value in values.to_pylist()) * 2 >= len(values)
-    if family(type) != "string":
+    if needs_files or family(type) != "string":
         return False
     suffixes = ["." + value.lower().rpartition(".")[2] for value in values.to_pylist() if value]
     return sum(suffix in IMAGE_SUFFIXES for suffix in suffixes) > 0.9 * len(values)
@@ -234,7 +309,7 @@ def _is_language(sample: InputSample, name: str) -> bool:
     if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
         return False
     values = _strings(sample, name)
-    if not are_mostly_distinct(values):
+    if not are_mostly_distinct(values) or are_written_out(values):
         return False
     if name.lower() in TEXT_NAMES:
         return not parses_as_numbers(pa.array(values))
@@ -242,7 +317,13 @@ def _is_language(sample: InputSample, name: str) -> bool:
 
 
 def _is_sentences(sample: InputSample, name: str) -> bool:
-    return family(_type(sample, name)) == "string" and contains_sentences(_strings(sample, name))
+    if family(_type(sample, name)) != "string" or _is_written_out(sample, name):
+        return False
+    return contains_sentences(_strings(sample, name))
+
+
+def _is_written_out(sample: InputSample, name: str) -> bool:
+    return family(_type(sample, name)) == "string" and are_written_out(_strings(sample, name))
 
 
 def _may_accompany_text(sample: InputSample, name: str) -> bool:
@@ -250,6 +331,8 @@ def _may_accompany_text(sample: InputSample, name: str) -> bool:
     if family(_type(sample, name)) != "string" or OTHER_LABEL.search(name):
         return False
     values = _strings(sample, name)
+    if are_written_out(values):
+        return False
     if contains_sentences(values):
         return True
     return are_mostly_distinct(values) and not parses_as_numbers(pa.array(values))
@@ -267,6 +350,8 @@ def _why_not_feature(sample: InputSample, name: str) -> str | None:
         return f"its type is {type}"
     if family(type) == "null":
         return "it has no value"
+    if _is_written_out(sample, name):
+        return f"it {AS_TEXT}; write it to Parquet or JSON Lines as lists of numbers"
     values = sample.rows.column(name)
     if family(type) == "string" and not (sample.is_untyped and parses_as_numbers(values)):
         return _why_not_category(values, is_untyped=sample.is_untyped)

@@ -16,12 +16,13 @@ from labelaudit.data.source import Source
 from labelaudit.data.values import number_string
 from labelaudit.errors import DatasetError
 
-# The type of all lists and objects in a schema. Columns of this type cannot be used.
+# The type of objects, and of lists of other things than numbers, in a schema. Columns of this type cannot be used.
 NESTED = pa.list_(pa.null())
+VECTOR = pa.list_(pa.float64())
 # Whole numbers beyond 64 bits are exact as decimals of this type.
 WIDE = pa.decimal256(76, 0)
 # What the values of a key are, as a set of bits.
-INT, WIDE_INT, FLOAT, BOOL, TEXT, COMPOUND = (1 << bit for bit in range(6))
+INT, WIDE_INT, FLOAT, BOOL, TEXT, COMPOUND, NUMBERS = (1 << bit for bit in range(7))
 _KIND_OF_TYPE = {int: INT, float: FLOAT, bool: BOOL, str: TEXT, list: COMPOUND, dict: COMPOUND, type(None): 0}
 
 
@@ -120,9 +121,11 @@ def _check_one_type(name: str, values: list[Json], places: list[str], path: str)
         seen = seen or (family, value, place)
 
 
+# What a vector may contain; null is a missing number.
+_NUMBER_TYPES = {int, float, type(None)}
 _FAMILIES = {
     **{0: "null", INT: "number", WIDE_INT: "number", FLOAT: "number"},
-    **{BOOL: "bool", TEXT: "string", COMPOUND: "nested"},
+    **{BOOL: "bool", TEXT: "string", COMPOUND: "nested", NUMBERS: "nested"},
 }
 
 
@@ -131,12 +134,16 @@ def _kind(value: Json) -> int:
     kind = _KIND_OF_TYPE[type(value)]
     if kind == INT and not -(2**63) <= value < 2**63:  # type: ignore[operator]
         return WIDE_INT if abs(value) < 10**WIDE.precision else FLOAT  # type: ignore[arg-type]
+    if kind == COMPOUND and isinstance(value, list) and set(map(type, value)) <= _NUMBER_TYPES:
+        return NUMBERS
     return 0 if value != value else kind
 
 
 def _type_of(kinds: int) -> pa.DataType:
     """Return the type of a column from the bits of its values."""
-    if kinds & COMPOUND:
+    if kinds == NUMBERS:
+        return VECTOR
+    if kinds & (COMPOUND | NUMBERS):
         return NESTED
     if kinds == 0:
         return pa.null()
@@ -152,11 +159,17 @@ def _to_array(values: list[Json]) -> pa.Array:
     type = _type_of(kinds)
     if type == pa.float64():
         return pa.array([_as_float(value) for value in values], type)
+    if type == VECTOR:
+        return pa.array([_as_floats(value) for value in values], type)
     if type == WIDE:
         return pa.array([Decimal(value) if isinstance(value, int) else None for value in values], type)
     if type in (pa.int64(), pa.bool_(), pa.null()):
         return pa.array([None if value != value else value for value in values], type)
     return pa.array([_as_text(value) for value in values], pa.string())
+
+
+def _as_floats(value: Json) -> list[float | None] | None:
+    return [_as_float(number) for number in value] if isinstance(value, list) else None
 
 
 def _as_float(value: Json) -> float | None:

@@ -73,7 +73,7 @@ class SampledInputs:
         self.stray_words = {name: StrayWords() for name, type in types.items() if type == "category"}
 
     def add(self, inputs: np.ndarray | pa.Table, digests: Sequence[str]) -> None:
-        """Take the next rows of the version, in reading order. Images are not looked at."""
+        """Take the next rows of the version, in reading order. Images and vectors are not looked at."""
         if not isinstance(inputs, pa.Table) or not len(digests):
             return
         for name, numbers in self.row_numbers.items():

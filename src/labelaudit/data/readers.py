@@ -20,12 +20,14 @@ from labelaudit.data.source import Source
 from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables, read_wanted_tables
 from labelaudit.data.values import family, float_limit, to_categories, to_numbers, to_strings, without_encoding
+from labelaudit.data.vectors import VectorReader
 from labelaudit.data.wanted_rows import WantedRows
 from labelaudit.errors import DatasetError
 from labelaudit.strings import Strings
 
 MAX_IMAGE_ROWS = 1_024
 MAX_PIXEL_BYTES = 32 << 20  # of decoded images in one batch
+MAX_VECTOR_BYTES = 32 << 20  # of vectors in one batch
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Batch(BatchHead):
 
     Attributes:
         inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text the input columns,
-            large_string without nulls; for tables the input columns, float64 for numbers and large_string for
-            categories, null if missing.
+            large_string without nulls; for vectors (n, d) float32, zeros if unreadable; for tables the input columns,
+            float64 for numbers and large_string for categories, null if missing.
     """
 
     inputs: np.ndarray | pa.Table = field(kw_only=True)
@@ -94,11 +96,14 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     named = [columns.label, columns.id, columns.group, columns.split, *columns.inputs]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
     pieces = read_tables(source, layout, wanted, label=columns.label, max_rows=_max_rows(columns))
+    vectors = VectorReader(columns.inputs[0], columns.vector_length)
     for file, split, first_row, table in pieces:
         if columns.kind == "image":
             inputs = _image_inputs(images, columns, file, table.column(columns.inputs[0]))
         elif columns.kind == "text":
             inputs = _text_inputs(table.select(list(columns.inputs)))
+        elif columns.kind == "vector":
+            inputs = _Inputs(*vectors.read(table.column(columns.inputs[0]), printable_path(file)))
         else:
             inputs = _table_inputs(columns, table)
         yield Batch(
@@ -113,6 +118,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
             _splits(columns, split, table, file),
             inputs=inputs.values,
         )
+    vectors.check()
 
 
 def _splits(columns: Columns, of_file: str | None, table: pa.Table, file: str) -> list[str | None] | None:
@@ -138,6 +144,8 @@ def _read_image_folder(images: ImageFiles, layout: Layout, columns: Columns) -> 
 
 
 def _max_rows(columns: Columns) -> int:
+    if columns.kind == "vector":
+        return max(1, min(MAX_ROWS, MAX_VECTOR_BYTES // (4 * columns.vector_length)))
     if columns.kind != "image":
         return MAX_ROWS
     height, width = columns.image_size

@@ -25,7 +25,7 @@ from labelaudit.detection.noise_curves import RANK_BINS, NoiseLevel, NoisePoster
 from labelaudit.detection.row_scores import RowScores
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis
 from labelaudit.row_dynamics import Dynamics
-from labelaudit.shares import percent
+from labelaudit.shares import rounded_range
 
 _FloatArray = npt.NDArray[np.float64]
 
@@ -111,11 +111,12 @@ def estimate_wrong(scores: RowScores, dynamics: Dynamics | None = None) -> Wrong
     model = WrongLabelModel(evidence, slopes, offsets, weights / weights.sum())
     p_wrong = model.at(values).astype(np.float32)
     start, expected_f1 = groups.best_list(model)
+    error_range = _error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores)
     return WrongLabels(
         p_wrong,
         best_cut=_best_cut(p_wrong, values, start, expected_f1),
-        error_range=_error_range(posterior, float(p_wrong.mean(dtype=np.float64)), scores),
-        noise=_noise(posterior, scores, has_list=np.isfinite(start)),
+        error_range=error_range,
+        noise=_noise(posterior, len(scores), error_range, has_list=np.isfinite(start)),
         model=model,
     )
 
@@ -205,14 +206,28 @@ def _error_range(posterior: NoisePosterior, estimate: float, scores: RowScores) 
     return ErrorRange(min(max(estimate, low), high), low, high, RateBasis.PROBABILITIES)
 
 
-def _noise(posterior: NoisePosterior, scores: RowScores, *, has_list: bool) -> Noise:
-    kind, sentence = _kind(posterior, len(scores), has_list=has_list)
-    if _is_narrowed(posterior, scores):
-        sentence += (
-            f" With models this weak, any share from {percent(posterior.low)} to {percent(posterior.high)} is possible."
-            " The range is the most plausible part of that."
-        )
-    return Noise(kind, max(posterior.p_hard, 1 - posterior.p_hard), sentence)
+def _noise(posterior: NoisePosterior, rows: int, error_range: ErrorRange, *, has_list: bool) -> Noise:
+    kind, sentence = _kind(posterior, rows, has_list=has_list)
+    sentences = [sentence, *narrowing_in_words(posterior, error_range, rows)]
+    return Noise(kind, max(posterior.p_hard, 1 - posterior.p_hard), " ".join(sentences))
+
+
+def narrowing_in_words(posterior: NoisePosterior, error_range: ErrorRange, rows: int) -> list[str]:
+    """Return what is possible beyond the reported range, in sentences; none if it reads the same.
+
+    Args:
+        posterior: what is possible.
+        error_range: what is reported.
+        rows: M.
+    """
+    low, high = rounded_range(posterior.low, posterior.high, rows)
+    is_narrowed = posterior.low < error_range.low or posterior.high > error_range.high
+    if not is_narrowed or (low, high) == rounded_range(error_range.low, error_range.high, rows):
+        return []
+    return [
+        f"With models this weak, any share from {low} to {high} is possible.",
+        "The range is the most plausible part of that.",
+    ]
 
 
 def _kind(posterior: NoisePosterior, rows: int, *, has_list: bool) -> tuple[NoiseKind, str]:

@@ -13,9 +13,9 @@ from labelaudit.model.aliases import Kwargs
 from labelaudit.model.construction import call_with_sizes
 from labelaudit.model.layers import last_layer
 from labelaudit.model.networks import IMAGENET_MEAN, IMAGENET_STD, MLP, Ngrams, Pixels, SmallResNet, UnitPixels
-from labelaudit.model.user_modules import import_user_module
+from labelaudit.model.user_modules import import_callable
 from labelaudit.model.weights import load_weights
-from labelaudit.text import closest, listing
+from labelaudit.text import unknown_name
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": SmallResNet, "mlp": MLP, "ngrams": Ngrams}
 
@@ -65,20 +65,10 @@ def build_network(
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:
-    path, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(_unknown(f"Network {name!r}", name, [*_NETWORKS, "torchvision:resnet18"]))
-    try:
-        factory = getattr(import_user_module(path), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"Network {name!r} cannot be imported: {error}. Install its package on the machines of the workers, and "
-            "write the name as my_package.nets:build."
-        ) from error
-    if not callable(factory):
-        raise ConfigError(f"Network {name!r} is a {type(factory).__name__}. Name a function or a class.")
-    result: Callable[..., nn.Module] = factory
-    return result
+    if ":" not in name:
+        raise ConfigError(unknown_name(f"Network {name!r}", name, [*_NETWORKS, "torchvision:resnet18"]))
+    factory: Callable[..., nn.Module] = import_callable(name, subject="Network", example="my_package.nets:build")
+    return factory
 
 
 def _torchvision_classifier(
@@ -88,14 +78,16 @@ def _torchvision_classifier(
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise ConfigError(_unknown(f"Network 'torchvision:{name}'", name, known))
+        raise ConfigError(unknown_name(f"Network 'torchvision:{name}'", name, known))
     weights = kwargs.pop("weights", None)
     path = Path(weights) if weights is not None and Path(weights).suffix in {".pt", ".pth", ".safetensors"} else None
     try:
         published = None if weights is None or path else torchvision.models.get_model_weights(name)[weights]
     except KeyError as error:
         names = [entry.name for entry in torchvision.models.get_model_weights(name)]
-        raise ConfigError(_unknown(f"The weights name {weights!r} of torchvision:{name}", weights, names)) from error
+        raise ConfigError(
+            unknown_name(f"The weights name {weights!r} of torchvision:{name}", weights, names)
+        ) from error
     try:
         module = torchvision.models.get_model(name, weights=published, **kwargs)
     except TypeError as error:
@@ -121,9 +113,3 @@ def replace_head(module: nn.Module, num_classes: int) -> None:
         setattr(parent, child, nn.Linear(layer.in_features, num_classes))
     else:
         setattr(parent, child, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))
-
-
-def _unknown(subject: str, name: str, known: Sequence[str]) -> str:
-    close = closest(name, known)
-    hint = f" Did you mean {close!r}?" if close else ""
-    return f"{subject} is unknown.{hint} Use one of {listing(known, shown=12)}."

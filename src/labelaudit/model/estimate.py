@@ -47,7 +47,8 @@ def estimate_seconds(
     Args:
         rows: Number of rows to train on in one fold.
         held_out: Number of rows to predict in one fold.
-        input_shape: (C, H, W) for images, (hashed features,) for texts, (columns,) for tables.
+        input_shape: (C, H, W) for images, (hashed features,) for texts, (d,) for vectors, (columns,) for
+            tables.
         threads: Number of CPU threads; None keeps torch's current number.
 
     Raises:

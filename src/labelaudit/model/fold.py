@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -25,14 +25,15 @@ from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.networks import STEM_FILTERS, Pixels, stem_size
 from labelaudit.model.progress import Epoch
 from labelaudit.model.recipes import Recipe
+from labelaudit.model.standardize import standardized
 from labelaudit.model.table import plain_columns, table_encoder
 from labelaudit.model.training import Callback, prediction_batch_size
 from labelaudit.model.whitening import whitening_filters
 from labelaudit.row_dynamics import Dynamics, MeanDynamics
 
 # Called as on_epoch(epoch, epochs, loss) after each epoch. Epochs are counted over all members.
-_OnEpoch = Callable[[int, int, float], None]
-FoldInputs: TypeAlias = ImageInputs | sparse.csr_matrix | pd.DataFrame
+OnEpoch = Callable[[int, int, float], None]
+FoldInputs: TypeAlias = ImageInputs | sparse.csr_matrix | np.ndarray | pd.DataFrame
 
 # Enough images for their mean and deviation. Reading all of them would delay the first step.
 _STATISTICS_ROWS = 10_000
@@ -50,8 +51,9 @@ class FoldData:
     """The rows of a dataset, and how one fold divides them.
 
     Attributes:
-        kind: "image", "text" or "table".
-        inputs: `ImageInputs`, CSR counts of `hash_texts`, or a DataFrame, by kind, with N rows. Only read.
+        kind: "image", "text", "vector" or "table".
+        inputs: `ImageInputs`, CSR counts of `hash_texts`, (N, d) float32, or a DataFrame, by kind, with N rows. Only
+            read.
         labels: (N,) int64 in 0..num_classes-1 at `train_rows`. Other entries are ignored.
         num_classes: Number of classes.
         train_rows: Numbers of the rows to train on.
@@ -71,14 +73,23 @@ class FoldData:
         Raises:
             TrainingError: A class has no training row.
         """
-        targets: np.ndarray = np.asarray(self.labels)[self.train_rows]
-        missing = np.setdiff1d(np.arange(self.num_classes), targets)
-        if len(missing):
-            raise TrainingError(
-                f"In this fold, {len(missing)} of {self.num_classes} classes have no training row (first: class "
-                f"{missing[0]}), so their probabilities would be zero. Use fewer folds, or set these classes aside."
-            )
-        return targets
+        return training_targets(self.labels, self.num_classes, self.train_rows)
+
+
+def training_targets(labels: np.ndarray, num_classes: int, train_rows: np.ndarray) -> np.ndarray:
+    """Return the labels of the training rows.
+
+    Raises:
+        TrainingError: A class has no training row.
+    """
+    targets: np.ndarray = np.asarray(labels)[train_rows]
+    missing = np.setdiff1d(np.arange(num_classes), targets)
+    if len(missing):
+        raise TrainingError(
+            f"In this fold, {len(missing)} of {num_classes} classes have no training row (first: class "
+            f"{missing[0]}), so their probabilities would be zero. Use fewer folds, or set these classes aside."
+        )
+    return targets
 
 
 @dataclass(frozen=True)
@@ -87,13 +98,14 @@ class FoldFit:
 
     Attributes:
         pred_probs: (n, K) float32, in the order of the held-out rows.
-        dynamics: Of the training rows, in their order, averaged over members.
+        dynamics: Of the training rows, in their order, averaged over members; None for views without epochs.
         training_loss: Loss of the last epoch, averaged over members.
         losses: Loss of each epoch, averaged over members.
+        chosen: What was chosen inside the fold, by name, such as a penalty or a temperature.
     """
 
     pred_probs: np.ndarray
-    dynamics: Dynamics
+    dynamics: Dynamics | None
     training_loss: float
     losses: list[float]
     epochs: int
@@ -103,6 +115,7 @@ class FoldFit:
     precision: str
     threads: int
     seed: int
+    chosen: dict[str, float] = field(default_factory=dict)
 
 
 @enough_memory()
@@ -113,7 +126,7 @@ def fit_fold(
     device: str = "auto",
     precision: str = "auto",
     seed: int = 0,
-    on_epoch: _OnEpoch | None = None,
+    on_epoch: OnEpoch | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> FoldFit:
     """Train on the training rows of a fold, and predict its held-out rows.
@@ -198,8 +211,8 @@ def rehearse_fold(
 def encode(data: FoldData, *, seed: int) -> tuple[Container, Container, Container]:
     """Return X to train on, X to predict, and the dataset to which their row numbers refer.
 
-    The dataset is None if both X are data themselves. Encoders (TF-IDF, imputation, quantiles, categories) are fitted
-    on the training rows alone.
+    The dataset is None if both X are data themselves. Encoders (TF-IDF, means and deviations, imputation,
+    quantiles, categories) are fitted on the training rows alone.
     """
     inputs: Container = data.inputs
     if data.kind == "image":
@@ -209,7 +222,9 @@ def encode(data: FoldData, *, seed: int) -> tuple[Container, Container, Containe
         encoder = table_encoder(seed=seed, rows=len(data.train_rows))
         train = encoder.fit_transform(table.iloc[data.train_rows]).astype(np.float32)
         return train, encoder.transform(table.iloc[data.held_out_rows]).astype(np.float32), None
-    # The import takes half a second in every worker, and images and tables do not need it.
+    if data.kind == "vector":
+        return *standardized(inputs, data.train_rows, data.held_out_rows), None
+    # The import takes half a second in every worker, and the other kinds do not need it.
     from sklearn.feature_extraction.text import TfidfTransformer
 
     counts = inputs[data.train_rows]
@@ -267,7 +282,7 @@ def _member_seed(seed: int, member: int) -> int:
     return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
 
 
-def _epoch_counter(on_epoch: _OnEpoch, member: int, recipe: Recipe) -> Callback:
+def _epoch_counter(on_epoch: OnEpoch, member: int, recipe: Recipe) -> Callback:
     total = recipe.epochs * recipe.members
 
     def count(epoch: Epoch, module: nn.Module) -> None:

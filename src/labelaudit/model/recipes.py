@@ -16,7 +16,8 @@ from labelaudit.model.aliases import Kwargs
 from labelaudit.model.hyperparameters import Hyperparameters
 from labelaudit.text import closest
 
-NETWORKS = {"image": "cnn", "text": "ngrams", "table": "mlp"}
+NETWORKS = {"image": "cnn", "text": "ngrams", "vector": "mlp", "table": "mlp"}
+_NAMES = tuple(dict.fromkeys(NETWORKS.values()))
 
 # Average precision (AP) below says how well out-of-fold probabilities find the known label errors of real datasets:
 # CIFAR-10N (images, 4,000 rows a fold), NoisyAG-News (texts, 4,000) and Music (table, 560).
@@ -91,10 +92,11 @@ def choose_recipe(
     """Return the recipe for a dataset. Given settings override the rules.
 
     Args:
-        kind: "image", "text" or "table".
+        kind: "image", "text", "vector" or "table".
         rows: Number of training rows in one fold.
         num_classes: Number of classes.
-        input_shape: Shape of one example: (C, H, W) for images, (hashed features,) for texts, (columns,) for tables.
+        input_shape: Shape of one example: (C, H, W) for images, (hashed features,) for texts, (d,) for vectors,
+            (columns,) for tables.
 
     Raises:
         ConfigError: The kind or the network is unknown, or the network is for another kind.
@@ -127,15 +129,15 @@ def check_network(kind: str, network: str) -> None:
         raise ConfigError(f"Network {network!r} is for images, but the dataset's kind is {kind}. Use auto.")
     if ":" in network or network == NETWORKS[kind]:
         return
-    if network in NETWORKS.values():
+    if network in _NAMES:
         raise ConfigError(
             f"Network {network!r} is not for {kind} data. Use auto, {NETWORKS[kind]} or your own my_package.nets:build."
         )
-    known = ["auto", *NETWORKS.values(), "torchvision:resnet18", "torchvision:resnet50"]
+    known = ["auto", *_NAMES, "torchvision:resnet18", "torchvision:resnet50"]
     close = closest(network, known)
     hint = f"Did you mean {close!r}? " if close else ""
     raise ConfigError(
-        f"Network {network!r} is unknown. {hint}Use auto, {', '.join(NETWORKS.values())}, "
+        f"Network {network!r} is unknown. {hint}Use auto, {', '.join(_NAMES)}, "
         "torchvision:<model> or my_package.nets:build."
     )
 

@@ -21,6 +21,7 @@ from labelaudit.findings import LeftOut
 from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.plan import Scan, divide_and_choose, scan_dataset
+from labelaudit.pipeline.view_choice import ViewChoice, choose_views
 from labelaudit.schemas import CLASSES, Status
 from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version, open_version
@@ -56,7 +57,9 @@ class CheckedDataset:
     first_rows: tuple[str, ...]  # of each status but `scored`
     classes: dict[str, int]
     problem: str | None
-    network: str | None = None
+    views: tuple[str, ...] | None = None
+    encoder: str | None = None  # None also if no view needs one
+    network: str | None = None  # None also if no view is the network
     epochs: int | None = None
     batch_size: int | None = None
     folds: int | None = None
@@ -104,12 +107,13 @@ def check_dataset(
         problem=None,
     )
     try:
+        choice = choose_views(config, scanned.columns)
         rows, recipe = divide_and_choose(scanned, config)
     except DatasetError as error:
         return replace(found, problem=str(error))
-    planned = _with_plan(found, config, rows.examples, recipe, parallel, threads)
+    planned = _with_plan(found, config, rows.examples, recipe, choice, parallel, threads)
     planned = replace(planned, warnings=(*planned.warnings, *_class_changes(config, planned, rows.examples)))
-    if fold_seconds is None:
+    if fold_seconds is None or planned.network is None:
         return planned
     seconds = fold_seconds(config, scanned, rows.examples, recipe, threads)
     rounds = -(-_total_folds(config) // parallel)
@@ -126,18 +130,21 @@ def _with_plan(
     config: AuditConfig,
     examples: Examples,
     recipe: Recipe,
+    choice: ViewChoice,
     parallel: int,
     threads: int,
 ) -> CheckedDataset:
+    if "network" in choice.names:
+        found = replace(found, network=recipe.network, epochs=recipe.epochs, batch_size=recipe.batch_size)
     of_columns = [left for left in found.left_out if left.kind in ("file", "column")]
     return replace(
         found,
         statuses=examples.status_counts(),
         left_out=(*of_columns, *left_out_of_examples(examples)),
         first_rows=_first_rows(examples),
-        network=recipe.network,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
+        warnings=(*found.warnings, *choice.notes),
+        views=choice.names,
+        encoder=None if choice.encoder is None else choice.encoder.sentence,
         folds=_total_folds(config),
         parallel=parallel,
         threads=threads,

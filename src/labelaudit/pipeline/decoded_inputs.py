@@ -121,10 +121,12 @@ def open_inputs(reference: PlanReference, plan: Plan) -> Iterator[Path]:
         yield folder
 
 
-def model_inputs(folder: Path, kind: str) -> ImageInputs | sparse.csr_matrix | pd.DataFrame:
+def model_inputs(folder: Path, kind: str) -> ImageInputs | np.ndarray | sparse.csr_matrix | pd.DataFrame:
     """Return the inputs for the estimator of a kind, N rows in canonical order, memory-mapped."""
     if kind == "image":
         return load_images(folder)
+    if kind == "vector":
+        return load_vectors(folder)
     if kind == "table":
         return load_table_inputs(folder)
     from scipy import sparse  # slow to import, and only texts need it
@@ -137,6 +139,12 @@ def load_images(folder: Path) -> ImageInputs:
     shape = tuple(json.loads((folder / "shape.json").read_text()))
     pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape)
     return ImageInputs(pixels, np.load(folder / "positions.npy"))
+
+
+def load_vectors(folder: Path) -> np.ndarray:
+    """Return all vectors, (N, d) float32 in canonical order, memory-mapped."""
+    vectors: np.ndarray = np.load(folder / "vectors.npy", mmap_mode="r")
+    return vectors
 
 
 def load_texts(folder: Path) -> Callable[[int], dict[str, str]]:
@@ -158,7 +166,9 @@ def _read_arrow(path: Path) -> pa.Table:
 
 
 def input_shape(columns: Columns) -> tuple[int, ...]:
-    """Return the shape of one input: (channels, height, width), (hashed features,) or (columns,)."""
+    """Return the shape of one input: (channels, height, width), (d,), (hashed features,) or (columns,)."""
     if columns.kind == "image":
         return (columns.image_channels, *columns.image_size)
+    if columns.kind == "vector":
+        return (columns.vector_length,)
     return (HASHED_FEATURES,) if columns.kind == "text" else (len(columns.inputs),)

@@ -33,10 +33,10 @@ from labelaudit.report.audit_tables import (
     examples_table,
     folds_table,
     issues_table,
+    views_table,
 )
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
-from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import Status
 
 # Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
@@ -100,7 +100,7 @@ def detect_issues(
     )
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
-    scores = _examples(plan, rows, probabilities.dynamics, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts)
     classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
     compared = None
     if isinstance(before, OpenPredecessor):
@@ -109,7 +109,7 @@ def detect_issues(
         *_compared_notes(compared, before),
         *probabilities.notes,
         *found.notes,
-        _basis_note(labels, found, is_trained_here=plan.recipe is not None),
+        _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
     review = snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum()))
@@ -135,6 +135,7 @@ def detect_issues(
         classes=classes,
         confusions=confusions_table(found.confusions),
         folds=folds_table(probabilities.folds),
+        views=views_table(probabilities.views),
         canaries=canaries.table,
         changes=None if compared is None else compared.rows,
         class_changes=None if compared is None else compared.classes,
@@ -168,7 +169,7 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    plan: Plan, rows: Version, dynamics: Dynamics | None, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan, rows: Version, probabilities: Probabilities, found: LabelIssues, row_verdicts: RowVerdicts
 ) -> pa.Table:
     examples = rows.examples
     scores = Scores(
@@ -184,7 +185,8 @@ def _examples(
         p_wrong=found.p_wrong,
         p_wrong_without_verdicts=found.p_wrong_without_verdicts,
         is_dismissed=found.is_dismissed,
-        dynamics=dynamics,
+        dynamics=probabilities.dynamics,
+        views_agree=probabilities.views_agree,
     )
     has_verdicts = any(row_verdicts.counts.values())
     return examples_table(

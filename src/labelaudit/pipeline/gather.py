@@ -1,8 +1,8 @@
-"""Gather the folds: check that their probabilities are out of fold, which stay in the folds' files."""
+"""Gather the folds: check that the probabilities of each view are out of fold, and blend the views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from labelaudit.audits.audit_plan import load_plan, output_store
+from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.fold_files import FoldFile
-from labelaudit.audits.probabilities import FoldRecord, GatheredFolds, read_fold_record
+from labelaudit.audits.probabilities import FoldFileRecord, FoldRecord, GatheredFolds, read_fold_record
 from labelaudit.audits.references import FilesReference, FoldReference, PlanReference
-from labelaudit.audits.version import load_version
+from labelaudit.audits.version import Version, load_version
 from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.detection.out_of_fold import FoldHealth, FoldProbabilities, gather_folds
 from labelaudit.detection.probability_blocks import RawBlock
 from labelaudit.errors import Fault, IntegrityError, StorageError
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
+from labelaudit.pipeline.blend import GatheredView, blend_views
 from labelaudit.pipeline.gather_dynamics import gather_dynamics
-from labelaudit.report.audit_tables import FoldRow
+from labelaudit.report.audit_tables import FoldRow, ViewRow
+from labelaudit.row_dynamics import Dynamics
+from labelaudit.schemas import ViewName
 from labelaudit.storage.file_on_disk import sha256_of_file
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
@@ -29,32 +32,75 @@ from labelaudit.storage.temporary_files import TemporaryFiles
 
 @with_one_blas_thread
 def gather(reference: PlanReference, folds: list[FoldReference]) -> FilesReference:
-    """Check all folds, joined by example id, and store what was found in the work folder.
+    """Check all folds of each view, joined by example id, blend the views, and store what was found.
 
     Raises:
-        IntegrityError: the folds do not contain exactly one valid row per example and repeat.
+        IntegrityError: the folds of a view do not contain exactly one valid row per example and repeat.
     """
     store = output_store(reference)
     plan = load_plan(reference)
     rows = load_version(reference, plan)
-    example_ids, fold_of = rows.of_scored(rows.examples.example_id), rows.fold_of_scored
-    records = [read_fold_record(store, fold.key) for fold in sorted(folds, key=lambda fold: fold.fold)]
+    example_ids, labels = rows.of_scored(rows.examples.example_id), rows.of_scored(rows.examples.label)
+    ordered = sorted(folds, key=lambda fold: fold.fold)
     files = TemporaryFiles()
-    paths = [_fold_path(store, record, files) for record in records]
-    gathered = gather_folds(
-        [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
-        example_ids=example_ids,
-        labels=rows.of_scored(rows.examples.label),
-        fold_of=fold_of,
-        class_names=plan.class_names,
-    )
-    # Checked last, because the other checks report more precisely what changed since the fold was committed.
-    for record, path in zip(records, paths, strict=True):
-        _check_unchanged(store, record, path)
-    fold_rows = tuple(_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True))
-    dynamics, notes = gather_dynamics(store, records, fold_of)
-    keys = tuple(record.key for record in records)
-    return GatheredFolds(keys, fold_rows, (*gathered.notes, *notes), dynamics).save(store, plan)
+    views = [
+        _gather_view(store, plan, view.name, [fold.keys[number] for fold in ordered], rows, files)
+        for number, view in enumerate(plan.views)
+    ]
+    dynamics, notes = _dynamics(store, views, rows.fold_of_scored)
+    notes = (*(note for view in views for note in view.notes), *notes)
+    fold_rows = tuple(row for view in views for row in view.fold_rows)
+    if len(views) == 1:
+        final = tuple(
+            FoldFileRecord(record.fold, record.repeat, record.key, record.sha256) for record in views[0].records
+        )
+        gathered = GatheredFolds(final, fold_rows, notes, dynamics, (_only_view(views[0]),))
+    else:
+        blend = blend_views(store, plan, views, example_ids, labels, files)
+        gathered = GatheredFolds(
+            blend.files, (*fold_rows, *blend.folds), (*notes, *blend.notes), dynamics, blend.views, blend.views_agree
+        )
+    return gathered.save(store, plan)
+
+
+def _gather_view(
+    store: Store, plan: Plan, view: ViewName, keys: list[str], rows: Version, files: TemporaryFiles
+) -> GatheredView:
+    """Check the folds of one view, whose records are at `keys`."""
+    records = [read_fold_record(store, key) for key in keys]
+    try:
+        paths = [_fold_path(store, record, files) for record in records]
+        gathered = gather_folds(
+            [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
+            example_ids=rows.of_scored(rows.examples.example_id),
+            labels=rows.of_scored(rows.examples.label),
+            fold_of=rows.fold_of_scored,
+            class_names=plan.class_names,
+        )
+        # Checked last, because the other checks report more precisely what changed since the fold was committed.
+        for record, path in zip(records, paths, strict=True):
+            _check_unchanged(store, record, path)
+    except IntegrityError as error:
+        raise error if len(plan.views) == 1 else error.of_view(view) from error
+    fold_rows = [_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True)]
+    notes = gathered.notes if len(plan.views) == 1 else tuple(f"View {view}: {note}" for note in gathered.notes)
+    return GatheredView(view, tuple(records), tuple(fold_rows), notes, gathered.probabilities)
+
+
+def _dynamics(
+    store: Store, views: Sequence[GatheredView], fold_of: np.ndarray
+) -> tuple[Dynamics | None, tuple[str, ...]]:
+    """Return how the network learned the rows; None if there is no network."""
+    for view in views:
+        if view.name == "network":
+            return gather_dynamics(store, view.records, fold_of)
+    return None, ()
+
+
+def _only_view(view: GatheredView) -> ViewRow:
+    rows = sum(row.held_out_examples for row in view.fold_rows)
+    agreeing = sum(round(row.agreement * row.held_out_examples) for row in view.fold_rows)
+    return ViewRow(view.name, 1.0, 1.0, agreeing / rows, None, rows - agreeing, 0)
 
 
 def _fold_row(record: FoldRecord, health: FoldHealth) -> FoldRow:
@@ -73,6 +119,7 @@ def _fold_row(record: FoldRecord, health: FoldHealth) -> FoldRow:
         threads=record.threads,
         seed=record.seed,
         sha256=record.sha256,
+        view=record.view,
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from labelaudit.data.columns import Columns
 from labelaudit.model.ngrams import HASHED_FEATURES, hash_texts
 
-# N-gram counts that are put into canonical order at a time.
+# N-gram counts, and numbers of vectors, that are put into canonical order at a time.
 _SORTED_COUNTS = 2**21
 _ARROW_TYPES = {"number": pa.float64(), "category": pa.large_string()}
 
@@ -53,6 +53,33 @@ class _ImageWriter:
         self.close()
         np.save(self._folder / "positions.npy", positions)
         (self._folder / "shape.json").write_text(json.dumps([len(positions), *self._shape]))
+
+
+class _VectorWriter:
+    """`vectors.npy`: (N, d) float32 in canonical order."""
+
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        self._folder = folder
+        self._length = columns.vector_length
+        self._file: BinaryIO = open(folder / "vectors.unsorted", "wb")  # noqa: SIM115 (by close)
+
+    def append(self, inputs: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(inputs, np.float32).data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, positions: np.ndarray) -> None:
+        self.close()
+        shape = (len(positions), self._length)
+        ordered = np.lib.format.open_memmap(self._folder / "vectors.npy", "w+", np.float32, shape)
+        step = max(1, _SORTED_COUNTS // self._length)
+        for start in range(0, len(positions), step):
+            rows = positions[start : start + step]
+            # Map the file again for each part, so that the pages of the previous part can be freed.
+            ordered[start : start + step] = np.memmap(self._file.name, np.float32, "r", shape=shape)[rows]
+        ordered.flush()
+        Path(self._file.name).unlink()
 
 
 class _TableWriter:
@@ -124,6 +151,7 @@ class Nowhere:
 WRITERS: dict[str, Callable[[Path, Columns], Writer]] = {
     "image": _ImageWriter,
     "text": _TextWriter,
+    "vector": _VectorWriter,
     "table": _TableWriter,
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from labelaudit.audits.audit_plan import RECORD, Plan, commit_record
+from labelaudit.audits.audit_plan import RECORD, Plan, PlannedView, commit_record
 from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import ROWS, Version
@@ -27,12 +27,14 @@ from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.findings import LeftOut
 from labelaudit.memory import release_if_grown
+from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.recipes import Recipe, choose_recipe
-from labelaudit.model.user_modules import find_user_module
+from labelaudit.model.user_modules import code_sha256
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
+from labelaudit.pipeline.view_choice import ViewChoice, choose_views
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
-from labelaudit.schemas import SCHEMA_VERSION
+from labelaudit.schemas import SCHEMA_VERSION, ViewName
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.layout import scan_data_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_json, sha256_hex
@@ -85,12 +87,13 @@ def prepare(config: AuditConfig) -> PlanReference:
         # If a file changed while it was read, the scan belongs to neither signature.
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
+    choice = choose_views(config, scanned.columns)
     rows, recipe = divide_and_choose(scanned, config)
     release_if_grown()
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
     files = TemporaryFiles()
     file = rows.to_file(files)
-    plan = _make_plan(store, config, name, scanned, rows, recipe, snapshot, rows_sha256=file.sha256)
+    plan = _make_plan(store, config, name, scanned, rows, recipe, choice, snapshot, rows_sha256=file.sha256)
     store.write_file(f"{plan.work_folder}/{ROWS}", file)
     store_snapshot(store, plan, snapshot)
     record = commit_record(store, plan)
@@ -263,29 +266,23 @@ def _make_plan(
     scanned: Scan,
     rows: Version,
     recipe: Recipe,
+    choice: ViewChoice,
     snapshot: ReviewSnapshot,
     *,
     rows_sha256: str,
 ) -> Plan:
     examples = rows.examples
-    settings = config.model_dump(mode="json", include={"model", "training", "cross_validation"})
     code = network_digest(config)
-    trained = {
-        **settings,
-        "decoding": decoding_key(examples.fingerprint, scanned.columns),
-        "recipe": recipe.to_record(),
-        "code": code,
-    }
+    is_network_trained = "network" in choice.names
     plan = Plan(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         dataset=name.name,
         version=(version := name.version or examples.fingerprint[:12]),
         fingerprint=examples.fingerprint,
         audit_id="",
-        training_key=digest_of(examples.fingerprint, trained, package_version())[:24],
         config=config,
         columns=scanned.columns,
-        recipe=recipe,
+        recipe=recipe if is_network_trained else None,
         kind=scanned.columns.kind,
         class_names=examples.class_names,
         folds=config.cross_validation.folds,
@@ -295,13 +292,43 @@ def _make_plan(
         versions=package_versions(),
         machine=machine(),
         rows_sha256=rows_sha256,
-        code=code,
+        code=code if is_network_trained else None,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=snapshot_sha256(snapshot),
         left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
         warnings=scanned.warnings,
+        encoder=choice.encoder,
+        views=tuple(
+            PlannedView(view, _training_key(config, scanned, recipe, code, choice.encoder, view))
+            for view in choice.names
+        ),
+        notes=choice.notes,
     )
     return plan.with_audit_id(rows.places())
+
+
+def _training_key(
+    config: AuditConfig,
+    scanned: Scan,
+    recipe: Recipe,
+    code: str | None,
+    encoder: EncoderSpec | None,
+    view: ViewName,
+) -> str:
+    """Return a digest of everything that the probabilities of a view depend on, and of nothing else.
+
+    So an audit with one more view trains only that view.
+    """
+    settings = config.model_dump(mode="json", include={"training", "cross_validation"})
+    fingerprint = scanned.examples.fingerprint
+    decoding = decoding_key(fingerprint, scanned.columns)
+    if view == "network":
+        network = config.model.model_dump(mode="json", include={"network", "kwargs"})
+        trained = {**settings, "model": network, "decoding": decoding, "recipe": recipe.to_record(), "code": code}
+    else:
+        features = decoding if encoder is None else encoder.key
+        trained = {**settings, "view": view, "features": features}
+    return digest_of(fingerprint, trained, package_version())[:24]
 
 
 def plan_probabilities(
@@ -336,7 +363,6 @@ def plan_probabilities(
         version=version,
         fingerprint=fingerprint,
         audit_id="",
-        training_key="",
         config=config,
         columns=None,
         recipe=None,
@@ -368,10 +394,6 @@ def network_digest(config: AuditConfig) -> str | None:
             parts.append(hashlib.file_digest(file, "sha256").hexdigest())
     module, colon, _ = config.model.network.partition(":")
     if colon and module != "torchvision":
-        try:
-            found = find_user_module(module)
-        except (ImportError, ValueError):
-            found = None
-        if found is not None and found.origin and Path(found.origin).is_file():
-            parts.append(sha256_hex(Path(found.origin).read_bytes()))
+        code = code_sha256(config.model.network)
+        parts += [] if code is None else [code]
     return digest_of(*parts) if parts else None

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
-from labelaudit.audits.probabilities import read_fold_record
-from labelaudit.audits.references import AuditReference, FilesReference, FoldReference, PlanReference
+from labelaudit.audits.probabilities import FoldFileRecord, GatheredFolds
+from labelaudit.audits.references import AuditReference, FilesReference, PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.codec import to_record
@@ -46,7 +46,7 @@ _SHOWN_COLUMNS = (
 )
 
 
-def publish(reference: PlanReference, folds: list[FoldReference], detected: FilesReference) -> AuditReference:
+def publish(reference: PlanReference, gathered: FilesReference, detected: FilesReference) -> AuditReference:
     """Publish what the earlier steps stored, with previews of the worst examples.
 
     Raises:
@@ -58,7 +58,8 @@ def publish(reference: PlanReference, folds: list[FoldReference], detected: File
     found = Detected.load(store, detected, files, PREVIEWED_COLUMNS)
     release_if_grown()
     others: dict[str, bytes | FileOnDisk] = {
-        published_fold_key(fold.fold): _fold_file(store, fold, files) for fold in folds
+        published_fold_key(record.fold): _fold_file(store, record, files)
+        for record in GatheredFolds.load(store, gathered).files
     }
     shown = plan.config.report
     with open_inputs(reference, plan) as folder:
@@ -89,7 +90,7 @@ def publish_audit(
     _check_complete(plan)
     temporary = TemporaryFiles()
     files = {**others, **detected.to_files(temporary)}
-    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.warnings, *plan.guesses))
+    findings = replace(detected.findings, notes=(*detected.findings.notes, *plan.notes, *plan.warnings, *plan.guesses))
     summary = summarize(
         findings,
         audit_url=store.url_of(plan.audit_folder),
@@ -140,6 +141,7 @@ def _page_content(
         classes=tables.classes,
         confusions=tables.confusions,
         folds=tables.folds,
+        views=tables.views,
         histogram=p_wrong_histogram(tables.examples, summary.cut),
         gallery=gallery_items(tables.issues, gallery),
         provenance=provenance(plan),
@@ -160,6 +162,7 @@ def provenance(plan: Plan) -> dict[str, str]:
     """Return how the audit was made, as text, in the order of the page."""
     record = plan.to_record()
     recipe, config = record["recipe"], record["config"]
+    encoder = {} if plan.encoder is None else {"encoder": plan.encoder.sentence}
     assert isinstance(recipe, dict)
     assert isinstance(config, dict)
     return {
@@ -167,7 +170,9 @@ def provenance(plan: Plan) -> dict[str, str]:
         "audit id": plan.audit_id,
         "audited at": plan.created_at,
         "dataset": plan.config.dataset.url,
+        **({"views": ", ".join(view.name for view in plan.views)} if plan.views else {}),
         **{f"model: {name}": str(value) for name, value in recipe.items() if value not in (None, {}, [])},
+        **encoder,
         **{
             f"config: {section}": json.dumps(config[section], ensure_ascii=False)
             for section in _SHOWN_SECTIONS
@@ -178,9 +183,8 @@ def provenance(plan: Plan) -> dict[str, str]:
     }
 
 
-def _fold_file(store: Store, fold: FoldReference, files: TemporaryFiles) -> FileOnDisk:
+def _fold_file(store: Store, record: FoldFileRecord, files: TemporaryFiles) -> FileOnDisk:
     """Return the file of a fold, whose checksum is compared when it is published."""
-    record = read_fold_record(store, fold.key)
     path = file_on_this_machine(store, record.key, files)
     return FileOnDisk.of(path, record.sha256, is_temporary=False)
 

@@ -1,31 +1,36 @@
-"""Train one fold and commit the probabilities of the rows that it holds out."""
+"""Train the views of one fold and commit the probabilities of the rows that it holds out."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from labelaudit.audits.audit_plan import Plan, load_plan, output_store
+from labelaudit.audits.audit_plan import Plan, PlannedView, load_plan, output_store
 from labelaudit.audits.fold_files import pred_probs_table
 from labelaudit.audits.probabilities import FoldRecord, read_fold_record
 from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.audits.stored_dynamics import dynamics_bytes
-from labelaudit.audits.version import load_version
+from labelaudit.audits.version import IDS_AND_LABELS, Version, load_version
 from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.codec import to_record
 from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
-from labelaudit.model.fold import FoldData, FoldFit, FoldInputs, fit_fold, rehearse_fold
+from labelaudit.model.fold import FoldData, FoldFit, OnEpoch, fit_fold, rehearse_fold
+from labelaudit.model.neighbours import fit_neighbours
+from labelaudit.model.probe import fit_probe
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
+from labelaudit.pipeline.encode import open_features
+from labelaudit.schemas import ViewName
 from labelaudit.storage.folder import StoredFolder
-from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key, fold_record_key
+from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key
 from labelaudit.storage.manifest import dump_json, sha256_hex
 from labelaudit.storage.store import Store
 from labelaudit.strings import Strings
@@ -34,16 +39,17 @@ from labelaudit.strings import Strings
 def train_and_commit(
     reference: PlanReference,
     fold: int,
-    on_epoch: Callable[[int, int, float], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     *,
     threads: int | None = None,
     is_pinned: bool = False,
 ) -> FoldReference:
-    """Train fold `fold` on all rows of the other folds; return at once if it is already committed.
+    """Train each view of fold `fold` on all rows of the other folds. Views that are already committed are kept.
 
     The fold's seed depends only on the run's seed, the repeat and the fold.
 
     Args:
+        on_epoch: receives the progress of the first view that is trained, which takes the longest.
         threads: limit of CPU threads; None keeps those of the process.
         is_pinned: this process sees only the GPUs of its fold, so `cuda:<n>` means the GPU that it sees.
 
@@ -52,32 +58,142 @@ def train_and_commit(
     """
     store = output_store(reference)
     plan = load_plan(reference)
-    key = fold_record_key(plan.dataset, plan.training_key, fold)
-    unfinished = StoredFolder(store, fold_checkpoints_folder(plan.dataset, plan.training_key, fold))
-    if is_committed(store, key):
-        _remove_checkpoints(unfinished)
-        return FoldReference(fold, key)
-    rows = load_version(reference, plan)
-    held_out = _shuffled(rows.held_out(fold, plan.folds), rows.examples.example_id)
-    training = rows.training(fold, plan.folds)
-    started = time.monotonic()
-    checkpoints = _checkpoints(reference, plan, unfinished)
-    with open_inputs(reference, plan) as folder, limited_threads(threads):
-        inputs = model_inputs(folder, plan.kind)
-        fit = fit_fold(
-            _fold_data(plan, inputs, rows.examples.label, training, held_out),
-            _recipe(plan),
-            device=_device(plan, is_pinned),
-            precision=plan.config.training.precision,
-            seed=fold_seed(plan, fold),
-            on_epoch=on_epoch,
-            checkpoints=checkpoints,
+    missing = [view for view in plan.views if not is_committed(store, plan.fold_record_key(view, fold))]
+    if missing:
+        part = _Part.of_fold(reference, plan, fold, is_pinned=is_pinned)
+        with limited_threads(threads):
+            for view in missing:
+                _train_view(store, part, view, on_epoch if view == missing[0] else None)
+    for view in plan.views:
+        _remove_checkpoints(_checkpoints_folder(store, plan, view, fold))
+    return plan.fold_reference(fold)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One fold of a plan: its rows, and where it is trained."""
+
+    reference: PlanReference
+    plan: Plan
+    fold: int
+    rows: Version
+    train_rows: np.ndarray
+    held_out_rows: np.ndarray
+    device: str
+    is_pinned: bool
+
+    @classmethod
+    def of_fold(cls, reference: PlanReference, plan: Plan, fold: int, *, is_pinned: bool) -> _Part:
+        needs_groups = any(view.name != "network" for view in plan.views)
+        columns = (*IDS_AND_LABELS, "group") if needs_groups else IDS_AND_LABELS
+        rows = load_version(reference, plan, columns)
+        held_out = _shuffled(rows.held_out(fold, plan.folds), rows.examples.example_id)
+        device = plan.config.training.device
+        return cls(
+            reference=reference,
+            plan=plan,
+            fold=fold,
+            rows=rows,
+            train_rows=rows.training(fold, plan.folds),
+            held_out_rows=held_out,
+            device=device.partition(":")[0] if is_pinned else device,
+            is_pinned=is_pinned,
         )
-    ids = rows.examples.example_id
-    seconds = time.monotonic() - started
-    _commit(store, plan, fold, fit, ids[held_out], ids_digest(ids[training]), len(training), seconds)
-    _remove_checkpoints(unfinished)
-    return FoldReference(fold, key)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Numbers of groups, (N,), which equal rows share."""
+        return self.rows.examples.group.numbers()
+
+    @property
+    def seed(self) -> int:
+        return fold_seed(self.plan, self.fold)
+
+    @contextlib.contextmanager
+    def network_data(self) -> Iterator[FoldData]:
+        """Yield the data of the network: the decoded inputs of this machine."""
+        with open_inputs(self.reference, self.plan) as folder:
+            yield FoldData(
+                self.plan.kind,
+                model_inputs(folder, self.plan.kind),
+                self.rows.examples.label,
+                len(self.plan.class_names),
+                self.train_rows,
+                self.held_out_rows,
+            )
+
+    @contextlib.contextmanager
+    def features(self) -> Iterator[np.ndarray]:
+        """Yield the features of all rows (N, d): those of the encoder, or the inputs if they are vectors."""
+        if self.plan.encoder is not None:
+            with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
+                yield features
+        else:
+            with open_inputs(self.reference, self.plan) as folder:
+                yield np.asarray(model_inputs(folder, self.plan.kind))
+
+    @property
+    def training_ids(self) -> Strings:
+        return self.rows.examples.example_id[self.train_rows]
+
+    @property
+    def held_out_ids(self) -> Strings:
+        return self.rows.examples.example_id[self.held_out_rows]
+
+
+def _train_view(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> None:
+    started = time.monotonic()
+    fit = _FIT[view.name](store, part, view, on_epoch)
+    _commit(store, part, view, fit, time.monotonic() - started)
+
+
+def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
+    with part.network_data() as data:
+        return fit_fold(
+            data,
+            _recipe(part.plan),
+            device=part.device,
+            precision=part.plan.config.training.precision,
+            seed=part.seed,
+            on_epoch=on_epoch,
+            checkpoints=_checkpoints(part, _checkpoints_folder(store, part.plan, view, part.fold)),
+        )
+
+
+def _fit_probe(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
+    with part.features() as features:
+        return fit_probe(
+            features,
+            part.rows.examples.label,
+            len(part.plan.class_names),
+            part.train_rows,
+            part.held_out_rows,
+            groups=part.groups,
+            device=part.device,
+            seed=part.seed,
+            on_epoch=on_epoch,
+        )
+
+
+def _fit_neighbours(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
+    with part.features() as features:
+        return fit_neighbours(
+            features,
+            part.rows.examples.label,
+            len(part.plan.class_names),
+            part.train_rows,
+            part.held_out_rows,
+            groups=part.groups,
+            device=part.device,
+            seed=part.seed,
+        )
+
+
+_FIT: dict[ViewName, Callable[[Store, _Part, PlannedView, OnEpoch | None], FoldFit]] = {
+    "network": _fit_network,
+    "probe": _fit_probe,
+    "neighbours": _fit_neighbours,
+}
 
 
 def rehearse_training(reference: PlanReference) -> None:
@@ -87,32 +203,25 @@ def rehearse_training(reference: PlanReference) -> None:
     fold.
     """
     plan = load_plan(reference)
-    rows = load_version(reference, plan)
-    ids = rows.examples.example_id
-    held_out = _shuffled(rows.held_out(0, plan.folds), ids)
-    training = rows.training(0, plan.folds)
-    with open_inputs(reference, plan) as folder:
-        inputs = model_inputs(folder, plan.kind)
-        drawn = rehearse_fold(
-            _fold_data(plan, inputs, rows.examples.label, training, held_out),
-            _recipe(plan),
-            device=_device(plan, is_pinned=True),
-            precision=plan.config.training.precision,
-            seed=fold_seed(plan, 0),
+    part = _Part.of_fold(reference, plan, 0, is_pinned=True)
+    for view in plan.views:
+        drawn = _rehearse_view(part, view)
+        ids_digest(part.training_ids)
+        parquet_bytes(pred_probs_table(part.held_out_ids, drawn, plan.class_names))
+
+
+def _rehearse_view(part: _Part, view: PlannedView) -> np.ndarray:
+    if view.name != "network":
+        # On features, a whole fit takes seconds.
+        return _FIT[view.name](output_store(part.reference), part, view, None).pred_probs
+    with part.network_data() as data:
+        return rehearse_fold(
+            data,
+            _recipe(part.plan),
+            device=part.device,
+            precision=part.plan.config.training.precision,
+            seed=part.seed,
         )
-    ids_digest(ids[training])
-    parquet_bytes(pred_probs_table(ids[held_out], drawn, plan.class_names))
-
-
-def _fold_data(
-    plan: Plan, inputs: FoldInputs, labels: np.ndarray, train_rows: np.ndarray, held_out_rows: np.ndarray
-) -> FoldData:
-    return FoldData(plan.kind, inputs, labels, len(plan.class_names), train_rows, held_out_rows)
-
-
-def _device(plan: Plan, is_pinned: bool) -> str:
-    device = plan.config.training.device
-    return device.partition(":")[0] if is_pinned else device
 
 
 def _recipe(plan: Plan) -> Recipe:
@@ -121,10 +230,9 @@ def _recipe(plan: Plan) -> Recipe:
 
 
 def missing_folds(reference: PlanReference, plan: Plan, folds: list[int]) -> list[int]:
-    """Return those of the folds that are not committed yet."""
+    """Return those of the folds of which a view is not committed yet."""
     store = output_store(reference)
-    keys = {fold: fold_record_key(plan.dataset, plan.training_key, fold) for fold in folds}
-    return [fold for fold in folds if not is_committed(store, keys[fold])]
+    return [fold for fold in folds if not all(is_committed(store, key) for key in plan.fold_reference(fold).keys)]
 
 
 def fold_seed(plan: Plan, fold: int) -> int:
@@ -145,12 +253,16 @@ def is_committed(store: Store, record_key: str) -> bool:
     return False
 
 
-def _checkpoints(reference: PlanReference, plan: Plan, unfinished: StoredFolder) -> Checkpoints | None:
-    if reference.checkpoint_minutes is None:
+def _checkpoints_folder(store: Store, plan: Plan, view: PlannedView, fold: int) -> StoredFolder:
+    return StoredFolder(store, fold_checkpoints_folder(plan.dataset, view.training_key, fold))
+
+
+def _checkpoints(part: _Part, unfinished: StoredFolder) -> Checkpoints | None:
+    if part.reference.checkpoint_minutes is None:
         return None
     # After the last member, little is left to do, and storing a checkpoint would take longer.
-    finished = "keep" if _recipe(plan).members > 1 else "leave"
-    return Checkpoints(unfinished, reference.checkpoint_minutes, finished=finished)
+    finished = "keep" if _recipe(part.plan).members > 1 else "leave"
+    return Checkpoints(unfinished, part.reference.checkpoint_minutes, finished=finished)
 
 
 def _remove_checkpoints(unfinished: StoredFolder) -> None:
@@ -170,32 +282,26 @@ def _shuffled(held_out: np.ndarray, ids: Strings) -> np.ndarray:
     return held_out[np.argsort(hashes, kind="stable")]
 
 
-def _commit(
-    store: Store,
-    plan: Plan,
-    fold: int,
-    fit: FoldFit,
-    example_ids: Strings,
-    trained_on: str,
-    training_examples: int,
-    seconds: float,
-) -> None:
-    data = parquet_bytes(pred_probs_table(example_ids, fit.pred_probs, plan.class_names))
+def _commit(store: Store, part: _Part, view: PlannedView, fit: FoldFit, seconds: float) -> None:
+    plan, fold, key = part.plan, part.fold, view.training_key
+    data = parquet_bytes(pred_probs_table(part.held_out_ids, fit.pred_probs, plan.class_names))
     sha256 = sha256_hex(data)
-    data_key = fold_data_key(plan.dataset, plan.training_key, fold, sha256)
+    data_key = fold_data_key(plan.dataset, key, fold, sha256)
     store.write(data_key, data)
-    dynamics = dynamics_bytes(fit.dynamics)
-    dynamics_sha256 = sha256_hex(dynamics)
-    dynamics_key = fold_dynamics_key(plan.dataset, plan.training_key, fold, dynamics_sha256)
-    store.write(dynamics_key, dynamics)
+    dynamics_key = dynamics_sha256 = None
+    if fit.dynamics is not None:
+        dynamics = dynamics_bytes(fit.dynamics)
+        dynamics_sha256 = sha256_hex(dynamics)
+        dynamics_key = fold_dynamics_key(plan.dataset, key, fold, dynamics_sha256)
+        store.write(dynamics_key, dynamics)
     record = FoldRecord(
         fold=fold,
         repeat=fold // plan.folds,
         key=data_key,
         sha256=sha256,
-        training_examples=training_examples,
-        held_out_examples=len(example_ids),
-        trained_on=trained_on,
+        training_examples=len(part.train_rows),
+        held_out_examples=len(part.held_out_rows),
+        trained_on=ids_digest(part.training_ids),
         training_loss=fit.training_loss,
         losses=fit.losses,
         epochs=fit.epochs,
@@ -207,5 +313,7 @@ def _commit(
         seed=fit.seed,
         dynamics_key=dynamics_key,
         dynamics_sha256=dynamics_sha256,
+        view=view.name,
+        chosen=fit.chosen,
     )
-    store.create(fold_record_key(plan.dataset, plan.training_key, fold), dump_json(to_record(record)))
+    store.create(plan.fold_record_key(view, fold), dump_json(to_record(record)))

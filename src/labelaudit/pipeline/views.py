@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.version import Version
-from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts
+from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts, load_vectors
 from labelaudit.report import gallery
 from labelaudit.report.gallery import Peers, texts_excerpt, thumbnail
-from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, texts_preview
+from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview, texts_preview
+from labelaudit.report.vector_text import vector_description, vector_excerpt
 from labelaudit.reviews.audit_review import p_wrong_of
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, strata_to_draw
 from labelaudit.strings import Strings
@@ -41,6 +42,8 @@ def open_views(plan: Plan, rows: Version, folder: Path) -> Views:
     """Return views of the decoded inputs in the folder of a cache entry."""
     if plan.kind == "image":
         return _Images(folder)
+    if plan.kind == "vector":
+        return _Vectors(folder)
     return _Texts(folder) if plan.kind == "text" else _TableRows(folder, rows)
 
 
@@ -126,6 +129,17 @@ class _Texts:
 
     def whole(self, row: int) -> Preview:
         return texts_preview(self._texts(row))
+
+
+class _Vectors:
+    def __init__(self, folder: Path) -> None:
+        self._vectors = load_vectors(folder)
+
+    def card(self, row: int) -> gallery.CardPreview:
+        return vector_excerpt(self._vectors[row])
+
+    def whole(self, row: int) -> Preview:
+        return text_preview(vector_description(self._vectors[row]))
 
 
 class _TableRows:

@@ -14,7 +14,17 @@ import pyarrow.compute as pc
 
 from labelaudit.errors import LabelauditError
 from labelaudit.row_dynamics import Dynamics
-from labelaudit.schemas import CLASSES, CONFUSIONS, EXAMPLES, FOLDS, ISSUES, Status
+from labelaudit.schemas import (
+    BLEND,
+    CLASSES,
+    CONFUSIONS,
+    EXAMPLES,
+    FOLDS,
+    ISSUES,
+    VIEWS,
+    VIEWS_TABLE,
+    Status,
+)
 
 _IntArray = npt.NDArray[np.integer]
 _FloatArray = npt.NDArray[np.floating]
@@ -45,6 +55,7 @@ class Scores:
         p_wrong_without_verdicts: (M,) in 0..1. None: the same as `p_wrong`.
         is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
         dynamics: how the M rows were learned. None: they were not trained here.
+        views_agree: (M,) how many views predict the same other label. None: there are not several views.
     """
 
     row: _IntArray
@@ -60,6 +71,7 @@ class Scores:
     is_dismissed: _BoolArray | None = None
     dynamics: Dynamics | None = None
     p_wrong_without_verdicts: _FloatArray | None = None
+    views_agree: _FloatArray | None = None
 
 
 def examples_table(
@@ -126,6 +138,8 @@ def examples_table(
     if scores.dynamics is not None:
         for name, values in scores.dynamics.columns().items():
             columns[f"dynamics_{name}"] = spread(values, pa.float32())
+    if scores.views_agree is not None:
+        columns["views_agree"] = spread(np.asarray(scores.views_agree, np.float32), pa.float32())
     values_of = [columns[field.name] if field.name in columns else nulls(field.type) for field in EXAMPLES]
     table = pa.table(values_of, schema=EXAMPLES)
     # Sorting needs a second copy of all columns, and the rows of an audit are sorted already.
@@ -212,20 +226,46 @@ class FoldRow:
     threads: int | None = None
     seed: int | None = None
     sha256: str | None = None
+    view: str = "network"  # a ViewName, or BLEND
+
+
+@dataclass(frozen=True)
+class ViewRow:
+    """What one view contributes, in the columns of VIEWS_TABLE."""
+
+    view: str  # a ViewName, or BLEND
+    weight: float
+    temperature: float
+    agreement: float
+    log_loss: float | None
+    other_label: int
+    confirmed: int
 
 
 def folds_table(folds: Iterable[FoldRow]) -> pa.Table:
-    """One row per fold, in their order: FOLDS.
+    """Return one row per fold and view, ordered by view, then by fold: FOLDS.
 
-    Raises LabelauditError unless the folds are 0, 1, 2, ..., once each.
+    Raises LabelauditError unless the folds of each view are 0, 1, 2, ..., once each.
     """
-    ordered = sorted(folds, key=lambda row: row.fold)
-    numbers = [row.fold for row in ordered]
-    if numbers != list(range(len(ordered))):
-        raise LabelauditError(f"folds table: got the folds {numbers}; pass each fold from 0 on exactly once.")
-    values = zip(*map(astuple, ordered), strict=True) if ordered else ([] for _ in FOLDS)
-    columns = [pa.array(list(column), field.type) for column, field in zip(values, FOLDS, strict=True)]
-    return pa.table(columns, schema=FOLDS)
+    order = (*VIEWS, BLEND)
+    ordered = sorted(folds, key=lambda row: (order.index(row.view), row.fold))
+    for view in {row.view for row in ordered}:
+        numbers = [row.fold for row in ordered if row.view == view]
+        if numbers != list(range(len(numbers))):
+            raise LabelauditError(f"folds table: got the folds {numbers}; pass each fold from 0 on exactly once.")
+    return _from_rows(ordered, FOLDS)
+
+
+def views_table(views: Sequence[ViewRow]) -> pa.Table:
+    """Return one row per view, in their order: VIEWS_TABLE."""
+    return _from_rows(views, VIEWS_TABLE)
+
+
+def _from_rows(rows: Sequence[FoldRow] | Sequence[ViewRow], schema: pa.Schema) -> pa.Table:
+    """Return rows whose fields are the columns of a schema, in its order."""
+    values = zip(*map(astuple, rows), strict=True) if rows else ([] for _ in schema)
+    columns = [pa.array(list(column), field.type) for column, field in zip(values, schema, strict=True)]
+    return pa.table(columns, schema=schema)
 
 
 def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:

@@ -26,7 +26,7 @@ from labelaudit.report.gallery import CardPreview, GalleryItem, Thumbnail
 from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
-from labelaudit.schemas import STATUS_MEANINGS, Status
+from labelaudit.schemas import BLEND, STATUS_MEANINGS, VIEW_MEANINGS, Status
 from labelaudit.shares import fraction_in_words, percent, short_range
 
 # Rows of each table on the page. All rows are in the Parquet files next to it.
@@ -63,6 +63,7 @@ class PageContent:
     classes: pa.Table
     confusions: pa.Table
     folds: pa.Table
+    views: pa.Table
     histogram: Histogram
     gallery: Sequence[GalleryItem] = ()  # the most doubtful examples with previews
     provenance: Mapping[str, str] = field(default_factory=dict)  # name -> value, in the order of the page
@@ -70,6 +71,12 @@ class PageContent:
     changes: ChangesContent | None = None  # None if the summary has no changes
     review: ReviewSection | None = None  # None if there are no verdicts
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
+
+    @property
+    def final_folds(self) -> pa.Table:
+        """The folds of the blend, or of the only view."""
+        is_blended = pc.equal(self.folds["view"], BLEND)
+        return self.folds.filter(is_blended) if pc.any(is_blended).as_py() else self.folds
 
 
 def render_page(content: PageContent) -> str:
@@ -107,7 +114,7 @@ def _opening(content: PageContent) -> Context:
         ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all scored"),
     ]
     if len(content.folds):
-        agreement = content.folds["agreement"].to_numpy()
+        agreement = content.final_folds["agreement"].to_numpy()
         spread = f"{percent(agreement.min())} to {percent(agreement.max())} in {len(agreement)} folds"
         figures.append(("Agreement", percent(float(agreement.mean())), spread))
     return {
@@ -142,6 +149,7 @@ def _examples(content: PageContent) -> Context:
         "gallery_kind": kind,
         "examples_help": help_line,
         "issue_rows": content.issues.slice(0, ISSUE_ROWS).to_pylist(),
+        "has_views": len(content.views) > 1,
         "issues_file": next((f"./{f.name}" for f in content.files if f.name == "issues.parquet"), None),
     }
 
@@ -225,8 +233,14 @@ def _health(content: PageContent) -> Context:
         "histogram": histogram_chart(content.histogram),
         "folds": folds.to_pylist(),
         "repeats": len(pc.unique(folds["repeat"])),
-        "fold_chart": fold_chart(folds) if len(folds) else None,
+        "fold_chart": fold_chart(content.final_folds) if len(folds) else None,
+        "views": _views(content.views) if len(content.views) > 1 else [],
+        "has_encoder": "encoder" in content.provenance,
     }
+
+
+def _views(views: pa.Table) -> list[Context]:
+    return [{**row, "what": VIEW_MEANINGS[row["view"]], "is_blend": row["view"] == BLEND} for row in views.to_pylist()]
 
 
 def _other_statuses(content: PageContent) -> list[tuple[str, int]]:

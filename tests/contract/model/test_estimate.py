@@ -15,7 +15,7 @@ from labelaudit.model.fold import FoldData, fit_fold
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import choose_recipe
 
-SHAPES = {"image": (3, 16, 16), "text": (2**18,), "table": (20,)}
+SHAPES = {"image": (3, 16, 16), "text": (2**18,), "vector": (64,), "table": (20,)}
 
 
 @pytest.mark.parametrize("kind", SHAPES)

@@ -55,8 +55,13 @@ def table() -> tuple[pd.DataFrame, np.ndarray]:
     return frame, data.target.to_numpy()
 
 
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    data = load_digits()
+    return data.data[:600].astype(np.float32), data.target[:600]
+
+
 ARRAYS = ("pred_probs", "dynamics")
-KINDS = {"image": digits, "text": texts, "table": table}
+KINDS = {"image": digits, "text": texts, "vector": vectors, "table": table}
 
 
 def fold_of(

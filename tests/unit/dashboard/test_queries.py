@@ -43,6 +43,7 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
         score = draw(st.integers(0, 4)) / 4
         measures = {"label_score": score, "p_given": score, "p_predicted": 0.5, "margin": 0.0}
         measures["p_wrong"] = draw(st.integers(0, 2)) / 2
+        measures["views_agree"] = draw(st.none() | st.integers(0, 3))
         row |= {**measures, "is_label_issue": flagged, "predicted_label": predicted, "fold": draw(st.integers(0, 2))}
         row["content_digest"] = draw(st.sampled_from(["d1", None]))
     return row
@@ -111,6 +112,8 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
         if all(keep):
             by_score = 2.0 if score is None else score
             position = by_score if wrong is None or asked.order == Order.LABEL_SCORE else -wrong
+            if asked.order == Order.VIEWS_AGREE:
+                position -= row["views_agree"] or 0
             found.append((position, by_score, row["example_id"], row["file"] or "", row["row"]))
     return [row for *_, row in sorted(found)]
 

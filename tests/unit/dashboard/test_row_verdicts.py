@@ -23,7 +23,28 @@ from support.dashboards import publish_small, unreadable
 from support.memory_store import clear_memory
 
 ROW = Row(
-    "a", "cat", "scored", 0, "dog", 0.1, 0.9, True, 0.1, 0.9, -0.8, "f", 0, "d1", None, None, 1, "dog", 0.9, False, 0.1
+    "a",
+    "cat",
+    "scored",
+    0,
+    "dog",
+    0.1,
+    0.9,
+    True,
+    0.1,
+    0.9,
+    -0.8,
+    "f",
+    0,
+    "d1",
+    None,
+    None,
+    1,
+    "dog",
+    0.9,
+    False,
+    None,
+    0.1,
 )
 
 

@@ -225,7 +225,7 @@ def test_ignored_columns_are_not_even_read(make_dataset):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "audio"}, "The kind 'audio' is unknown. Use one of auto, image, text, table."),
+        ({"kind": "audio"}, "The kind 'audio' is unknown. Use one of auto, image, text, vector, table."),
         ({"image_size": (0, 5)}, r"image_size \(0, 5\) is out of range"),
         ({"label": "lable"}, r"'lable' \(dataset.label\) is not in .*\. Did you mean 'label'\? The columns are 'id'"),
         ({"id": "zzz"}, r"Column 'zzz' \(dataset.id\) is not in .*[^?] The columns are"),

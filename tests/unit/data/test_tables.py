@@ -115,7 +115,8 @@ def test_csv_types_do_not_depend_on_the_first_block(make_dataset, monkeypatch):
         ('{"a": true}\n{"a": null}', [True, None]),
         ('{"a": 1e999}\n{"a": 99999999999999999999}', [float("inf"), 1e20]),
         ('{"a": "\\ud800x"}', ["\\ud800x"]),
-        ('{"a": [1]}\n', ["[1]"]),
+        ('{"a": [1]}\n{"a": [2.5, null]}\n{"a": null}', [[1.0], [2.5, None], None]),
+        ('{"a": [1]}\n{"a": ["x"]}\n{"a": [true]}\n{"a": {}}', ["[1]", '["x"]', "[true]", "{}"]),
     ],
 )
 def test_jsonl_values(make_dataset, lines, expected):

@@ -13,9 +13,17 @@ from cleanlab.filter import find_label_issues
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelaudit.detection.noise_curves import NoisePosterior
 from labelaudit.detection.row_scores import RowScores, score_rows
-from labelaudit.detection.wrong_labels import FEWEST_ROWS, WEAK_DISAGREEMENT, WIDEST_RANGE, WrongLabels, estimate_wrong
-from labelaudit.findings import NoiseKind, RateBasis
+from labelaudit.detection.wrong_labels import (
+    FEWEST_ROWS,
+    WEAK_DISAGREEMENT,
+    WIDEST_RANGE,
+    WrongLabels,
+    estimate_wrong,
+    narrowing_in_words,
+)
+from labelaudit.findings import ErrorRange, NoiseKind, RateBasis
 from labelaudit.row_dynamics import Dynamics
 from support.simulated import NOISE_KINDS, Planted, plant_noise, simulate_probs
 
@@ -384,3 +392,12 @@ def test_the_kind_is_explained(p_wrong_of_hard: bool) -> None:
     )
     expected = "people mistake what looks alike" if p_wrong_of_hard else "exchanged regardless of the example"
     assert expected in cell.found.noise.sentence
+
+
+@pytest.mark.parametrize(("low", "high", "is_said"), [(0.05, 0.15, True), (0.0291, 0.3704, False)])
+def test_what_is_possible_is_said_if_the_range_reads_differently(low: float, high: float, is_said: bool) -> None:
+    posterior = NoisePosterior(p_hard=0.9, low=0.029, median=0.1, high=0.371, levels=())
+    sentences = narrowing_in_words(posterior, ErrorRange(0.1, low, high, RateBasis.PROBABILITIES), 5000)
+    assert (
+        "any share from 2.9\N{NO-BREAK SPACE}% to 38\N{NO-BREAK SPACE}% is possible" in " ".join(sentences)
+    ) == is_said

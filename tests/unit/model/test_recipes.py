@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.model.recipes import NETWORKS, Recipe, choose_recipe
 
-SHAPES = {"image": (3, 32, 32), "text": (2**18,), "table": (20,)}
+SHAPES = {"image": (3, 32, 32), "text": (2**18,), "vector": (384,), "table": (20,)}
 
 
 def recipe(kind: str = "image", **changes: Any) -> Recipe:
@@ -77,7 +77,7 @@ def test_settings_of_a_recipe_are_checked(changes: dict[str, Any], message: str)
     channels=st.sampled_from([1, 3]),
 )
 def test_every_size_gets_a_sane_recipe(kind: str, rows: int, num_classes: int, side: int, channels: int) -> None:
-    shape = {"image": (channels, side, side), "text": (2**18,), "table": (50,)}[kind]
+    shape = {"image": (channels, side, side), "text": (2**18,), "vector": (384,), "table": (50,)}[kind]
     chosen = choose_recipe(kind, rows=rows, num_classes=num_classes, input_shape=shape)
     steps = chosen.epochs * -(-rows // chosen.batch_size)
     assert 2 <= chosen.batch_size <= 1024
@@ -119,7 +119,7 @@ def test_small_datasets_are_seen_more_often() -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ConfigError, match=r"Kind 'audio' is unknown\. Use one of image, text, table"):
+    with pytest.raises(ConfigError, match=r"Kind 'audio' is unknown\. Use one of image, text, vector, table"):
         choose_recipe("audio", rows=10, num_classes=2, input_shape=(1,))
 
 

@@ -14,7 +14,7 @@ from labelaudit.data.columns import resolve_columns
 from labelaudit.errors import DatasetError
 from labelaudit.model.ngrams import hash_texts
 from labelaudit.pipeline import input_writers as writers
-from labelaudit.pipeline.decoded_inputs import load_table_inputs, load_texts, model_inputs, scan
+from labelaudit.pipeline.decoded_inputs import input_shape, load_table_inputs, load_texts, model_inputs, scan
 from labelaudit.storage.store import open_dataset
 
 WORDS = np.array(["red", "green", "blue", "apple", "pear", "plum", "ünï", "a-b"])
@@ -101,6 +101,28 @@ def test_tables_are_in_canonical_order(tmp_path: Path) -> None:
     assert loaded.index.equals(pd.RangeIndex(40))
     np.testing.assert_array_equal(loaded["size"], expected["size"])
     assert loaded["colour"].fillna("").tolist() == expected["colour"].fillna("").tolist()
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("length", [3, 20])
+def test_vectors_are_in_canonical_order(tmp_path: Path, length: int) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(40, length)).astype(np.float32)
+    ids = [f"r{number:02d}" for number in generator.permutation(40)]
+    frame = pd.DataFrame({"id": ids, "embedding": list(values), "label": ["a", "b"] * 20})
+    frame.loc[5, "embedding"] = None
+    frame.to_parquet(tmp_path / "rows.parquet", index=False)
+    source = open_dataset(str(tmp_path / "rows.parquet"))
+    columns = resolve_columns(source)
+    examples = scan(source, columns, tmp_path)
+    values[5] = 0
+    expected = values[[ids.index(name) for name in examples.example_id]]
+    loaded = model_inputs(tmp_path, "vector")
+    assert isinstance(loaded, np.memmap)
+    assert (loaded.dtype, input_shape(columns)) == (np.float32, (length,))
+    np.testing.assert_array_equal(loaded, expected)
+    assert examples.example_id[examples.status == "unreadable"].tolist() == [ids[5]]
+    assert not list(tmp_path.glob("*.unsorted"))
 
 
 def test_rows_that_do_not_fit_are_refused_while_they_are_read(tmp_path: Path) -> None:

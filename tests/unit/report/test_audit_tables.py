@@ -127,6 +127,7 @@ def test_issues_of_four_rows() -> None:
         "verdict": None,
         "right_label": None,
         "p_wrong": 0.5,
+        "views_agree": None,
     }
     assert table["example_id"].to_pylist() == ["d", "a"]
 

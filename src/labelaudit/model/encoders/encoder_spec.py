@@ -35,6 +35,13 @@ class EncoderSpec:
     preprocessing: str
 
     @property
+    def sentence(self) -> str:
+        """What people need to know to get the same features."""
+        size = f", images of {self.input_size}x{self.input_size} pixels" if self.input_size else ""
+        weights = f", weights {self.weights_sha256[:16]}"
+        return f"{self.name}: {self.dim:,} features{size}{weights}; {self.preprocessing}"
+
+    @property
     def key(self) -> str:
         """A name for files: readable, and different for encoders with different features."""
         identity = {**asdict(self), "weights": None}  # the same weights may lie elsewhere

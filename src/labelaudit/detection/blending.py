@@ -1,0 +1,269 @@
+"""Blending of the out-of-fold probabilities of several views, by evidence.
+
+Each view is calibrated with a temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017), and the
+calibrated probabilities are mixed (a linear opinion pool). Temperatures and weights minimise the log loss on the given
+labels of the other folds, so the label of a row never decides its own mixture. The weights are then shrunk halfway
+towards equal ones, because the log loss also rewards a view for predicting wrong labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from labelaudit.detection.probability_blocks import Block, Positions, PredProbs, ProbabilityBlocks
+from labelaudit.errors import LabelauditError
+
+_FloatArray = npt.NDArray[np.float64]
+_Labels = npt.NDArray[np.integer]
+
+# Logarithms of smaller probabilities would decide everything.
+_SMALLEST = 1e-12
+# Values of a view from which its temperature is computed. Two numbers per fold do not need more.
+_SAMPLED_VALUES = 2**22
+# Inverse temperatures that are tried; a parabola through the best three gives the rest.
+_SHARPNESS = np.geomspace(1 / 16, 16, 49)
+_SHRINKAGE = 0.5
+# Twice the gain in log-likelihood from which a view is used: 5 % of views without information reach it (chi-squared).
+_GAIN = 3.84
+_ITERATIONS, _TOLERANCE = 1000, 1e-6
+
+
+@dataclass(frozen=True)
+class FoldViews:
+    """The probabilities of the rows of one fold, as each view predicts them.
+
+    Attributes:
+        repeat: The repeat to which the fold belongs.
+        positions: (n,) the position of each row among all M rows.
+        views: V times n rows of K classes.
+    """
+
+    fold: int
+    repeat: int
+    positions: Positions
+    views: tuple[ProbabilityBlocks, ...]
+
+    def blocks(self) -> Iterator[tuple[Positions, tuple[PredProbs, ...]]]:
+        """Read the rows: their positions within the fold, and their probabilities by view.
+
+        Raises:
+            LabelauditError: the views list the rows in different orders.
+        """
+        for blocks in zip(*(view.blocks() for view in self.views), strict=True):
+            rows = blocks[0].positions
+            if any(not np.array_equal(block.positions, rows) for block in blocks):
+                raise LabelauditError(f"The views of fold {self.fold} list its rows in different orders.")
+            yield rows, tuple(block.pred_probs for block in blocks)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How the views of one fold are blended.
+
+    Attributes:
+        sharpness: (V,) inverse temperatures.
+        weights: (V,) in 0..1, with sum 1.
+    """
+
+    sharpness: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def calibrated(self, views: Sequence[PredProbs]) -> list[PredProbs]:
+        """Return the calibrated probabilities of each view, V times (n, K) float32."""
+        return [
+            np.exp(_log_softmax(sharpness * _logs(pred_probs)))
+            for pred_probs, sharpness in zip(views, self.sharpness, strict=True)
+        ]
+
+    def mixed(self, calibrated: Sequence[PredProbs]) -> PredProbs:
+        """Return the weighted mean (n, K) float32 of calibrated probabilities."""
+        mean = np.zeros(calibrated[0].shape, np.float64)
+        for pred_probs, weight in zip(calibrated, self.weights, strict=True):
+            mean += weight * pred_probs
+        mean /= mean.sum(axis=1, keepdims=True)
+        return mean.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MixedFold:
+    """The blended rows of one fold, computed while they are read."""
+
+    fold: FoldViews
+    mixture: Mixture
+    measures: BlendMeasures  # receives what is read
+
+    @property
+    def num_classes(self) -> int:
+        return self.fold.views[0].num_classes
+
+    def __len__(self) -> int:
+        return len(self.fold.positions)
+
+    def blocks(self) -> Iterator[Block]:
+        for rows, views in self.fold.blocks():
+            calibrated = self.mixture.calibrated(views)
+            mixed = self.mixture.mixed(calibrated)
+            self.measures.add(self.fold, rows, [*calibrated, mixed])
+            yield Block(rows, mixed)
+
+
+class BlendMeasures:
+    """Sums over the rows of all folds and repeats, for each of V views and, last, for their blend.
+
+    Attributes:
+        agreeing: (folds, V + 1) rows whose most probable class is the given one.
+        p_given: (folds, V + 1) sums of the probabilities of the given labels.
+        losses: (V + 1,) sums of the log losses on the given labels, in nats.
+        confirmed: (V,) rows for which another view predicts the same other label.
+        views_agree: (M,) float32, sums over repeats of the number of views that predict the same other label.
+    """
+
+    def __init__(self, labels: _Labels, folds: int, views: int) -> None:
+        self._labels = labels
+        self.agreeing = np.zeros((folds, views + 1), np.int64)
+        self.p_given = np.zeros((folds, views + 1))
+        self.losses = np.zeros(views + 1)
+        self.confirmed = np.zeros(views, np.int64)
+        self.views_agree = np.zeros(len(labels), np.float32)
+
+    def add(self, fold: FoldViews, rows: Positions, predictions: Sequence[PredProbs]) -> None:
+        """Add some rows of a fold: their probabilities by view, and blended ones last, V + 1 times (n, K)."""
+        positions = fold.positions[rows]
+        labels = self._labels[positions]
+        predicted = np.stack([pred_probs.argmax(axis=1) for pred_probs in predictions])
+        given = np.stack([pred_probs[np.arange(len(labels)), labels] for pred_probs in predictions])
+        self.agreeing[fold.fold] += (predicted == labels).sum(axis=1)
+        self.p_given[fold.fold] += given.sum(axis=1, dtype=np.float64)
+        self.losses -= np.log(np.maximum(given, _SMALLEST), dtype=np.float64).sum(axis=1)
+        of_views = predicted[:-1]
+        same = (of_views[:, None] == of_views[None, :]).sum(axis=1) * (of_views != labels)
+        self.confirmed += (same > 1).sum(axis=1)
+        self.views_agree[positions] += same.max(axis=0)
+
+
+def fit_mixtures(folds: Sequence[FoldViews], labels: _Labels) -> dict[int, Mixture]:
+    """Return the mixture of each fold, fitted on the other folds of its repeat.
+
+    A view is used if it improves the log-likelihood of the given labels by more than chance would.
+
+    Args:
+        folds: all folds of all repeats, with the same V views.
+        labels: (M,) class numbers of the given labels.
+    """
+    mixtures: dict[int, Mixture] = {}
+    for repeat in sorted({fold.repeat for fold in folds}):
+        of_repeat = [fold for fold in folds if fold.repeat == repeat]
+        mixtures.update(_fit_repeat([_sample(fold, labels, _step(of_repeat)) for fold in of_repeat]))
+    return mixtures
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some rows of one fold: their labels (s,) and the logarithms of their probabilities, V times (s, K)."""
+
+    fold: int
+    labels: _Labels
+    logs: tuple[PredProbs, ...]
+
+    def log_p_given(self, view: int, sharpness: float) -> _FloatArray:
+        """Return the logarithm of the calibrated probability of each given label, (s,)."""
+        logs = _log_softmax(sharpness * self.logs[view])
+        given: _FloatArray = logs[np.arange(len(logs)), self.labels].astype(np.float64)
+        return given
+
+
+def _step(folds: Sequence[FoldViews]) -> int:
+    values = sum(len(fold.positions) for fold in folds) * folds[0].views[0].num_classes
+    return max(1, -(-values // _SAMPLED_VALUES))
+
+
+def _sample(fold: FoldViews, labels: _Labels, step: int) -> _Sample:
+    """Take every `step`-th row of a fold. The order of rows within a fold is random."""
+    picked: list[Positions] = []
+    logs: list[list[PredProbs]] = [[] for _ in fold.views]
+    for rows, views in fold.blocks():
+        is_picked = rows % step == 0
+        picked.append(rows[is_picked])
+        for view, pred_probs in enumerate(views):
+            logs[view].append(_logs(pred_probs[is_picked]))
+    positions = fold.positions[np.concatenate(picked)]
+    return _Sample(fold.fold, labels[positions], tuple(np.concatenate(parts) for parts in logs))
+
+
+def _fit_repeat(samples: Sequence[_Sample]) -> dict[int, Mixture]:
+    views = range(len(samples[0].logs))
+    losses = [[_losses(sample, view) for sample in samples] for view in views]
+    mixtures = {}
+    for index, sample in enumerate(samples):
+        others = [*samples[:index], *samples[index + 1 :]]
+        sharpness = [_lowest(np.sum(of_view[:index] + of_view[index + 1 :], axis=0)) for of_view in losses]
+        p_given = [
+            np.exp(np.concatenate([other.log_p_given(view, sharpness[view]) for other in others])) for view in views
+        ]
+        weights = blending_weights(np.stack(p_given))
+        mixtures[sample.fold] = Mixture(tuple(sharpness), tuple(weights.tolist()))
+    return mixtures
+
+
+def _losses(sample: _Sample, view: int) -> _FloatArray:
+    """Return the sum of the log losses for each of `_SHARPNESS`."""
+    return np.array([-sample.log_p_given(view, sharpness).sum() for sharpness in _SHARPNESS])
+
+
+def _lowest(losses: _FloatArray) -> float:
+    """Return where a parabola through the lowest of the losses and its neighbours is lowest."""
+    best = int(np.argmin(losses))
+    log = np.log(_SHARPNESS)
+    if best in (0, len(log) - 1):
+        return float(_SHARPNESS[best])
+    left, middle, right = losses[best - 1 : best + 2]
+    curvature = left - 2 * middle + right
+    shift = 0.5 * (left - right) / curvature if curvature > 0 else 0.0
+    return float(np.exp(log[best] + shift * (log[1] - log[0])))
+
+
+def blending_weights(p_given: _FloatArray) -> _FloatArray:
+    """Return the weights (V,) of views whose calibrated probabilities of the given labels are `p_given` (V, n)."""
+    used = list(range(len(p_given)))
+    while len(used) > 1:
+        whole = _log_likelihood(p_given[used])
+        gains = [2 * (whole - _log_likelihood(p_given[[other for other in used if other != view]])) for view in used]
+        least = int(np.argmin(gains))
+        if gains[least] > _GAIN:
+            break
+        del used[least]
+    weights = np.zeros(len(p_given))
+    best = _best_weights(p_given[used])
+    weights[used] = (1 - _SHRINKAGE) * best + _SHRINKAGE / len(used)
+    return weights
+
+
+def _log_likelihood(p_given: _FloatArray) -> float:
+    return float(np.log(_best_weights(p_given) @ p_given).sum())
+
+
+def _best_weights(p_given: _FloatArray) -> _FloatArray:
+    """Return the weights of the mixture with the highest likelihood, found by expectation maximisation."""
+    weights = np.full(len(p_given), 1 / len(p_given))
+    for _ in range(_ITERATIONS):
+        shares = weights[:, None] * p_given
+        updated: _FloatArray = (shares / shares.sum(axis=0)).mean(axis=1)
+        if np.abs(updated - weights).max() < _TOLERANCE:
+            return updated
+        weights = updated
+    return weights
+
+
+def _logs(pred_probs: PredProbs) -> PredProbs:
+    logs: PredProbs = np.log(np.maximum(pred_probs, np.float32(_SMALLEST)))
+    return logs
+
+
+def _log_softmax(logits: PredProbs) -> PredProbs:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    result: PredProbs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result

@@ -1,0 +1,237 @@
+"""The nearest neighbours of a fold: class shares of the most similar training rows, in the features of an encoder.
+
+Similarity is the cosine between features minus the mean of the training rows. A neighbour with similarity s weighs
+exp((s - s1) / width), relative to the nearest one, s1. The weighted shares of the classes are mixed with the shares of
+the classes among all training rows, which count as `smoothing` nearest neighbours, so no probability is 0. The number
+of neighbours, the width and the smoothing have the lowest log loss on training rows predicted without themselves and
+their group; the temperature is fitted on the same rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from labelaudit.model.device import enough_memory, resolve_device
+from labelaudit.model.feature_rows import column_means, read_rows, row_blocks
+from labelaudit.model.fold import FoldFit, training_targets
+from labelaudit.model.temperature import fit_temperature, probabilities_at
+
+# Training rows among which neighbours are searched. A fold takes 2 rows * references * d operations, so 50,000
+# references of 1,280 features need about a minute on one CPU core for 20,000 rows.
+_MAX_REFERENCES = {"cpu": 50_000, "cuda": 500_000}
+# Training rows by which settings are chosen.
+_MAX_SAMPLE = 2_000
+_COUNTS = (5, 10, 20, 50, 100)
+# Shares of the typical difference between the similarities of the nearest and the 20th neighbour.
+_WIDTHS = (0.5, 1.0, 2.0, 4.0)
+_TYPICAL_COUNT = 20
+_SMOOTHINGS = (0.1, 0.5, 2.0)
+# Numbers in a block of similarities: 64 MiB on a CPU.
+_BLOCK_NUMBERS = {"cpu": 2**24, "cuda": 2**28}
+_SMALLEST_NORM = 1e-12
+# A row and its group are no neighbours of it.
+_NEVER = -2.0
+
+
+@dataclass(frozen=True, eq=False)
+class _References:
+    """Training rows among which neighbours are searched.
+
+    Attributes:
+        directions: (R, d) float32, of norm 1.
+        targets: (R,) int64.
+        groups: (R,) int64; equal numbers are a group.
+        mean: (d,) float32, of the features.
+        prior: (K,) float32, shares of the classes.
+    """
+
+    directions: torch.Tensor
+    targets: torch.Tensor
+    groups: torch.Tensor
+    mean: torch.Tensor
+    prior: torch.Tensor
+
+    def normalised(self, features: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(features - self.mean, dim=1, eps=_SMALLEST_NORM)
+
+    def nearest(self, directions: torch.Tensor, count: int, groups: torch.Tensor | None = None) -> _Nearest:
+        """Return the `count` nearest references of directions (b, d), without those of the same group."""
+        similarities = directions @ self.directions.T
+        if groups is not None:
+            similarities.masked_fill_(groups[:, None] == self.groups, _NEVER)
+        values, positions = similarities.topk(count, dim=1)
+        return _Nearest(values, self.targets[positions])
+
+
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """The nearest references of b rows: similarities (b, k) float32, descending, and classes (b, k) int64."""
+
+    similarities: torch.Tensor
+    targets: torch.Tensor
+
+    def first(self, count: int) -> _Nearest:
+        return _Nearest(self.similarities[:, :count], self.targets[:, :count])
+
+
+@dataclass(frozen=True)
+class _Settings:
+    neighbours: int
+    width: float
+    smoothing: float
+
+    def log_probabilities(self, nearest: _Nearest, prior: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities (b, K) float32."""
+        nearest = nearest.first(self.neighbours)
+        gaps = nearest.similarities - nearest.similarities[:, :1]
+        weights = (gaps / self.width).exp() * (nearest.similarities > _NEVER)
+        shares = (self.smoothing * prior).repeat(len(weights), 1).scatter_add_(1, nearest.targets, weights)
+        return (shares / shares.sum(1, keepdim=True)).log()
+
+
+@enough_memory()
+@torch.inference_mode()
+def fit_neighbours(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    train_rows: np.ndarray,
+    held_out_rows: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> FoldFit:
+    """Predict the held-out rows of a fold from the labels of the most similar training rows.
+
+    With more than 50,000 training rows (500,000 on a GPU), neighbours are searched in a random subset. Memory is one
+    float32 copy of these rows, and blocks. The order of the training rows does not matter.
+
+    Args:
+        features: (N, d) float16 or float32, such as a memory map. Only read.
+        labels: (N,) int64 in 0..num_classes-1 at `train_rows`. Other entries are ignored.
+        num_classes: K.
+        train_rows: Numbers of the rows with known labels.
+        held_out_rows: Numbers of the rows to predict.
+        groups: (N,) any type. While settings are chosen, rows of a group are no neighbours of each other.
+        seed: Seed of the subset, and of the sample by which settings are chosen.
+
+    Returns:
+        The fit; `chosen` has `neighbours`, `width`, `smoothing`, `temperature`, and the `inner_loss` and the number of
+        `inner_rows` by which they were chosen.
+
+    Raises:
+        TrainingError: A class has no training row, the device is missing, its memory is too small, or the features
+            are not finite.
+    """
+    started = time.monotonic()
+    train_rows = np.sort(train_rows)
+    classes = training_targets(labels, num_classes, train_rows)
+    placed = resolve_device(device)
+    generator = np.random.default_rng(seed)
+    picked = _subset(len(train_rows), _MAX_REFERENCES[placed.type], generator)
+    group_codes = np.arange(len(classes)) if groups is None else np.unique(groups[train_rows], return_inverse=True)[1]
+    references = _references(features, train_rows[picked], classes, picked, group_codes, num_classes, placed)
+    sample = torch.from_numpy(_subset(len(picked), _MAX_SAMPLE, generator)).to(placed)
+    nearest = _nearest_of_sample(references, sample)
+    targets = references.targets[sample]
+    settings, loss = _choose(nearest, targets, references.prior)
+    temperature = fit_temperature(settings.log_probabilities(nearest, references.prior), targets)
+    pred_probs = np.empty((len(held_out_rows), num_classes), np.float32)
+    for part, directions in _directions(features, held_out_rows, references):
+        found = references.nearest(directions, min(settings.neighbours, len(picked)))
+        logs = settings.log_probabilities(found, references.prior)
+        pred_probs[part] = probabilities_at(logs, temperature).cpu().numpy()
+    return FoldFit(
+        pred_probs=pred_probs,
+        dynamics=None,
+        training_loss=loss,
+        losses=[loss],
+        epochs=1,
+        members=1,
+        seconds=time.monotonic() - started,
+        device=str(placed),
+        precision="float32",
+        threads=torch.get_num_threads(),
+        seed=seed,
+        chosen={
+            "neighbours": settings.neighbours,
+            "width": settings.width,
+            "smoothing": settings.smoothing,
+            "temperature": temperature,
+            "inner_loss": loss,
+            "inner_rows": len(sample),
+        },
+    )
+
+
+def _subset(count: int, limit: int, generator: np.random.Generator) -> np.ndarray:
+    """Return at most `limit` of the numbers below `count`, ascending."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(generator.choice(count, limit, replace=False))
+
+
+def _references(
+    features: np.ndarray,
+    rows: np.ndarray,
+    classes: np.ndarray,
+    picked: np.ndarray,
+    group_codes: np.ndarray,
+    num_classes: int,
+    device: torch.device,
+) -> _References:
+    train = read_rows(features, rows, device)
+    mean = column_means(train)
+    functional.normalize(train.sub_(mean), dim=1, eps=_SMALLEST_NORM, out=train)
+    prior = np.bincount(classes, minlength=num_classes) / len(classes)
+    return _References(
+        directions=train,
+        targets=torch.from_numpy(classes[picked]).to(device),
+        groups=torch.from_numpy(group_codes[picked]).to(device),
+        mean=mean,
+        prior=torch.from_numpy(prior).float().to(device),
+    )
+
+
+def _nearest_of_sample(references: _References, sample: torch.Tensor) -> _Nearest:
+    """Return the nearest references of the references `sample`, without themselves and their groups."""
+    count = min(max(_COUNTS), len(references.targets))
+    size = max(1, _BLOCK_NUMBERS[sample.device.type] // len(references.targets))
+    found = [
+        references.nearest(references.directions[rows], count, references.groups[rows]) for rows in sample.split(size)
+    ]
+    return _Nearest(torch.cat([each.similarities for each in found]), torch.cat([each.targets for each in found]))
+
+
+def _choose(nearest: _Nearest, targets: torch.Tensor, prior: torch.Tensor) -> tuple[_Settings, float]:
+    """Return the settings with the lowest log loss, and this loss."""
+    available = nearest.similarities.shape[1]
+    gaps = nearest.similarities[:, 0] - nearest.similarities[:, min(_TYPICAL_COUNT, available) - 1]
+    typical = max(float(gaps.median()), _SMALLEST_NORM)
+    best: tuple[_Settings, float] | None = None
+    for count, width, smoothing in itertools.product(_COUNTS, _WIDTHS, _SMOOTHINGS):
+        settings = _Settings(min(count, available), width * typical, smoothing)
+        loss = float(functional.nll_loss(settings.log_probabilities(nearest, prior), targets))
+        if best is None or loss < best[1]:
+            best = settings, loss
+    assert best is not None
+    return best
+
+
+def _directions(
+    features: np.ndarray, rows: np.ndarray, references: _References
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield directions (b, d) of `rows`, in blocks whose similarities fit into memory."""
+    device = references.mean.device
+    size = max(1, _BLOCK_NUMBERS[device.type] // len(references.targets))
+    for start in range(0, len(rows), size):
+        for part, block in row_blocks(features, rows[start : start + size], device):
+            yield slice(start + part.start, start + part.stop), references.normalised(block)
