@@ -21,7 +21,7 @@ from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.plan import plan_probabilities, prepare
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
-from labelaudit.storage.layout import fold_record_key, published_fold_key
+from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.text import plain
