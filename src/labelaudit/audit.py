@@ -15,13 +15,13 @@ from labelaudit.audits.jobs import FoldJob, Job, JobProgress, RowsEncoded, Shard
 from labelaudit.audits.references import AuditReference, EncodingReference, FoldReference, PlanReference
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, LabelauditError
-from labelaudit.local.machine import MachineWorkers, total_folds
+from labelaudit.local.machine import MachineWorkers, threads_of_shards, total_folds
 from labelaudit.local.workers import LocalWorkers, describe_slots
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.plan import plan_probabilities, prepare
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import store_snapshot, take_snapshot
-from labelaudit.storage.layout import fold_record_key, published_fold_key
+from labelaudit.storage.layout import published_fold_key
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.text import plain
@@ -75,8 +75,10 @@ class StepCaller(Protocol):
         """Run one step and wait for it."""
         ...
 
-    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
-        """Encode all shards in parallel on the workers of `config.workers`, and wait for all."""
+    def encode(
+        self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference, shards: list[int]
+    ) -> None:
+        """Encode shards in parallel on the workers of `config.workers`, and wait for all."""
         ...
 
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
@@ -121,16 +123,26 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
 
 def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> None:
     # Imported late, like the steps above.
-    from labelaudit.pipeline.encode import plan_encoding
+    from labelaudit.pipeline.encode import missing_shards, plan_encoding
 
     encoding = caller.call(plan_encoding, reference)
-    if encoding is not None and encoding.shards:
-        caller.encode(config, reference, encoding)
+    if encoding is None:
+        return
+    # An earlier run of the audit may have encoded some of them.
+    missing = missing_shards(reference, encoding, list(range(encoding.shards)))
+    if missing:
+        caller.encode(config, reference, encoding, missing)
 
 
-def shard_jobs(reference: PlanReference, encoding: EncodingReference) -> list[ShardJob]:
+def report_encoding(receiver: AuditProgress, place: str, encoding: EncodingReference, shards: list[int]) -> None:
+    """Report that shards are about to be encoded. All shards of an encoding have about the same number of rows."""
+    rows = round(encoding.rows * len(shards) / encoding.shards)
+    receiver.encoding(place, rows, encoding.stored + encoding.rows - rows)
+
+
+def shard_jobs(reference: PlanReference, encoding: EncodingReference, shards: Sequence[int]) -> list[ShardJob]:
     """Return one job per shard."""
-    return [ShardJob(reference, number, encoding) for number in range(encoding.shards)]
+    return [ShardJob(reference, shard, encoding) for shard in shards]
 
 
 def fold_jobs(reference: PlanReference, folds: Sequence[int]) -> list[FoldJob]:
@@ -225,11 +237,14 @@ class DirectCaller:
                 time.sleep(RETRY_DELAY_SECONDS * attempt)
         return step(*args, **kwargs)
 
-    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
+    def encode(
+        self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference, shards: list[int]
+    ) -> None:
         _check_local(config)
         workers = self._machine.for_encoding(config)
-        self.progress.encoding(describe_slots(workers.slots), encoding.rows, encoding.stored)
-        self._do_all(workers, shard_jobs(reference, encoding))
+        report_encoding(self.progress, describe_slots(workers.slots), encoding, shards)
+        threads = threads_of_shards(config, len(shards), workers.slots)
+        self._do_all(workers, shard_jobs(reference, encoding, shards), threads)
 
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         _check_local(config)
@@ -241,13 +256,13 @@ class DirectCaller:
     def end_workers(self) -> None:
         self._machine.end()
 
-    def _do_all(self, workers: LocalWorkers, jobs: Sequence[Job]) -> None:
+    def _do_all(self, workers: LocalWorkers, jobs: Sequence[Job], threads: int | None = None) -> None:
         with ThreadPoolExecutor(len(workers.slots)) as pool:
             # In a task of a user's flow, progress is logged in the run of that task, which the context names.
             contexts = [copy_context() for _ in jobs]
 
             def work_on(context: Context, job: Job) -> None:
-                context.run(self.call, workers.work_on, job)
+                context.run(self.call, workers.work_on, job, threads)
 
             futures = [pool.submit(work_on, *pair) for pair in zip(contexts, jobs, strict=True)]
             try:

@@ -107,8 +107,10 @@ class InProcess:
         self.steps.append(step.__name__)
         return step(*args, **kwargs)
 
-    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
-        for shard in range(encoding.shards):
+    def encode(
+        self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference, shards: list[int]
+    ) -> None:
+        for shard in shards:
             self.call(encode_shard, reference, encoding, shard)
 
     def end_workers(self) -> None:

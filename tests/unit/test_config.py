@@ -109,6 +109,10 @@ def test_overrides(override: str, section: str, key: str, value: object) -> None
             r"workers: address is for kind: ray, but kind is local",
         ),
         ("dataset: {url: x}\nworkers: {deployment: a/b}", r"workers: deployment is for kind: work-pool, but kind is"),
+        (
+            "dataset: {url: x}\nworkers: {kind: ray, encode_deployment: a/b}",
+            r"workers: encode_deployment is for kind: work-pool, but kind is ray\. Leave encode_deployment out",
+        ),
         ("dataset: {url: x}\nworkers: {kind: work-pool, deployment: a}", r"workers\.deployment: .*given: 'a'"),
         (
             "dataset: {url: x}\nversions: {marker: a, quiet_minutes: 1}",

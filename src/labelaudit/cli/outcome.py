@@ -44,7 +44,7 @@ class ConsoleProgress:
         now = time.monotonic()
         with self._lock:
             assert self._encoding is not None
-            if line := self._encoding.line(shard, rows, now):
+            if line := self._encoding.line(shard, rows, of, now):
                 say(f"  {now - self._started:5.0f} s  {line}")
 
     def training(self, place: str) -> None:
@@ -67,24 +67,27 @@ class _EncodingProgress:
         self._by_shard: dict[int, int] = {}
         self._started = self._shown = started
 
-    def line(self, shard: int, rows: int, now: float) -> str | None:
+    def line(self, shard: int, rows: int, of: int, now: float) -> str | None:
         """Return the progress in words; None if it is too early for another line.
 
         Args:
             shard: The shard that has made progress.
             rows: Its encoded rows.
+            of: All of its rows.
             now: Seconds, as `time.monotonic` counts them.
         """
         self._by_shard[shard] = rows
         done = sum(self._by_shard.values())
         pause = _SECONDS_ON_TERMINAL if sys.stderr.isatty() else _SECONDS_IN_LOG
-        if done < self._rows and now - self._shown < pause:
+        if rows < of and now - self._shown < pause:
             return None
         self._shown = now
         per_second = done / max(now - self._started, 1e-3)
-        line = f"encoded {done:,} of {self._rows:,} rows, {per_second:,.0f} per second"
-        if done < self._rows and per_second:
-            line += f", {_duration((self._rows - done) / per_second)} left"
+        # The number of all rows is an estimate if the shards have different sizes.
+        total = max(done, self._rows)
+        line = f"encoded {done:,} of {total:,} rows, {per_second:,.0f} per second"
+        if done < total and per_second:
+            line += f", {_duration((total - done) / per_second)} left"
         return line
 
 

@@ -59,6 +59,17 @@ def slots_for_encoding(config: AuditConfig, slots: list[Slot] | None = None) -> 
     return [replace(here[0], threads=config.workers.threads or len(os.sched_getaffinity(0)), lean=True)]
 
 
+def threads_of_shards(config: AuditConfig, shards: int, slots: list[Slot]) -> int | None:
+    """Return the CPU threads of each shard; None: those of its slot.
+
+    If there are fewer shards than slots, they share the threads of all slots. Folds never do, because their bytes
+    depend on the number of threads, and a resumed audit has fewer of them.
+    """
+    if config.workers.threads is not None or shards >= len(slots):
+        return None
+    return sum(slot.threads for slot in slots) // shards
+
+
 class MachineWorkers:
     """The worker processes of an audit on this machine.
 

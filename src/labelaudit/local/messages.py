@@ -11,6 +11,14 @@ from labelaudit.codec import from_record
 
 
 @dataclass(frozen=True)
+class JobRequest:
+    """A job for a worker process."""
+
+    job: Job
+    threads: int | None = None  # CPU threads; None: those of the worker's slot
+
+
+@dataclass(frozen=True)
 class JobDone:
     """The last answer to a job, if its result is stored."""
 
@@ -31,15 +39,16 @@ WorkerAnswer: TypeAlias = JobProgress | JobDone | JobFailed
 _ANSWERS: dict[str, type[WorkerAnswer]] = {"done": JobDone, "error": JobFailed, "rows": RowsEncoded, "loss": EpochEnded}
 
 
-def to_line(message: Job | WorkerAnswer) -> str:
+def to_line(message: JobRequest | WorkerAnswer) -> str:
     """Return a message as a line of JSON."""
     return json.dumps(asdict(message)) + "\n"
 
 
-def read_job(line: str) -> Job:
-    """Return the job in a line."""
+def read_request(line: str) -> JobRequest:
+    """Return the request in a line."""
     record = json.loads(line)
-    return from_record(ShardJob, record) if "encoding" in record else from_record(FoldJob, record)
+    job = record["job"]
+    return JobRequest(from_record(ShardJob, job) if "encoding" in job else from_record(FoldJob, job), record["threads"])
 
 
 def read_answer(line: str) -> WorkerAnswer:

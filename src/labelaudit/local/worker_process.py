@@ -12,9 +12,8 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from labelaudit.audits.jobs import Job
 from labelaudit.errors import LabelauditError, TrainingError
-from labelaudit.local.messages import JobDone, JobFailed, WorkerAnswer, read_job, to_line
+from labelaudit.local.messages import JobDone, JobFailed, JobRequest, WorkerAnswer, read_request, to_line
 from labelaudit.memory import release
 from labelaudit.model.device import release_device
 from labelaudit.pipeline.job_work import do_job
@@ -25,36 +24,36 @@ def serve_jobs() -> None:
     # Text that user modules print must not mix with the answers, so it goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read_lines, args=(jobs,), daemon=True).start()
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
 
     def answer(message: WorkerAnswer) -> None:
         answers.write(to_line(message))
 
     while True:
-        answer(_work_on(read_job(jobs.get()), answer))
+        answer(_work_on(read_request(requests.get()), answer))
         # Memory that the job leaves behind would add to that of the next one.
         release()
         release_device()
 
 
-def _work_on(job: Job, answer: Callable[[WorkerAnswer], None]) -> JobDone | JobFailed:
+def _work_on(request: JobRequest, answer: Callable[[WorkerAnswer], None]) -> JobDone | JobFailed:
     """Do a job and return the last answer to it."""
     try:
-        do_job(job, answer, is_pinned=True)
+        do_job(request.job, answer, threads=request.threads, is_pinned=True)
     except LabelauditError as error:
         return JobFailed(type(error).__name__, str(error))
     except Exception as error:
         # The log gets the whole traceback, and the message only the type.
         traceback.print_exc()
-        message = f"{job.name.capitalize()} failed: {type(error).__name__}: {str(error)[:500]}"
+        message = f"{request.job.name.capitalize()} failed: {type(error).__name__}: {str(error)[:500]}"
         return JobFailed(TrainingError.__name__, message)
     return JobDone()
 
 
-def _read_lines(lines: queue.SimpleQueue[str]) -> None:
+def _read_requests(requests: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
-        lines.put(line)
+        requests.put(line)
     # The parent has ended, so the current job is not needed any more. Stored results are kept.
     os._exit(1)
 

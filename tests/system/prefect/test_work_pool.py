@@ -1,12 +1,13 @@
-"""Folds as runs on a work pool with a simulated worker: ownership, lost folds, and many at once."""
+"""Jobs as runs on a work pool with a simulated worker: ownership, lost folds, many at once, and shards."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,22 +15,25 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running
 
-from labelaudit.audit import fold_jobs
+from labelaudit.audit import fold_jobs, shard_jobs
 from labelaudit.audits.audit_plan import load_plan
-from labelaudit.audits.references import PlanReference
-from labelaudit.errors import TrainingError
+from labelaudit.audits.references import EncodingReference, PlanReference
+from labelaudit.errors import ConfigError, TrainingError
 from labelaudit.orchestration import heartbeats, job_runs
+from labelaudit.orchestration.encode_shard import encode_one_shard
 from labelaudit.orchestration.job_runs import cancel_jobs, run_on_work_pool
 from labelaudit.orchestration.train_fold import train_fold
+from labelaudit.pipeline.encode import missing_shards, plan_encoding
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import missing_folds
 from labelaudit.pipeline.train import train_and_commit as train_here
-from support.audits import settings, write_fruit
+from support.audits import settings, write_fruit, write_reviews
+from support.tiny_encoder import TinyEncoder, prepared
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +53,15 @@ class Audit:
     def train(self, *folds: int) -> None:
         run_on_work_pool(fold_jobs(self.reference, folds), load_plan(self.reference), self.config.workers, self.run)
 
+    def encode(self, encoding: EncodingReference) -> None:
+        jobs = shard_jobs(self.reference, encoding, range(encoding.shards))
+        run_on_work_pool(jobs, load_plan(self.reference), self.config.workers, self.run)
+
     def missing(self, *folds: int) -> list[int]:
         return missing_folds(self.reference, load_plan(self.reference), list(folds))
 
     def runs(self) -> list[FlowRun]:
-        """Return the fold runs that this audit started, in order."""
+        """Return the runs of jobs that this audit started, in order."""
         wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"labelaudit-audit-run:{self.run}"]))
         return sorted(self.client.read_flow_runs(flow_run_filter=wanted), key=lambda run: (run.created, run.name))
 
@@ -61,9 +69,9 @@ class Audit:
         return [run.state.type for run in self.runs() if run.state is not None]
 
 
-@flow(name="waits-for-folds", validate_parameters=False)
-def wait_for_folds(audit: Audit, folds: tuple[int, ...]) -> None:
-    audit.train(*folds)
+@flow(name="waits-for-jobs", validate_parameters=False)
+def wait_for_jobs(wait: Callable[[], None]) -> None:
+    wait()
 
 
 @pytest.fixture
@@ -72,11 +80,13 @@ def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyP
     data = write_fruit(tmp_path / "fruit.parquet")
     monkeypatch.setattr(job_runs, "BACKOFF_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(job_runs, "POLL_SECONDS", 0.2)
-    flow_id = client.create_flow(train_fold)
-    client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
+    for job_flow in (train_fold, encode_one_shard):
+        flow_id = client.create_flow(job_flow)
+        client.create_deployment(flow_id=flow_id, name="unserved", enforce_parameter_schema=False)
 
     def make(output: str = "out", **values: Any) -> Audit:
-        workers = {"kind": "work-pool", "deployment": "train-fold/unserved"}
+        unserved = {"deployment": "train-fold/unserved", "encode_deployment": "encode-shard/unserved"}
+        workers = {"kind": "work-pool", **unserved}
         config = settings(data, tmp_path / output, workers=workers, **values)
         return Audit(client, prepare(config), config, uuid4())
 
@@ -91,24 +101,28 @@ def _until(condition: Callable[[], Any]) -> Any:
     return value
 
 
-@contextmanager
-def _waiting(audit: Audit, *folds: int) -> Iterator[list[BaseException]]:
+def _waiting(audit: Audit, *folds: int) -> AbstractContextManager[list[BaseException]]:
     """Let the audit wait for its folds in a thread, and return its error."""
+    return _waiting_in_thread(audit, partial(audit.train, *folds))
+
+
+@contextmanager
+def _waiting_in_thread(audit: Audit, wait: Callable[[], None]) -> Iterator[list[BaseException]]:
     raised: list[BaseException] = []
 
-    def train() -> None:
+    def work() -> None:
         try:
-            wait_for_folds(audit, folds)
+            wait_for_jobs(wait)
         except Exception as error:
             raised.append(error)
 
-    thread = threading.Thread(target=train, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         yield raised
         thread.join(TIMEOUT_SECONDS)
     finally:
-        # Has no effect if all folds have ended, which is so unless the test failed.
+        # Has no effect if all jobs have ended, which is so unless the test failed.
         cancel_jobs(audit.run)
 
 
@@ -221,3 +235,46 @@ def test_the_other_folds_of_a_run_that_somebody_deletes_go_on(audit: Callable[..
         f"1 of 2 folds could not be trained. Fold {fold}: its run was deleted from the Prefect server."
     )
     assert one.missing(0, 1) == [fold]
+
+
+def test_shards_are_runs_like_folds(
+    audit: Callable[..., Audit], tmp_path: Path, caplog: pytest.LogCaptureFixture, client: SyncPrefectClient
+) -> None:
+    """A shard whose run stores nothing is retried, and another run of the audit adopts the second attempt."""
+    reviews = write_reviews(tmp_path / "reviews.jsonl")
+    reference, _ = prepared(settings(reviews, tmp_path / "out"))
+    encoding = plan_encoding(reference)
+    assert encoding is not None
+    one, again = (replace(audit(), reference=reference) for _ in range(2))
+    with _waiting_in_thread(one, partial(one.encode, encoding)) as raised:
+        (first,) = _until(one.runs)
+        assert first.name == "shard 0 of reviews " + load_plan(reference).version
+        _serve(one, first, is_trained=False)
+        _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        with _waiting_in_thread(again, partial(again.encode, encoding)) as raised_again:
+            _until(lambda: "shard 0 is already encoded by run" in caplog.text)
+            _take(client, second)
+            client.set_flow_run_state(second.id, Running())
+            with TinyEncoder().installed():
+                # What the deployment of the flow does with the parameters of the run.
+                encode_one_shard(**second.parameters, return_state=True)
+            client.set_flow_run_state(second.id, Completed())
+    assert raised == raised_again == []
+    assert again.runs() == []
+    assert missing_shards(reference, encoding, [0]) == []
+    [artifact] = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["shard-0"])))
+    assert (artifact.data, artifact.description) == (100.0, "120 of 120 rows")
+    # Without a missing shard, nothing is started.
+    one.encode(encoding)
+    assert len(one.runs()) == 2
+
+
+def test_an_unknown_deployment_of_shards(audit: Callable[..., Audit], tmp_path: Path) -> None:
+    reference, _ = prepared(settings(write_reviews(tmp_path / "reviews.jsonl"), tmp_path / "out"))
+    encoding = plan_encoding(reference)
+    assert encoding is not None
+    one = audit()
+    workers = one.config.workers.model_copy(update={"encode_deployment": "encode-shard/nowhere"})
+    one = replace(one, reference=reference, config=one.config.model_copy(update={"workers": workers}))
+    with pytest.raises(ConfigError, match=r"workers\.encode_deployment is encode-shard/nowhere, which this Prefect"):
+        one.encode(encoding)

@@ -10,7 +10,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from labelaudit.audits.references import AuditReference
 from labelaudit.errors import ConfigError
 from labelaudit.orchestration.audit_dataset import audit_dataset
-from support.audits import audit, fold_bytes, settings, write_fruit
+from support.audits import audit, fold_bytes, settings, write_fruit, write_reviews
+from support.users_encoder import NAME as ENCODER
+from support.users_encoder import install_encoder
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,3 +33,17 @@ def test_on_cpus(client: SyncPrefectClient, tmp_path: Path) -> None:
     workers = {"kind": "ray", "gpus_per_fold": 0}
     reference = AuditReference(**audit_dataset(settings(data, tmp_path / "ray", workers=workers)))
     assert fold_bytes(reference) == fold_bytes(audit(settings(data, tmp_path / "here")))
+
+
+def test_shards_are_tasks_like_folds(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_encoder(tmp_path, monkeypatch)
+    monkeypatch.setattr("labelaudit.pipeline.encode._FEWEST_ROWS", 60)
+    data = write_reviews(tmp_path / "reviews.jsonl", 120)
+    model = {"encoder": ENCODER, "views": ["probe"]}
+    workers = {"kind": "ray", "gpus_per_fold": 0}
+    reference = AuditReference(**audit_dataset(settings(data, tmp_path / "ray", model=model, workers=workers)))
+    names = {task.name for task in client.read_task_runs()}
+    assert names >= {"encode-shard-0", "encode-shard-1", "train-fold-0", "train-fold-1", "train-fold-2"}
+    assert fold_bytes(reference) == fold_bytes(audit(settings(data, tmp_path / "here", model=model)))

@@ -1,0 +1,50 @@
+"""How shards and folds share the worker processes of this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from labelaudit.local.machine import MachineWorkers, slots_for_encoding, threads_of_shards
+from labelaudit.local.workers import Slot
+from support.audits import settings
+
+FOUR = [Slot(None, 2)] * 4
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("workers", "shards", "threads"),
+    [({}, 1, 8), ({}, 2, 4), ({}, 3, 2), ({}, 4, None), ({}, 9, None), ({"threads": 2}, 1, None)],
+)
+def test_a_few_shards_use_all_cores(workers: dict[str, Any], shards: int, threads: int | None) -> None:
+    assert threads_of_shards(settings("x", "y", workers=workers), shards, FOUR) == threads
+
+
+def test_shards_use_the_slots_of_folds_unless_memory_is_limited() -> None:
+    assert slots_for_encoding(settings("x", "y", cross_validation={"folds": 4})) == FOUR
+    limited = {"memory": "4GB"}
+    assert slots_for_encoding(settings("x", "y", limits=limited)) == [Slot(None, 8, lean=True)]
+    three = settings("x", "y", limits=limited, workers={"threads": 3})
+    assert slots_for_encoding(three) == [Slot(None, 3, lean=True)]
+
+
+def test_folds_use_the_processes_of_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings("x", "y")
+    reference: Any = None  # is read only if the memory is limited
+    machine = MachineWorkers(lambda job, progress: None)
+    encoding = machine.for_encoding(config)
+    assert machine.for_training(config, reference) is encoding
+    # Other slots need other processes.
+    monkeypatch.setattr("labelaudit.local.machine.fitting_slots", lambda slots, reference, limit: slots[:1])
+    assert machine.for_training(config, reference).slots == encoding.slots[:1]
+    machine.end()
+    machine.end()
+    assert machine.for_encoding(config) is not encoding
+    machine.end()
