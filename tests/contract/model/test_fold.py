@@ -201,6 +201,10 @@ def _with_other_rows(inputs: FoldInputs, rows: np.ndarray) -> FoldInputs:
         changed.iloc[rows, 0] = 1e6
         changed.iloc[rows, 4] = "violet"
         return changed
+    if isinstance(inputs, np.ndarray):
+        changed = inputs.copy()
+        changed[rows] = 1e6
+        return changed
     dense = inputs.tolil()
     dense[rows] = 7.0 * (sparse.random(len(rows), inputs.shape[1], 1e-4, random_state=0) > 0)
     return dense.tocsr()
