@@ -219,6 +219,8 @@ def test_inputs_are_not_changed() -> None:
             np.testing.assert_array_equal(inputs.pixels, before.pixels)
         elif isinstance(inputs, pd.DataFrame):
             pd.testing.assert_frame_equal(inputs, before)
+        elif isinstance(inputs, np.ndarray):
+            np.testing.assert_array_equal(inputs, before)
         else:
             assert (inputs != before).nnz == 0
 
