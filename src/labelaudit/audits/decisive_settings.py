@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labelaudit.codec import Json, JsonObject, from_record
-from labelaudit.config import DatasetConfig, ModelConfig
+from labelaudit.config import DatasetConfig
 from labelaudit.findings import ChangedSetting
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.text import listing
@@ -25,8 +25,6 @@ ROW_NUMBERS = (
     "Audit the probabilities again, and name their ids with --id."
 )
 _READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json", exclude=set(NAMING))
-# Earlier releases trained the network alone.
-_MODEL_DEFAULTS: JsonObject = ModelConfig().model_dump(mode="json")
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -52,6 +50,8 @@ class DecisiveSettings:
         kind = str(columns.get("kind", PROBABILITIES))
         sections = {section: config[section] for section in DECIDING if section in config}
         dataset = _object(sections.pop("dataset", {}))
+        if "model" in sections:
+            sections["model"] = {**_object(sections["model"]), **_views_and_encoder(audit)}
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
             sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
@@ -62,7 +62,7 @@ class DecisiveSettings:
             {
                 "kind": kind,
                 "config": sections,
-                "recipe": _recipe(audit),
+                "recipe": audit["recipe"],
                 "code": audit.get("code"),
                 "versions": recorded,
             },
@@ -91,26 +91,23 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
 
 
 def _with_defaults(settings: DecisiveSettings) -> JsonObject:
-    """Return the config with the keys that an earlier release does not have. It worked as their defaults say."""
-    config = dict(settings.config)
-    for section, defaults in (("dataset", _READING_DEFAULTS), ("model", _MODEL_DEFAULTS)):
-        given = config.get(section)
-        if isinstance(given, dict):
-            config[section] = {**defaults, **given}
-    return config
+    """Return the config with the keys that an earlier release does not have. It read datasets as their defaults say."""
+    dataset = settings.config.get("dataset")
+    if not isinstance(dataset, dict):
+        return settings.config
+    return {**settings.config, "dataset": {**_READING_DEFAULTS, **dataset}}
 
 
-def _recipe(audit: JsonObject) -> JsonObject:
-    """Return what every `auto` became: the recipe of the network, the encoder and the views."""
-    recipe = _object(audit["recipe"])
-    if not audit.get("views"):
-        return recipe  # of an earlier release, or of external probabilities
-    views, encoder = audit["views"], audit.get("encoder")
-    names = [_object(view)["name"] for view in views] if isinstance(views, list) else []
-    is_alone = names == ["network"]
-    named = {} if is_alone else {"views": ", ".join(map(str, names))}
-    key = {} if encoder is None else {"encoder": from_record(EncoderSpec, _object(encoder)).key}
-    return {**recipe, **named, **key}
+def _views_and_encoder(audit: JsonObject) -> JsonObject:
+    """Return what these settings of the model became, because `auto` depends on the installed packages.
+
+    Earlier releases trained the network alone.
+    """
+    views, encoder = audit.get("views"), audit.get("encoder")
+    names = [str(_object(view)["name"]) for view in views] if isinstance(views, list) else ["network"]
+    key = "none" if encoder is None else from_record(EncoderSpec, _object(encoder)).key
+    # The key of the encoder covers its arguments.
+    return {"views": ", ".join(names), "encoder": key, "encoder_kwargs": {}}
 
 
 def is_other_work(changed: Sequence[ChangedSetting]) -> bool:

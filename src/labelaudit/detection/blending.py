@@ -201,7 +201,7 @@ def _fit_repeat(samples: Sequence[_Sample]) -> dict[int, Mixture]:
         others = [*samples[:index], *samples[index + 1 :]]
         view_sharpness = [_lowest(np.sum(of_view[:index] + of_view[index + 1 :], axis=0)) for of_view in losses]
         logs = [
-            _log_softmax(view_sharpness[view] * np.concatenate([other.logs[view] for other in others]))
+            _log_softmax(np.float32(view_sharpness[view]) * np.concatenate([other.logs[view] for other in others]))
             for view in views
         ]
         weights, sharpness = fit_pool(logs, np.concatenate([other.labels for other in others]))
