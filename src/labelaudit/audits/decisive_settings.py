@@ -25,6 +25,8 @@ ROW_NUMBERS = (
     "Audit the probabilities again, and name their ids with --id."
 )
 _READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json", exclude=set(NAMING))
+# Earlier releases trained the network alone.
+_MODEL_DEFAULTS: JsonObject = {"views": "network", "encoder": None, "encoder_kwargs": {}}
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -50,7 +52,7 @@ class DecisiveSettings:
         kind = str(columns.get("kind", PROBABILITIES))
         sections = {section: config[section] for section in DECIDING if section in config}
         dataset = _object(sections.pop("dataset", {}))
-        if "model" in sections:
+        if "model" in sections and audit.get("views"):
             sections["model"] = {**_object(sections["model"]), **_views_and_encoder(audit)}
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
@@ -91,22 +93,21 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
 
 
 def _with_defaults(settings: DecisiveSettings) -> JsonObject:
-    """Return the config with the keys that an earlier release does not have. It read datasets as their defaults say."""
-    dataset = settings.config.get("dataset")
-    if not isinstance(dataset, dict):
-        return settings.config
-    return {**settings.config, "dataset": {**_READING_DEFAULTS, **dataset}}
+    """Return the config with the keys that an earlier release does not have. It worked as these defaults say."""
+    config = dict(settings.config)
+    for section, defaults in (("dataset", _READING_DEFAULTS), ("model", _MODEL_DEFAULTS)):
+        given = config.get(section)
+        if isinstance(given, dict):
+            config[section] = {**defaults, **given}
+    return config
 
 
 def _views_and_encoder(audit: JsonObject) -> JsonObject:
-    """Return what these settings of the model became, because `auto` depends on the installed packages.
-
-    Earlier releases trained the network alone.
-    """
-    views, encoder = audit.get("views"), audit.get("encoder")
-    names = [str(_object(view)["name"]) for view in views] if isinstance(views, list) else ["network"]
-    key = "none" if encoder is None else from_record(EncoderSpec, _object(encoder)).key
+    """Return what these settings of the model became, because `auto` depends on the installed packages."""
+    views, encoder = audit["views"], audit.get("encoder")
+    names = [str(_object(view)["name"]) for view in views] if isinstance(views, list) else []
     # The key of the encoder covers its arguments.
+    key = None if encoder is None else from_record(EncoderSpec, _object(encoder)).key
     return {"views": ", ".join(names), "encoder": key, "encoder_kwargs": {}}
 
 
