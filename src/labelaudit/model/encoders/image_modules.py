@@ -85,8 +85,8 @@ def _with_padding_inside(layer: nn.Conv2d) -> nn.Module:
         convolution = nn.Conv2d(
             layer.in_channels,
             layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
+            layer.kernel_size[0],  # the kernels of this network are square
+            layer.stride[0],
             left if is_even else 0,
             groups=layer.groups,
             bias=layer.bias is not None,

@@ -177,7 +177,7 @@ def _checked(module: nn.Module, spec: EncoderSpec) -> nn.Module:
         )
     if not isinstance(inputs, torch.Tensor):
         return module
-    with torch.inference_mode():
+    with torch.no_grad():  # in inference mode, the new weights could not be used everywhere
         folded = fold_batch_norms(module, inputs)
     return folded.to(memory_format=torch.channels_last)
 
