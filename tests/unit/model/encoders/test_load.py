@@ -99,6 +99,7 @@ def test_an_image_does_not_depend_on_its_batch(lite0: Encoder, monkeypatch: pyte
     pixels = images(5, lite0.spec.input_size)
     together = lite0.encode(pixels)
     monkeypatch.setattr(lite0, "batch_size", 2)
+    pixels.flags.writeable = False  # as in a memory map
     assert distance(lite0.encode(pixels[::-1])[::-1], together.astype(np.float64)) < 1e-3
 
 
