@@ -25,9 +25,7 @@ def read_rows(features: np.ndarray, rows: np.ndarray, device: torch.device) -> t
     return result
 
 
-def row_blocks(
-    features: np.ndarray, rows: np.ndarray, device: torch.device
-) -> Iterator[tuple[slice, torch.Tensor]]:
+def row_blocks(features: np.ndarray, rows: np.ndarray, device: torch.device) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield the features of `rows` in blocks (b, d) float32, each with its place among `rows`.
 
     Raises:
