@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     names = arguments.names or sorted(path.name[:-13] for path in arguments.features.glob("*.features.npy"))
-    print("| set | view | AP | agreement | log loss | seconds | chosen in the folds |\n|---|---|---|---|---|---|---|")
+    print("| set | view | AP | agreement | log loss | seconds | chosen in the folds |\n|---|---|---|---|---|---|---|")  # noqa: T201
     for name in names:
         measure(name, arguments.features, arguments.data, save=arguments.save)
 
@@ -63,7 +63,8 @@ def measure(name: str, features_folder: Path, data_folder: Path, *, save: bool) 
         if truth is not None:
             precision = f"{average_precision_score(class_names[labels] != truth, 1 - given):.3f}"
         agreement, loss = (pred_probs.argmax(1) == labels).mean(), -np.log(np.maximum(given, 1e-30)).mean()
-        print(f"| {name} | {view} | {precision} | {agreement:.3f} | {loss:.3f} | {seconds:.1f} | {chosen} |", flush=True)
+        row = f"| {name} | {view} | {precision} | {agreement:.3f} | {loss:.3f} | {seconds:.1f} | {chosen} |"
+        print(row, flush=True)  # noqa: T201
 
 
 def folds_of(ids: list[str], labels: np.ndarray) -> np.ndarray:

@@ -83,9 +83,10 @@ def write_reviews(path: Path, rows: int = 120) -> Path:
 
 
 def settings(url: object, output: object, **sections: Any) -> AuditConfig:
-    """Return a config that trains quickly: few epochs, on the CPU."""
+    """Return a config that trains quickly: few epochs, on the CPU, and no encoder unless `model` names one."""
     values: dict[str, Any] = {
         "dataset": {"url": str(url), **sections.pop("dataset", {})},
+        "model": {"encoder": "none", **sections.pop("model", {})},
         "training": {"epochs": 4, "device": "cpu", "precision": "float32", **sections.pop("training", {})},
         "cross_validation": {"folds": 3, **sections.pop("cross_validation", {})},
         "output": {"url": str(output)},

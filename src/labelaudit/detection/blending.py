@@ -1,9 +1,13 @@
 """Blending of the out-of-fold probabilities of several views, by evidence.
 
-Each view is calibrated with a temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017), and the
-calibrated probabilities are mixed (a linear opinion pool). Temperatures and weights minimise the log loss on the given
-labels of the other folds, so the label of a row never decides its own mixture. The weights are then shrunk halfway
-towards equal ones, because the log loss also rewards a view for predicting wrong labels.
+Each view is calibrated with a temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017). The blend is
+the normalised product of the calibrated probabilities, each raised to the power of its weight times a common sharpness
+(a logarithmic opinion pool: Genest and Zidek, "Combining Probability Distributions", 1986). Views err partly
+independently, so together they are surer than their mean: the sharpness is usually above 1.
+
+Temperatures, weights and sharpness minimise the log loss on the given labels of the other folds, so the label of a row
+never decides its own blend. The weights are shrunk halfway towards equal ones, because the log loss also rewards a view
+for predicting wrong labels.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 from labelaudit.detection.probability_blocks import Block, Positions, PredProbs, ProbabilityBlocks
 from labelaudit.errors import LabelauditError
@@ -22,14 +27,14 @@ _Labels = npt.NDArray[np.integer]
 
 # Logarithms of smaller probabilities would decide everything.
 _SMALLEST = 1e-12
-# Values of a view from which its temperature is computed. Two numbers per fold do not need more.
-_SAMPLED_VALUES = 2**22
-# Inverse temperatures that are tried; a parabola through the best three gives the rest.
+# Values of a view from which temperatures and weights are computed. A few numbers per fold do not need more.
+_SAMPLED_VALUES = 2**21
+# Values of sharpness (inverse temperatures) that are tried; a parabola through the best three gives the rest.
 _SHARPNESS = np.geomspace(1 / 16, 16, 49)
 _SHRINKAGE = 0.5
 # Twice the gain in log-likelihood from which a view is used: 5 % of views without information reach it (chi-squared).
 _GAIN = 3.84
-_ITERATIONS, _TOLERANCE = 1000, 1e-6
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -65,27 +70,27 @@ class Mixture:
     """How the views of one fold are blended.
 
     Attributes:
-        sharpness: (V,) inverse temperatures.
+        view_sharpness: (V,) inverse temperatures that calibrate the views.
         weights: (V,) in 0..1, with sum 1.
+        sharpness: of the blend.
     """
 
-    sharpness: tuple[float, ...]
+    view_sharpness: tuple[float, ...]
     weights: tuple[float, ...]
+    sharpness: float
 
     def calibrated(self, views: Sequence[PredProbs]) -> list[PredProbs]:
-        """Return the calibrated probabilities of each view, V times (n, K) float32."""
+        """Return the logarithms of the calibrated probabilities of each view, V times (n, K) float32."""
         return [
-            np.exp(_log_softmax(sharpness * _logs(pred_probs)))
-            for pred_probs, sharpness in zip(views, self.sharpness, strict=True)
+            _log_softmax(sharpness * _logs(pred_probs))
+            for pred_probs, sharpness in zip(views, self.view_sharpness, strict=True)
         ]
 
     def mixed(self, calibrated: Sequence[PredProbs]) -> PredProbs:
-        """Return the weighted mean (n, K) float32 of calibrated probabilities."""
-        mean = np.zeros(calibrated[0].shape, np.float64)
-        for pred_probs, weight in zip(calibrated, self.weights, strict=True):
-            mean += weight * pred_probs
-        mean /= mean.sum(axis=1, keepdims=True)
-        return mean.astype(np.float32)
+        """Return the blended probabilities (n, K) float32 of what `calibrated` returned."""
+        exponents = self.sharpness * np.array(self.weights)
+        mixed: PredProbs = np.exp(_log_softmax(_weighted_sum(exponents, calibrated)))
+        return mixed
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class MixedFold:
         for rows, views in self.fold.blocks():
             calibrated = self.mixture.calibrated(views)
             mixed = self.mixture.mixed(calibrated)
-            self.measures.add(self.fold, rows, [*calibrated, mixed])
+            self.measures.add(self.fold, rows, [*map(np.exp, calibrated), mixed])
             yield Block(rows, mixed)
 
 
@@ -169,12 +174,6 @@ class _Sample:
     labels: _Labels
     logs: tuple[PredProbs, ...]
 
-    def log_p_given(self, view: int, sharpness: float) -> _FloatArray:
-        """Return the logarithm of the calibrated probability of each given label, (s,)."""
-        logs = _log_softmax(sharpness * self.logs[view])
-        given: _FloatArray = logs[np.arange(len(logs)), self.labels].astype(np.float64)
-        return given
-
 
 def _step(folds: Sequence[FoldViews]) -> int:
     values = sum(len(fold.positions) for fold in folds) * folds[0].views[0].num_classes
@@ -196,22 +195,27 @@ def _sample(fold: FoldViews, labels: _Labels, step: int) -> _Sample:
 
 def _fit_repeat(samples: Sequence[_Sample]) -> dict[int, Mixture]:
     views = range(len(samples[0].logs))
-    losses = [[_losses(sample, view) for sample in samples] for view in views]
+    losses = [[_losses(sample.logs[view], sample.labels) for sample in samples] for view in views]
     mixtures = {}
     for index, sample in enumerate(samples):
         others = [*samples[:index], *samples[index + 1 :]]
-        sharpness = [_lowest(np.sum(of_view[:index] + of_view[index + 1 :], axis=0)) for of_view in losses]
-        p_given = [
-            np.exp(np.concatenate([other.log_p_given(view, sharpness[view]) for other in others])) for view in views
+        view_sharpness = [_lowest(np.sum(of_view[:index] + of_view[index + 1 :], axis=0)) for of_view in losses]
+        logs = [
+            _log_softmax(view_sharpness[view] * np.concatenate([other.logs[view] for other in others]))
+            for view in views
         ]
-        weights = blending_weights(np.stack(p_given))
-        mixtures[sample.fold] = Mixture(tuple(sharpness), tuple(weights.tolist()))
+        weights, sharpness = fit_pool(logs, np.concatenate([other.labels for other in others]))
+        mixtures[sample.fold] = Mixture(tuple(view_sharpness), tuple(weights.tolist()), sharpness)
     return mixtures
 
 
-def _losses(sample: _Sample, view: int) -> _FloatArray:
+def _losses(logs: PredProbs, labels: _Labels) -> _FloatArray:
     """Return the sum of the log losses for each of `_SHARPNESS`."""
-    return np.array([-sample.log_p_given(view, sharpness).sum() for sharpness in _SHARPNESS])
+    return np.array([_log_loss(sharpness * logs, labels) for sharpness in _SHARPNESS])
+
+
+def _log_loss(logits: PredProbs, labels: _Labels) -> float:
+    return -float(_log_softmax(logits)[np.arange(len(labels)), labels].sum(dtype=np.float64))
 
 
 def _lowest(losses: _FloatArray) -> float:
@@ -226,36 +230,54 @@ def _lowest(losses: _FloatArray) -> float:
     return float(np.exp(log[best] + shift * (log[1] - log[0])))
 
 
-def blending_weights(p_given: _FloatArray) -> _FloatArray:
-    """Return the weights (V,) of views whose calibrated probabilities of the given labels are `p_given` (V, n)."""
-    used = list(range(len(p_given)))
+def fit_pool(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, float]:
+    """Return the weights (V,) of calibrated views, and the sharpness of their blend.
+
+    A view that does not improve the log-likelihood by more than chance gets the weight 0.
+
+    Args:
+        logs: V times (n, K) logarithms of calibrated probabilities.
+        labels: (n,) class numbers.
+    """
+    used = list(range(len(logs)))
+    exponents, loss = _best_exponents(logs, labels)
     while len(used) > 1:
-        whole = _log_likelihood(p_given[used])
-        gains = [2 * (whole - _log_likelihood(p_given[[other for other in used if other != view]])) for view in used]
+        without = [[other for other in used if other != view] for view in used]
+        fits = [_best_exponents([logs[view] for view in views], labels) for views in without]
+        gains = [2 * (loss_without - loss) for _, loss_without in fits]
         least = int(np.argmin(gains))
         if gains[least] > _GAIN:
             break
-        del used[least]
-    weights = np.zeros(len(p_given))
-    best = _best_weights(p_given[used])
-    weights[used] = (1 - _SHRINKAGE) * best + _SHRINKAGE / len(used)
-    return weights
+        used, (exponents, loss) = without[least], fits[least]
+    weights = np.zeros(len(logs))
+    weights[used] = (1 - _SHRINKAGE) * exponents / exponents.sum() + _SHRINKAGE / len(used)
+    pooled = _weighted_sum(weights, logs)
+    return weights, _lowest(_losses(pooled, labels))
 
 
-def _log_likelihood(p_given: _FloatArray) -> float:
-    return float(np.log(_best_weights(p_given) @ p_given).sum())
+def _best_exponents(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, float]:
+    """Return the exponents (V,) of the pool with the lowest log loss, and the sum of its losses."""
+    given = np.array([view[np.arange(len(labels)), labels].sum(dtype=np.float64) for view in logs])
+
+    def loss_and_gradient(exponents: _FloatArray) -> tuple[float, _FloatArray]:
+        pooled = _log_softmax(_weighted_sum(exponents, logs))
+        loss = -float(pooled[np.arange(len(labels)), labels].sum(dtype=np.float64))
+        pred_probs = np.exp(pooled)
+        expected = np.array([np.vdot(pred_probs, view) for view in logs], np.float64)
+        return loss / len(labels), (expected - given) / len(labels)
+
+    start = np.full(len(logs), 1 / len(logs))
+    # The loss is convex. A little of each view is kept, so that the weights have a sum.
+    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=[(_LEAST, None)] * len(logs))
+    return found.x, float(found.fun) * len(labels)
 
 
-def _best_weights(p_given: _FloatArray) -> _FloatArray:
-    """Return the weights of the mixture with the highest likelihood, found by expectation maximisation."""
-    weights = np.full(len(p_given), 1 / len(p_given))
-    for _ in range(_ITERATIONS):
-        shares = weights[:, None] * p_given
-        updated: _FloatArray = (shares / shares.sum(axis=0)).mean(axis=1)
-        if np.abs(updated - weights).max() < _TOLERANCE:
-            return updated
-        weights = updated
-    return weights
+def _weighted_sum(weights: _FloatArray, logs: Sequence[PredProbs]) -> PredProbs:
+    total = np.zeros_like(logs[0])
+    for weight, view in zip(weights, logs, strict=True):
+        if weight:
+            total += np.float32(weight) * view
+    return total
 
 
 def _logs(pred_probs: PredProbs) -> PredProbs:

@@ -25,7 +25,7 @@ from labelaudit.errors import TrainingError
 
 MAX_ITERATIONS = 200
 # Half the squared norm of the preconditioned gradient: about the decrease of the mean loss that is left.
-_TOLERANCE = 1e-7
+FINAL_TOLERANCE = 1e-7
 _HISTORY = 10
 # A step must decrease the objective by this share of what its slope promises.
 _SUFFICIENT_DECREASE = 1e-4
@@ -79,6 +79,10 @@ class LinearModels:
     biases: torch.Tensor
     objectives: list[float]
 
+    def between(self, start: int, end: int) -> LinearModels:
+        """Return the solutions of the problems start..end-1."""
+        return LinearModels(self.weights[:, start:end], self.biases[start:end], self.objectives)
+
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return (b, P, K) float32 logits of features (b, d)."""
         products = features @ self.weights.flatten(1)
@@ -106,6 +110,7 @@ def solve(
     *,
     parts: torch.Tensor,
     directions: Directions,
+    tolerance: float = FINAL_TOLERANCE,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> LinearModels:
     """Solve a stack of problems.
@@ -117,13 +122,14 @@ def solve(
         problems: The penalty of each problem, and the part of the rows that it does not see.
         parts: (n,) int64, the part of each row; -1 for rows that all problems see.
         directions: The principal directions of `features`.
+        tolerance: About the decrease of the mean loss that a further search would bring.
         on_iteration: Called with the number of the iteration and the mean objective.
 
     Raises:
         TrainingError: The objective is not finite.
     """
     stack = _Stack(features, targets, num_classes, problems, parts, directions)
-    search = _Search(stack)
+    search = _Search(stack, tolerance)
     objectives = []
     for iteration in range(1, MAX_ITERATIONS + 1):
         if not search.advance():
@@ -201,8 +207,8 @@ class _Stack:
 class _Search:
     """L-BFGS for each problem of a stack on its own; one evaluation of all unfinished problems per iteration."""
 
-    def __init__(self, stack: _Stack) -> None:
-        self.stack = stack
+    def __init__(self, stack: _Stack, tolerance: float) -> None:
+        self.stack, self.tolerance = stack, tolerance
         self.points = stack.start
         count = len(self.points)
         self.active = torch.arange(count, device=self.points.device)
@@ -268,7 +274,7 @@ class _Search:
 
     def _drop_finished(self) -> None:
         left = self.gradients[self.active].square().sum((1, 2)) / 2
-        self.active = self.active[(left > _TOLERANCE) & (self.steps[self.active] > _SMALLEST_STEP)]
+        self.active = self.active[(left > self.tolerance) & (self.steps[self.active] > _SMALLEST_STEP)]
 
 
 def _dot(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -111,7 +111,7 @@ def _view_rows(
     names: Sequence[str], mixtures: Sequence[Mixture], measures: BlendMeasures, rows: int
 ) -> tuple[ViewRow, ...]:
     weights = [*np.mean([mixture.weights for mixture in mixtures], axis=0), 1.0]
-    temperatures = [*np.mean([1 / np.array(mixture.sharpness) for mixture in mixtures], axis=0), 1.0]
+    temperatures = [*np.mean([1 / np.array(mixture.view_sharpness) for mixture in mixtures], axis=0), 1.0]
     agreeing = measures.agreeing.sum(axis=0)
     return tuple(
         ViewRow(

@@ -10,7 +10,6 @@ import numpy as np
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
-from labelaudit.errors import TrainingError
 from labelaudit.model.device import limited_threads
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.encoders.load import Encoder, load_encoder
@@ -39,7 +38,8 @@ def encode_rows(
 
     Raises:
         DatasetError: a row has changed since this audit began, or cannot be decoded.
-        TrainingError: the encoder returned something else than finite features of its dimension.
+        ConfigError: the weights on this machine are others than in the spec.
+        TrainingError: the encoder returned features that are not finite, or the device is missing.
     """
     columns = plan.columns
     assert columns is not None, "no dataset is read for external probabilities"
@@ -51,7 +51,7 @@ def encode_rows(
         batches = inputs.batches(encoder.batch_size, threads or len(os.sched_getaffinity(0)))
         with contextlib.closing(batches):
             for positions, batch in batches:
-                features[positions] = _checked(encoder.encode(batch), spec, len(positions))
+                features[positions] = encoder.encode(batch)
                 done += len(positions)
                 if on_progress is not None:
                     on_progress(done, len(rows))
@@ -62,25 +62,8 @@ def encode_rows(
 def _loaded(reference: PlanReference, plan: Plan, spec: EncoderSpec, is_pinned: bool) -> Iterator[Encoder]:
     training = plan.config.training
     device = training.device.partition(":")[0] if is_pinned else training.device
-    with contextlib.ExitStack() as stack:
-        weights = None
-        if spec.weights is not None:
-            fetched = local_weights(
-                spec.weights, reference.storage_options, reference.cache_bytes, sha256=spec.weights_sha256
-            )
-            weights = stack.enter_context(fetched)
+    if spec.weights is None:
+        yield load_encoder(spec, device=device, precision=training.precision)
+        return
+    with local_weights(spec.weights, reference.storage_options, reference.cache_bytes) as weights:
         yield load_encoder(spec, weights=weights, device=device, precision=training.precision)
-
-
-def _checked(features: np.ndarray, spec: EncoderSpec, count: int) -> np.ndarray:
-    if features.shape != (count, spec.dim) or features.dtype != np.float16:
-        raise TrainingError(
-            f"The encoder {spec.name} returned features of shape {features.shape} and type {features.dtype} for "
-            f"{count} rows, not ({count}, {spec.dim}) and float16. Correct the encoder, or choose another one."
-        )
-    if not np.isfinite(features).all():
-        raise TrainingError(
-            f"The encoder {spec.name} returned features that are not finite, or larger than float16 allows (65,504). "
-            "Choose another encoder, or normalise its features."
-        )
-    return features

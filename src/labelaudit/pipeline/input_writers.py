@@ -72,13 +72,14 @@ class _VectorWriter:
     def finish(self, positions: np.ndarray) -> None:
         self.close()
         shape = (len(positions), self._length)
-        ordered = np.lib.format.open_memmap(self._folder / "vectors.npy", "w+", np.float32, shape)
         step = max(1, _SORTED_COUNTS // self._length)
-        for start in range(0, len(positions), step):
-            rows = positions[start : start + step]
-            # Map the file again for each part, so that the pages of the previous part can be freed.
-            ordered[start : start + step] = np.memmap(self._file.name, np.float32, "r", shape=shape)[rows]
-        ordered.flush()
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+        with open(self._folder / "vectors.npy", "wb") as ordered:
+            np.lib.format.write_array_header_1_0(ordered, header)
+            for start in range(0, len(positions), step):
+                # Map the file again for each part, so that the pages of the previous part can be freed.
+                unsorted = np.memmap(self._file.name, np.float32, "r", shape=shape)
+                ordered.write(unsorted[positions[start : start + step]].data)
         Path(self._file.name).unlink()
 
 

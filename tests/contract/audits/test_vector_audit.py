@@ -52,7 +52,7 @@ def test_wrong_labels_are_first_in_every_format(tmp_path: Path, vectors: tuple[n
     ]
     found = {path.name: audit(_settings(path, tmp_path / path.stem)) for path in files}
     first = found["double.parquet"]
-    # The version is a part of the fingerprint. Ids, labels and vectors are the same, so everything that follows from them is too.
+    # The version is a part of the fingerprint. It and the probabilities depend on ids, labels and vectors alone.
     assert len({reference.version for reference in found.values()}) == 1
     assert fold_bytes(found["a.jsonl"]) == fold_bytes(found["fixed.parquet"]) == fold_bytes(first)
     issues = table(first, "issues")

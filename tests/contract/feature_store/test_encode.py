@@ -18,7 +18,7 @@ from PIL import Image
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import load_version
-from labelaudit.errors import DatasetError, StorageError, TrainingError
+from labelaudit.errors import DatasetError, StorageError
 from labelaudit.pipeline import encode
 from labelaudit.pipeline.encode import encode_shard, missing_shards, open_features, plan_encoding, shard_parts
 from labelaudit.storage.manifest import sha256_hex
@@ -266,25 +266,6 @@ def test_an_image_that_cannot_be_decoded_is_named(
         DatasetError, match=r"The image in blue/00\.png of .* cannot be decoded for the encoder: .*no memory\."
     ):
         encode_shard(reference, encoding, 0)
-
-
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        (np.zeros((8, 5), np.float16), r"features of shape \(8, 5\) and type float16 for 8 rows, not \(8, 4\)"),
-        (np.zeros((8, 4), np.float32), r"type float32 for 8 rows"),
-        (np.full((8, 4), np.inf, np.float16), r"not finite, or larger than float16 allows"),
-    ],
-)
-def test_wrong_features_are_refused(
-    squares: tuple[PlanReference, Plan], features: np.ndarray, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reference, _ = squares
-    encoder = TinyEncoder()
-    monkeypatch.setattr(encoder, "encode", lambda _: features)
-    with encoder.installed(), pytest.raises(TrainingError, match=message):
-        encode_all(reference)
-    assert not in_store(reference)
 
 
 def test_features_of_other_encoders_are_separate(

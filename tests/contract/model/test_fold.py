@@ -201,6 +201,10 @@ def _with_other_rows(inputs: FoldInputs, rows: np.ndarray) -> FoldInputs:
         changed.iloc[rows, 0] = 1e6
         changed.iloc[rows, 4] = "violet"
         return changed
+    if isinstance(inputs, np.ndarray):
+        changed = inputs.copy()
+        changed[rows] = 1e6
+        return changed
     dense = inputs.tolil()
     dense[rows] = 7.0 * (sparse.random(len(rows), inputs.shape[1], 1e-4, random_state=0) > 0)
     return dense.tocsr()
@@ -215,6 +219,8 @@ def test_inputs_are_not_changed() -> None:
             np.testing.assert_array_equal(inputs.pixels, before.pixels)
         elif isinstance(inputs, pd.DataFrame):
             pd.testing.assert_frame_equal(inputs, before)
+        elif isinstance(inputs, np.ndarray):
+            np.testing.assert_array_equal(inputs, before)
         else:
             assert (inputs != before).nnz == 0
 

@@ -12,8 +12,8 @@ from labelaudit.detection.blending import (
     FoldViews,
     MixedFold,
     Mixture,
-    blending_weights,
     fit_mixtures,
+    fit_pool,
 )
 from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.errors import LabelauditError
@@ -57,19 +57,37 @@ def test_equal_evidence_gives_equal_weights(labels: np.ndarray) -> None:
     views = [predictions(labels, 4, 1.5, seed) for seed in (1, 2)]
     for mixture in fit_mixtures(folds_of(views), labels).values():
         assert mixture.weights == pytest.approx((0.5, 0.5), abs=0.06)
-        assert mixture.sharpness == pytest.approx((1.0, 1.0), abs=0.15)
+        assert mixture.view_sharpness == pytest.approx((1.0, 1.0), abs=0.15)
 
 
-def test_the_better_view_weighs_more_but_never_alone_if_both_help(labels: np.ndarray) -> None:
-    views = [predictions(labels, 4, skill, seed) for skill, seed in ((2.5, 1), (1.0, 2))]
-    for mixture in fit_mixtures(folds_of(views), labels).values():
-        assert 0.6 < mixture.weights[0] < 0.8
+def test_independent_views_together_are_surer_than_each(labels: np.ndarray) -> None:
+    """Evidence of independent views adds, and the log loss falls below that of the best view and of the mean."""
+    views = [predictions(labels, 4, 1.5, seed) for seed in (1, 2)]
+    measures = BlendMeasures(labels, FOLDS, 2)
+    for fold, mixture in zip(folds_of(views), fit_mixtures(folds_of(views), labels).values(), strict=True):
+        assert 1.7 < mixture.sharpness < 2.2
+        for _ in MixedFold(fold, mixture, measures).blocks():
+            pass
+    mean_loss = -np.log(np.mean(views, axis=0)[np.arange(len(labels)), labels]).sum()
+    assert measures.losses[-1] < min(mean_loss, *measures.losses[:-1])
 
 
-def test_a_view_that_knows_nothing_is_not_used(labels: np.ndarray) -> None:
+def test_a_view_that_is_too_sure_of_itself_weighs_less(labels: np.ndarray) -> None:
+    """A view whose errors depend on those of the other one, which it repeats with noise, adds little."""
+    good = predictions(labels, 4, 2.0, 1)
+    echo = softmax(np.log(good) + np.random.default_rng(5).normal(size=good.shape))
+    for mixture in fit_mixtures(folds_of([good, echo]), labels).values():
+        assert mixture.weights[0] > 0.7
+
+
+def test_a_view_that_knows_nothing_changes_nothing(labels: np.ndarray) -> None:
+    good = predictions(labels, 4, 2.0, 1)
     noise = softmax(np.random.default_rng(3).normal(size=(len(labels), 4)))
-    mixtures = fit_mixtures(folds_of([predictions(labels, 4, 2.0, 1), noise]), labels)
-    assert {mixture.weights for mixture in mixtures.values()} == {(1.0, 0.0)}
+    mixtures = fit_mixtures(folds_of([good, noise]), labels)
+    assert (1.0, 0.0) in [mixture.weights for mixture in mixtures.values()]
+    for mixture in mixtures.values():
+        mixed = mixture.mixed(mixture.calibrated([good, noise]))
+        assert np.abs(mixed - good).mean() < 0.02
 
 
 @pytest.mark.parametrize("sharpness", [0.25, 1.0, 4.0])
@@ -78,8 +96,8 @@ def test_the_temperature_of_a_view_is_found(labels: np.ndarray, sharpness: float
     distorted = softmax(np.log(right) / sharpness)
     mixtures = fit_mixtures(folds_of([distorted, predictions(labels, 4, 1.5, 2)]), labels)
     for mixture in mixtures.values():
-        assert mixture.sharpness[0] == pytest.approx(sharpness, rel=0.1)
-        calibrated = mixture.calibrated([distorted, distorted])[0]
+        assert mixture.view_sharpness[0] == pytest.approx(sharpness, rel=0.1)
+        calibrated = np.exp(mixture.calibrated([distorted, distorted])[0])
         assert np.abs(calibrated - right).max() < 0.05
 
 
@@ -102,35 +120,47 @@ def test_each_repeat_has_mixtures_of_its_own(labels: np.ndarray) -> None:
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(1 / 16, 16), min_size=2, max_size=3),
+    st.floats(1 / 16, 16),
     st.integers(2, 6),
     st.integers(0, 2**32 - 1),
 )
-def test_a_blend_is_a_distribution_between_its_views(sharpness: list[float], classes: int, seed: int) -> None:
+def test_a_blend_is_a_distribution(view_sharpness: list[float], sharpness: float, classes: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    weights = generator.dirichlet(np.ones(len(sharpness)))
-    mixture = Mixture(tuple(sharpness), tuple(weights))
-    views = [generator.dirichlet(np.full(classes, 0.1), 20).astype(np.float32) for _ in sharpness]
+    weights = generator.dirichlet(np.ones(len(view_sharpness)))
+    mixture = Mixture(tuple(view_sharpness), tuple(weights), sharpness)
+    views = [generator.dirichlet(np.full(classes, 0.1), 20).astype(np.float32) for _ in view_sharpness]
     calibrated = mixture.calibrated(views)
     mixed = mixture.mixed(calibrated)
     assert mixed.dtype == np.float32
     assert np.isfinite(mixed).all()
     assert mixed.sum(axis=1) == pytest.approx(np.ones(20), abs=1e-5)
-    low, high = np.min(calibrated, axis=0), np.max(calibrated, axis=0)
-    assert (mixed >= low - 1e-5).all()
-    assert (mixed <= high + 1e-5).all()
     for before, after in zip(views, calibrated, strict=True):
         # A temperature never changes which class is the most probable.
-        assert (np.take_along_axis(after, before.argmax(axis=1)[:, None], 1)[:, 0] >= after.max(axis=1) - 1e-6).all()
+        assert (np.take_along_axis(after, before.argmax(axis=1)[:, None], 1)[:, 0] >= after.max(axis=1) - 1e-5).all()
+
+
+def test_a_blend_by_hand() -> None:
+    views = [np.array([[0.8, 0.2]], np.float32), np.array([[0.5, 0.5]], np.float32)]
+    # (0.8, 0.2) to the power of 2 * 3/4, and 1 for both classes: 0.8^1.5 : 0.2^1.5 = 8 : 1.
+    mixture = Mixture((1.0, 1.0), (0.75, 0.25), 2.0)
+    assert mixture.mixed(mixture.calibrated(views)) == pytest.approx(np.array([[8 / 9, 1 / 9]]), abs=1e-6)
 
 
 def test_weights_by_hand() -> None:
-    # Two views that are right on different halves and equally sure: the likelihood is highest at one half each.
-    p_given = np.array([[0.9] * 50 + [0.1] * 50, [0.1] * 50 + [0.9] * 50])
-    assert blending_weights(p_given) == pytest.approx([0.5, 0.5], abs=1e-3)
-    # The first view is right on 3 of 4 rows. The likelihood is highest at (.75 - .1) / .8 = 13/16, and halfway to 1/2
-    # is 21/32.
-    p_given = np.array([[0.9] * 75 + [0.1] * 25, [0.1] * 75 + [0.9] * 25])
-    assert blending_weights(p_given) == pytest.approx([21 / 32, 11 / 32], abs=1e-3)
+    # Two views with a probability of 80 % that is right in 80 % of rows, independently of each other: log-odds add.
+    sure, unsure = np.log([0.8, 0.2]), np.log([0.2, 0.8])
+    first = [sure] * 80 + [unsure] * 20
+    second = [sure] * 64 + [unsure] * 16 + [sure] * 16 + [unsure] * 4
+    weights, sharpness = fit_pool([np.array(rows, np.float32) for rows in (first, second)], np.zeros(100, np.int64))
+    assert weights == pytest.approx([0.5, 0.5], abs=1e-3)
+    assert sharpness == pytest.approx(2.0, abs=0.02)
+
+
+def test_a_copy_of_a_view_adds_nothing(labels: np.ndarray) -> None:
+    view = np.log(predictions(labels, 4, 2.0, 1))
+    weights, sharpness = fit_pool([view, view], labels)
+    assert sorted(weights) == [0.0, 1.0]
+    assert sharpness == pytest.approx(1.0, abs=0.1)
 
 
 def test_measures_count_what_views_predict() -> None:
@@ -139,7 +169,7 @@ def test_measures_count_what_views_predict() -> None:
     one, two, three = certain[[0, 1, 1, 2]], certain[[0, 1, 2, 2]], certain[[1, 1, 0, 2]]
     fold = FoldViews(0, 0, np.arange(4), (ArrayBlocks(one), ArrayBlocks(two), ArrayBlocks(three)))
     measures = BlendMeasures(given, 1, 3)
-    mixed = MixedFold(fold, Mixture((1.0, 1.0, 1.0), (1.0, 0.0, 0.0)), measures)
+    mixed = MixedFold(fold, Mixture((1.0, 1.0, 1.0), (1.0, 0.0, 0.0), 1.0), measures)
     (block,) = mixed.blocks()
     assert block.pred_probs == pytest.approx(one, abs=1e-6)
     # Row 0: one view says 1. Row 1: all say 1. Row 2: one says 1, one says 2. Row 3: all say 2.
