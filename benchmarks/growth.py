@@ -102,7 +102,7 @@ def write_dataset(case: Case, folder: Path) -> None:
 
 
 class TimedCaller(DirectCaller):
-    """A direct caller that measures the seconds before, during and after the training of the folds.
+    """A direct caller that measures the seconds before, during and after the work of the workers.
 
     It also measures the CPU seconds and the peak memory of this process in each step.
     """
@@ -121,7 +121,7 @@ class TimedCaller(DirectCaller):
             time.sleep(0.02)
 
     def call(self, step: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._phase == "train":  # a fold, whose seconds `train_folds` counts
+        if self._phase == "train":  # a shard or fold, whose seconds `encode` or `train_folds` counts
             return super().call(step, *args, **kwargs)
         self._step = step.__name__
         before = time.process_time()
@@ -129,6 +129,10 @@ class TimedCaller(DirectCaller):
             return self._timed(super().call, step, *args, **kwargs)
         finally:
             self.cpu[self._step] = time.process_time() - before
+
+    def encode(self, *args: Any) -> Any:
+        self._phase = self._step = "train"
+        return self._timed(super().encode, *args)
 
     def train_folds(self, *args: Any) -> Any:
         self._phase = self._step = "train"

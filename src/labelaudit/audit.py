@@ -15,8 +15,7 @@ from labelaudit.audits.jobs import FoldJob, Job, JobProgress, RowsEncoded, Shard
 from labelaudit.audits.references import AuditReference, EncodingReference, FoldReference, PlanReference
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, LabelauditError
-from labelaudit.local.machine import MachineWorkers, threads_of_shards, total_folds
-from labelaudit.local.workers import LocalWorkers, describe_slots
+from labelaudit.local.machine import JobSlots, MachineWorkers, total_folds
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.plan import plan_probabilities, prepare
 from labelaudit.reviews.snapshot import ReviewSnapshot
@@ -241,28 +240,27 @@ class DirectCaller:
         self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference, shards: list[int]
     ) -> None:
         _check_local(config)
-        workers = self._machine.for_encoding(config)
-        report_encoding(self.progress, describe_slots(workers.slots), encoding, shards)
-        threads = threads_of_shards(config, len(shards), workers.slots)
-        self._do_all(workers, shard_jobs(reference, encoding, shards), threads)
+        slots = self._machine.for_encoding(config, len(shards))
+        report_encoding(self.progress, slots.description, encoding, shards)
+        self._do_all(slots, shard_jobs(reference, encoding, shards))
 
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         _check_local(config)
-        workers = self._machine.for_training(config, reference)
-        self.progress.training(describe_slots(workers.slots))
-        self._do_all(workers, fold_jobs(reference, folds))
+        slots = self._machine.for_training(config, reference)
+        self.progress.training(slots.description)
+        self._do_all(slots, fold_jobs(reference, folds))
         return fold_references(reference, folds)
 
     def end_workers(self) -> None:
         self._machine.end()
 
-    def _do_all(self, workers: LocalWorkers, jobs: Sequence[Job], threads: int | None = None) -> None:
-        with ThreadPoolExecutor(len(workers.slots)) as pool:
+    def _do_all(self, slots: JobSlots, jobs: Sequence[Job]) -> None:
+        with ThreadPoolExecutor(slots.parallel) as pool:
             # In a task of a user's flow, progress is logged in the run of that task, which the context names.
             contexts = [copy_context() for _ in jobs]
 
             def work_on(context: Context, job: Job) -> None:
-                context.run(self.call, workers.work_on, job, threads)
+                context.run(self.call, slots.work_on, job)
 
             futures = [pool.submit(work_on, *pair) for pair in zip(contexts, jobs, strict=True)]
             try:

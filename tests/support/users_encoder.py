@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def install_encoder(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make the module of the encoder importable in this process and in worker processes."""
     (folder / "modules").mkdir(exist_ok=True)
     (folder / "modules" / "users_encoders.py").write_text(MODULE)
-    patch.setenv("PYTHONPATH", str(folder / "modules"))
+    patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder / "modules"), os.environ.get("PYTHONPATH")])))
     patch.syspath_prepend(str(folder / "modules"))
 
 

@@ -65,7 +65,9 @@ class _EncodingProgress:
     def __init__(self, rows: int, started: float) -> None:
         self._rows = rows
         self._by_shard: dict[int, int] = {}
-        self._started = self._shown = started
+        self._shown = started
+        # When the first rows were encoded, and how many. Before, processes start and load the encoder.
+        self._first: tuple[float, int] | None = None
 
     def line(self, shard: int, rows: int, of: int, now: float) -> str | None:
         """Return the progress in words; None if it is too early for another line.
@@ -78,17 +80,19 @@ class _EncodingProgress:
         """
         self._by_shard[shard] = rows
         done = sum(self._by_shard.values())
+        since, first_rows = self._first = self._first or (now, done)
         pause = _SECONDS_ON_TERMINAL if sys.stderr.isatty() else _SECONDS_IN_LOG
         if rows < of and now - self._shown < pause:
             return None
         self._shown = now
-        per_second = done / max(now - self._started, 1e-3)
         # The number of all rows is an estimate if the shards have different sizes.
         total = max(done, self._rows)
-        line = f"encoded {done:,} of {total:,} rows, {per_second:,.0f} per second"
-        if done < total and per_second:
-            line += f", {_duration((total - done) / per_second)} left"
-        return line
+        line = f"encoded {done:,} of {total:,} rows"
+        if done <= first_rows or now <= since:
+            return line
+        per_second = (done - first_rows) / (now - since)
+        left = f", {_duration((total - done) / per_second)} left" if done < total else ""
+        return f"{line}, {per_second:,.0f} per second{left}"
 
 
 def _duration(seconds: float) -> str:

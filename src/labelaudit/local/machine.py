@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from labelaudit.audits.jobs import Job
 from labelaudit.audits.references import PlanReference
 from labelaudit.config import AuditConfig, WorkersConfig
 from labelaudit.local.budget import fitting_slots
-from labelaudit.local.workers import LocalWorkers, OnProgress, Slot, fair_threads, plan_slots
+from labelaudit.local.workers import LocalWorkers, OnProgress, Slot, describe_slots, fair_threads, plan_slots
 
 
 def total_folds(config: AuditConfig) -> int:
@@ -70,6 +71,31 @@ def threads_of_shards(config: AuditConfig, shards: int, slots: list[Slot]) -> in
     return sum(slot.threads for slot in slots) // shards
 
 
+@dataclass(frozen=True)
+class JobSlots:
+    """Worker processes for jobs of one kind.
+
+    Attributes:
+        workers: The processes.
+        parallel: Jobs at a time.
+        threads: CPU threads of each job; None: those of its slot.
+    """
+
+    workers: LocalWorkers
+    parallel: int
+    threads: int | None = None
+
+    @property
+    def description(self) -> str:
+        """Return in words where the jobs run."""
+        slots = self.workers.slots[: self.parallel]
+        return describe_slots([replace(slot, threads=self.threads or slot.threads) for slot in slots])
+
+    def work_on(self, job: Job) -> None:
+        """Do one job as soon as a slot is free. Raises what `LocalWorkers.work_on` raises."""
+        self.workers.work_on(job, self.threads)
+
+
 class MachineWorkers:
     """The worker processes of an audit on this machine.
 
@@ -82,17 +108,20 @@ class MachineWorkers:
         self._workers: LocalWorkers | None = None
         self._exit = ExitStack()
 
-    def for_encoding(self, config: AuditConfig) -> LocalWorkers:
-        """Return the workers that encode shards. Their processes start with their first jobs."""
-        return self._in(slots_for_encoding(config, self._slots(config)))
+    def for_encoding(self, config: AuditConfig, shards: int) -> JobSlots:
+        """Return slots for so many shards. Their processes start with their first jobs."""
+        workers = self._in(slots_for_encoding(config, self._slots(config)))
+        threads = threads_of_shards(config, shards, workers.slots)
+        return JobSlots(workers, min(shards, len(workers.slots)), threads)
 
-    def for_training(self, config: AuditConfig, reference: PlanReference) -> LocalWorkers:
-        """Return the workers that train folds.
+    def for_training(self, config: AuditConfig, reference: PlanReference) -> JobSlots:
+        """Return slots for folds.
 
         Raises:
             ConfigError: `limits.memory` is too small for one fold.
         """
-        return self._in(slots_within_memory(config, reference, self._slots(config)))
+        workers = self._in(slots_within_memory(config, reference, self._slots(config)))
+        return JobSlots(workers, len(workers.slots))
 
     def end(self) -> None:
         """End all worker processes, and what they are doing."""

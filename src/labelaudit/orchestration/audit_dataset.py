@@ -27,8 +27,7 @@ from labelaudit.config import AuditConfig, WorkersConfig, with_version
 from labelaudit.config_files import CONFIGS_VARIABLE, is_config_file, referenced_config
 from labelaudit.errors import AnnouncementError, ConfigError, WorkerDiedError
 from labelaudit.findings import Gate
-from labelaudit.local.machine import MachineWorkers, threads_of_shards, total_folds
-from labelaudit.local.workers import LocalWorkers, describe_slots
+from labelaudit.local.machine import JobSlots, MachineWorkers, total_folds
 from labelaudit.orchestration.artifacts import RunProgress, publish_artifacts
 from labelaudit.orchestration.concurrency import dataset_lock
 from labelaudit.orchestration.events import gate_event, post_gate_event
@@ -59,9 +58,9 @@ _TASKS: dict[Callable[..., object], Task[..., object]] = {
 
 
 @task(**TASK_OPTIONS)
-def do_locally(workers: LocalWorkers, job: Job, threads: int | None) -> None:
+def do_locally(slots: JobSlots, job: Job) -> None:
     """Do one job in a worker process of this machine."""
-    workers.work_on(job, threads)
+    slots.work_on(job)
 
 
 @task(name="show", **{**TASK_OPTIONS, "retries": 0})
@@ -85,11 +84,10 @@ class _TaskCaller:
     def encode(
         self, config: AuditConfig, reference: PlanReference, encoding: EncodingReference, shards: list[int]
     ) -> None:
-        here = self._machine.for_encoding(config) if config.workers.kind == "local" else None
+        here = self._machine.for_encoding(config, len(shards)) if config.workers.kind == "local" else None
         place = _place(config.workers, config.workers.encode_deployment, here)
         report_encoding(self.progress, place, encoding, shards)
-        threads = None if here is None else threads_of_shards(config, len(shards), here.slots)
-        self._do_all(config, shard_jobs(reference, encoding, shards), here, threads)
+        self._do_all(config, shard_jobs(reference, encoding, shards), here)
 
     def train_folds(self, config: AuditConfig, reference: PlanReference, folds: list[int]) -> list[FoldReference]:
         here = self._machine.for_training(config, reference) if config.workers.kind == "local" else None
@@ -100,21 +98,19 @@ class _TaskCaller:
     def end_workers(self) -> None:
         self._machine.end()
 
-    def _do_all(
-        self, config: AuditConfig, jobs: Sequence[Job], here: LocalWorkers | None, threads: int | None = None
-    ) -> None:
+    def _do_all(self, config: AuditConfig, jobs: Sequence[Job], here: JobSlots | None) -> None:
         if here is not None:
-            run_jobs(lambda job: job_task(do_locally, job).submit(here, job, threads), jobs, len(here.slots))
+            run_jobs(lambda job: job_task(do_locally, job).submit(here, job), jobs, here.parallel)
         elif config.workers.kind == "ray":
             run_on_ray(jobs, total_folds(config), config.workers)
         else:
             run_on_work_pool(jobs, load_plan(jobs[0].reference), config.workers, self._audit_run)
 
 
-def _place(workers: WorkersConfig, deployment: str, here: LocalWorkers | None) -> str:
+def _place(workers: WorkersConfig, deployment: str, here: JobSlots | None) -> str:
     """Return in words where jobs run."""
     if here is not None:
-        return describe_slots(here.slots)
+        return here.description
     if workers.kind == "ray":
         return f"on Ray at {workers.address or 'this machine'}"
     return f"in runs of {deployment}"

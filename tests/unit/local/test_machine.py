@@ -39,12 +39,15 @@ def test_folds_use_the_processes_of_shards(monkeypatch: pytest.MonkeyPatch) -> N
     config = settings("x", "y")
     reference: Any = None  # is read only if the memory is limited
     machine = MachineWorkers(lambda job, progress: None)
-    encoding = machine.for_encoding(config)
-    assert machine.for_training(config, reference) is encoding
+    encoding = machine.for_encoding(config, 2)
+    assert encoding.description == "on the CPU, 2 at a time, 3 threads each"
+    training = machine.for_training(config, reference)
+    assert training.workers is encoding.workers
+    assert training.description == "on the CPU, 3 at a time, 2 threads each"
     # Other slots need other processes.
     monkeypatch.setattr("labelaudit.local.machine.fitting_slots", lambda slots, reference, limit: slots[:1])
-    assert machine.for_training(config, reference).slots == encoding.slots[:1]
+    assert machine.for_training(config, reference).workers.slots == training.workers.slots[:1]
     machine.end()
     machine.end()
-    assert machine.for_encoding(config) is not encoding
+    assert machine.for_encoding(config, 9).workers is not encoding.workers
     machine.end()
