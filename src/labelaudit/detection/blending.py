@@ -207,11 +207,12 @@ def _fit_repeat(samples: Sequence[_Sample]) -> dict[int, Mixture]:
 
 def _losses(logs: PredProbs, labels: _Labels) -> _FloatArray:
     """Return the sum of the log losses for each of `_SHARPNESS`."""
-    return np.array([_log_loss(sharpness * logs, labels) for sharpness in _SHARPNESS])
+    return np.array([_log_losses(np.float32(sharpness) * logs, labels).sum() for sharpness in _SHARPNESS])
 
 
-def _log_loss(logits: PredProbs, labels: _Labels) -> float:
-    return -float(_log_softmax(logits)[np.arange(len(labels)), labels].sum(dtype=np.float64))
+def _log_losses(logits: PredProbs, labels: _Labels) -> _FloatArray:
+    losses: _FloatArray = -_log_softmax(logits)[np.arange(len(labels)), labels].astype(np.float64)
+    return losses
 
 
 def _lowest(losses: _FloatArray) -> float:
@@ -229,7 +230,7 @@ def _lowest(losses: _FloatArray) -> float:
 def fit_pool(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, float]:
     """Return the weights (V,) of calibrated views, and the sharpness of their blend.
 
-    A view without which the log loss is lower gets the weight 0.
+    A view without which the log loss is clearly lower gets the weight 0.
 
     Args:
         logs: V times (n, K) logarithms of calibrated probabilities.
@@ -240,8 +241,8 @@ def fit_pool(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, f
     while len(used) > 1:
         without = [[other for other in used if other != view] for view in used]
         pools = [_Pool.of([logs[view] for view in views], labels) for views in without]
-        best = min(range(len(pools)), key=lambda index: pools[index].loss)
-        if pools[best].loss >= pool.loss:
+        best = int(np.argmin([each.losses.sum() for each in pools]))
+        if not pools[best].is_clearly_better(pool):
             break
         used, pool = without[best], pools[best]
     weights = np.zeros(len(logs))
@@ -251,11 +252,11 @@ def fit_pool(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, f
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """Some views with shrunk weights, the best sharpness, and the sum of the log losses."""
+    """Some views with shrunk weights, the best sharpness, and the log loss of each row (n,)."""
 
     weights: _FloatArray
     sharpness: float
-    loss: float
+    losses: _FloatArray
 
     @classmethod
     def of(cls, logs: Sequence[PredProbs], labels: _Labels) -> _Pool:
@@ -263,7 +264,12 @@ class _Pool:
         weights = (1 - _SHRINKAGE) * exponents / exponents.sum() + _SHRINKAGE / len(logs)
         pooled = _weighted_sum(weights, logs)
         sharpness = _lowest(_losses(pooled, labels))
-        return cls(weights, sharpness, _log_loss(np.float32(sharpness) * pooled, labels))
+        return cls(weights, sharpness, _log_losses(np.float32(sharpness) * pooled, labels))
+
+    def is_clearly_better(self, other: _Pool) -> bool:
+        """Return whether the log loss is lower by more than twice the standard error of the difference."""
+        gains = other.losses - self.losses
+        return bool(gains.sum() > 2 * gains.std() * len(gains) ** 0.5)
 
 
 def _best_exponents(logs: Sequence[PredProbs], labels: _Labels) -> _FloatArray:

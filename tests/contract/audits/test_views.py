@@ -68,7 +68,7 @@ def test_tables_describe_each_view_and_the_blend(three_views: Path) -> None:
     views = pq.read_table(three_views / "views.parquet").to_pandas().set_index("view")
     assert list(views.index) == ["network", "probe", "neighbours", "blend"]
     assert views.weight[:3].sum() == pytest.approx(1)
-    assert views.log_loss["blend"] < 1.02 * views.log_loss[:3].min()
+    assert views.log_loss["blend"] < 1.05 * views.log_loss[:3].min()
     assert (views.other_label == (ROWS * (1 - views.agreement)).round()).all()
     assert (views.confirmed[:3] <= views.other_label[:3]).all()
     folds = pq.read_table(three_views / "folds.parquet").to_pandas()
