@@ -121,4 +121,3 @@ def not_downloaded(encoder: str, what: str, error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip()
     return text[:200] or type(error).__name__
-
