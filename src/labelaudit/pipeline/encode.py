@@ -25,13 +25,13 @@ from labelaudit.storage.manifest import digest_of
 
 _log = logging.getLogger(__name__)
 
-# Rows of a shard: 60 to 120 seconds of work of two cores for the encoders of `labelaudit[encoders]`, which encode
-# about 50 photographs or 100 texts per second. A kill loses no more than that, and starting costs little of it.
-_MOST_ROWS = {"image": 4_096, "text": 8_192}
+# Rows of a shard: about 80 seconds of one core for the encoders of `labelaudit[encoders]`, which encode 27
+# photographs or 53 texts of 240 characters per second. A kill loses no more than that, and loading the encoder adds little.
+_MOST_ROWS = {"image": 2_048, "text": 4_096}
 # Shards of a small dataset, so that several workers or GPUs have work.
 _PARALLEL = 8
 # Fewer rows take less than half a minute, to which a new process and loading the encoder would add much.
-_FEWEST_ROWS = 2_048
+_FEWEST_ROWS = 1_024
 # Increase it if the file of a cache entry changes its meaning.
 FEATURES_LAYOUT = 1
 _FEATURES = "features.npy"

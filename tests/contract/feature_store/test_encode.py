@@ -317,11 +317,11 @@ def test_a_full_disk_of_the_cache(
         (0, "image", []),
         (1, "image", [1]),
         (700, "image", [700]),
-        (5_000, "image", [2_500, 2_500]),
-        (9_000, "image", [2_250] * 4),
-        (9_000, "text", [2_250] * 4),
-        (40_000, "text", [5_000] * 8),
-        (40_001, "image", [4_000] * 9 + [4_001]),
+        (5_000, "image", [1_250] * 4),
+        (5_000, "text", [1_250] * 4),
+        (9_000, "text", [1_125] * 8),
+        (40_000, "text", [4_000] * 10),
+        (20_001, "image", [2_000] * 9 + [2_001]),
     ],
 )
 def test_shards_have_nearly_the_same_size(rows: int, kind: str, sizes: list[int]) -> None:
