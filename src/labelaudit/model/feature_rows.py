@@ -13,7 +13,7 @@ from labelaudit.errors import InputError
 _BLOCK_NUMBERS = 2**23
 
 
-def read_rows(features: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+def float_rows(features: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
     """Return features of `rows` (n, d) float32 on `device`, the only copy of them.
 
     Raises:

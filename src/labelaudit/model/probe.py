@@ -27,7 +27,7 @@ import torch
 from torch.nn import functional
 
 from labelaudit.model.device import enough_memory, resolve_device
-from labelaudit.model.feature_rows import column_means, read_rows, row_blocks
+from labelaudit.model.feature_rows import column_means, float_rows, row_blocks
 from labelaudit.model.fold import FoldFit, training_targets
 from labelaudit.model.inner_parts import inner_parts
 from labelaudit.model.logistic_regression import (
@@ -129,7 +129,7 @@ def fit_probe(
         rows, targets = train_rows[picked], classes[picked]
         parts = inner_parts(targets, None if groups is None else groups[rows], seed=seed)
         inner, labeled = torch.from_numpy(parts).to(placed), torch.from_numpy(targets).to(placed)
-        return _Trainer(read_rows(features, rows, placed), labeled, num_classes, inner, counter)
+        return _Trainer(float_rows(features, rows, placed), labeled, num_classes, inner, counter)
 
     picked = _rows_to_choose_by(len(train_rows), seed)
     trainer = trainer_of(picked)
