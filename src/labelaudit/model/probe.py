@@ -55,7 +55,7 @@ _ALL_ROWS = -2
 _ROUGH_TOLERANCE = 1e-6
 # With more rows, scale and penalty are chosen by a random part of them. The penalty of the sum of losses stands for a
 # prior of the weights, so it does not depend on the number of rows. The temperature does, and is fitted with all.
-_MAX_ROWS_TO_CHOOSE_BY = 16_000
+_MAX_ROWS_TO_CHOOSE_BY = 8_000
 # For progress only: most stacks take 10 to 40 iterations.
 _EXPECTED_ITERATIONS = 40
 
