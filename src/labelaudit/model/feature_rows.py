@@ -13,7 +13,7 @@ from labelaudit.errors import InputError
 _BLOCK_NUMBERS = 2**23
 
 
-def read_rows(features: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+def float_rows(features: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
     """Return features of `rows` (n, d) float32 on `device`, the only copy of them.
 
     Raises:
@@ -48,6 +48,7 @@ def row_blocks(features: np.ndarray, rows: np.ndarray, device: torch.device) -> 
 def column_means(features: torch.Tensor) -> torch.Tensor:
     """Return the mean of each column (d,) float32 of features (n, d), summed in float64."""
     sums = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
-    for block in features.split(2**12):
+    for start in range(0, len(features), 2**12):
+        block = features[start : start + 2**12]
         sums += block.sum(0, dtype=torch.float64)
     return (sums / len(features)).float()

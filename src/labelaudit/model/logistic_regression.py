@@ -29,7 +29,7 @@ FINAL_TOLERANCE = 1e-7
 _HISTORY = 10
 # A step must decrease the objective by this share of what its slope promises.
 _SUFFICIENT_DECREASE = 1e-4
-# Below, float32 cannot tell a decrease from rounding.
+# Below, float32 has too few digits to show a decrease.
 _ROUNDING = 1e-6
 _SMALLEST_STEP = 1e-4
 # Numbers in a block of logits: 16 MiB stay close to the caches of a CPU; a GPU needs large products.

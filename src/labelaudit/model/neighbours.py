@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from labelaudit.model.device import enough_memory, resolve_device
-from labelaudit.model.feature_rows import column_means, read_rows, row_blocks
+from labelaudit.model.feature_rows import column_means, float_rows, row_blocks
 from labelaudit.model.fold import FoldFit, training_targets
 from labelaudit.model.temperature import fit_temperature, probabilities_at
 
@@ -38,7 +38,7 @@ _TEMPERATURES = (0.5, 0.7, 1.0, 1.4)
 # Numbers in a block of similarities: 64 MiB on a CPU.
 _BLOCK_NUMBERS = {"cpu": 2**24, "cuda": 2**28}
 _SMALLEST_NORM = 1e-12
-# A row and its group are no neighbours of it.
+# A row and its group are never neighbours of it.
 _NEVER = -2.0
 
 
@@ -122,7 +122,7 @@ def fit_neighbours(
         num_classes: K.
         train_rows: Numbers of the rows with known labels.
         held_out_rows: Numbers of the rows to predict.
-        groups: (N,) any type. While settings are chosen, rows of a group are no neighbours of each other.
+        groups: (N,) any type. While settings are chosen, rows of a group are not neighbours of each other.
         seed: Seed of the subset, and of the sample by which settings are chosen.
 
     Returns:
@@ -190,7 +190,7 @@ def _references(
     num_classes: int,
     device: torch.device,
 ) -> _References:
-    train = read_rows(features, rows, device)
+    train = float_rows(features, rows, device)
     mean = column_means(train)
     functional.normalize(train.sub_(mean), dim=1, eps=_SMALLEST_NORM, out=train)
     prior = np.bincount(classes, minlength=num_classes) / len(classes)

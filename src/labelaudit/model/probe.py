@@ -12,7 +12,7 @@ Inner splits of the training rows hold out rows by which three things are chosen
 Penalties are tried from strong to weak, several in one stack (`labelaudit.model.logistic_regression`), until the loss
 rises. So one matrix product serves several penalties, and weak penalties, which need most iterations, are tried only if
 they may win. For 1,000,000 rows x 384 features x 1,000 classes, an iteration with 3 penalties takes 4 n d P K = 4.6e12
-operations in blocks of rows, about 0.15 s at 30 TFLOP/s in float32. The features take 1.5 GB, and the weights and
+operations in blocks of rows, about 0.15 s at 30 TFLOP/s in float32 (computed, not measured). The features take 1.5 GB, and the weights and
 gradients of 10 iterations 0.1 GB.
 """
 
@@ -27,7 +27,7 @@ import torch
 from torch.nn import functional
 
 from labelaudit.model.device import enough_memory, resolve_device
-from labelaudit.model.feature_rows import column_means, read_rows, row_blocks
+from labelaudit.model.feature_rows import column_means, float_rows, row_blocks
 from labelaudit.model.fold import FoldFit, training_targets
 from labelaudit.model.inner_parts import inner_parts
 from labelaudit.model.logistic_regression import (
@@ -53,6 +53,9 @@ _MAX_WEIGHTS = {"cpu": 2**22, "cuda": 2**26}
 _ALL_ROWS = -2
 # Enough to compare penalties.
 _ROUGH_TOLERANCE = 1e-6
+# With more rows, scale and penalty are chosen by a random part of them. The penalty of the sum of losses stands for a
+# prior of the weights, so it does not depend on the number of rows. The temperature does, and is fitted with all.
+_MAX_ROWS_TO_CHOOSE_BY = 8_000
 # For progress only: most stacks take 10 to 40 iterations.
 _EXPECTED_ITERATIONS = 40
 
@@ -120,17 +123,23 @@ def fit_probe(
     train_rows = np.sort(train_rows)
     classes = training_targets(labels, num_classes, train_rows)
     placed = resolve_device(device)
-    parts = inner_parts(classes, None if groups is None else groups[train_rows], seed=seed)
-    trainer = _Trainer(
-        read_rows(features, train_rows, placed),
-        torch.from_numpy(classes).to(placed),
-        num_classes,
-        torch.from_numpy(parts).to(placed),
-        _Counter(on_epoch),
-    )
+    counter = _Counter(on_epoch)
+
+    def trainer_of(picked: np.ndarray) -> _Trainer:
+        rows, targets = train_rows[picked], classes[picked]
+        parts = inner_parts(targets, None if groups is None else groups[rows], seed=seed)
+        inner, labeled = torch.from_numpy(parts).to(placed), torch.from_numpy(targets).to(placed)
+        return _Trainer(float_rows(features, rows, placed), labeled, num_classes, inner, counter)
+
+    picked = _rows_to_choose_by(len(train_rows), seed)
+    trainer = trainer_of(picked)
     scaling, is_standardised, choice = _choose(trainer)
+    if len(picked) < len(train_rows):
+        trainer = trainer_of(np.arange(len(train_rows)))
+        scaling.apply_(trainer.features)
+        choice = trainer.judge(choice.penalty)
     model = trainer.solve([choice.penalty], [_ALL_ROWS])
-    trainer.counter.finish(model.objectives[-1])
+    counter.finish(model.objectives[-1])
     pred_probs = np.empty((len(held_out_rows), num_classes), np.float32)
     for part, block in row_blocks(features, held_out_rows, placed):
         logits = model.logits(scaling.apply_(block))[:, 0]
@@ -206,7 +215,7 @@ class _Trainer:
         )
 
     def choices(self, parts: int) -> list[_Choice]:
-        """Return what the rows of the first `parts` parts say of penalties, strong ones first, until the loss rises."""
+        """Return what the rows of the first parts say of each penalty, from strong to weak, until the loss rises."""
         choices: list[_Choice] = []
         targets = torch.cat([self.targets[rows] for rows in self.held_out[:parts]])
         for penalties in _PENALTIES:
@@ -216,6 +225,10 @@ class _Trainer:
             if choices[-1].loss > min(choice.loss for choice in choices):
                 break
         return choices
+
+    def judge(self, penalty: float) -> _Choice:
+        """Return what the rows of the first part say of one penalty."""
+        return _judge(penalty, self._held_out_logits([penalty], 1)[0], self.targets[self.held_out[0]])
 
     def _held_out_logits(self, penalties: list[float], parts: int) -> list[torch.Tensor]:
         """Return logits (m, K) for each penalty, of the rows of the first parts, by models that did not see them."""
@@ -230,6 +243,13 @@ class _Trainer:
                 own = models.between(position * len(penalties), (position + 1) * len(penalties))
                 found.append(own.logits(self.features[self.held_out[part]]))
         return [torch.cat([logits[:, index] for logits in found]) for index in range(len(penalties))]
+
+
+def _rows_to_choose_by(count: int, seed: int) -> np.ndarray:
+    """Return the positions of the rows by which scale and penalty are chosen: all if there are few."""
+    if count <= _MAX_ROWS_TO_CHOOSE_BY:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, _MAX_ROWS_TO_CHOOSE_BY, replace=False))
 
 
 def _judge(penalty: float, logits: torch.Tensor, targets: torch.Tensor) -> _Choice:
@@ -279,7 +299,8 @@ def _moments(train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation (d,) of features (n, d); the deviation of a constant feature is 0."""
     mean = column_means(train)
     squares = torch.zeros_like(mean, dtype=torch.float64)
-    for block in train.split(2**12):
+    for start in range(0, len(train), 2**12):
+        block = train[start : start + 2**12]
         squares += (block - mean).square().sum(0, dtype=torch.float64)
     deviation = (squares / len(train)).sqrt().float()
     # float16 has 11 bits, so a smaller deviation is only rounding.

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelaudit.errors import InputError, TrainingError
+from labelaudit.model import probe
 from labelaudit.model.fold import FoldFit
 from labelaudit.model.probe import fit_probe
 
@@ -115,6 +116,15 @@ def test_the_scale_that_helps_is_chosen(noise: float, standardised: int) -> None
     fitted = fit(np.concatenate([useful, useless], axis=1).astype(np.float16), labels, 3)
     assert fitted.chosen["standardised"] == standardised
     assert (fitted.pred_probs.argmax(axis=1) == labels[::3]).mean() > 0.8
+
+
+def test_many_rows_are_chosen_by_a_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = clusters(600, 20, 3, distance=1)
+    complete = fit(features, labels, 3)
+    monkeypatch.setattr(probe, "_MAX_ROWS_TO_CHOOSE_BY", 200)
+    part = fit(features, labels, 3)
+    assert (complete.chosen["inner_rows"], part.chosen["inner_rows"]) == (400, 80)
+    assert np.abs(part.pred_probs - complete.pred_probs).mean() < 0.05
 
 
 def test_constant_features_change_nothing() -> None:
