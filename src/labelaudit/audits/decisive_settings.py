@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labelaudit.codec import Json, JsonObject, from_record
-from labelaudit.config import DatasetConfig, ModelConfig
+from labelaudit.config import DatasetConfig
 from labelaudit.findings import ChangedSetting
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.text import listing
@@ -26,7 +26,7 @@ ROW_NUMBERS = (
 )
 _READING_DEFAULTS: JsonObject = DatasetConfig(url="").model_dump(mode="json", exclude=set(NAMING))
 # Earlier releases trained the network alone.
-_MODEL_DEFAULTS: JsonObject = ModelConfig().model_dump(mode="json")
+_MODEL_DEFAULTS: JsonObject = {"views": "network", "encoder": None, "encoder_kwargs": {}}
 # As many changed settings as a sentence shows; the summary has all.
 SHOWN_SETTINGS = 8
 
@@ -52,6 +52,8 @@ class DecisiveSettings:
         kind = str(columns.get("kind", PROBABILITIES))
         sections = {section: config[section] for section in DECIDING if section in config}
         dataset = _object(sections.pop("dataset", {}))
+        if "model" in sections and audit.get("views"):
+            sections["model"] = {**_object(sections["model"]), **_views_and_encoder(audit)}
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
             sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
@@ -62,7 +64,7 @@ class DecisiveSettings:
             {
                 "kind": kind,
                 "config": sections,
-                "recipe": _recipe(audit),
+                "recipe": audit["recipe"],
                 "code": audit.get("code"),
                 "versions": recorded,
             },
@@ -91,7 +93,7 @@ def changed_settings(before: DecisiveSettings, now: DecisiveSettings) -> list[Ch
 
 
 def _with_defaults(settings: DecisiveSettings) -> JsonObject:
-    """Return the config with the keys that an earlier release does not have. It worked as their defaults say."""
+    """Return the config with the keys that an earlier release does not have. It worked as these defaults say."""
     config = dict(settings.config)
     for section, defaults in (("dataset", _READING_DEFAULTS), ("model", _MODEL_DEFAULTS)):
         given = config.get(section)
@@ -100,17 +102,13 @@ def _with_defaults(settings: DecisiveSettings) -> JsonObject:
     return config
 
 
-def _recipe(audit: JsonObject) -> JsonObject:
-    """Return what every `auto` became: the recipe of the network, the encoder and the views."""
-    recipe = _object(audit["recipe"])
-    if not audit.get("views"):
-        return recipe  # of an earlier release, or of external probabilities
+def _views_and_encoder(audit: JsonObject) -> JsonObject:
+    """Return what these settings of the model became, because `auto` depends on the installed packages."""
     views, encoder = audit["views"], audit.get("encoder")
-    names = [_object(view)["name"] for view in views] if isinstance(views, list) else []
-    is_alone = names == ["network"]
-    named = {} if is_alone else {"views": ", ".join(map(str, names))}
-    key = {} if encoder is None else {"encoder": from_record(EncoderSpec, _object(encoder)).key}
-    return {**recipe, **named, **key}
+    names = [str(_object(view)["name"]) for view in views] if isinstance(views, list) else []
+    # The key of the encoder covers its arguments.
+    key = None if encoder is None else from_record(EncoderSpec, _object(encoder)).key
+    return {"views": ", ".join(names), "encoder": key, "encoder_kwargs": {}}
 
 
 def is_other_work(changed: Sequence[ChangedSetting]) -> bool:

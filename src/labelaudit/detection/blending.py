@@ -32,8 +32,6 @@ _SAMPLED_VALUES = 2**21
 # Values of sharpness (inverse temperatures) that are tried; a parabola through the best three gives the rest.
 _SHARPNESS = np.geomspace(1 / 16, 16, 49)
 _SHRINKAGE = 0.5
-# Twice the gain in log-likelihood from which a view is used: 5 % of views without information reach it (chi-squared).
-_GAIN = 3.84
 _LEAST = 1e-3
 
 
@@ -153,8 +151,6 @@ class BlendMeasures:
 def fit_mixtures(folds: Sequence[FoldViews], labels: _Labels) -> dict[int, Mixture]:
     """Return the mixture of each fold, fitted on the other folds of its repeat.
 
-    A view is used if it improves the log-likelihood of the given labels by more than chance would.
-
     Args:
         folds: all folds of all repeats, with the same V views.
         labels: (M,) class numbers of the given labels.
@@ -201,7 +197,7 @@ def _fit_repeat(samples: Sequence[_Sample]) -> dict[int, Mixture]:
         others = [*samples[:index], *samples[index + 1 :]]
         view_sharpness = [_lowest(np.sum(of_view[:index] + of_view[index + 1 :], axis=0)) for of_view in losses]
         logs = [
-            _log_softmax(view_sharpness[view] * np.concatenate([other.logs[view] for other in others]))
+            _log_softmax(np.float32(view_sharpness[view]) * np.concatenate([other.logs[view] for other in others]))
             for view in views
         ]
         weights, sharpness = fit_pool(logs, np.concatenate([other.labels for other in others]))
@@ -233,30 +229,45 @@ def _lowest(losses: _FloatArray) -> float:
 def fit_pool(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, float]:
     """Return the weights (V,) of calibrated views, and the sharpness of their blend.
 
-    A view that does not improve the log-likelihood by more than chance gets the weight 0.
+    A view without which the log loss is lower gets the weight 0.
 
     Args:
         logs: V times (n, K) logarithms of calibrated probabilities.
         labels: (n,) class numbers.
     """
     used = list(range(len(logs)))
-    exponents, loss = _best_exponents(logs, labels)
+    pool = _Pool.of(logs, labels)
     while len(used) > 1:
         without = [[other for other in used if other != view] for view in used]
-        fits = [_best_exponents([logs[view] for view in views], labels) for views in without]
-        gains = [2 * (loss_without - loss) for _, loss_without in fits]
-        least = int(np.argmin(gains))
-        if gains[least] > _GAIN:
+        pools = [_Pool.of([logs[view] for view in views], labels) for views in without]
+        best = min(range(len(pools)), key=lambda index: pools[index].loss)
+        if pools[best].loss >= pool.loss:
             break
-        used, (exponents, loss) = without[least], fits[least]
+        used, pool = without[best], pools[best]
     weights = np.zeros(len(logs))
-    weights[used] = (1 - _SHRINKAGE) * exponents / exponents.sum() + _SHRINKAGE / len(used)
-    pooled = _weighted_sum(weights, logs)
-    return weights, _lowest(_losses(pooled, labels))
+    weights[used] = pool.weights
+    return weights, pool.sharpness
 
 
-def _best_exponents(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatArray, float]:
-    """Return the exponents (V,) of the pool with the lowest log loss, and the sum of its losses."""
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Some views with shrunk weights, the best sharpness, and the sum of the log losses."""
+
+    weights: _FloatArray
+    sharpness: float
+    loss: float
+
+    @classmethod
+    def of(cls, logs: Sequence[PredProbs], labels: _Labels) -> _Pool:
+        exponents = _best_exponents(logs, labels)
+        weights = (1 - _SHRINKAGE) * exponents / exponents.sum() + _SHRINKAGE / len(logs)
+        pooled = _weighted_sum(weights, logs)
+        sharpness = _lowest(_losses(pooled, labels))
+        return cls(weights, sharpness, _log_loss(np.float32(sharpness) * pooled, labels))
+
+
+def _best_exponents(logs: Sequence[PredProbs], labels: _Labels) -> _FloatArray:
+    """Return the exponents (V,) of the pool with the lowest log loss."""
     given = np.array([view[np.arange(len(labels)), labels].sum(dtype=np.float64) for view in logs])
 
     def loss_and_gradient(exponents: _FloatArray) -> tuple[float, _FloatArray]:
@@ -269,7 +280,8 @@ def _best_exponents(logs: Sequence[PredProbs], labels: _Labels) -> tuple[_FloatA
     start = np.full(len(logs), 1 / len(logs))
     # The loss is convex. A little of each view is kept, so that the weights have a sum.
     found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=[(_LEAST, None)] * len(logs))
-    return found.x, float(found.fun) * len(labels)
+    exponents: _FloatArray = found.x
+    return exponents
 
 
 def _weighted_sum(weights: _FloatArray, logs: Sequence[PredProbs]) -> PredProbs:

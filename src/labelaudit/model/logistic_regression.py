@@ -130,16 +130,16 @@ def solve(
     """
     stack = _Stack(features, targets, num_classes, problems, parts, directions)
     search = _Search(stack, tolerance)
+    if not search.values.isfinite().all():
+        raise TrainingError(
+            "The loss of a probe is not finite in its first iteration. Remove missing and extreme values from the "
+            "features."
+        )
     objectives = []
     for iteration in range(1, MAX_ITERATIONS + 1):
         if not search.advance():
             break
         objectives.append(float(search.values.mean()))
-        if not search.values.isfinite().all():
-            raise TrainingError(
-                f"The loss of the probe is not finite in iteration {iteration}. Remove missing and extreme values from "
-                "the features."
-            )
         if on_iteration is not None:
             on_iteration(iteration, objectives[-1])
     weights, biases = stack.weights(search.points, torch.arange(len(problems), device=features.device))
@@ -238,10 +238,6 @@ class _Search:
         self.directions[good] = -self._inverse_hessian_times(good)
         self.steps[good] = 1.0
         self.steps[bad] /= 2
-        if not values.isfinite().any():
-            self.values[bad] = values[~accepted]
-            self.active = active[:0]
-            return True
         self._drop_finished()
         return True
 

@@ -28,11 +28,11 @@ from labelaudit.model.temperature import fit_temperature, probabilities_at
 _MAX_REFERENCES = {"cpu": 50_000, "cuda": 500_000}
 # Training rows by which settings are chosen.
 _MAX_SAMPLE = 2_000
-_COUNTS = (5, 10, 20, 50, 100)
+_COUNTS = (5, 10, 20, 50, 100, 200)
 # Shares of the typical difference between the similarities of the nearest and the 20th neighbour.
 _WIDTHS = (0.5, 1.0, 2.0, 4.0)
 _TYPICAL_COUNT = 20
-_SMOOTHINGS = (0.01, 0.1, 1.0)
+_SMOOTHINGS = (0.01, 0.1, 1.0, 3.0)
 # Temperatures at which settings are compared. The one that is used is fitted.
 _TEMPERATURES = (0.5, 0.7, 1.0, 1.4)
 # Numbers in a block of similarities: 64 MiB on a CPU.

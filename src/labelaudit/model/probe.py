@@ -206,7 +206,7 @@ class _Trainer:
         )
 
     def choices(self, parts: int) -> list[_Choice]:
-        """Return what the rows of the first `parts` parts say of each penalty, strong ones first, until the loss rises."""
+        """Return what the rows of the first `parts` parts say of penalties, strong ones first, until the loss rises."""
         choices: list[_Choice] = []
         targets = torch.cat([self.targets[rows] for rows in self.held_out[:parts]])
         for penalties in _PENALTIES:

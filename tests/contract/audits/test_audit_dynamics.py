@@ -38,7 +38,7 @@ def trained(tmp_path: Path) -> tuple[PlanReference, list[FoldReference]]:
 
 
 def record_of(store: Store, fold: FoldReference) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(store.read(fold.key))
+    record: dict[str, Any] = json.loads(store.read(fold.keys[0]))
     return record
 
 
@@ -56,7 +56,7 @@ def test_a_row_has_the_mean_of_the_folds_that_trained_on_it(tmp_path: Path) -> N
     rows = load_version(reference, plan)
     seen: dict[str, list[tuple[float, ...]]] = {}
     for fold in range(FOLDS * REPEATS):
-        record = json.loads(store.read(train_and_commit(reference, fold).key))
+        record = json.loads(store.read(train_and_commit(reference, fold).keys[0]))
         values = pq.read_table(io.BytesIO(store.read(record["dynamics_key"]))).to_pandas()
         ids = rows.examples.example_id[rows.training(fold, FOLDS)]
         assert len(ids) == len(values) == record["training_examples"]
@@ -86,9 +86,9 @@ def test_an_earlier_release_committed_no_dynamics(trained: tuple[PlanReference, 
     record = record_of(store, folds[1])
     store.remove(record["dynamics_key"])
     old = {name: value for name, value in record.items() if not name.startswith("dynamics_")}
-    store.write(folds[1].key, json.dumps(old).encode())
+    store.write(folds[1].keys[0], json.dumps(old).encode())
     assert train_and_commit(reference, 1) == folds[1]
-    assert json.loads(store.read(folds[1].key)) == old, "the fold is not trained again"
+    assert json.loads(store.read(folds[1].keys[0])) == old, "the fold is not trained again"
     gathered = gather(reference, folds)
     assert "dynamics.parquet" not in gathered.sha256
     health = json.loads(store.read(f"{gathered.folder}/health.json"))
@@ -116,6 +116,6 @@ def test_dynamics_of_another_fold_are_an_error(tmp_path: Path) -> None:
     sizes = [record["training_examples"] for record in records]
     other = next(number for number in range(1, FOLDS) if sizes[number] != sizes[0])
     swapped = {**records[0], **{name: records[other][name] for name in ("dynamics_key", "dynamics_sha256")}}
-    store.write(folds[0].key, json.dumps(swapped).encode())
+    store.write(folds[0].keys[0], json.dumps(swapped).encode())
     with pytest.raises(IntegrityError, match=rf"has {sizes[other]} rows instead of {sizes[0]}"):
         gather(reference, folds)

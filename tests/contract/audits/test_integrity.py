@@ -42,8 +42,8 @@ class Fold:
 
     def __init__(self, reference: PlanReference, fold: FoldReference) -> None:
         self._store = Store(reference.output_url)
-        self._key = fold.key
-        self.record = json.loads(self._store.read(fold.key))
+        (self._key,) = fold.keys
+        self.record = json.loads(self._store.read(self._key))
         table = pq.read_table(io.BytesIO(self._store.read(self.record["key"])))
         self.ids = table["example_id"].to_numpy().copy()
         self.pred_probs = np.array(table["pred_probs"].to_pylist(), np.float32)
@@ -289,5 +289,5 @@ def test_the_remedy_works(dataset: Path, trained: Trained, tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in before} == before
     store = Store(trained.reference.output_url)
     for fold in damaged.folds:
-        sound = store.read(json.loads(store.read(fold.key))["key"])
+        sound = store.read(json.loads(store.read(fold.keys[0]))["key"])
         assert (Path(mended.audit_url) / f"pred_probs/fold={fold.fold}/part.parquet").read_bytes() == sound

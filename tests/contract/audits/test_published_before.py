@@ -26,7 +26,13 @@ from support.audits import audit
 from support.paths import ROOT
 
 PUBLISHED = ROOT / "tests" / "published"
-SETTINGS = {"cross_validation": {"folds": 3}, "training": {"epochs": 4}, "gate": {"max_flagged_share": 0.5}}
+# Earlier releases had no encoders.
+SETTINGS = {
+    "model": {"encoder": "none"},
+    "cross_validation": {"folds": 3},
+    "training": {"epochs": 4},
+    "gate": {"max_flagged_share": 0.5},
+}
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ def test_two_classes_get_the_share_of_right_rows(true_share: float) -> None:
     rows = 1_000
     targets = (torch.arange(rows) >= true_share * rows).long()
     temperature = fit_temperature(torch.tensor([[1.0, 0.0]]).repeat(rows, 1), targets)
-    assert temperature == pytest.approx(1 / math.log(true_share / (1 - true_share)), rel=1e-4)
+    share = (true_share * rows + 0.5) / (rows + 1)  # one more row is half right
+    assert temperature == pytest.approx(1 / math.log(share / (1 - share)), rel=1e-4)
 
 
 def test_no_rows_change_nothing() -> None:
@@ -24,9 +25,15 @@ def test_no_rows_change_nothing() -> None:
 
 
 def test_the_temperature_stays_in_its_bounds() -> None:
-    logits = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+    logits = torch.tensor([[0.1, 0.0]]).repeat(10, 1)
     assert fit_temperature(logits, torch.zeros(10, dtype=torch.int64)) == pytest.approx(0.05, rel=1e-3)
     assert fit_temperature(logits, torch.ones(10, dtype=torch.int64)) == pytest.approx(20, rel=1e-3)
+
+
+def test_ten_rows_that_are_right_do_not_make_predictions_certain() -> None:
+    logits = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+    temperature = fit_temperature(logits, torch.zeros(10, dtype=torch.int64))
+    assert probabilities_at(logits, temperature)[0, 0] == pytest.approx(10.5 / 11, abs=1e-3)
 
 
 @settings(max_examples=25, deadline=None)

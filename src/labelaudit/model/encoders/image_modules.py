@@ -85,8 +85,8 @@ def _with_padding_inside(layer: nn.Conv2d) -> nn.Module:
         convolution = nn.Conv2d(
             layer.in_channels,
             layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
+            layer.kernel_size[0],  # the kernels of this network are square
+            layer.stride[0],
             left if is_even else 0,
             groups=layer.groups,
             bias=layer.bias is not None,
@@ -140,7 +140,7 @@ def read_timm(name: str, weights: Path | None, kwargs: Kwargs) -> ImageModule:
     encoder = f"timm:{name}"
     timm = require_package("timm", encoder)
     if not name.startswith("hf") and not timm.is_model(name):
-        raise ConfigError(unknown_name(f"The encoder {encoder!r}", name, timm.list_models(pretrained=True)))
+        raise ConfigError(unknown_name(f"The encoder {encoder!r}", name, timm.list_models()))
     what = None if weights else f"{name!r} of the Hugging Face Hub"
     module = _built(encoder, what, lambda: timm.create_model(name, pretrained=weights is None, **kwargs))
     config = timm.data.resolve_model_data_config(module)

@@ -120,8 +120,10 @@ class Encoder:
     def _batch(self, rows: np.ndarray | list[str], chosen: np.ndarray) -> torch.Tensor | list[str]:
         if isinstance(rows, list):
             return [rows[index] for index in chosen]
-        # Rows of pixels with their channels next to each other are what torch calls channels-last.
-        images = torch.from_numpy(rows[chosen[0] : chosen[-1] + 1]).to(self._device)
+        # torch warns about arrays that cannot be written, such as memory maps. This copies only those.
+        pixels = np.require(rows[chosen[0] : chosen[-1] + 1], requirements="CW")
+        # Pixels with their channels next to each other are what torch calls channels-last.
+        images = torch.from_numpy(pixels).to(self._device)
         return images.permute(0, 3, 1, 2)
 
     def _forward(self, batch: torch.Tensor | list[str], precision: str) -> np.ndarray:
@@ -177,7 +179,7 @@ def _checked(module: nn.Module, spec: EncoderSpec) -> nn.Module:
         )
     if not isinstance(inputs, torch.Tensor):
         return module
-    with torch.inference_mode():
+    with torch.no_grad():  # in inference mode, the new weights could not be used everywhere
         folded = fold_batch_norms(module, inputs)
     return folded.to(memory_format=torch.channels_last)
 

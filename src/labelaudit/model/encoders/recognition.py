@@ -28,7 +28,12 @@ def recognise_architecture(path: Path) -> str:
         ConfigError: The file cannot be read, or it fits no known network, or more than one.
     """
     state = read_weights(path)
-    fitting = [name for name, build in _networks().items() if _fits(build, state)]
+    networks = _networks()
+    likely = _of_same_size(state)
+    # Building all of them takes several seconds.
+    fitting = _fitting({name: networks[name] for name in likely if name in networks}, state) or _fitting(
+        networks, state
+    )
     if not fitting:
         raise ConfigError(
             f"The weights file {str(path)!r} fits no classification network of torchvision and not {LITE0}. {_REMEDY}"
@@ -52,6 +57,30 @@ def _networks() -> dict[str, Callable[[], nn.Module]]:
         package = require_package("efficientnet_lite_pytorch", LITE0)
         networks[LITE0] = lambda: package.EfficientNet.from_name(LITE0)
     return networks
+
+
+def _of_same_size(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return EfficientNet-Lite0 and the networks of torchvision with as many parameters as the file.
+
+    A network that is not in the result may still fit, for example if the file has no last layer.
+    """
+    models = require_package("torchvision", "torchvision").models
+    parameters = [tensor for name, tensor in state.items() if tensor.is_floating_point() and "running_" not in name]
+    total = sum(tensor.numel() for tensor in parameters)
+    # Each matrix may be the last layer; the published one has 1,000 classes.
+    published = {total + (1000 - len(weight)) * (weight[0].numel() + 1) for weight in parameters if weight.ndim > 1}
+    return [
+        LITE0,
+        *(
+            f"torchvision:{name}"
+            for name in models.list_models(module=models)
+            if models.get_model_weights(name).DEFAULT.meta["num_params"] in published
+        ),
+    ]
+
+
+def _fitting(networks: Mapping[str, Callable[[], nn.Module]], state: Mapping[str, torch.Tensor]) -> list[str]:
+    return [name for name, build in networks.items() if _fits(build, state)]
 
 
 def _fits(build: Callable[[], nn.Module], state: Mapping[str, torch.Tensor]) -> bool:

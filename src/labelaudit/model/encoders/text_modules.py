@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,10 @@ _OTHER_FORMATS = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.ot", "*.msgpack",
 
 
 @runtime_checkable
-class _Pooling(Protocol):
-    """A layer that makes one vector of those of all tokens."""
+class _Configured(Protocol):
+    """A layer of sentence-transformers, which knows its settings."""
 
-    def get_pooling_mode_str(self) -> str: ...
+    def get_config_dict(self) -> dict[str, object]: ...
 
 
 class _Tokenizer(Protocol):
@@ -62,9 +63,12 @@ class SentenceEncoder(nn.Module):
 
     def description(self) -> str:
         """Describe how a text becomes features, apart from the weights."""
-        layers = " and ".join(type(layer).__name__ for layer in self.model.children())
-        pooling = [layer.get_pooling_mode_str() for layer in self.model.children() if isinstance(layer, _Pooling)]
-        return f"truncated to {self.model.max_seq_length} tokens; {layers}{''.join(f' ({mode})' for mode in pooling)}"
+        layers = {
+            type(layer).__name__: layer.get_config_dict() if isinstance(layer, _Configured) else {}
+            for layer in list(self.model.children())[1:]  # the first one is the network, which the weights identify
+        }
+        settings = json.dumps(layers, sort_keys=True, default=str)
+        return f"truncated to {self.model.max_seq_length} tokens; {settings}"
 
     def vocabulary(self) -> str:
         """Return the vocabulary as text; the features depend on it as on the weights."""
