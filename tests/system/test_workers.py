@@ -19,7 +19,7 @@ from labelaudit.audits.references import PlanReference
 from labelaudit.errors import ConfigError, TrainingError, WorkerDiedError
 from labelaudit.local.workers import LocalWorkers, Slot
 from labelaudit.pipeline.plan import prepare
-from labelaudit.pipeline.train import _device
+from labelaudit.pipeline.train import _Part
 from support.audits import Quiet, audit, fold_bytes, settings, write_fruit
 from support.paths import ROOT
 from support.waiting import PATIENCE_SECONDS, wait_for
@@ -162,8 +162,8 @@ def test_the_number_of_a_gpu_means_something_where_all_are_seen(data: Path, tmp_
     plan = load_plan(reference)
     training = plan.config.training.model_copy(update={"device": "cuda:77"})
     plan = replace(plan, config=plan.config.model_copy(update={"training": training}))
-    assert _device(plan, is_pinned=True) == "cuda"
-    assert _device(plan, is_pinned=False) == "cuda:77"
+    assert _Part.of_fold(reference, plan, 0, is_pinned=True).device == "cuda"
+    assert _Part.of_fold(reference, plan, 0, is_pinned=False).device == "cuda:77"
 
 
 def test_a_changed_user_module_is_trained_anew(data: Path, tmp_path: Path, nets: None) -> None:

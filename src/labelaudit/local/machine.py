@@ -87,7 +87,7 @@ class JobSlots:
 
     @property
     def description(self) -> str:
-        """Return in words where the jobs run."""
+        """Return the place of the jobs in words."""
         slots = self.workers.slots[: self.parallel]
         return describe_slots([replace(slot, threads=self.threads or slot.threads) for slot in slots])
 

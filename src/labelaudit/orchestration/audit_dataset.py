@@ -108,7 +108,7 @@ class _TaskCaller:
 
 
 def _place(workers: WorkersConfig, deployment: str, here: JobSlots | None) -> str:
-    """Return in words where jobs run."""
+    """Return the place of jobs in words."""
     if here is not None:
         return here.description
     if workers.kind == "ray":

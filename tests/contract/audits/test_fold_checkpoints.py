@@ -48,7 +48,8 @@ def reference_to(data: Path, output: object, minutes: float | None = 0, **traini
 
 def unfinished(reference: PlanReference, fold: int = 0) -> StoredFolder:
     plan = load_plan(reference)
-    folder = fold_checkpoints_folder(plan.dataset, plan.training_key, fold)
+    [view] = plan.views
+    folder = fold_checkpoints_folder(plan.dataset, view.training_key, fold)
     return StoredFolder(output_store(reference), folder)
 
 
@@ -70,7 +71,7 @@ def killed_at(last: int) -> OnEpoch:
 def train(reference: PlanReference) -> tuple[str, list[int]]:
     """Return the key of the record of fold 0 and the epochs that were trained for it."""
     heard: list[int] = []
-    key = train_and_commit(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).key
+    key = train_and_commit(reference, 0, lambda epoch, epochs, loss: heard.append(epoch)).keys[0]
     return key, heard
 
 
@@ -118,7 +119,7 @@ def test_the_next_worker_resumes_from_a_killed_one(
     assert last <= again[0] <= first + 1
     assert again == list(range(again[0], EPOCHS * MEMBERS + 1))
     [done] = fold_references(reference, [0])
-    assert committed(reference, done.key) == undisturbed
+    assert committed(reference, done.keys[0]) == undisturbed
     assert list(unfinished(reference)) == []
 
 
@@ -231,7 +232,7 @@ def test_two_workers_of_one_fold_do_no_harm(data: Path, tmp_path: Path, undistur
         if epoch == 7:
             heard.extend(train(reference)[1])
 
-    key = train_and_commit(reference, 0, second).key
+    key = train_and_commit(reference, 0, second).keys[0]
     assert heard == list(range(7, EPOCHS * MEMBERS + 1))
     assert committed(reference, key) == undisturbed
     assert list(unfinished(reference)) == []

@@ -79,4 +79,4 @@ def _train(reference: PlanReference, slots: list[Slot], folds: Sequence[int]) ->
     with ThreadPoolExecutor(len(slots)) as pool, LocalWorkers(slots) as workers:
         list(pool.map(lambda fold: workers.work_on(FoldJob(reference, fold)), folds))
     store = output_store(reference)
-    return [read_json(store, fold.key) for fold in fold_references(reference, folds)]
+    return [read_json(store, fold.keys[0]) for fold in fold_references(reference, folds)]
