@@ -166,9 +166,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    say(
-        f"Python {sys.version.split()[0]}, torch {torch.__version__}, {os.cpu_count()} CPUs, {options.device}, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    say(f"Python {sys.version.split()[0]}, torch {torch.__version__}, {os.cpu_count()} CPUs, load {load:.1f}")
     device = torch.device(options.device)
     measure("Photographs of 256 to 500 pixels", jpegs(options.images, (256, 500)), 500, options.rounds, device)
     measure("Small images of 32 pixels", jpegs(2 * options.images, (32, 32)), 32, options.rounds, device)

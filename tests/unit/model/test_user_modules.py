@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from labelaudit.model.user_modules import find_user_module, import_user_module
+from labelaudit.errors import ConfigError
+from labelaudit.model.user_modules import code_sha256, find_user_module, import_callable, import_user_module
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,17 @@ def test_the_working_directory_is_not_searched_for_a_module_that_is_not_there() 
         import_user_module("nowhere_to_be_found")
     assert find_user_module("nowhere_to_be_found") is None
     assert sys.path == before
+
+
+def test_a_callable_and_the_digest_of_its_file(folder: Path) -> None:
+    (folder / "maker_of_mine.py").write_text("def build():\n    return 5\n\nwidth = 3\n")
+    assert import_callable("maker_of_mine:build", subject="Network", example="a:b")() == 5
+    before = code_sha256("maker_of_mine:build")
+    assert before is not None
+    (folder / "maker_of_mine.py").write_text("def build():\n    return 6\n")
+    assert code_sha256("maker_of_mine:build") not in (None, before)
+    assert code_sha256("nowhere_to_be_found:build") is None
+    with pytest.raises(ConfigError, match=r"Encoder 'maker_of_mine:width' is a int\. Name a function or a class"):
+        import_callable("maker_of_mine:width", subject="Encoder", example="a:b")
+    with pytest.raises(ConfigError, match=r"Encoder 'maker_of_mine:x' cannot be imported: .*write the name as a:b"):
+        import_callable("maker_of_mine:x", subject="Encoder", example="a:b")

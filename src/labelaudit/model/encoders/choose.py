@@ -116,7 +116,7 @@ def _check_kind(name: str, kind: str, fetched: str | None, weights: Path | None)
 
 
 def _local(name: str, fetched: str | None, weights: Path | None) -> Path | None:
-    """Return where weights that the config names are on this machine; None if it names none."""
+    """Return the path on this machine of weights that the config names; None if it names none."""
     if fetched is None:
         return None
     if name == MINILM:

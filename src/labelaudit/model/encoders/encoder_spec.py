@@ -44,7 +44,7 @@ class EncoderSpec:
     @property
     def key(self) -> str:
         """A name for files: readable, and different for encoders with different features."""
-        identity = {**asdict(self), "weights": None}  # the same weights may lie elsewhere
+        identity = {**asdict(self), "weights": None}  # the same weights may be elsewhere
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         readable = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-").lower()[-40:]
         return f"{readable}-{digest[:16]}"
