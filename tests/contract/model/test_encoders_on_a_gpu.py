@@ -12,7 +12,10 @@ import torchvision
 from labelaudit.model.encoders.choose import choose_encoder
 from labelaudit.model.encoders.load import load_encoder
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 
 def test_a_gpu_and_a_cpu_give_the_same_features(tmp_path: Path) -> None:

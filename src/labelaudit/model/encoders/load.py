@@ -2,8 +2,8 @@
 
 CPUs compute in float32, although some are faster in bfloat16: that moves features of EfficientNet-Lite0 by 7 % of their
 length (12 % at most), so features of different machines could not be mixed. GPUs compute in float16 with float32
-weights. Features of two CPUs differ by less than 0.1 % of their length, which is the rounding of float16; those of a CPU
-and a GPU by about 1 %.
+weights. Features of two CPUs differ by less than 0.1 % of their length, which is the rounding of float16. Those of a
+CPU and a GPU differ by about 1 %.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Encoder:
         if isinstance(rows, list):
             return [rows[index] for index in chosen]
         # torch warns about arrays that cannot be written, such as memory maps. This copies only those.
-        pixels = np.require(rows[chosen[0] : chosen[-1] + 1], requirements="CW")
+        pixels = np.require(rows[chosen[0] : chosen[-1] + 1], requirements=["C", "W"])
         # Pixels with their channels next to each other are what torch calls channels-last.
         images = torch.from_numpy(pixels).to(self._device)
         return images.permute(0, 3, 1, 2)
