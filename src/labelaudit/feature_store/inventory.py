@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 
 from labelaudit.feature_store.shard_files import ShardIndex
 from labelaudit.feature_store.shard_listing import ShardListing, list_shards, read_features
@@ -63,7 +64,7 @@ def survey_features(store: Store, dataset: str, *, verify: bool = False) -> list
             StoredEncoder(
                 dataset=dataset,
                 encoder=encoder,
-                rows=len({digest for shard in listing.shards for digest in shard.digests}),
+                rows=len(pc.unique(Strings.joined(shard.digests for shard in listing.shards).arrow)),
                 dim=listing.shards[0].dim if listing.shards else None,
                 shards=len(listing.shards),
                 bytes=sum(file.size for file in listing.files),
@@ -114,7 +115,7 @@ def prune_features(
 def _removable(listing: ShardListing, used: Strings) -> Iterable[tuple[str, int, str]]:
     """Yield name, rows and reason of each shard that nothing needs."""
     for shard in listing.shards:
-        if not (used.positions_of(Strings(shard.digests)) >= 0).any():
+        if not (used.positions_of(shard.digests) >= 0).any():
             yield shard.name, shard.rows, "unused"
     for damaged in listing.damaged:
         yield damaged.name, 0, "damaged"

@@ -23,42 +23,57 @@ class DamagedShardError(Exception):
 
 
 @dataclass(frozen=True)
+class _IndexRecord:
+    schema_version: str
+    encoder: str
+    dim: int
+    rows: int
+    size: int
+    sha256: str
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ShardIndex:
     """What a shard contains. It is known before the data is read."""
 
-    schema_version: str
     encoder: str  # `EncoderSpec.key`
     dim: int
-    rows: int
     size: int  # of the data file, in bytes
     sha256: str  # of the data file
-    digests: tuple[str, ...]
+    digests: Strings
 
     @property
     def name(self) -> str:
         return self.sha256[:_NAME_DIGITS]
 
+    @property
+    def rows(self) -> int:
+        return len(self.digests)
+
     def to_json(self) -> bytes:
-        return dump_json(to_record(self))
+        record = _IndexRecord(
+            SHARD_SCHEMA_VERSION, self.encoder, self.dim, self.rows, self.size, self.sha256, tuple(self.digests)
+        )
+        return dump_json(to_record(record))
 
     @classmethod
-    def from_record(cls, record: dict[str, object], *, name: str, encoder: str, dim: int | None) -> ShardIndex:
+    def from_record(cls, record: dict[str, object], *, name: str, encoder: str) -> ShardIndex:
         """Return the index in a record.
 
         Raises:
-            DamagedShardError: it is not the index of this shard, or it is of another encoder or dimension.
+            DamagedShardError: it is not the index of this shard, or it is of another encoder.
         """
         try:
-            index = from_record(cls, record)
+            stored = from_record(_IndexRecord, record)
         except ValueError as error:
             raise DamagedShardError(f"{error}") from error
-        if index.schema_version != SHARD_SCHEMA_VERSION:
-            raise DamagedShardError(f"its schema version is {index.schema_version[:20]}, not {SHARD_SCHEMA_VERSION}")
-        if index.encoder != encoder:
-            raise DamagedShardError(f"it belongs to the encoder {index.encoder[:80]}")
-        if dim is not None and index.dim != dim:
-            raise DamagedShardError(f"its features have {index.dim} values, not {dim}")
-        if index.name != name or len(index.digests) != index.rows:
+        if stored.schema_version != SHARD_SCHEMA_VERSION:
+            raise DamagedShardError(f"its schema version is {stored.schema_version[:20]}, not {SHARD_SCHEMA_VERSION}")
+        if stored.encoder != encoder:
+            raise DamagedShardError(f"it belongs to the encoder {stored.encoder[:80]}")
+        index = cls(stored.encoder, stored.dim, stored.size, stored.sha256, Strings(stored.digests))
+        if index.name != name or index.rows != stored.rows:
             raise DamagedShardError("its name or its number of rows does not fit its content")
         return index
 
@@ -92,16 +107,7 @@ def make_shard(encoder: str, digests: Strings, features: np.ndarray) -> tuple[by
         write_statistics=False,
     )
     data = sink.getvalue()
-    index = ShardIndex(
-        schema_version=SHARD_SCHEMA_VERSION,
-        encoder=encoder,
-        dim=dim,
-        rows=len(values),
-        size=len(data),
-        sha256=sha256_hex(data),
-        digests=tuple(digests),
-    )
-    return data, index
+    return data, ShardIndex(encoder, dim, len(data), sha256_hex(data), digests)
 
 
 def read_shard(data: bytes, index: ShardIndex) -> np.ndarray:
@@ -120,7 +126,7 @@ def read_shard(data: bytes, index: ShardIndex) -> np.ndarray:
     type = table.schema.field("features").type
     if type != pa.binary(2 * index.dim):
         raise DamagedShardError(f"its features are {type}, not {index.dim} values of 16 bits")
-    if table["content_digest"].to_pylist() != list(index.digests):
+    if not Strings(table["content_digest"]).arrow.equals(index.digests.arrow):
         raise DamagedShardError("its digests are not those of its index")
     column = table["features"].combine_chunks()
     values = np.frombuffer(column.buffers()[1], "<f2", index.rows * index.dim, 2 * column.offset * index.dim)

@@ -11,11 +11,15 @@ import numpy as np
 
 from labelaudit.errors import StorageError
 from labelaudit.feature_store.shard_files import DamagedShardError, ShardIndex, read_shard
-from labelaudit.storage.layout import feature_data_key, feature_index_key, features_folder
+from labelaudit.storage.layout import feature_data_key, features_folder
 from labelaudit.storage.store import Store, StoredFile
 
 _READERS = 16
 _DATA, _INDEX = ".parquet", ".json"
+# Index files that this process has read, because each shard of a large version needs those of all shards. Each takes
+# about 100 KB. The token of a file changes with its content.
+_known: dict[tuple[str, StoredFile], ShardIndex] = {}
+_MOST_KNOWN = 2_000
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ def list_shards(store: Store, dataset: str, encoder: str, dim: int | None = None
     folder = features_folder(dataset, encoder)
     files = tuple(store.find(folder))
     sizes = {file.path: file.size for file in files}
-    names = [file.path[len(folder) + 1 :].removesuffix(_INDEX) for file in files if file.path.endswith(_INDEX)]
+    indexes = [file for file in files if file.path.endswith(_INDEX)]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(partial(_read_index, store, folder, encoder, dim, sizes), names))
+        found = list(pool.map(partial(_checked_index, store, folder, encoder, dim, sizes), indexes))
     return ShardListing(
         shards=tuple(shard for shard in found if isinstance(shard, ShardIndex)),
         damaged=tuple(shard for shard in found if isinstance(shard, DamagedShard)),
@@ -83,23 +87,41 @@ def read_features(store: Store, dataset: str, shard: ShardIndex) -> np.ndarray |
         return _damaged(store, key, shard.name, error)
 
 
-def _read_index(
-    store: Store, folder: str, encoder: str, dim: int | None, sizes: dict[str, int], name: str
+def _checked_index(
+    store: Store, folder: str, encoder: str, dim: int | None, sizes: dict[str, int], file: StoredFile
 ) -> ShardIndex | DamagedShard | None:
-    """Return the index of a shard; None if it was removed since the listing."""
-    key, data_key = feature_index_key(folder, name), feature_data_key(folder, name)
+    """Return the index of a shard whose data is there; None if it was removed since the listing."""
+    name = file.path[len(folder) + 1 :].removesuffix(_INDEX)
+    data_key = feature_data_key(folder, name)
     try:
-        data = _read(store, key, may_be_gone=True)
-        if not data and not store.exists(key):
-            return None
-        index = ShardIndex.from_record(_json_object(data), name=name, encoder=encoder, dim=dim)
+        index = _known_index(store, encoder, name, file)
     except DamagedShardError as error:
-        return _damaged(store, key, name, error)
+        return _damaged(store, file.path, name, error)
+    if index is None:
+        return None
+    if dim is not None and index.dim != dim:
+        reason = f"its features have {index.dim} values, not {dim}"
+        return _damaged(store, file.path, name, DamagedShardError(reason))
     # A listing may miss a file that was written while it was made.
     size = sizes.get(data_key) if data_key in sizes else store.size(data_key) if store.exists(data_key) else None
     if size != index.size:
         reason = "it is missing" if size is None else f"it has {size:,} bytes, not {index.size:,} as recorded"
         return _damaged(store, data_key, name, DamagedShardError(reason))
+    return index
+
+
+def _known_index(store: Store, encoder: str, name: str, file: StoredFile) -> ShardIndex | None:
+    """Return the index in a file, which is read once per process; None if it was removed since the listing."""
+    known = _known.get((store.url, file)) if file.token is not None else None
+    if known is not None:
+        return known
+    data = _read(store, file.path, may_be_gone=True)
+    if not data and not store.exists(file.path):
+        return None
+    index = ShardIndex.from_record(_json_object(data), name=name, encoder=encoder)
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    _known[store.url, file] = index
     return index
 
 

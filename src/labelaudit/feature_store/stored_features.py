@@ -142,4 +142,4 @@ class FeatureStore:
             _log.warning("%s Their rows are encoded again.", damaged.note)
 
     def _joined(self) -> Strings:
-        return Strings.joined(Strings(shard.digests) for shard in self._index())
+        return Strings.joined(shard.digests for shard in self._index())

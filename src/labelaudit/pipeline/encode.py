@@ -26,7 +26,7 @@ from labelaudit.storage.manifest import digest_of
 _log = logging.getLogger(__name__)
 
 # Rows of a shard: about 80 seconds of one core for the encoders of `labelaudit[encoders]`, which encode 27
-# photographs or 53 texts of 240 characters per second. A kill loses no more than that, and loading the encoder adds little.
+# photographs or 53 texts of 240 characters per second. A kill loses no more than that.
 _MOST_ROWS = {"image": 2_048, "text": 4_096}
 # Shards of a small dataset, so that several workers or GPUs have work.
 _PARALLEL = 8

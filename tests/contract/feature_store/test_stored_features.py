@@ -317,6 +317,24 @@ def test_an_index_that_is_removed_after_the_listing_is_no_damage(
     assert store.notes == ()
 
 
+def test_a_process_reads_each_index_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(opened(tmp_path), 1)
+    add(opened(tmp_path), 2)
+    read = Store.read
+    keys: list[str] = []
+
+    def recorded(self: Store, key: str) -> bytes:
+        keys.append(key)
+        return read(self, key)
+
+    monkeypatch.setattr(Store, "read", recorded)
+    for number in (3, 4):
+        assert opened(tmp_path).are_stored(digests(1, 2)).all()
+        add(opened(tmp_path), number)
+    assert opened(tmp_path).are_stored(digests(1, 2, 3, 4)).all()
+    assert len(keys) == len(set(keys)) == 3, "the writer of the second shard has read the index of the first one"
+
+
 def test_a_store_in_s3(s3: str) -> None:
     add(opened(s3), 1, 2)
     add(opened(s3), 2, 3)
