@@ -207,9 +207,10 @@ def _nearest_of_sample(references: _References, sample: torch.Tensor) -> _Neares
     """Return the nearest references of the references `sample`, without themselves and their groups."""
     count = min(max(_COUNTS), len(references.targets))
     size = max(1, _BLOCK_NUMBERS[sample.device.type] // len(references.targets))
-    found = [
-        references.nearest(references.directions[rows], count, references.groups[rows]) for rows in sample.split(size)
-    ]
+    found = []
+    for start in range(0, len(sample), size):
+        rows = sample[start : start + size]
+        found.append(references.nearest(references.directions[rows], count, references.groups[rows]))
     return _Nearest(torch.cat([each.similarities for each in found]), torch.cat([each.targets for each in found]))
 
 

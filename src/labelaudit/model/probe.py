@@ -12,8 +12,8 @@ Inner splits of the training rows hold out rows by which three things are chosen
 Penalties are tried from strong to weak, several in one stack (`labelaudit.model.logistic_regression`), until the loss
 rises. So one matrix product serves several penalties, and weak penalties, which need most iterations, are tried only if
 they may win. For 1,000,000 rows x 384 features x 1,000 classes, an iteration with 3 penalties takes 4 n d P K = 4.6e12
-operations in blocks of rows, about 0.15 s at 30 TFLOP/s in float32 (computed, not measured). The features take 1.5 GB, and the weights and
-gradients of 10 iterations 0.1 GB.
+operations in blocks of rows, about 0.15 s at 30 TFLOP/s (computed, not measured). The features take 1.5 GB, and the
+weights and gradients of 10 iterations 0.1 GB.
 """
 
 from __future__ import annotations
