@@ -216,7 +216,7 @@ def _log_losses(logits: PredProbs, labels: _Labels) -> _FloatArray:
 
 
 def _lowest(losses: _FloatArray) -> float:
-    """Return where a parabola through the lowest of the losses and its neighbours is lowest."""
+    """Return the sharpness at the lowest point of a parabola through the lowest loss and its neighbours."""
     best = int(np.argmin(losses))
     log = np.log(_SHARPNESS)
     if best in (0, len(log) - 1):

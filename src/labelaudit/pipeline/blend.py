@@ -64,7 +64,7 @@ def blend_views(
         views: two or more.
         example_ids: those of the M scored rows.
         labels: (M,) class numbers of their given labels.
-        files: where files are made.
+        files: the temporary files of this step.
     """
     folds = [
         FoldViews(

@@ -71,7 +71,7 @@ def train_and_commit(
 
 @dataclass(frozen=True)
 class _Part:
-    """One fold of a plan: its rows, and where it is trained."""
+    """One fold of a plan: its rows, and its device."""
 
     reference: PlanReference
     plan: Plan
