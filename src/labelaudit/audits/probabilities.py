@@ -97,6 +97,14 @@ class Probabilities:
     views: tuple[ViewRow, ...] = ()
     views_agree: np.ndarray | None = None
 
+    @property
+    def ranking_dynamics(self) -> Dynamics | None:
+        """The dynamics, if they help to rank the rows; None if several views are blended.
+
+        They tell how the network alone learned a row. Next to the better blend, they made rankings worse.
+        """
+        return self.dynamics if self.views_agree is None else None
+
 
 @dataclass(frozen=True)
 class FoldFileRecord:

@@ -96,7 +96,7 @@ def detect_issues(
             rows.of_scored(examples.content_digest),
             rows.of_scored(examples.given_label),
         ),
-        dynamics=probabilities.dynamics,
+        dynamics=probabilities.ranking_dynamics,
     )
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
