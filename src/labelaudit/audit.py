@@ -109,28 +109,30 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
 
     plan = load_plan(reference)
     caller.progress.prepared(plan)
+    encoding = None
     try:
         if plan.encoder is not None:
-            _encode_missing_rows(config, caller, reference)
+            encoding = _encode_missing_rows(config, caller, reference)
         trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     finally:
         caller.end_workers()
     gathered = caller.call(gather, reference, trained)
     detected = caller.call(detect, reference, gathered)
-    return caller.call(publish, reference, gathered, detected)
+    return caller.call(publish, reference, gathered, detected, encoding)
 
 
-def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> None:
+def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> EncodingReference | None:
     # Imported late, like the steps above.
     from labelaudit.pipeline.encode import missing_shards, plan_encoding
 
     encoding = caller.call(plan_encoding, reference)
     if encoding is None:
-        return
+        return None
     # An earlier run of the audit may have encoded some of them.
     missing = missing_shards(reference, encoding, list(range(encoding.shards)))
     if missing:
         caller.encode(config, reference, encoding, missing)
+    return encoding
 
 
 def report_encoding(receiver: AuditProgress, place: str, encoding: EncodingReference, shards: list[int]) -> None:

@@ -333,6 +333,23 @@ class Findings:
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """What was encoded for an audit. Rows with the same content count once."""
+
+    encoder: str
+    rows: int  # encoded for this audit
+    stored: int  # rows whose features were stored already, by earlier audits
+
+    @property
+    def sentence(self) -> str:
+        total = self.rows + self.stored
+        if not self.rows:
+            return f"The features of all {total:,} different contents were stored by earlier audits."
+        reused = "" if not self.stored else f" Earlier audits have stored the features of the other {self.stored:,}."
+        return f"This audit encoded {self.rows:,} of {total:,} different contents with {self.encoder}.{reused}"
+
+
+@dataclass(frozen=True)
 class ClassSummary:
     """A row of `classes.parquet`, with its columns. A rare class has no measures."""
 
@@ -390,3 +407,4 @@ class Summary:
     flag_precision: float | None = None
     cut: float | None = None
     promise: Promise | None = None
+    encoding: Encoding | None = None  # None if no view needs an encoder

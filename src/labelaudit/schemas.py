@@ -24,7 +24,7 @@ VIEW_MEANINGS: dict[str, str] = {
     "network": "a network that is trained on this dataset alone",
     "probe": "a linear model on the features of the encoder, or on vectors",
     "neighbours": "the labels of the nearest rows in the space of these features",
-    BLEND: "the weighted mean of the calibrated views, used for everything else on this page",
+    BLEND: "the calibrated views together, used for everything else on this page",
 }
 # Methods to find label issues: our own, and cleanlab's with cleanlab's names.
 Filter = Literal[

@@ -106,7 +106,7 @@ def test_check_measures_time_and_memory_when_it_is_asked_to(run, tmp_path: Path)
     data = write_fruit(tmp_path / "fruit.parquet")
     code, out, _ = run("check", data, *QUICK, "--estimate")
     assert code == 0
-    assert re.search(r"^time +about [\d,]+ s of training$", out, re.MULTILINE)
+    assert re.search(r"^time +about [\d,]+ s of encoding and training$", out, re.MULTILINE)
     assert re.search(r"^memory +about [\d.,]+ GB of [\d.,]+ GB$", out, re.MULTILINE)
     assert "not measured" not in out
     measured = json.loads(run("check", data, *QUICK, "--estimate", "--json")[1])

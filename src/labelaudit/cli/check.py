@@ -9,7 +9,7 @@ from labelaudit.cli.dataset_options import DatasetOptions
 from labelaudit.cli.options import config_from
 from labelaudit.errors import DatasetError
 from labelaudit.local.machine import local_slots
-from labelaudit.pipeline.check import CheckedDataset, FoldSeconds, check_dataset
+from labelaudit.pipeline.check import AuditSeconds, CheckedDataset, check_dataset
 
 # A longer list of classes does not help a reader.
 SHOWN_CLASSES = 40
@@ -24,13 +24,13 @@ def check_command(target: str, options: DatasetOptions, as_json: bool, *, estima
     """
     config = config_from(target, options)
     slots = local_slots(config)
-    measure: FoldSeconds | None = None
+    measure: AuditSeconds | None = None
     if estimate:
         # Imported late, because torch takes longer to import than a small dataset takes to check.
-        from labelaudit.pipeline.fold_time import fold_seconds
+        from labelaudit.pipeline.audit_time import audit_seconds
 
-        measure = fold_seconds
-    found = check_dataset(config, parallel=len(slots), threads=slots[0].threads, fold_seconds=measure)
+        measure = audit_seconds
+    found = check_dataset(config, parallel=len(slots), threads=slots[0].threads, audit_seconds=measure)
     if as_json:
         show_json(asdict(found))
     else:
@@ -83,6 +83,6 @@ def _print_plan(found: CheckedDataset) -> None:
     if found.expected_seconds is None or found.expected_memory_bytes is None:
         _line("time, memory", "not measured: --estimate trains for a few steps and reports both")
         return
-    _line("time", f"about {found.expected_seconds:,.0f} s of training")
+    _line("time", f"about {max(1, found.expected_seconds):,.0f} s of encoding and training")
     allowed = (found.memory_limit_bytes or 0) / 1e9
     _line("memory", f"about {found.expected_memory_bytes / 1e9:,.1f} GB of {allowed:,.1f} GB")

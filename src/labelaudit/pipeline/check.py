@@ -27,8 +27,8 @@ from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version, open_version
 from labelaudit.versions.named import audited_name, open_output
 
-# Returns the seconds of one fold, from a config, a scan, its examples with statuses, a recipe, and CPU threads.
-FoldSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, int], float]
+# Returns the seconds of encoding and training, as `labelaudit.pipeline.audit_time.audit_seconds` does.
+AuditSeconds = Callable[[AuditConfig, Scan, Examples, Recipe, ViewChoice, int, int], float]
 # Rows shown for each status: enough to see a pattern.
 SHOWN_ROWS = 3
 
@@ -71,14 +71,14 @@ class CheckedDataset:
 
 
 def check_dataset(
-    config: AuditConfig, *, parallel: int, threads: int, fold_seconds: FoldSeconds | None = None
+    config: AuditConfig, *, parallel: int, threads: int, audit_seconds: AuditSeconds | None = None
 ) -> CheckedDataset:
     """Read and check a version, and plan its audit.
 
     Args:
         parallel, threads: folds that would train at a time, and CPU threads of each.
-        fold_seconds: measures how long a fold takes (`labelaudit.pipeline.fold_time`); None measures neither time nor
-            memory, and imports no torch.
+        audit_seconds: measures how long the audit takes; None measures neither time nor memory, and imports no torch
+            for the packaged encoders.
 
     Raises:
         DatasetError: the dataset cannot be read at all.
@@ -113,13 +113,11 @@ def check_dataset(
         return replace(found, problem=str(error))
     planned = _with_plan(found, config, rows.examples, recipe, choice, parallel, threads)
     planned = replace(planned, warnings=(*planned.warnings, *_class_changes(config, planned, rows.examples)))
-    if fold_seconds is None or planned.network is None:
+    if audit_seconds is None:
         return planned
-    seconds = fold_seconds(config, scanned, rows.examples, recipe, threads)
-    rounds = -(-_total_folds(config) // parallel)
     return replace(
         planned,
-        expected_seconds=rounds * seconds,
+        expected_seconds=audit_seconds(config, scanned, rows.examples, recipe, choice, parallel, threads),
         # This process read the dataset and trained for a few steps, as the audit and each of its workers will.
         expected_memory_bytes=(parallel + 1) * peak_bytes(),
     )

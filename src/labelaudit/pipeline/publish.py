@@ -13,12 +13,12 @@ from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
 from labelaudit.audits.probabilities import FoldFileRecord, GatheredFolds
-from labelaudit.audits.references import AuditReference, FilesReference, PlanReference
+from labelaudit.audits.references import AuditReference, EncodingReference, FilesReference, PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.codec import to_record
 from labelaudit.errors import Fault, IntegrityError
-from labelaudit.findings import Summary
+from labelaudit.findings import Encoding, Summary
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.views import PREVIEWED_COLUMNS, PREVIEWS_FILE, cards, open_views, previews_bytes
@@ -46,8 +46,16 @@ _SHOWN_COLUMNS = (
 )
 
 
-def publish(reference: PlanReference, gathered: FilesReference, detected: FilesReference) -> AuditReference:
+def publish(
+    reference: PlanReference,
+    gathered: FilesReference,
+    detected: FilesReference,
+    encoding: EncodingReference | None = None,
+) -> AuditReference:
     """Publish what the earlier steps stored, with previews of the worst examples.
+
+    Args:
+        encoding: what was encoded; None if no view needs an encoder.
 
     Raises:
         StorageError: a file has changed since an earlier step stored it.
@@ -69,7 +77,10 @@ def publish(reference: PlanReference, gathered: FilesReference, detected: FilesR
         others[PREVIEWS_FILE] = previews_bytes(views, rows, found.tables.examples, found.tables.issues, shown.previews)
     del rows, views
     release_if_grown()
-    audit = publish_audit(store, plan, found.with_examples(_SHOWN_COLUMNS), others, gallery)
+    encoded = None
+    if encoding is not None and plan.encoder is not None:
+        encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
+    audit = publish_audit(store, plan, found.with_examples(_SHOWN_COLUMNS), others, gallery, encoded)
     remember(store, reference, plan)
     return audit
 
@@ -80,12 +91,14 @@ def publish_audit(
     detected: Detected,
     others: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
+    encoding: Encoding | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
 
     Args:
         others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
+        encoding: what was encoded.
     """
     _check_complete(plan)
     temporary = TemporaryFiles()
@@ -102,6 +115,7 @@ def publish_audit(
         classes=detected.tables.classes,
         confusions=detected.tables.confusions,
         left_out=plan.left_out,
+        encoding=encoding,
     )
     content = _page_content(plan, summary, detected.tables, files, gallery)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}

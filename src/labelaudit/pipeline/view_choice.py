@@ -79,7 +79,7 @@ def _encoder(config: AuditConfig, columns: Columns) -> EncoderSpec | None:
     model = config.model
     if model.encoder == "auto" and columns.kind not in _ENCODED_KINDS:
         return None
-    with _weights(config) as weights:
+    with configured_weights(config) as weights:
         return choose_encoder(
             model.encoder,
             kind=columns.kind,
@@ -89,7 +89,7 @@ def _encoder(config: AuditConfig, columns: Columns) -> EncoderSpec | None:
         )
 
 
-def _weights(config: AuditConfig) -> AbstractContextManager[Path | None]:
+def configured_weights(config: AuditConfig) -> AbstractContextManager[Path | None]:
     """Return the weights that the config names on this machine; None if it names none."""
     url = weights_to_fetch(config.model.encoder, config.model.encoder_kwargs)
     return nullcontext() if url is None else local_weights(url, config.storage.options, config.limits.cache)

@@ -235,7 +235,6 @@ def _health(content: PageContent) -> Context:
         "repeats": len(pc.unique(folds["repeat"])),
         "fold_chart": fold_chart(content.final_folds) if len(folds) else None,
         "views": _views(content.views) if len(content.views) > 1 else [],
-        "has_encoder": "encoder" in content.provenance,
     }
 
 

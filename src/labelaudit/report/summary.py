@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.codec import from_record
-from labelaudit.findings import ClassSummary, ConfusionSummary, Findings, Gate, LeftOut, Summary
+from labelaudit.findings import ClassSummary, ConfusionSummary, Encoding, Findings, Gate, LeftOut, Summary
 from labelaudit.report.changes import changes_in_words
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.report.headline import headline
@@ -34,6 +34,7 @@ def summarize(
     classes: pa.Table,
     confusions: pa.Table,
     left_out: Sequence[LeftOut] = (),
+    encoding: Encoding | None = None,
 ) -> Summary:
     """Summarize an audit.
 
@@ -69,6 +70,7 @@ def summarize(
         changes=findings.changes,
         review=findings.review,
         left_out=tuple(left_out),
+        encoding=encoding,
     )
 
 

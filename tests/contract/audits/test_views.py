@@ -13,8 +13,11 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from labelaudit.audits.audit_plan import load_plan
+from labelaudit.audits.references import AuditReference
+from labelaudit.audits.results import load_summary
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, Fault, IntegrityError
+from labelaudit.findings import Encoding
 from labelaudit.pipeline import train
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
@@ -185,9 +188,31 @@ def test_texts_with_the_users_encoder(tmp_path: Path, monkeypatch: pytest.Monkey
     manifest = json.loads((Path(reference.audit_url) / "manifest.json").read_text())
     assert manifest["encoder"]["name"] == NAME
     assert len(manifest["encoder"]["weights_sha256"]) == 64
+    assert load_summary(reference, {}).encoding == Encoding(NAME, 120, 0)
+    assert f"This audit encoded 120 of 120 different contents with {NAME}." in report_of(reference)
     again = InProcess()
-    audit(settings(data, tmp_path / "out", model=model, training={"epochs": 2, "seed": 1}), again)
-    assert "encode_shard" not in again.steps, "the features are stored"
+    second = audit(settings(data, tmp_path / "out", model=model, training={"epochs": 2, "seed": 1}), again)
+    assert "encode_shard" not in again.steps
+    assert load_summary(second, {}).encoding == Encoding(NAME, 0, 120)
+    assert "The features of all 120 different contents were stored by earlier audits." in report_of(second)
+
+
+def test_a_new_version_encodes_its_new_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_encoder(tmp_path, monkeypatch)
+    lines = write_reviews(tmp_path / "reviews.jsonl").read_text().splitlines(keepends=True)
+    summaries = []
+    for version, rows in (("v1", 110), ("v2", 112)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "reviews.jsonl").write_text("".join(lines[:rows]))
+        dataset = {"name": "reviews", "version": version}
+        model = {"encoder": NAME, "views": ["probe"]}
+        config = settings(tmp_path / "{version}", tmp_path / "out", dataset=dataset, model=model)
+        summaries.append(load_summary(audit(config), {}))
+    assert [summary.encoding for summary in summaries] == [Encoding(NAME, 110, 0), Encoding(NAME, 2, 110)]
+
+
+def report_of(reference: AuditReference) -> str:
+    return (Path(reference.audit_url) / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
