@@ -101,7 +101,7 @@ class Probabilities:
     def ranking_dynamics(self) -> Dynamics | None:
         """The dynamics, if they help to rank the rows; None if several views are blended.
 
-        They tell how the network alone learned a row. Next to the better blend, they made rankings worse.
+        They describe how the network alone learned a row, and made rankings worse than those of the blend.
         """
         return self.dynamics if self.views_agree is None else None
 

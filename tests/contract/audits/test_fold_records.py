@@ -36,5 +36,5 @@ def test_a_fold_whose_file_is_gone_is_trained_again(tmp_path: Path, file: str) -
     expected = fold_bytes(audit(settings(tmp_path / "fruit.parquet", tmp_path / "undisturbed")))
     reference = prepare(config)
     store = output_store(reference)
-    store.remove(json.loads(store.read(train_and_commit(reference, 1).key))[file])
+    store.remove(json.loads(store.read(train_and_commit(reference, 1).keys[0]))[file])
     assert fold_bytes(audit(config)) == expected
