@@ -96,7 +96,7 @@ def test_check_tells_what_is_there(run, tmp_path: Path) -> None:  # type: ignore
     assert "unreadable: blue/03.png" in out
     assert "20 blue" in out
     assert re.search(r"^views +network, probe, neighbours$", out, re.MULTILINE)
-    assert re.search(r"^encoder +efficientnet-lite0: 1,280 features, images of 64x64 pixels", out, re.MULTILINE)
+    assert re.search(r"^encoder +efficientnet-lite0: 1,280 features, images of 32x32 pixels", out, re.MULTILINE)
     assert re.search(r"^network +cnn, \d+ epochs, batches of \d+$", out, re.MULTILINE)
     assert re.search(r"^folds +5, \d+ at a time, \d+ CPU threads each$", out, re.MULTILINE)
     assert re.search(r"^time, memory +not measured: --estimate ", out, re.MULTILINE)
