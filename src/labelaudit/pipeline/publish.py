@@ -21,7 +21,7 @@ from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Encoding, Summary
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.decoded_inputs import open_inputs
-from labelaudit.pipeline.views import PREVIEWED_COLUMNS, PREVIEWS_FILE, cards, open_views, previews_bytes
+from labelaudit.pipeline.row_previews import PREVIEWED_COLUMNS, PREVIEWS_FILE, cards, open_rows, previews_bytes
 from labelaudit.report.ambiguous import ambiguous_examples
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
@@ -72,10 +72,10 @@ def publish(
     shown = plan.config.report
     with open_inputs(reference, plan) as folder:
         rows = load_version(reference, plan)
-        views = open_views(plan, rows, folder)
-        gallery = cards(views, rows, found.tables.issues, shown.examples)
-        others[PREVIEWS_FILE] = previews_bytes(views, rows, found.tables.examples, found.tables.issues, shown.previews)
-    del rows, views
+        inputs = open_rows(plan, rows, folder)
+        gallery = cards(inputs, rows, found.tables.issues, shown.examples)
+        others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables.examples, found.tables.issues, shown.previews)
+    del rows, inputs
     release_if_grown()
     encoded = None
     if encoding is not None and plan.encoder is not None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from labelaudit.pipeline import views as previews
-from labelaudit.pipeline.views import sampled_ids
+from labelaudit.pipeline.row_previews import sampled_ids
 from labelaudit.reviews.audit_review import audit_to_review, draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, review_order
 from labelaudit.schemas import EXAMPLES, PREVIEWS

@@ -30,7 +30,7 @@ PREVIEW_BYTES = 256 * 2**20
 CARD_COLUMNS = 4
 
 
-class Views(Protocol):
+class RowInputs(Protocol):
     """Shows the decoded inputs of a version, by position in the canonical order."""
 
     def card(self, row: int) -> gallery.CardPreview: ...
@@ -38,8 +38,8 @@ class Views(Protocol):
     def whole(self, row: int) -> Preview: ...
 
 
-def open_views(plan: Plan, rows: Version, folder: Path) -> Views:
-    """Return views of the decoded inputs in the folder of a cache entry."""
+def open_rows(plan: Plan, rows: Version, folder: Path) -> RowInputs:
+    """Return the decoded inputs in the folder of a cache entry."""
     if plan.kind == "image":
         return _Images(folder)
     if plan.kind == "vector":
@@ -47,14 +47,14 @@ def open_views(plan: Plan, rows: Version, folder: Path) -> Views:
     return _Texts(folder) if plan.kind == "text" else _TableRows(folder, rows)
 
 
-def cards(views: Views, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
+def cards(inputs: RowInputs, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
     """Return the cards of the first `count` issues, in their order."""
     shown = issues["example_id"][:count].to_pylist()
     position = _positions(rows, set(shown))
-    return [views.card(position[example_id]) for example_id in shown]
+    return [inputs.card(position[example_id]) for example_id in shown]
 
 
-def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
+def previews_bytes(inputs: RowInputs, rows: Version, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
     """Return `previews.parquet`: the first `count` issues, and the first rows of a random sample of each stratum.
 
     If `count` is 0, there are no previews at all, because the data may be confidential.
@@ -74,7 +74,7 @@ def previews_bytes(views: Views, rows: Version, examples: pa.Table, issues: pa.T
     def bounded() -> Iterator[tuple[str, Preview]]:
         left = PREVIEW_BYTES
         for example_id in wanted:
-            preview = views.whole(position[example_id])
+            preview = inputs.whole(position[example_id])
             left -= len(preview.data)
             if left < 0:
                 return
