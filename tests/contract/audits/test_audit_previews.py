@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from labelaudit.pipeline import views as previews
+from labelaudit.pipeline import row_previews as previews
 from labelaudit.pipeline.row_previews import sampled_ids
 from labelaudit.reviews.audit_review import audit_to_review, draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, review_order
