@@ -60,10 +60,11 @@ def encode_rows(
 
 @contextlib.contextmanager
 def _loaded(reference: PlanReference, plan: Plan, spec: EncoderSpec, is_pinned: bool) -> Iterator[Encoder]:
-    training = plan.config.training
-    device = training.device.partition(":")[0] if is_pinned else training.device
+    # Not with `training.precision`: features of all configs are stored together, so they must be alike.
+    device = plan.config.training.device
+    device = device.partition(":")[0] if is_pinned else device
     if spec.weights is None:
-        yield load_encoder(spec, device=device, precision=training.precision)
+        yield load_encoder(spec, device=device)
         return
     with local_weights(spec.weights, reference.storage_options, reference.cache_bytes) as weights:
-        yield load_encoder(spec, weights=weights, device=device, precision=training.precision)
+        yield load_encoder(spec, weights=weights, device=device)
