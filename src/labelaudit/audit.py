@@ -129,7 +129,7 @@ def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: Pla
     if encoding is None:
         return None
     # An earlier run of the audit may have encoded some of them.
-    missing = missing_shards(reference, encoding, list(range(encoding.shards)))
+    missing = caller.call(missing_shards, reference, encoding, list(range(encoding.shards)))
     if missing:
         caller.encode(config, reference, encoding, missing)
     return encoding

@@ -73,8 +73,8 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_shard_is_replaced(config: Au
     finally:
         caller.end_workers()
     assert (tmp_path / "killed").exists()
-    # Of a batch of 32 rows each; the second process begins again.
-    assert [rows for _, rows, _ in progress.rows] == [32, 64, 32, 64, 96, 120]
+    # Of a batch of 8 rows each; the second process begins again.
+    assert [rows for _, rows, _ in progress.rows] == [8, 16, *range(8, 121, 8)]
     assert missing_shards(reference, encoding, [0]) == []
 
 

@@ -83,8 +83,8 @@ def _doubt(row: Row) -> Markup:
         # A verdict is shown next to it, so its 0 % or 100 % says nothing.
         if row.p_wrong is not None and row.verdict not in (Decision.WRONG, Decision.FINE):
             facts.insert(0, f"{whole_percent(row.p_wrong)} likely wrong")
-        if row.views_agree is not None and row.views_agree >= 1:
-            facts.append("1 view disagrees" if row.views_agree == 1 else f"{row.views_agree:g} views agree")
+        if row.views_agree is not None and row.views_agree > 1:
+            facts.append(f"{row.views_agree:g} views agree")
     return ui.joined(ui.fill("<span>{fact}</span>", fact=fact) for fact in facts)
 
 

@@ -52,6 +52,7 @@ class Columns:
     image_channels: int  # 1 or 3; 0 if kind is not image
     guesses: tuple[str, ...]  # one sentence for each guess, for people
     image_ranges: ValueRanges = NO_RANGES  # black and white of images with more than 8 bits
+    image_side: int = 0  # median of the longer sides of sampled images as they are stored; 0 if kind is not image
     left_out: tuple[LeftOut, ...] = ()  # files and columns that are not read, by reason
     split: str | None = None  # column; None: files and folders name the splits, or there are none
     partitions: tuple[str, ...] = ()  # columns in the names of folders
@@ -163,6 +164,7 @@ def resolve_columns(
         image_size=geometry.size,
         image_channels=geometry.channels,
         image_ranges=geometry.ranges,
+        image_side=geometry.side,
         guesses=(*guesses, *marker_guesses, *chosen.guesses, *geometry.guesses),
         left_out=(
             *layout.left_out,
@@ -215,6 +217,7 @@ def _image_folder(
         image_size=geometry.size,
         image_channels=geometry.channels,
         image_ranges=geometry.ranges,
+        image_side=geometry.side,
         guesses=("labels: the names of the folders", *geometry.guesses),
         left_out=layout.left_out,
         stored_rows=len(layout.images),

@@ -33,12 +33,16 @@ ReadAll = Callable[[], Iterable[bytes | None]]
 
 
 class Geometry(NamedTuple):
-    """(height, width), 1 (grey) or 3 (RGB) channels, the ranges of deep images, and a sentence for each guess."""
+    """(height, width), 1 (grey) or 3 (RGB) channels, the ranges of deep images, and a sentence for each guess.
+
+    `side` is the median of the longer sides of the sampled images as they are stored.
+    """
 
     size: tuple[int, int]
     channels: int
     ranges: ValueRanges
     guesses: tuple[str, ...]
+    side: int = 0
 
 
 def folder_geometry(source: Source, layout: Layout, image_size: tuple[int, int] | None) -> Geometry:
@@ -118,7 +122,8 @@ def _geometry_of(
     size = _size(sample.headers) if image_size is None else (int(image_size[0]), int(image_size[1]))
     guesses = (*_shape_sentences(sample.headers, size), *depth.sentences(), *_follower_sentences(sample.headers))
     channels = 1 if all(header.is_grey for header in sample.headers) else 3
-    return Geometry(size, channels, depth.ranges(), guesses)
+    side = int(np.median([max(header.height, header.width) for header in sample.headers]))
+    return Geometry(size, channels, depth.ranges(), guesses, side)
 
 
 class _Sample:

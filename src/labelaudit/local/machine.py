@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -52,23 +51,12 @@ def slots_within_memory(config: AuditConfig, reference: PlanReference, slots: li
 def slots_for_encoding(config: AuditConfig, slots: list[Slot] | None = None) -> list[Slot]:
     """Return the local slots (or `slots`) in which shards are encoded.
 
-    With `limits.memory` there is only one: how much memory a fold needs can only be measured when its features exist.
+    Their threads are those of a fold on any machine, because features depend on the number of threads in their last
+    digit. With `limits.memory` there is only one: how much memory a fold needs can only be measured when its features
+    exist.
     """
     here = slots or local_slots(config)
-    if config.limits.memory is None:
-        return here
-    return [replace(here[0], threads=config.workers.threads or len(os.sched_getaffinity(0)), lean=True)]
-
-
-def threads_of_shards(config: AuditConfig, shards: int, slots: list[Slot]) -> int | None:
-    """Return the CPU threads of each shard; None: those of its slot.
-
-    If there are fewer shards than slots, they share the threads of all slots. Folds never do, because their bytes
-    depend on the number of threads, and a resumed audit has fewer of them.
-    """
-    if config.workers.threads is not None or shards >= len(slots):
-        return None
-    return sum(slot.threads for slot in slots) // shards
+    return here if config.limits.memory is None else [replace(here[0], lean=True)]
 
 
 @dataclass(frozen=True)
@@ -78,22 +66,19 @@ class JobSlots:
     Attributes:
         workers: The processes.
         parallel: Jobs at a time.
-        threads: CPU threads of each job; None: those of its slot.
     """
 
     workers: LocalWorkers
     parallel: int
-    threads: int | None = None
 
     @property
     def description(self) -> str:
         """Return the place of the jobs in words."""
-        slots = self.workers.slots[: self.parallel]
-        return describe_slots([replace(slot, threads=self.threads or slot.threads) for slot in slots])
+        return describe_slots(self.workers.slots[: self.parallel])
 
     def work_on(self, job: Job) -> None:
         """Do one job as soon as a slot is free. Raises what `LocalWorkers.work_on` raises."""
-        self.workers.work_on(job, self.threads)
+        self.workers.work_on(job)
 
 
 class MachineWorkers:
@@ -111,8 +96,7 @@ class MachineWorkers:
     def for_encoding(self, config: AuditConfig, shards: int) -> JobSlots:
         """Return slots for so many shards. Their processes start with their first jobs."""
         workers = self._in(slots_for_encoding(config, self._slots(config)))
-        threads = threads_of_shards(config, shards, workers.slots)
-        return JobSlots(workers, min(shards, len(workers.slots)), threads)
+        return JobSlots(workers, min(shards, len(workers.slots)))
 
     def for_training(self, config: AuditConfig, reference: PlanReference) -> JobSlots:
         """Return slots for folds.

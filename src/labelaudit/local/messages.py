@@ -15,7 +15,6 @@ class JobRequest:
     """A job for a worker process."""
 
     job: Job
-    threads: int | None = None  # CPU threads; None: those of the worker's slot
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,8 @@ def to_line(message: JobRequest | WorkerAnswer) -> str:
 
 def read_request(line: str) -> JobRequest:
     """Return the request in a line."""
-    record = json.loads(line)
-    job = record["job"]
-    return JobRequest(from_record(ShardJob, job) if "encoding" in job else from_record(FoldJob, job), record["threads"])
+    job = json.loads(line)["job"]
+    return JobRequest(from_record(ShardJob, job) if "encoding" in job else from_record(FoldJob, job))
 
 
 def read_answer(line: str) -> WorkerAnswer:

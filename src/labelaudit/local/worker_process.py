@@ -40,7 +40,7 @@ def serve_jobs() -> None:
 def _work_on(request: JobRequest, answer: Callable[[WorkerAnswer], None]) -> JobDone | JobFailed:
     """Do a job and return the last answer to it."""
     try:
-        do_job(request.job, answer, threads=request.threads, is_pinned=True)
+        do_job(request.job, answer, is_pinned=True)
     except LabelauditError as error:
         return JobFailed(type(error).__name__, str(error))
     except Exception as error:

@@ -188,12 +188,8 @@ class LocalWorkers:
             worker.close()
             self._free.put(worker)
 
-    def work_on(self, job: Job, threads: int | None = None) -> None:
+    def work_on(self, job: Job) -> None:
         """Do one job as soon as a slot is free.
-
-        Args:
-            job: The job.
-            threads: CPU threads of the job; None: those of the slot.
 
         Raises:
             LabelauditError: The error of the worker process.
@@ -203,7 +199,7 @@ class LocalWorkers:
         try:
             if self._is_stopped:
                 raise TrainingError(_not_done(job))
-            self._ask(worker, JobRequest(job, threads))
+            self._ask(worker, JobRequest(job))
         except WorkerDiedError as error:
             if self._is_stopped:
                 raise TrainingError(

@@ -25,13 +25,17 @@ def float_rows(features: np.ndarray, rows: np.ndarray, device: torch.device) -> 
     return result
 
 
-def row_blocks(features: np.ndarray, rows: np.ndarray, device: torch.device) -> Iterator[tuple[slice, torch.Tensor]]:
+def row_blocks(
+    features: np.ndarray, rows: np.ndarray, device: torch.device, *, num_classes: int = 1
+) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield the features of `rows` in blocks (b, d) float32, each with its place among `rows`.
+
+    Blocks are so small that (b, num_classes) float32 has a bounded size too.
 
     Raises:
         InputError: A feature is missing or infinite.
     """
-    size = max(1, _BLOCK_NUMBERS // max(1, features.shape[1]))
+    size = max(1, _BLOCK_NUMBERS // max(1, features.shape[1], num_classes))
     for start in range(0, len(rows), size):
         picked = rows[start : start + size]
         block = torch.from_numpy(features[picked]).to(device).float()

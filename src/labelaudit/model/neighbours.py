@@ -38,6 +38,8 @@ _TEMPERATURES = (0.5, 0.7, 1.0, 1.4)
 # Numbers in a block of similarities: 64 MiB on a CPU.
 _BLOCK_NUMBERS = {"cpu": 2**24, "cuda": 2**28}
 _SMALLEST_NORM = 1e-12
+# What is used if nothing can be chosen.
+_USUAL_WIDTH, _USUAL_SMOOTHING = 0.1, 0.5
 # A row and its group are never neighbours of it.
 _NEVER = -2.0
 
@@ -142,8 +144,7 @@ def fit_neighbours(
     group_codes = np.arange(len(classes)) if groups is None else np.unique(groups[train_rows], return_inverse=True)[1]
     references = _references(features, train_rows[picked], classes, picked, group_codes, num_classes, placed)
     sample = torch.from_numpy(_subset(len(picked), _MAX_SAMPLE, generator)).to(placed)
-    nearest = _nearest_of_sample(references, sample)
-    targets = references.targets[sample]
+    nearest, targets = _nearest_of_sample(references, sample)
     settings, loss = _choose(nearest, targets, references.prior)
     temperature = fit_temperature(settings.log_probabilities(nearest, references.prior), targets)
     pred_probs = np.empty((len(held_out_rows), num_classes), np.float32)
@@ -169,7 +170,7 @@ def fit_neighbours(
             "smoothing": settings.smoothing,
             "temperature": temperature,
             "inner_loss": loss,
-            "inner_rows": len(sample),
+            "inner_rows": len(targets),
         },
     )
 
@@ -203,22 +204,32 @@ def _references(
     )
 
 
-def _nearest_of_sample(references: _References, sample: torch.Tensor) -> _Nearest:
-    """Return the nearest references of the references `sample`, without themselves and their groups."""
+def _nearest_of_sample(references: _References, sample: torch.Tensor) -> tuple[_Nearest, torch.Tensor]:
+    """Return the nearest references of the references `sample`, without themselves and their groups, and their classes.
+
+    Rows whose group contains all references are left out.
+    """
     count = min(max(_COUNTS), len(references.targets))
     size = max(1, _BLOCK_NUMBERS[sample.device.type] // len(references.targets))
     found = []
     for start in range(0, len(sample), size):
         rows = sample[start : start + size]
         found.append(references.nearest(references.directions[rows], count, references.groups[rows]))
-    return _Nearest(torch.cat([each.similarities for each in found]), torch.cat([each.targets for each in found]))
+    similarities = torch.cat([each.similarities for each in found])
+    has_others = similarities[:, 0] > _NEVER
+    nearest = _Nearest(similarities[has_others], torch.cat([each.targets for each in found])[has_others])
+    return nearest, references.targets[sample][has_others]
 
 
 def _choose(nearest: _Nearest, targets: torch.Tensor, prior: torch.Tensor) -> tuple[_Settings, float]:
     """Return the settings with the lowest log loss at their best temperature, and this loss."""
     available = nearest.similarities.shape[1]
-    gaps = nearest.similarities[:, 0] - nearest.similarities[:, min(_TYPICAL_COUNT, available) - 1]
-    typical = max(float(gaps.median()), _SMALLEST_NORM)
+    if not len(targets):
+        # All training rows are one group, so nothing can be chosen.
+        return _Settings(min(_TYPICAL_COUNT, available), _USUAL_WIDTH, _USUAL_SMOOTHING), 0.0
+    last = nearest.similarities[:, min(_TYPICAL_COUNT, available) - 1]
+    gaps = (nearest.similarities[:, 0] - last)[last > _NEVER]
+    typical = max(float(gaps.median()), _SMALLEST_NORM) if len(gaps) else _USUAL_WIDTH
     best: tuple[_Settings, float] | None = None
     for count, width, smoothing in itertools.product(_COUNTS, _WIDTHS, _SMOOTHINGS):
         settings = _Settings(min(count, available), width * typical, smoothing)

@@ -137,11 +137,12 @@ def fit_probe(
     if len(picked) < len(train_rows):
         trainer = trainer_of(np.arange(len(train_rows)))
         scaling.apply_(trainer.features)
-        choice = trainer.judge(choice.penalty)
+        # Without inner splits, because each class is one group, nothing was chosen.
+        choice = trainer.judge(choice.penalty) if trainer.held_out else choice
     model = trainer.solve([choice.penalty], [_ALL_ROWS])
     counter.finish(model.objectives[-1])
     pred_probs = np.empty((len(held_out_rows), num_classes), np.float32)
-    for part, block in row_blocks(features, held_out_rows, placed):
+    for part, block in row_blocks(features, held_out_rows, placed, num_classes=num_classes):
         logits = model.logits(scaling.apply_(block))[:, 0]
         pred_probs[part] = probabilities_at(logits, choice.temperature).cpu().numpy()
     return FoldFit(
@@ -269,7 +270,7 @@ def _choose(trainer: _Trainer) -> tuple[_Scaling, bool, _Choice]:
     trainer.rescale_(common)
     if not trainer.held_out:
         penalty = _UNCHOSEN * trainer.features.shape[1]
-        return _Scaling(mean, common), False, _Choice(penalty, 1.0, float("nan"), float("nan"), 0)
+        return _Scaling(mean, common), False, _Choice(penalty, 1.0, 0.0, 0.0, 0)
     # One part says enough about the scale.
     with_common = trainer.choices(1)
     to_each = torch.where(deviation > 0, each / common.clamp(min=torch.finfo(torch.float32).tiny), 0)

@@ -35,7 +35,7 @@ from labelaudit.orchestration.job_runs import cancel_jobs, run_on_work_pool
 from labelaudit.orchestration.ray_jobs import run_on_ray
 from labelaudit.orchestration.tasks import TASK_OPTIONS, job_task, run_jobs
 from labelaudit.pipeline.detect import detect
-from labelaudit.pipeline.encode import plan_encoding
+from labelaudit.pipeline.encode import missing_shards, plan_encoding
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.publish import publish
@@ -53,7 +53,7 @@ _GATE_FAILED = "GateFailed"
 
 _TASKS: dict[Callable[..., object], Task[..., object]] = {
     step: task(name=step.__name__.replace("_", "-"), **TASK_OPTIONS)(step)
-    for step in (choose_version, prepare, find_published, plan_encoding, gather, detect, publish)
+    for step in (choose_version, prepare, find_published, plan_encoding, missing_shards, gather, detect, publish)
 }
 
 

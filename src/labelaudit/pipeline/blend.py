@@ -81,7 +81,8 @@ def blend_views(
     for fold in folds:
         mixed = MixedFold(fold, mixtures[fold.fold], measures)
         file = write_probabilities(example_ids[fold.positions], mixed, plan.class_names, files)
-        key = f"{plan.work_folder}/blend/fold={fold.fold}.parquet"
+        # The name contains the digest: another machine may blend with another last digit at the same time.
+        key = f"{plan.work_folder}/blend/fold={fold.fold}-{file.sha256[:16]}.parquet"
         store.write_file(key, file)
         stored.append(FoldFileRecord(fold.fold, fold.repeat, key, file.sha256))
     rows = [len(fold.positions) for fold in folds]

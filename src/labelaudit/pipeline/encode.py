@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 _MOST_ROWS = {"image": 2_048, "text": 4_096}
 # Shards of a small dataset, so that several workers or GPUs have work.
 _PARALLEL = 8
-# Fewer rows take less than half a minute, to which a new process and loading the encoder would add much.
-_FEWEST_ROWS = 1_024
+# Fewer rows take a few seconds, to which loading the encoder would add much.
+_FEWEST_ROWS = 256
 # Increase it if the file of a cache entry changes its meaning.
 FEATURES_LAYOUT = 1
 _FEATURES = "features.npy"

@@ -44,6 +44,9 @@ from labelaudit.storage.versions import DatasetName, signature_of, version_state
 from labelaudit.versions.discover import open_version
 from labelaudit.versions.named import audited_name, open_output, version_in_url
 
+# Settings of the training that probe and neighbours depend on.
+_USED_ON_FEATURES = ("device", "seed")
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -315,9 +318,9 @@ def _training_key(
     encoder: EncoderSpec | None,
     view: ViewName,
 ) -> str:
-    """Return a digest of everything that the probabilities of a view depend on, and of nothing else.
+    """Return a digest of everything that the probabilities of a view depend on.
 
-    So an audit with one more view trains only that view.
+    An audit with one more view trains only that view, and settings of the network do not train the others again.
     """
     settings = config.model_dump(mode="json", include={"training", "cross_validation"})
     fingerprint = scanned.examples.fingerprint
@@ -327,7 +330,8 @@ def _training_key(
         trained = {**settings, "model": network, "decoding": decoding, "recipe": recipe.to_record(), "code": code}
     else:
         features = decoding if encoder is None else encoder.key
-        trained = {**settings, "view": view, "features": features}
+        training = {name: settings["training"][name] for name in _USED_ON_FEATURES}
+        trained = {**settings, "training": training, "view": view, "features": features}
     return digest_of(fingerprint, trained, package_version())[:24]
 
 

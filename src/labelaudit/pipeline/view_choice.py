@@ -53,14 +53,17 @@ def choose_views(config: AuditConfig, columns: Columns) -> ViewChoice:
                 f"model.encoder is {config.model.encoder}, but the inputs are vectors, which need no encoder. "
                 "Remove model.encoder, or name other inputs with dataset.input."
             )
+        _check_kwargs_are_used(config, "the inputs are vectors, which need no encoder")
         return ViewChoice(ON_FEATURES if wanted == "auto" else names, None)
     if not on_features:
         _check_unused(config)
+        _check_kwargs_are_used(config, "model.views names only the network, which uses no encoder")
         return ViewChoice(names, None)
     encoder = _encoder(config, columns)
     if encoder is not None:
         return ViewChoice(names, encoder)
     missing = missing_encoder_note(columns.kind) if config.model.encoder == "auto" else None
+    _check_kwargs_are_used(config, f"model.encoder is {config.model.encoder}, and there is no encoder")
     if wanted != "auto":
         reason = missing or _why_none(config, columns)
         raise ConfigError(f"model.views names {on_features[0]}, which needs features of an encoder. {reason}")
@@ -75,6 +78,11 @@ def _check_unused(config: AuditConfig) -> None:
         )
 
 
+def _check_kwargs_are_used(config: AuditConfig, reason: str) -> None:
+    if config.model.encoder_kwargs:
+        raise ConfigError(f"model.encoder_kwargs has no effect, because {reason}. Remove it, or name an encoder.")
+
+
 def _encoder(config: AuditConfig, columns: Columns) -> EncoderSpec | None:
     model = config.model
     if model.encoder == "auto" and columns.kind not in _ENCODED_KINDS:
@@ -83,7 +91,7 @@ def _encoder(config: AuditConfig, columns: Columns) -> EncoderSpec | None:
         return choose_encoder(
             model.encoder,
             kind=columns.kind,
-            image_size=columns.image_size,
+            image_size=(columns.image_side, columns.image_side),
             kwargs=model.encoder_kwargs,
             weights=weights,
         )

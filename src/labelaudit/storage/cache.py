@@ -99,7 +99,7 @@ class Cache:
         size = _folder_bytes(staged)
         if size > self.max_bytes:
             raise StorageError(
-                f"The decoded inputs take {size:,} bytes, more than the {self.max_bytes:,} of the cache in "
+                f"The entry takes {size:,} bytes, more than the {self.max_bytes:,} of the cache in "
                 f"{self.root}. Raise limits.cache, or set LABELAUDIT_CACHE_DIR to a larger disk."
             )
         os.rename(staged, self._folder(key))

@@ -23,7 +23,7 @@ from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import train_and_commit
 from labelaudit.storage.manifest import sha256_hex
-from support.audits import CLASSES, InProcess, audit, settings, table, write_reviews, write_squares
+from support.audits import CLASSES, InProcess, audit, png, settings, table, write_reviews, write_squares
 from support.users_encoder import NAME, install_encoder
 
 ROWS, FOLDS = 240, 3
@@ -254,3 +254,38 @@ def test_tables_have_no_features(tmp_path: Path) -> None:
     path.write_text("a,b,label\n" + "".join(f"{n},{n % 7},{'xy'[n % 2]}\n" for n in range(40)))
     with pytest.raises(ConfigError, match=r"There is no encoder for the kind table\. Remove the view"):
         prepare(settings(path, tmp_path / "out", model={"encoder": "auto", "views": ["network", "probe"]}))
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ({"encoder": "none"}, "model.encoder is none, and there is no encoder"),
+        ({"views": ["network"]}, "model.views names only the network"),
+    ],
+)
+def test_arguments_of_no_encoder(model: dict[str, object], reason: str, tmp_path: Path) -> None:
+    data = write_squares(tmp_path / "data")
+    model = {**model, "encoder_kwargs": {"input_size": 64}}
+    with pytest.raises(ConfigError, match=f"model.encoder_kwargs has no effect, because {reason}"):
+        prepare(settings(data, tmp_path / "out", model=model))
+
+
+def test_the_encoder_sees_photographs_at_its_own_size(tmp_path: Path) -> None:
+    """Whatever the size for the network is, so that another network encodes nothing."""
+    data = write_photographs(tmp_path / "data")
+    for size in (16, 32):
+        model = {"encoder": "efficientnet-lite0", "kwargs": {"image_size": size}}
+        reference = prepare(settings(data, tmp_path / "out", model=model))
+        encoder = load_plan(reference).encoder
+        assert encoder is not None
+        assert encoder.input_size == 224
+
+
+def write_photographs(folder: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = generator.integers(0, 255, (90, 120, 3), np.uint8)
+            (folder / name / f"{number}.png").write_bytes(png(pixels))
+    return folder

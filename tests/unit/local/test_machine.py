@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from labelaudit.local.machine import MachineWorkers, slots_for_encoding, threads_of_shards
+from labelaudit.local.machine import MachineWorkers, slots_for_encoding
 from labelaudit.local.workers import Slot
 from support.audits import settings
 
@@ -19,18 +20,12 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
 
 
-@pytest.mark.parametrize(
-    ("workers", "shards", "threads"),
-    [({}, 1, 8), ({}, 2, 4), ({}, 3, 2), ({}, 4, None), ({}, 9, None), ({"threads": 2}, 1, None)],
-)
-def test_a_few_shards_use_all_cores(workers: dict[str, Any], shards: int, threads: int | None) -> None:
-    assert threads_of_shards(settings("x", "y", workers=workers), shards, FOUR) == threads
-
-
 def test_shards_use_the_slots_of_folds_unless_memory_is_limited() -> None:
     assert slots_for_encoding(settings("x", "y", cross_validation={"folds": 4})) == FOUR
     limited = {"memory": "4GB"}
-    assert slots_for_encoding(settings("x", "y", limits=limited)) == [Slot(None, 8, lean=True)]
+    assert slots_for_encoding(settings("x", "y", limits=limited, cross_validation={"folds": 4})) == [
+        replace(FOUR[0], lean=True)
+    ]
     three = settings("x", "y", limits=limited, workers={"threads": 3})
     assert slots_for_encoding(three) == [Slot(None, 3, lean=True)]
 
@@ -40,7 +35,7 @@ def test_folds_use_the_processes_of_shards(monkeypatch: pytest.MonkeyPatch) -> N
     reference: Any = None  # is read only if the memory is limited
     machine = MachineWorkers(lambda job, progress: None)
     encoding = machine.for_encoding(config, 2)
-    assert encoding.description == "on the CPU, 2 at a time, 3 threads each"
+    assert encoding.description == "on the CPU, 2 at a time, 2 threads each"
     training = machine.for_training(config, reference)
     assert training.workers is encoding.workers
     assert training.description == "on the CPU, 3 at a time, 2 threads each"

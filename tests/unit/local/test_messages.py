@@ -23,11 +23,10 @@ ENCODING = EncodingReference("_work/encoding.parquet", "1" * 64, shards=3, rows=
 
 
 @pytest.mark.parametrize("job", [FoldJob(REFERENCE, 4), ShardJob(REFERENCE, 2, ENCODING)])
-@pytest.mark.parametrize("threads", [None, 3])
-def test_requests(job: FoldJob | ShardJob, threads: int | None) -> None:
-    line = to_line(JobRequest(job, threads))
+def test_requests(job: FoldJob | ShardJob) -> None:
+    line = to_line(JobRequest(job))
     assert line.count("\n") == 1
-    assert read_request(line) == JobRequest(job, threads)
+    assert read_request(line) == JobRequest(job)
 
 
 @pytest.mark.parametrize(

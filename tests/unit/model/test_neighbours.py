@@ -111,3 +111,12 @@ def test_features_that_are_not_finite_are_an_error() -> None:
     features[3, 2] = np.inf
     with pytest.raises(InputError, match="The features of row 3 contain missing or infinite values"):
         fit(features, labels, 3)
+
+
+def test_one_group_has_usual_settings() -> None:
+    """If all training rows are one group, none of them may help to choose a setting for another."""
+    features, labels = clusters(60, 8, 3, distance=3.0)
+    found = fit(features, labels, 3, groups=np.zeros(60, int))
+    assert (found.chosen["inner_rows"], found.chosen["temperature"]) == (0, 1.0)
+    assert (found.pred_probs.argmax(axis=1) == labels[::3]).mean() > 0.9
+    assert found.pred_probs.max() < 1

@@ -169,3 +169,12 @@ def test_iterations_are_reported_and_the_last_report_is_the_total() -> None:
     assert fitted.dynamics is None
     assert fitted.epochs == len(fitted.losses)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_classes_of_one_group_leave_nothing_to_choose_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_MAX_ROWS_TO_CHOOSE_BY", 30)
+    features, labels = clusters(90, 8, 3, distance=3.0)
+    rows = np.arange(90)
+    found = fit_probe(features, labels, 3, rows[rows % 3 > 0], rows[::3], groups=labels, device="cpu")
+    assert (found.chosen["inner_rows"], found.chosen["temperature"]) == (0, 1.0)
+    assert (found.pred_probs.argmax(axis=1) == labels[::3]).mean() > 0.9

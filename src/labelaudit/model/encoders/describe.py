@@ -62,7 +62,8 @@ def describe_encoder(
 def _architecture(setting: str, weights: Path | None, source: str | None) -> str:
     """Return the name of an encoder, the same for the same weights in another place."""
     if weights is not None and weights.is_dir():
-        return f"{SENTENCE_TRANSFORMERS}:{weights.resolve().name}"
+        # Not the name of a copy in the cache.
+        return f"{SENTENCE_TRANSFORMERS}:{(source or str(weights)).rstrip('/').rpartition('/')[2]}"
     if weights is not None and setting == source:
         return recognise_architecture(weights)
     return setting

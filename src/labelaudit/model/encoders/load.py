@@ -29,7 +29,7 @@ from labelaudit.text import listing
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Larger batches are not faster: 32 images of 160 pixels need about 100 MB on a CPU.
-_CPU_BATCH, _GPU_BATCH = 32, 256
+_CPU_BATCH, _GPU_BATCH = 8, 256
 # The first GPUs that compute float16 faster than float32.
 _FLOAT16_CAPABILITY = (7, 0)
 
