@@ -104,12 +104,20 @@ class MachineWorkers:
         Raises:
             ConfigError: `limits.memory` is too small for one fold.
         """
-        workers = self._in(slots_within_memory(config, reference, self._slots(config)))
+        here = self._slots(config)
+        if config.limits.memory is not None:
+            # A fold is rehearsed to measure its memory, and the processes that encoded would add theirs.
+            self._end_workers()
+        workers = self._in(slots_within_memory(config, reference, here))
         return JobSlots(workers, len(workers.slots))
 
     def end(self) -> None:
         """End all worker processes, and what they are doing."""
-        self._here = self._workers = None
+        self._here = None
+        self._end_workers()
+
+    def _end_workers(self) -> None:
+        self._workers = None
         self._exit.close()
 
     def _slots(self, config: AuditConfig) -> list[Slot]:
@@ -120,6 +128,6 @@ class MachineWorkers:
 
     def _in(self, slots: list[Slot]) -> LocalWorkers:
         if self._workers is None or self._workers.slots != slots:
-            self._exit.close()
+            self._end_workers()
             self._workers = self._exit.enter_context(LocalWorkers(slots, self._on_progress))
         return self._workers
