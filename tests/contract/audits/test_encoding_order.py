@@ -59,7 +59,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AuditConfig:
 
 def test_shards_are_encoded_before_folds(config: AuditConfig) -> None:
     caller = _up_to_folds(config)
-    assert caller.steps[1:] == ["prepare", "find_published", "plan_encoding", *["encode_shard"] * 3]
+    assert caller.steps[1:] == [
+        *("prepare", "find_published", "plan_encoding", "missing_shards"),
+        *["encode_shard"] * 3,
+    ]
     assert caller.shards == [[0, 1, 2]]
 
 

@@ -125,7 +125,7 @@ def test_several_users_hold_an_entry_at_once(tmp_path: Path) -> None:
 
 def test_an_entry_larger_than_the_cache(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 10)
-    with pytest.raises(StorageError, match=r"take 11 bytes, more than the 10 .*Raise limits\.cache"):  # noqa: SIM117
+    with pytest.raises(StorageError, match=r"takes 11 bytes, more than the 10 .*Raise limits\.cache"):  # noqa: SIM117
         with cache.entry("key", _write(11)):
             pass
 

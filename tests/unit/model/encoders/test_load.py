@@ -92,7 +92,7 @@ def test_lite0_is_the_published_network(lite0: Encoder) -> None:
     assert (features.shape, features.dtype) == ((5, 1280), np.float16)
     assert distance(features, expected) < 1e-3
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in lite0._module.modules())
-    assert (lite0.device, lite0.precision, lite0.batch_size) == ("cpu", "float32", 32)
+    assert (lite0.device, lite0.precision, lite0.batch_size) == ("cpu", "float32", 8)
 
 
 def test_an_image_does_not_depend_on_its_batch(lite0: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,11 +195,11 @@ class SmallMemory(nn.Module):
 
 
 def test_the_batch_is_halved_if_the_memory_is_too_small() -> None:
-    module = SmallMemory(8)
+    module = SmallMemory(3)
     encoder = Encoder(spec_of("own_encoders:Means"), module, torch.device("cpu"), "float32")
     pixels = images(20, 32)
     np.testing.assert_allclose(encoder.encode(pixels), pixels.mean((1, 2)), rtol=1e-3)
-    assert (module.batches, encoder.batch_size) == ([5, 5, 5, 5], 5)
+    assert (module.batches, encoder.batch_size) == ([2] * 10, 2)
     module.rows = 0
     with pytest.raises(TrainingError, match=r"too small for one input of encoder 'own_encoders:Means'\. Choose"):
         encoder.encode(pixels)
