@@ -29,6 +29,8 @@ def measure(job: Job) -> None:
     sizes, steps_file, config_file = job.sizes, job.work / "steps.json", job.work / "audit.yaml"
     config = {
         "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
+        # The machine has no encoder, and the figures are about training the network.
+        "model": {"encoder": "none"},
         "training": {"device": job.device, "epochs": sizes.epochs},
         "cross_validation": {"folds": sizes.folds},
         "workers": {"max_parallel": 1 if job.is_rehearsal else "auto"},
