@@ -92,14 +92,24 @@ class LinearModels:
 def principal_directions(features: torch.Tensor) -> Directions:
     """Return the principal directions of features (n, d) float32 with mean 0; at most n of them if d is larger."""
     rows, width = features.shape
-    if width > rows:
-        variances, vectors = torch.linalg.eigh(features @ features.T / rows)
-        large = variances > _SMALLEST_VARIANCE * variances[-1].clamp(min=torch.finfo(torch.float32).tiny)
-        variances, vectors = variances[large], vectors[:, large]
-        return Directions(features.T @ (vectors / (variances * rows).sqrt()), variances)
-    sample = features[:: max(1, rows // (_ROWS_PER_FEATURE * width))]
-    variances, vectors = torch.linalg.eigh(sample.T @ sample / len(sample))
-    return Directions(vectors, variances.clamp(min=0))
+    try:
+        if width > rows:
+            variances, vectors = _eigenvectors(features @ features.T / rows)
+            large = variances > _SMALLEST_VARIANCE * variances[-1].clamp(min=torch.finfo(torch.float32).tiny)
+            variances, vectors = variances[large], vectors[:, large]
+            return Directions(features.T @ (vectors / (variances * rows).sqrt()), variances)
+        sample = features[:: max(1, rows // (_ROWS_PER_FEATURE * width))]
+        variances, vectors = _eigenvectors(sample.T @ sample / len(sample))
+        return Directions(vectors, variances.clamp(min=0))
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        # Any basis is right, and the solver only needs more iterations. LAPACK gives up on some singular matrices.
+        return Directions(torch.eye(width, device=features.device), features.square().mean(0))
+
+
+def _eigenvectors(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues, ascending, and eigenvectors in float32. In float32 itself, many equal eigenvalues fail."""
+    values, vectors = torch.linalg.eigh(matrix.double())
+    return values.float(), vectors.float()
 
 
 def solve(
