@@ -434,3 +434,15 @@ def test_output_into_a_closed_pipe(tmp_path: Path) -> None:
     command = f"{sys.executable} -m labelaudit.cli.main check {data} 2>{tmp_path / 'err'} | head -1"
     subprocess.run(["bash", "-c", command], check=True, env={**os.environ}, capture_output=True)
     assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+@pytest.mark.slow
+def test_the_demo_finds_its_planted_errors(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """With the packaged encoder, as `make demo` runs it."""
+    code, out, err = run("demo", "--output", tmp_path / "demo")
+    assert code == 0, err
+    found = re.search(r"Of (\d+) planted errors, (\d+) are among the (\d+) flagged", out + err)
+    assert found is not None
+    planted, caught, flagged = map(int, found.groups())
+    assert caught >= 0.85 * planted
+    assert caught >= 0.85 * flagged
