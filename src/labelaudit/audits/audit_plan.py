@@ -63,7 +63,7 @@ class Plan:
     audit_id: str
     config: AuditConfig
     columns: Columns | None  # None: the probabilities are external, and no dataset was read
-    recipe: Recipe | None  # of the network; None: there is no such view
+    recipe: Recipe | None  # of the network; None: the network is not trained
     kind: str
     class_names: tuple[str, ...]
     folds: int  # per repeat

@@ -48,7 +48,7 @@ _OnIteration = Callable[[int, int, float], None]
 # 30 for the last (separable classes).
 _PENALTIES = ((1e3, 1e2, 30.0, 10.0), (3.0, 1.0, 0.3), (0.1, 0.03, 0.01), (1e-3,))
 _UNCHOSEN = 1.0
-# Weights in a stack, of which L-BFGS keeps about 25 copies.
+# Weights in a stack. L-BFGS keeps about 25 copies of them.
 _MAX_WEIGHTS = {"cpu": 2**22, "cuda": 2**26}
 _ALL_ROWS = -2
 # Enough to compare penalties.

@@ -18,7 +18,7 @@ from labelaudit.pipeline.plan import Scan
 from labelaudit.pipeline.view_choice import ViewChoice, configured_weights
 
 # About as long as a news item.
-_TEXT = "the quick brown fox jumps over the lazy dog while nobody looks " * 4
+_TEXT = "the quick brown fox jumps over the lazy dog in the morning " * 4
 
 
 def audit_seconds(

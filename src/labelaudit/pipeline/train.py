@@ -230,7 +230,7 @@ def _recipe(plan: Plan) -> Recipe:
 
 
 def missing_folds(reference: PlanReference, plan: Plan, folds: list[int]) -> list[int]:
-    """Return those of the folds of which a view is not committed yet."""
+    """Return the folds that lack a committed view."""
     store = output_store(reference)
     return [fold for fold in folds if not all(is_committed(store, key) for key in plan.fold_reference(fold).keys)]
 
