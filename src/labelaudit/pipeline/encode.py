@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -14,14 +13,24 @@ from pathlib import Path
 import numpy as np
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
-from labelaudit.audits.references import EncodingReference, PlanReference, ShardReference
+from labelaudit.audits.references import EncodingReference, PlanReference
 from labelaudit.audits.version import load_version
+from labelaudit.data.decoded_parts import rows_decoded_together
 from labelaudit.data.image_depth import NO_RANGES
 from labelaudit.feature_store.stored_features import FeatureStore
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.pipeline.encoding_list import EncodingList, RowsToEncode, load_encoding_list, stored_encoding_lists
+from labelaudit.pipeline.damage_notes import keep_damage_notes
+from labelaudit.pipeline.encoding_list import (
+    EncodingList,
+    RowsToEncode,
+    commit_encoding_list,
+    load_encoding_list,
+    mark_shard,
+    names_of_other_rows,
+)
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
+from labelaudit.storage.store import open_dataset
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +51,8 @@ _PLACES = ("content_digest", "label", "file", "row", "position")
 def plan_encoding(reference: PlanReference) -> EncodingReference | None:
     """Find the scored rows without stored features, and divide them into shards; None if no view needs features.
 
-    Each content is encoded once, even if several rows have it. A run that resumes gets the list of the first run.
+    Each content is encoded once, even if several rows have it. Rows that are decoded together are in as few shards as
+    possible. A run that resumes gets the list of the first run.
     """
     plan = load_plan(reference)
     if plan.encoder is None:
@@ -51,21 +61,38 @@ def plan_encoding(reference: PlanReference) -> EncodingReference | None:
     features = _feature_store(reference, plan)
     scored = _scored_rows(reference, plan)
     is_stored = features.are_stored(scored.digests)
-    folder = f"{plan.work_folder}/encoding"
+    keep_damage_notes(store, plan, features.notes)
     missing = scored[~is_stored]
-    for key, encoding in stored_encoding_lists(store, folder):
-        if (encoding.digests().positions_of(missing.digests) >= 0).all():
-            return encoding.reference(key)
-    shards = [missing[part] for part in shard_parts(len(missing), plan.kind)]
-    return EncodingList.of(shards, int(is_stored.sum())).write(store, folder)
+
+    def make() -> EncodingList:
+        together = _decoded_together(reference, plan, missing) if len(missing) else []
+        shards = [missing[part] for part in shard_parts(together, plan.kind)]
+        return EncodingList.of(shards, int(is_stored.sum()), features.names)
+
+    return commit_encoding_list(store, f"{plan.work_folder}/encoding", missing.digests, make)
 
 
-def shard_parts(rows: int, kind: str) -> list[slice]:
-    """Return consecutive parts of rows of a kind of data, of nearly the same size, each for one shard."""
-    most = _MOST_ROWS[kind]
-    count = max(-(-rows // most), min(_PARALLEL, rows // _FEWEST_ROWS), min(rows, 1))
-    cuts = np.linspace(0, rows, count + 1).astype(int).tolist()
-    return [slice(first, last) for first, last in pairwise(cuts)]
+def shard_parts(together: Sequence[int], kind: str) -> list[slice]:
+    """Return consecutive parts of rows of a kind of data, each for one shard.
+
+    Args:
+        together: numbers of consecutive rows that are decoded together. These are divided only if they are too many for
+            one shard, into parts of nearly the same size.
+        kind: of the data.
+    """
+    rows = sum(together)
+    most = min(_MOST_ROWS[kind], -(-rows // max(1, min(_PARALLEL, rows // _FEWEST_ROWS))))
+    ends = [0]
+    free = 0  # rows that the last shard can still take
+    for count in together:
+        if count > free:
+            cuts = np.linspace(0, count, -(-count // most) + 1).astype(int)
+            ends += (ends[-1] + cuts[1:]).tolist()
+            free = most - int(cuts[-1] - cuts[-2])
+        else:
+            ends[-1] += count
+            free -= count
+    return [slice(first, last) for first, last in pairwise(ends)]
 
 
 def encode_shard(
@@ -76,8 +103,8 @@ def encode_shard(
     *,
     threads: int | None = None,
     is_pinned: bool = False,
-) -> ShardReference:
-    """Encode one shard and store its features; return at once if they are stored already.
+) -> None:
+    """Encode the rows of one shard whose features are not stored yet, and store them.
 
     Args:
         on_progress: Called with the rows encoded so far and the rows of the shard.
@@ -88,24 +115,32 @@ def encode_shard(
         DatasetError: a row has changed since this audit began, or cannot be decoded.
         TrainingError: the encoder returned no features, or the device is missing.
     """
-    started = time.monotonic()
     plan = load_plan(reference)
-    features = _feature_store(reference, plan)
-    rows = load_encoding_list(output_store(reference), encoding).shard(shard)
+    store = output_store(reference)
+    listed = load_encoding_list(store, encoding)
+    features = _feature_store(reference, plan, names_of_other_rows(store, encoding, listed, [shard]))
+    rows = listed.shard(shard)
     missing = rows[~features.are_stored(rows.digests)]
+    keep_damage_notes(store, plan, features.notes)
     if len(missing):
         encoded = _encode(reference, plan, missing, on_progress, threads=threads, is_pinned=is_pinned)
-        features.add(missing.digests, encoded)
-    seconds = time.monotonic() - started if len(missing) else 0.0
-    return ShardReference(shard, len(rows), round(seconds, 3))
+        name = features.add(missing.digests, encoded)
+        mark_shard(store, encoding, shard, name)
 
 
 def missing_shards(reference: PlanReference, encoding: EncodingReference, shards: list[int]) -> list[int]:
-    """Return those of the shards that are not stored yet."""
+    """Return those of the shards that are not stored yet.
+
+    This needs one listing of the features and one of the marks. An index is read only once by each process.
+    """
     plan = load_plan(reference)
-    features = _feature_store(reference, plan)
-    listed = load_encoding_list(output_store(reference), encoding)
-    return [shard for shard in shards if not features.are_stored(listed.shard(shard).digests).all()]
+    store = output_store(reference)
+    listed = load_encoding_list(store, encoding)
+    features = _feature_store(reference, plan, names_of_other_rows(store, encoding, listed, shards))
+    is_stored = features.are_stored(listed.digests(shards))
+    ends = np.cumsum([0, *(listed.sizes[shard] for shard in shards)])
+    parts = zip(shards, pairwise(ends), strict=True)
+    return [shard for shard, (first, last) in parts if not is_stored[first:last].all()]
 
 
 @contextmanager
@@ -134,13 +169,14 @@ def _gather_features(reference: PlanReference, plan: Plan, path: Path, *, is_pin
     features = _feature_store(reference, plan)
     out = _zeros_on_disk(path, (len(rows.examples.label), _stored_spec(plan).dim))
     found = features.read_into(digests, out, rows.scored)
+    keep_damage_notes(output_store(reference), plan, features.notes)
     if found.all():
         return
     lost = digests[~found]
     _log.warning("The features of %d rows are no longer stored in full, so they are encoded again.", len(lost))
     again = _scored_rows(reference, plan)
     again = again[np.sort(np.unique(again.digests.positions_of(lost)))]
-    for part in shard_parts(len(again), plan.kind):
+    for part in shard_parts([len(again)], plan.kind):
         encoded = _encode(reference, plan, again[part], is_pinned=is_pinned)
         features.add(again[part].digests, encoded)
         at = again[part].digests.positions_of(digests)
@@ -183,8 +219,14 @@ def _scored_rows(reference: PlanReference, plan: Plan) -> RowsToEncode:
     return RowsToEncode(examples.content_digest[first], examples.file[first], examples.row[first])
 
 
-def _feature_store(reference: PlanReference, plan: Plan) -> FeatureStore:
-    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan))
+def _decoded_together(reference: PlanReference, plan: Plan, rows: RowsToEncode) -> list[int]:
+    assert plan.columns is not None, "no dataset is read for external probabilities"
+    source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
+    return rows_decoded_together(source, plan.columns, rows.file, rows.row)
+
+
+def _feature_store(reference: PlanReference, plan: Plan, without: Collection[str] = ()) -> FeatureStore:
+    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan), without)
 
 
 def _spec(plan: Plan) -> EncoderSpec:
