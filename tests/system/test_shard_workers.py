@@ -58,10 +58,10 @@ def test_the_processes_that_encode_then_train(config: AuditConfig, monkeypatch: 
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
     plan = load_plan(reference)
-    with open_features(reference, plan) as features:
-        assert features.shape == (ROWS, 3)
+    with open_features(reference, plan) as opened:
+        assert opened.values.shape == (ROWS, 3)
         # Every text has nine words.
-        assert np.unique(features[:, 1]).tolist() == [9]
+        assert np.unique(opened.values[:, 1]).tolist() == [9]
 
 
 def test_a_worker_that_is_killed_in_the_middle_of_a_shard_is_replaced(config: AuditConfig, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,12 +16,14 @@ import numpy as np
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.references import EncodingReference, PlanReference, ShardReference
 from labelaudit.audits.version import load_version
-from labelaudit.data.image_depth import NO_RANGES
 from labelaudit.feature_store.stored_features import FeatureStore
+from labelaudit.feature_store.version_shards import ShardChoice, VersionShards
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.pipeline.encoding_list import EncodingList, RowsToEncode, load_encoding_list, stored_encoding_lists
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
+from labelaudit.storage.store import Store
+from labelaudit.strings import Strings
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ _PARALLEL = 8
 # Fewer rows take a few seconds, to which loading the encoder would add much.
 _FEWEST_ROWS = 256
 # Increase it if the file of a cache entry changes its meaning.
-FEATURES_LAYOUT = 1
-_FEATURES = "features.npy"
+FEATURES_LAYOUT = 2
+_FEATURES, _SHARDS = "features.npy", "shards.json"
 # What must be known of a row to find it again.
 _PLACES = ("content_digest", "label", "file", "row", "position")
 
@@ -108,43 +110,99 @@ def missing_shards(reference: PlanReference, encoding: EncodingReference, shards
     return [shard for shard in shards if not features.are_stored(listed.shard(shard).digests).all()]
 
 
-@contextmanager
-def open_features(reference: PlanReference, plan: Plan, *, is_pinned: bool = False) -> Iterator[np.ndarray]:
-    """Yield the features of all rows in canonical order, (N, d) float16, memory-mapped; zeros if not scored.
+@dataclass(frozen=True, eq=False)
+class VersionFeatures:
+    """The features of a version.
 
-    The array is built once per machine. Features that are no longer stored, or damaged, are encoded again.
+    Attributes:
+        values: of all rows in canonical order, (N, d) float16, memory-mapped; zeros if not scored.
+        digest: equal digests mean equal values.
+    """
+
+    values: np.ndarray
+    digest: str
+
+
+@contextmanager
+def open_features(reference: PlanReference, plan: Plan, *, is_pinned: bool = False) -> Iterator[VersionFeatures]:
+    """Yield the features of a version.
+
+    They are put together once per machine, on all machines from the shards that the first fold chose. Features that are
+    no longer stored, or damaged, are encoded again; later folds then use the new ones.
 
     Args:
         is_pinned: this process sees only the GPUs of its fold.
     """
-    spec = _stored_spec(plan)
+    choice = _shard_choice(output_store(reference), plan)
+    chosen = choice.load() or choice.create(_servers(reference, plan))
 
     def build(folder: Path) -> None:
-        _gather_features(reference, plan, folder / _FEATURES, is_pinned=is_pinned)
+        used = _gather_features(reference, plan, folder / _FEATURES, chosen, is_pinned=is_pinned)
+        (folder / _SHARDS).write_bytes(used.to_json())
+        if used != chosen:
+            choice.replace(used)
 
-    # Which rows are scored depends on the number of folds, and so do the statuses.
-    key = digest_of(FEATURES_LAYOUT, spec.key, plan.fingerprint, plan.statuses)[:32]
+    key = digest_of(_version_key(plan), chosen.digest)[:32]
     with Cache(max_bytes=reference.cache_bytes).entry(f"features-{key}", build) as folder:
-        yield np.load(folder / _FEATURES, mmap_mode="r")
+        used = VersionShards.from_json((folder / _SHARDS).read_bytes())
+        yield VersionFeatures(np.load(folder / _FEATURES, mmap_mode="r"), used.digest)
 
 
-def _gather_features(reference: PlanReference, plan: Plan, path: Path, *, is_pinned: bool) -> None:
+def features_digest(store: Store, plan: Plan) -> str | None:
+    """Return the `digest` of the features that a fold would open now; None if no fold has opened any.
+
+    Args:
+        plan: of an audit with an encoder.
+    """
+    chosen = _shard_choice(store, plan).load()
+    return None if chosen is None else chosen.digest
+
+
+def _shard_choice(store: Store, plan: Plan) -> ShardChoice:
+    return ShardChoice(store, plan.dataset, _version_key(plan))
+
+
+def _version_key(plan: Plan) -> str:
+    # Which rows are scored depends on the number of folds, and so do the statuses.
+    return digest_of(FEATURES_LAYOUT, _stored_spec(plan).key, plan.fingerprint, plan.statuses)[:32]
+
+
+def _servers(reference: PlanReference, plan: Plan) -> VersionShards:
+    """Return the shards that contain the features of the scored rows."""
+    rows = load_version(reference, plan, ("content_digest", "label"))
+    features = _feature_store(reference, plan)
+    return VersionShards(features.shards_of(rows.of_scored(rows.examples.content_digest)))
+
+
+def _gather_features(
+    reference: PlanReference, plan: Plan, path: Path, chosen: VersionShards, *, is_pinned: bool
+) -> VersionShards:
+    """Write the features of a version to a file, and return the shards that contain them."""
     rows = load_version(reference, plan, ("content_digest", "label"))
     digests = rows.of_scored(rows.examples.content_digest)
-    features = _feature_store(reference, plan)
     out = _zeros_on_disk(path, (len(rows.examples.label), _stored_spec(plan).dim))
+    if _feature_store(reference, plan, chosen).read_into(digests, out, rows.scored).all():
+        return chosen
+    features = _feature_store(reference, plan)
     found = features.read_into(digests, out, rows.scored)
-    if found.all():
-        return
-    lost = digests[~found]
-    _log.warning("The features of %d rows are no longer stored in full, so they are encoded again.", len(lost))
-    again = _scored_rows(reference, plan)
-    again = again[np.sort(np.unique(again.digests.positions_of(lost)))]
-    for part in shard_parts(len(again), plan.kind):
-        encoded = _encode(reference, plan, again[part], is_pinned=is_pinned)
-        features.add(again[part].digests, encoded)
-        at = again[part].digests.positions_of(digests)
+    for lost, encoded in _encoded_again(reference, plan, digests[~found], is_pinned=is_pinned):
+        features.add(lost, encoded)
+        at = lost.positions_of(digests)
         out[rows.scored[at >= 0]] = encoded[at[at >= 0]]
+    return VersionShards(features.shards_of(digests))
+
+
+def _encoded_again(
+    reference: PlanReference, plan: Plan, lost: Strings, *, is_pinned: bool
+) -> Iterator[tuple[Strings, np.ndarray]]:
+    """Encode rows whose features were lost, and yield their digests and features in parts."""
+    if not len(lost):
+        return
+    _log.warning("The features of %d rows are no longer stored in full, so they are encoded again.", len(lost))
+    rows = _scored_rows(reference, plan)
+    rows = rows[np.sort(np.unique(rows.digests.positions_of(lost)))]
+    for part in shard_parts(len(rows), plan.kind):
+        yield rows[part].digests, _encode(reference, plan, rows[part], is_pinned=is_pinned)
 
 
 def _zeros_on_disk(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -183,8 +241,9 @@ def _scored_rows(reference: PlanReference, plan: Plan) -> RowsToEncode:
     return RowsToEncode(examples.content_digest[first], examples.file[first], examples.row[first])
 
 
-def _feature_store(reference: PlanReference, plan: Plan) -> FeatureStore:
-    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan))
+def _feature_store(reference: PlanReference, plan: Plan, shards: VersionShards | None = None) -> FeatureStore:
+    only = None if shards is None else shards.names
+    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan), only=only)
 
 
 def _spec(plan: Plan) -> EncoderSpec:
@@ -193,16 +252,5 @@ def _spec(plan: Plan) -> EncoderSpec:
 
 
 def _stored_spec(plan: Plan) -> EncoderSpec:
-    """Return the spec under which features are stored: with what the content digest does not cover.
-
-    Images with more than 8 bits depend on the range of all images of the version. How several texts become one may
-    change in later releases.
-    """
-    spec, columns = _spec(plan), plan.columns
-    assert columns is not None, "no dataset is read for external probabilities"
-    words = [spec.preprocessing]
-    if columns.image_ranges != NO_RANGES:
-        words.append(f"more than 8 bits: {columns.image_ranges!r}")
-    if columns.kind == "text" and len(columns.inputs) > 1:
-        words.append("columns joined in reverse alphabetical order of their names, a line each")
-    return replace(spec, preprocessing="; ".join(words))
+    assert plan.stored_encoder is not None, "no view needs features"
+    return plan.stored_encoder

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
-from labelaudit.pipeline.encode import open_features
+from labelaudit.pipeline.encode import VersionFeatures, features_digest, open_features
 from labelaudit.schemas import ViewName
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key
@@ -44,9 +44,10 @@ def train_and_commit(
     threads: int | None = None,
     is_pinned: bool = False,
 ) -> FoldReference:
-    """Train each view of fold `fold` on all rows of the other folds. Views that are already committed are kept.
+    """Train each view of fold `fold` on all rows of the other folds.
 
-    The fold's seed depends only on the run's seed, the repeat and the fold.
+    Views that are already committed are kept, unless the version's features were encoded again since then. The seed of
+    a fold depends only on the run's seed, the repeat and the fold.
 
     Args:
         on_epoch: receives the progress of the first view that is trained, which takes the longest.
@@ -58,7 +59,7 @@ def train_and_commit(
     """
     store = output_store(reference)
     plan = load_plan(reference)
-    missing = [view for view in plan.views if not is_committed(store, plan.fold_record_key(view, fold))]
+    missing = _missing_views(store, plan, fold, _present_features(store, plan))
     if missing:
         part = _Part.of_fold(reference, plan, fold, is_pinned=is_pinned)
         with limited_threads(threads):
@@ -71,7 +72,7 @@ def train_and_commit(
 
 @dataclass(frozen=True)
 class _Part:
-    """One fold of a plan: its rows, and its device."""
+    """One fold of a plan: its rows, its device, and the features of the encoder while a view needs them."""
 
     reference: PlanReference
     plan: Plan
@@ -81,6 +82,7 @@ class _Part:
     held_out_rows: np.ndarray
     device: str
     is_pinned: bool
+    encoded: VersionFeatures | None = None
 
     @classmethod
     def of_fold(cls, reference: PlanReference, plan: Plan, fold: int, *, is_pinned: bool) -> _Part:
@@ -123,11 +125,19 @@ class _Part:
             )
 
     @contextlib.contextmanager
+    def for_view(self, view: PlannedView) -> Iterator[_Part]:
+        """Yield this part with the features of the encoder if a view needs them."""
+        if view.name == "network" or self.plan.encoder is None:
+            yield self
+            return
+        with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
+            yield replace(self, encoded=features)
+
+    @contextlib.contextmanager
     def features(self) -> Iterator[np.ndarray]:
         """Yield the features of all rows (N, d): those of the encoder, or the inputs if they are vectors."""
-        if self.plan.encoder is not None:
-            with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
-                yield features
+        if self.encoded is not None:
+            yield self.encoded.values
         else:
             with open_inputs(self.reference, self.plan) as folder:
                 yield np.asarray(model_inputs(folder, self.plan.kind))
@@ -143,8 +153,9 @@ class _Part:
 
 def _train_view(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> None:
     started = time.monotonic()
-    fit = _FIT[view.name](store, part, view, on_epoch)
-    _commit(store, part, view, fit, time.monotonic() - started)
+    with part.for_view(view) as ready:
+        fit = _FIT[view.name](store, ready, view, on_epoch)
+    _commit(store, ready, view, fit, time.monotonic() - started)
 
 
 def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
@@ -213,7 +224,8 @@ def rehearse_training(reference: PlanReference) -> None:
 def _rehearse_view(part: _Part, view: PlannedView) -> np.ndarray:
     if view.name != "network":
         # On features, a whole fit takes seconds.
-        return _FIT[view.name](output_store(part.reference), part, view, None).pred_probs
+        with part.for_view(view) as ready:
+            return _FIT[view.name](output_store(part.reference), ready, view, None).pred_probs
     with part.network_data() as data:
         return rehearse_fold(
             data,
@@ -232,7 +244,17 @@ def _recipe(plan: Plan) -> Recipe:
 def missing_folds(reference: PlanReference, plan: Plan, folds: list[int]) -> list[int]:
     """Return the folds that lack a committed view."""
     store = output_store(reference)
-    return [fold for fold in folds if not all(is_committed(store, key) for key in plan.fold_reference(fold).keys)]
+    features = _present_features(store, plan)
+    return [fold for fold in folds if _missing_views(store, plan, fold, features)]
+
+
+def _present_features(store: Store, plan: Plan) -> str | None:
+    """Return the digest of the features that a fold would open now; None if no fold has opened any."""
+    return None if plan.encoder is None else features_digest(store, plan)
+
+
+def _missing_views(store: Store, plan: Plan, fold: int, features: str | None) -> list[PlannedView]:
+    return [view for view in plan.views if not is_committed(store, plan.fold_record_key(view, fold), features)]
 
 
 def fold_seed(plan: Plan, fold: int) -> int:
@@ -241,14 +263,19 @@ def fold_seed(plan: Plan, fold: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def is_committed(store: Store, record_key: str) -> bool:
-    """Return whether a fold's record and the files that it points to exist."""
+def is_committed(store: Store, record_key: str, features: str | None = None) -> bool:
+    """Return whether a fold's record and the files that it points to exist, and its features are the present ones.
+
+    Args:
+        features: digest of the present features; None if that is unknown.
+    """
     if not store.exists(record_key):
         return False
     record = read_fold_record(store, record_key)
-    if all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
+    has_present_features = features is None or record.features in (None, features)
+    if has_present_features and all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
         return True
-    # Without its files the record is useless, so the fold is trained again.
+    # Without its files the record is useless, and all folds need the same features. So the fold is trained again.
     store.remove(record_key)
     return False
 
@@ -315,5 +342,6 @@ def _commit(store: Store, part: _Part, view: PlannedView, fit: FoldFit, seconds:
         dynamics_sha256=dynamics_sha256,
         view=view.name,
         chosen=fit.chosen,
+        features=None if part.encoded is None else part.encoded.digest,
     )
     store.create(plan.fold_record_key(view, fold), dump_json(to_record(record)))

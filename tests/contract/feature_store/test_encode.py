@@ -71,10 +71,10 @@ def test_images_of_a_folder_are_encoded_in_canonical_order(
     assert (encoding.shards, encoding.rows, encoding.stored) == (1, 40, 0)
     assert [shard.rows for shard in shards] == [40]
     assert encoder.batches == [8] * 5
-    with open_features(reference, plan) as features:
-        assert isinstance(features, np.memmap)
-        assert features.dtype == np.float16
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        assert isinstance(opened.values, np.memmap)
+        assert opened.values.dtype == np.float16
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert encoder.encoded == 40
 
 
@@ -86,8 +86,8 @@ def test_nothing_is_encoded_twice(encoder: TinyEncoder, squares: tuple[PlanRefer
     )
     encoding, shards = encode_all(other)
     assert (encoding.rows, encoding.stored, encoding.shards, shards) == (0, 40, 0, [])
-    with open_features(other, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(other, plan))
+    with open_features(other, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(other, plan))
     assert encoder.encoded == 40
 
 
@@ -102,9 +102,9 @@ def test_a_second_version_encodes_only_its_new_rows(encoder: TinyEncoder, tmp_pa
         reference, plan = prepared(config)
         encoding, _ = encode_all(reference)
         assert encoder.encoded == encoded
-        with open_features(reference, plan) as features:
-            assert features.shape == (encoded, DIM)
-            assert features.any(axis=1).all()
+        with open_features(reference, plan) as opened:
+            assert opened.values.shape == (encoded, DIM)
+            assert opened.values.any(axis=1).all()
     assert (encoding.rows, encoding.stored) == (2, 200)
 
 
@@ -118,9 +118,9 @@ def test_rows_with_the_same_content_are_encoded_once(encoder: TinyEncoder, tmp_p
     )
     encoding, _ = encode_all(reference)
     assert (encoding.rows, encoder.encoded) == (20, 20)
-    with open_features(reference, plan) as features:
+    with open_features(reference, plan) as opened:
         examples = load_version(reference, plan, ("example_id", "label")).examples
-        for number, row in zip(examples.example_id, features, strict=True):
+        for number, row in zip(examples.example_id, opened.values, strict=True):
             text = "" if number == "3" else f"this is a text {int(number) % 20}"
             np.testing.assert_array_equal(row, text_features([text])[0] if text else np.zeros(DIM))
 
@@ -159,8 +159,8 @@ def test_a_killed_run_resumes_by_shard(
     encode_all(reference)
     assert encoder.encoded == 40
     assert plan_encoding(reference) == encoding, "a run that resumes reports the same figures"
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
 
 
 def test_each_shard_reads_only_its_files(
@@ -185,8 +185,8 @@ def test_a_store_that_was_deleted_is_made_again(
     encode_all(reference)
     for folder in Path(reference.output_url).rglob("_features"):
         shutil.rmtree(folder)
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert "The features of 40 rows are no longer stored in full, so they are encoded again." in caplog.text
     assert encoder.encoded == 80
     assert plan_encoding(reference) is not None
@@ -229,8 +229,8 @@ def test_a_damaged_shard_is_encoded_again(
         damaged.unlink()
     else:
         damaged.write_bytes(data if damage == "flip" else data[:-100])
-    with caplog.at_level(logging.WARNING), open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with caplog.at_level(logging.WARNING), open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert f"The features in {damaged} are not used: it" in caplog.text
     assert encoder.encoded == 50
 
