@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from labelaudit.audits.audit_plan import load_plan, output_store
+from labelaudit.audits.history import read_history
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.config import AuditConfig
@@ -21,6 +22,7 @@ from labelaudit.pipeline.encode import encode_shard, open_features, plan_encodin
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import missing_folds, train_and_commit
+from labelaudit.storage.layout import features_folder
 from support.audits import audit, fold_bytes, settings, write_reviews
 from support.users_encoder import NAME, install_encoder
 
@@ -138,5 +140,11 @@ def test_folds_on_other_features_are_refused_and_trained_again(
         gather(encoded, folds)
     assert (raised.value.fault, raised.value.view, raised.value.rows) == (Fault.FEATURES_DIFFER, "probe", 40)
     assert missing(encoded) == [0, 2]
-    assert fold_bytes(audit(config))
+    published = audit(config)
+    assert fold_bytes(published)
+    stored = load_plan(encoded).stored_encoder
+    assert stored is not None
+    (record,) = read_history(output_store(encoded), published.dataset)
+    assert record.features == stored.key
+    assert (Path(encoded.output_url) / features_folder(published.dataset, stored.key)).is_dir()
     assert digests(encoded) == [[None, opened(encoded)[1]]] * 3
