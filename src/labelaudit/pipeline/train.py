@@ -254,7 +254,11 @@ def _present_features(store: Store, plan: Plan) -> str | None:
 
 
 def _missing_views(store: Store, plan: Plan, fold: int, features: str | None) -> list[PlannedView]:
-    return [view for view in plan.views if not is_committed(store, plan.fold_record_key(view, fold), features)]
+    def is_done(view: PlannedView) -> bool:
+        expected = None if view.name == "network" else features
+        return is_committed(store, plan.fold_record_key(view, fold), expected)
+
+    return [view for view in plan.views if not is_done(view)]
 
 
 def fold_seed(plan: Plan, fold: int) -> int:
@@ -264,16 +268,16 @@ def fold_seed(plan: Plan, fold: int) -> int:
 
 
 def is_committed(store: Store, record_key: str, features: str | None = None) -> bool:
-    """Return whether a fold's record and the files that it points to exist, and its features are the present ones.
+    """Return whether a fold's record and the files that it points to exist.
 
     Args:
-        features: digest of the present features; None if that is unknown.
+        features: digest of the features that it must have been trained on; None: any, or none.
     """
     if not store.exists(record_key):
         return False
     record = read_fold_record(store, record_key)
-    has_present_features = features is None or record.features in (None, features)
-    if has_present_features and all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
+    has_features = features is None or record.features == features
+    if has_features and all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
         return True
     # Without its files the record is useless, and all folds need the same features. So the fold is trained again.
     store.remove(record_key)
