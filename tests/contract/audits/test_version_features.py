@@ -93,6 +93,21 @@ def test_a_record_names_the_features_of_its_fold(encoded: PlanReference) -> None
     assert missing(encoded) == []
 
 
+@pytest.mark.parametrize("features", [None, "0" * 32])
+def test_a_record_that_does_not_name_the_present_features_is_not_kept(
+    encoded: PlanReference, features: str | None
+) -> None:
+    reference = train_and_commit(encoded, 1)
+    store = output_store(encoded)
+    network, probe = (json.loads(store.read(key)) for key in reference.keys)
+    store.write(reference.keys[1], json.dumps({**probe, "features": features}).encode())
+    assert missing(encoded) == FOLDS
+    assert store.exists(reference.keys[0])
+    train_and_commit(encoded, 1)
+    assert json.loads(store.read(reference.keys[0])) == network, "the network is not trained again"
+    assert json.loads(store.read(reference.keys[1]))["features"] == probe["features"]
+
+
 def test_shards_that_are_added_later_change_nothing(
     encoded: PlanReference, another_machine: Callable[[], None]
 ) -> None:
