@@ -35,7 +35,7 @@ def known_machine(fit: Fit, shape: FeatureShape) -> float:
     """Return the seconds of a machine whose work is in proportion to what a fold computes."""
     if fit in (whole_probe, final_probe):
         chosen_by = min(shape.rows, PROBE_CHOOSES_BY) if fit is whole_probe else 0
-        return 1e-9 * shape.dim * shape.num_classes * (20 * chosen_by + shape.rows)
+        return 1e-9 * shape.dim * shape.num_classes * (20 * chosen_by + shape.rows + 5_000)
     predicted = shape.held_out + min(shape.rows, NEIGHBOURS_CHOOSE_BY)
     return 1e-4 * shape.num_classes + 1e-9 * shape.dim * predicted * min(shape.rows, REFERENCES["cpu"])
 
