@@ -136,7 +136,7 @@ def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: Pla
 
 
 def report_encoding(receiver: AuditProgress, place: str, encoding: EncodingReference, shards: list[int]) -> None:
-    """Report that shards are about to be encoded. All shards of an encoding have about the same number of rows."""
+    """Report that shards are about to be encoded. If only some are missing, their rows are an estimate."""
     rows = round(encoding.rows * len(shards) / encoding.shards)
     receiver.encoding(place, rows, encoding.stored + encoding.rows - rows)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
-from labelaudit.audits.references import EncodingReference, PlanReference, ShardReference
+from labelaudit.audits.references import EncodingReference, PlanReference
 from labelaudit.config import AuditConfig
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.pipeline import encode_rows
@@ -76,7 +76,9 @@ def prepared(config: AuditConfig, spec: EncoderSpec | None = None) -> tuple[Plan
     return replace(reference, key=key, sha256=sha256_hex(plan.to_json())), plan
 
 
-def encode_all(reference: PlanReference) -> tuple[EncodingReference, list[ShardReference]]:
+def encode_all(reference: PlanReference) -> EncodingReference:
     encoding = plan_encoding(reference)
     assert encoding is not None
-    return encoding, [encode_shard(reference, encoding, shard) for shard in range(encoding.shards)]
+    for shard in range(encoding.shards):
+        encode_shard(reference, encoding, shard)
+    return encoding

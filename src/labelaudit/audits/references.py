@@ -42,15 +42,6 @@ class EncodingReference:
 
 
 @dataclass(frozen=True)
-class ShardReference:
-    """A shard whose features are stored."""
-
-    shard: int
-    rows: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class FilesReference:
     """Files that a step stored in the work folder, with checksums for the next step."""
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from labelaudit.data.formats import FileSurvey, reading
 from labelaudit.data.source import Source
-from labelaudit.data.wanted_rows import wanted_within
+from labelaudit.data.wanted_rows import only_wanted
 
 _FILE_MAGIC = b"ARROW1"
 
@@ -30,15 +30,10 @@ def read_tables(
     Only the rows with the numbers in `wanted` are yielded, if it is given.
     """
     with _open(source, path) as (_, batches):
-        start = 0
-        for batch in batches:
-            if wanted is not None:
-                start, within = start + batch.num_rows, wanted_within(wanted, start, batch.num_rows)
-                if not len(within):
-                    continue
-                batch = batch.select(list(columns)).take(pa.array(within))
+        chosen = (batch.select(list(columns)) for batch in batches)
+        for batch in chosen if wanted is None else only_wanted(chosen, wanted):
             batch.validate(full=True)
-            yield pa.Table.from_batches([batch]).select(list(columns))
+            yield pa.Table.from_batches([batch])
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from labelaudit.data.image_geometry import MAX_SIDE, Geometry, folder_geometry, 
 from labelaudit.data.inputs import Inputs, InputSample, choose_auto, choose_named
 from labelaudit.data.labels import check_label_type
 from labelaudit.data.row_indexes import find_row_numbers
-from labelaudit.data.source import Source
+from labelaudit.data.source import NamedFile, Source
 from labelaudit.data.table_survey import TableSurvey, survey_tables
 from labelaudit.data.tables import read_sample
 from labelaudit.data.values import to_strings
@@ -78,6 +78,20 @@ class Columns:
         return replace(
             layout.without(excluded, ""),
             partitions=self.partitions,
+            dialect=self.csv,
+            text_columns=self.text_columns,
+        )
+
+    def layout_of(self, tables: Iterable[str]) -> Layout:
+        """Return the layout of some of the tables, by their paths, without a listing of the dataset."""
+        files = tuple(map(NamedFile, sorted(tables)))
+        return Layout(
+            format=self.format,
+            tables=files,
+            splits=(None,) * len(files),
+            partitions=self.partitions,
+            images=(),
+            left_out=(),
             dialect=self.csv,
             text_columns=self.text_columns,
         )

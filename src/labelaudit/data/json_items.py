@@ -5,13 +5,15 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from labelaudit.codec import Json, JsonObject
 from labelaudit.errors import DatasetError
+
+_T = TypeVar("_T")
 
 READ_BYTES = 4 << 20
 MAX_ITEM_BYTES = 64 << 20
@@ -27,13 +29,17 @@ class Item(NamedTuple):
     size: int
 
 
-def read_items(handle: BinaryIO, path: str, *, checks_keys: bool = False) -> Iterator[Item]:
-    """Yield all objects of a file in order, in bounded memory.
+def read_items(
+    handle: BinaryIO, path: str, *, checks_keys: bool = False, wanted: Collection[int] | None = None
+) -> Iterator[Item]:
+    """Yield all objects of a file in order, or the wanted ones, in bounded memory.
 
     Args:
         handle: the opened file.
         path: its name, for messages.
         checks_keys: whether to check that no object has the same key twice, which takes longer.
+        wanted: numbers of objects, counted from 0. Lines of others are not parsed, and nothing after the last one is
+            read.
 
     Raises:
         DatasetError: the file is not JSON Lines and not an array of objects, or an object is too large.
@@ -44,8 +50,9 @@ def read_items(handle: BinaryIO, path: str, *, checks_keys: bool = False) -> Ite
         head += more
     blocks = chain([head], blocks)
     if head.lstrip()[:1] == b"[" and not _is_one_line_of_many(head):
-        return _array_items(blocks, path)
-    return _line_items(blocks, path, checks_keys=checks_keys)
+        return _only_wanted(enumerate(_array_items(blocks, path)), wanted)
+    lines = _only_wanted(enumerate(_filled_lines(blocks, path)), wanted)
+    return _line_items(lines, path, checks_keys=checks_keys)
 
 
 def short(value: object) -> str:
@@ -61,10 +68,27 @@ def _is_one_line_of_many(head: bytes) -> bool:
     return first.rstrip().endswith(b"]") and rest.lstrip()[:1] == b"["
 
 
-def _line_items(blocks: Iterable[bytes], path: str, *, checks_keys: bool) -> Iterator[Item]:
+def _only_wanted(numbered: Iterable[tuple[int, _T]], wanted: Collection[int] | None) -> Iterator[_T]:
+    if wanted is None:
+        yield from (value for _, value in numbered)
+        return
+    last = max(wanted, default=-1)
+    for number, value in numbered:
+        if number > last:
+            return
+        if number in wanted:
+            yield value
+
+
+def _filled_lines(blocks: Iterable[bytes], path: str) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield the number from 1 of each line that is not blank, the line, and whether a line end follows it."""
     for number, (line, is_ended) in enumerate(_lines(blocks, path), start=1):
-        if not line.strip():
-            continue
+        if line.strip():
+            yield number, line, is_ended
+
+
+def _line_items(lines: Iterable[tuple[int, bytes, bool]], path: str, *, checks_keys: bool) -> Iterator[Item]:
+    for number, line, is_ended in lines:
         place = f"line {number}"
         try:
             record: Json = json.loads(line)

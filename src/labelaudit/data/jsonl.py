@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 
 from labelaudit.codec import Json, JsonObject
@@ -47,11 +48,19 @@ def survey_file(source: Source, path: str) -> FileSurvey:
 
 
 def read_tables(
-    source: Source, path: str, columns: Sequence[str], *, label: str | None, max_rows: int, max_bytes: int
+    source: Source,
+    path: str,
+    columns: Sequence[str],
+    *,
+    label: str | None,
+    max_rows: int,
+    max_bytes: int,
+    wanted: np.ndarray | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the rows of one file in order; a key that a line does not have is null.
 
-    Values of several types in one column become strings. In the column `label` they are an error.
+    Values of several types in one column become strings. In the column `label` they are an error. Only the rows with
+    the numbers in `wanted` are yielded, if it is given. Lines of others are not parsed.
 
     Raises:
         DatasetError: a line is not a JSON object, or labels are of several types.
@@ -59,7 +68,7 @@ def read_tables(
     with open_decompressed(source, path) as handle, reading(path, "JSONL"):
         batch: list[Item] = []
         size = 0
-        for item in read_items(handle, path):
+        for item in read_items(handle, path, wanted=None if wanted is None else set(wanted.tolist())):
             batch.append(item)
             size += item.size
             if len(batch) >= max_rows or size >= max_bytes:

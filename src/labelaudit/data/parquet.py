@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from labelaudit.data.formats import FileSurvey, reading
 from labelaudit.data.source import Source
 from labelaudit.data.values import family, is_binary, is_text, uuid_string, without_encoding
-from labelaudit.data.wanted_rows import wanted_within
+from labelaudit.data.wanted_rows import only_wanted, wanted_within
 from labelaudit.errors import DatasetError
 
 # Column chunks are read through a buffer of this size, because a row group may not fit into memory.
@@ -91,6 +91,17 @@ def read_tables(
             yield with_texts(_as_read(pa.Table.from_batches([batch])), texts, path)
 
 
+def row_group_sizes(source: Source, path: str) -> list[int]:
+    """Return the number of rows of each row group of a file.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    with source.open(path) as handle, reading(path, "Parquet"), pq.ParquetFile(handle) as parquet:
+        metadata = parquet.metadata
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
 def _batches(
     parquet: pq.ParquetFile, rows: int, columns: list[str], wanted: np.ndarray | None
 ) -> Iterator[pa.RecordBatch]:
@@ -100,13 +111,10 @@ def _batches(
     start = 0
     for group in range(parquet.num_row_groups):
         count = parquet.metadata.row_group(group).num_rows
-        if len(wanted_within(wanted, start, count)):
-            first = start
-            for batch in parquet.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
-                within = wanted_within(wanted, first, batch.num_rows)
-                first += batch.num_rows
-                if len(within):
-                    yield batch.take(pa.array(within))
+        within_group = wanted_within(wanted, start, count)
+        if len(within_group):
+            batches = parquet.iter_batches(batch_size=rows, row_groups=[group], columns=columns)
+            yield from only_wanted(batches, within_group)
         start += count
 
 

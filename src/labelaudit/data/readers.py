@@ -14,14 +14,14 @@ from labelaudit.data.columns import Columns
 from labelaudit.data.csv_dialect import PLAIN_NUMBERS
 from labelaudit.data.digests import digest_bytes, digest_rows
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, printable_path
-from labelaudit.data.image_files import ImageFiles
+from labelaudit.data.image_files import ImageFiles, NamedImageFiles
 from labelaudit.data.images import decode_images
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables, read_wanted_tables
 from labelaudit.data.values import family, float_limit, to_categories, to_numbers, to_strings, without_encoding
 from labelaudit.data.vectors import VectorReader
-from labelaudit.data.wanted_rows import WantedRows
+from labelaudit.data.wanted_rows import WantedRows, paths_of
 from labelaudit.errors import DatasetError
 from labelaudit.strings import Strings
 
@@ -183,7 +183,7 @@ def _image_inputs(images: ImageFiles, columns: Columns, file: str, column: pa.Ch
 
 
 def _encoded_images(
-    images: ImageFiles, file: str, column: pa.ChunkedArray
+    images: ImageFiles | NamedImageFiles, file: str, column: pa.ChunkedArray
 ) -> tuple[Iterable[tuple[bytes | None, str]], list[str | None]]:
     """Return bytes, or why there are none, of each image of a column; and the paths of those that are not in it."""
     values = column.to_pylist()
@@ -194,9 +194,7 @@ def _encoded_images(
     references = [_reference(value) for value in values]
     if not any(references):
         return ((value and value["bytes"], "") for value in values), references
-    paths = [images.find(file, reference) if reference else None for reference in references]
-    loaded = images.read(paths)
-    pairs = zip(values, references, loaded, strict=True)
+    pairs = zip(values, references, images.load(file, references), strict=True)
     return (data if reference else (value and value["bytes"], "") for value, reference, data in pairs), references
 
 
@@ -284,14 +282,18 @@ class WantedText(NamedTuple):
 
 
 def read_wanted_images(source: Source, columns: Columns, wanted: WantedRows) -> Iterator[EncodedImage]:
-    """Yield only the wanted rows of a dataset of images, in the order of files and rows, without decoding them."""
-    layout = columns.find_layout(source)
-    images = ImageFiles(source, layout.images)
-    if layout.format == IMAGE_FOLDER:
-        paths = [file.path for file in layout.images if printable_path(file.path) in wanted]
+    """Yield only the wanted rows of a dataset of images, in the order of files and rows, without decoding them.
+
+    Raises:
+        StorageError: a file is missing.
+    """
+    images = NamedImageFiles(source, lambda: ImageFiles(source, columns.find_layout(source).images))
+    paths = paths_of(source, wanted)
+    if columns.format == IMAGE_FOLDER:
         for name, (content, reason) in zip(paths, images.read(paths), strict=True):
             yield EncodedImage(printable_path(name), 0, content, reason, name)
         return
+    layout = columns.layout_of(paths)
     # Not more rows, because all bytes of one table are in memory.
     tables = read_wanted_tables(source, layout, columns.inputs, wanted, max_rows=_max_rows(columns))
     for file, numbers, table in tables:
@@ -301,8 +303,12 @@ def read_wanted_images(source: Source, columns: Columns, wanted: WantedRows) -> 
 
 
 def read_wanted_texts(source: Source, columns: Columns, wanted: WantedRows) -> Iterator[WantedText]:
-    """Yield only the wanted rows of a dataset of texts, in the order of files and rows."""
-    layout = columns.find_layout(source)
+    """Yield only the wanted rows of a dataset of texts, in the order of files and rows.
+
+    Raises:
+        StorageError: a file is missing.
+    """
+    layout = columns.layout_of(paths_of(source, wanted))
     for file, numbers, table in read_wanted_tables(source, layout, columns.inputs, wanted):
         inputs = _text_inputs(table)
         assert isinstance(inputs.values, pa.Table)

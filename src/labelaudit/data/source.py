@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 
 class SourceFile(Protocol):
@@ -14,6 +14,13 @@ class SourceFile(Protocol):
 
     @property
     def size(self) -> int: ...
+
+
+class NamedFile(NamedTuple):
+    """A file that is known only by its path."""
+
+    path: str
+    size: int = 0
 
 
 class Source(Protocol):

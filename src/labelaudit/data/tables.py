@@ -145,6 +145,5 @@ def _read_shard(
     if layout.format == Format.CSV:
         assert layout.dialect is not None, "the survey finds the dialect"
         tables = delimited.read_tables(source, path, columns, layout.dialect, label=label)
-    else:
-        tables = jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES)
-    return tables if wanted is None else only_wanted(tables, wanted)
+        return tables if wanted is None else only_wanted(tables, wanted)
+    return jsonl.read_tables(source, path, columns, label=label, max_rows=max_rows, max_bytes=MAX_BYTES, wanted=wanted)

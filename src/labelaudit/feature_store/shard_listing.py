@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +12,13 @@ import numpy as np
 
 from labelaudit.errors import StorageError
 from labelaudit.feature_store.shard_files import DamagedShardError, ShardIndex, read_shard
-from labelaudit.storage.layout import feature_data_key, features_folder
+from labelaudit.storage.layout import feature_data_key, feature_index_key, features_folder
 from labelaudit.storage.store import Store, StoredFile
 
 _READERS = 16
 _DATA, _INDEX = ".parquet", ".json"
-# Index files that this process has read, because each shard of a large version needs those of all shards. Each takes
-# about 100 KB. The token of a file changes with its content.
+# Index files that this process has read, because several steps of an audit need those of all shards. Each takes about
+# 100 KB. The token of a file changes with its content.
 _known: dict[tuple[str, StoredFile], ShardIndex] = {}
 _MOST_KNOWN = 2_000
 
@@ -49,7 +50,9 @@ class ShardListing:
         )
 
 
-def list_shards(store: Store, dataset: str, encoder: str, dim: int | None = None) -> ShardListing:
+def list_shards(
+    store: Store, dataset: str, encoder: str, dim: int | None = None, without: Collection[str] = ()
+) -> ShardListing:
     """Return the shards of an encoder.
 
     Args:
@@ -57,6 +60,7 @@ def list_shards(store: Store, dataset: str, encoder: str, dim: int | None = None
         dataset: name of the dataset.
         encoder: key of the encoder.
         dim: number of features; None: any.
+        without: names of shards that are left out. Their index is not read.
 
     Raises:
         StorageUnavailableError: the storage did not answer.
@@ -64,7 +68,8 @@ def list_shards(store: Store, dataset: str, encoder: str, dim: int | None = None
     folder = features_folder(dataset, encoder)
     files = tuple(store.find(folder))
     sizes = {file.path: file.size for file in files}
-    indexes = [file for file in files if file.path.endswith(_INDEX)]
+    left_out = {feature_index_key(folder, name) for name in without}
+    indexes = [file for file in files if file.path.endswith(_INDEX) and file.path not in left_out]
     with ThreadPoolExecutor(_READERS) as pool:
         found = list(pool.map(partial(_checked_index, store, folder, encoder, dim, sizes), indexes))
     return ShardListing(

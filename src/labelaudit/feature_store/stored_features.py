@@ -25,20 +25,30 @@ class FeatureStore:
     the same shard write the same bytes. The data is written before the index; a shard exists once it has its index.
     A damaged shard is named in `notes` and in the log, and its rows count as not stored.
 
-    The index is read once, at its first use. Shards of other writers are seen after `refresh`.
+    The index is read once, at its first use.
 
     Args:
         store: at the output URL.
         dataset: name of the dataset.
         spec: the encoder.
-        only: names of the shards that are read; None: all.
+        without: names of shards that are ignored, because they are known to have none of the contents in question.
+        only: names of the shards that are used; None: all.
     """
 
-    def __init__(self, store: Store, dataset: str, spec: EncoderSpec, *, only: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dataset: str,
+        spec: EncoderSpec,
+        without: Collection[str] = (),
+        *,
+        only: Collection[str] | None = None,
+    ) -> None:
         self._store = store
         self._dataset = dataset
         self._encoder = spec.key
         self._dim = spec.dim
+        self._without = without
         self._only = None if only is None else frozenset(only)
         self._shards: list[ShardIndex] | None = None
         self._notes: dict[str, None] = {}
@@ -49,9 +59,10 @@ class FeatureStore:
         """A sentence for each damaged shard that was found so far."""
         return tuple(self._notes)
 
-    def refresh(self) -> None:
-        """Read the index again at its next use."""
-        self._shards = None
+    @property
+    def names(self) -> list[str]:
+        """The names of the shards that can be used, sorted."""
+        return [shard.name for shard in self._index()]
 
     def are_stored(self, digests: Strings) -> np.ndarray:
         """Return (n,) bool: whether an index lists the digest. The data is checked when it is read."""
@@ -65,8 +76,8 @@ class FeatureStore:
         numbers = np.unique(np.searchsorted(ends, at[at >= 0], side="right"))
         return tuple(self._index()[number].name for number in numbers)
 
-    def add(self, digests: Strings, features: np.ndarray) -> None:
-        """Store the features of n distinct contents as one shard.
+    def add(self, digests: Strings, features: np.ndarray) -> str:
+        """Store the features of n distinct contents, at least one, as one shard; return its name.
 
         Args:
             digests: n content digests.
@@ -83,16 +94,15 @@ class FeatureStore:
             )
         if digests.repeats(digests.order()).any():
             raise ValueError("A content digest repeats. Pass each content once.")
-        if not len(digests):
-            return
         data, index = make_shard(self._encoder, digests, features)
-        if any(shard.name == index.name for shard in self._index()):
-            return
+        if index.name in self.names:
+            return index.name
         folder = features_folder(self._dataset, self._encoder)
         self._store.write(feature_data_key(folder, index.name), data)
         self._store.write(feature_index_key(folder, index.name), index.to_json())
         self._damaged.discard(index.name)
         self._shards = sorted([*self._index(), index], key=lambda shard: shard.name)
+        return index.name
 
     def read_into(self, digests: Strings, out: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Copy the features of n contents to rows of an array. One shard at a time is in memory.
@@ -138,7 +148,7 @@ class FeatureStore:
 
     def _index(self) -> list[ShardIndex]:
         if self._shards is None:
-            listing = list_shards(self._store, self._dataset, self._encoder, self._dim)
+            listing = list_shards(self._store, self._dataset, self._encoder, self._dim, self._without)
             self._shards = [
                 shard
                 for shard in listing.shards

@@ -18,7 +18,12 @@ def total_folds(config: AuditConfig) -> int:
 
 
 def local_slots(config: AuditConfig) -> list[Slot]:
-    """Return the slots of this machine in which the jobs of an audit run."""
+    """Return the slots of this machine in which the folds of an audit train."""
+    return machine_slots(config)[: total_folds(config)]
+
+
+def machine_slots(config: AuditConfig) -> list[Slot]:
+    """Return all slots of this machine for the jobs of an audit. Folds train in the first ones."""
     workers = config.workers
     return plan_slots(
         folds=total_folds(config),
@@ -49,13 +54,13 @@ def slots_within_memory(config: AuditConfig, reference: PlanReference, slots: li
 
 
 def slots_for_encoding(config: AuditConfig, slots: list[Slot] | None = None) -> list[Slot]:
-    """Return the local slots (or `slots`) in which shards are encoded.
+    """Return the slots of this machine (or `slots`) in which shards are encoded.
 
-    Their threads are those of a fold on any machine, because features depend on the number of threads in their last
-    digit. With `limits.memory` there is only one: how much memory a fold needs can only be measured when its features
-    exist.
+    There may be more than folds. Their threads are those of a fold on any machine, because features depend on the
+    number of threads in their last digit. With `limits.memory` there is only one: how much memory a fold needs can only
+    be measured when its features exist.
     """
-    here = slots or local_slots(config)
+    here = slots or machine_slots(config)
     return here if config.limits.memory is None else [replace(here[0], lean=True)]
 
 
@@ -84,7 +89,8 @@ class JobSlots:
 class MachineWorkers:
     """The worker processes of an audit on this machine.
 
-    Shards and folds use the same processes, which have imported what both need.
+    Folds use processes that have encoded shards, because these have imported what both need. If there are fewer folds
+    than slots, the other processes end before the first fold, so that their memory is free.
     """
 
     def __init__(self, on_progress: OnProgress) -> None:
@@ -104,7 +110,7 @@ class MachineWorkers:
         Raises:
             ConfigError: `limits.memory` is too small for one fold.
         """
-        here = self._slots(config)
+        here = self._slots(config)[: total_folds(config)]
         if config.limits.memory is not None:
             # A fold is rehearsed to measure its memory, and the processes that encoded would add theirs.
             self._end_workers()
@@ -123,11 +129,13 @@ class MachineWorkers:
     def _slots(self, config: AuditConfig) -> list[Slot]:
         # Looking for GPUs starts a process, so it is done once.
         if self._here is None:
-            self._here = local_slots(config)
+            self._here = machine_slots(config)
         return self._here
 
     def _in(self, slots: list[Slot]) -> LocalWorkers:
-        if self._workers is None or self._workers.slots != slots:
+        if self._workers is not None and self._workers.slots[: len(slots)] == slots:
+            self._workers.keep(len(slots))
+        else:
             self._end_workers()
             self._workers = self._exit.enter_context(LocalWorkers(slots, self._on_progress))
         return self._workers

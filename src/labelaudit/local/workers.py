@@ -79,12 +79,13 @@ def fair_threads(folds: int, max_parallel: int | None) -> int:
 def plan_slots(
     *, folds: int, device: str, max_parallel: int | None, gpus_per_fold: float, threads: int | None = None
 ) -> list[Slot]:
-    """Return the slots in which folds train in parallel.
+    """Return the slots of this machine: folds train in the first ones, a fold in each, and shards are encoded in all.
 
     On GPUs, a slot has `gpus_per_fold` GPUs, or `1 / gpus_per_fold` slots share one. On the CPU there is a slot per
     core, and the slots share the cores evenly: on 2 cores, two parallel folds with one thread each finish before two
-    sequential folds with two threads (docs/image-training.md). The threads of a fold do not depend on how many folds
-    are left, so that a resumed audit gives the same bytes.
+    sequential folds with two threads (docs/image-training.md). Cores that are left over become more slots of as many
+    threads. The threads of a fold do not depend on how many folds are left, so that a resumed audit gives the same
+    bytes.
 
     Args:
         folds: Number of folds of the audit.
@@ -110,8 +111,9 @@ def plan_slots(
         )
     cores = len(os.sched_getaffinity(0))
     if not gpus:
-        parallel = max(1, min(folds, max_parallel or cores))
-        return [Slot(None, threads or fair_threads(folds, max_parallel)) for _ in range(parallel)]
+        threads = threads or fair_threads(folds, max_parallel)
+        parallel = max(1, min(folds, max_parallel or cores), min(cores // threads, max_parallel or cores))
+        return [Slot(None, threads)] * parallel
     if ":" in device:
         number = int(device.partition(":")[2])
         if number >= len(gpus):
@@ -121,7 +123,7 @@ def plan_slots(
             )
         gpus = [gpus[number]]
     places = _share_out(gpus, gpus_per_fold)[: max_parallel or None]
-    return [Slot(gpu, threads or max(1, cores // len(places))) for gpu in places[:folds]]
+    return [Slot(gpu, threads or max(1, cores // len(places))) for gpu in places]
 
 
 def _share_out(gpus: list[str], gpus_per_fold: float) -> list[str]:
@@ -186,6 +188,16 @@ class LocalWorkers:
         ended = [self._free.get() for _ in self._workers]
         for worker in ended:
             worker.close()
+            self._free.put(worker)
+
+    def keep(self, slots: int) -> None:
+        """Keep only the first slots, and end the processes of the others. No job may be running."""
+        for worker in self._workers[slots:]:
+            worker.kill()
+            worker.close()
+        self.slots, self._workers = self.slots[:slots], self._workers[:slots]
+        self._free = queue.SimpleQueue()
+        for worker in self._workers:
             self._free.put(worker)
 
     def work_on(self, job: Job) -> None:

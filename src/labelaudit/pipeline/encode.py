@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,15 +13,24 @@ from pathlib import Path
 import numpy as np
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
-from labelaudit.audits.references import EncodingReference, PlanReference, ShardReference
+from labelaudit.audits.references import EncodingReference, PlanReference
 from labelaudit.audits.version import load_version
+from labelaudit.data.decoded_parts import rows_decoded_together
 from labelaudit.feature_store.stored_features import FeatureStore
 from labelaudit.feature_store.version_shards import ShardChoice, VersionShards
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.pipeline.encoding_list import EncodingList, RowsToEncode, load_encoding_list, stored_encoding_lists
+from labelaudit.pipeline.damage_notes import keep_damage_notes
+from labelaudit.pipeline.encoding_list import (
+    EncodingList,
+    RowsToEncode,
+    commit_encoding_list,
+    load_encoding_list,
+    mark_shard,
+    names_of_other_rows,
+)
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
-from labelaudit.storage.store import Store
+from labelaudit.storage.store import Store, open_dataset
 from labelaudit.strings import Strings
 
 _log = logging.getLogger(__name__)
@@ -44,7 +52,8 @@ _PLACES = ("content_digest", "label", "file", "row", "position")
 def plan_encoding(reference: PlanReference) -> EncodingReference | None:
     """Find the scored rows without stored features, and divide them into shards; None if no view needs features.
 
-    Each content is encoded once, even if several rows have it. A run that resumes gets the list of the first run.
+    Each content is encoded once, even if several rows have it. Rows that are decoded together are in as few shards as
+    possible. A run that resumes gets the list of the first run.
     """
     plan = load_plan(reference)
     if plan.encoder is None:
@@ -53,21 +62,38 @@ def plan_encoding(reference: PlanReference) -> EncodingReference | None:
     features = _feature_store(reference, plan)
     scored = _scored_rows(reference, plan)
     is_stored = features.are_stored(scored.digests)
-    folder = f"{plan.work_folder}/encoding"
+    keep_damage_notes(store, plan, features.notes)
     missing = scored[~is_stored]
-    for key, encoding in stored_encoding_lists(store, folder):
-        if (encoding.digests().positions_of(missing.digests) >= 0).all():
-            return encoding.reference(key)
-    shards = [missing[part] for part in shard_parts(len(missing), plan.kind)]
-    return EncodingList.of(shards, int(is_stored.sum())).write(store, folder)
+
+    def make() -> EncodingList:
+        together = _decoded_together(reference, plan, missing) if len(missing) else []
+        shards = [missing[part] for part in shard_parts(together, plan.kind)]
+        return EncodingList.of(shards, int(is_stored.sum()), features.names)
+
+    return commit_encoding_list(store, f"{plan.work_folder}/encoding", missing.digests, make)
 
 
-def shard_parts(rows: int, kind: str) -> list[slice]:
-    """Return consecutive parts of rows of a kind of data, of nearly the same size, each for one shard."""
-    most = _MOST_ROWS[kind]
-    count = max(-(-rows // most), min(_PARALLEL, rows // _FEWEST_ROWS), min(rows, 1))
-    cuts = np.linspace(0, rows, count + 1).astype(int).tolist()
-    return [slice(first, last) for first, last in pairwise(cuts)]
+def shard_parts(together: Sequence[int], kind: str) -> list[slice]:
+    """Return consecutive parts of rows of a kind of data, each for one shard.
+
+    Args:
+        together: numbers of consecutive rows that are decoded together. These are divided only if they are too many for
+            one shard, into parts of nearly the same size.
+        kind: of the data.
+    """
+    rows = sum(together)
+    most = min(_MOST_ROWS[kind], -(-rows // max(1, min(_PARALLEL, rows // _FEWEST_ROWS))))
+    ends = [0]
+    free = 0  # rows that the last shard can still take
+    for count in together:
+        if count > free:
+            cuts = np.linspace(0, count, -(-count // most) + 1).astype(int)
+            ends += (ends[-1] + cuts[1:]).tolist()
+            free = most - int(cuts[-1] - cuts[-2])
+        else:
+            ends[-1] += count
+            free -= count
+    return [slice(first, last) for first, last in pairwise(ends)]
 
 
 def encode_shard(
@@ -78,8 +104,8 @@ def encode_shard(
     *,
     threads: int | None = None,
     is_pinned: bool = False,
-) -> ShardReference:
-    """Encode one shard and store its features; return at once if they are stored already.
+) -> None:
+    """Encode the rows of one shard whose features are not stored yet, and store them.
 
     Args:
         on_progress: Called with the rows encoded so far and the rows of the shard.
@@ -90,24 +116,32 @@ def encode_shard(
         DatasetError: a row has changed since this audit began, or cannot be decoded.
         TrainingError: the encoder returned no features, or the device is missing.
     """
-    started = time.monotonic()
     plan = load_plan(reference)
-    features = _feature_store(reference, plan)
-    rows = load_encoding_list(output_store(reference), encoding).shard(shard)
+    store = output_store(reference)
+    listed = load_encoding_list(store, encoding)
+    features = _feature_store(reference, plan, names_of_other_rows(store, encoding, listed, [shard]))
+    rows = listed.shard(shard)
     missing = rows[~features.are_stored(rows.digests)]
+    keep_damage_notes(store, plan, features.notes)
     if len(missing):
         encoded = _encode(reference, plan, missing, on_progress, threads=threads, is_pinned=is_pinned)
-        features.add(missing.digests, encoded)
-    seconds = time.monotonic() - started if len(missing) else 0.0
-    return ShardReference(shard, len(rows), round(seconds, 3))
+        name = features.add(missing.digests, encoded)
+        mark_shard(store, encoding, shard, name)
 
 
 def missing_shards(reference: PlanReference, encoding: EncodingReference, shards: list[int]) -> list[int]:
-    """Return those of the shards that are not stored yet."""
+    """Return those of the shards that are not stored yet.
+
+    This needs one listing of the features and one of the marks. An index is read only once by each process.
+    """
     plan = load_plan(reference)
-    features = _feature_store(reference, plan)
-    listed = load_encoding_list(output_store(reference), encoding)
-    return [shard for shard in shards if not features.are_stored(listed.shard(shard).digests).all()]
+    store = output_store(reference)
+    listed = load_encoding_list(store, encoding)
+    features = _feature_store(reference, plan, names_of_other_rows(store, encoding, listed, shards))
+    is_stored = features.are_stored(listed.digests(shards))
+    ends = np.cumsum([0, *(listed.sizes[shard] for shard in shards)])
+    parts = zip(shards, pairwise(ends), strict=True)
+    return [shard for shard, (first, last) in parts if not is_stored[first:last].all()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +215,15 @@ def _gather_features(
     rows = load_version(reference, plan, ("content_digest", "label"))
     digests = rows.of_scored(rows.examples.content_digest)
     out = _zeros_on_disk(path, (len(rows.examples.label), _stored_spec(plan).dim))
-    if _feature_store(reference, plan, chosen).read_into(digests, out, rows.scored).all():
+    store = output_store(reference)
+    preferred = _feature_store(reference, plan, only=chosen)
+    is_complete = preferred.read_into(digests, out, rows.scored).all()
+    keep_damage_notes(store, plan, preferred.notes)
+    if is_complete:
         return chosen
     features = _feature_store(reference, plan)
     found = features.read_into(digests, out, rows.scored)
+    keep_damage_notes(store, plan, features.notes)
     for lost, encoded in _encoded_again(reference, plan, digests[~found], is_pinned=is_pinned):
         features.add(lost, encoded)
         at = lost.positions_of(digests)
@@ -201,7 +240,7 @@ def _encoded_again(
     _log.warning("The features of %d rows are no longer stored in full, so they are encoded again.", len(lost))
     rows = _scored_rows(reference, plan)
     rows = rows[np.sort(np.unique(rows.digests.positions_of(lost)))]
-    for part in shard_parts(len(rows), plan.kind):
+    for part in shard_parts([len(rows)], plan.kind):
         yield rows[part].digests, _encode(reference, plan, rows[part], is_pinned=is_pinned)
 
 
@@ -241,9 +280,21 @@ def _scored_rows(reference: PlanReference, plan: Plan) -> RowsToEncode:
     return RowsToEncode(examples.content_digest[first], examples.file[first], examples.row[first])
 
 
-def _feature_store(reference: PlanReference, plan: Plan, shards: VersionShards | None = None) -> FeatureStore:
-    only = None if shards is None else shards.names
-    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan), only=only)
+def _decoded_together(reference: PlanReference, plan: Plan, rows: RowsToEncode) -> list[int]:
+    assert plan.columns is not None, "no dataset is read for external probabilities"
+    source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
+    return rows_decoded_together(source, plan.columns, rows.file, rows.row)
+
+
+def _feature_store(
+    reference: PlanReference,
+    plan: Plan,
+    without: Collection[str] = (),
+    *,
+    only: VersionShards | None = None,
+) -> FeatureStore:
+    names = None if only is None else only.names
+    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan), without, only=names)
 
 
 def _spec(plan: Plan) -> EncoderSpec:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
@@ -14,6 +12,7 @@ import numpy as np
 from labelaudit.audits.fold_files import in_background
 from labelaudit.data.columns import Columns
 from labelaudit.data.images import decode_image, quiet
+from labelaudit.data.read_ahead import mapped_ahead
 from labelaudit.data.readers import EncodedImage, WantedText, read_wanted_images, read_wanted_texts
 from labelaudit.data.source import Source
 from labelaudit.data.wanted_rows import WantedRows
@@ -21,7 +20,6 @@ from labelaudit.errors import DatasetError
 from labelaudit.pipeline.encoding_list import RowsToEncode
 
 _T = TypeVar("_T")
-_R = TypeVar("_R")
 
 # Images that wait for a batch or are being decoded, for each thread. They are encoded files of some 100 KiB.
 _AHEAD_PER_THREAD = 4
@@ -116,22 +114,6 @@ def joined_text(names: Iterable[str], texts: Iterable[str]) -> str:
     """
     ordered = sorted(zip(names, texts, strict=True), reverse=True)
     return "\n".join(text for _, text in ordered if text.strip())
-
-
-def mapped_ahead(function: Callable[[_T], _R], values: Iterable[_T], threads: int, ahead: int) -> Iterator[_R]:
-    """Yield the results of a function in order, computed in threads for at most `ahead` values in advance."""
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[_R]] = deque()
-        try:
-            for value in values:
-                pending.append(pool.submit(function, value))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def _batched(values: Iterable[_T], size: int) -> Iterator[list[_T]]:

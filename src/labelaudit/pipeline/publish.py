@@ -20,6 +20,7 @@ from labelaudit.codec import to_record
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.findings import Encoding, Summary
 from labelaudit.memory import release_if_grown
+from labelaudit.pipeline.damage_notes import damage_notes
 from labelaudit.pipeline.decoded_inputs import open_inputs
 from labelaudit.pipeline.row_previews import PREVIEWED_COLUMNS, PREVIEWS_FILE, cards, open_rows, previews_bytes
 from labelaudit.report.ambiguous import ambiguous_examples
@@ -77,10 +78,13 @@ def publish(
         others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables.examples, found.tables.issues, shown.previews)
     del rows, inputs
     release_if_grown()
+    found = found.with_examples(_SHOWN_COLUMNS)
     encoded = None
     if encoding is not None and plan.encoder is not None:
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
-    audit = publish_audit(store, plan, found.with_examples(_SHOWN_COLUMNS), others, gallery, encoded)
+        notes = (*found.findings.notes, *damage_notes(store, plan))
+        found = replace(found, findings=replace(found.findings, notes=notes))
+    audit = publish_audit(store, plan, found, others, gallery, encoded)
     remember(store, reference, plan)
     return audit
 

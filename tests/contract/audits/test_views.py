@@ -197,18 +197,36 @@ def test_texts_with_the_users_encoder(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "The features of all 120 different contents were stored by earlier audits." in report_of(second)
 
 
+def audit_reviews(folder: Path, version: str, rows: int) -> AuditReference:
+    """Audit a version of the first reviews with the user's encoder."""
+    lines = write_reviews(folder / "reviews.jsonl").read_text().splitlines(keepends=True)
+    (folder / version).mkdir()
+    (folder / version / "reviews.jsonl").write_text("".join(lines[:rows]))
+    dataset = {"name": "reviews", "version": version}
+    model = {"encoder": NAME, "views": ["probe"]}
+    return audit(settings(folder / "{version}", folder / "out", dataset=dataset, model=model))
+
+
 def test_a_new_version_encodes_its_new_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_encoder(tmp_path, monkeypatch)
-    lines = write_reviews(tmp_path / "reviews.jsonl").read_text().splitlines(keepends=True)
-    summaries = []
-    for version, rows in (("v1", 110), ("v2", 112)):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "reviews.jsonl").write_text("".join(lines[:rows]))
-        dataset = {"name": "reviews", "version": version}
-        model = {"encoder": NAME, "views": ["probe"]}
-        config = settings(tmp_path / "{version}", tmp_path / "out", dataset=dataset, model=model)
-        summaries.append(load_summary(audit(config), {}))
+    audits = [audit_reviews(tmp_path, version, rows) for version, rows in (("v1", 110), ("v2", 112))]
+    summaries = [load_summary(reference, {}) for reference in audits]
     assert [summary.encoding for summary in summaries] == [Encoding(NAME, 110, 0), Encoding(NAME, 2, 110)]
+    assert not any("damaged" in note for summary in summaries for note in summary.notes)
+
+
+def test_damaged_features_are_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_encoder(tmp_path, monkeypatch)
+    audit_reviews(tmp_path, "v1", 110)
+    (data,) = (tmp_path / "out").rglob("_features/*/*.parquet")
+    damaged = bytearray(data.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    data.write_bytes(damaged)
+    second = audit_reviews(tmp_path, "v2", 112)
+    notes = load_summary(second, {}).notes
+    assert "1 file of stored features is damaged. Rows that the audit needs were encoded again." in notes
+    assert [note for note in notes if note.startswith(f"The features in {data} are not used: its sha256 is ")]
+    assert "1 file of stored features is damaged." in report_of(second)
 
 
 def report_of(reference: AuditReference) -> str:

@@ -112,17 +112,7 @@ def test_a_shard_that_is_stored_is_not_written_again(tmp_path: Path) -> None:
     before = files(tmp_path, "")[0].stat().st_mtime_ns
     add(opened(tmp_path), 2, 1)
     assert files(tmp_path, "")[0].stat().st_mtime_ns == before
-    opened(tmp_path).add(digests(), features())
     assert len(files(tmp_path, "")) == 2
-
-
-def test_other_writers_are_seen_after_a_refresh(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    assert check_never_wrong(store, 1) == []
-    add(opened(tmp_path), 1)
-    assert check_never_wrong(store, 1) == []
-    store.refresh()
-    assert check_never_wrong(store, 1) == [1]
 
 
 @pytest.mark.parametrize(

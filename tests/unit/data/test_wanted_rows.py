@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from labelaudit.data.columns import resolve_columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.readers import read_batches, read_wanted_images, read_wanted_texts
 from labelaudit.data.wanted_rows import only_wanted, wanted_within
+from labelaudit.errors import DatasetError, StorageError, StorageUnavailableError
 
 ROWS = 60
 TEXTS = pa.table(
@@ -50,12 +52,18 @@ def jsonl(table: pa.Table) -> str:
     return "\n".join(map(json.dumps, table.to_pylist()))
 
 
+def jsonl_with_blank_lines(table: pa.Table) -> str:
+    return "\ufeff\n \n" + "\n\n".join(map(json.dumps, table.to_pylist())) + "\n\n"
+
+
 FORMATS = {
     "parquet": ("parquet", parquet),
     "arrow file": ("arrow", lambda table: arrow(table, is_file=True)),
     "arrow stream": ("arrow", lambda table: arrow(table, is_file=False)),
     "csv": ("csv", csv),
     "jsonl": ("jsonl", jsonl),
+    "jsonl with blank lines": ("jsonl", jsonl_with_blank_lines),
+    "json array": ("json", lambda table: json.dumps(table.to_pylist())),
 }
 
 
@@ -96,6 +104,119 @@ def test_row_groups_without_wanted_rows_are_not_read(make_dataset, monkeypatch):
     found = list(read_wanted_texts(source, columns, {"data.parquet": np.array([8, 13, 50])}))
     assert [text.row for text in found] == [8, 13, 50]
     assert read == [[1], [7]]
+
+
+def test_lines_that_are_not_wanted_are_not_parsed(make_dataset):
+    source = make_dataset({"data.jsonl": jsonl(TEXTS)})
+    columns = resolve_columns(source, kind="text", input="text", label="label")
+    lines = jsonl(TEXTS).split("\n")
+    lines[2], lines[40] = "{", "[]"
+    (source.root / "data.jsonl").write_text("\n".join(lines))
+    found = read_wanted_texts(source, columns, {"data.jsonl": np.array([1, 3, 39])})
+    assert [text.row for text in found] == [1, 3, 39]
+    with pytest.raises(DatasetError, match="line 41 is \\[\\], not a JSON object"):
+        list(read_wanted_texts(source, columns, {"data.jsonl": np.array([40])}))
+
+
+def test_nothing_after_the_last_wanted_row_of_a_group_is_decoded(make_dataset, monkeypatch):
+    source = make_dataset({"data.parquet": parquet(TEXTS)})
+    columns = resolve_columns(source, kind="text", input="text", label="label")
+    iter_batches = pq.ParquetFile.iter_batches
+    decoded = []
+
+    def recorded(self, *, batch_size, **kwargs):
+        for batch in iter_batches(self, batch_size=2, **kwargs):
+            decoded.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", recorded)
+    list(read_wanted_texts(source, columns, {"data.parquet": np.array([8])}))
+    assert decoded == [2]
+
+
+@pytest.fixture
+def without_listing(make_dataset, monkeypatch):
+    """A dataset whose columns are known and whose files are then not listed again."""
+
+    def make(files, **options):
+        source = make_dataset(files)
+        columns = resolve_columns(source, **options)
+        expected = digests_by_place(source, columns)
+        source.opened.clear()
+        listings = []
+        files_of = source.files
+        monkeypatch.setattr(source, "files", lambda: listings.append(1) or files_of())
+        return source, columns, expected, listings
+
+    return make
+
+
+def found_images(source, columns, wanted):
+    found = read_wanted_images(source, columns, {name: np.array(rows) for name, rows in wanted.items()})
+    return {(image.file, image.row): image.digest() for image in found}
+
+
+def test_image_files_that_a_table_names_are_opened_directly(without_listing, png):
+    rows = pa.table({"image": ["images/1.png", "images\\2.png", "../3.png"] * 8, "label": [0, 1, 0] * 8})
+    files = {"t/a.parquet": rows, "t/images/1.png": png(1), "images/2.png": png(2), "3.png": png(3)}
+    source, columns, expected, listings = without_listing(files)
+    assert found_images(source, columns, {"t/a.parquet": range(24)}) == expected
+    assert listings == []
+
+
+def test_image_files_are_listed_once_if_a_table_does_not_name_their_paths(without_listing, png):
+    numbers = [*range(1, 31)] * 2
+    rows = pa.table({"image": [str(n) if n > 20 else f"{n}.png" for n in numbers], "label": [0, 1] * 30})
+    files = {"a.parquet": rows, **{f"{'images/' if n > 20 else ''}{n}.png": png(n) for n in range(1, 31)}}
+    source, columns, expected, listings = without_listing(files)
+    assert found_images(source, columns, {"a.parquet": range(60)}) == expected
+    assert listings == [1]
+
+
+@pytest.mark.parametrize("hidden", [".hidden/1.png", "_images/1.png"])
+def test_hidden_files_are_opened_only_if_they_are_part_of_the_dataset(without_listing, png, hidden):
+    rows = pa.table({"image": [hidden, "2.png"] * 2, "label": [0, 1] * 2})
+    source, columns, expected, listings = without_listing({"a.parquet": rows, hidden: png(1), "2.png": png(2)})
+    assert found_images(source, columns, {"a.parquet": range(4)}) == expected
+    assert listings == [1]
+
+
+def test_a_storage_that_does_not_answer_is_not_a_missing_file(without_listing, png, monkeypatch):
+    rows = pa.table({"image": ["1.png", "2.png"] * 2, "label": [0, 1] * 2})
+    source, columns, _, _ = without_listing({"a.parquet": rows, "1.png": png(1), "2.png": png(2)})
+    opened = source.open
+
+    def fails(path):
+        if path.endswith(".png"):
+            raise StorageUnavailableError("no answer")
+        return opened(path)
+
+    monkeypatch.setattr(source, "open", fails)
+    with pytest.raises(StorageUnavailableError, match="no answer"):
+        found_images(source, columns, {"a.parquet": [0]})
+
+
+def test_tables_and_image_folders_are_not_listed(without_listing, png, noise_image):
+    folder = {f"{'cat' if n % 2 else 'dog'}/{n}.png": png(n) for n in range(40)}
+    source, columns, expected, listings = without_listing(folder)
+    assert found_images(source, columns, {name: [0] for name in folder}) == expected
+    assert listings == []
+    embedded = pa.table({"image": [{"bytes": noise_image(n), "path": "x"} for n in range(4)], "label": [0, 1] * 2})
+    source, columns, expected, listings = without_listing({"a.parquet": embedded})
+    assert found_images(source, columns, {"a.parquet": range(4)}) == expected
+    assert listings == []
+    with pytest.raises(StorageError, match=r"gone\.png"):
+        found_images(*without_listing(folder)[:2], {"cat/gone.png": [0]})
+
+
+def test_names_that_are_not_utf8(without_listing, png):
+    names = [os.fsdecode(name) for name in (b"cat/\xe9.png", b"cat/\xe8.png", b"dog/2.png")]
+    source, columns, expected, listings = without_listing({name: png(n) for n, name in enumerate(names)})
+    wanted = ["cat/\\xe9.png", "dog/2.png"]
+    assert found_images(source, columns, {name: [0] for name in wanted}) == {
+        (name, 0): expected[name, 0] for name in wanted
+    }
+    assert listings == [1]
 
 
 def test_partitions_and_several_texts(make_dataset):

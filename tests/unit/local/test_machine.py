@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labelaudit.local.machine import MachineWorkers, slots_for_encoding
+from labelaudit.local.machine import MachineWorkers, local_slots, slots_for_encoding
 from labelaudit.local.workers import Slot
 from support.audits import settings
 
@@ -28,6 +28,22 @@ def test_shards_use_the_slots_of_folds_unless_memory_is_limited() -> None:
     ]
     three = settings("x", "y", limits=limited, workers={"threads": 3})
     assert slots_for_encoding(three) == [Slot(None, 3, lean=True)]
+
+
+def test_shards_use_all_gpus_and_folds_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelaudit.local.workers.visible_gpus", lambda: list("0123"))
+    config = settings("x", "y", cross_validation={"folds": 2}, training={"device": "auto"})
+    assert local_slots(config) == [Slot("0", 2), Slot("1", 2)]
+    machine = MachineWorkers(lambda job, progress: None)
+    encoding = machine.for_encoding(config, 100)
+    assert encoding.workers.slots == [Slot(gpu, 2) for gpu in "0123"]
+    assert encoding.description == "on GPUs, 4 at a time, 2 threads each"
+    reference: Any = None
+    training = machine.for_training(config, reference)
+    assert training.workers is encoding.workers
+    assert training.workers.slots == local_slots(config)
+    assert training.description == "on GPUs, 2 at a time, 2 threads each"
+    machine.end()
 
 
 def test_folds_use_the_processes_of_shards(monkeypatch: pytest.MonkeyPatch) -> None:

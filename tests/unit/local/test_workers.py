@@ -1,4 +1,4 @@
-"""Slots: on which devices folds train in parallel, and with how many threads."""
+"""Slots: on which devices jobs run in parallel, and with how many threads."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def _slots(monkeypatch: pytest.MonkeyPatch, *, cores: int, gpus: list[str], **ar
         (16, {}, [Slot(None, 3)] * 5),
         (16, {"max_parallel": 2}, [Slot(None, 8)] * 2),
         (2, {"max_parallel": 8}, [Slot(None, 1)] * 5),
+        (8, {}, [Slot(None, 1)] * 8),
+        (8, {"max_parallel": 6}, [Slot(None, 1)] * 6),
+        (8, {"folds": 3, "threads": 1}, [Slot(None, 1)] * 8),
+        (8, {"folds": 5, "threads": 4}, [Slot(None, 4)] * 5),
+        (2, {"threads": 4, "max_parallel": 1}, [Slot(None, 4)]),
     ],
 )
 def test_slots_share_the_cores(monkeypatch, cores, arguments, expected) -> None:  # type: ignore[no-untyped-def]
@@ -39,13 +44,14 @@ def test_slots_share_the_cores(monkeypatch, cores, arguments, expected) -> None:
         ({}, ["0", "1"]),
         ({"gpus_per_fold": 0.5}, ["0", "1", "0", "1"]),
         ({"gpus_per_fold": 0.5, "max_parallel": 3}, ["0", "1", "0"]),
-        ({"gpus_per_fold": 0.25}, ["0", "1", "0", "1", "0"]),
+        ({"gpus_per_fold": 0.25}, ["0", "1"] * 4),
+        ({"gpus_per_fold": 0.25, "folds": 2, "max_parallel": 5}, ["0", "1", "0", "1", "0"]),
         ({"device": "cuda:1"}, ["1"]),
         ({"device": "cuda"}, ["0", "1"]),
         ({"device": "cpu"}, [None, None, None, None]),
         ({"gpus_per_fold": 0}, [None, None, None, None]),
         ({"gpus_per_fold": 2.0}, ["0,1"]),
-        ({"gpus_per_fold": 1 / 3}, ["0", "1", "0", "1", "0"]),
+        ({"gpus_per_fold": 1 / 3}, ["0", "1"] * 3),
         ({"gpus_per_fold": 0.6}, ["0", "1"]),
         ({"gpus_per_fold": 0.1, "folds": 20}, ["0", "1"] * 10),
     ],
