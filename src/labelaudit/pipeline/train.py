@@ -22,6 +22,7 @@ from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
+from labelaudit.model.feature_fold import FeatureFold
 from labelaudit.model.fold import FoldData, FoldFit, OnEpoch, fit_fold, rehearse_fold
 from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
@@ -101,11 +102,6 @@ class _Part:
         )
 
     @property
-    def groups(self) -> np.ndarray:
-        """Numbers of groups, (N,), which equal rows share."""
-        return self.rows.examples.group.numbers()
-
-    @property
     def seed(self) -> int:
         return fold_seed(self.plan, self.fold)
 
@@ -123,14 +119,22 @@ class _Part:
             )
 
     @contextlib.contextmanager
-    def features(self) -> Iterator[np.ndarray]:
-        """Yield the features of all rows (N, d): those of the encoder, or the inputs if they are vectors."""
-        if self.plan.encoder is not None:
-            with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
-                yield features
-        else:
-            with open_inputs(self.reference, self.plan) as folder:
-                yield np.asarray(model_inputs(folder, self.plan.kind))
+    def feature_data(self) -> Iterator[FeatureFold]:
+        """Yield the data of the other views: the features of the encoder, or the inputs if they are vectors."""
+        with contextlib.ExitStack() as stack:
+            if self.plan.encoder is not None:
+                features = stack.enter_context(open_features(self.reference, self.plan, is_pinned=self.is_pinned))
+            else:
+                folder = stack.enter_context(open_inputs(self.reference, self.plan))
+                features = np.asarray(model_inputs(folder, self.plan.kind))
+            yield FeatureFold(
+                features,
+                self.rows.examples.label,
+                len(self.plan.class_names),
+                self.train_rows,
+                self.held_out_rows,
+                groups=self.rows.examples.group.numbers(),
+            )
 
     @property
     def training_ids(self) -> Strings:
@@ -160,39 +164,16 @@ def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch
         )
 
 
-def _fit_probe(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
-    with part.features() as features:
-        return fit_probe(
-            features,
-            part.rows.examples.label,
-            len(part.plan.class_names),
-            part.train_rows,
-            part.held_out_rows,
-            groups=part.groups,
-            device=part.device,
-            seed=part.seed,
-            on_epoch=on_epoch,
-        )
-
-
-def _fit_neighbours(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
-    with part.features() as features:
-        return fit_neighbours(
-            features,
-            part.rows.examples.label,
-            len(part.plan.class_names),
-            part.train_rows,
-            part.held_out_rows,
-            groups=part.groups,
-            device=part.device,
-            seed=part.seed,
-        )
+def _fit_features(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
+    fit = fit_probe if view.name == "probe" else fit_neighbours
+    with part.feature_data() as data:
+        return fit(data, device=part.device, seed=part.seed, on_epoch=on_epoch)
 
 
 _FIT: dict[ViewName, Callable[[Store, _Part, PlannedView, OnEpoch | None], FoldFit]] = {
     "network": _fit_network,
-    "probe": _fit_probe,
-    "neighbours": _fit_neighbours,
+    "probe": _fit_features,
+    "neighbours": _fit_features,
 }
 
 
