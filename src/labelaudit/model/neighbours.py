@@ -41,6 +41,8 @@ _BLOCK_NUMBERS = {"cpu": 2**24, "cuda": 2**28}
 _SMALLEST_NORM = 1e-12
 # What is used if nothing can be chosen.
 _USUAL_WIDTH, _USUAL_SMOOTHING = 0.1, 0.5
+# Parts into which the weight of a neighbour, at most 1, is divided: more than float32 has digits.
+_PARTS_OF_WEIGHT = 2**30
 # A row and its group are never neighbours of it.
 _NEVER = -2.0
 
@@ -97,7 +99,10 @@ class _Settings:
         nearest = nearest.first(self.neighbours)
         gaps = nearest.similarities - nearest.similarities[:, :1]
         weights = (gaps / self.width).exp() * (nearest.similarities > _NEVER)
-        shares = (self.smoothing * prior).repeat(len(weights), 1).scatter_add_(1, nearest.targets, weights)
+        # A GPU adds in any order. The sums of integers do not depend on it.
+        parts = torch.zeros(len(weights), len(prior), dtype=torch.int64, device=prior.device)
+        parts.scatter_add_(1, nearest.targets, (weights * _PARTS_OF_WEIGHT).long())
+        shares = self.smoothing * prior + parts / _PARTS_OF_WEIGHT
         return (shares / shares.sum(1, keepdim=True)).log()
 
 
