@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from labelaudit.model.feature_fold import FeatureFold
 from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
 
@@ -40,19 +41,14 @@ class FeatureShape:
     dim: int
     num_classes: int
 
-    @property
-    def parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the rows to learn from, and of those to predict."""
-        return np.arange(self.rows), np.arange(self.rows, self.rows + self.held_out)
-
     def sample(self, rows: int, classes: int, held_out: int) -> FeatureShape:
         """Return a fold of at most this size, to be measured."""
         rows = min(self.rows, rows)
         return replace(self, rows=rows, held_out=held_out, num_classes=min(self.num_classes, classes, rows))
 
 
-# Called as fit(features, labels, shape, device).
-Fit = Callable[[np.ndarray, np.ndarray, FeatureShape, str], object]
+# Called with the data and the device.
+Fit = Callable[[FeatureFold, str], object]
 # Returns the seconds of a fit of this size.
 Measure = Callable[[Fit, FeatureShape], float]
 
@@ -91,19 +87,19 @@ def neighbours_seconds(fold: FeatureShape, measure: Measure, references: int) ->
     return once * fold.num_classes / sample.num_classes + row * (fold.held_out + choosers) * growth
 
 
-def whole_probe(features: np.ndarray, labels: np.ndarray, shape: FeatureShape, device: str) -> object:
+def whole_probe(data: FeatureFold, device: str) -> object:
     """Fit a probe as a fold does."""
-    return fit_probe(features, labels, shape.num_classes, *shape.parts, device=device)
+    return fit_probe(data, device=device)
 
 
-def final_probe(features: np.ndarray, labels: np.ndarray, shape: FeatureShape, device: str) -> object:
+def final_probe(data: FeatureFold, device: str) -> object:
     """Fit a probe without a choice of settings, which is impossible if each class is a group."""
-    return fit_probe(features, labels, shape.num_classes, *shape.parts, groups=labels, device=device)
+    return fit_probe(replace(data, groups=data.labels), device=device)
 
 
-def neighbours(features: np.ndarray, labels: np.ndarray, shape: FeatureShape, device: str) -> object:
+def neighbours(data: FeatureFold, device: str) -> object:
     """Find the neighbours as a fold does."""
-    return fit_neighbours(features, labels, shape.num_classes, *shape.parts, device=device)
+    return fit_neighbours(data, device=device)
 
 
 def measured_on(device: str) -> Measure:
@@ -112,12 +108,12 @@ def measured_on(device: str) -> Measure:
     def measure(fit: Fit, shape: FeatureShape) -> float:
         # The first fit also loads libraries.
         few = replace(shape, rows=4 * shape.num_classes, held_out=1)
-        fit(*_random_features(few), few, device)
-        features, labels = _random_features(shape)
+        fit(_random_fold(few), device)
+        data = _random_fold(shape)
 
         def seconds() -> float:
             started = time.perf_counter()
-            fit(features, labels, shape, device)
+            fit(data, device)
             return time.perf_counter() - started
 
         first = seconds()
@@ -127,11 +123,12 @@ def measured_on(device: str) -> Measure:
     return measure
 
 
-def _random_features(shape: FeatureShape) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (n, d) float16 of classes that overlap, and labels (n,), of the rows of both kinds."""
+def _random_fold(shape: FeatureShape) -> FeatureFold:
+    """Return a fold of float16 features whose classes overlap."""
     generator = np.random.default_rng(0)
     labels = np.arange(shape.rows + shape.held_out) % shape.num_classes
     centres = generator.standard_normal((shape.num_classes, shape.dim), np.float32)
     features = generator.standard_normal((len(labels), shape.dim), np.float32)
     features += _SEPARATION * centres[labels]
-    return features.astype(np.float16), labels
+    train, held_out = np.split(np.arange(len(labels)), [shape.rows])
+    return FeatureFold(features.astype(np.float16), labels, shape.num_classes, train, held_out)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
+from labelaudit.model.feature_fold import FeatureFold
 from labelaudit.model.fold import FoldData, FoldFit, OnEpoch, fit_fold, rehearse_fold
 from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
-from labelaudit.pipeline.encode import VersionFeatures, features_digest, open_features
+from labelaudit.pipeline.encode import features_digest, open_features
 from labelaudit.schemas import ViewName
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key
@@ -72,7 +73,7 @@ def train_and_commit(
 
 @dataclass(frozen=True)
 class _Part:
-    """One fold of a plan: its rows, its device, and the features of the encoder while a view needs them."""
+    """One fold of a plan: its rows, and its device."""
 
     reference: PlanReference
     plan: Plan
@@ -82,7 +83,6 @@ class _Part:
     held_out_rows: np.ndarray
     device: str
     is_pinned: bool
-    encoded: VersionFeatures | None = None
 
     @classmethod
     def of_fold(cls, reference: PlanReference, plan: Plan, fold: int, *, is_pinned: bool) -> _Part:
@@ -103,11 +103,6 @@ class _Part:
         )
 
     @property
-    def groups(self) -> np.ndarray:
-        """Numbers of groups, (N,), which equal rows share."""
-        return self.rows.examples.group.numbers()
-
-    @property
     def seed(self) -> int:
         return fold_seed(self.plan, self.fold)
 
@@ -125,22 +120,28 @@ class _Part:
             )
 
     @contextlib.contextmanager
-    def for_view(self, view: PlannedView) -> Iterator[_Part]:
-        """Yield this part with the features of the encoder if a view needs them."""
-        if view.name == "network" or self.plan.encoder is None:
-            yield self
-            return
-        with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
-            yield replace(self, encoded=features)
+    def feature_data(self) -> Iterator[tuple[FeatureFold, str | None]]:
+        """Yield the data of the other views, and the digest of the features of an encoder.
 
-    @contextlib.contextmanager
-    def features(self) -> Iterator[np.ndarray]:
-        """Yield the features of all rows (N, d): those of the encoder, or the inputs if they are vectors."""
-        if self.encoded is not None:
-            yield self.encoded.values
-        else:
-            with open_inputs(self.reference, self.plan) as folder:
-                yield np.asarray(model_inputs(folder, self.plan.kind))
+        It is None for vectors, which are features already.
+        """
+        with contextlib.ExitStack() as stack:
+            digest = None
+            if self.plan.encoder is not None:
+                opened = stack.enter_context(open_features(self.reference, self.plan, is_pinned=self.is_pinned))
+                features, digest = opened.values, opened.digest
+            else:
+                folder = stack.enter_context(open_inputs(self.reference, self.plan))
+                features = np.asarray(model_inputs(folder, self.plan.kind))
+            data = FeatureFold(
+                features,
+                self.rows.examples.label,
+                len(self.plan.class_names),
+                self.train_rows,
+                self.held_out_rows,
+                groups=self.rows.examples.group.numbers(),
+            )
+            yield data, digest
 
     @property
     def training_ids(self) -> Strings:
@@ -151,16 +152,23 @@ class _Part:
         return self.rows.examples.example_id[self.held_out_rows]
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """A trained view, and the digest of the features that it learned from; None if these are not of an encoder."""
+
+    fit: FoldFit
+    features: str | None = None
+
+
 def _train_view(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> None:
     started = time.monotonic()
-    with part.for_view(view) as ready:
-        fit = _FIT[view.name](store, ready, view, on_epoch)
-    _commit(store, ready, view, fit, time.monotonic() - started)
+    trained = _FIT[view.name](store, part, view, on_epoch)
+    _commit(store, part, view, trained, time.monotonic() - started)
 
 
-def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
+def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> _Trained:
     with part.network_data() as data:
-        return fit_fold(
+        fit = fit_fold(
             data,
             _recipe(part.plan),
             device=part.device,
@@ -169,41 +177,19 @@ def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch
             on_epoch=on_epoch,
             checkpoints=_checkpoints(part, _checkpoints_folder(store, part.plan, view, part.fold)),
         )
+    return _Trained(fit)
 
 
-def _fit_probe(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
-    with part.features() as features:
-        return fit_probe(
-            features,
-            part.rows.examples.label,
-            len(part.plan.class_names),
-            part.train_rows,
-            part.held_out_rows,
-            groups=part.groups,
-            device=part.device,
-            seed=part.seed,
-            on_epoch=on_epoch,
-        )
+def _fit_features(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> _Trained:
+    fit = fit_probe if view.name == "probe" else fit_neighbours
+    with part.feature_data() as (data, digest):
+        return _Trained(fit(data, device=part.device, seed=part.seed, on_epoch=on_epoch), digest)
 
 
-def _fit_neighbours(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
-    with part.features() as features:
-        return fit_neighbours(
-            features,
-            part.rows.examples.label,
-            len(part.plan.class_names),
-            part.train_rows,
-            part.held_out_rows,
-            groups=part.groups,
-            device=part.device,
-            seed=part.seed,
-        )
-
-
-_FIT: dict[ViewName, Callable[[Store, _Part, PlannedView, OnEpoch | None], FoldFit]] = {
+_FIT: dict[ViewName, Callable[[Store, _Part, PlannedView, OnEpoch | None], _Trained]] = {
     "network": _fit_network,
-    "probe": _fit_probe,
-    "neighbours": _fit_neighbours,
+    "probe": _fit_features,
+    "neighbours": _fit_features,
 }
 
 
@@ -224,8 +210,7 @@ def rehearse_training(reference: PlanReference) -> None:
 def _rehearse_view(part: _Part, view: PlannedView) -> np.ndarray:
     if view.name != "network":
         # It has no epochs to leave out, and takes seconds for 50,000 rows.
-        with part.for_view(view) as ready:
-            return _FIT[view.name](output_store(part.reference), ready, view, None).pred_probs
+        return _FIT[view.name](output_store(part.reference), part, view, None).fit.pred_probs
     with part.network_data() as data:
         return rehearse_fold(
             data,
@@ -313,8 +298,8 @@ def _shuffled(held_out: np.ndarray, ids: Strings) -> np.ndarray:
     return held_out[np.argsort(hashes, kind="stable")]
 
 
-def _commit(store: Store, part: _Part, view: PlannedView, fit: FoldFit, seconds: float) -> None:
-    plan, fold, key = part.plan, part.fold, view.training_key
+def _commit(store: Store, part: _Part, view: PlannedView, trained: _Trained, seconds: float) -> None:
+    plan, fold, key, fit = part.plan, part.fold, view.training_key, trained.fit
     data = parquet_bytes(pred_probs_table(part.held_out_ids, fit.pred_probs, plan.class_names))
     sha256 = sha256_hex(data)
     data_key = fold_data_key(plan.dataset, key, fold, sha256)
@@ -346,6 +331,6 @@ def _commit(store: Store, part: _Part, view: PlannedView, fit: FoldFit, seconds:
         dynamics_sha256=dynamics_sha256,
         view=view.name,
         chosen=fit.chosen,
-        features=None if part.encoded is None else part.encoded.digest,
+        features=trained.features,
     )
     store.create(plan.fold_record_key(view, fold), dump_json(to_record(record)))
