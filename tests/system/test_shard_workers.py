@@ -16,7 +16,8 @@ from labelaudit.config import AuditConfig
 from labelaudit.errors import TrainingError, WorkerDiedError
 from labelaudit.local import workers as worker_module
 from labelaudit.local.workers import LocalWorkers, Slot
-from labelaudit.pipeline.encode import missing_shards, open_features
+from labelaudit.pipeline.encode import missing_shards
+from labelaudit.pipeline.version_features import open_features
 from support.audits import Quiet, settings, write_reviews
 from support.users_encoder import install_encoder, shards_of_texts
 

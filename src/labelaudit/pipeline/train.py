@@ -28,7 +28,7 @@ from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
-from labelaudit.pipeline.encode import features_digest, open_features
+from labelaudit.pipeline.version_features import features_digest, open_features
 from labelaudit.schemas import ViewName
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key

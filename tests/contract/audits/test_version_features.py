@@ -17,11 +17,12 @@ from labelaudit.audits.version import load_version
 from labelaudit.config import AuditConfig
 from labelaudit.errors import Fault, IntegrityError
 from labelaudit.feature_store.stored_features import FeatureStore
-from labelaudit.pipeline import encode
-from labelaudit.pipeline.encode import encode_shard, open_features, plan_encoding
+from labelaudit.pipeline import version_features
+from labelaudit.pipeline.encode import encode_shard, plan_encoding
 from labelaudit.pipeline.gather import gather
 from labelaudit.pipeline.plan import prepare
 from labelaudit.pipeline.train import missing_folds, train_and_commit
+from labelaudit.pipeline.version_features import open_features
 from labelaudit.storage.layout import features_folder
 from support.audits import audit, fold_bytes, settings, write_reviews
 from support.users_encoder import NAME, install_encoder
@@ -56,13 +57,13 @@ def another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 def encode_otherwise(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """Make the encoder return features that differ by a share of their length, as another device may."""
-    original = encode._encode
+    original = version_features.encode_contents
 
     def other(*args: object, **kwargs: object) -> np.ndarray:
         features: np.ndarray = original(*args, **kwargs)  # type: ignore[arg-type]
         return features * np.float16(1 + share)
 
-    monkeypatch.setattr(encode, "_encode", other)
+    monkeypatch.setattr(version_features, "encode_contents", other)
 
 
 def remove_features(reference: PlanReference) -> None:

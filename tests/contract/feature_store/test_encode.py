@@ -26,8 +26,9 @@ from labelaudit.errors import DatasetError, StorageError
 from labelaudit.feature_store import shard_listing
 from labelaudit.pipeline import encode, encoding_list
 from labelaudit.pipeline.damage_notes import damage_notes
-from labelaudit.pipeline.encode import encode_shard, missing_shards, open_features, plan_encoding, shard_parts
+from labelaudit.pipeline.encode import encode_shard, missing_shards, plan_encoding, shard_parts
 from labelaudit.pipeline.encoding_list import load_encoding_list
+from labelaudit.pipeline.version_features import open_features
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store, StoredFile
 from support.audits import png, settings, write_reviews, write_squares
