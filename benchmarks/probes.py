@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score
 
 from labelaudit.data.folds import assign_folds
 from labelaudit.model.device import limited_threads
+from labelaudit.model.feature_fold import FeatureFold
 from labelaudit.model.fold import FoldFit
 from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
@@ -53,9 +54,9 @@ def measure(name: str, features_folder: Path, data_folder: Path, *, save: bool) 
     if save:
         np.save(features_folder / f"{name}.folds.npy", folds)
     for view, fit in VIEWS.items():
-        started = time.perf_counter()
+        started = time.process_time()
         pred_probs, chosen = out_of_fold(fit, features, labels, len(class_names), folds)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         if save:
             np.save(features_folder / f"{name}.{view}.npy", pred_probs)
         given = pred_probs[np.arange(len(labels)), labels]
@@ -85,7 +86,8 @@ def out_of_fold(
     for fold in range(FOLDS):
         held_out = np.flatnonzero(folds == fold)
         with limited_threads(1):
-            result = fit(features, labels, num_classes, np.flatnonzero(folds != fold), held_out, device="cpu")
+            data = FeatureFold(features, labels, num_classes, np.flatnonzero(folds != fold), held_out)
+            result = fit(data, device="cpu")
         pred_probs[held_out] = result.pred_probs
         for setting, value in result.chosen.items():
             chosen.setdefault(setting, []).append(float(f"{value:.3g}"))

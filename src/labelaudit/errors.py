@@ -104,6 +104,8 @@ class Fault(StrEnum):
     NOT_A_DISTRIBUTION = "not-a-distribution"
     LEARNED_NOTHING = "learned-nothing"
     SEEN_IN_TRAINING = "seen-in-training"
+    # Folds of one view were trained on different features of the same rows.
+    FEATURES_DIFFER = "features-differ"
 
 
 class IntegrityError(LabelauditError):

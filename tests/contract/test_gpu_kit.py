@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from gpu_kit import runner
 from gpu_kit.datasets import CLASSES, draw_images, draw_photo
 from gpu_kit.isolation import Outcome, run_isolated
 from gpu_kit.jobs import REPOSITORY
@@ -171,6 +172,7 @@ def test_every_wheel_has_a_version_in_the_lock(collecting: ModuleType) -> None:
     versions = collecting.locked_versions((REPOSITORY / "requirements.lock").read_text())
     wanted = collecting.names_in((KIT / "wheels.txt").read_text())
     assert len(wanted) > 20
+    wanted += collecting.names_in((KIT / "optional-wheels.txt").read_text())
     assert [name for name in wanted if name not in versions] == []
 
 
@@ -182,6 +184,25 @@ def test_lists_of_packages_are_read_in_every_form(collecting: ModuleType) -> Non
         "numpy==2.5.5 ; python_full_version >= '3.12' \\\n"
     )
     assert collecting.locked_versions(lock) == {"numpy": "2.5.5"}
+
+
+@pytest.mark.parametrize(("limit", "added"), [(3, True), (2.9, False)])
+def test_optional_wheels_are_added_if_they_fit(
+    limit: float, added: bool, collecting: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(requirements: list[str], folder: Path) -> None:
+        (folder / "weights.whl").write_bytes(bytes(2**20))
+
+    monkeypatch.setattr(collecting, "collect", collect)
+    monkeypatch.setattr(collecting, "LIMIT_MIB", limit)
+    (tmp_path / "needed.whl").write_bytes(bytes(2 * 2**20))
+    collecting.add_if_small_enough(["weights==1"], tmp_path)
+    assert (tmp_path / "weights.whl").exists() == added
+
+
+def test_points_fit_into_the_time_of_the_kit() -> None:
+    seconds = sum(point.seconds for point in runner.POINTS) + runner._DRAWING_SECONDS + runner._RESERVE_SECONDS
+    assert seconds <= 60 * runner._MINUTES
 
 
 def test_without_a_gpu_the_kit_says_what_to_do(tmp_path: Path) -> None:

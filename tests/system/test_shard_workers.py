@@ -16,7 +16,8 @@ from labelaudit.config import AuditConfig
 from labelaudit.errors import TrainingError, WorkerDiedError
 from labelaudit.local import workers as worker_module
 from labelaudit.local.workers import LocalWorkers, Slot
-from labelaudit.pipeline.encode import missing_shards, open_features
+from labelaudit.pipeline.encode import missing_shards
+from labelaudit.pipeline.version_features import open_features
 from support.audits import Quiet, settings, write_reviews
 from support.users_encoder import install_encoder, shards_of_texts
 
@@ -58,10 +59,10 @@ def test_the_processes_that_encode_then_train(config: AuditConfig, monkeypatch: 
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
     plan = load_plan(reference)
-    with open_features(reference, plan) as features:
-        assert features.shape == (ROWS, 3)
+    with open_features(reference, plan) as opened:
+        assert opened.values.shape == (ROWS, 3)
         # Every text has nine words.
-        assert np.unique(features[:, 1]).tolist() == [9]
+        assert np.unique(opened.values[:, 1]).tolist() == [9]
 
 
 def test_a_worker_that_is_killed_in_the_middle_of_a_shard_is_replaced(config: AuditConfig, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ class Sizes:
     photo_side: int
     encoder: str
     repeated_images: int
+    encoded_side: int  # pixels per side that the packaged encoder sees
+    views: tuple[str, ...]
 
 
 FULL = Sizes(
@@ -45,6 +47,8 @@ FULL = Sizes(
     photo_side=224,
     encoder="resnet50",
     repeated_images=4_000,
+    encoded_side=160,
+    views=("network", "probe", "neighbours"),
 )
 # The smallest sizes that show on a CPU that the code works.
 REHEARSAL = Sizes(
@@ -62,6 +66,9 @@ REHEARSAL = Sizes(
     photo_side=64,
     encoder="resnet18",
     repeated_images=96,
+    encoded_side=32,
+    # The network is trained by another point.
+    views=("probe", "neighbours"),
 )
 
 

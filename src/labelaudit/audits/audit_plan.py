@@ -10,6 +10,7 @@ from labelaudit.audits.references import FoldReference, PlanReference
 from labelaudit.codec import JsonObject, from_record, to_record
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
+from labelaudit.data.image_depth import NO_RANGES
 from labelaudit.errors import StorageError
 from labelaudit.findings import LeftOut
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
@@ -113,10 +114,26 @@ class Plan:
         """What was guessed about the columns, one sentence per guess."""
         return () if self.columns is None else self.columns.guesses
 
+    @property
+    def stored_encoder(self) -> EncoderSpec | None:
+        """The spec under which features are stored: with what the content digest does not cover.
+
+        Images with more than 8 bits depend on the range of all images of the version. How several texts become one may
+        change in later releases.
+        """
+        if self.encoder is None or self.columns is None:
+            return None
+        words = [self.encoder.preprocessing]
+        if self.columns.image_ranges != NO_RANGES:
+            words.append(f"more than 8 bits: {self.columns.image_ranges!r}")
+        if self.columns.kind == "text" and len(self.columns.inputs) > 1:
+            words.append("columns joined in reverse alphabetical order of their names, a line each")
+        return replace(self.encoder, preprocessing="; ".join(words))
+
     def facts(self) -> JsonObject:
         """Return what the manifest of the audit says about it."""
-        record = self.to_record()
-        return {name: record[name] for name in _FACTS}
+        record, stored = self.to_record(), self.stored_encoder
+        return {**{name: record[name] for name in _FACTS}, "features": None if stored is None else stored.key}
 
     @property
     def decisive_settings(self) -> DecisiveSettings:

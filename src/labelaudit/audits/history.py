@@ -34,6 +34,7 @@ class AuditFacts:
     deciding: DecisiveSettings
     has_made_up_ids: bool = False  # row numbers, which mean other rows in another version
     has_version_in_url: bool = False  # then versions are ordered by name, not by time of audit
+    features: str | None = None  # key of the encoder in the feature store; None: no encoder was used
 
     @classmethod
     def of_manifest(cls, audit: JsonObject) -> AuditFacts:
@@ -52,6 +53,7 @@ class AuditFacts:
                 "deciding": DecisiveSettings.of_audit(audit),
                 "has_made_up_ids": isinstance(columns, dict) and bool(columns.get(MADE_UP_IDS)),
                 "has_version_in_url": "{version}" in str(url),
+                "features": audit.get("features"),
             },
         )
 

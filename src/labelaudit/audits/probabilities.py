@@ -58,6 +58,7 @@ class FoldRecord:
     dynamics_sha256: str | None = None
     view: ViewName = "network"
     chosen: dict[str, float] = field(default_factory=dict)  # settings that were chosen within the fold
+    features: str | None = None  # `VersionFeatures.digest` of what it was trained on; None: not on those of an encoder
 
     def altered(self, problem: str, rows: int) -> IntegrityError:
         """Return the error of a file that is not the one that was committed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -60,7 +61,11 @@ class FeaturesTarget:
 def features_status_command(target: FeaturesTarget, *, verify: bool, as_json: bool) -> None:
     """Print the stored features of each dataset and encoder."""
     store = target.open()
-    found = [entry for name in target.datasets(store) for entry in survey_features(store, name, verify=verify)]
+    found = [
+        entry
+        for name in target.datasets(store)
+        for entry in survey_features(store, name, _audits_by_encoder(store, name), verify=verify)
+    ]
     if as_json:
         show_json({"encoders": [{**asdict(entry), "last_written": _time(entry)} for entry in found]})
         return
@@ -79,7 +84,7 @@ def features_prune_command(
     before = time.time() - older_than * _SECONDS_PER_DAY
     pruned: list[PrunedShard] = []
     for name in target.datasets(store):
-        used = Strings.joined(_digests_of_audits(store, name))
+        used = _used_digests(store, name)
         pruned += prune_features(store, name, used, before=before, verify=verify, is_dry_run=is_dry_run)
     for shard in pruned:
         say(f"{shard.dataset}  {shard.encoder}  {shard.shard[:12]}  {shard.rows:,} rows  {shard.reason}")
@@ -93,19 +98,30 @@ def features_prune_command(
         show(sentence)
 
 
-def _digests_of_audits(store: Store, dataset: str) -> Iterator[Strings]:
-    """Yield the content digests of each published audit of a dataset."""
+def _audits_by_encoder(store: Store, dataset: str) -> dict[str, int]:
+    """Return the number of published audits of a dataset by key of the encoder that they used."""
+    return Counter(record.features for record in read_history(store, dataset) if record.features is not None)
+
+
+def _used_digests(store: Store, dataset: str) -> dict[str, Strings]:
+    """Return the content digests of the published audits of a dataset by key of the encoder that they used."""
+    found: dict[str, list[Strings]] = {}
     for record in read_history(store, dataset):
-        audit = open_audit(store, record.folder)
-        if audit is not None:
+        audit = None if record.features is None else open_audit(store, record.folder)
+        if audit is not None and record.features is not None:
             table = audit.table("examples.parquet", EXAMPLES, ["content_digest"])
-            yield Strings(table["content_digest"])
+            found.setdefault(record.features, []).append(Strings(table["content_digest"]))
+    return {encoder: Strings.joined(digests) for encoder, digests in found.items()}
 
 
 def _status_lines(entry: StoredEncoder) -> Iterator[str]:
     size = "" if entry.dim is None else f" of {entry.dim:,} features"
     yield f"{entry.dataset}  {entry.encoder}"
     yield f"  {entry.rows:,} rows{size} in {entry.shards:,} shards, {entry.bytes / 1e6:,.1f} MB"
+    if entry.audits:
+        yield f"  used by {entry.audits:,} published audit{'s' * (entry.audits > 1)}"
+    else:
+        yield "  no published audit used it, so `labelaudit features prune` removes it 30 days after the last write"
     if (written := _time(entry)) is not None:
         yield f"  last written {written[:16].replace('T', ' ')} UTC"
     if entry.unfinished:

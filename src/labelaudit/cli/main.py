@@ -378,10 +378,11 @@ def features_status(output: str, dataset: str | None, verify: bool, as_json: boo
 def features_prune(
     output: str, dataset: str | None, older_than: int, dry_run: bool, verify: bool, as_json: bool
 ) -> None:
-    """Remove shards with rows of no published audit, damaged shards, and data whose writer was killed.
+    """Remove shards that no published audit used, damaged shards, and data whose writer was killed.
 
-    If an audit needs removed features again, it encodes those rows again. With --verify, shards with a wrong checksum
-    are removed too.
+    The shards of an encoder that no published audit of the dataset used are removed if all of them are old. If an audit
+    needs removed features again, it encodes those rows again. With --verify, shards with a wrong checksum are removed
+    too.
     """
     from labelaudit.cli.features import FeaturesTarget, features_prune_command
 

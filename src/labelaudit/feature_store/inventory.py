@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ class StoredEncoder:
     last_written: float | None  # seconds since 1970; None if unknown
     damaged: tuple[str, ...]  # a sentence for each damaged shard
     unfinished: int  # data files without an index
+    audits: int  # published audits of the dataset that used it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PrunedShard:
     shard: str  # name of its files
     rows: int  # 0 if it has no index that can be read
     bytes: int
-    reason: str  # unused | damaged | unfinished
+    reason: str  # unused encoder | unused | damaged | unfinished
 
 
 def stored_encoders(store: Store, dataset: str) -> list[str]:
@@ -48,12 +49,15 @@ def stored_encoders(store: Store, dataset: str) -> list[str]:
     return sorted({file.path[len(folder) + 1 :].partition("/")[0] for file in store.find(folder)})
 
 
-def survey_features(store: Store, dataset: str, *, verify: bool = False) -> list[StoredEncoder]:
+def survey_features(
+    store: Store, dataset: str, audits: Mapping[str, int], *, verify: bool = False
+) -> list[StoredEncoder]:
     """Return the stored features of a dataset, one entry for each encoder.
 
     Args:
         store: at the output URL.
         dataset: name of the dataset.
+        audits: the number of its published audits by key of the encoder that they used.
         verify: read all data and compare checksums. Otherwise only missing files and wrong sizes are noticed.
     """
     found = []
@@ -71,23 +75,31 @@ def survey_features(store: Store, dataset: str, *, verify: bool = False) -> list
                 last_written=max(times, default=None),
                 damaged=tuple(damaged.note for damaged in listing.damaged),
                 unfinished=len(listing.unfinished),
+                audits=audits.get(encoder, 0),
             )
         )
     return found
 
 
 def prune_features(
-    store: Store, dataset: str, used: Strings, *, before: float, verify: bool = False, is_dry_run: bool = False
+    store: Store,
+    dataset: str,
+    used: Mapping[str, Strings],
+    *,
+    before: float,
+    verify: bool = False,
+    is_dry_run: bool = False,
 ) -> list[PrunedShard]:
     """Remove old shards without a used content, old damaged shards, and old data without an index.
 
-    The index of a shard is removed before its data, so that no reader finds an index without data. An audit that
-    still needs a removed content encodes it again.
+    The shards of an encoder that no audit used are removed once all of them are old. The index of a shard is removed
+    before its data, so that no reader finds an index without data. An audit that still needs a removed content encodes
+    it again.
 
     Args:
         store: at the output URL.
         dataset: name of the dataset.
-        used: content digests of all published audits of the dataset.
+        used: content digests of the published audits of the dataset, by key of the encoder that they used.
         before: remove only shards last written before this time, in seconds since 1970.
         verify: read all data to find damaged shards.
         is_dry_run: remove nothing.
@@ -100,7 +112,7 @@ def prune_features(
         listing = _listing(store, dataset, encoder, verify=verify)
         folder = features_folder(dataset, encoder)
         files = {file.path: file for file in listing.files}
-        for name, rows, reason in _removable(listing, used):
+        for name, rows, reason in _removable(listing, used.get(encoder), before):
             keys = (feature_index_key(folder, name), feature_data_key(folder, name))
             present = [files[key] for key in keys if key in files]
             if not _are_older(present, before):
@@ -112,10 +124,14 @@ def prune_features(
     return pruned
 
 
-def _removable(listing: ShardListing, used: Strings) -> Iterable[tuple[str, int, str]]:
-    """Yield name, rows and reason of each shard that nothing needs."""
+def _removable(listing: ShardListing, used: Strings | None, before: float) -> Iterable[tuple[str, int, str]]:
+    """Yield name, rows and reason of each shard that nothing needs. `used` is None if no audit used the encoder."""
     for shard in listing.shards:
-        if not (used.positions_of(shard.digests) >= 0).any():
+        if used is None:
+            # An audit that is at work may need old shards too.
+            if _are_older(listing.files, before):
+                yield shard.name, shard.rows, "unused encoder"
+        elif not (used.positions_of(shard.digests) >= 0).any():
             yield shard.name, shard.rows, "unused"
     for damaged in listing.damaged:
         yield damaged.name, 0, "damaged"
@@ -123,7 +139,7 @@ def _removable(listing: ShardListing, used: Strings) -> Iterable[tuple[str, int,
         yield file.path.rpartition("/")[2].removesuffix(".parquet"), 0, "unfinished"
 
 
-def _are_older(files: list[StoredFile], before: float) -> bool:
+def _are_older(files: Sequence[StoredFile], before: float) -> bool:
     """Return whether all times are known and before a time."""
     return all(file.modified is not None and file.modified < before for file in files)
 

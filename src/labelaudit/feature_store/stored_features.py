@@ -32,14 +32,24 @@ class FeatureStore:
         dataset: name of the dataset.
         spec: the encoder.
         without: names of shards that are ignored, because they are known to have none of the contents in question.
+        only: names of the shards that are used; None: all.
     """
 
-    def __init__(self, store: Store, dataset: str, spec: EncoderSpec, without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dataset: str,
+        spec: EncoderSpec,
+        without: Collection[str] = (),
+        *,
+        only: Collection[str] | None = None,
+    ) -> None:
         self._store = store
         self._dataset = dataset
         self._encoder = spec.key
         self._dim = spec.dim
         self._without = without
+        self._only = None if only is None else frozenset(only)
         self._shards: list[ShardIndex] | None = None
         self._notes: dict[str, None] = {}
         self._damaged: set[str] = set()  # names of shards whose data is wrong, which their index does not show
@@ -58,6 +68,13 @@ class FeatureStore:
         """Return (n,) bool: whether an index lists the digest. The data is checked when it is read."""
         is_stored: np.ndarray = self._joined().positions_of(digests) >= 0
         return is_stored
+
+    def shards_of(self, digests: Strings) -> tuple[str, ...]:
+        """Return the names of the shards from which `read_into` takes the features of contents, sorted."""
+        at = self._joined().positions_of(digests)
+        ends = np.cumsum([shard.rows for shard in self._index()])
+        numbers = np.unique(np.searchsorted(ends, at[at >= 0], side="right"))
+        return tuple(self._index()[number].name for number in numbers)
 
     def add(self, digests: Strings, features: np.ndarray) -> str:
         """Store the features of n distinct contents, at least one, as one shard; return its name.
@@ -132,7 +149,11 @@ class FeatureStore:
     def _index(self) -> list[ShardIndex]:
         if self._shards is None:
             listing = list_shards(self._store, self._dataset, self._encoder, self._dim, self._without)
-            self._shards = [shard for shard in listing.shards if shard.name not in self._damaged]
+            self._shards = [
+                shard
+                for shard in listing.shards
+                if shard.name not in self._damaged and (self._only is None or shard.name in self._only)
+            ]
             for damaged in listing.damaged:
                 self._ignore(damaged)
         return self._shards

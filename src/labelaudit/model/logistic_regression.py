@@ -2,16 +2,17 @@
 
 P problems share the features X (n, d) and the classes of the rows. Problem p minimises
 
-    mean over its rows of -log softmax(x W_p + b_p)[class]  +  penalty_p / (2 rows_p) * |W_p|^2
+    mean over its rows of -log softmax(W_p x + b_p)[class]  +  penalty_p / (2 rows_p) * |W_p|^2
 
 by L-BFGS (Liu and Nocedal, "On the limited memory BFGS method", 1989). One iteration multiplies X once with all
-weights, (n, d) x (d, P K), and once with all residuals, (d, n) x (n, P K): 4 n d P K operations in two products, in
-blocks of rows that bound the memory. The problem is convex and the rows are not sampled, so there is no learning rate
-to choose and the result does not depend on a seed.
+weights and once with all residuals: 4 n d P K operations in two matrix products, in blocks of rows that stay in the
+caches of a CPU. The problem is convex and the rows are not sampled, so there is no learning rate to choose and the
+result does not depend on a seed.
 
-The weights are optimised in the principal directions of X, each divided by sqrt(s / 2 + penalty / rows) for its
-variance s. The Hessian is then at most the identity (Boehning, "Multinomial logistic regression algorithm", 1992), so
-the first step needs no search, and correlated features do not slow down convergence.
+Convergence is fast because L-BFGS starts each iteration from a diagonal approximation of the inverse Hessian. It is
+diagonal in the principal directions of X: for a direction with variance s and a class c, the curvature is about
+s * mean(q_c (1 - q_c)) * K / (K - 1) + penalty / rows, with q_c the present probabilities of class c. This is exact for
+equal probabilities. It is computed again in each iteration, because the curvature falls as the model becomes certain.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ import torch
 from labelaudit.errors import TrainingError
 
 MAX_ITERATIONS = 200
-# Half the squared norm of the preconditioned gradient: about the decrease of the mean loss that is left.
-FINAL_TOLERANCE = 1e-7
+# Logits are exact to about 0.3 %. The error is relative, because a temperature will multiply the logits.
+FINAL_TOLERANCE = 1e-5
 _HISTORY = 10
 # A step must decrease the objective by this share of what its slope promises.
 _SUFFICIENT_DECREASE = 1e-4
 # Below, float32 has too few digits to show a decrease.
 _ROUNDING = 1e-6
 _SMALLEST_STEP = 1e-4
-# Numbers in a block of logits: 16 MiB stay close to the caches of a CPU; a GPU needs large products.
-_BLOCK_NUMBERS = {"cpu": 2**22, "cuda": 2**28}
-_BLOCK_ROWS = {"cpu": 2**12, "cuda": 2**18}
+# A smaller decrease of the loss is only rounding, also of weights that are nearly 0.
+_NEGLIGIBLE = 1e-10
+# A smaller curvature is only rounding.
+_SMALLEST_CURVATURE = 1e-6
+# Numbers in a block of logits and rows of a block. Rows that stay in the caches of a CPU are read once for both
+# products; a GPU needs large products.
+_BLOCK_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
+_BLOCK_ROWS = {"cpu": 2**10, "cuda": 2**18}
+_FEWEST_BLOCK_ROWS = 2**8
 # Enough rows for the variances of principal directions, because they only speed up convergence.
 _ROWS_PER_FEATURE = 8
 # Directions with a smaller share of the largest variance are rounding errors if there are more features than rows.
@@ -59,10 +66,21 @@ class Problems:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """Principal directions of features: `basis` (d, r), orthonormal, and their `variances` (r,)."""
+    """Principal directions of scaled features.
+
+    Attributes:
+        basis: (d, r) float32. Weights in the directions (r,) are weights `basis @ w` of the features before they are
+            scaled. The penalty is that of the weights in the directions.
+        variances: (r,) float32, of the scaled features in each direction.
+    """
 
     basis: torch.Tensor
     variances: torch.Tensor
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether they serve other rows too. If there were more features than rows, they only span these rows."""
+        return self.basis.shape[0] == self.basis.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +88,7 @@ class LinearModels:
     """The solutions of P problems.
 
     Attributes:
-        weights: (d, P, K) float32.
+        weights: (P, K, d) float32.
         biases: (P, K) float32.
         objectives: The mean objective of the P problems after each iteration.
     """
@@ -81,29 +99,33 @@ class LinearModels:
 
     def between(self, start: int, end: int) -> LinearModels:
         """Return the solutions of the problems start..end-1."""
-        return LinearModels(self.weights[:, start:end], self.biases[start:end], self.objectives)
+        return LinearModels(self.weights[start:end], self.biases[start:end], self.objectives)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return (b, P, K) float32 logits of features (b, d)."""
-        products = features @ self.weights.flatten(1)
+        products = features @ self.weights.flatten(0, 1).T
         return products.view(len(features), *self.biases.shape) + self.biases
 
 
-def principal_directions(features: torch.Tensor) -> Directions:
-    """Return the principal directions of features (n, d) float32 with mean 0; at most n of them if d is larger."""
+def principal_directions(features: torch.Tensor, factors: torch.Tensor) -> Directions:
+    """Return the principal directions of features (n, d) float32 with mean 0, multiplied by `factors` (d,).
+
+    There are d of them, or at most n if d is larger.
+    """
     rows, width = features.shape
     try:
         if width > rows:
-            variances, vectors = _eigenvectors(features @ features.T / rows)
+            scaled = features * factors
+            variances, vectors = _eigenvectors(scaled @ scaled.T / rows)
             large = variances > _SMALLEST_VARIANCE * variances[-1].clamp(min=torch.finfo(torch.float32).tiny)
             variances, vectors = variances[large], vectors[:, large]
-            return Directions(features.T @ (vectors / (variances * rows).sqrt()), variances)
-        sample = features[:: max(1, rows // (_ROWS_PER_FEATURE * width))]
+            return Directions(factors[:, None] * (scaled.T @ (vectors / (variances * rows).sqrt())), variances)
+        sample = features[:: max(1, rows // (_ROWS_PER_FEATURE * width))] * factors
         variances, vectors = _eigenvectors(sample.T @ sample / len(sample))
-        return Directions(vectors, variances.clamp(min=0))
+        return Directions(factors[:, None] * vectors, variances.clamp(min=0))
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         # Any basis is right, and the solver only needs more iterations. LAPACK gives up on some singular matrices.
-        return Directions(torch.eye(width, device=features.device), features.square().mean(0))
+        return Directions(torch.diag(factors), features.square().mean(0) * factors.square())
 
 
 def _eigenvectors(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,8 +153,8 @@ def solve(
         num_classes: K.
         problems: The penalty of each problem, and the part of the rows that it does not see.
         parts: (n,) int64, the part of each row; -1 for rows that all problems see.
-        directions: The principal directions of `features`.
-        tolerance: About the decrease of the mean loss that a further search would bring.
+        directions: The principal directions of `features`, and their scale.
+        tolerance: About the squared error of the logits that is left, relative to their squares.
         on_iteration: Called with the number of the iteration and the mean objective.
 
     Raises:
@@ -152,12 +174,23 @@ def solve(
         objectives.append(float(search.values.mean()))
         if on_iteration is not None:
             on_iteration(iteration, objectives[-1])
-    weights, biases = stack.weights(search.points, torch.arange(len(problems), device=features.device))
-    return LinearModels(weights, biases, objectives or [float(search.values.mean())])
+    return LinearModels(*stack.model(search.points), objectives or [float(search.values.mean())])
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """Of p problems: the objectives (p,) float64, their gradients, and the approximate inverse Hessian.
+
+    Gradients and Hessian are (p, K, r + 1), as points are. The Hessian has the diagonal only.
+    """
+
+    values: torch.Tensor
+    gradients: torch.Tensor
+    inverse_hessians: torch.Tensor
 
 
 class _Stack:
-    """The objective of all problems, and its gradient, in preconditioned coordinates (P, r + 1, K)."""
+    """The objective of all problems. A point (p, K, r + 1) has weights in principal directions, and the biases."""
 
     def __init__(
         self,
@@ -169,48 +202,57 @@ class _Stack:
         directions: Directions,
     ) -> None:
         self.features, self.targets, self.parts = features, targets, parts
-        self.problems, self.basis, self.num_classes = problems, directions.basis, num_classes
-        counts = (parts[:, None] != problems.excluded).sum(0)
+        self.problems, self.directions, self.num_classes = problems, directions, num_classes
+        counts = (parts != problems.excluded[:, None]).sum(1)
         self.row_weights = 1 / counts.clamp(min=1)
         self.penalties = problems.penalties * self.row_weights
-        self.scales = (directions.variances / 2 + self.penalties[:, None]).rsqrt()[:, :, None]  # (P, r, 1)
-        self.start = torch.zeros(
-            len(problems), self.basis.shape[1] + 1, num_classes, dtype=features.dtype, device=features.device
-        )
 
-    def weights(self, points: torch.Tensor, active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weights (d, p, K) and biases (p, K) of the problems `active` at `points` (p, r + 1, K)."""
-        in_directions = (points[:, :-1] * self.scales[active]).transpose(0, 1).flatten(1)
-        weights = (self.basis @ in_directions).view(len(self.basis), len(points), self.num_classes)
-        return weights, points[:, -1] * 2**0.5
+    def start(self) -> torch.Tensor:
+        shape = len(self.problems), self.num_classes, self.directions.basis.shape[1] + 1
+        return torch.zeros(shape, dtype=self.features.dtype, device=self.features.device)
 
-    def evaluate(self, points: torch.Tensor, active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the objectives (p,) float64 and the gradients (p, r + 1, K) of the problems `active`."""
-        weights, biases = self.weights(points, active)
-        flat = weights.flatten(1)
+    def model(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weights (p, K, d) and biases (p, K)."""
+        return points[:, :, :-1] @ self.directions.basis.T, points[:, :, -1]
+
+    def evaluate(self, points: torch.Tensor, active: torch.Tensor) -> _Evaluation:
+        """Return what the search needs to know of the problems `active` at `points` (p, K, r + 1)."""
+        weights, biases = self.model(points)
+        flat = weights.flatten(0, 1)
         gradient, bias_gradient = torch.zeros_like(flat), torch.zeros_like(biases)
+        curvatures = torch.zeros_like(biases)
         losses = torch.zeros(len(active), dtype=torch.float64, device=points.device)
-        excluded, shares = self.problems.excluded[active], self.row_weights[active]
+        excluded, shares = self.problems.excluded[active, None], self.row_weights[active, None]
         for rows in self._blocks(len(active)):
-            block, targets = self.features[rows], self.targets[rows, None, None]
-            logs = torch.addmm(biases.flatten(), block, flat).view(-1, *biases.shape).log_softmax(2)
-            seen = (self.parts[rows, None] != excluded) * shares
-            index = targets.expand(-1, len(active), 1)
-            losses -= (logs.gather(2, index).squeeze(2) * seen).sum(0, dtype=torch.float64)
-            residuals = logs.exp_().scatter_add_(2, index, -torch.ones_like(logs[:, :, :1])).mul_(seen[:, :, None])
-            gradient.addmm_(block.T, residuals.flatten(1))
-            bias_gradient += residuals.sum(0)
-        in_directions = (self.basis.T @ gradient).view(-1, *biases.shape).transpose(0, 1)
-        scales = self.scales[active]
-        coefficients = points[:, :-1] * scales
-        penalties = self.penalties[active]
+            block = self.features[rows]
+            logs = torch.addmm(biases.flatten()[:, None], flat, block.T).view(*biases.shape, -1).log_softmax(1)
+            seen = ((self.parts[rows] != excluded) * shares)[:, None]
+            index = self.targets[rows].expand(len(active), 1, -1)
+            losses -= (logs.gather(1, index) * seen).sum((1, 2), dtype=torch.float64)
+            probabilities = logs.exp_()
+            residuals = probabilities * seen
+            curvatures += residuals.sum(2) - (residuals * probabilities).sum(2)
+            residuals.scatter_add_(1, index, -seen)
+            gradient.addmm_(residuals.flatten(0, 1), block)
+            bias_gradient += residuals.sum(2)
+        penalties, coefficients = self.penalties[active], points[:, :, :-1]
         losses += penalties / 2 * coefficients.square().sum((1, 2), dtype=torch.float64)
-        weight_gradient = scales * (in_directions + penalties[:, None, None] * coefficients)
-        return losses, torch.cat([weight_gradient, bias_gradient[:, None] * 2**0.5], dim=1)
+        in_directions = (gradient @ self.directions.basis).view(coefficients.shape)
+        weight_gradient = in_directions + penalties[:, None, None] * coefficients
+        gradients = torch.cat([weight_gradient, bias_gradient[:, :, None]], dim=2)
+        return _Evaluation(losses, gradients, self._inverse_hessians(curvatures, penalties))
+
+    def _inverse_hessians(self, curvatures: torch.Tensor, penalties: torch.Tensor) -> torch.Tensor:
+        """Return the inverse of the approximate diagonal, from mean(q (1 - q)) (p, K)."""
+        share = self.num_classes / max(1, self.num_classes - 1)
+        of_bias = (curvatures * share).clamp(min=_SMALLEST_CURVATURE)[:, :, None]
+        of_weights = of_bias * self.directions.variances + penalties[:, None, None]
+        return 1 / torch.cat([of_weights, of_bias], dim=2)
 
     def _blocks(self, count: int) -> list[slice]:
         device = self.features.device.type
-        size = max(256, min(_BLOCK_ROWS[device], _BLOCK_NUMBERS[device] // (count * self.num_classes)))
+        fitting = _BLOCK_NUMBERS[device] // (count * self.num_classes)
+        size = max(_FEWEST_BLOCK_ROWS, min(_BLOCK_ROWS[device], fitting))
         return [slice(start, start + size) for start in range(0, len(self.features), size)]
 
 
@@ -218,14 +260,14 @@ class _Search:
     """L-BFGS for each problem of a stack on its own; one evaluation of all unfinished problems per iteration."""
 
     def __init__(self, stack: _Stack, tolerance: float) -> None:
-        self.stack, self.tolerance = stack, tolerance
-        self.points = stack.start
+        self.stack, self.points, self.tolerance = stack, stack.start(), tolerance
         count = len(self.points)
         self.active = torch.arange(count, device=self.points.device)
-        self.values, self.gradients = stack.evaluate(self.points, self.active)
-        self.directions = -self.gradients
+        first = stack.evaluate(self.points, self.active)
+        self.values, self.gradients, self.inverse_hessians = first.values, first.gradients, first.inverse_hessians
+        self.directions = -self.inverse_hessians * self.gradients
         self.steps = torch.ones(count, dtype=self.points.dtype, device=self.points.device)
-        self.moves: list[torch.Tensor] = []  # of the last iterations, (P, r + 1, K) each
+        self.moves: list[torch.Tensor] = []  # of the last iterations, (P, K, r + 1) each
         self.changes: list[torch.Tensor] = []  # of the gradients
         self._drop_finished()
 
@@ -236,16 +278,17 @@ class _Search:
             return False
         moves = self.steps[active, None, None] * self.directions[active]
         points = self.points[active] + moves
-        values, gradients = self.stack.evaluate(points, active)
+        found = self.stack.evaluate(points, active)
         slopes = (self.gradients[active] * moves).sum((1, 2), dtype=torch.float64)
         before = self.values[active]
         allowed = before + _SUFFICIENT_DECREASE * slopes + _ROUNDING * before.abs()
-        accepted = values <= allowed
-        self._remember(active[accepted], moves[accepted], (gradients - self.gradients[active])[accepted])
+        accepted = found.values <= allowed
+        self._remember(active[accepted], moves[accepted], (found.gradients - self.gradients[active])[accepted])
         good, bad = active[accepted], active[~accepted]
-        self.points[good], self.values[good] = points[accepted], values[accepted]
-        self.gradients[good] = gradients[accepted]
-        self.directions[good] = -self._inverse_hessian_times(good)
+        self.points[good], self.values[good] = points[accepted], found.values[accepted]
+        self.gradients[good] = found.gradients[accepted]
+        self.inverse_hessians[good] = found.inverse_hessians[accepted]
+        self.directions[good] = -self._inverse_hessian_times_gradient(good)
         self.steps[good] = 1.0
         self.steps[bad] /= 2
         self._drop_finished()
@@ -258,7 +301,7 @@ class _Search:
             history.append(latest)
             del history[:-_HISTORY]
 
-    def _inverse_hessian_times(self, problems: torch.Tensor) -> torch.Tensor:
+    def _inverse_hessian_times_gradient(self, problems: torch.Tensor) -> torch.Tensor:
         """Return the two-loop recursion applied to the gradients of `problems`."""
         result = self.gradients[problems].clone()
         stored = []
@@ -270,17 +313,24 @@ class _Search:
             factor = inverse * _dot(move, result)
             result -= factor * change
             stored.append((move, change, inverse, factor))
+        diagonal = self.inverse_hessians[problems]
+        result *= diagonal
         if stored:
             move, change, inverse, _ = stored[0]
-            size = _dot(change, change)
+            size = _dot(change, diagonal * change)
             result *= torch.where(inverse > 0, _dot(move, change) / size.clamp(min=1e-30), 1)
         for move, change, inverse, factor in reversed(stored):
             result += (factor - inverse * _dot(change, result)) * move
         return result
 
     def _drop_finished(self) -> None:
-        left = self.gradients[self.active].square().sum((1, 2)) / 2
-        self.active = self.active[(left > self.tolerance) & (self.steps[self.active] > _SMALLEST_STEP)]
+        active = self.active
+        # A quadratic function with this Hessian would fall by half the slope (the Newton decrement).
+        left = -_dot(self.gradients[active], self.directions[active])
+        weights = self.points[active, :, :-1]
+        size = _dot(weights, weights / self.inverse_hessians[active, :, :-1])
+        unfinished = (left > self.tolerance * size + _NEGLIGIBLE).flatten()
+        self.active = active[unfinished & (self.steps[active] > _SMALLEST_STEP)]
 
 
 def _dot(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

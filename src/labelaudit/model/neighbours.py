@@ -19,8 +19,9 @@ import torch
 from torch.nn import functional
 
 from labelaudit.model.device import enough_memory, resolve_device
+from labelaudit.model.feature_fold import FeatureFold, feature_fit, some_rows
 from labelaudit.model.feature_rows import column_means, float_rows, row_blocks
-from labelaudit.model.fold import FoldFit, training_targets
+from labelaudit.model.fold import FoldFit, OnEpoch
 from labelaudit.model.temperature import fit_temperature, probabilities_at
 
 # Training rows among which neighbours are searched. A fold takes 2 rows * references * d operations, so 50,000
@@ -40,6 +41,8 @@ _BLOCK_NUMBERS = {"cpu": 2**24, "cuda": 2**28}
 _SMALLEST_NORM = 1e-12
 # What is used if nothing can be chosen.
 _USUAL_WIDTH, _USUAL_SMOOTHING = 0.1, 0.5
+# Parts into which the weight of a neighbour, at most 1, is divided: more than float32 has digits.
+_PARTS_OF_WEIGHT = 2**30
 # A row and its group are never neighbours of it.
 _NEVER = -2.0
 
@@ -96,22 +99,17 @@ class _Settings:
         nearest = nearest.first(self.neighbours)
         gaps = nearest.similarities - nearest.similarities[:, :1]
         weights = (gaps / self.width).exp() * (nearest.similarities > _NEVER)
-        shares = (self.smoothing * prior).repeat(len(weights), 1).scatter_add_(1, nearest.targets, weights)
+        # A GPU adds in any order. The sums of integers do not depend on it.
+        parts = torch.zeros(len(weights), len(prior), dtype=torch.int64, device=prior.device)
+        parts.scatter_add_(1, nearest.targets, (weights * _PARTS_OF_WEIGHT).long())
+        shares = self.smoothing * prior + parts / _PARTS_OF_WEIGHT
         return (shares / shares.sum(1, keepdim=True)).log()
 
 
 @enough_memory()
 @torch.inference_mode()
 def fit_neighbours(
-    features: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    train_rows: np.ndarray,
-    held_out_rows: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    device: str = "auto",
-    seed: int = 0,
+    data: FeatureFold, *, device: str = "auto", seed: int = 0, on_epoch: OnEpoch | None = None
 ) -> FoldFit:
     """Predict the held-out rows of a fold from the labels of the most similar training rows.
 
@@ -119,13 +117,8 @@ def fit_neighbours(
     float32 copy of these rows, and blocks. The order of the training rows does not matter.
 
     Args:
-        features: (N, d) float16 or float32, such as a memory map. Only read.
-        labels: (N,) int64 in 0..num_classes-1 at `train_rows`. Other entries are ignored.
-        num_classes: K.
-        train_rows: Numbers of the rows with known labels.
-        held_out_rows: Numbers of the rows to predict.
-        groups: (N,) any type. While settings are chosen, rows of a group are not neighbours of each other.
         seed: Seed of the subset, and of the sample by which settings are chosen.
+        on_epoch: Called once, when all rows are predicted.
 
     Returns:
         The fit; `chosen` has `neighbours`, `width`, `smoothing`, `temperature`, and the `inner_loss` and the number of
@@ -136,69 +129,39 @@ def fit_neighbours(
             are not finite.
     """
     started = time.monotonic()
-    train_rows = np.sort(train_rows)
-    classes = training_targets(labels, num_classes, train_rows)
     placed = resolve_device(device)
     generator = np.random.default_rng(seed)
-    picked = _subset(len(train_rows), _MAX_REFERENCES[placed.type], generator)
-    group_codes = np.arange(len(classes)) if groups is None else np.unique(groups[train_rows], return_inverse=True)[1]
-    references = _references(features, train_rows[picked], classes, picked, group_codes, num_classes, placed)
-    sample = torch.from_numpy(_subset(len(picked), _MAX_SAMPLE, generator)).to(placed)
+    references = _references(data, placed, generator)
+    sample = torch.from_numpy(some_rows(len(references.targets), _MAX_SAMPLE, generator)).to(placed)
     nearest, targets = _nearest_of_sample(references, sample)
     settings, loss = _choose(nearest, targets, references.prior)
     temperature = fit_temperature(settings.log_probabilities(nearest, references.prior), targets)
-    pred_probs = np.empty((len(held_out_rows), num_classes), np.float32)
-    for part, directions in _directions(features, held_out_rows, references):
-        found = references.nearest(directions, min(settings.neighbours, len(picked)))
-        logs = settings.log_probabilities(found, references.prior)
-        pred_probs[part] = probabilities_at(logs, temperature).cpu().numpy()
-    return FoldFit(
-        pred_probs=pred_probs,
-        dynamics=None,
-        training_loss=loss,
-        losses=[loss],
-        epochs=1,
-        members=1,
-        seconds=time.monotonic() - started,
-        device=str(placed),
-        precision="float32",
-        threads=torch.get_num_threads(),
-        seed=seed,
-        chosen={
-            "neighbours": settings.neighbours,
-            "width": settings.width,
-            "smoothing": settings.smoothing,
-            "temperature": temperature,
-            "inner_loss": loss,
-            "inner_rows": len(targets),
-        },
-    )
+    pred_probs = _predicted(data, references, settings, temperature)
+    if on_epoch is not None:
+        on_epoch(1, 1, loss)
+    chosen = {
+        "neighbours": float(settings.neighbours),
+        "width": settings.width,
+        "smoothing": settings.smoothing,
+        "temperature": temperature,
+        "inner_loss": loss,
+        "inner_rows": float(len(targets)),
+    }
+    return feature_fit(pred_probs, [loss], chosen, started=started, device=placed, seed=seed)
 
 
-def _subset(count: int, limit: int, generator: np.random.Generator) -> np.ndarray:
-    """Return at most `limit` of the numbers below `count`, ascending."""
-    if count <= limit:
-        return np.arange(count)
-    return np.sort(generator.choice(count, limit, replace=False))
-
-
-def _references(
-    features: np.ndarray,
-    rows: np.ndarray,
-    classes: np.ndarray,
-    picked: np.ndarray,
-    group_codes: np.ndarray,
-    num_classes: int,
-    device: torch.device,
-) -> _References:
-    train = float_rows(features, rows, device)
+def _references(data: FeatureFold, device: torch.device, generator: np.random.Generator) -> _References:
+    """Return the training rows, or a random part of them, with the shares of the classes in all of them."""
+    classes = data.targets()
+    picked = some_rows(len(classes), _MAX_REFERENCES[device.type], generator)
+    train = float_rows(data.features, data.train_rows[picked], device)
     mean = column_means(train)
     functional.normalize(train.sub_(mean), dim=1, eps=_SMALLEST_NORM, out=train)
-    prior = np.bincount(classes, minlength=num_classes) / len(classes)
+    prior = np.bincount(classes, minlength=data.num_classes) / len(classes)
     return _References(
         directions=train,
         targets=torch.from_numpy(classes[picked]).to(device),
-        groups=torch.from_numpy(group_codes[picked]).to(device),
+        groups=torch.from_numpy(data.training_groups()[picked]).to(device),
         mean=mean,
         prior=torch.from_numpy(prior).float().to(device),
     )
@@ -241,12 +204,21 @@ def _choose(nearest: _Nearest, targets: torch.Tensor, prior: torch.Tensor) -> tu
     return best
 
 
-def _directions(
-    features: np.ndarray, rows: np.ndarray, references: _References
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield directions (b, d) of `rows`, in blocks whose similarities fit into memory."""
+def _predicted(data: FeatureFold, references: _References, settings: _Settings, temperature: float) -> np.ndarray:
+    """Return the probabilities of the held-out rows (m, K) float32."""
+    pred_probs = np.empty((len(data.held_out_rows), data.num_classes), np.float32)
+    for part, directions in _directions(data, references):
+        nearest = references.nearest(directions, settings.neighbours)
+        logs = settings.log_probabilities(nearest, references.prior)
+        pred_probs[part] = probabilities_at(logs, temperature).cpu().numpy()
+    return pred_probs
+
+
+def _directions(data: FeatureFold, references: _References) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield directions (b, d) of the held-out rows, in blocks whose similarities fit into memory."""
     device = references.mean.device
     size = max(1, _BLOCK_NUMBERS[device.type] // len(references.targets))
-    for start in range(0, len(rows), size):
-        for part, block in row_blocks(features, rows[start : start + size], device):
+    for start in range(0, len(data.held_out_rows), size):
+        rows = data.held_out_rows[start : start + size]
+        for part, block in row_blocks(data.features, rows, device):
             yield slice(start + part.start, start + part.stop), references.normalised(block)

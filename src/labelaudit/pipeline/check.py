@@ -20,8 +20,8 @@ from labelaudit.errors import DatasetError, LabelauditError
 from labelaudit.findings import LeftOut
 from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
-from labelaudit.pipeline.plan import Scan, divide_and_choose, scan_dataset
-from labelaudit.pipeline.view_choice import ViewChoice, choose_views
+from labelaudit.pipeline.plan import Scan, divide_and_choose, find_columns, scan_dataset
+from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
 from labelaudit.schemas import CLASSES, Status
 from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version, open_version
@@ -82,10 +82,16 @@ def check_dataset(
 
     Raises:
         DatasetError: the dataset cannot be read at all.
+        ConfigError: the encoder cannot be used.
     """
+    check_view_settings(config)
     config = choose_version(config)
+    source = open_version(config)
+    columns = find_columns(source, config)
+    # Before the rows are read, which may take long.
+    choice = choose_views(config, columns)
     # The inputs are not cached: an audit reads the dataset again.
-    scanned = scan_dataset(open_version(config), config, keeps_inputs=False)
+    scanned = scan_dataset(source, columns, config, keeps_inputs=False)
     examples = scanned.examples
     name = audited_name(config)
     found = CheckedDataset(
@@ -107,7 +113,6 @@ def check_dataset(
         problem=None,
     )
     try:
-        choice = choose_views(config, scanned.columns)
         rows, recipe = divide_and_choose(scanned, config)
     except DatasetError as error:
         return replace(found, problem=str(error))

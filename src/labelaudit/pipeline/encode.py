@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +11,8 @@ from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.references import EncodingReference, PlanReference
 from labelaudit.audits.version import load_version
 from labelaudit.data.decoded_parts import rows_decoded_together
-from labelaudit.data.image_depth import NO_RANGES
 from labelaudit.feature_store.stored_features import FeatureStore
+from labelaudit.feature_store.version_shards import VersionShards
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.pipeline.damage_notes import keep_damage_notes
 from labelaudit.pipeline.encoding_list import (
@@ -28,11 +23,7 @@ from labelaudit.pipeline.encoding_list import (
     mark_shard,
     names_of_other_rows,
 )
-from labelaudit.storage.cache import Cache
-from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.store import open_dataset
-
-_log = logging.getLogger(__name__)
 
 # Rows of a shard: about 80 seconds of one core for the encoders of `labelaudit[encoders]`, which encode 27
 # photographs or 53 texts of 240 characters per second. A kill loses no more than that.
@@ -41,9 +32,6 @@ _MOST_ROWS = {"image": 2_048, "text": 4_096}
 _PARALLEL = 8
 # Fewer rows take a few seconds, to which loading the encoder would add much.
 _FEWEST_ROWS = 256
-# Increase it if the file of a cache entry changes its meaning.
-FEATURES_LAYOUT = 1
-_FEATURES = "features.npy"
 # What must be known of a row to find it again.
 _PLACES = ("content_digest", "label", "file", "row", "position")
 
@@ -58,8 +46,8 @@ def plan_encoding(reference: PlanReference) -> EncodingReference | None:
     if plan.encoder is None:
         return None
     store = output_store(reference)
-    features = _feature_store(reference, plan)
-    scored = _scored_rows(reference, plan)
+    features = open_feature_store(reference, plan)
+    scored = scored_contents(reference, plan)
     is_stored = features.are_stored(scored.digests)
     keep_damage_notes(store, plan, features.notes)
     missing = scored[~is_stored]
@@ -118,12 +106,12 @@ def encode_shard(
     plan = load_plan(reference)
     store = output_store(reference)
     listed = load_encoding_list(store, encoding)
-    features = _feature_store(reference, plan, names_of_other_rows(store, encoding, listed, [shard]))
+    features = open_feature_store(reference, plan, names_of_other_rows(store, encoding, listed, [shard]))
     rows = listed.shard(shard)
     missing = rows[~features.are_stored(rows.digests)]
     keep_damage_notes(store, plan, features.notes)
     if len(missing):
-        encoded = _encode(reference, plan, missing, on_progress, threads=threads, is_pinned=is_pinned)
+        encoded = encode_contents(reference, plan, missing, on_progress, threads=threads, is_pinned=is_pinned)
         name = features.add(missing.digests, encoded)
         mark_shard(store, encoding, shard, name)
 
@@ -136,64 +124,14 @@ def missing_shards(reference: PlanReference, encoding: EncodingReference, shards
     plan = load_plan(reference)
     store = output_store(reference)
     listed = load_encoding_list(store, encoding)
-    features = _feature_store(reference, plan, names_of_other_rows(store, encoding, listed, shards))
+    features = open_feature_store(reference, plan, names_of_other_rows(store, encoding, listed, shards))
     is_stored = features.are_stored(listed.digests(shards))
     ends = np.cumsum([0, *(listed.sizes[shard] for shard in shards)])
     parts = zip(shards, pairwise(ends), strict=True)
     return [shard for shard, (first, last) in parts if not is_stored[first:last].all()]
 
 
-@contextmanager
-def open_features(reference: PlanReference, plan: Plan, *, is_pinned: bool = False) -> Iterator[np.ndarray]:
-    """Yield the features of all rows in canonical order, (N, d) float16, memory-mapped; zeros if not scored.
-
-    The array is built once per machine. Features that are no longer stored, or damaged, are encoded again.
-
-    Args:
-        is_pinned: this process sees only the GPUs of its fold.
-    """
-    spec = _stored_spec(plan)
-
-    def build(folder: Path) -> None:
-        _gather_features(reference, plan, folder / _FEATURES, is_pinned=is_pinned)
-
-    # Which rows are scored depends on the number of folds, and so do the statuses.
-    key = digest_of(FEATURES_LAYOUT, spec.key, plan.fingerprint, plan.statuses)[:32]
-    with Cache(max_bytes=reference.cache_bytes).entry(f"features-{key}", build) as folder:
-        yield np.load(folder / _FEATURES, mmap_mode="r")
-
-
-def _gather_features(reference: PlanReference, plan: Plan, path: Path, *, is_pinned: bool) -> None:
-    rows = load_version(reference, plan, ("content_digest", "label"))
-    digests = rows.of_scored(rows.examples.content_digest)
-    features = _feature_store(reference, plan)
-    out = _zeros_on_disk(path, (len(rows.examples.label), _stored_spec(plan).dim))
-    found = features.read_into(digests, out, rows.scored)
-    keep_damage_notes(output_store(reference), plan, features.notes)
-    if found.all():
-        return
-    lost = digests[~found]
-    _log.warning("The features of %d rows are no longer stored in full, so they are encoded again.", len(lost))
-    again = _scored_rows(reference, plan)
-    again = again[np.sort(np.unique(again.digests.positions_of(lost)))]
-    for part in shard_parts([len(again)], plan.kind):
-        encoded = _encode(reference, plan, again[part], is_pinned=is_pinned)
-        features.add(again[part].digests, encoded)
-        at = again[part].digests.positions_of(digests)
-        out[rows.scored[at >= 0]] = encoded[at[at >= 0]]
-
-
-def _zeros_on_disk(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Return a mapped array of float16 in a new file, all of whose space on the disk is reserved."""
-    array = np.lib.format.open_memmap(path, "w+", np.float16, shape)
-    # A write to a mapped page kills the process if the disk is full; this raises an error instead.
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
-def _encode(
+def encode_contents(
     reference: PlanReference,
     plan: Plan,
     rows: RowsToEncode,
@@ -202,6 +140,7 @@ def _encode(
     threads: int | None = None,
     is_pinned: bool,
 ) -> np.ndarray:
+    """Return the features of n rows, (n, d) float16. Arguments as for `encode_shard`."""
     # Imported late, because the process that plans needs no torch.
     from labelaudit.pipeline.encode_rows import encode_rows
 
@@ -209,7 +148,7 @@ def _encode(
     return encode_rows(reference, plan, spec, rows, on_progress, threads=threads, is_pinned=is_pinned)
 
 
-def _scored_rows(reference: PlanReference, plan: Plan) -> RowsToEncode:
+def scored_contents(reference: PlanReference, plan: Plan) -> RowsToEncode:
     """Return the first row of each content among the scored rows, in reading order."""
     rows = load_version(reference, plan, _PLACES)
     examples = rows.examples
@@ -225,8 +164,21 @@ def _decoded_together(reference: PlanReference, plan: Plan, rows: RowsToEncode) 
     return rows_decoded_together(source, plan.columns, rows.file, rows.row)
 
 
-def _feature_store(reference: PlanReference, plan: Plan, without: Collection[str] = ()) -> FeatureStore:
-    return FeatureStore(output_store(reference), plan.dataset, _stored_spec(plan), without)
+def open_feature_store(
+    reference: PlanReference,
+    plan: Plan,
+    without: Collection[str] = (),
+    *,
+    only: VersionShards | None = None,
+) -> FeatureStore:
+    """Return the stored features of a plan's dataset and encoder.
+
+    Args:
+        without: names of shards that are ignored.
+        only: the shards that are used; None: all.
+    """
+    names = None if only is None else only.names
+    return FeatureStore(output_store(reference), plan.dataset, stored_spec(plan), without, only=names)
 
 
 def _spec(plan: Plan) -> EncoderSpec:
@@ -234,17 +186,7 @@ def _spec(plan: Plan) -> EncoderSpec:
     return plan.encoder
 
 
-def _stored_spec(plan: Plan) -> EncoderSpec:
-    """Return the spec under which features are stored: with what the content digest does not cover.
-
-    Images with more than 8 bits depend on the range of all images of the version. How several texts become one may
-    change in later releases.
-    """
-    spec, columns = _spec(plan), plan.columns
-    assert columns is not None, "no dataset is read for external probabilities"
-    words = [spec.preprocessing]
-    if columns.image_ranges != NO_RANGES:
-        words.append(f"more than 8 bits: {columns.image_ranges!r}")
-    if columns.kind == "text" and len(columns.inputs) > 1:
-        words.append("columns joined in reverse alphabetical order of their names, a line each")
-    return replace(spec, preprocessing="; ".join(words))
+def stored_spec(plan: Plan) -> EncoderSpec:
+    """Return the spec under which the features of a plan are stored."""
+    assert plan.stored_encoder is not None, "no view needs features"
+    return plan.stored_encoder

@@ -28,6 +28,7 @@ from labelaudit.schemas import ViewName
 from labelaudit.storage.file_on_disk import sha256_of_file
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
+from labelaudit.text import listing
 
 
 @with_one_blas_thread
@@ -69,6 +70,7 @@ def _gather_view(
     """Check the folds of one view, whose records are at `keys`."""
     records = [read_fold_record(store, key) for key in keys]
     try:
+        _check_features(records)
         paths = [_fold_path(store, record, files) for record in records]
         gathered = gather_folds(
             [_fold_probabilities(record, path) for record, path in zip(records, paths, strict=True)],
@@ -85,6 +87,32 @@ def _gather_view(
     fold_rows = [_fold_row(record, health) for record, health in zip(records, gathered.folds, strict=True)]
     notes = gathered.notes if len(plan.views) == 1 else tuple(f"View {view}: {note}" for note in gathered.notes)
     return GatheredView(view, tuple(records), tuple(fold_rows), notes, gathered.probabilities)
+
+
+def _check_features(records: Sequence[FoldRecord]) -> None:
+    """Check that all folds of a view were trained on the same features.
+
+    Raises:
+        IntegrityError: they were not. Features that are damaged or removed while folds train are encoded again, maybe
+            on another device or in other batches, which changes them.
+    """
+    folds: dict[str | None, list[int]] = {}
+    for record in records:
+        folds.setdefault(record.features, []).append(record.fold)
+    if len(folds) > 1:
+        *others, most = sorted(folds.values(), key=len)
+        differing = sorted(fold for group in others for fold in group)
+        raise IntegrityError(
+            Fault.FEATURES_DIFFER,
+            f"{_named(differing)} and {_named(most)} were trained on different features of the encoder, but all folds "
+            "of a view must see the same",
+            "Run the audit again. The folds without the present features are trained again.",
+            rows=sum(record.held_out_examples for record in records if record.fold in differing),
+        )
+
+
+def _named(folds: Sequence[int]) -> str:
+    return f"fold{'s' * (len(folds) > 1)} {listing(folds)}"
 
 
 def _dynamics(

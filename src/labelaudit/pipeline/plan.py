@@ -31,7 +31,7 @@ from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import code_sha256
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
-from labelaudit.pipeline.view_choice import ViewChoice, choose_views
+from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
 from labelaudit.schemas import SCHEMA_VERSION, ViewName
@@ -77,6 +77,7 @@ def prepare(config: AuditConfig) -> PlanReference:
     Raises:
         DatasetError: nothing can be audited.
     """
+    check_view_settings(config)
     source = open_version(config)
     store = open_output(config)
     # Before reading the dataset, which may take long.
@@ -84,13 +85,15 @@ def prepare(config: AuditConfig) -> PlanReference:
     name = audited_name(config)
     signature = _signature(source)
     scanned = _stored_scan(store, name.name, signature, config)
+    columns = find_columns(source, config) if scanned is None else scanned.columns
+    # Before the rows are read, which may take long.
+    choice = choose_views(config, columns)
     if scanned is None:
-        scanned = scan_dataset(source, config)
+        scanned = scan_dataset(source, columns, config)
         release_if_grown()
         # If a file changed while it was read, the scan belongs to neither signature.
         signature = signature if signature == _signature(source) else None
         _store_scan(store, name.name, signature, config, scanned)
-    choice = choose_views(config, scanned.columns)
     rows, recipe = divide_and_choose(scanned, config)
     release_if_grown()
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
@@ -113,8 +116,12 @@ def prepare(config: AuditConfig) -> PlanReference:
     )
 
 
-def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
-    """Read a version once; with `keeps_inputs`, store its inputs in this machine's cache."""
+def find_columns(source: DatasetFiles, config: AuditConfig) -> Columns:
+    """Return how a version is read, from the config, the schema and the first rows.
+
+    Raises:
+        DatasetError: it cannot be read as the config says.
+    """
     dataset = config.dataset
     columns = resolve_columns(
         source,
@@ -128,7 +135,11 @@ def scan_dataset(source: DatasetFiles, config: AuditConfig, *, keeps_inputs: boo
         skips_unreadable=dataset.unreadable_files == "skip",
         csv=_csv_options(config),
     )
-    columns = replace(columns, rename=dataset.rename)
+    return replace(columns, rename=dataset.rename)
+
+
+def scan_dataset(source: DatasetFiles, columns: Columns, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
+    """Read the rows of a version once; with `keeps_inputs`, store its inputs in this machine's cache."""
     sample = SampledInputs(columns)
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)

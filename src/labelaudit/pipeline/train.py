@@ -22,12 +22,13 @@ from labelaudit.detection.rows import ids_digest
 from labelaudit.errors import StorageError
 from labelaudit.model.checkpoints import Checkpoints
 from labelaudit.model.device import limited_threads
+from labelaudit.model.feature_fold import FeatureFold
 from labelaudit.model.fold import FoldData, FoldFit, OnEpoch, fit_fold, rehearse_fold
 from labelaudit.model.neighbours import fit_neighbours
 from labelaudit.model.probe import fit_probe
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.decoded_inputs import model_inputs, open_inputs
-from labelaudit.pipeline.encode import open_features
+from labelaudit.pipeline.version_features import features_digest, open_features
 from labelaudit.schemas import ViewName
 from labelaudit.storage.folder import StoredFolder
 from labelaudit.storage.layout import fold_checkpoints_folder, fold_data_key, fold_dynamics_key
@@ -44,9 +45,10 @@ def train_and_commit(
     threads: int | None = None,
     is_pinned: bool = False,
 ) -> FoldReference:
-    """Train each view of fold `fold` on all rows of the other folds. Views that are already committed are kept.
+    """Train each view of fold `fold` on all rows of the other folds.
 
-    The fold's seed depends only on the run's seed, the repeat and the fold.
+    Views that are already committed are kept, unless the version's features were encoded again since then. The seed of
+    a fold depends only on the run's seed, the repeat and the fold.
 
     Args:
         on_epoch: receives the progress of the first view that is trained, which takes the longest.
@@ -58,7 +60,7 @@ def train_and_commit(
     """
     store = output_store(reference)
     plan = load_plan(reference)
-    missing = [view for view in plan.views if not is_committed(store, plan.fold_record_key(view, fold))]
+    missing = _missing_views(store, plan, fold, _present_features(store, plan))
     if missing:
         part = _Part.of_fold(reference, plan, fold, is_pinned=is_pinned)
         with limited_threads(threads):
@@ -101,11 +103,6 @@ class _Part:
         )
 
     @property
-    def groups(self) -> np.ndarray:
-        """Numbers of groups, (N,), which equal rows share."""
-        return self.rows.examples.group.numbers()
-
-    @property
     def seed(self) -> int:
         return fold_seed(self.plan, self.fold)
 
@@ -123,14 +120,28 @@ class _Part:
             )
 
     @contextlib.contextmanager
-    def features(self) -> Iterator[np.ndarray]:
-        """Yield the features of all rows (N, d): those of the encoder, or the inputs if they are vectors."""
-        if self.plan.encoder is not None:
-            with open_features(self.reference, self.plan, is_pinned=self.is_pinned) as features:
-                yield features
-        else:
-            with open_inputs(self.reference, self.plan) as folder:
-                yield np.asarray(model_inputs(folder, self.plan.kind))
+    def feature_data(self) -> Iterator[tuple[FeatureFold, str | None]]:
+        """Yield the data of the other views, and the digest of the features of an encoder.
+
+        It is None for vectors, which are features already.
+        """
+        with contextlib.ExitStack() as stack:
+            digest = None
+            if self.plan.encoder is not None:
+                opened = stack.enter_context(open_features(self.reference, self.plan, is_pinned=self.is_pinned))
+                features, digest = opened.values, opened.digest
+            else:
+                folder = stack.enter_context(open_inputs(self.reference, self.plan))
+                features = np.asarray(model_inputs(folder, self.plan.kind))
+            data = FeatureFold(
+                features,
+                self.rows.examples.label,
+                len(self.plan.class_names),
+                self.train_rows,
+                self.held_out_rows,
+                groups=self.rows.examples.group.numbers(),
+            )
+            yield data, digest
 
     @property
     def training_ids(self) -> Strings:
@@ -141,15 +152,23 @@ class _Part:
         return self.rows.examples.example_id[self.held_out_rows]
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """A trained view, and the digest of the features that it learned from; None if these are not of an encoder."""
+
+    fit: FoldFit
+    features: str | None = None
+
+
 def _train_view(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> None:
     started = time.monotonic()
-    fit = _FIT[view.name](store, part, view, on_epoch)
-    _commit(store, part, view, fit, time.monotonic() - started)
+    trained = _FIT[view.name](store, part, view, on_epoch)
+    _commit(store, part, view, trained, time.monotonic() - started)
 
 
-def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
+def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> _Trained:
     with part.network_data() as data:
-        return fit_fold(
+        fit = fit_fold(
             data,
             _recipe(part.plan),
             device=part.device,
@@ -158,41 +177,19 @@ def _fit_network(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch
             on_epoch=on_epoch,
             checkpoints=_checkpoints(part, _checkpoints_folder(store, part.plan, view, part.fold)),
         )
+    return _Trained(fit)
 
 
-def _fit_probe(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
-    with part.features() as features:
-        return fit_probe(
-            features,
-            part.rows.examples.label,
-            len(part.plan.class_names),
-            part.train_rows,
-            part.held_out_rows,
-            groups=part.groups,
-            device=part.device,
-            seed=part.seed,
-            on_epoch=on_epoch,
-        )
+def _fit_features(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> _Trained:
+    fit = fit_probe if view.name == "probe" else fit_neighbours
+    with part.feature_data() as (data, digest):
+        return _Trained(fit(data, device=part.device, seed=part.seed, on_epoch=on_epoch), digest)
 
 
-def _fit_neighbours(store: Store, part: _Part, view: PlannedView, on_epoch: OnEpoch | None) -> FoldFit:
-    with part.features() as features:
-        return fit_neighbours(
-            features,
-            part.rows.examples.label,
-            len(part.plan.class_names),
-            part.train_rows,
-            part.held_out_rows,
-            groups=part.groups,
-            device=part.device,
-            seed=part.seed,
-        )
-
-
-_FIT: dict[ViewName, Callable[[Store, _Part, PlannedView, OnEpoch | None], FoldFit]] = {
+_FIT: dict[ViewName, Callable[[Store, _Part, PlannedView, OnEpoch | None], _Trained]] = {
     "network": _fit_network,
-    "probe": _fit_probe,
-    "neighbours": _fit_neighbours,
+    "probe": _fit_features,
+    "neighbours": _fit_features,
 }
 
 
@@ -212,8 +209,8 @@ def rehearse_training(reference: PlanReference) -> None:
 
 def _rehearse_view(part: _Part, view: PlannedView) -> np.ndarray:
     if view.name != "network":
-        # On features, a whole fit takes seconds.
-        return _FIT[view.name](output_store(part.reference), part, view, None).pred_probs
+        # It has no epochs to leave out, and takes seconds for 50,000 rows.
+        return _FIT[view.name](output_store(part.reference), part, view, None).fit.pred_probs
     with part.network_data() as data:
         return rehearse_fold(
             data,
@@ -232,7 +229,21 @@ def _recipe(plan: Plan) -> Recipe:
 def missing_folds(reference: PlanReference, plan: Plan, folds: list[int]) -> list[int]:
     """Return the folds that lack a committed view."""
     store = output_store(reference)
-    return [fold for fold in folds if not all(is_committed(store, key) for key in plan.fold_reference(fold).keys)]
+    features = _present_features(store, plan)
+    return [fold for fold in folds if _missing_views(store, plan, fold, features)]
+
+
+def _present_features(store: Store, plan: Plan) -> str | None:
+    """Return the digest of the features that a fold would open now; None if no fold has opened any."""
+    return None if plan.encoder is None else features_digest(store, plan)
+
+
+def _missing_views(store: Store, plan: Plan, fold: int, features: str | None) -> list[PlannedView]:
+    def is_done(view: PlannedView) -> bool:
+        expected = None if view.name == "network" else features
+        return is_committed(store, plan.fold_record_key(view, fold), expected)
+
+    return [view for view in plan.views if not is_done(view)]
 
 
 def fold_seed(plan: Plan, fold: int) -> int:
@@ -241,14 +252,19 @@ def fold_seed(plan: Plan, fold: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def is_committed(store: Store, record_key: str) -> bool:
-    """Return whether a fold's record and the files that it points to exist."""
+def is_committed(store: Store, record_key: str, features: str | None = None) -> bool:
+    """Return whether a fold's record and the files that it points to exist.
+
+    Args:
+        features: digest of the features that it must have been trained on; None: any, or none.
+    """
     if not store.exists(record_key):
         return False
     record = read_fold_record(store, record_key)
-    if all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
+    has_features = features is None or record.features == features
+    if has_features and all(store.exists(key) for key in (record.key, record.dynamics_key) if key is not None):
         return True
-    # Without its files the record is useless, so the fold is trained again.
+    # Without its files the record is useless, and all folds need the same features. So the fold is trained again.
     store.remove(record_key)
     return False
 
@@ -282,8 +298,8 @@ def _shuffled(held_out: np.ndarray, ids: Strings) -> np.ndarray:
     return held_out[np.argsort(hashes, kind="stable")]
 
 
-def _commit(store: Store, part: _Part, view: PlannedView, fit: FoldFit, seconds: float) -> None:
-    plan, fold, key = part.plan, part.fold, view.training_key
+def _commit(store: Store, part: _Part, view: PlannedView, trained: _Trained, seconds: float) -> None:
+    plan, fold, key, fit = part.plan, part.fold, view.training_key, trained.fit
     data = parquet_bytes(pred_probs_table(part.held_out_ids, fit.pred_probs, plan.class_names))
     sha256 = sha256_hex(data)
     data_key = fold_data_key(plan.dataset, key, fold, sha256)
@@ -315,5 +331,6 @@ def _commit(store: Store, part: _Part, view: PlannedView, fit: FoldFit, seconds:
         dynamics_sha256=dynamics_sha256,
         view=view.name,
         chosen=fit.chosen,
+        features=trained.features,
     )
     store.create(plan.fold_record_key(view, fold), dump_json(to_record(record)))

@@ -9,8 +9,8 @@ from pathlib import Path
 from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.errors import ConfigError
-from labelaudit.model.encoders.choose import choose_encoder, missing_encoder_note
-from labelaudit.model.encoders.encoder_names import weights_to_fetch
+from labelaudit.model.encoders.choose import check_encoder_setting, choose_encoder, missing_encoder_note
+from labelaudit.model.encoders.encoder_names import AUTO, NONE, weights_to_fetch
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.pipeline.encoder_weights import local_weights
 from labelaudit.schemas import VIEWS, ViewName
@@ -35,20 +35,39 @@ class ViewChoice:
     notes: tuple[str, ...] = ()
 
 
+def check_view_settings(config: AuditConfig) -> None:
+    """Check what can be known of views and encoder before the dataset is read.
+
+    Raises:
+        ConfigError: the encoder is unknown, something that it needs is missing, or no view uses it.
+    """
+    model = config.model
+    if model.views != "auto" and not set(model.views) & set(ON_FEATURES):
+        _check_unused(config)
+        _check_kwargs_are_used(config, "model.views names only the network, which uses no encoder")
+    if model.encoder == NONE:
+        _check_kwargs_are_used(config, "model.encoder is none")
+    check_encoder_setting(model.encoder, model.encoder_kwargs)
+
+
 def choose_views(config: AuditConfig, columns: Columns) -> ViewChoice:
     """Return the views of an audit.
 
     `auto` means the network, and probe and neighbours too if there is an encoder. Vectors are features already.
 
+    Args:
+        config: one that `check_view_settings` accepts.
+        columns: of the dataset.
+
     Raises:
-        ConfigError: the views that the config names need an encoder, and there is none; or the config names an encoder
-            that no view uses.
+        ConfigError: the views that the config names need an encoder, and there is none; or the encoder does not fit the
+            kind of data, or cannot be used.
     """
     wanted = config.model.views
     names = VIEWS if wanted == "auto" else tuple(name for name in VIEWS if name in wanted)
     on_features = tuple(name for name in names if name in ON_FEATURES)
     if columns.kind == "vector":
-        if config.model.encoder not in ("auto", "none"):
+        if config.model.encoder not in (AUTO, NONE):
             raise ConfigError(
                 f"model.encoder is {config.model.encoder}, but the inputs are vectors, which need no encoder. "
                 "Remove model.encoder, or name other inputs with dataset.input."
@@ -56,13 +75,11 @@ def choose_views(config: AuditConfig, columns: Columns) -> ViewChoice:
         _check_kwargs_are_used(config, "the inputs are vectors, which need no encoder")
         return ViewChoice(ON_FEATURES if wanted == "auto" else names, None)
     if not on_features:
-        _check_unused(config)
-        _check_kwargs_are_used(config, "model.views names only the network, which uses no encoder")
         return ViewChoice(names, None)
     encoder = _encoder(config, columns)
     if encoder is not None:
         return ViewChoice(names, encoder)
-    missing = missing_encoder_note(columns.kind) if config.model.encoder == "auto" else None
+    missing = missing_encoder_note(columns.kind) if config.model.encoder == AUTO else None
     _check_kwargs_are_used(config, f"model.encoder is {config.model.encoder}, and there is no encoder")
     if wanted != "auto":
         reason = missing or _why_none(config, columns)
@@ -71,7 +88,7 @@ def choose_views(config: AuditConfig, columns: Columns) -> ViewChoice:
 
 
 def _check_unused(config: AuditConfig) -> None:
-    if config.model.encoder not in ("auto", "none"):
+    if config.model.encoder not in (AUTO, NONE):
         raise ConfigError(
             f"model.encoder is {config.model.encoder}, but model.views names only the network, which uses no encoder. "
             "Add probe to model.views, or remove model.encoder."
@@ -85,7 +102,7 @@ def _check_kwargs_are_used(config: AuditConfig, reason: str) -> None:
 
 def _encoder(config: AuditConfig, columns: Columns) -> EncoderSpec | None:
     model = config.model
-    if model.encoder == "auto" and columns.kind not in _ENCODED_KINDS:
+    if model.encoder == AUTO and columns.kind not in _ENCODED_KINDS:
         return None
     with configured_weights(config) as weights:
         return choose_encoder(
@@ -104,6 +121,6 @@ def configured_weights(config: AuditConfig) -> AbstractContextManager[Path | Non
 
 
 def _why_none(config: AuditConfig, columns: Columns) -> str:
-    if config.model.encoder == "none":
+    if config.model.encoder == NONE:
         return "model.encoder is none. Choose an encoder, or remove the view."
     return f"There is no encoder for the kind {columns.kind}. Remove the view."

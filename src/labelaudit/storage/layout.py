@@ -13,6 +13,7 @@
     dataset=<name>/_features/<encoder>/<shard>.parquet, .json features of an encoder, append-only; .json: the index of
                                                               the shard, written after the data
     dataset=<name>/_work/scans/<key>.json, .parquet           the content of a set of files
+    dataset=<name>/_work/features/<key>.json                  the shards whose features all folds of a version use
     dataset=<name>/_work/folds/<training_key>/…               committed folds, checkpoints of unfinished ones
     dataset=<name>/_work/audits/<audit_id>/…                  what the steps of one audit pass on
     _work/conditional-writes                                  empty: the probe for conditional writes
@@ -116,6 +117,11 @@ def feature_data_key(folder: str, shard: str) -> str:
 def feature_index_key(folder: str, shard: str) -> str:
     """Return the key of the index of a shard. It is written after the data, and removed before."""
     return f"{folder}/{shard}.json"
+
+
+def version_shards_key(dataset: str, key: str) -> str:
+    """Return the key of the list of shards whose features all folds of a version use."""
+    return f"{dataset_folder(dataset)}/_work/features/{key}.json"
 
 
 def audit_folder(dataset: str, version: str, audit_id: str) -> str:

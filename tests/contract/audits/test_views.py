@@ -277,7 +277,7 @@ def test_tables_have_no_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ({"encoder": "none"}, "model.encoder is none, and there is no encoder"),
+        ({"encoder": "none"}, "model.encoder is none"),
         ({"views": ["network"]}, "model.views names only the network"),
     ],
 )

@@ -41,6 +41,12 @@ def add(folder: Path, dataset: str, digests: list[str], *, days_ago: float = 0) 
     return new
 
 
+def published_with(encoder: str, audit: AuditReference) -> None:
+    """Make a published audit one that used an encoder."""
+    (path,) = Path(audit.audit_url).parents[1].rglob(f"_audits/*/{audit.audit_id}.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "features": encoder}))
+
+
 def digest(number: int) -> str:
     return hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
 
@@ -85,7 +91,7 @@ def test_prune_removes_only_what_no_audit_needs(
 ) -> None:
     out = tmp_path / "out"
     used = digest(0)
-    monkeypatch.setattr("labelaudit.cli.features._digests_of_audits", lambda *_: iter([Strings([used])]))
+    monkeypatch.setattr("labelaudit.cli.features._used_digests", lambda *_: {SPEC.key: Strings([used])})
     needed = add(out, audit.dataset, [used, digest(1)], days_ago=90)
     recent = add(out, audit.dataset, [digest(2)], days_ago=10)
     old = add(out, audit.dataset, [digest(3)], days_ago=90)
@@ -122,9 +128,29 @@ def test_prune_keeps_what_a_published_audit_has(tmp_path: Path) -> None:
     digests = table(fruit_audit, "examples")["content_digest"].to_pylist()
     kept = add(tmp_path / "out", "fruit", [digests[0], digest(1)], days_ago=90)
     removed = add(tmp_path / "out", "fruit", [digest(1)], days_ago=90)
+    published_with(SPEC.key, fruit_audit)
+    assert "  used by 1 published audit\n" in labelaudit("features", "status", "out", folder=tmp_path).out
     assert labelaudit("features", "prune", "out", folder=tmp_path).code == 0
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in removed)
+
+
+def test_an_encoder_that_no_audit_used_is_removed_once_all_its_shards_are_old(tmp_path: Path) -> None:
+    data = write_fruit(tmp_path / "fruit.parquet", fruit(rows=60))
+    fruit_audit = publish(settings(data, tmp_path / "out", training={"epochs": 1}))
+    published_with("another-encoder", fruit_audit)
+    digests = table(fruit_audit, "examples")["content_digest"].to_pylist()
+    old = add(tmp_path / "out", "fruit", [digests[0]], days_ago=90)
+    add(tmp_path / "out", "fruit", [digests[1]], days_ago=40)
+    status = labelaudit("features", "status", "out", folder=tmp_path).out
+    assert "  no published audit used it, so `labelaudit features prune` removes it 30 days after the last" in status
+    kept = labelaudit("features", "prune", "out", "--older-than", "60", folder=tmp_path)
+    assert kept.out == "Removed 0 shards, 0.0 MB.\n"
+    dry = json.loads(labelaudit("features", "prune", "out", "--dry-run", "--json", folder=tmp_path).out)
+    assert [shard["reason"] for shard in dry["shards"]] == ["unused encoder"] * 2
+    assert all(path.exists() for path in old)
+    assert labelaudit("features", "prune", "out", folder=tmp_path).out.startswith("Removed 2 shards, ")
+    assert not list(tmp_path.rglob("_features/*/*"))
 
 
 def test_a_dataset_that_does_not_exist(audit: AuditReference, tmp_path: Path) -> None:

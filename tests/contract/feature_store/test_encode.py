@@ -26,8 +26,9 @@ from labelaudit.errors import DatasetError, StorageError
 from labelaudit.feature_store import shard_listing
 from labelaudit.pipeline import encode, encoding_list
 from labelaudit.pipeline.damage_notes import damage_notes
-from labelaudit.pipeline.encode import encode_shard, missing_shards, open_features, plan_encoding, shard_parts
+from labelaudit.pipeline.encode import encode_shard, missing_shards, plan_encoding, shard_parts
 from labelaudit.pipeline.encoding_list import load_encoding_list
+from labelaudit.pipeline.version_features import open_features
 from labelaudit.storage.manifest import sha256_hex
 from labelaudit.storage.store import Store, StoredFile
 from support.audits import png, settings, write_reviews, write_squares
@@ -86,10 +87,10 @@ def test_images_of_a_folder_are_encoded_in_canonical_order(
     assert (encoding.shards, encoding.rows, encoding.stored) == (1, 40, 0)
     assert damage_notes(output_store(reference), plan) == ()
     assert encoder.batches == [8] * 5
-    with open_features(reference, plan) as features:
-        assert isinstance(features, np.memmap)
-        assert features.dtype == np.float16
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        assert isinstance(opened.values, np.memmap)
+        assert opened.values.dtype == np.float16
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert encoder.encoded == 40
 
 
@@ -101,8 +102,8 @@ def test_nothing_is_encoded_twice(encoder: TinyEncoder, squares: tuple[PlanRefer
     )
     encoding = encode_all(other)
     assert (encoding.rows, encoding.stored, encoding.shards) == (0, 40, 0)
-    with open_features(other, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(other, plan))
+    with open_features(other, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(other, plan))
     assert encoder.encoded == 40
 
 
@@ -117,9 +118,9 @@ def test_a_second_version_encodes_only_its_new_rows(encoder: TinyEncoder, tmp_pa
         reference, plan = prepared(config)
         encoding = encode_all(reference)
         assert encoder.encoded == encoded
-        with open_features(reference, plan) as features:
-            assert features.shape == (encoded, DIM)
-            assert features.any(axis=1).all()
+        with open_features(reference, plan) as opened:
+            assert opened.values.shape == (encoded, DIM)
+            assert opened.values.any(axis=1).all()
     assert (encoding.rows, encoding.stored) == (2, 200)
 
 
@@ -133,9 +134,9 @@ def test_rows_with_the_same_content_are_encoded_once(encoder: TinyEncoder, tmp_p
     )
     encoding = encode_all(reference)
     assert (encoding.rows, encoder.encoded) == (20, 20)
-    with open_features(reference, plan) as features:
+    with open_features(reference, plan) as opened:
         examples = load_version(reference, plan, ("example_id", "label")).examples
-        for number, row in zip(examples.example_id, features, strict=True):
+        for number, row in zip(examples.example_id, opened.values, strict=True):
             text = "" if number == "3" else f"this is a text {int(number) % 20}"
             np.testing.assert_array_equal(row, text_features([text])[0] if text else np.zeros(DIM))
 
@@ -175,8 +176,8 @@ def test_a_killed_run_resumes_by_shard(
     encode_all(reference)
     assert encoder.encoded == 40
     assert plan_encoding(reference) == encoding, "a run that resumes reports the same figures"
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
 
 
 def test_each_shard_reads_only_its_files(
@@ -201,8 +202,8 @@ def test_a_store_that_was_deleted_is_made_again(
     encode_all(reference)
     for folder in Path(reference.output_url).rglob("_features"):
         shutil.rmtree(folder)
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert "The features of 40 rows are no longer stored in full, so they are encoded again." in caplog.text
     assert encoder.encoded == 80
     assert plan_encoding(reference) is not None
@@ -245,8 +246,8 @@ def test_a_damaged_shard_is_encoded_again(
         damaged.unlink()
     else:
         damaged.write_bytes(data if damage == "flip" else data[:-100])
-    with caplog.at_level(logging.WARNING), open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with caplog.at_level(logging.WARNING), open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert f"The features in {damaged} are not used: it" in caplog.text
     assert damage_notes(output_store(reference), plan)[1].startswith(f"The features in {damaged} are not used: it")
     assert encoder.encoded == 50
@@ -427,8 +428,8 @@ def test_encoding_with_s3(encoder: TinyEncoder, s3: str, tmp_path: Path, monkeyp
     assert encode_all(reference) == encoding
     assert missing_shards(reference, encoding, [0, 1, 2, 3]) == []
     assert encoder.encoded == 40
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
@@ -450,8 +451,8 @@ def test_a_damaged_shard_with_a_mark_is_encoded_again(
     assert named.startswith(f"The features in {damaged} are not used: it")
     assert encoder.encoded == 50
     assert missing_shards(reference, encoding, [0, 1, 2, 3]) == []
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
     assert encoder.encoded == 50
 
 
@@ -475,8 +476,8 @@ def test_rows_that_another_audit_has_encoded_since_are_left_out(
     assert missing_shards(reference, encoding, [0, 1, 2, 3]) == [3]
     encode_all(reference)
     assert encoder.encoded == 40
-    with open_features(reference, plan) as features:
-        np.testing.assert_array_equal(features, expected_of_files(reference, plan))
+    with open_features(reference, plan) as opened:
+        np.testing.assert_array_equal(opened.values, expected_of_files(reference, plan))
 
 
 def test_a_plan_without_encoder_needs_no_encoding(tmp_path: Path) -> None:
@@ -574,5 +575,5 @@ def test_shards_of_a_file_follow_its_row_groups(
         *({"c.parquet": [0, 6]}, {"c.parquet": [7, 13]}, {"c.parquet": [14, 19]}),
     ]
     encode_all(reference)
-    with open_features(reference, plan) as features:
-        assert features.any(axis=1).all()
+    with open_features(reference, plan) as opened:
+        assert opened.values.any(axis=1).all()

@@ -68,6 +68,27 @@ def test_any_sets_of_contents_round_trip(shards: list[set[int]], wanted: list[in
     assert check_never_wrong(opened("memory://out"), *wanted) == [number for number in wanted if number in stored]
 
 
+@given(st.lists(st.sets(st.integers(0, 20), min_size=1, max_size=9), max_size=5), st.sets(st.integers(0, 30)))
+def test_shards_that_are_added_later_change_nothing_for_a_choice(shards: list[set[int]], wanted: set[int]) -> None:
+    def add_with_values(value: int, shard: set[int]) -> None:
+        opened("memory://out").add(digests(*shard), np.full((len(shard), DIM), value, np.float16))
+
+    def read(store: FeatureStore) -> np.ndarray:
+        out = np.full((len(wanted), DIM), -1, np.float16)
+        store.read_into(digests(*wanted), out)
+        return out
+
+    clear_memory()
+    for value, shard in enumerate(shards):
+        add_with_values(value, shard)
+    before, chosen = read(opened("memory://out")), opened("memory://out").shards_of(digests(*wanted))
+    assert list(chosen) == sorted(chosen)
+    for value in range(3):
+        add_with_values(10 + value, {*range(40)})
+    later = FeatureStore(Store("memory://out"), "fruit", SPEC, only=chosen)
+    np.testing.assert_array_equal(read(later), before)
+
+
 def test_rows_go_where_the_caller_wants(tmp_path: Path) -> None:
     add(opened(tmp_path), 1, 2)
     add(opened(tmp_path), 3)

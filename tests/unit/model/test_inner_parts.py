@@ -35,6 +35,7 @@ def test_many_rows_need_few_parts() -> None:
     assert held_out(3_000) == (5, 3_000)
     assert held_out(10_000) == (2, 4_000)
     assert held_out(40_000) == (1, 8_000)
+    assert held_out(200_000) == (1, 10_000)
 
 
 def test_the_seed_decides_the_parts() -> None:

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from labelaudit.errors import TrainingError
-from labelaudit.model.logistic_regression import LinearModels, Problems, principal_directions, solve
+from labelaudit.model.logistic_regression import Directions, LinearModels, Problems, principal_directions, solve
 
 
 def data(rows: int, width: int, classes: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,6 +22,10 @@ def data(rows: int, width: int, classes: int, *, seed: int = 0) -> tuple[torch.T
     return torch.from_numpy(features.astype(np.float32)), torch.from_numpy(targets)
 
 
+def directions_of(features: torch.Tensor) -> Directions:
+    return principal_directions(features, torch.ones(features.shape[1]))
+
+
 def solved(
     features: torch.Tensor, targets: torch.Tensor, classes: int, penalties: list[float], excluded: list[int]
 ) -> LinearModels:
@@ -32,7 +36,7 @@ def solved(
         classes,
         Problems(torch.tensor(penalties), torch.tensor(excluded)),
         parts=parts,
-        directions=principal_directions(features),
+        directions=directions_of(features),
     )
 
 
@@ -72,6 +76,38 @@ def test_a_large_penalty_gives_the_shares_of_the_classes() -> None:
     assert torch.allclose(probabilities, shares.expand(400, 4), atol=2e-3)
 
 
+def test_factors_scale_the_features() -> None:
+    features, targets = data(200, 10, 3)
+    factors = torch.linspace(0, 2, 10)
+    for rows in (slice(None), slice(0, 8)):  # with less rows than features too
+        x, y = features[rows] - features[rows].mean(0), targets[rows]
+        problems, parts = Problems(torch.tensor([2.0]), torch.tensor([-2])), torch.zeros(len(x), dtype=torch.int64)
+        scaled = solve(x * factors, y, 3, problems, parts=parts, directions=directions_of(x * factors))
+        found = solve(x, y, 3, problems, parts=parts, directions=principal_directions(x, factors))
+        assert torch.allclose(found.logits(x), scaled.logits(x * factors), atol=1e-2)
+        assert not found.weights[:, :, 0].any()
+
+
+def test_directions_are_complete_if_there_are_enough_rows() -> None:
+    features, _ = data(20, 10, 2)
+    assert directions_of(features).are_complete
+    assert not directions_of(features[:8] - features[:8].mean(0)).are_complete
+
+
+def test_a_strong_penalty_takes_few_iterations() -> None:
+    """The approximate Hessian is nearly exact there, so the first step nearly arrives."""
+    features, targets = data(300, 40, 5)
+    assert len(solved(features, targets, 5, [1e5], [-2]).objectives) <= 3
+
+
+def test_constant_features_leave_the_shares_of_the_classes() -> None:
+    _, targets = data(100, 5, 3)
+    models = solved(torch.zeros(100, 5), targets, 3, [1.0], [-2])
+    shares = torch.bincount(targets, minlength=3) / 100
+    assert torch.allclose(models.biases[0].softmax(0), shares, atol=1e-3)
+    assert len(models.objectives) < 20
+
+
 def test_objectives_never_rise() -> None:
     features, targets = data(300, 40, 3)
     objectives = solved(features, targets, 3, [0.01], [-2]).objectives
@@ -80,7 +116,7 @@ def test_objectives_never_rise() -> None:
 
 def test_features_that_are_not_finite_are_an_error() -> None:
     features, targets = data(100, 5, 2)
-    directions = principal_directions(features)
+    directions = directions_of(features)
     features[3, 2] = torch.nan
     problems = Problems(torch.tensor([1.0]), torch.tensor([-2]))
     with pytest.raises(TrainingError, match=r"not finite in its first iteration\. Remove missing and extreme values"):
@@ -96,7 +132,7 @@ def test_each_iteration_is_reported() -> None:
         2,
         Problems(torch.tensor([1.0]), torch.tensor([-2])),
         parts=torch.zeros(100, dtype=torch.int64),
-        directions=principal_directions(features),
+        directions=directions_of(features),
         on_iteration=lambda iteration, loss: reports.append((iteration, loss)),
     )
     assert reports == list(enumerate(models.objectives, start=1))

@@ -1,24 +1,19 @@
-"""The nearest neighbours of a fold: only training rows vote, and the probabilities are calibrated."""
+"""The nearest neighbours of a fold: how rows vote, and calibrated probabilities."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from labelaudit.errors import InputError, TrainingError
 from labelaudit.model import neighbours
-from labelaudit.model.fold import FoldFit
+from labelaudit.model.feature_fold import FeatureFold
 from labelaudit.model.neighbours import fit_neighbours
-from tests.unit.model.test_probe import clusters
+from tests.support.feature_folds import clusters, fit_thirds
 
-
-def fit(features: np.ndarray, labels: np.ndarray, classes: int, **options: object) -> FoldFit:
-    rows = np.arange(len(labels))
-    held_out = rows[rows % 3 == 0]
-    return fit_neighbours(features, labels, classes, np.setdiff1d(rows, held_out), held_out, device="cpu", **options)  # type: ignore[arg-type]
+fit = partial(fit_thirds, fit_neighbours)
 
 
 def test_weights_fall_with_the_similarity() -> None:
@@ -46,28 +41,6 @@ def test_features_that_say_nothing_give_about_the_shares_of_the_classes() -> Non
     assert -np.log(pred_probs[np.arange(300), held_out]).mean() < -np.log(shares[held_out]).mean() + 0.05
 
 
-@settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 60), classes=st.integers(2, 6))
-def test_held_out_rows_are_never_used(seed: int, width: int, classes: int) -> None:
-    features, labels = clusters(90, width, classes, distance=0.5, seed=seed)
-    before = fit(features, labels, classes, seed=seed)
-    changed, features = labels.copy(), features.copy()
-    changed[::3] = -1
-    features[3::3] = 1_000
-    after = fit(features, changed, classes, seed=seed)
-    assert after.pred_probs[0] == pytest.approx(before.pred_probs[0], abs=1e-5)
-    assert after.chosen == before.chosen
-    assert np.allclose(before.pred_probs.sum(axis=1), 1, atol=1e-6)
-
-
-def test_same_seed_same_bytes_in_any_order_of_training_rows() -> None:
-    features, labels = clusters(90, 10, 3, distance=0.5)
-    train, held_out = np.arange(60), np.arange(60, 90)
-    first = fit_neighbours(features, labels, 3, train, held_out, device="cpu", seed=5)
-    second = fit_neighbours(features, labels, 3, train[::-1].copy(), held_out, device="cpu", seed=5)
-    assert first.pred_probs.tobytes() == second.pred_probs.tobytes()
-
-
 def test_rows_of_a_group_do_not_vote_for_each_other_while_settings_are_chosen() -> None:
     """Every row has a copy with the same random label. Without groups, the copies look like perfect evidence."""
     generator = np.random.default_rng(0)
@@ -75,8 +48,8 @@ def test_rows_of_a_group_do_not_vote_for_each_other_while_settings_are_chosen() 
     labels, groups = np.repeat(generator.integers(0, 2, 150), 3), np.repeat(np.arange(150), 3)
     rows = np.arange(450)
     train, held_out = rows[rows < 300], rows[rows >= 300]
-    fooled = fit_neighbours(features, labels, 2, train, held_out, device="cpu")
-    careful = fit_neighbours(features, labels, 2, train, held_out, groups=groups, device="cpu")
+    fooled = fit_neighbours(FeatureFold(features, labels, 2, train, held_out), device="cpu")
+    careful = fit_neighbours(FeatureFold(features, labels, 2, train, held_out, groups=groups), device="cpu")
     assert fooled.chosen["inner_loss"] < 0.3
     assert careful.chosen["inner_loss"] > 0.6
     assert careful.pred_probs.max() < 0.8
@@ -96,21 +69,9 @@ def test_many_rows_are_searched_in_blocks_and_in_a_subset(monkeypatch: pytest.Mo
 
 def test_few_rows_and_constant_features() -> None:
     assert np.isfinite(fit(np.ones((9, 3), np.float16), np.arange(9) % 2, 2).pred_probs).all()
-    two = fit_neighbours(np.eye(4, dtype=np.float16), np.array([0, 1, 0, 1]), 2, np.arange(2), np.arange(2, 4))
+    data = FeatureFold(np.eye(4, dtype=np.float16), np.array([0, 1, 0, 1]), 2, np.arange(2), np.arange(2, 4))
+    two = fit_neighbours(data, device="cpu")
     assert two.pred_probs == pytest.approx(np.full((2, 2), 0.5))
-
-
-def test_a_class_without_training_rows_is_an_error() -> None:
-    features, labels = clusters(30, 4, 3, distance=1)
-    with pytest.raises(TrainingError, match="1 of 4 classes have no training row"):
-        fit(features, labels, 4)
-
-
-def test_features_that_are_not_finite_are_an_error() -> None:
-    features, labels = clusters(30, 4, 3, distance=1)
-    features[3, 2] = np.inf
-    with pytest.raises(InputError, match="The features of row 3 contain missing or infinite values"):
-        fit(features, labels, 3)
 
 
 def test_one_group_has_usual_settings() -> None:

@@ -1,1 +1,1 @@
-"""The six points: each module has `measure(job)`, which records figures as it goes."""
+"""The points: each module has `measure(job)`, which records figures as it goes."""

@@ -11,20 +11,30 @@ from labelaudit.codec import JsonObject
 from labelaudit.errors import ConfigError
 from labelaudit.model.aliases import Kwargs
 from labelaudit.model.encoders.encoder_names import (
+    AUTO,
     LIBRARIES,
+    NONE,
     OPEN_CLIP,
     SENTENCE_TRANSFORMERS,
     TIMM,
     TORCHVISION,
+    is_named,
     is_user_code,
     is_weights_path,
     weights_to_fetch,
 )
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.model.encoders.packaged_encoders import MINILM, PACKAGED, available_encoder, packaged_spec
+from labelaudit.model.encoders.input_size import configured_size
+from labelaudit.model.encoders.optional_packages import check_installed
+from labelaudit.model.encoders.packaged_encoders import (
+    MINILM,
+    PACKAGED,
+    available_encoder,
+    check_packaged_kwargs,
+    packaged_spec,
+)
 from labelaudit.text import unknown_name
 
-AUTO, NONE = "auto", "none"
 _KINDS = ("image", "text")
 _NOTES = {
     "image": "No image encoder is installed, so the network learns from these images alone. Install one with "
@@ -32,6 +42,30 @@ _NOTES = {
     "text": "No text encoder is installed, so the network learns from these texts alone. Install one with "
     "pip install 'labelaudit[encoders]' to find more label errors.",
 }
+
+
+def check_encoder_setting(setting: str, kwargs: Kwargs) -> None:
+    """Check what can be known of an encoder before a dataset is read: its name, packages, arguments and local weights.
+
+    Args:
+        setting: `model.encoder`.
+        kwargs: `model.encoder_kwargs`.
+
+    Raises:
+        ConfigError: The encoder is unknown, a package or a local file is missing, or an argument is wrong.
+    """
+    if setting in (AUTO, NONE):
+        return
+    _check_name(setting)
+    prefix = setting.partition(":")[0]
+    for package in PACKAGED[setting].packages if setting in PACKAGED else filter(None, [LIBRARIES.get(prefix)]):
+        check_installed(package, setting)
+    if setting in PACKAGED:
+        check_packaged_kwargs(setting, kwargs)
+    fetched = weights_to_fetch(setting, kwargs)
+    if fetched is not None and "://" not in fetched:
+        _local(setting, fetched, None)
+    configured_size(setting, _made_for(setting, fetched, None), kwargs.get("input_size"))
 
 
 def choose_encoder(
@@ -57,9 +91,10 @@ def choose_encoder(
     fetched = weights_to_fetch(name, kwargs)
     _check_name(name)
     _check_kind(name, kind, fetched, weights)
+    input_size = configured_size(name, kind, kwargs.get("input_size"))
     local = _local(name, fetched, weights)
     if name in PACKAGED and local is None:
-        return packaged_spec(name, image_size=image_size, kwargs=kwargs)
+        return packaged_spec(name, image_size=image_size, input_size=input_size, kwargs=kwargs)
     from labelaudit.model.encoders.describe import describe_encoder  # imports torch
 
     return describe_encoder(
@@ -67,7 +102,7 @@ def choose_encoder(
         kind=kind,
         image_size=image_size,
         kwargs=_plain_kwargs(kwargs, local),
-        input_size=kwargs.get("input_size"),
+        input_size=input_size,
         weights=local,
         source=fetched,
     )
@@ -79,9 +114,8 @@ def missing_encoder_note(kind: str) -> str | None:
 
 
 def _check_name(name: str) -> None:
-    prefix, _, rest = name.partition(":")
-    is_of_library = prefix in LIBRARIES and bool(rest)
-    if name in PACKAGED or is_of_library or is_weights_path(name) or (is_user_code(name) and prefix not in LIBRARIES):
+    is_of_user = is_user_code(name) and name.partition(":")[0] not in LIBRARIES
+    if is_named(name) or is_weights_path(name) or is_of_user:
         return
     examples = [*PACKAGED, AUTO, NONE, *(f"{library}:<model>" for library in LIBRARIES)]
     raise ConfigError(
@@ -97,22 +131,26 @@ def _check_kind(name: str, kind: str, fetched: str | None, weights: Path | None)
             f"model.encoder is {name!r}, but the rows of kind {kind!r} need no encoder. Remove model.encoder, or set "
             "it to none."
         )
-    prefix = name.partition(":")[0]
-    if name in PACKAGED:
-        made_for = PACKAGED[name].kind
-    elif prefix in (TORCHVISION, TIMM, OPEN_CLIP):
-        made_for = "image"
-    elif prefix == SENTENCE_TRANSFORMERS:
-        made_for = "text"
-    elif fetched == name:
-        made_for = "text" if (weights or Path(name)).is_dir() else "image"
-    else:
-        made_for = kind  # the user's code may be for either
-    if made_for != kind:
+    made_for = _made_for(name, fetched, weights)
+    if made_for not in (kind, None):
         raise ConfigError(
             f"model.encoder {name!r} is for the kind {made_for!r}, but the rows are of kind {kind!r}. Choose an "
             f"encoder for this kind, or set model.encoder to auto."
         )
+
+
+def _made_for(name: str, fetched: str | None, weights: Path | None) -> str | None:
+    """Return the kind of data that an encoder is for; None if that is unknown: a user's code may be for either."""
+    prefix = name.partition(":")[0]
+    if name in PACKAGED:
+        return PACKAGED[name].kind
+    if prefix in (TORCHVISION, TIMM, OPEN_CLIP):
+        return "image"
+    if prefix == SENTENCE_TRANSFORMERS:
+        return "text"
+    if fetched == name and (weights is not None or "://" not in name):
+        return "text" if (weights or Path(name).expanduser()).is_dir() else "image"
+    return None
 
 
 def _local(name: str, fetched: str | None, weights: Path | None) -> Path | None:

@@ -19,7 +19,7 @@ def describe_encoder(
     kind: str,
     image_size: tuple[int, int],
     kwargs: JsonObject,
-    input_size: object,
+    input_size: int | None,
     weights: Path | None,
     source: str | None,
 ) -> EncoderSpec:
@@ -39,8 +39,7 @@ def describe_encoder(
         StorageError: Weights cannot be downloaded.
     """
     name = _architecture(setting, weights, source)
-    size = None if input_size is None else chosen_size(0, image_size, input_size)
-    built = build_encoder(name, kind, kwargs, weights, size)
+    built = build_encoder(name, kind, kwargs, weights, input_size)
     if kind == "text":
         dim = try_encoder(built.module, name, example_inputs(kind, 0)).shape[1]
         size, preprocessing = 0, built.description
@@ -69,7 +68,9 @@ def _architecture(setting: str, weights: Path | None, source: str | None) -> str
     return setting
 
 
-def _size_and_dim(built: EncoderModule, name: str, image_size: tuple[int, int], input_size: object) -> tuple[int, int]:
+def _size_and_dim(
+    built: EncoderModule, name: str, image_size: tuple[int, int], input_size: int | None
+) -> tuple[int, int]:
     """Return the size of the images that an encoder gets, and the number of its features."""
     size = chosen_size(built.own_size, image_size, input_size)
     try:

@@ -6,10 +6,18 @@ import re
 from pathlib import Path, PurePosixPath
 
 from labelaudit.model.aliases import Kwargs
+from labelaudit.model.encoders.packaged_encoders import PACKAGED
 
+AUTO, NONE = "auto", "none"
 TORCHVISION, TIMM, OPEN_CLIP = "torchvision", "timm", "open_clip"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
-LIBRARIES = (TORCHVISION, TIMM, OPEN_CLIP, SENTENCE_TRANSFORMERS)
+# Prefix of a setting -> package that it needs.
+LIBRARIES = {
+    TORCHVISION: "torchvision",
+    TIMM: "timm",
+    OPEN_CLIP: "open_clip",
+    SENTENCE_TRANSFORMERS: "sentence_transformers",
+}
 _WEIGHTS = {".safetensors", ".pt", ".pth"}
 # Files that make a folder one of sentence-transformers.
 _MARKS = ("modules.json", "config.json")
@@ -31,13 +39,21 @@ def weights_to_fetch(setting: str, kwargs: Kwargs) -> str | None:
         return weights
     if prefix == SENTENCE_TRANSFORMERS and (rest.startswith((".", "/", "~")) or is_model_folder(Path(rest))):
         return rest
-    if prefix not in LIBRARIES and is_weights_path(setting):
+    if is_weights_path(setting):
         return setting
     return None
 
 
+def is_named(setting: str) -> bool:
+    """Return whether a setting is `auto`, `none`, a packaged encoder, or one of a library. Files cannot hide them."""
+    prefix, _, rest = setting.partition(":")
+    return setting in (AUTO, NONE) or setting in PACKAGED or (prefix in LIBRARIES and bool(rest))
+
+
 def is_weights_path(text: str) -> bool:
     """Return whether a text is the path or URL of weights: it has their suffix, or it contains a slash."""
+    if is_named(text):
+        return False
     return PurePosixPath(text).suffix in _WEIGHTS or "/" in text or is_model_folder(Path(text))
 
 

@@ -27,7 +27,6 @@ from labelaudit.model.encoders.encoder_modules import (
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.text import listing
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Larger batches are not faster: 32 images of 160 pixels need about 100 MB on a CPU.
 _CPU_BATCH, _GPU_BATCH = 8, 256
 # The first GPUs that compute float16 faster than float32.
@@ -40,14 +39,14 @@ class Encoder:
     Attributes:
         spec: What it is.
         device: "cpu" or "cuda:<number>".
-        precision: "float32", "float16" or "bfloat16".
+        precision: "float32", or "float16" on GPUs that compute it faster.
         batch_size: Inputs per forward pass. It is halved if the memory of a GPU is too small.
     """
 
-    def __init__(self, spec: EncoderSpec, module: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(self, spec: EncoderSpec, module: nn.Module, device: torch.device) -> None:
         self.spec = spec
         self.device = str(device)
-        self.precision = precision
+        self.precision = "float16" if _computes_float16_fast(device) else "float32"
         self.batch_size = _GPU_BATCH if device.type == "cuda" else _CPU_BATCH
         self._device = device
         self._module = module
@@ -127,8 +126,7 @@ class Encoder:
         return images.permute(0, 3, 1, 2)
 
     def _forward(self, batch: torch.Tensor | list[str], precision: str) -> np.ndarray:
-        dtype = _DTYPES[precision]
-        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(self._device.type, torch.float16, enabled=precision == "float16"):
             features = self._module(batch)
         checked = checked_features(features, self.spec.name, len(batch))
         # The cast is silent, and the caller checks its result.
@@ -136,16 +134,13 @@ class Encoder:
         return result
 
 
-def load_encoder(
-    spec: EncoderSpec, *, weights: Path | None = None, device: str = "auto", precision: str = "auto"
-) -> Encoder:
+def load_encoder(spec: EncoderSpec, *, weights: Path | None = None, device: str = "auto") -> Encoder:
     """Return the encoder that a spec describes, ready to encode.
 
     Args:
         spec: What `choose_encoder` returned, maybe on another machine.
         weights: Local copy of `spec.weights`; None if that is a path on this machine, or None.
         device: "auto" (CUDA if available), "cpu", "cuda" or "cuda:<number>".
-        precision: "auto" (float32 on a CPU, float16 on a GPU), "float32", "float16" or "bfloat16".
 
     Raises:
         ConfigError: The weights on this machine are others than in the spec, or they cannot be read.
@@ -153,7 +148,6 @@ def load_encoder(
         TrainingError: The GPU does not exist.
     """
     chosen_device = resolve_device(device)
-    chosen_precision = _resolved(precision, chosen_device)
     local = Path(spec.weights).expanduser() if weights is None and spec.weights is not None else weights
     built = build_encoder(spec.name, spec.kind, spec.kwargs, local, spec.input_size or None)
     if built.weights_sha256 != spec.weights_sha256:
@@ -165,7 +159,7 @@ def load_encoder(
     with isolated(0, torch.device("cpu")):
         module = _checked(built.module, spec)
     module = module.to(chosen_device)
-    return Encoder(spec, module, chosen_device, chosen_precision)
+    return Encoder(spec, module, chosen_device)
 
 
 def _checked(module: nn.Module, spec: EncoderSpec) -> nn.Module:
@@ -184,13 +178,8 @@ def _checked(module: nn.Module, spec: EncoderSpec) -> nn.Module:
     return folded.to(memory_format=torch.channels_last)
 
 
-def _resolved(precision: str, device: torch.device) -> str:
-    if precision == "auto":
-        is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FLOAT16_CAPABILITY
-        return "float16" if is_fast else "float32"
-    if precision not in _DTYPES:
-        raise ConfigError(f"Precision {precision!r} is unknown for encoders. Use auto, {', '.join(_DTYPES)}.")
-    return precision
+def _computes_float16_fast(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FLOAT16_CAPABILITY
 
 
 def _texts(inputs: np.ndarray | Sequence[str]) -> list[str]:

@@ -19,6 +19,16 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def check_installed(package: str, encoder: str) -> None:
+    """Check that a package can be imported, without importing it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if not is_installed(package):
+        raise ConfigError(_missing(package, encoder))
+
+
 def require_package(package: str, encoder: str) -> ModuleType:
     """Import a package that an encoder needs.
 

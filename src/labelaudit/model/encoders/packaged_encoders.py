@@ -84,13 +84,14 @@ def available_encoder(kind: str) -> str | None:
     return next((name for name, encoder in PACKAGED.items() if encoder.kind == kind and encoder.is_available()), None)
 
 
-def packaged_spec(name: str, *, image_size: tuple[int, int], kwargs: Kwargs) -> EncoderSpec:
+def packaged_spec(name: str, *, image_size: tuple[int, int], input_size: int | None, kwargs: Kwargs) -> EncoderSpec:
     """Return the spec of a packaged encoder with its own weights.
 
     Args:
         name: A key of `PACKAGED`.
         image_size: (height, width) of the images of the dataset; not used for texts.
-        kwargs: `model.encoder_kwargs`; only `input_size` is accepted, and only for images.
+        input_size: Size of the images that the config demands; None if the encoder's own size decides.
+        kwargs: `model.encoder_kwargs`.
 
     Raises:
         ConfigError: A package is missing, or an argument is unknown.
@@ -98,7 +99,7 @@ def packaged_spec(name: str, *, image_size: tuple[int, int], kwargs: Kwargs) -> 
     encoder = PACKAGED[name]
     size, preprocessing = 0, f"truncated to {MINILM_TOKENS} tokens; mean over tokens, scaled to length 1"
     if encoder.kind == "image":
-        size = chosen_size(encoder.own_size, image_size, kwargs.get("input_size"))
+        size = chosen_size(encoder.own_size, image_size, input_size)
         preprocessing = image_preprocessing(size, LITE0_SCALING)
     check_packaged_kwargs(name, kwargs)
     return EncoderSpec(

