@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     names = arguments.names or sorted(path.name[:-13] for path in arguments.features.glob("*.features.npy"))
-    print("| set | view | AP | agreement | log loss | seconds | chosen in the folds |\n|---|---|---|---|---|---|---|")  # noqa: T201
+    print("| set | view | AP | agreement | log loss | CPU s | chosen in the folds |\n|---|---|---|---|---|---|---|")  # noqa: T201
     for name in names:
         measure(name, arguments.features, arguments.data, save=arguments.save)
 

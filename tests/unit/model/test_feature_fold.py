@@ -82,6 +82,17 @@ def test_the_last_report_is_the_total(fit: FeatureView) -> None:
     assert not torch.is_inference_mode_enabled()
 
 
+def test_training_rows_are_sorted_and_their_groups_numbered() -> None:
+    features, labels = np.zeros((4, 1), np.float16), np.array([0, 1, 1, -1])
+    data = FeatureFold(features, labels, 2, np.array([2, 0, 1]), np.array([3]), np.array(["b", "a", "b", "c"]))
+    assert data.train_rows.tolist() == [0, 1, 2]
+    assert data.targets().tolist() == [0, 1, 1]
+    first, second, third = data.training_groups()
+    assert first == third != second
+    alone = FeatureFold(features, labels, 2, np.array([2, 0, 1]), np.array([3]))
+    assert len(set(alone.training_groups().tolist())) == 3
+
+
 @given(count=st.integers(0, 50), limit=st.integers(0, 60), seed=st.integers(0, 9))
 def test_some_rows_are_distinct_and_ascending(count: int, limit: int, seed: int) -> None:
     rows = some_rows(count, limit, np.random.default_rng(seed))

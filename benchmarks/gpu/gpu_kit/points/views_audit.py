@@ -68,9 +68,9 @@ def _record_audit(job: Job, kwargs: dict[str, object]) -> None:
     for view in job.sizes.views:
         rows = [row for row, name in enumerate(folds["view"]) if name == view]
         seconds = [folds["seconds"][row] for row in rows]
-        where = f"{folds['precision'][rows[0]]} on {folds['device'][rows[0]]}"
+        precision = f"{folds['precision'][rows[0]]} on {folds['device'][rows[0]]}"
         record.figure(f"{view}: seconds of the fastest and slowest fold", f"{min(seconds)} and {max(seconds)}", "s")
-        record.figure(f"{view}: precision", where)
+        record.figure(f"{view}: precision", precision)
     record_found_errors(job, audit)
 
 
