@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property, partial
 
+from labelaudit.data.formats import Format, format_by_name
 from labelaudit.data.read_ahead import mapped_ahead
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import StorageError
@@ -137,6 +138,9 @@ class NamedImageFiles:
         for path in _candidates(table_path, reference):
             # Hidden files are not part of the dataset, and neither are those outside of it.
             if any(part.startswith((".", "_")) or not part for part in path.split("/")):
+                return None
+            # Only its content says whether another file is an image, and the listing has looked at it.
+            if format_by_name(path) is not Format.IMAGE:
                 return None
             try:
                 return self._read(path)

@@ -181,6 +181,14 @@ def test_hidden_files_are_opened_only_if_they_are_part_of_the_dataset(without_li
     assert listings == [1]
 
 
+def test_a_file_of_the_same_name_that_is_not_an_image(without_listing, png):
+    rows = pa.table({"image": ["p1", "p2"] * 2, "label": [0, 1] * 2})
+    files = {"a.parquet": rows, "images/p1.png": png(1), "images/p2.png": png(2), "p1": b"a caption", "p2": b"another"}
+    source, columns, expected, listings = without_listing(files)
+    assert found_images(source, columns, {"a.parquet": range(4)}) == expected
+    assert listings == [1]
+
+
 def test_a_storage_that_does_not_answer_is_not_a_missing_file(without_listing, png, monkeypatch):
     rows = pa.table({"image": ["1.png", "2.png"] * 2, "label": [0, 1] * 2})
     source, columns, _, _ = without_listing({"a.parquet": rows, "1.png": png(1), "2.png": png(2)})
