@@ -1,0 +1,140 @@
+"""The nearest neighbours of each of many points, without comparing all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+# Up to this many points, all are compared.
+_MAX_COMPARED = 8_192
+# Dimensions in which neighbours are searched. A random projection to so many keeps distances within about 9 %
+# (W. Johnson and J. Lindenstrauss, 1984).
+_MAX_DIMENSIONS = 128
+# Points are divided into cells around random points. Each is compared with the points for which its cell is one of
+# the two nearest.
+_POINTS_PER_CELL = 1_024
+_MAX_DEPTH = 4
+# Numbers in a block of distances: 64 MiB.
+_BLOCK_NUMBERS = 2**24
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest neighbours of n points.
+
+    Attributes:
+        positions: (n, k) int32, the nearest first. A point is never its own neighbour.
+        distances: (n, k) float32, ascending. Points without k neighbours in their cell repeat the last one.
+    """
+
+    positions: np.ndarray
+    distances: np.ndarray
+
+
+def find_nearest(points: np.ndarray, count: int) -> Nearest:
+    """Return the `count` nearest points of each point, by Euclidean distance.
+
+    With many points, the search is approximate: a point is compared with some thousand others around it instead of all.
+    The order of the points matters only for the choice of cells.
+
+    Args:
+        points: (n, d) float, n > `count`.
+    """
+    points = projected(points)
+    # Squares of very large and very small numbers do not fit into float32.
+    scale = float(np.abs(points).max(initial=0.0)) or 1.0
+    points = points / np.float32(scale)
+    positions = np.zeros((len(points), count), np.int32)
+    squares = np.full((len(points), count), np.inf, np.float32)
+    everyone = np.arange(len(points))
+    for queries, members in _cells(points, everyone, everyone):
+        around = points[members]
+        for block in _blocks(queries, len(members)):
+            positions[block], squares[block] = _within(points[block], block, around, members, count)
+    return Nearest(positions, np.sqrt(np.maximum(squares, 0)) * np.float32(scale))
+
+
+def projected(points: np.ndarray) -> np.ndarray:
+    """Return points in at most 128 dimensions, (n, min(d, 128)) float32."""
+    dimensions = points.shape[1]
+    if dimensions <= _MAX_DIMENSIONS:
+        return np.asarray(points, np.float32)
+    directions = np.random.default_rng(_SEED).normal(size=(dimensions, _MAX_DIMENSIONS)) / np.sqrt(_MAX_DIMENSIONS)
+    out = np.empty((len(points), _MAX_DIMENSIONS), np.float32)
+    for block in _blocks(np.arange(len(points)), dimensions):
+        out[block] = np.asarray(points[block[0] : block[-1] + 1], np.float32) @ directions.astype(np.float32)
+    return out
+
+
+def _cells(
+    points: np.ndarray, queries: np.ndarray, members: np.ndarray, depth: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield parts of some points, and the members with which they are compared. Large cells are divided again."""
+    if len(members) <= _MAX_COMPARED:
+        yield queries, members
+        return
+    if depth == _MAX_DEPTH:
+        # These points are nearly equal.
+        for start in range(0, len(queries), _MAX_COMPARED):
+            part = queries[start : start + _MAX_COMPARED]
+            yield part, part
+        return
+    chosen = np.random.default_rng(_SEED).choice(len(members), len(members) // _POINTS_PER_CELL, replace=False)
+    centres = points[members[np.sort(chosen)]]
+    cells = _two_nearest(points, members, centres)
+    is_query = np.isin(members, queries, assume_unique=True)
+    for cell in range(len(centres)):
+        is_own, is_near = cells[:, 0] == cell, cells[:, 1] == cell
+        own = members[is_own & is_query]
+        if len(own):
+            yield from _cells(points, own, members[is_own | is_near], depth + 1)
+
+
+def _two_nearest(points: np.ndarray, rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return the nearest and the second nearest centre of some points, (n, 2) int32."""
+    cells = np.empty((len(rows), 2), np.int32)
+    for block in _blocks(np.arange(len(rows)), len(centres)):
+        squares = _squares(points[rows[block]], centres)
+        two = np.argpartition(squares, 1, axis=1)[:, :2]
+        both = np.take_along_axis(squares, two, axis=1)
+        cells[block] = np.where(both[:, :1] > both[:, 1:], two[:, ::-1], two)
+    return cells
+
+
+def _within(
+    points: np.ndarray, queries: np.ndarray, around: np.ndarray, members: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest members of each query, (b, count), and their squared distances.
+
+    Args:
+        points: (b, d) those of the queries.
+        around: (m, d) those of the members.
+    """
+    squares = _squares(points, around)
+    squares[queries[:, None] == members] = np.inf
+    kept = min(count, len(members) - 1)
+    if kept == 0:
+        return np.repeat(queries[:, None], count, axis=1), np.full((len(queries), count), np.inf, np.float32)
+    nearest = np.argpartition(squares, kept - 1, axis=1)[:, :kept]
+    # Recomputed, because the difference of squares above has few digits left if points are close.
+    exact = ((points[:, None, :] - around[nearest]) ** 2).sum(axis=2)
+    order = np.argsort(exact, axis=1, kind="stable")
+    order = np.concatenate([order, np.repeat(order[:, -1:], count - kept, axis=1)], axis=1)
+    return members[np.take_along_axis(nearest, order, axis=1)], np.take_along_axis(exact, order, axis=1)
+
+
+def _squares(queries: np.ndarray, members: np.ndarray) -> np.ndarray:
+    products = queries @ members.T
+    products *= -2
+    products += (queries**2).sum(axis=1)[:, None]
+    products += (members**2).sum(axis=1)
+    return np.asarray(products)
+
+
+def _blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    step = max(1, _BLOCK_NUMBERS // max(1, width))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
