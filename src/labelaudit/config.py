@@ -302,6 +302,12 @@ class GateConfig(_Section):
         None, description="largest change of a class's share of the labeled rows since the previous version"
     )
     min_canary_recall: Share | None = Field(None, description="share of planted errors that must be found")
+    max_conflicting_copies: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="groups of copies and near-copies with different labels"
+    )
+    max_leaks: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="groups of copies and near-copies that are in several splits"
+    )
 
 
 class ReportConfig(_Section):

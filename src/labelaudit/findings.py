@@ -316,7 +316,7 @@ class Findings:
     `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
     expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
     flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
-    sentences for people.
+    sentences for people; `duplicates` is None for external probabilities.
     """
 
     issues: int
@@ -330,6 +330,7 @@ class Findings:
     canaries: CanaryRecall | None = None
     gate: Gate | None = None
     review: Review | None = None
+    duplicates: Duplicates | None = None
 
 
 @dataclass(frozen=True)
@@ -347,6 +348,19 @@ class Encoding:
             return f"The features of all {total:,} different contents were stored by earlier audits."
         reused = "" if not self.stored else f" Earlier audits have stored the features of the other {self.stored:,}."
         return f"This audit encoded {self.rows:,} of {total:,} different contents with {self.encoder}.{reused}"
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Clusters of copies and near-copies, as in `duplicates.parquet`."""
+
+    clusters: int
+    rows: int  # in all clusters
+    exact_rows: int  # that equal another row
+    conflicts: int  # clusters with several labels, even after the corrections of reviewers
+    conflicting_rows: int  # in these
+    leaks: int  # clusters that are in several splits
+    leaked_rows: int  # in these
 
 
 @dataclass(frozen=True)
@@ -408,3 +422,4 @@ class Summary:
     cut: float | None = None
     promise: Promise | None = None
     encoding: Encoding | None = None  # None if no view needs an encoder
+    duplicates: Duplicates | None = None  # None for external probabilities and audits of earlier releases

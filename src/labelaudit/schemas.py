@@ -267,6 +267,22 @@ DYNAMICS = _schema(
     ("epochs", pa.float32()),
 )
 
+# Every row that has a copy or near-copy, ordered by cluster, then by p_wrong (the highest first), then by example_id.
+DUPLICATES = _schema(
+    ("cluster", pa.int64()),  # from 1: first those with different labels, then by their highest p_wrong
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("distance", pa.float32()),  # to the nearest other member, 0..1; 0 for an exact copy (docs/duplicates.md)
+    ("has_other_labels", pa.bool_()),  # the cluster has several labels, even after the corrections of reviewers
+    ("is_leak", pa.bool_()),  # the cluster is in several splits
+    ("split", pa.string()),
+    ("status", pa.string()),
+    ("p_wrong", pa.float32()),
+    ("verdict", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),
+)
+
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),

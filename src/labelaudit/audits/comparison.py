@@ -20,7 +20,7 @@ from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
-from labelaudit.findings import AuditName, ChangedSetting, Changes
+from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates
 from labelaudit.report.changes import new_issues
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
@@ -57,12 +57,13 @@ class NotCompared:
 
 @dataclass(frozen=True)
 class OpenPredecessor:
-    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED) and CLASSES."""
+    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED), CLASSES and copies."""
 
     predecessor: Predecessor
     audit: PublishedAudit
     examples: pa.Table
     classes: pa.Table
+    copies: Duplicates | None
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,19 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
             raise StorageError(f"{store.url_of(before.folder)} no longer contains an audit. Audit that version again.")
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
+        copies = found.summary().duplicates
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes)
+    return OpenPredecessor(before, found, examples, classes, copies)
 
 
-def compare_with_predecessor(before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table) -> Compared:
+def compare_with_predecessor(
+    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, copies: Duplicates | None
+) -> Compared:
     """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
     result = compare_audits(
         before.examples,
@@ -141,7 +145,14 @@ def compare_with_predecessor(before: OpenPredecessor, plan: Plan, examples: pa.T
     )
     predecessor = before.predecessor
     changed = changed_settings(predecessor.deciding, plan.decisive_settings)
-    changes = describe_changes(result, before.audit, changed, predecessor.held_versions, predecessor.skipped_versions)
+    changes = describe_changes(
+        result,
+        before.audit,
+        changed,
+        _copies_in_words(before.copies, copies, predecessor.version),
+        predecessor.held_versions,
+        predecessor.skipped_versions,
+    )
     return Compared(changes, result.changes, result.class_changes)
 
 
@@ -171,17 +182,19 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
-    return AuditDifference(describe_changes(result, before, changed), result.changes, new)
+    copies = _copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version)
+    return AuditDifference(describe_changes(result, before, changed, copies), result.changes, new)
 
 
 def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
+    copies: Sequence[str],
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary."""
+    """Return the `changes` of a summary. `copies` are sentences on them."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -195,11 +208,27 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
+            *copies,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),
         classes=result.classes,
     )
+
+
+def _copies_in_words(before: Duplicates | None, now: Duplicates | None, version: str) -> list[str]:
+    """Return sentences on the numbers that changed; none if they are unknown for an audit."""
+    if before is None or now is None:
+        return []
+    counts = {
+        "with different labels": (before.conflicts, now.conflicts),
+        "in several splits": (before.leaks, now.leaks),
+    }
+    return [
+        f"Groups of copies {what}: {count:,}, compared with {earlier:,} in version {version}."
+        for what, (earlier, count) in counts.items()
+        if earlier != count
+    ]
 
 
 def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:

@@ -32,6 +32,7 @@ class AuditTables:
     folds: pa.Table
     views: pa.Table
     canaries: pa.Table
+    duplicates: pa.Table | None  # None for external probabilities, whose contents are unknown
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 

@@ -25,7 +25,17 @@ from labelaudit.strings import Strings
 ROWS = "rows.parquet"
 IDS_AND_LABELS = ("example_id", "label")
 # What an audit publishes of a row, apart from scores.
-PUBLISHED_COLUMNS = (*IDS_AND_LABELS, "given_label", "status", "content_digest", "file", "row", "split")
+PUBLISHED_COLUMNS = (
+    *IDS_AND_LABELS,
+    "given_label",
+    "status",
+    "content_digest",
+    "file",
+    "row",
+    "split",
+    "cluster",
+    "copy_distance",
+)
 
 _Column = TypeVar("_Column", np.ndarray, Strings)
 

@@ -45,6 +45,7 @@ class Shown(StrEnum):
     FLAGGED = "flagged"
     NOT_FLAGGED = "not flagged"
     SAMPLE = "random sample"
+    COPIES = "copies with different labels"  # group by group
     ALL = "all rows"
 
 
@@ -83,7 +84,7 @@ class Filters:
     id_contains: str = ""
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
-    order: Order = Order.LIKELY_WRONG  # of all rows but a sample
+    order: Order = Order.LIKELY_WRONG  # of all rows but a sample and copies
 
 
 class Address(NamedTuple):
@@ -156,7 +157,7 @@ _ROWS = """
         {join}
     )
 """
-# Positions of rows: those without a score are last. The position of a sample is its own.
+# Positions of rows: those without a score are last. A sample and copies have their own.
 _POSITIONS = {
     Order.LIKELY_WRONG: "coalesce(-p_wrong, label_score, 2.0)",
     Order.LABEL_SCORE: "coalesce(label_score, 2.0)",
@@ -167,6 +168,17 @@ _JOIN_SAMPLE = """
     JOIN (SELECT unnest(?::VARCHAR[]) AS example_id, unnest(range(?))::DOUBLE AS position) AS sample
     ON e.example_id = sample.example_id
 """
+# Parameter: the path of duplicates.parquet, which is in the order of groups.
+_JOIN_COPIES = """
+    JOIN (
+        SELECT example_id, file, row, file_row_number::DOUBLE AS position
+        FROM read_parquet(?, file_row_number = true, hive_partitioning = false) WHERE has_other_labels
+    ) AS copies
+    ON e.example_id = copies.example_id AND e.file IS NOT DISTINCT FROM copies.file
+        AND e.row IS NOT DISTINCT FROM copies.row
+"""
+# External probabilities and audits of earlier releases have no such file.
+_JOIN_NO_COPIES = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS copies ON true"
 _ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), coalesce(row, -1)"
 # Parameter: the path of changes.parquet.
 _IS_NEW = """
@@ -279,9 +291,9 @@ class AuditQueries:
     def find(self, address: Address, filters: Filters) -> Row | None:
         """Return the row at an address, or else one with the same id, preferably a scored one.
 
-        Only flagged rows, or rows of the sample, are found if the filters show only these.
+        Only flagged rows, rows of the sample or copies are found if the filters show only these.
         """
-        shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE) else Shown.ALL
+        shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES) else Shown.ALL
         rows = self._rows(shown, filters.sample, filters.order)
         is_same = "file IS NOT DISTINCT FROM ? AND row IS NOT DISTINCT FROM ?"
         order = f"{is_same} DESC, status = 'scored' DESC, file, row"
@@ -383,6 +395,10 @@ class AuditQueries:
         """Return the query for all rows that may be shown, as `Row`."""
         if shown == Shown.SAMPLE:
             return self._from_files("sample.position", _JOIN_SAMPLE, [list(sample), len(sample)])
+        if shown == Shown.COPIES:
+            path = self._file("duplicates.parquet")
+            join, values = (_JOIN_NO_COPIES, []) if path is None else (_JOIN_COPIES, [str(path)])
+            return self._from_files("copies.position", join, values)
         if shown == Shown.FLAGGED:
             self._load_flagged()
             rows = _Query("flagged")

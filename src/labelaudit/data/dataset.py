@@ -18,7 +18,7 @@ from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
-from labelaudit.data.split_checks import leaks, unique_ids
+from labelaudit.data.split_checks import unique_ids
 from labelaudit.data.values import reordered, repeated
 from labelaudit.errors import DatasetError
 from labelaudit.memory import release_if_grown
@@ -45,6 +45,8 @@ _SCHEMA = pa.schema(
         ("label", pa.int64()),
         ("problem", pa.large_string()),
         ("split", pa.large_string()),
+        ("cluster", pa.int64()),
+        ("copy_distance", pa.float32()),
     ]
 )
 
@@ -65,7 +67,8 @@ class Examples:
         example_id: N strings; unique among scored rows.
         given_label: (N,) object of str, None if unlabeled.
         status: (N,) object of str, values of `schemas.Status`.
-        group: N strings: the group column's value, else the digest of the input. So exact copies stay in one fold.
+        group: N strings: rows with equal ones stay in one fold. The group column's value, else the digest of the input;
+            that of the first row if groups have copies in common.
         content_digest: N strings, blake2b-128 of the input in hex.
         file: (N,) object of str, relative to the dataset's root.
         row: (N,) int64, row number within the file, from 0.
@@ -74,7 +77,9 @@ class Examples:
         label: (N,) int64 in 0..K-1, -1 unless status is scored.
         problem: (N,) object of str: why a row is unreadable, else None.
         split: (N,) object of str: train, test, …; None if the dataset has no splits.
-        fingerprint: sha256 in hex of ids, given labels, groups and digests of all rows.
+        fingerprint: sha256 in hex of ids, given labels, groups (as stored) and digests of all rows.
+        cluster: (N,) int64, position of the first row of the cluster of copies and near-copies; -1 if a row has none.
+        copy_distance: (N,) float32, to the nearest other member of the cluster: 0 for an exact copy; else inf.
         notes: sentences on what was changed while reading. A table of the examples does not contain them.
     """
 
@@ -91,6 +96,8 @@ class Examples:
     problem: np.ndarray
     split: np.ndarray
     fingerprint: str
+    cluster: np.ndarray
+    copy_distance: np.ndarray
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -100,60 +107,34 @@ class Examples:
         Raises:
             DatasetError: there are no rows or no labels, ids are missing, or labels cannot be classes.
         """
-        heads = [batch.head() for batch in batches]
-        digests = Strings.joined(head.digests for head in heads)
-        total = len(digests)
-        if total == 0:
-            raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
-        has_groups = any(head.groups is not None for head in heads)
-        groups = Strings.joined(_groups(head) for head in heads) if has_groups else digests
-        has_splits = any(head.splits for head in heads)
-        splits = _splits(heads) if has_splits else repeated(None, total)
-        files, rows = _places(heads, columns)
-        ids_are_made = columns.id is None and columns.format != IMAGE_FOLDER
-        if ids_are_made:
-            ids = Strings(pc.utf8_slice_codeunits(digests.arrow, 0, ID_DIGITS))
-        else:
-            ids = Strings.joined(head.ids for head in heads if head.ids is not None)
-            _check_ids(ids, files, rows, columns)
-            ids, split_notes = unique_ids(ids, digests, splits)
-            notes = (*notes, *split_notes)
-        readable = np.concatenate([head.readable for head in heads])
-        problems = _problems(heads)
-        heads.clear()
+        rows, notes = _ReadRows.of(batches, columns)
         release_if_grown()
-        order = _order(ids, digests, given, groups)
-        ids = ids[order]
-        if ids_are_made:
-            notes = (*notes, *_about_copies(digests[order], given[order]))
-            ids = _number_copies(ids)
-            again = ids.order()
-            ids, order = ids[again], order[again]
-        given, digests, is_read = given[order], digests[order], readable[order]
-        files, rows = files[order], rows[order]
-        groups = groups[order] if has_groups else digests
-        splits = reordered(splits, order)
-        status = _statuses(ids, digests, given, is_read)
-        class_names = sort_class_names(set(given) - {None})
-        if has_splits:
-            notes = (*notes, *leaks(ids[is_read], digests[is_read], splits[is_read]))
+        position, copy_notes = rows.sort(columns)
+        total = len(position)
+        status = _statuses(rows.ids, rows.digests, rows.given, rows.is_readable)
+        class_names = sort_class_names(set(rows.given) - {None})
         return cls(
-            example_id=ids,
-            given_label=given,
+            example_id=rows.ids,
+            given_label=rows.given,
             status=status,
-            group=groups,
-            content_digest=digests,
-            file=files,
-            row=rows,
-            position=order,
+            group=rows.all_groups,
+            content_digest=rows.digests,
+            file=rows.files,
+            row=rows.numbers,
+            position=position,
             class_names=class_names,
-            label=_encode(given, status, class_names),
-            problem=reordered(problems, order),
-            split=splits,
-            fingerprint=_fingerprint(columns.kind, [ids, given, groups, digests]),
-            notes=notes,
+            label=_encode(rows.given, status, class_names),
+            problem=rows.problems,
+            split=rows.splits,
+            fingerprint=_fingerprint(columns.kind, [rows.ids, rows.given, rows.all_groups, rows.digests]),
+            cluster=np.broadcast_to(np.int64(-1), total),
+            copy_distance=np.broadcast_to(np.float32(np.inf), total),
+            notes=(*notes, *copy_notes),
         )
+
+    def with_groups(self, first_of_group: np.ndarray) -> Examples:
+        """Return the examples with larger groups: (N,) int64, the position of the first row of each row's group."""
+        return replace(self, group=self.group[first_of_group])
 
     def all_class_counts(self) -> dict[str, int]:
         """Return the number of rows of each class, of any status and with rare classes, in class order."""
@@ -220,17 +201,92 @@ class Examples:
             problem=array["problem"],
             split=array["split"],
             fingerprint=metadata[b"fingerprint"].decode(),
+            cluster=array["cluster"],
+            copy_distance=array["copy_distance"],
         )
+
+
+@dataclass
+class _ReadRows:
+    """What was read of all rows. The attributes are columns of `Examples`, in the order of reading until `sort`.
+
+    Attributes:
+        groups: None if there is no column of groups, so each content is a group.
+        numbers: (N,) int64, row numbers within the files.
+    """
+
+    ids: Strings
+    given: np.ndarray
+    digests: Strings
+    groups: Strings | None
+    splits: np.ndarray
+    files: np.ndarray
+    numbers: np.ndarray
+    is_readable: np.ndarray
+    problems: np.ndarray
+
+    @classmethod
+    def of(cls, batches: Iterable[BatchHead], columns: Columns) -> tuple[_ReadRows, tuple[str, ...]]:
+        """Return the rows of all batches, and sentences on what was changed."""
+        heads = [batch.head() for batch in batches]
+        digests = Strings.joined(head.digests for head in heads)
+        if len(digests) == 0:
+            raise DatasetError("The dataset has no rows. Check dataset.url.")
+        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
+        has_groups = any(head.groups is not None for head in heads)
+        groups = Strings.joined(_groups(head) for head in heads) if has_groups else None
+        splits = _splits(heads) if any(head.splits for head in heads) else repeated(None, len(digests))
+        files, numbers = _places(heads, columns)
+        if _makes_ids(columns):
+            ids = Strings(pc.utf8_slice_codeunits(digests.arrow, 0, ID_DIGITS))
+        else:
+            ids = Strings.joined(head.ids for head in heads if head.ids is not None)
+            _check_ids(ids, files, numbers, columns)
+            ids, split_notes = unique_ids(ids, digests, splits)
+            notes = (*notes, *split_notes)
+        is_readable = np.concatenate([head.readable for head in heads])
+        return cls(ids, given, digests, groups, splits, files, numbers, is_readable, _problems(heads)), notes
+
+    @property
+    def all_groups(self) -> Strings:
+        return self.digests if self.groups is None else self.groups
+
+    def sort(self, columns: Columns) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Bring the rows into canonical order; return their positions in the order of reading, and a note on copies."""
+        order = _order(self.ids, self.digests, self.given, self.all_groups)
+        notes: tuple[str, ...] = ()
+        self.ids = self.ids[order]
+        if _makes_ids(columns):
+            notes = _about_copies(self.digests[order], self.given[order])
+            self.ids = _number_copies(self.ids)
+            again = self.ids.order()
+            self.ids, order = self.ids[again], order[again]
+        # One column after the other, so that only one exists twice.
+        self.given, self.digests, self.is_readable = self.given[order], self.digests[order], self.is_readable[order]
+        self.groups = None if self.groups is None else self.groups[order]
+        self.files, self.numbers = self.files[order], self.numbers[order]
+        self.splits, self.problems = reordered(self.splits, order), reordered(self.problems, order)
+        return order, notes
+
+
+def _makes_ids(columns: Columns) -> bool:
+    return columns.id is None and columns.format != IMAGE_FOLDER
 
 
 def _as_arrow(column: Strings | np.ndarray, type: pa.DataType) -> pa.Array:
     return column.arrow.cast(type) if isinstance(column, Strings) else pa.array(column, type)
 
 
+def _missing(type: pa.DataType, rows: int) -> np.ndarray:
+    """Return the values of a column that is not read."""
+    if pa.types.is_integer(type):
+        return np.broadcast_to(np.int64(-1), rows)
+    return np.broadcast_to(np.float32(np.inf), rows) if pa.types.is_floating(type) else repeated(None, rows)
+
+
 def _as_numpy(table: pa.Table, name: str) -> np.ndarray:
-    is_number = pa.types.is_integer(_SCHEMA.field(name).type)
     if name not in table.column_names:
-        return np.broadcast_to(np.int64(-1), len(table)) if is_number else repeated(None, len(table))
+        return _missing(_SCHEMA.field(name).type, len(table))
     if name not in FEW_VALUES:
         return np.asarray(table[name].to_numpy())
     # One string object per value, not per row.
@@ -351,7 +407,7 @@ def _about_copies(digests: Strings, given: np.ndarray) -> tuple[str, ...]:
         return ()
     return (
         f"{copies:,} of {len(digests):,} rows have the input and the label of another row. If a file was read twice, "
-        "remove the copy. Exact copies stay in one fold.",
+        "remove the copy.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Ids and copies across the splits of a dataset."""
+"""Ids across the splits of a dataset."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 
 from labelaudit.strings import Strings
-from labelaudit.text import listing
 
 # If more of the ids that several splits share have other content in each, ids restart in each split.
 _RESTARTED = 0.5
-_SHOWN = 5
 
 
 def ids_restart(ids: Strings, digests: Strings, splits: np.ndarray) -> bool:
@@ -47,24 +45,3 @@ def unique_ids(ids: Strings, digests: Strings, splits: np.ndarray) -> tuple[Stri
     prefixed = Strings(f"{split}/{id}" for split, id in zip(splits, ids, strict=True))
     note = f"ids restart in each split, so the name of the split is part of each id, such as {prefixed[0]}"
     return prefixed, (note,)
-
-
-def leaks(ids: Strings, digests: Strings, splits: np.ndarray) -> tuple[str, ...]:
-    """Return a sentence on examples whose content occurs in several splits, if there are any.
-
-    Args:
-        ids, digests: N strings, of the readable rows.
-        splits: (N,) object of str or None.
-    """
-    table = pd.DataFrame({"digest": digests.numbers(), "split": splits})
-    in_several = table.groupby("digest", sort=False)["split"].transform("nunique") > 1
-    leaked = table[in_several]
-    if not len(leaked):
-        return ()
-    names = listing(sorted(set(leaked["split"])))
-    sentence = (
-        f"{leaked['digest'].nunique():,} examples occur in several splits ({names}), in {len(leaked):,} rows: "
-        f"{listing(ids[leaked.index.to_numpy()], shown=_SHOWN)}. A model that is tested on them has seen them. "
-        "Remove them from one."
-    )
-    return (sentence,)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from labelaudit.detection.class_shares import named_classes, quoted
-from labelaudit.findings import ClassDifferences, ErrorRange, Gate, GateVerdict, Outcome, Rule
+from labelaudit.findings import ClassDifferences, Duplicates, ErrorRange, Gate, GateVerdict, Outcome, Rule
 from labelaudit.shares import range_in_words
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
 BLIND_BELOW = 0.5
+_UNKNOWN_CONTENTS = "the probabilities were made elsewhere, and the contents of the rows are unknown"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Limits:
     max_new_classes: int | None = None
     max_class_share_change: float | None = None
     min_canary_recall: float | None = None
+    max_conflicting_copies: int | None = None
+    max_leaks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Measures:
     not_compared: str | None = None  # why it could not be compared with its predecessor
     classes: ClassDifferences | None = None  # compared with the predecessor
     error_range: ErrorRange | None = None  # the share of wrong labels
+    copies: Duplicates | None = None  # None if the contents of the rows are unknown
+    has_splits: bool = False
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
@@ -66,6 +71,8 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
         _new_classes,
         _class_share_change,
         _canary_recall,
+        _conflicting_copies,
+        _leaks,
     ]
     rules = [rule for check in checks for rule in check(limits, measures)]
     blind = _blind(measures)
@@ -204,6 +211,33 @@ def _canary_recall(limits: Limits, measures: Measures) -> list[Rule]:
     outcome = Outcome.FAILED if recall < limit else Outcome.PASSED
     measured, least = _percents(recall, limit)
     return [Rule(name, recall, limit, outcome, f"{measured} of the planted errors are caught; the limit is {least}.")]
+
+
+def _conflicting_copies(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit = "max_conflicting_copies", limits.max_conflicting_copies
+    if limit is None:
+        return []
+    if measures.copies is None:
+        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+    found = measures.copies.conflicts
+    outcome = Outcome.FAILED if found > limit else Outcome.PASSED
+    what = "group of copies has" if found == 1 else "groups of copies have"
+    return [Rule(name, found, limit, outcome, f"{found:,} {what} different labels; the limit is {limit:,}.")]
+
+
+def _leaks(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit = "max_leaks", limits.max_leaks
+    if limit is None:
+        return []
+    if measures.copies is None:
+        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+    # Otherwise the rule would hold if a column of splits was not found.
+    if not measures.has_splits:
+        return [_not_measured(name, limit, "the dataset has no splits")]
+    found = measures.copies.leaks
+    outcome = Outcome.FAILED if found > limit else Outcome.PASSED
+    what = "group of copies is" if found == 1 else "groups of copies are"
+    return [Rule(name, found, limit, outcome, f"{found:,} {what} in several splits; the limit is {limit:,}.")]
 
 
 def _blind(measures: Measures) -> Rule:

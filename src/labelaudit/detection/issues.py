@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from labelaudit.detection.cleanlab_filters import flag_by_cleanlab, too_small_classes
+from labelaudit.detection.conflicting_copies import p_wrong_of_copies
 from labelaudit.detection.cut import choose_cut, recalibrate
 from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.detection.noise_tables import DoubtedPairs, class_table, confusion_table
@@ -78,6 +79,7 @@ def find_issues(
     is_wrong: _BoolArray | None = None,
     sample: JudgedSample | None = None,
     dynamics: Dynamics | None = None,
+    copies: npt.NDArray[np.int64] | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
 
@@ -94,6 +96,8 @@ def find_issues(
         is_wrong: (M,) bool, rows whose label a person judged wrong. Their p_wrong is 1.
         sample: verdicts on randomly drawn rows. They correct the p_wrong of the others, and prove a promised precision.
         dynamics: how the M rows were learned; None for probabilities of other models.
+        copies: (M,) int64, equal for rows that show the same thing, so that at most one of several labels is right; -1
+            without a copy. None: unknown. Without a promise, `auto` also flags rows that this makes doubtful enough.
 
     Raises:
         ConfigError: unknown filter.
@@ -106,8 +110,15 @@ def find_issues(
     recalibrated = recalibrate(wrong.p_wrong, sample)
     cut = choose_cut(wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
     is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by) if cut is None else cut.is_above
-    is_label_issue = is_detected & ~is_fine
     known = _with_verdicts(replace(wrong, p_wrong=recalibrated), is_fine=is_fine, is_wrong=is_wrong)
+    if copies is not None:
+        # A person's verdict stands, and it says something about the copies.
+        of_copies = p_wrong_of_copies(known.p_wrong, labels, copies)
+        known = replace(known, p_wrong=np.where(is_fine | is_wrong, known.p_wrong, of_copies))
+        # A promise was proved for the rows above the cut alone.
+        if cut is not None and promise is None:
+            is_detected |= p_wrong_of_copies(recalibrated, labels, copies) >= cut.p_wrong
+    is_label_issue = is_detected & ~is_fine
     pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
     return LabelIssues(
         scores=scores,

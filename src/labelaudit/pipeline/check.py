@@ -22,6 +22,7 @@ from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
 from labelaudit.pipeline.plan import Scan, divide_and_choose, find_columns, scan_dataset
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
+from labelaudit.report.duplicates import KNOWN_COLUMNS, duplicates_in_words, duplicates_table
 from labelaudit.schemas import CLASSES, Status
 from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version, open_version
@@ -104,7 +105,7 @@ def check_dataset(
         kind=scanned.columns.kind,
         columns=_columns(scanned.columns),
         guesses=scanned.columns.guesses,
-        warnings=scanned.warnings,
+        warnings=(*scanned.warnings, *_about_copies(examples)),
         examples=len(examples.label),
         statuses=examples.status_counts(),
         left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
@@ -126,6 +127,11 @@ def check_dataset(
         # This process read the dataset and trained for a few steps, as the audit and each of its workers will.
         expected_memory_bytes=(parallel + 1) * peak_bytes(),
     )
+
+
+def _about_copies(examples: Examples) -> tuple[str, ...]:
+    table = duplicates_table(examples.select(KNOWN_COLUMNS), examples.cluster, examples.copy_distance)
+    return duplicates_in_words(table, is_published=False)
 
 
 def _with_plan(

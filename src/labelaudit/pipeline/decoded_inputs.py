@@ -19,6 +19,7 @@ from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.misleading import SampledInputs
 from labelaudit.data.readers import BatchHead, read_batches
+from labelaudit.duplicates.content_codes import ContentCodes
 from labelaudit.errors import DatasetError
 from labelaudit.memory import held_bytes
 from labelaudit.model.image_inputs import ImageInputs
@@ -46,6 +47,7 @@ def scan(
     *,
     memory_limit: int | None = None,
     sample: SampledInputs | None = None,
+    codes: ContentCodes | None = None,
 ) -> Examples:
     """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
 
@@ -55,6 +57,7 @@ def scan(
         folder: the folder of a cache entry.
         memory_limit: bytes that this process may use; None: no limit.
         sample: takes a sample of the inputs.
+        codes: takes the codes of all inputs.
 
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
@@ -67,6 +70,8 @@ def scan(
                 writer.append(batch.inputs)
                 if sample is not None:
                     sample.add(batch.inputs, batch.digests)
+                if codes is not None:
+                    codes.add(batch.inputs)
                 rows += len(batch.digests)
                 _check_memory(rows, memory_limit)
                 yield batch.head()

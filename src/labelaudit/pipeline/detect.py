@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.comparison import (
@@ -21,9 +22,11 @@ from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
 from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
+from labelaudit.duplicates.clusters import Clusters
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
+from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -35,6 +38,7 @@ from labelaudit.report.audit_tables import (
     issues_table,
     views_table,
 )
+from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
@@ -42,6 +46,10 @@ from labelaudit.schemas import Status
 # Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
 # wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, although 91 % of them are right.
 WEAK_AGREEMENT = 0.8
+
+# Kinds of data whose copies must have the same label. Rows of a table with the same values may differ in what the table
+# leaves out.
+_SHOWN_ALIKE = ("image", "text")
 
 
 def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference:
@@ -55,6 +63,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         GatheredFolds.load(store, gathered).open(store, rows.fold_of_scored),
         load_snapshot(store, plan),
         open_predecessor(store, plan),
+        clusters_of(reference, plan, rows),
     )
     del rows
     release_if_grown()
@@ -68,47 +77,34 @@ def detect_issues(
     probabilities: Probabilities,
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
+    clusters: Clusters | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
     Args:
         snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
+        clusters: copies among the rows; None if contents are unknown.
     """
-    examples = rows.examples
     release_if_grown()
-    labels = rows.of_scored(examples.label)
+    examples = rows.examples
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
-    settings = plan.config.detection
+    found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters)
     is_wrong = rows.of_scored(row_verdicts.is_wrong)
-    has_promise = settings.precision is not None or settings.recall is not None
-    promise = Promise(settings.precision, settings.recall) if has_promise else None
-    found = find_issues(
-        labels,
-        probabilities.probabilities,
-        plan.class_names,
-        filter_by=settings.filter,
-        promise=promise,
-        is_fine=rows.of_scored(row_verdicts.is_fine),
-        is_wrong=is_wrong,
-        sample=snapshot.judged_sample(
-            rows.of_scored(examples.example_id),
-            rows.of_scored(examples.content_digest),
-            rows.of_scored(examples.given_label),
-        ),
-        dynamics=probabilities.ranking_dynamics,
-    )
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
-    scores = _examples(plan, rows, probabilities, found, row_verdicts)
-    classes = classes_table(found.classes, rare_classes=_rare_classes(rows))
+    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
+    copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, scores, classes)
+        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies)
+        tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
+    labels = rows.of_scored(examples.label)
     notes = [
         *_compared_notes(compared, before),
         *probabilities.notes,
         *found.notes,
+        *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -119,28 +115,78 @@ def detect_issues(
         noise=found.noise,
         flag_precision=found.flag_precision,
         cut=found.cut,
-        promise=promise,
+        promise=_promise(plan),
         notes=tuple(notes),
         changes=None if compared is None else compared.changes,
         canaries=canaries.recall,
         review=review,
+        duplicates=copies,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
-    gate = judge_gate(plan, len(labels), classes, findings, not_compared=problem)
+    has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
+    gate = judge_gate(plan, len(labels), tables.classes, findings, not_compared=problem, has_splits=has_splits)
+    return Detected(replace(findings, gate=gate), tables)
+
+
+def _promise(plan: Plan) -> Promise | None:
+    settings = plan.config.detection
+    has_promise = settings.precision is not None or settings.recall is not None
+    return Promise(settings.precision, settings.recall) if has_promise else None
+
+
+def _found_issues(
+    plan: Plan,
+    rows: Version,
+    probabilities: Probabilities,
+    snapshot: ReviewSnapshot,
+    row_verdicts: RowVerdicts,
+    clusters: Clusters | None,
+) -> LabelIssues:
+    """Find label issues with everything that is known of the rows."""
+    examples = rows.examples
+    return find_issues(
+        rows.of_scored(examples.label),
+        probabilities.probabilities,
+        plan.class_names,
+        filter_by=plan.config.detection.filter,
+        promise=_promise(plan),
+        is_fine=rows.of_scored(row_verdicts.is_fine),
+        is_wrong=rows.of_scored(row_verdicts.is_wrong),
+        sample=snapshot.judged_sample(
+            rows.of_scored(examples.example_id),
+            rows.of_scored(examples.content_digest),
+            rows.of_scored(examples.given_label),
+        ),
+        dynamics=probabilities.ranking_dynamics,
+        copies=None if clusters is None or plan.kind not in _SHOWN_ALIKE else rows.of_scored(clusters.number),
+    )
+
+
+def _tables(
+    plan: Plan,
+    rows: Version,
+    probabilities: Probabilities,
+    found: LabelIssues,
+    row_verdicts: RowVerdicts,
+    clusters: Clusters | None,
+    canaries: pa.Table,
+) -> AuditTables:
+    """Return the tables of the audit, without those of changes since the predecessor."""
+    scores = _examples(plan, rows, probabilities, found, row_verdicts)
     names = np.asarray(plan.class_names, dtype=object)
     suggested = found.scores.other[found.is_label_issue]
-    tables = AuditTables(
+    return AuditTables(
         examples=scores,
         issues=issues_table(scores, names[suggested]),
-        classes=classes,
+        classes=classes_table(found.classes, rare_classes=_rare_classes(rows)),
         confusions=confusions_table(found.confusions),
         folds=folds_table(probabilities.folds),
         views=views_table(probabilities.views),
-        canaries=canaries.table,
-        changes=None if compared is None else compared.rows,
-        class_changes=None if compared is None else compared.classes,
+        canaries=canaries,
+        duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
+        changes=None,
+        class_changes=None,
     )
-    return Detected(replace(findings, gate=gate), tables)
 
 
 def _compared_notes(compared: Compared | None, before: OpenPredecessor | NotCompared | None) -> tuple[str, ...]:

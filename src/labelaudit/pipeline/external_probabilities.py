@@ -285,6 +285,8 @@ def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Versio
         problem=none,
         split=none,
         fingerprint=fingerprint,
+        cluster=np.broadcast_to(np.int64(-1), count),
+        copy_distance=np.broadcast_to(np.float32(np.inf), count),
     )
     return Version(examples, np.full((1, count), -1, dtype=np.int16))
 

@@ -74,7 +74,7 @@ def _recall(canaries: Canaries) -> CanaryRecall | None:
 
 
 def judge_gate(
-    plan: Plan, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None
+    plan: Plan, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None, has_splits: bool
 ) -> Gate | None:
     """Compare findings with the limits of the config; return None without limits, unless the detector is blind.
 
@@ -83,6 +83,7 @@ def judge_gate(
         classes: a CLASSES table.
         findings: all but the gate.
         not_compared: why changes could not be counted although there is a predecessor.
+        has_splits: whether rows are in splits.
     """
     changes, canaries, review = findings.changes, findings.canaries, findings.review
     rows = classes.to_pylist()
@@ -104,6 +105,8 @@ def judge_gate(
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=None if canaries is None else canaries.recall,
             dismissed=0 if review is None else review.dismissed,
+            copies=findings.duplicates,
+            has_splits=has_splits,
         ),
         # True even if its files could no longer be read and nothing was compared.
         has_predecessor=plan.predecessor is not None,

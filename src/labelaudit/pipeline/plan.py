@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from labelaudit.audits.audit_plan import RECORD, Plan, PlannedView, commit_record
@@ -23,6 +24,7 @@ from labelaudit.data.label_hygiene import hygiene_warnings
 from labelaudit.data.left_out import left_out_of_examples
 from labelaudit.data.misleading import SampledInputs, misleading_inputs
 from labelaudit.data.named_classes import check_class_names
+from labelaudit.duplicates.content_codes import ContentCodes
 from labelaudit.environment import machine, package_version, package_versions
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.findings import LeftOut
@@ -30,6 +32,7 @@ from labelaudit.memory import release_if_grown
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import code_sha256
+from labelaudit.pipeline.copies import kept_together, with_copies
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
 from labelaudit.reviews.snapshot import ReviewSnapshot
@@ -44,6 +47,8 @@ from labelaudit.storage.versions import DatasetName, signature_of, version_state
 from labelaudit.versions.discover import open_version
 from labelaudit.versions.named import audited_name, open_output, version_in_url
 
+# Increase it if a stored scan has other columns or another meaning.
+SCAN_LAYOUT = 2
 # Settings of the training that probe and neighbours depend on.
 _USED_ON_FEATURES = ("device", "seed")
 
@@ -140,14 +145,16 @@ def find_columns(source: DatasetFiles, config: AuditConfig) -> Columns:
 
 def scan_dataset(source: DatasetFiles, columns: Columns, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
     """Read the rows of a version once; with `keeps_inputs`, store its inputs in this machine's cache."""
-    sample = SampledInputs(columns)
+    sample, codes = SampledInputs(columns), ContentCodes(columns.kind)
+    read = partial(scan, source, columns, memory_limit=config.limits.memory, sample=sample, codes=codes)
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
         with cache.staging() as folder:
-            examples = scan(source, columns, folder, memory_limit=config.limits.memory, sample=sample)
+            examples = read(folder=folder)
             cache.adopt(folder, cache_key(examples.fingerprint, columns))
     else:
-        examples = scan(source, columns, None, memory_limit=config.limits.memory, sample=sample)
+        examples = read(folder=None)
+    examples = with_copies(examples, codes)
     files = source.files()
     warnings = (
         *examples.notes,
@@ -166,6 +173,7 @@ def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Reci
     check_limited_classes(config, scanned.examples)
     validation = config.cross_validation
     examples = set_aside_rare_classes(scanned.examples, folds=validation.folds, policy=validation.rare_classes)
+    examples = kept_together(examples, validation.folds)
     fold_of = assign_folds(
         examples.label,
         examples.group,
@@ -239,7 +247,7 @@ def _signature(source: DatasetFiles) -> str | None:
 
 def _scan_key(config: AuditConfig, signature: str) -> str:
     reading = config.dataset.model_dump(mode="json", exclude={"url", "name", "version"})
-    return digest_of(signature, reading, _image_size(config), SCHEMA_VERSION, package_version())[:32]
+    return digest_of(SCAN_LAYOUT, signature, reading, _image_size(config), SCHEMA_VERSION, package_version())[:32]
 
 
 def _stored_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig) -> Scan | None:
@@ -335,6 +343,10 @@ def _training_key(
     """
     settings = config.model_dump(mode="json", include={"training", "cross_validation"})
     fingerprint = scanned.examples.fingerprint
+    # Copies stay in one fold, so folds depend on what is found to be a copy. Exact copies are in the fingerprint.
+    examples = scanned.examples
+    has_near_copies = bool(examples.copy_distance[examples.cluster >= 0].any())
+    copies = sha256_hex(examples.cluster.astype("<i8").tobytes()) if has_near_copies else None
     decoding = decoding_key(fingerprint, scanned.columns)
     if view == "network":
         network = config.model.model_dump(mode="json", include={"network", "kwargs"})
@@ -343,7 +355,7 @@ def _training_key(
         features = decoding if encoder is None else encoder.key
         training = {name: settings["training"][name] for name in _USED_ON_FEATURES}
         trained = {**settings, "training": training, "view": view, "features": features}
-    return digest_of(fingerprint, trained, package_version())[:24]
+    return digest_of(fingerprint, copies, trained, package_version())[:24]
 
 
 def plan_probabilities(

@@ -22,10 +22,19 @@ from labelaudit.findings import Encoding, Summary
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.damage_notes import damage_notes
 from labelaudit.pipeline.decoded_inputs import open_inputs
-from labelaudit.pipeline.row_previews import PREVIEWED_COLUMNS, PREVIEWS_FILE, cards, open_rows, previews_bytes
+from labelaudit.pipeline.row_previews import (
+    PREVIEWED_COLUMNS,
+    PREVIEWS_FILE,
+    RowInputs,
+    cards,
+    copies_previews,
+    open_rows,
+    previews_bytes,
+)
 from labelaudit.report.ambiguous import ambiguous_examples
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
+from labelaudit.report.copies_section import CopiesContent, shown_copies
 from labelaudit.report.gallery import CardPreview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
@@ -75,7 +84,10 @@ def publish(
         rows = load_version(reference, plan)
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
-        others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables.examples, found.tables.issues, shown.previews)
+        others[PREVIEWS_FILE] = previews_bytes(
+            inputs, rows, found.tables.examples, found.tables.issues, found.tables.duplicates, shown.previews
+        )
+        copies = _copies(plan, inputs, found)
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -84,9 +96,21 @@ def publish(
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
         notes = (*found.findings.notes, *damage_notes(store, plan))
         found = replace(found, findings=replace(found.findings, notes=notes))
-    audit = publish_audit(store, plan, found, others, gallery, encoded)
+    audit = publish_audit(store, plan, found, others, gallery, copies, encoded)
     remember(store, reference, plan)
     return audit
+
+
+def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | None:
+    table = found.tables.duplicates
+    if table is None:
+        return None
+    shown = shown_copies(table)
+    # Without examples on the page, the data may be confidential.
+    if not len(shown) or not plan.config.report.examples:
+        return CopiesContent(plan.kind, table)
+    places = found.with_examples(("file", "row")).tables.examples
+    return CopiesContent(plan.kind, table, copies_previews(inputs, places, shown))
 
 
 def publish_audit(
@@ -95,6 +119,7 @@ def publish_audit(
     detected: Detected,
     others: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
+    copies: CopiesContent | None = None,
     encoding: Encoding | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
@@ -102,6 +127,7 @@ def publish_audit(
     Args:
         others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
+        copies: what the page shows of copies; None if the contents of the rows are unknown.
         encoding: what was encoded.
     """
     _check_complete(plan)
@@ -121,7 +147,7 @@ def publish_audit(
         left_out=plan.left_out,
         encoding=encoding,
     )
-    content = _page_content(plan, summary, detected.tables, files, gallery)
+    content = _page_content(plan, summary, detected.tables, files, gallery, copies)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
@@ -152,6 +178,7 @@ def _page_content(
     tables: AuditTables,
     files: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
+    copies: CopiesContent | None,
 ) -> PageContent:
     return PageContent(
         summary=summary,
@@ -167,6 +194,7 @@ def _page_content(
         changes=_changes(summary, tables),
         review=review_section(summary.review, tables.examples),
         ambiguous=ambiguous_examples(tables.examples),
+        copies=copies,
     )
 
 

@@ -14,11 +14,12 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.version import Version
 from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts, load_vectors
 from labelaudit.report import gallery
-from labelaudit.report.gallery import Peers, texts_excerpt, thumbnail
+from labelaudit.report.gallery import Peers, row_excerpt, texts_excerpt, thumbnail
 from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview, texts_preview
 from labelaudit.report.vector_text import vector_description, vector_excerpt
 from labelaudit.reviews.audit_review import p_wrong_of
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, strata_to_draw
+from labelaudit.schemas import Status
 from labelaudit.strings import Strings
 
 PREVIEWS_FILE = "previews.parquet"
@@ -34,6 +35,8 @@ class RowInputs(Protocol):
     """Shows the decoded inputs of a version, by position in the canonical order."""
 
     def card(self, row: int) -> gallery.CardPreview: ...
+
+    def contents(self, row: int) -> gallery.CardPreview: ...
 
     def whole(self, row: int) -> Preview: ...
 
@@ -54,21 +57,40 @@ def cards(inputs: RowInputs, rows: Version, issues: pa.Table, count: int) -> lis
     return [inputs.card(position[example_id]) for example_id in shown]
 
 
-def previews_bytes(inputs: RowInputs, rows: Version, examples: pa.Table, issues: pa.Table, count: int) -> bytes:
-    """Return `previews.parquet`: the first `count` issues, and the first rows of a random sample of each stratum.
+def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> list[gallery.CardPreview]:
+    """Return what some rows contain, in their order.
+
+    Args:
+        examples: file and row of all rows, in canonical order.
+        copies: the rows, with at least the columns file and row.
+    """
+    is_candidate = pc.and_(*(pc.is_in(examples[name], copies[name]) for name in ("file", "row")))
+    positions = np.flatnonzero(is_candidate.to_numpy())
+    places = examples.select(["file", "row"]).take(pa.array(positions)).to_pylist()
+    position_of = {(place["file"], place["row"]): at for place, at in zip(places, positions.tolist(), strict=True)}
+    return [inputs.contents(position_of[copy["file"], copy["row"]]) for copy in copies.to_pylist()]
+
+
+def previews_bytes(
+    inputs: RowInputs, rows: Version, examples: pa.Table, issues: pa.Table, duplicates: pa.Table | None, count: int
+) -> bytes:
+    """Return `previews.parquet`: the first rows of a random sample of each stratum, the first `count` copies with
+    different labels, and the first `count` issues.
 
     If `count` is 0, there are no previews at all, because the data may be confidential.
 
     Args:
         examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
         issues: an ISSUES table.
+        duplicates: a DUPLICATES table, if there is one.
     """
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
     wanted: dict[str, None] = {}
     if count:
+        copies = [] if duplicates is None else _conflicting_ids(duplicates)[:count]
         worst = issues["example_id"][:count].to_pylist()
-        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *worst])
+        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *copies, *worst])
     position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:
@@ -81,6 +103,12 @@ def previews_bytes(inputs: RowInputs, rows: Version, examples: pa.Table, issues:
             yield example_id, preview
 
     return previews_file(bounded())
+
+
+def _conflicting_ids(duplicates: pa.Table) -> list[str]:
+    is_scored = pc.equal(duplicates["status"], str(Status.SCORED))
+    ids: list[str] = duplicates["example_id"].filter(pc.and_(is_scored, duplicates["has_other_labels"])).to_pylist()
+    return ids
 
 
 def sampled_ids(examples: pa.Table, fingerprint: str, scored_ids: Strings) -> list[str]:
@@ -113,6 +141,9 @@ class _Images:
     def card(self, row: int) -> gallery.CardPreview:
         return thumbnail(self._pixels(row))
 
+    def contents(self, row: int) -> gallery.CardPreview:
+        return self.card(row)
+
     def whole(self, row: int) -> Preview:
         return image_preview(self._pixels(row))
 
@@ -127,6 +158,9 @@ class _Texts:
     def card(self, row: int) -> gallery.CardPreview:
         return texts_excerpt(self._texts(row))
 
+    def contents(self, row: int) -> gallery.CardPreview:
+        return self.card(row)
+
     def whole(self, row: int) -> Preview:
         return texts_preview(self._texts(row))
 
@@ -137,6 +171,9 @@ class _Vectors:
 
     def card(self, row: int) -> gallery.CardPreview:
         return vector_excerpt(self._vectors[row])
+
+    def contents(self, row: int) -> gallery.CardPreview:
+        return self.card(row)
 
     def whole(self, row: int) -> Preview:
         return text_preview(vector_description(self._vectors[row]))
@@ -150,6 +187,9 @@ class _TableRows:
 
     def card(self, row: int) -> gallery.CardPreview:
         return self._peers_of(row).unusual_columns(row, CARD_COLUMNS)
+
+    def contents(self, row: int) -> gallery.CardPreview:
+        return row_excerpt(self._frame, row)
 
     def whole(self, row: int) -> Preview:
         return table_preview(self._frame, row, self._peers_of(row))

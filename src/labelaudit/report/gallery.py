@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from markupsafe import escape
 from PIL import Image
 
 from labelaudit.errors import LabelauditError
@@ -27,6 +28,11 @@ PIXELATED_SIDE = 96
 THUMBNAIL_BYTES = 11_000
 # Rows of a class that give its typical values. The median of so many is exact to about one percentile.
 TYPICAL_ROWS = 5_000
+# Limits of a preview on the page: characters of a text, unusual columns of a table row.
+_TEXT_LENGTH = 1200
+_COLUMNS = 8
+# Columns of an excerpt of a table row.
+_EXCERPT_COLUMNS = 20
 # Characters of each text, if a row has many.
 _SHORTEST_EXCERPT = 80
 # Values further outside than this are all equally extreme (in robust standard deviations).
@@ -135,6 +141,23 @@ def _save(image: Image.Image, kind: str, **options: int | bool) -> bytes:
     return buffer.getvalue()
 
 
+def preview_bytes(preview: CardPreview) -> int:
+    """Return the bytes that a preview needs on the page."""
+    if isinstance(preview, Thumbnail):
+        return len(preview.data_url)
+    texts = [preview[:_TEXT_LENGTH]] if isinstance(preview, str) else map(str, preview[:_COLUMNS])
+    return sum(len(escape(text).encode(errors="replace")) for text in texts)
+
+
+def preview_fields(preview: CardPreview | None) -> dict[str, object]:
+    """Return a preview for a template: image, text or columns; the others are None."""
+    return {
+        "image": preview if isinstance(preview, Thumbnail) else None,
+        "text": preview[:_TEXT_LENGTH] if isinstance(preview, str) else None,
+        "columns": preview[:_COLUMNS] if isinstance(preview, tuple) else None,
+    }
+
+
 def text_excerpt(text: str, limit: int = 600) -> str:
     """Return the text on one line, cut between words to at most `limit` characters with an ellipsis at the end."""
     # A document may have megabytes, so only its start is read.
@@ -153,6 +176,12 @@ def texts_excerpt(texts: Mapping[str, str], limit: int = 600) -> str:
         return text_excerpt(next(iter(texts.values())), limit)
     share = max(_SHORTEST_EXCERPT, limit // len(texts))
     return "\n".join(f"{name}: {text_excerpt(text, share)}" for name, text in texts.items())
+
+
+def row_excerpt(frame: pd.DataFrame, row: int) -> str:
+    """Return the values of a table row by column: `age: 39, hours: missing, …`. `row` is a position in the frame."""
+    shown = [f"{name}: {_shown(frame.iat[row, at])}" for at, name in enumerate(frame.columns[:_EXCERPT_COLUMNS])]
+    return ", ".join([*shown, *["\N{HORIZONTAL ELLIPSIS}"] * (len(frame.columns) > _EXCERPT_COLUMNS)])
 
 
 class Peers:

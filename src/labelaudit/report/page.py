@@ -15,14 +15,15 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from labelaudit.codec import JsonObject
 from labelaudit.findings import RateBasis, Summary
 from labelaudit.report.basis import basis_paragraphs
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import Histogram, fold_chart, heat_map, histogram_chart
-from labelaudit.report.gallery import CardPreview, GalleryItem, Thumbnail
+from labelaudit.report.copies_section import CopiesContent, copies_context
+from labelaudit.report.gallery import GalleryItem, preview_bytes, preview_fields
 from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
@@ -36,9 +37,6 @@ PAIR_ROWS = 15
 FILE_ROWS = 200
 FOLD_ROWS = 200
 NOTES = 100
-# Limits of a card: characters of a text, unusual columns of a table row.
-_TEXT_LENGTH = 1200
-_COLUMNS = 8
 # Bytes of all cards, so that the page stays below 5 MB. A card needs about 2,500 bytes in addition to its preview.
 GALLERY_BYTES = 3_700_000
 CARD_BYTES = 2_500
@@ -71,6 +69,7 @@ class PageContent:
     changes: ChangesContent | None = None  # None if the summary has no changes
     review: ReviewSection | None = None  # None if there are no verdicts
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
+    copies: CopiesContent | None = None  # None if the contents of the rows are unknown
 
     @property
     def final_folds(self) -> pa.Table:
@@ -83,6 +82,8 @@ def render_page(content: PageContent) -> str:
     """Return one HTML document, below 5 MB. The same content gives the same bytes."""
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    copies, copies_bytes = copies_context(content.copies)
+    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes)
     return render(
         "page.html.jinja",
         page=content,
@@ -91,8 +92,9 @@ def render_page(content: PageContent) -> str:
         script=script,
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
-        **_examples(content),
-        **_classes(content),
+        **copies,
+        **_examples(content, gallery),
+        **_classes(content, gallery),
         **_health(content),
         notes=content.summary.notes[:NOTES],
         files=_files(content),
@@ -129,9 +131,8 @@ def _basis_in_words(content: PageContent) -> str:
     return "of the scored, measured by reviewers" if is_measured else "of the scored, from probabilities"
 
 
-def _examples(content: PageContent) -> Context:
-    """Return gallery cards within the byte limit, the labels of the filters, and the first issues."""
-    items = _within_limit(content.gallery)
+def _examples(content: PageContent, items: Sequence[GalleryItem]) -> Context:
+    """Return gallery cards, the labels of the filters, and the first issues."""
     given = _label_counts(item.given_label for item in items)
     suggested = _label_counts(item.suggested_label for item in items)
     cards = [_card(item, given, suggested) for item in items]
@@ -154,21 +155,14 @@ def _examples(content: PageContent) -> Context:
     }
 
 
-def _within_limit(gallery: Sequence[GalleryItem]) -> list[GalleryItem]:
+def _within_limit(gallery: Sequence[GalleryItem], limit: int) -> list[GalleryItem]:
     kept, used = [], 0
     for item in gallery:
-        used += CARD_BYTES + _preview_bytes(item.preview)
-        if used > GALLERY_BYTES:
+        used += CARD_BYTES + preview_bytes(item.preview)
+        if used > limit:
             break
         kept.append(item)
     return kept
-
-
-def _preview_bytes(preview: CardPreview) -> int:
-    if isinstance(preview, Thumbnail):
-        return len(preview.data_url)
-    texts = [preview[:_TEXT_LENGTH]] if isinstance(preview, str) else map(str, preview[:_COLUMNS])
-    return sum(len(escape(text).encode(errors="replace")) for text in texts)
 
 
 def _label_counts(labels: Iterable[str]) -> dict[str, int]:
@@ -182,17 +176,15 @@ def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, i
         **fields,
         "given_number": list(given).index(item.given_label),
         "suggested_number": list(suggested).index(item.suggested_label),
-        "image": preview if isinstance(preview, Thumbnail) else None,
-        "text": preview[:_TEXT_LENGTH] if isinstance(preview, str) else None,
-        "columns": preview[:_COLUMNS] if isinstance(preview, tuple) else None,
+        **preview_fields(preview),
     }
 
 
-def _classes(content: PageContent) -> Context:
+def _classes(content: PageContent, items: Sequence[GalleryItem]) -> Context:
     """Return the rows of the class table and of the pair table, the scales of their bars, and the heat map."""
     classes = content.classes.slice(0, CLASS_ROWS)
     confusions = content.confusions.slice(0, PAIR_ROWS)
-    in_gallery = {(item.given_label, item.suggested_label) for item in _within_limit(content.gallery)}
+    in_gallery = {(item.given_label, item.suggested_label) for item in items}
     pairs = [
         {**pair, "has_cards": (pair["given_label"], pair["suggested_label"]) in in_gallery}
         for pair in confusions.to_pylist()

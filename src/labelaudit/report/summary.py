@@ -71,6 +71,7 @@ def summarize(
         review=findings.review,
         left_out=tuple(left_out),
         encoding=encoding,
+        duplicates=findings.duplicates,
     )
 
 

@@ -19,6 +19,7 @@ from labelaudit.audits.history import read_history
 from labelaudit.audits.published import find_audit
 from labelaudit.config import build_config
 from labelaudit.dashboard.library import Library
+from labelaudit.duplicates import text_codes
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.schemas import EXAMPLES
 from labelaudit.storage.store import Store
@@ -69,7 +70,9 @@ def test_verdicts_apply_to_them(output: Path) -> None:
     assert sum(review.verdicts.values()) + review.ended == 2
 
 
-def test_the_same_audit_finds_the_same_today(output: Path, tmp_path: Path) -> None:
+def test_the_same_audit_finds_the_same_today(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Earlier releases did not look for near-copies, which decide about folds.
+    monkeypatch.setattr(text_codes, "MIN_SIMILARITY", 2.0)
     dataset = {"url": f"{output}/datasets/fruit/{{version}}/fruit.csv", "version": "v2", "name": "fruit"}
     dataset |= {"label": "label", "id": "id", "input": "text"}
     reference = audit(build_config({**SETTINGS, "dataset": dataset, "output": {"url": str(tmp_path / "now")}}))

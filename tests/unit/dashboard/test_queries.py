@@ -23,7 +23,7 @@ from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
-from labelaudit.schemas import EXAMPLES, Decision, Status
+from labelaudit.schemas import DUPLICATES, EXAMPLES, Decision, Status
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
 
@@ -187,6 +187,30 @@ def test_a_sample_keeps_its_order(tmp_path: Path) -> None:
     assert tables.neighbour(found[0], asked) == found[1]
     assert tables.find(Address("example-000"), asked) == found[1]
     assert tables.find(Address("example-001"), asked) is None
+
+
+def test_copies_with_different_labels_are_shown_group_by_group(tmp_path: Path) -> None:
+    listed = [(1, 7, True), (1, 0, True), (2, 13, True), (2, 4, True), (3, 5, False), (3, 6, False)]
+    names = small_examples(20).select(["example_id", "file", "row"]).to_pylist()
+    copies = [
+        {**names[at], "cluster": cluster, "has_other_labels": has_other_labels}
+        for cluster, at, has_other_labels in listed
+    ]
+    pq.write_table(pa.Table.from_pylist(copies, DUPLICATES), tmp_path / "duplicates.parquet")
+    tables = tables_of(tmp_path, small_examples(20))
+    asked = Filters(shown=Shown.COPIES)
+    found = tables.page(asked)
+    assert [row.example_id for row in found] == ["example-007", "example-000", "example-013", "example-004"]
+    assert tables.count(asked) == 4
+    assert tables.neighbour(found[1], asked) == found[2]
+    assert tables.neighbour(found[1], asked, forward=False) == found[0]
+    assert tables.find(found[3].address, asked) == found[3]
+    assert tables.find(Address("example-005"), asked) is None
+
+
+def test_an_audit_without_a_table_of_copies(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.page(Filters(shown=Shown.COPIES)) == []
 
 
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:

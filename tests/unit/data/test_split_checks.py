@@ -1,4 +1,4 @@
-"""Ids and copies across splits."""
+"""Ids across splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 from labelaudit.data.columns import resolve_columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.readers import read_batches
-from labelaudit.data.split_checks import ids_restart, leaks
+from labelaudit.data.split_checks import ids_restart
 from labelaudit.strings import Strings
 
 
@@ -30,16 +30,6 @@ def test_ids_restart_if_they_mean_other_examples_in_each_split():
     overlapping = _strings(*"0123", *"3456"), _strings(*"abcd", *"efgh"), _object(*["train"] * 4, *["test"] * 4)
     assert not ids_restart(*overlapping), "one id is the same by mistake"
     assert not ids_restart(_strings("0", "0"), _strings("a", "b"), _object(None, None)), "no splits"
-
-
-def test_leaks_are_named_with_their_number():
-    splits = _object("train", "train", "test", "test", "val")
-    assert leaks(_strings(*"abcde"), _strings(*"12345"), splits) == ()
-    (sentence,) = leaks(_strings(*"abcde"), _strings(*"12311"), splits)
-    assert sentence == (
-        "1 examples occur in several splits (test, train, val), in 3 rows: a, d, e. "
-        "A model that is tested on them has seen them. Remove them from one."
-    )
 
 
 def _examples(source):

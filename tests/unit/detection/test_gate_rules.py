@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import Limits, Measures, judge_limits
-from labelaudit.findings import ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule
+from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule
 
 MEASURES = Measures(
     scored=1000,
@@ -23,6 +23,8 @@ MEASURES = Measures(
     measured_error_rate=0.04,
     canary_recall=0.9,
     error_range=ErrorRange(0.08, 0.05, 0.13, RateBasis.PROBABILITIES),
+    copies=Duplicates(9, 20, 6, conflicts=2, conflicting_rows=5, leaks=1, leaked_rows=2),
+    has_splits=True,
 )
 
 
@@ -119,6 +121,10 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
         ),
         ("min_canary_recall", 0.9, 0.9, "passed", "90.0 % of the planted errors are caught; the limit is 90.0 %."),
         ("min_canary_recall", 0.95, 0.9, "failed", "90.0 % of the planted errors are caught; the limit is 95.0 %."),
+        ("max_conflicting_copies", 2, 2, "passed", "2 groups of copies have different labels; the limit is 2."),
+        ("max_conflicting_copies", 1, 2, "failed", "2 groups of copies have different labels; the limit is 1."),
+        ("max_leaks", 1, 1, "passed", "1 group of copies is in several splits; the limit is 1."),
+        ("max_leaks", 0, 1, "failed", "1 group of copies is in several splits; the limit is 0."),
     ],
 )
 def test_each_rule_at_and_beyond_its_limit(
@@ -236,6 +242,17 @@ def test_limits_by_class() -> None:
         ({"max_class_share_change": 0.0}, "classes", "there is no previous audit to compare"),
         ({"max_error_rate": 0.0}, "error_range", "no row has a score"),
         ({"min_canary_recall": 1.0}, "canary_recall", "too few rows can be trusted to plant errors"),
+        (
+            {"max_conflicting_copies": 0},
+            "copies",
+            "the probabilities were made elsewhere, and the contents of the rows are unknown",
+        ),
+        (
+            {"max_leaks": 0},
+            "copies",
+            "the probabilities were made elsewhere, and the contents of the rows are unknown",
+        ),
+        ({"max_leaks": 0}, "has_splits", "the dataset has no splits"),
     ],
 )
 def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: str, why: str) -> None:
@@ -337,6 +354,8 @@ def test_a_long_class_name_is_cut() -> None:
             "max_new_classes": st.integers(0, 3),
             "max_class_share_change": st.floats(0, 1),
             "min_canary_recall": st.floats(0, 1),
+            "max_conflicting_copies": st.integers(0, 5),
+            "max_leaks": st.integers(0, 5),
         },
     ),
     issues=st.integers(0, 100),
@@ -345,6 +364,7 @@ def test_a_long_class_name_is_cut() -> None:
     recall=st.none() | st.floats(0, 1),
     has_predecessor=st.booleans(),
     not_compared=st.none() | st.just("It is gone."),
+    copies=st.none() | st.builds(Duplicates, *[st.integers(0, 5)] * 7),
     classes=st.none() | st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1),
 )
 def test_the_verdict_follows_from_the_rules(
@@ -355,6 +375,7 @@ def test_the_verdict_follows_from_the_rules(
     recall: float | None,
     has_predecessor: bool,
     not_compared: str | None,
+    copies: Duplicates | None,
     classes: dict[str, int] | None,
 ) -> None:
     differences = None if classes is None else compare_classes({"a": 5, "b": 5}, classes)
@@ -368,6 +389,8 @@ def test_the_verdict_follows_from_the_rules(
         recall,
         not_compared=not_compared,
         classes=differences,
+        copies=copies,
+        has_splits=True,
     )
     found = judge_limits(Limits(**limits), measures, has_predecessor=has_predecessor)
     values = {
@@ -379,6 +402,8 @@ def test_the_verdict_follows_from_the_rules(
         "max_new_classes": None if classes is None else len(classes.keys() - {"a", "b"}),
         "max_class_share_change": None if classes is None else _share_change(classes),
         "min_canary_recall": recall,
+        "max_conflicting_copies": None if copies is None else copies.conflicts,
+        "max_leaks": None if copies is None else copies.leaks,
     }
     broken = {
         name

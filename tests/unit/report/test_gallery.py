@@ -21,6 +21,7 @@ from labelaudit.report.gallery import (
     Thumbnail,
     UnusualColumn,
     gallery_items,
+    row_excerpt,
     text_excerpt,
     texts_excerpt,
     thumbnail,
@@ -192,3 +193,12 @@ def test_items_are_the_first_issues() -> None:
 def test_more_previews_than_issues() -> None:
     with pytest.raises(LabelauditError, match="2 previews for 0 issues"):
         gallery_items(pa.Table.from_pylist([], schema=make_content().issues.schema), ["a", "b"])
+
+
+def test_the_values_of_a_table_row_as_text() -> None:
+    frame = pd.DataFrame({"age": [39, 40], "hours": [None, 1.5], "text": ["x" * 100, "y"]})
+    assert row_excerpt(frame, 1) == "age: 40, hours: 1.5, text: y"
+    assert row_excerpt(frame, 0).startswith("age: 39, hours: missing, text: xxx")
+    assert len(row_excerpt(frame, 0)) < 100
+    wide = pd.DataFrame([[0] * 30], columns=[f"c{number}" for number in range(30)])
+    assert row_excerpt(wide, 0).endswith("c19: 0, \N{HORIZONTAL ELLIPSIS}")
