@@ -81,7 +81,7 @@ def config(data: Path, output: Path, version: str) -> AuditConfig:
         data / "{version}",
         output,
         dataset={"name": "fruit", "version": version},
-        training={"epochs": 3},
+        training={"epochs": 1},
         cross_validation={"folds": FOLDS},
     )
 
