@@ -26,7 +26,8 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 # Tests measure no time: on a busy machine an example may take long.
-settings.register_profile("untimed", deadline=None)
+# Each run tries other examples.
+settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 START_WORKER = workers.start_worker

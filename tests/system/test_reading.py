@@ -1,7 +1,7 @@
 """The work of a team on real label errors: comparing versions, verdicts in a browser, an audit that remembers, a gate.
 
-The rows are half of those of cifar10n-5k. Instead of pictures they contain stored probabilities of a small network, so that
-an audit trains in seconds.
+The rows are half of those of cifar10n-5k. Instead of pictures they contain stored probabilities of a small network, so
+that an audit trains in seconds.
 """
 
 from __future__ import annotations
