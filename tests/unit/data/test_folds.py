@@ -132,5 +132,5 @@ def test_many_rows_take_seconds(rows_per_group):
     labels = np.random.default_rng(0).integers(0, 50, len(ids))
     start = time.process_time()
     fold_of = assign_folds(labels, groups, ids, folds=5, repeats=1, seed=0)[0]
-    assert time.process_time() - start < 6
+    assert time.process_time() - start < 15
     assert np.ptp(np.bincount(fold_of)) < 100
