@@ -36,9 +36,10 @@ from labelaudit.model.ngrams import hash_texts
 from labelaudit.model.recipes import Recipe, choose_recipe
 
 
-def digits() -> tuple[ImageInputs, np.ndarray]:
+def digits(rows: int = 700) -> tuple[ImageInputs, np.ndarray]:
     data = load_digits()
-    return ImageInputs((data.images * 15).astype(np.uint8)[..., None], np.arange(len(data.target))), data.target
+    pixels, labels = (data.images[:rows] * 15).astype(np.uint8)[..., None], data.target[:rows]
+    return ImageInputs(pixels, np.arange(len(labels))), labels
 
 
 def texts() -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -345,7 +346,7 @@ def test_wrong_topics_of_real_news_rank_first(shared_data: Path) -> None:
 
 @pytest.mark.slow
 def test_planted_errors_among_digits_rank_first() -> None:
-    inputs, labels = digits()
+    inputs, labels = digits(rows=1797)
     rng = np.random.default_rng(0)
     wrong = rng.random(len(labels)) < 0.06
     noisy = np.where(wrong, (labels + rng.integers(1, 10, len(labels))) % 10, labels)
