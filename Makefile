@@ -10,8 +10,13 @@ export UV_PYTHON_DOWNLOADS := never
 # If it is set, each process compiles torch, scikit-learn and Prefect again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# One process more than cores, because some tests wait for servers. tests/conftest.py sets the order.
+# One process more than cores, because some tests wait for servers, and one more for the slow tests, which mostly wait.
+# tests/conftest.py sets the order.
 SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --no-loadscope-reorder
+SLOW_SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 2) --no-loadscope-reorder
+
+# Only the files with such tests, because importing the other 500 would take each process 7 seconds.
+SLOW_FILES = $(shell grep -lrE 'mark\.(slow|browser)\b' tests --include='test_*.py' | sort)
 
 help:
 	@echo "make demo       audit a built-in dataset with planted label errors and write the report"
@@ -40,7 +45,7 @@ test-unit: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or browser"
+	$(BIN)/python -m pytest $(SLOW_SIDE_BY_SIDE) -m "slow or browser" $(SLOW_FILES)
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/estimator.py

@@ -28,9 +28,10 @@ from support.paths import ROOT
 from support.waiting import PATIENCE_SECONDS, wait_for
 
 BIN = Path(sys.executable).parent
-# A user's network whose training takes as long as the test needs.
+# A user's networks whose training takes as long as the test needs: one of tables, and one of images that waits while a
+# file exists.
 SLOW_NETS = """
-import time, torch
+import pathlib, time, torch
 
 class Slow(torch.nn.Linear):
     seconds = 0.0
@@ -38,9 +39,20 @@ class Slow(torch.nn.Linear):
         time.sleep(self.seconds)
         return super().forward(x)
 
+class Held(torch.nn.Linear):
+    def forward(self, x):
+        while self.hold.exists():
+            time.sleep(0.1)
+        return super().forward(x.flatten(1))
+
 def build(num_classes, input_shape, seconds=0.0):
     network = Slow(input_shape[0], num_classes)
     network.seconds = seconds
+    return network
+
+def build_held(num_classes, input_shape, hold):
+    network = Held(torch.Size(input_shape).numel(), num_classes)
+    network.hold = pathlib.Path(hold)
     return network
 """
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from datetime import UTC, datetime
+
 import yaml
 from prefect.client.schemas.objects import FlowRun
 
@@ -14,7 +18,7 @@ FOLDS = 2
 
 
 def write_config(cluster: Cluster, name: str, seconds: float, **sections: object) -> None:
-    """Return a config whose folds sleep for `seconds` in every batch."""
+    """Write a config whose folds sleep for `seconds` in every batch."""
     config = {
         "dataset": {"name": name, "url": f"s3://datasets/{name}/{{version}}/", "ignore": ["true_label"]},
         "model": {"network": "slow_nets:build", "kwargs": {"seconds": seconds}},
@@ -28,10 +32,25 @@ def write_config(cluster: Cluster, name: str, seconds: float, **sections: object
 
 
 def publish(cluster: Cluster, name: str, seconds: float, version: str = "v1", **sections: object) -> None:
-    """Publish a version of a dataset. Its event starts the audit."""
+    """Publish a version of a dataset like a publisher without Python. Its event starts the audit."""
     write_config(cluster, name, seconds, **sections)
     data = write_fruit(cluster.folder / name / "fruit.parquet", fruit(rows=240))
-    cluster.call("labelaudit", "publish-version", name, str(data), "--version", version)
+    for key, content in (("fruit.parquet", data.read_bytes()), ("_SUCCESS", b"")):
+        cluster.s3.put_object(Bucket="datasets", Key=f"{name}/{version}/{key}", Body=content)
+    post(cluster, {"config": name, "version": version})
+
+
+def post(cluster: Cluster, payload: dict[str, object], event_id: str | None = None) -> None:
+    """Post the event of a new version."""
+    event = {
+        "id": event_id or str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "labelaudit.dataset.published",
+        "resource": {"prefect.resource.id": f"labelaudit.dataset.{payload['config']}"},
+        "payload": payload,
+    }
+    command = ["curl", "--fail", "--silent", "--show-error", "-H", "content-type: application/json"]
+    cluster.call(*command, f"{cluster.api_url}/events", "-d", json.dumps([event]))
 
 
 def audits_of(cluster: Cluster, name: str, version: str = "") -> list[FlowRun]:

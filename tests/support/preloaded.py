@@ -176,4 +176,5 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
 if __name__ == "__main__":
     import labelaudit.local.worker_process  # noqa: F401 (takes seconds, so import it once)
 
+    os.fsync = lambda descriptor: None  # as in tests/conftest.py
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -101,7 +101,7 @@ def test_check_tells_what_is_there(run, tmp_path: Path) -> None:  # type: ignore
     assert re.search(r"^folds +5, \d+ at a time, \d+ CPU threads each$", out, re.MULTILINE)
     assert re.search(r"^time, memory +not measured: --estimate ", out, re.MULTILINE)
     assert not list(Path.cwd().iterdir()), "nothing is published"
-    assert not list(Path(os.environ["LABELAUDIT_CACHE_DIR"]).iterdir()), "nothing is decoded for later"
+    assert not list(Path(os.environ["LABELAUDIT_CACHE_DIR"]).rglob("*")), "nothing is decoded for later"
 
 
 def test_check_measures_time_and_memory_when_it_is_asked_to(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@ tests/contract/audits/test_every_write.py ends an audit after each of its writes
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fruit(tmp_path_factory.mktemp("data") / "fruit.parquet", fruit(rows=600))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(data, folder / "audits", folder / "cache")
+    return published(folder / "audits")
+
+
 def published(output: Path) -> dict[str, bytes]:
     """Return all bytes of the published audit except times: its start, and the seconds of folds."""
     (manifest,) = output.glob("dataset=*/version=*/audit=*/manifest.json")
@@ -39,13 +47,15 @@ def published(output: Path) -> dict[str, bytes]:
     }
 
 
-def run(data: Path, output: Path) -> None:
-    done = labelaudit("run", data, "--output", output, *QUICK, folder=output.parent)
+def run(data: Path, output: Path, cache: Path) -> None:
+    done = labelaudit("run", data, "--output", output, *QUICK, folder=output.parent, LABELAUDIT_CACHE_DIR=str(cache))
     assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("victim", ["run", "worker"])
-def test_a_kill_in_the_middle_changes_no_byte(data: Path, tmp_path: Path, victim: str) -> None:
+def test_a_kill_in_the_middle_changes_no_byte(
+    data: Path, undisturbed: dict[str, bytes], tmp_path: Path, victim: str
+) -> None:
     output = tmp_path / "killed"
     command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(data), "--output", str(output), *QUICK]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -58,8 +68,6 @@ def test_a_kill_in_the_middle_changes_no_byte(data: Path, tmp_path: Path, victim
         _, err = process.communicate(timeout=600)
     assert process.returncode == (-signal.SIGKILL if victim == "run" else 0), err.decode()
     assert bool(list(output.rglob("manifest.json"))) == (victim == "worker")
-    run(data, output)
-    run(data, tmp_path / "undisturbed")
-    expected = published(tmp_path / "undisturbed")
-    assert {"issues.parquet", f"pred_probs/fold={FOLDS - 1}/part.parquet"} <= expected.keys()
-    assert published(output) == expected
+    run(data, output, Path(os.environ["LABELAUDIT_CACHE_DIR"]))
+    assert {"issues.parquet", f"pred_probs/fold={FOLDS - 1}/part.parquet"} <= undisturbed.keys()
+    assert published(output) == undisturbed

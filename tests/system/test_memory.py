@@ -1,6 +1,6 @@
 """`limits.memory` in practice: the command line audits more bytes of images than fit into the limit.
 
-Two interpreters with torch use most of the limit. A tenth of the images fits into the rest.
+Two interpreters with torch use most of the limit. A fifth of the images fits into the rest.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from labelaudit.memory import held_bytes
 
 MIB = 2**20
 LIMIT = 860 * MIB
+# What the two interpreters use at least.
+INTERPRETERS = 400 * MIB
 SIDE = 1024
-IMAGES = 400
+IMAGES = 200
 SHARDS = 8
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
@@ -111,7 +113,7 @@ def _children(pid: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_images_larger_than_the_budget(folder: Path) -> None:
-    assert IMAGES * SIDE * SIDE * 3 >= 1.3 * LIMIT
+    assert INTERPRETERS + IMAGES * SIDE * SIDE * 3 >= 1.15 * LIMIT
     if shutil.disk_usage(folder).free < 4e9:
         pytest.skip("needs 4 GB of free disk for the decoded images")
     wrong = _write_images(folder / "images", IMAGES)
@@ -128,7 +130,7 @@ def test_images_larger_than_the_budget(folder: Path) -> None:
     log = (folder / "log.txt").read_text()
     assert code == 0, log
     assert "1 at a time" in log
-    assert 400 * MIB < peak <= LIMIT, f"{peak / MIB:,.0f} MiB were held\n{log}"
+    assert INTERPRETERS < peak <= LIMIT, f"{peak / MIB:,.0f} MiB were held\n{log}"
     published = f"{log.splitlines()[-1]}/issues.parquet"
     found = set(pq.read_table(published, partitioning=None)["example_id"].to_pylist())
     assert len(found & wrong) >= 0.7 * len(wrong)

@@ -141,9 +141,9 @@ def test_a_small_audit_through_faults(bucket: Bucket, proxy: FaultyProxy) -> Non
 
 
 @pytest.mark.slow
-def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy, tmp_path: Path) -> None:
+def test_an_audit_through_a_hundred_faults(bucket: Bucket, proxy: FaultyProxy, tmp_path: Path) -> None:
     """Each image is a file, so that an audit makes many requests. Folds train in worker processes."""
-    for path in write_squares(tmp_path / "squares", per_class=200).rglob("*.png"):
+    for path in write_squares(tmp_path / "squares", per_class=100).rglob("*.png"):
         bucket.put(f"squares/{path.relative_to(tmp_path / 'squares')}", path.read_bytes())
 
     def run(output: str) -> AuditReference:
@@ -153,7 +153,7 @@ def test_an_audit_through_two_hundred_faults(bucket: Bucket, proxy: FaultyProxy,
     proxy.plan = at_random(0.18, seed=5)
     _watched(bucket, "faulty", lambda: run("faulty"))
     print(f"{len(proxy.requests)} requests, {dict(proxy.met)}")  # noqa: T201 (shown if the test fails)
-    assert sum(proxy.met.values()) >= 200
+    assert sum(proxy.met.values()) >= 100
     assert set(proxy.met) == set(NETWORK_TROUBLES)
     _same_bytes(bucket.published("faulty"), bucket.published("undisturbed"))
 
@@ -173,7 +173,8 @@ def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy) -> Non
         "--output",
         f"{bucket.url}/out",
     ]
-    command += ["--ignore", "true_label", "--set", "training.epochs=5", "--set", "cross_validation.folds=3", "--json"]
+    quick = ("training.epochs=5", "cross_validation.folds=2", "workers.max_parallel=1")
+    command += ["--ignore", "true_label", *(word for setting in quick for word in ("--set", setting)), "--json"]
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
         for _ in range(2)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +17,10 @@ import pytest
 
 from labelaudit.config import AuditConfig
 from labelaudit.errors import StorageError
+from labelaudit.model.fold import FoldFit
+from labelaudit.pipeline import train
 from labelaudit.storage import store
+from labelaudit.storage.store import Store
 from labelaudit.storage.uploads import complete_file
 from support.audits import audit, fruit, settings, write_fruit
 
@@ -67,7 +71,18 @@ def before(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def run(before: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Audit version 2 into a folder with a new disk."""
+    """Audit version 2 into a folder with a new disk. Each view of a fold is trained once and then remembered."""
+    fits: dict[tuple[str, int], FoldFit] = {}
+
+    def remembered(name: str, fit: Callable[..., FoldFit]) -> Callable[..., FoldFit]:
+        def fit_once(store: Store, part: Any, *arguments: Any) -> FoldFit:
+            if (name, part.fold) not in fits:
+                fits[name, part.fold] = fit(store, part, *arguments)
+            return fits[name, part.fold]
+
+        return fit_once
+
+    monkeypatch.setattr(train, "_FIT", {name: remembered(name, fit) for name, fit in train._FIT.items()})
 
     def run_on(output: Path, disk: Disk) -> None:
         monkeypatch.setattr(store, "complete_file", disk.complete_file)

@@ -35,8 +35,15 @@ def _write(path: Path, values: list[list[float | None] | None], labels: list[str
     return path
 
 
-def _settings(data: Path, output: Path):  # type: ignore[no-untyped-def]
-    return settings(data, output, model={"views": ["network"]}, training={"epochs": 30}, dataset={"name": "vectors"})
+def _settings(data: Path, output: Path, epochs: int = 4):  # type: ignore[no-untyped-def]
+    return settings(
+        data,
+        output,
+        model={"views": ["network"]},
+        training={"epochs": epochs},
+        cross_validation={"folds": 2},
+        dataset={"name": "vectors"},
+    )
 
 
 def test_wrong_labels_are_first_in_every_format(tmp_path: Path, vectors: tuple[np.ndarray, list[str]]) -> None:
@@ -50,7 +57,7 @@ def test_wrong_labels_are_first_in_every_format(tmp_path: Path, vectors: tuple[n
         _write(tmp_path / "fixed.parquet", rows, labels, pa.list_(pa.float32(), LENGTH)),
         tmp_path / "a.jsonl",
     ]
-    found = {path.name: audit(_settings(path, tmp_path / path.stem)) for path in files}
+    found = {path.name: audit(_settings(path, tmp_path / path.stem, epochs=20)) for path in files}
     first = found["double.parquet"]
     # The version is a part of the fingerprint. It and the probabilities depend on ids, labels and vectors alone.
     assert len({reference.version for reference in found.values()}) == 1

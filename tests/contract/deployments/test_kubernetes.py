@@ -13,17 +13,19 @@ import tomllib
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from kubernetes_asyncio.client import ApiClient, Configuration
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
 from support.paths import ROOT
+
+if TYPE_CHECKING:
+    # Takes seconds, and each process of the tests imports all files.
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 FOLDER = ROOT / "deployments" / "kubernetes"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -63,6 +65,8 @@ def _pods() -> list[dict[str, Any]]:
 
 def rendered(values: dict[str, Any], **options: Any) -> KubernetesWorkerJobConfiguration:
     """Return a job's configuration as a worker creates it for a run with these job variables."""
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+
     settings = {PREFECT_API_URL: "http://prefect.example/api", PREFECT_API_AUTH_STRING: SECRET}
     with temporary_settings(settings):
         configuration: KubernetesWorkerJobConfiguration = asyncio.run(
@@ -170,6 +174,8 @@ def test_the_template_in_the_repository_is_the_one_that_is_printed() -> None:
 
 
 def test_the_template_is_the_default_and_a_few_changes() -> None:
+    from prefect_kubernetes.worker import KubernetesWorker
+
     default, ours = KubernetesWorker.get_default_base_job_template(), _job_template()
     added = set(ours["variables"]["properties"]) - set(default["variables"]["properties"])
     assert added == {"gpus", "secret", "cache", "tolerations"}
@@ -243,6 +249,9 @@ def cluster() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 async def _create(configuration: KubernetesWorkerJobConfiguration, url: str) -> None:
+    from kubernetes_asyncio.client import ApiClient, Configuration
+    from prefect_kubernetes.worker import KubernetesWorker
+
     async with ApiClient(Configuration(host=url)) as client:
         await KubernetesWorker("labelaudit-gpu")._create_job(configuration, client)
 

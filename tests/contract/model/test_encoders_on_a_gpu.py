@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 from labelaudit.model.encoders.choose import choose_encoder
 from labelaudit.model.encoders.load import load_encoder
@@ -19,6 +18,8 @@ pytestmark = [
 
 
 def test_a_gpu_and_a_cpu_give_the_same_features(tmp_path: Path) -> None:
+    import torchvision  # takes seconds
+
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "weights.pt")
     spec = choose_encoder(str(tmp_path / "weights.pt"), kind="image", image_size=(32, 32), kwargs={}, weights=None)

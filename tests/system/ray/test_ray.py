@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_sett
 from labelaudit.audits.references import AuditReference
 from labelaudit.config import AuditConfig, OutputConfig
 from labelaudit.orchestration import concurrency as turns
+from labelaudit.orchestration import heartbeats
 from labelaudit.orchestration.audit_dataset import audit_dataset
 from support.audits import audit, fold_bytes, fruit, settings, write_fruit
 from support.waiting import PATIENCE_SECONDS, wait_for
@@ -30,16 +31,22 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-FOLDS = 4
-# Records where it is built, and does not train while the file `hold` exists.
+FOLDS = 3
+# Records where it is built, and does not train while the file `hold` exists and does not name its process.
 NETS = """
 import os, pathlib, time, torch
 
 class Held(torch.nn.Linear):
     def forward(self, x):
-        while self.hold.exists():
+        while self.is_held():
             time.sleep(0.05)
         return super().forward(x)
+
+    def is_held(self):
+        try:
+            return str(os.getpid()) not in self.hold.read_text().split()
+        except FileNotFoundError:
+            return False
 
 def build(num_classes, input_shape, folder):
     with open(f"{folder}/{time.time_ns()}-{os.getpid()}", "w") as file:
@@ -61,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ray_cluster(place: Path, client: SyncPrefectClient) -> Iterator[Any]:
-    """Start a head without GPUs and two nodes with two GPUs each. Their processes inherit the current environment."""
+    """Start a head with two GPUs and a node with one. Their processes inherit the current environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{place / 'modules'}:{os.environ.get('PYTHONPATH', '')}")
         patch.syspath_prepend(str(place / "modules"))
@@ -72,10 +79,9 @@ def ray_cluster(place: Path, client: SyncPrefectClient) -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False}
+            initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 2, "include_dashboard": False}
         )
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, num_gpus=2)
+        cluster.add_node(num_cpus=1, num_gpus=1)
         cluster.wait_for_nodes()
         yield cluster
         cluster.shutdown()
@@ -95,12 +101,12 @@ def _config(place: Path, output: str, address: str | None, **workers: Any) -> Au
 
 
 @contextmanager
-def _held(place: Path, output: str) -> Iterator[None]:
-    """Let no network of an audit train."""
+def _held(place: Path, output: str) -> Iterator[Path]:
+    """Let no network of an audit train, unless its process is named in the returned file."""
     hold = place / "places" / f"{output}.hold"
     hold.touch()
     try:
-        yield
+        yield hold
     finally:
         hold.unlink()
 
@@ -138,43 +144,43 @@ def test_a_fold_has_a_gpu_of_its_own_and_a_node_is_lost(
     config = _config(place, "lost", ray_cluster.address)
     with _in_the_background(config) as results, _held(place, "lost"):
         wait_for(lambda: len(_places(place, "lost")) == FOLDS)
-        # Two nodes with the GPUs 0 and 1 each.
-        assert Counter(_places(place, "lost")) == {"0": 2, "1": 2}
+        # One node has the GPUs 0 and 1, the other one has only GPU 0.
+        assert Counter(_places(place, "lost")) == {"0": 2, "1": 1}
         ray_cluster.remove_node(ray_cluster.list_all_nodes()[-1], allow_graceful=False)
-    assert len(_places(place, "lost")) == FOLDS + 2, "the two folds of the lost node began again"
+    assert len(_places(place, "lost")) == FOLDS + 1, "the fold of the lost node began again"
     here = _same_audit_here(config, place, monkeypatch)
     assert fold_bytes(AuditReference(**results[0])) == fold_bytes(here)
 
 
-def test_two_folds_share_a_gpu(ray_cluster: Any, place: Path) -> None:
-    """One node with two GPUs is left."""
-    config = _config(place, "half", ray_cluster.address, gpus_per_fold=0.5)
-    with _in_the_background(config), _held(place, "half"):
-        wait_for(lambda: len(_places(place, "half")) == FOLDS)
-        assert Counter(_places(place, "half")) == {"0": 2, "1": 2}
-
-
-def test_the_driver_is_killed_and_the_audit_run_again(
+def test_folds_share_a_gpu_and_the_driver_is_killed(
     ray_cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The temporary server of tests ends no leases, so only the missing heartbeats reveal the killed run.
-    monkeypatch.setattr(turns, "WAIT_SECONDS", 10.0)
-    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    # One at a time, so that some folds are done and some not started when the driver is killed.
-    config = _config(place, "driver", ray_cluster.address, max_parallel=1)
+    """One node with two GPUs is left."""
+    # The temporary server of tests ends no leases, so only the missing heartbeats reveal the killed run. Here, they
+    # are missing after two seconds (tests/system/prefect/test_concurrency.py).
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(heartbeats, "DEFAULT_HEARTBEAT_SECONDS", 2 / 3)
+    config = _config(place, "driver", ray_cluster.address, gpus_per_fold=0.5)
     file = place / "driver.yaml"
     file.write_text(config.model_dump_json())
     environment = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)}
-    driver = subprocess.Popen([sys.executable, "-m", "labelaudit.cli.main", "run", str(file)], env=environment)
-    wait_for(lambda: _records(place, "driver"))
-    with _held(place, "driver"):
+    command = [sys.executable, "-m", "labelaudit.cli.main", "run", str(file)]
+    with _held(place, "driver") as hold:
+        driver = subprocess.Popen(command, env=environment)
+        wait_for(lambda: len(_places(place, "driver")) == FOLDS)
+        # All train at once, so two of them share a GPU.
+        assert sorted(Counter(_places(place, "driver")).values()) == [1, 2]
+        first, *_ = sorted((place / "places" / "driver").iterdir())
+        hold.write_text(first.name.partition("-")[2])
+        wait_for(lambda: _records(place, "driver"))
         driver.kill()
         driver.wait()
         committed = _records(place, "driver")
-        assert 0 < len(committed) < FOLDS
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
+        assert len(committed) == 1
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         result = audit_dataset(config)
     assert result["status"] == "published"
     after = _records(place, "driver")
     assert len(after) == FOLDS
     assert {name: after[name] for name in committed} == committed
+    assert len(_places(place, "driver")) == 2 * FOLDS - 1, "the committed fold did not train again"

@@ -28,22 +28,15 @@ def test_without_the_gpus_it_is_refused(client: SyncPrefectClient, tmp_path: Pat
         audit_dataset(config)
 
 
-def test_on_cpus(client: SyncPrefectClient, tmp_path: Path) -> None:
-    data = write_fruit(tmp_path / "fruit.parquet")
-    workers = {"kind": "ray", "gpus_per_fold": 0}
-    reference = AuditReference(**audit_dataset(settings(data, tmp_path / "ray", workers=workers)))
-    assert fold_bytes(reference) == fold_bytes(audit(settings(data, tmp_path / "here")))
-
-
-def test_shards_are_tasks_like_folds(
+def test_shards_and_folds_are_tasks_on_cpus(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_encoder(tmp_path, monkeypatch)
     monkeypatch.setattr("labelaudit.pipeline.encode._FEWEST_ROWS", 60)
     data = write_reviews(tmp_path / "reviews.jsonl", 120)
-    model = {"encoder": ENCODER, "views": ["probe"]}
+    values = {"model": {"encoder": ENCODER, "views": ["network", "probe"]}, "cross_validation": {"folds": 2}}
     workers = {"kind": "ray", "gpus_per_fold": 0}
-    reference = AuditReference(**audit_dataset(settings(data, tmp_path / "ray", model=model, workers=workers)))
+    reference = AuditReference(**audit_dataset(settings(data, tmp_path / "ray", workers=workers, **values)))
     names = {task.name for task in client.read_task_runs()}
-    assert names >= {"encode-shard-0", "encode-shard-1", "train-fold-0", "train-fold-1", "train-fold-2"}
-    assert fold_bytes(reference) == fold_bytes(audit(settings(data, tmp_path / "here", model=model)))
+    assert names >= {"encode-shard-0", "encode-shard-1", "train-fold-0", "train-fold-1"}
+    assert fold_bytes(reference) == fold_bytes(audit(settings(data, tmp_path / "here", **values)))

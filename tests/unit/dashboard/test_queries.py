@@ -118,7 +118,7 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
     return [row for *_, row in sorted(found)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=st.lists(rows(), min_size=1, max_size=20), asked=filters, data=st.data())
 def test_filters_pages_and_neighbours(
     records: list[dict[str, Any]], asked: Filters, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -126,11 +126,11 @@ def test_no_scored_row_is_no_error():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows_per_group", [1, 2])
-def test_a_million_rows_take_seconds(rows_per_group):
-    ids = _ids(1_000_000)
+def test_many_rows_take_seconds(rows_per_group):
+    ids = _ids(200_000)
     groups = Strings([f"g{index // rows_per_group}" for index in range(len(ids))])
     labels = np.random.default_rng(0).integers(0, 50, len(ids))
     start = time.process_time()
     fold_of = assign_folds(labels, groups, ids, folds=5, repeats=1, seed=0)[0]
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 15
     assert np.ptp(np.bincount(fold_of)) < 100

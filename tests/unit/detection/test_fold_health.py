@@ -155,8 +155,8 @@ def test_calibration_on_real_data(shared_data: Path) -> None:
     songs, genres = read_music(shared_data)
     linear_text = lambda: LogisticRegression(C=3, max_iter=100)  # noqa: E731
     hits: dict[tuple[str, str], list[bool]] = {}
-    for seed in range(3):
-        for folds in (3, 5, 10):
+    for seed, all_folds in enumerate([(3, 5, 10), (3, 5), (3, 5)]):
+        for folds in all_folds:
             runs = {"text linear": held_out(linear_text, texts, topics, folds, seed)}
             runs |= {f"music {m}": held_out(MODELS[m], songs, genres, folds, seed) for m in MODELS}
             for name, (run, seen) in runs.items():

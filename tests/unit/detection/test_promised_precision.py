@@ -44,7 +44,7 @@ def broken_promises(rate: float, slope: float, verdicts: int, precision: float) 
     drawn, wrong = np.zeros(shape, int), np.zeros(shape, int)
     for number, count in enumerate(judged):
         rows = np.flatnonzero(numbers == number)
-        order = np.argsort(rng.random((REVIEWS, len(rows))), axis=1)[:, :count]
+        order = np.argpartition(rng.random((REVIEWS, len(rows))), min(count, len(rows) - 1), axis=1)[:, :count]
         positions = rows[order]
         is_listed = lists.rank[positions][:, None, :] < lists.sizes[:, None]
         drawn[:, :, number] = is_listed.sum(axis=2)
