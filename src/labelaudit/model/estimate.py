@@ -74,7 +74,10 @@ def estimate_seconds(
     with _threads(threads):
         fit(short)
         longer, shorter = _seconds(partial(fit, short + _EXTRA_STEPS)), _seconds(partial(fit, short))
-        step = max(longer - shorter, 0.0) / _EXTRA_STEPS
+        step = (longer - shorter) / _EXTRA_STEPS
+        if step <= 0:
+            # The machine was busy during the short fits. Too long an estimate is better than none.
+            step = longer / (short + _EXTRA_STEPS)
         predict = _seconds(lambda: classifier.predict_proba(np.arange(_PREDICTED_ROWS))) / _PREDICTED_ROWS
     steps = recipe.epochs * batch_count(rows, batch_size)
     return recipe.members * (steps * step + held_out * predict)

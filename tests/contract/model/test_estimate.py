@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from labelaudit.errors import ConfigError
+from labelaudit.model import estimate as module
 from labelaudit.model.estimate import estimate_seconds
 from labelaudit.model.fold import FoldData, fit_fold
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.recipes import choose_recipe
+from labelaudit.model.training import batch_count
 
 SHAPES = {"image": (3, 16, 16), "text": (2**18,), "vector": (64,), "table": (20,)}
 
 
+class StepClock:
+    """Measures a fit as the given seconds per step after a start of 2 seconds, and predictions as 1 second."""
+
+    def __init__(self, *per_step: float) -> None:
+        self.per_step = list(per_step)
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        work()
+        if not isinstance(work, partial):
+            return 1.0
+        seconds = self.per_step.pop(0) if len(self.per_step) > 1 else self.per_step[0]
+        return 2.0 + seconds * work.args[0]
+
+
 @pytest.mark.parametrize("kind", SHAPES)
-def test_an_estimate_grows_with_epochs_and_members(kind: str) -> None:
-    recipe = choose_recipe(kind, rows=400, num_classes=3, input_shape=SHAPES[kind])
-    recipe = replace(recipe, epochs=10, members=1)
+def test_an_estimate_is_the_sum_of_steps_and_predictions(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_seconds", StepClock(0.5).seconds)
+    recipe = replace(choose_recipe(kind, rows=400, num_classes=3, input_shape=SHAPES[kind]), epochs=10, members=2)
+    shape = {"num_classes": 3, "input_shape": SHAPES[kind], "device": "cpu"}
+    found = estimate_seconds(recipe, kind=kind, rows=400, held_out=100, **shape)
+    steps = 10 * batch_count(400, min(recipe.batch_size, 400))
+    assert found == pytest.approx(2 * (steps * 0.5 + 100 * 1.0 / 512))
 
-    def estimate(epochs: int, members: int) -> float:
-        return estimate_seconds(
-            replace(recipe, epochs=epochs, members=members),
-            kind=kind,
-            rows=400,
-            held_out=100,
-            num_classes=3,
-            input_shape=SHAPES[kind],
-            device="cpu",
-        )
 
-    assert 0 < estimate(10, 1) < estimate(2000, 10)
+def test_a_busy_machine_never_gives_an_estimate_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The long fit is measured first, so here the short one seems to take longer.
+    monkeypatch.setattr(module, "_seconds", StepClock(0.01, 5.0).seconds)
+    recipe = replace(choose_recipe("vector", rows=400, num_classes=3, input_shape=(64,)), epochs=10, members=1)
+    shape = {"num_classes": 3, "input_shape": (64,), "device": "cpu"}
+    assert estimate_seconds(recipe, kind="vector", rows=400, held_out=0, **shape) > 1
 
 
 def test_many_classes_and_few_rows_can_be_estimated() -> None:
