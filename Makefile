@@ -13,14 +13,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # One process more than cores, because some tests wait for servers, and one more for the slow tests, which mostly wait.
 # tests/conftest.py sets the order.
 SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --no-loadscope-reorder
-SLOW_SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 2) --no-loadscope-reorder
 
 # Only the files with such tests, because importing the other 500 would take each process 7 seconds.
 SLOW_FILES = $(shell grep -lrE 'mark\.(slow|browser)\b' tests --include='test_*.py' | sort)
 
 help:
 	@echo "make demo       audit a built-in dataset with planted label errors and write the report"
-	@echo "make test       run the tests (about 4 minutes on 2 cores)"
+	@echo "make test       run the tests (about 5 minutes on 2 cores)"
 	@echo "make test-unit  run only the tests that start no process (about a minute)"
 	@echo "make test-slow  run the slow tests and the browser tests (most of CI's 20 minutes)"
 	@echo "make bench      compare the classifier's speed with a bare loop and skorch (about 10 minutes)"
@@ -45,7 +44,7 @@ test-unit: $(VENV)/installed
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest $(SLOW_SIDE_BY_SIDE) -m "slow or browser" $(SLOW_FILES)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or browser" $(SLOW_FILES)
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/estimator.py
