@@ -31,7 +31,7 @@ class Clusters:
     def links(self, rows: np.ndarray) -> ClosePairs:
         """Return a pair of each of some rows with the first row of its cluster, or with the first of all others.
 
-        So these rows stay in their clusters if the others are divided anew.
+        So these rows stay in their clusters if the clusters of the other rows change.
         """
         is_chosen = np.zeros(len(self.number), bool)
         is_chosen[rows] = True

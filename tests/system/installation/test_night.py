@@ -29,7 +29,7 @@ from support.waiting import wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-# Enough for two shards, each of which is a process that loads the encoder.
+# Enough for two shards. Each is a process that loads the encoder.
 DIGITS = 600
 
 
