@@ -143,8 +143,8 @@ class DatasetConfig(_Section):
     )
     annotations: Text | None = Field(
         None,
-        description="table with a row for each answer of an annotator: example id, annotator, label; may contain {name} "
-        "and {version}",
+        description="table with a row for each answer of an annotator: example id, annotator, label; "
+        "may contain {name} and {version}",
     )
     annotation_columns: AnnotationColumnsConfig = AnnotationColumnsConfig()
     csv: CsvConfig = CsvConfig()

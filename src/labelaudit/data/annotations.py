@@ -36,9 +36,7 @@ _ANNOTATOR_NAMES = (
     *("completed_by", "created_by"),
 )
 _LABEL_NAMES = (*LABEL_NAMES, "answer", "annotation", "response", "vote", "choice", "rating")
-_SCHEMA = pa.schema(
-    [("example_id", pa.large_string()), ("annotator", pa.large_string()), ("label", pa.large_string())]
-)
+_SCHEMA = pa.schema([("example_id", pa.large_string()), ("annotator", pa.large_string()), ("label", pa.large_string())])
 
 
 class AnswerColumns(NamedTuple):
@@ -160,7 +158,9 @@ def _open(source: Source) -> tuple[Layout, pa.Schema, InputSample]:
             "for each answer."
         )
     survey = survey_tables(source, found)
-    layout, schema, rows = with_strings(survey.layout, survey.schema, read_sample(source, survey.layout, survey.schema.names))
+    layout, schema, rows = with_strings(
+        survey.layout, survey.schema, read_sample(source, survey.layout, survey.schema.names)
+    )
     return layout, schema, InputSample(rows, schema, {}, is_untyped=layout.format == "csv")
 
 
@@ -227,9 +227,10 @@ def _sorted(id: _Encoded, annotator: _Encoded, label: _Encoded) -> AnswerTable:
     names = label.names.to_pylist()
     position = {name: rank for rank, name in enumerate(sort_class_names(names))}
     labels, label_rank = _ranked(label, np.argsort([position[name] for name in names], kind="stable"))
-    columns = [ranks[codes[is_complete]] for ranks, (codes, _) in zip(
-        (id_rank, annotator_rank, label_rank), (id, annotator, label), strict=True
-    )]
+    columns = [
+        ranks[codes[is_complete]]
+        for ranks, (codes, _) in zip((id_rank, annotator_rank, label_rank), (id, annotator, label), strict=True)
+    ]
     key = (columns[0] * max(1, len(annotators)) + columns[1]) * max(1, len(labels)) + columns[2]
     key.sort()
     pair, label_of = np.divmod(key, max(1, len(labels)))
@@ -260,12 +261,15 @@ def _incomplete_notes(id: _Encoded, annotator: _Encoded, label: _Encoded) -> tup
         "no annotator": int(((annotator.codes < 0) & (label.codes >= 0)).sum()),
         "no id": int(((id.codes < 0) & (annotator.codes >= 0) & (label.codes >= 0)).sum()),
     }
-    return tuple(f"{_rows(count)} of the annotations {_have(count)} {what} and {_do(count)} not count." for what, count in counts.items() if count)
+    return tuple(
+        f"{_rows(count)} of the annotations {'has' if count == 1 else 'have'} {what} and "
+        f"{'does' if count == 1 else 'do'} not count."
+        for what, count in counts.items()
+        if count
+    )
 
 
-def _counted(
-    key: npt.NDArray[np.int64], pair: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+def _counted(key: npt.NDArray[np.int64], pair: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
     """Return which answers count. `key` has the pair of id and annotator, and the label; sorted."""
     is_first = np.ones(len(key), bool)
     is_first[1:] = pair[1:] != pair[:-1]
@@ -278,7 +282,7 @@ def _counted(
     different = int((~has_one_label[group]).sum())
     notes = []
     if equal:
-        notes.append(f"{_rows(equal)} of the annotations {_repeat(equal)} an answer of the same annotator and count once.")
+        notes.append(f"{equal:,} repeated equal answers of an annotator to a row count once.")
     if different:
         notes.append(
             f"{different:,} answers do not count, because their annotators gave several different answers to one row."
@@ -288,15 +292,3 @@ def _counted(
 
 def _rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _do(count: int) -> str:
-    return "does" if count == 1 else "do"
-
-
-def _repeat(count: int) -> str:
-    return "repeats" if count == 1 else "repeat"

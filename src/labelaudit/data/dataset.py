@@ -102,9 +102,7 @@ class Examples:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_batches(
-        cls, batches: Iterable[BatchHead], columns: Columns, majority: Majority | None = None
-    ) -> Examples:
+    def from_batches(cls, batches: Iterable[BatchHead], columns: Columns, majority: Majority | None = None) -> Examples:
         """Return the rows of all batches, without their inputs.
 
         Args:
@@ -242,7 +240,8 @@ class _ReadRows:
         digests = Strings.joined(head.digests for head in heads)
         if len(digests) == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given, notes = np.empty(0, object), ()
+        given = np.empty(0, dtype=object)
+        notes: tuple[str, ...] = ()
         if majority is None:
             given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         has_groups = any(head.groups is not None for head in heads)

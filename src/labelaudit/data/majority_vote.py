@@ -75,7 +75,7 @@ def majority_of(answers: AnswerTable) -> Majority:
     decided = is_most & ~is_tied
     winner[row[decided]] = label[decided]
     tied = np.flatnonzero(is_most & is_tied)
-    weight = np.bincount(pair_of, _agreement(answers, winner)[answers.annotator])
+    weight = np.bincount(pair_of, _agreement(answers, winner)[answers.annotator]).astype(np.float64)
     _break_ties(winner, row[tied], label[tied], weight[tied], answers.ids)
     return Majority(answers, winner.astype(np.int32), len(np.unique(row[tied])))
 

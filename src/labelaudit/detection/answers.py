@@ -79,7 +79,7 @@ class Cells:
 
     def per_row(self, values: npt.NDArray[np.generic]) -> _Floats:
         """Return (M,) the sum of a value of each cell, by row."""
-        return np.bincount(self.row, values, self.rows)
+        return np.bincount(self.row, values, self.rows).astype(np.float64, copy=False)
 
     def largest(self, values: _Floats) -> _Floats:
         """Return (M,) the largest value of the cells of each row; -inf without answers."""

@@ -163,6 +163,7 @@ def _other_classes(answers: AnswerTable, classes: npt.NDArray[np.int64], class_n
     known = int((classes >= 0).sum())
     return DatasetError(
         f"Only {known:,} of {len(classes):,} answers name a class that is audited. The answers are "
-        f"{listing(map(repr, answers.labels), shown=_SHOWN)}, the classes {listing(map(repr, class_names), shown=_SHOWN)}. "
+        f"{listing(map(repr, answers.labels), shown=_SHOWN)}, and the classes are "
+        f"{listing(map(repr, class_names), shown=_SHOWN)}. "
         "Name the column of labels with dataset.annotation_columns.label, or use dataset.rename."
     )
