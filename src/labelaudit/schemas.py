@@ -297,8 +297,10 @@ CONSENSUS = _schema(
     ("p_wrong", pa.float32()),  # as in EXAMPLES: of the given label, by model and answers
     ("p_wrong_of_model", pa.float32()),  # of the given label, by the model alone
     ("p_consensus_wrong", pa.float32()),  # of the consensus, by model and answers
-    ("active_learning_score", pa.float64()),  # ActiveLab, 0..1; low: another answer helps most
-    ("opinion_rank", pa.int64()),  # from 1: the row that needs another opinion most
+    ("active_learning_score", pa.float64()),  # ActiveLab's score for the consensus, 0..1; low: it needs another answer
+    # From 1: the row that needs another opinion most. The label with the highest probability, by model and answers, has
+    # the lowest one; then by active_learning_score. Rows with a verdict are last.
+    ("opinion_rank", pa.int64()),
     ("verdict", pa.string()),
     ("file", pa.string()),
     ("row", pa.int64()),

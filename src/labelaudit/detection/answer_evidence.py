@@ -31,6 +31,8 @@ _LEAST_PRIOR = 1e-4
 _MOST_STEPS = 100
 _SMALL_STEP = 1e-5
 _TAIL = 0.025
+# If annotators make the same mistakes, two answers may say no more than one.
+_IF_DEPENDENT = 0.5
 # The cut with the highest expected F1 is not above this.
 _HIGHEST_CUT = 0.5
 # If so many of the given labels are the most frequent answer, they were made from the answers.
@@ -56,6 +58,7 @@ class AnswerEvidence:
         p_cells: (C,) probability that the label of each of `answers.cells` is the true one.
         quality: (J,) share of each annotator's answers that are right.
         low, high: (J,) its 95 % interval.
+        rate_if_dependent: the mean of p_wrong over rows with answers if two answers count as one.
         are_labels_answers: whether the given labels are the majority of the answers.
     """
 
@@ -67,6 +70,7 @@ class AnswerEvidence:
     quality: _Floats
     low: _Floats
     high: _Floats
+    rate_if_dependent: float
     are_labels_answers: bool
 
 
@@ -84,10 +88,9 @@ def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArra
     are_answers = are_labels_answers(answers, scores.labels)
     prior = _prior_of_answered_labels(answered, scores, None if are_answers else p_wrong)
     posterior, accuracy, mean = _estimate(answers, prior.cells)
+    dependent, _, _ = _estimate(answers, prior.cells, _IF_DEPENDENT)
     cells = answers.cells
-    is_given = cells.label == scores.labels[cells.row]
     rest = _rest(answers, prior.cells, posterior)
-    p_given = np.where(cells.per_row(is_given) > 0, cells.per_row(np.where(is_given, posterior, 0)), prior.given * rest)
     p_right = posterior[cells.of_answer]
     low, high = _limits(answers, accuracy, mean, p_right)
     has_answers = answers.number > 0
@@ -95,7 +98,7 @@ def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArra
     is_cell = cells.label == other[cells.row]
     p_answered = cells.per_row(np.where(is_cell, p_cells, 0)).astype(np.float32)
     return AnswerEvidence(
-        p_wrong=np.where(has_answers, 1 - np.clip(p_given, 0, 1), np.nan),
+        p_wrong=_p_wrong(answers, prior, posterior, scores),
         other=np.where(has_answers, other, np.int32(-1)),
         p_other=np.where(cells.per_row(is_cell) > 0, p_answered, scores.p_other),
         p_right=p_right,
@@ -103,17 +106,35 @@ def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArra
         quality=accuracy,
         low=low,
         high=high,
+        rate_if_dependent=float(np.nanmean(_p_wrong(answers, prior, dependent, scores))),
         are_labels_answers=are_answers,
     )
 
 
+def _p_wrong(answers: Answers, prior: _Prior, posterior: _Floats, scores: RowScores) -> _Floats:
+    """Return (M,) the probability that the given label is wrong; NaN for a row without answers."""
+    cells = answers.cells
+    is_given = cells.label == scores.labels[cells.row]
+    of_answered = cells.per_row(np.where(is_given, posterior, 0))
+    of_others = prior.given * _rest(answers, prior.cells, posterior)
+    p_given = np.where(cells.per_row(is_given) > 0, of_answered, of_others)
+    return np.where(answers.number > 0, 1 - np.clip(p_given, 0, 1), np.nan)
+
+
 def with_evidence(wrong: WrongLabels, evidence: AnswerEvidence) -> WrongLabels:
-    """Return p_wrong with what the answers say. The range is widened until it contains the new mean."""
+    """Return p_wrong with what the answers say.
+
+    The range is widened until it contains the new mean, also if two answers count as one. Annotators make the same
+    mistakes, so their answers say less than independent ones; how much less is unknown.
+    """
     has_answers = ~np.isnan(evidence.p_wrong)
     p_wrong = np.where(has_answers, evidence.p_wrong, wrong.p_wrong).astype(np.float32)
     estimate = float(p_wrong.mean(dtype=np.float64))
+    dependent = estimate + float(has_answers.mean()) * (
+        evidence.rate_if_dependent - float(np.nanmean(evidence.p_wrong))
+    )
     before = wrong.error_range
-    widened = ErrorRange(estimate, min(before.low, estimate), max(before.high, estimate), before.basis)
+    widened = ErrorRange(estimate, min(before.low, estimate), max(before.high, estimate, dependent), before.basis)
     return replace(wrong, p_wrong=p_wrong, best_cut=min(best_cut(p_wrong), _HIGHEST_CUT), error_range=widened)
 
 
@@ -147,8 +168,11 @@ def _prior_of_answered_labels(
     return _Prior(np.clip(p_cells, _LEAST_PRIOR, 1.0), np.clip(given, _LEAST_PRIOR, 1.0))
 
 
-def _estimate(answers: Answers, prior: _Floats) -> tuple[_Floats, _Floats, float]:
-    """Return (C,) the probability of each label that somebody gave, (J,) accuracies, and their mean over answers."""
+def _estimate(answers: Answers, prior: _Floats, weight: float = 1.0) -> tuple[_Floats, _Floats, float]:
+    """Return (C,) the probability of each label that somebody gave, (J,) accuracies, and their mean over answers.
+
+    `weight` is that of an answer, 1 if all are independent.
+    """
     cells = answers.cells
     number = answers.per_annotator()
     votes = cells.sums()
@@ -161,16 +185,16 @@ def _estimate(answers: Answers, prior: _Floats) -> tuple[_Floats, _Floats, float
         before = accuracy
         accuracy = (answers.per_annotator(p_right) + _AVERAGE_ANSWERS * mean) / (number + _AVERAGE_ANSWERS)
         accuracy = np.clip(accuracy, _LEAST, 1 - _LEAST)
-        posterior = _posterior(answers, prior, accuracy)
+        posterior = _posterior(answers, prior, accuracy, weight)
         if np.abs(accuracy - before).max(initial=0) < _SMALL_STEP:
             break
     return posterior, accuracy, mean
 
 
-def _posterior(answers: Answers, prior: _Floats, accuracy: _Floats) -> _Floats:
+def _posterior(answers: Answers, prior: _Floats, accuracy: _Floats, weight: float) -> _Floats:
     cells = answers.cells
-    weight = np.log(accuracy) - np.log((1 - accuracy) / (answers.num_classes - 1))
-    evidence = np.log(prior) + cells.sums(weight[answers.annotator])
+    log_odds = weight * (np.log(accuracy) - np.log((1 - accuracy) / (answers.num_classes - 1)))
+    evidence = np.log(prior) + cells.sums(log_odds[answers.annotator])
     rest = np.log(_unanswered(answers, prior))
     largest = np.maximum(cells.largest(evidence), rest)
     odds = np.exp(evidence - largest[cells.row])

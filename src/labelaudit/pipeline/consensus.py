@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.version import Version
@@ -24,6 +25,7 @@ from labelaudit.report.annotators import (
     answers_table,
     consensus_table,
 )
+from labelaudit.schemas import Status
 
 
 class ConsensusTables(NamedTuple):
@@ -58,6 +60,7 @@ def consensus_tables(plan: Plan, examples: pa.Table, answered: AnsweredRows, fou
         quality=consensus.quality,
         agreement=consensus.agreement,
         need=consensus.need,
+        certainty=np.maximum(cells.largest(evidence.p_cells), 1 - evidence.p_wrong),
         number=answers.number,
         predicted=found.predicted_labels,
         p_wrong_of_model=found.p_wrong_of_model,
@@ -65,7 +68,7 @@ def consensus_tables(plan: Plan, examples: pa.Table, answered: AnsweredRows, fou
     )
     columns = AnswerColumns(answers.row, answers.annotator, answers.label, evidence.p_right, answers.annotators)
     quality = AnnotatorQuality(evidence.quality, evidence.low, evidence.high, consensus.annotator_weight)
-    scored = examples.filter(pa.compute.equal(examples["status"], "scored"))
+    scored = examples.filter(pc.equal(examples["status"], str(Status.SCORED)))
     return ConsensusTables(
         consensus_table(scored, plan.class_names, scores),
         annotators_table(plan.class_names, columns, consensus.label, quality),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.findings import Annotators
 from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS
@@ -26,7 +27,8 @@ class AnsweredScores(NamedTuple):
     consensus: npt.NDArray[np.int32]  # (M,) class numbers
     quality: npt.NDArray[np.float64]
     agreement: npt.NDArray[np.float64]
-    need: npt.NDArray[np.float64]
+    need: npt.NDArray[np.float64]  # ActiveLab
+    certainty: npt.NDArray[np.float64]  # the highest probability of a label, by model and answers
     number: npt.NDArray[np.int64]  # of answers
     predicted: npt.NDArray[np.int32]
     p_wrong_of_model: npt.NDArray[np.float32]
@@ -64,7 +66,9 @@ def consensus_table(scored: pa.Table, class_names: tuple[str, ...], scores: Answ
     table = scored.take(pa.array(rows))
     names = pa.array(class_names, pa.string())
     consensus = names.take(pa.array(scores.consensus[rows]))
-    order = np.lexsort([np.arange(len(rows)), scores.need[rows]])
+    # A row that a person has judged does not need another opinion.
+    is_judged = np.asarray(pc.is_valid(table["verdict"]))
+    order = np.lexsort((scores.need[rows], scores.certainty[rows], is_judged))
     rank = np.empty(len(rows), np.int64)
     rank[order] = np.arange(1, len(rows) + 1)
     given = np.asarray(table["given_label"].to_numpy(), object)
