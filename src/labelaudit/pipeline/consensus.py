@@ -19,8 +19,8 @@ from labelaudit.detection.probability_blocks import ProbabilityBlocks
 from labelaudit.pipeline.answers_of_rows import join_answers
 from labelaudit.report.annotators import (
     AnnotatorQuality,
-    AnswerColumns,
     AnsweredScores,
+    WrittenAnswers,
     annotators_table,
     answers_table,
     consensus_table,
@@ -66,7 +66,7 @@ def consensus_tables(plan: Plan, examples: pa.Table, answered: AnsweredRows, fou
         p_wrong_of_model=found.p_wrong_of_model,
         p_consensus_wrong=1 - np.clip(p_consensus, 0, 1),
     )
-    columns = AnswerColumns(answers.row, answers.annotator, answers.label, evidence.p_right, answers.annotators)
+    columns = WrittenAnswers(answers.row, answers.annotator, answers.label, evidence.p_right, answers.annotators)
     quality = AnnotatorQuality(evidence.quality, evidence.low, evidence.high, consensus.annotator_weight)
     scored = examples.filter(pc.equal(examples["status"], str(Status.SCORED)))
     return ConsensusTables(

@@ -35,7 +35,7 @@ class AnsweredScores(NamedTuple):
     p_consensus_wrong: npt.NDArray[np.float64]
 
 
-class AnswerColumns(NamedTuple):
+class WrittenAnswers(NamedTuple):
     """A answers, ordered by row and annotator."""
 
     row: npt.NDArray[np.int64]  # among the M scored rows
@@ -91,7 +91,7 @@ def consensus_table(scored: pa.Table, class_names: tuple[str, ...], scores: Answ
     return pa.table(columns, schema=CONSENSUS)
 
 
-def answers_table(example_ids: pa.Array, class_names: tuple[str, ...], answers: AnswerColumns) -> pa.Table:
+def answers_table(example_ids: pa.Array, class_names: tuple[str, ...], answers: WrittenAnswers) -> pa.Table:
     """Return all answers: ANSWERS. `example_ids` are those of the M scored rows."""
     columns = [
         example_ids.take(pa.array(answers.row)).cast(pa.string()),
@@ -104,7 +104,7 @@ def answers_table(example_ids: pa.Array, class_names: tuple[str, ...], answers: 
 
 def annotators_table(
     class_names: tuple[str, ...],
-    answers: AnswerColumns,
+    answers: WrittenAnswers,
     consensus: npt.NDArray[np.int32],
     found: AnnotatorQuality,
 ) -> pa.Table:
