@@ -103,7 +103,7 @@ def _with_defaults(settings: DecisiveSettings) -> JsonObject:
 
 
 def _reading(dataset: JsonObject) -> JsonObject:
-    """Return how a dataset is read. It matters whether there are annotations, but not where they are."""
+    """Return how a dataset is read. It matters whether there are annotations, but not their URL."""
     reading = {name: value for name, value in dataset.items() if name not in NAMING}
     if reading.get("annotations") is not None:
         reading["annotations"] = "given"

@@ -19,7 +19,7 @@ _ANSWERS = 50
 
 
 def show_answers(tables: AuditQueries, row: Row) -> None:
-    """Show who gave which label to a row; nothing if nobody did."""
+    """Show who gave which label to a row; nothing without answers."""
     if row.status == "scored" and (answers := tables.answers(row.example_id)):
         ui.html("{answers}", answers=answers_html(answers, row))
 

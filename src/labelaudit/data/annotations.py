@@ -49,7 +49,7 @@ class AnswerColumns(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """A answers to U rows, ordered by id and annotator. Nobody answers a row twice.
+    """The answers to U rows, ordered by id and annotator, A in all. An annotator answers a row at most once.
 
     Attributes:
         ids: U distinct ids, sorted.

@@ -48,7 +48,7 @@ class Majority:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence on where labels come from."""
+        """A sentence on the origin of the labels."""
         ties = ""
         if self.ties:
             ties = (
@@ -68,7 +68,7 @@ def majority_of(answers: AnswerTable) -> Majority:
     pairs, pair_of = np.unique(answers.id * classes + answers.label, return_inverse=True)
     row, label = np.divmod(pairs, classes)
     votes = np.bincount(pair_of)
-    starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]]) if len(row) else np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
     is_most = votes == np.maximum.reduceat(votes, starts)[row]
     is_tied = np.bincount(row, is_most)[row] > 1
     winner = np.full(len(answers.ids), -1, np.int64)
@@ -93,7 +93,7 @@ def _first(ids: Strings) -> str:
 
 
 def _agreement(answers: AnswerTable, winner: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return the share of each annotator's answers that equal the majority, where there is one."""
+    """Return the share of each annotator's answers that equal the majority, in rows without a tie."""
     of_answer = winner[answers.id]
     is_known = of_answer >= 0
     count = len(answers.annotators)
@@ -112,7 +112,9 @@ def _break_ties(
     ids: Strings,
 ) -> None:
     """Choose among the tied labels of each row, which are in the order of rows."""
-    starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]]) if len(row) else np.zeros(0, np.int64)
+    if not len(row):
+        return
+    starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
     names = ids[row[starts]].tolist()
     for start, end, name in zip(starts, np.append(starts[1:], len(row)), names, strict=True):
         # Rounded, because the order of a sum changes its last digits.

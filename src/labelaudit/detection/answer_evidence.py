@@ -77,8 +77,8 @@ class AnswerEvidence:
 def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArray[np.float32]) -> AnswerEvidence:
     """Return what answers and model say together.
 
-    If the given labels are the majority of the answers, they are no evidence of their own, so the model's probabilities
-    are the prior. Otherwise the prior takes the given label into account.
+    If the given labels are the majority of the answers, they say nothing beyond these, so the model's probabilities are
+    the prior. Otherwise the prior takes the given label into account.
 
     Args:
         scores: of the M rows, with the given labels.
@@ -150,7 +150,7 @@ def are_labels_answers(answers: Answers, labels: npt.NDArray[np.integer]) -> boo
 
 
 class _Prior(NamedTuple):
-    cells: _Floats  # (C,) of the labels that somebody gave
+    cells: _Floats  # (C,) of the labels with answers
     given: _Floats  # (M,) of the given labels
 
 
@@ -169,7 +169,7 @@ def _prior_of_answered_labels(
 
 
 def _estimate(answers: Answers, prior: _Floats, weight: float = 1.0) -> tuple[_Floats, _Floats, float]:
-    """Return (C,) the probability of each label that somebody gave, (J,) accuracies, and their mean over answers.
+    """Return (C,) the probability of each label with answers, (J,) accuracies, and their mean over answers.
 
     `weight` is that of an answer, 1 if all are independent.
     """
@@ -203,7 +203,7 @@ def _posterior(answers: Answers, prior: _Floats, accuracy: _Floats, weight: floa
 
 
 def _unanswered(answers: Answers, prior: _Floats) -> _Floats:
-    """Return (M,) the prior probability of all labels that nobody gave."""
+    """Return (M,) the prior probability of all labels without answers."""
     count = answers.num_classes - answers.cells.per_row(np.ones(len(prior)))
     # If every label has an answer, nothing is left.
     least = np.where(count > 0, _LEAST_PRIOR, np.finfo(np.float64).tiny)
@@ -212,7 +212,7 @@ def _unanswered(answers: Answers, prior: _Floats) -> _Floats:
 
 
 def _rest(answers: Answers, prior: _Floats, posterior: _Floats) -> _Floats:
-    """Return (M,) by how much the probability of a label that nobody gave changes."""
+    """Return (M,) by how much the probability of a label without answers changes."""
     left = np.clip(1 - answers.cells.per_row(posterior), 0, 1)
     return left / _unanswered(answers, prior)
 
@@ -227,7 +227,7 @@ def _other(answers: Answers, posterior: _Floats, scores: RowScores, rest: _Float
     other = scores.other.copy()
     # Several equal ones: the last in class order.
     other[cells.row[is_best]] = cells.label[is_best]
-    # A label that nobody gave can still be the most probable one.
+    # A label without answers can still be the most probable one.
     is_answered = cells.per_row(cells.label == scores.other[cells.row]) > 0
     is_higher = ~is_answered & (scores.p_other * rest > largest)
     return np.where(is_higher, scores.other, other)

@@ -16,7 +16,7 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Answers:
-    """A answers to M rows, ordered by row and annotator. Nobody answers a row twice; rows may have no answers.
+    """The answers to M rows, ordered by row and annotator, A in all. An annotator answers a row at most once.
 
     Attributes:
         row: (A,) int64, the position of the row in 0..M-1.

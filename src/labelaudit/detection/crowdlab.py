@@ -65,7 +65,7 @@ def find_consensus(answers: Answers, p_cells: npt.NDArray[np.float32], scores: R
     votes = cells.sums()
     majority = _majority(answers, cells, votes, p_cells)
     if (answers.number <= 1).all():
-        # Nobody can be compared with another annotator.
+        # No annotator can be compared with another one.
         weights = _Weights(1.0, np.ones(len(answers.annotators)), 1.0)
         label, quality = majority, _of_label(cells, p_cells.astype(np.float64), majority)
     else:
@@ -134,7 +134,7 @@ def _best_label(
     label[cells.row[is_best]] = cells.label[is_best]
     is_several = cells.per_row(is_best) > 1
     label[is_several] = majority[is_several]
-    # Of the labels that nobody gave, only the most probable one can have the highest quality.
+    # Only the most probable label can have the highest quality without an answer.
     is_new = (answers.number > 0) & (_of_label(cells, np.ones(len(cells.row)), scores.predicted) == 0)
     of_predicted = _quality(answers, p_cells, scores, weights, scores.predicted)
     is_higher = is_new & (of_predicted > largest)
@@ -145,7 +145,7 @@ def _best_label(
 def _quality(
     answers: Answers, p_cells: npt.NDArray[np.float32], scores: RowScores, weights: _Weights, label: _Labels
 ) -> _Floats:
-    """Return (M,) the quality of a label of each row that somebody gave, or that is the most probable one."""
+    """Return (M,) the quality of a label of each row that has answers, or is the most probable one."""
     quality, without_answers = _cell_quality(answers, p_cells, weights)
     cells = answers.cells
     of_row = cells.per_row(cells.sums(weights.annotator[answers.annotator]))
