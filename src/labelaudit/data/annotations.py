@@ -285,7 +285,7 @@ def _counted(key: npt.NDArray[np.int64], pair: npt.NDArray[np.int64]) -> tuple[n
         notes.append(f"{equal:,} repeated equal answers of an annotator to a row count once.")
     if different:
         notes.append(
-            f"{different:,} answers do not count, because their annotators gave several different answers to one row."
+            f"{different:,} answers do not count, because an annotator gave several different answers to one row."
         )
     return is_counted, tuple(notes)
 

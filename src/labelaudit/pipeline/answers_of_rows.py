@@ -118,7 +118,7 @@ def join_answers(answers: AnswerTable, rows: Version, class_names: Sequence[str]
 def _used_note(answers: Answers) -> str:
     answered = int((answers.number > 0).sum())
     without = answers.rows - answered
-    rest = f" The other {without:,} scored rows have no answer." if without else ""
+    rest = f" {without:,} scored {'row has' if without == 1 else 'rows have'} no answer." if without else ""
     people = "1 annotator" if len(answers.annotators) == 1 else f"{len(answers.annotators):,} annotators"
     return f"{len(answers):,} answers of {people} to {answered:,} rows are used.{rest}"
 
@@ -133,12 +133,11 @@ def _other_ids_notes(
         names = listing((repr(name) for name in answers.ids[unknown[:_SHOWN]]), shown=_SHOWN)
         more = ", …" if len(unknown) > _SHOWN else ""
         notes.append(
-            f"{count:,} answers do not count, because the dataset does not have their {len(unknown):,} ids "
-            f"({names}{more})."
+            f"{_do_not_count(count)}, because the dataset does not have {len(unknown):,} of the ids ({names}{more})."
         )
     unscored = int((is_elsewhere & ~is_unknown)[answers.id].sum())
     if unscored:
-        notes.append(f"{unscored:,} answers do not count, because their rows are not scored.")
+        notes.append(f"{_do_not_count(unscored)}, because the rows are not scored.")
     return tuple(notes)
 
 
@@ -148,9 +147,13 @@ def _other_labels_note(answers: AnswerTable, is_other: npt.NDArray[np.bool_]) ->
     names, counts = _frequent(answers, is_other)
     named = listing((f"{name!r}: {count:,}" for name, count in zip(names, counts, strict=True)), shown=_SHOWN)
     return (
-        f"{int(is_other.sum()):,} answers do not count, because they name no class that is audited ({named}). If one "
-        "is another name of a class, use dataset.rename.",
+        f"{_do_not_count(int(is_other.sum()))}, because no class with this name is audited ({named}). If one is another "
+        "name of a class, use dataset.rename.",
     )
+
+
+def _do_not_count(count: int) -> str:
+    return "1 answer does not count" if count == 1 else f"{count:,} answers do not count"
 
 
 def _frequent(answers: AnswerTable, chosen: npt.NDArray[np.bool_]) -> tuple[list[str], list[int]]:

@@ -111,7 +111,7 @@ def test_answers_that_do_not_count_are_counted(tmp_path: Path) -> None:
         "1 row of the annotations has no annotator and does not count.",
         "1 row of the annotations has no id and does not count.",
         "1 repeated equal answers of an annotator to a row count once.",
-        "2 answers do not count, because their annotators gave several different answers to one row.",
+        "2 answers do not count, because an annotator gave several different answers to one row.",
     )
 
 
