@@ -115,10 +115,18 @@ def _break_ties(
     if not len(row):
         return
     starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
-    names = ids[row[starts]].tolist()
-    for start, end, name in zip(starts, np.append(starts[1:], len(row)), names, strict=True):
-        # Rounded, because the order of a sum changes its last digits.
-        weights = np.round(weight[start:end], 9)
-        best = np.flatnonzero(weights == weights.max())
-        number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-        winner[row[start]] = label[start + best[number % len(best)]]
+    number = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(row))))
+    # Rounded, because the order of a sum changes its last digits.
+    weight = np.round(weight, 9)
+    is_best = weight == np.maximum.reduceat(weight, starts)[number]
+    row, label = row[is_best], label[is_best]
+    starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+    count = np.diff(np.append(starts, len(row)))
+    chosen = np.zeros(len(starts), np.int64)
+    equal = np.flatnonzero(count > 1)
+    chosen[equal] = [_hash(name) % of for name, of in zip(ids[row[starts[equal]]], count[equal].tolist(), strict=True)]
+    winner[row[starts]] = label[starts + chosen]
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")

@@ -147,8 +147,8 @@ def _other_labels_note(answers: AnswerTable, is_other: npt.NDArray[np.bool_]) ->
     names, counts = _frequent(answers, is_other)
     named = listing((f"{name!r}: {count:,}" for name, count in zip(names, counts, strict=True)), shown=_SHOWN)
     return (
-        f"{_do_not_count(int(is_other.sum()))}, because no class with this name is audited ({named}). If one is another "
-        "name of a class, use dataset.rename.",
+        f"{_do_not_count(int(is_other.sum()))}, because no class with this name is audited ({named}). If one is "
+        "another name of a class, use dataset.rename.",
     )
 
 

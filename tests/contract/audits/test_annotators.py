@@ -161,8 +161,8 @@ def test_answers_that_do_not_fit_are_notes(tmp_path: Path) -> None:
     assert found.annotations == (
         f"{3 * ROWS - 3} answers of 5 annotators to {ROWS - 1} rows are used. 1 scored row has no answer.",
         "2 answers do not count, because the dataset does not have 2 of the ids ('unknown-1', 'unknown-2').",
-        "1 answer does not count, because no class with this name is audited ('unsure': 1). If one is another name of a "
-        "class, use dataset.rename.",
+        "1 answer does not count, because no class with this name is audited ('unsure': 1). If one is another "
+        "name of a class, use dataset.rename.",
     )
 
 
