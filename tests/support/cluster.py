@@ -162,11 +162,11 @@ class Cluster:
     def deploy(self) -> None:
         self.call(str(ROOT / "deployments" / "deploy"))
 
-    def stop_schedules(self) -> None:
-        """Deactivate all schedules. A sweep at a quarter of an hour would start audits that no test expects."""
+    def pause_schedules(self) -> None:
+        """Pause all schedules. A sweep at a quarter of an hour would start audits that no test expects."""
         for deployment in self.client.read_deployments():
-            for schedule in deployment.schedules:
-                self.client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+            if deployment.schedules:
+                self.client.pause_deployment(deployment.id)
 
     def runs(self, *tags: str, flow: str | None = None) -> list[FlowRun]:
         """Return the runs that have started, oldest first."""
