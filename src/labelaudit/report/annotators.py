@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from labelaudit.findings import Annotators
 from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS
+from labelaudit.shares import whole_percent
 from labelaudit.text import listing
 
 # To an annotator's answers in a class, so many with the agreement in all classes are added. So a single answer makes no
@@ -186,9 +187,10 @@ def annotators_in_words(found: Annotators, annotators: pa.Table, *, has_canaries
         f"{found.other_labels:,} of {found.rows:,} rows. {labels}"
     ]
     if found.disputed:
+        rows = "1 row" if found.disputed == 1 else f"{found.disputed:,} rows"
         sentences.append(
-            f"In {found.disputed:,} rows, all annotators agree but the model predicts another label. See is_disputed "
-            "in consensus.parquet."
+            f"In {rows}, all annotators agree but the model predicts another label. See is_disputed in "
+            "consensus.parquet."
         )
     if found.below_average:
         names = listing(annotators["annotator"].slice(0, min(_SHOWN, found.below_average)).to_pylist())
@@ -196,7 +198,7 @@ def annotators_in_words(found: Annotators, annotators: pa.Table, *, has_canaries
         are = "annotator is" if found.below_average == 1 else "annotators are"
         sentences.append(
             f"{found.below_average:,} {are} below the average, with 95 % confidence each ({names}{more}). An estimated "
-            f"{found.quality:.0%} of all answers are right."
+            f"{whole_percent(found.quality)} of all answers are right."
         )
     if has_canaries:
         sentences.append("Canaries are planted in labels, not in answers, so they measure what the model alone finds.")
@@ -214,8 +216,9 @@ def worse_annotators(before: pa.Table | None, now: pa.Table | None, version: str
     worse = both[both["quality_high"] < both["quality_low_0"]].sort_values(["quality", "annotator"])
     if worse.empty:
         return []
-    named = listing(
-        (f"{row.annotator} {row.quality_0:.0%} → {row.quality:.0%}" for row in worse.itertuples()), shown=_SHOWN
+    changes = (
+        f"{row.annotator} {whole_percent(row.quality_0)} → {whole_percent(row.quality)}" for row in worse.itertuples()
     )
+    named = listing(changes, shown=_SHOWN)
     verb = "annotator is" if len(worse) == 1 else "annotators are"
     return [f"{len(worse):,} {verb} right less often than in version {version}: {named}."]

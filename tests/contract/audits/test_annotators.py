@@ -9,16 +9,25 @@ import pandas as pd
 import pytest
 
 from labelaudit.audit import audit_probabilities
+from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.config import AuditConfig, build_config
+from labelaudit.data.annotations import read_answers
+from labelaudit.data.majority_vote import majority_of
+from labelaudit.detection.answer_evidence import AnsweredRows, weigh_answers
+from labelaudit.detection.answers import Answers, probabilities_of_cells
+from labelaudit.detection.probability_blocks import ArrayBlocks
+from labelaudit.detection.row_scores import score_blocks
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.pipeline.check import check_dataset
+from labelaudit.pipeline.decoded_inputs import load_table_inputs, open_inputs
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.pipeline.plan import prepare
 from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS, EXAMPLES
+from labelaudit.storage.store import open_dataset
 from labelaudit.versions.discover import look_at_version
-from support.audits import CLASSES, InProcess, audit, fruit, settings, write_fruit
+from support.audits import CLASSES, InProcess, audit, fruit, settings, write_fruit, write_squares
 
 ROWS = 180
 PEOPLE = ("ann", "bob", "cid", "dan", "eve")
@@ -226,3 +235,53 @@ def test_external_probabilities(tmp_path: Path) -> None:
     columns["row"] = columns.pop("id")
     with pytest.raises(DatasetError, match=r"but the probabilities have no ids\. Name them with --id"):
         detect("rows", label=frame.label)
+
+
+def test_workers_that_decode_the_dataset_know_its_labels(versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine, the cache does not have the version yet."""
+    reference = prepare(config(versions, "v2"))
+    monkeypatch.setenv("LABELAUDIT_CACHE_DIR", str(versions / "another-machine"))
+    with open_inputs(reference, load_plan(reference)) as folder:
+        assert len(load_table_inputs(folder)) == ROWS
+
+
+def test_the_majority_replaces_the_column_of_labels_only_if_that_is_ignored(tmp_path: Path) -> None:
+    frame = fruit(ROWS)
+    write(tmp_path, "v1", frame.drop(columns="true_label"), answered(frame))
+    given = check_dataset(config(tmp_path, "v1"), parallel=1, threads=1)
+    voted = check_dataset(config(tmp_path, "v1", ignore=["label"]), parallel=1, threads=1)
+    assert given.columns["label"] == "label"
+    assert voted.columns["label"] == "the majority of the annotations"
+    assert given.fingerprint != voted.fingerprint
+
+
+def test_answers_to_the_images_of_a_folder(tmp_path: Path) -> None:
+    folder = write_squares(tmp_path / "squares", per_class=6)
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    rows = [(path, who, path.partition("/")[0]) for path in paths for who in ("ann", "bob")]
+    pd.DataFrame(rows, columns=["path", "who", "label"]).to_csv(tmp_path / "answers.csv", index=False)
+    dataset = {"annotations": str(tmp_path / "answers.csv")}
+    named = {"annotation_columns": {"id": "path", "annotator": "who"}}
+    found = check_dataset(settings(folder, tmp_path / "out", dataset={**dataset, **named}), parallel=1, threads=1)
+    assert found.annotations == ("24 answers of 2 annotators to 12 rows are used.",)
+
+
+def test_real_answers(shared_data: Path) -> None:
+    """Answers alone, without a model: weighing annotators is better than counting them."""
+    answers = read_answers(open_dataset(str(shared_data / "polarity-annotations.parquet")))
+    truth = pd.read_parquet(shared_data / "polarity.parquet").set_index("id").true_label
+    majority = majority_of(answers)
+    is_right = majority.labels_of(answers.ids) == truth.reindex(answers.ids.tolist()).to_numpy(object)
+    assert is_right.mean() > 0.88
+    unknown = ArrayBlocks(np.full((len(answers.ids), 2), 0.5, np.float32))
+    joined = Answers(answers.id, answers.annotator, answers.label, answers.annotators, len(answers.ids), 2)
+    answered_rows = AnsweredRows(joined, probabilities_of_cells(joined.cells, unknown))
+    found = weigh_answers(answered_rows, score_blocks(majority.label.astype(np.int64), unknown), np.full(2500, 0.1))
+    weighed = np.where(found.p_wrong > 0.5, 1 - majority.label, majority.label)
+    best = np.array(answers.labels, object)[weighed] == truth.reindex(answers.ids.tolist()).to_numpy(object)
+    assert best.mean() > is_right.mean() + 0.01
+    right = truth.reindex(answers.ids.tolist()).to_numpy(object)[answers.id]
+    accuracy = pd.Series(np.array(answers.labels, object)[answers.label] == right)
+    by_person = accuracy.groupby(answers.annotator).agg(["mean", "size"])
+    has_some = by_person["size"].to_numpy() >= 10
+    assert np.corrcoef(found.quality[has_some], by_person["mean"][has_some])[0, 1] > 0.85
