@@ -98,7 +98,7 @@ def publish(
             () if found.tables.consensus is None else needed_ids(found.tables.consensus, PREVIEWED_ROWS),
         )
         copies = _copies(plan, inputs, found)
-        annotators = _annotators(found)
+        annotators = _annotators(found, shown.examples)
         if annotators is not None and shown.examples:
             ids = pc.unique(annotators.consensus["example_id"]).to_pylist()
             previews = dict(zip(ids, cards_of(inputs, rows, ids), strict=True))
@@ -116,9 +116,10 @@ def publish(
     return audit
 
 
-def _annotators(found: Detected) -> AnnotatorsContent | None:
+def _annotators(found: Detected, examples: int) -> AnnotatorsContent | None:
     tables = found.tables
-    return annotators_content(found.findings.annotators, tables.annotators, tables.consensus, tables.answers)
+    flagged = tables.issues["example_id"].slice(0, examples).to_pylist()
+    return annotators_content(found.findings.annotators, tables.annotators, tables.consensus, tables.answers, flagged)
 
 
 def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | None:
@@ -170,7 +171,7 @@ def publish_audit(
         encoding=encoding,
     )
     content = _page_content(plan, summary, detected.tables, files, gallery, copies)
-    content = replace(content, annotators=annotators or _annotators(detected))
+    content = replace(content, annotators=annotators or _annotators(detected, 0))
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")

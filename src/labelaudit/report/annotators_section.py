@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -32,7 +32,7 @@ class AnnotatorsContent:
         found: the counts.
         annotators: ANNOTATORS.
         consensus: the rows of CONSENSUS that `shown_opinions` returns.
-        answers: the rows of ANSWERS about these.
+        answers: the rows of ANSWERS about these, and about the flagged rows of the gallery.
         previews: what these rows contain, by id; empty if the page shows no contents.
     """
 
@@ -42,15 +42,29 @@ class AnnotatorsContent:
     answers: pa.Table
     previews: Mapping[str, CardPreview] = field(default_factory=dict)
 
+    @property
+    def words(self) -> Mapping[str, str]:
+        """The answers to these rows and to the flagged ones of the gallery, such as `cat 3, dog 2`, by id."""
+        return _answers_in_words(self.answers)
+
 
 def annotators_content(
-    found: Annotators | None, annotators: pa.Table | None, consensus: pa.Table | None, answers: pa.Table | None
+    found: Annotators | None,
+    annotators: pa.Table | None,
+    consensus: pa.Table | None,
+    answers: pa.Table | None,
+    flagged: Sequence[str] = (),
 ) -> AnnotatorsContent | None:
-    """Return what the page shows, without previews; None without answers of annotators."""
+    """Return what the page shows, without previews; None without answers of annotators.
+
+    Args:
+        flagged: ids of the rows of the gallery.
+    """
     if found is None or annotators is None or consensus is None or answers is None:
         return None
     shown = pa.concat_tables([_needed(consensus), _disputed(consensus)])
-    is_shown = pc.is_in(answers["example_id"], shown["example_id"])
+    ids = [*shown["example_id"].to_pylist(), *flagged]
+    is_shown = pc.is_in(answers["example_id"], pa.array(ids, pa.string()))
     return AnnotatorsContent(found, annotators, shown, answers.filter(is_shown))
 
 
@@ -64,7 +78,7 @@ def needed_ids(consensus: pa.Table, count: int) -> list[str]:
 def annotators_context(content: AnnotatorsContent | None) -> tuple[Context, int]:
     """Return what the page says about annotators, and the bytes that this needs."""
     if content is None:
-        return {"annotators": None}, 0
+        return {"annotators": None, "answers_in_words": {}}, 0
     items, used = _items(content)
     needed = set(needed_ids(content.consensus, OPINION_ROWS))
     rows = content.annotators.slice(0, ANNOTATOR_ROWS).to_pylist()
@@ -78,6 +92,7 @@ def annotators_context(content: AnnotatorsContent | None) -> tuple[Context, int]
         "disputed": [item for item in items if item["is_disputed"]],
         "all_disputed": found.disputed,
         "open_opinions": OPEN_ROWS,
+        "answers_in_words": content.words,
     }
     return context, used + _ANNOTATOR_BYTES * len(rows)
 
@@ -93,7 +108,7 @@ def _disputed(consensus: pa.Table) -> pa.Table:
 
 
 def _items(content: AnnotatorsContent) -> tuple[list[dict[str, object]], int]:
-    answers = _answers_in_words(content.answers)
+    answers = content.words
     items: list[dict[str, object]] = []
     used = 0
     for row in content.consensus.to_pylist():

@@ -103,6 +103,8 @@ def test_tables_and_summary(versions: Path) -> None:
     section = page.partition('<section id="annotators"')[2].partition("</section>")[0]
     assert "Rows that most need another opinion" in section
     assert all(name in section for name in PEOPLE)
+    gallery = page.partition('<section id="examples"')[2].partition("</section>")[0]
+    assert gallery.count("answers: <bdi>") == summary.issues
 
 
 def test_answers_find_wrong_labels(versions: Path) -> None:

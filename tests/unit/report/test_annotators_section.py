@@ -59,7 +59,7 @@ def content(**changes: Any) -> AnnotatorsContent:
 
 def test_without_answers_there_is_no_section() -> None:
     assert annotators_content(None, None, None, None) is None
-    assert annotators_context(None) == ({"annotators": None}, 0)
+    assert annotators_context(None) == ({"annotators": None, "answers_in_words": {}}, 0)
 
 
 def test_lists_are_short_and_in_their_order() -> None:
