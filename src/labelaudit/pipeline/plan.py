@@ -50,7 +50,7 @@ from labelaudit.storage.store import DatasetFiles, Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.storage.versions import DatasetName, signature_of, version_state
 from labelaudit.versions.discover import open_version
-from labelaudit.versions.named import audited_name, open_output, stored_files, version_in_url
+from labelaudit.versions.named import audited_name, open_output, version_in_url, with_annotations
 
 # Increase it if a stored scan has other columns or another meaning.
 SCAN_LAYOUT = 2
@@ -265,9 +265,10 @@ def _image_size(config: AuditConfig) -> tuple[int, int] | None:
 
 def _signature(config: AuditConfig, source: DatasetFiles) -> str | None:
     """Return a digest of the files' names, sizes and change tokens; None if the storage has no change tokens."""
-    if not source.files():
+    files = source.files()
+    if not files:
         raise DatasetError(f"{source.url} contains no files. Check the URL.")
-    return signature_of(stored_files(config, source))
+    return signature_of(with_annotations(config, files))
 
 
 def _scan_key(config: AuditConfig, signature: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from labelaudit.config import AuditConfig
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.storage.store import DatasetFiles, Store, StoredFile, open_dataset
@@ -39,10 +41,10 @@ def open_annotations(config: AuditConfig) -> DatasetFiles | None:
     return found
 
 
-def stored_files(config: AuditConfig, source: DatasetFiles) -> list[StoredFile]:
-    """Return the files that an audit of a version reads: those of the dataset, and its annotations."""
+def with_annotations(config: AuditConfig, files: Sequence[StoredFile]) -> list[StoredFile]:
+    """Return the files of a dataset version and those of its annotations."""
     annotations = open_annotations(config)
-    return [*source.files(), *([] if annotations is None else annotations.files())]
+    return [*files, *([] if annotations is None else annotations.files())]
 
 
 def open_output(config: AuditConfig) -> Store:
