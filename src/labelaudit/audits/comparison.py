@@ -20,9 +20,10 @@ from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
-from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates
+from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates, SliceChanges
 from labelaudit.report.changes import new_issues
-from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
+from labelaudit.report.slices import slice_changes, slice_changes_in_words
+from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, SLICES, IssueChange
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
@@ -57,13 +58,17 @@ class NotCompared:
 
 @dataclass(frozen=True)
 class OpenPredecessor:
-    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED), CLASSES and copies."""
+    """The predecessor of an audit, read from storage.
+
+    Its EXAMPLES (the columns COMPARED), CLASSES, the counts of its copies, and SLICES.
+    """
 
     predecessor: Predecessor
     audit: PublishedAudit
     examples: pa.Table
     classes: pa.Table
     copies: Duplicates | None
+    slices: pa.Table | None  # None if it has none
 
 
 @dataclass(frozen=True)
@@ -123,19 +128,31 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
         copies = found.summary().duplicates
+        slices = _slices(found)
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes, copies)
+    return OpenPredecessor(before, found, examples, classes, copies, slices)
 
 
 def compare_with_predecessor(
-    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, copies: Duplicates | None
+    before: OpenPredecessor,
+    plan: Plan,
+    examples: pa.Table,
+    classes: pa.Table,
+    *,
+    copies: Duplicates | None = None,
+    slices: pa.Table | None = None,
 ) -> Compared:
-    """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
+    """Compare an audit with its predecessor.
+
+    Args:
+        examples, classes, slices: its EXAMPLES, CLASSES and SLICES.
+        copies: the counts of its copies.
+    """
     result = compare_audits(
         before.examples,
         examples,
@@ -150,6 +167,7 @@ def compare_with_predecessor(
         before.audit,
         changed,
         _copies_in_words(before.copies, copies, predecessor.version),
+        slice_changes(before.slices, slices),
         predecessor.held_versions,
         predecessor.skipped_versions,
     )
@@ -183,7 +201,13 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
     copies = _copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version)
-    return AuditDifference(describe_changes(result, before, changed, copies), result.changes, new)
+    changes = describe_changes(result, before, changed, copies, slice_changes(_slices(before), _slices(now)))
+    return AuditDifference(changes, result.changes, new)
+
+
+def _slices(audit: PublishedAudit) -> pa.Table | None:
+    """Return SLICES; None if the config named no slices, or an earlier release made the audit."""
+    return audit.table("slices.parquet", SLICES) if "slices.parquet" in audit.sha256 else None
 
 
 def describe_changes(
@@ -191,6 +215,7 @@ def describe_changes(
     before: PublishedAudit,
     changed: list[ChangedSetting],
     copies: Sequence[str],
+    slices: SliceChanges | None = None,
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
@@ -209,10 +234,12 @@ def describe_changes(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
             *copies,
+            *slice_changes_in_words(slices, before.version),
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),
         classes=result.classes,
+        slices=slices,
     )
 
 

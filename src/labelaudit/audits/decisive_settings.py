@@ -14,6 +14,8 @@ from labelaudit.text import listing
 # Sections of the config that findings depend on. The keys of `dataset` that only name it are left out.
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
 NAMING = ("url", "name", "version")
+# Key of `dataset` that changes no flag, except of a table, whose other columns are the inputs.
+_COMPARING = ("slices",)
 # Packages that findings depend on. With external probabilities, nothing is trained here.
 COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "cleanlab", "numpy", "pandas", "pyarrow")
 DETECTING = ("python", "labelaudit", "cleanlab", "numpy", "pandas")
@@ -56,7 +58,8 @@ class DecisiveSettings:
             sections["model"] = {**_object(sections["model"]), **_views_and_encoder(audit)}
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
-            sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
+            idle = NAMING if kind == "table" else (*NAMING, *_COMPARING)
+            sections["dataset"] = {name: value for name, value in dataset.items() if name not in idle}
         packages = DETECTING if kind == PROBABILITIES else COMPUTING
         recorded = {name: versions.get(name) for name in packages}
         return from_record(

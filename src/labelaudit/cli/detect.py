@@ -28,6 +28,7 @@ class DetectOptions:
     version: str | None
     output: str | None
     filter: str
+    slices: tuple[str, ...]
     set: tuple[str, ...]
 
 
@@ -38,10 +39,11 @@ def detect_command(file: str, options: DetectOptions, as_json: bool) -> None:
         label=options.label or "label",
         id=options.id,
         pred_probs=options.pred_probs,
+        slices=options.slices,
         class_names=tuple(options.classes.split(",")) if options.classes else None,
     )
     settings = {
-        "dataset": given(url=file, name=options.name, version=options.version),
+        "dataset": given(url=file, name=options.name, version=options.version, slices=options.slices or None),
         "detection": {"filter": options.filter},
         "output": given(url=options.output),
     }

@@ -103,7 +103,7 @@ def check_dataset(
         bytes=scanned.bytes,
         format=scanned.columns.format,
         kind=scanned.columns.kind,
-        columns=_columns(scanned.columns),
+        columns=_columns(scanned.columns, examples),
         guesses=scanned.columns.guesses,
         warnings=(*scanned.warnings, *_about_copies(examples)),
         examples=len(examples.label),
@@ -183,12 +183,17 @@ def _total_folds(config: AuditConfig) -> int:
     return config.cross_validation.folds * config.cross_validation.repeats
 
 
-def _columns(columns: Columns) -> dict[str, str]:
+def _columns(columns: Columns, examples: Examples) -> dict[str, str]:
+    slices = [
+        f"{name} ({len(values.names):,} {'value' if len(values.names) == 1 else 'values'})"
+        for name, values in examples.slices.items()
+    ]
     return {
         "label": columns.label or "the folder",
         "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),
         "input": listing(columns.inputs) or "the files",
         **({"group": columns.group} if columns.group else {}),
+        **({"slices": listing(slices, shown=len(slices))} if slices else {}),
     }
 
 

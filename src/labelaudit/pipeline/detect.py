@@ -28,6 +28,7 @@ from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.slices_of_rows import compare_slices
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
     Scores,
@@ -39,9 +40,10 @@ from labelaudit.report.audit_tables import (
     views_table,
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
+from labelaudit.report.slices import slices_in_words
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
-from labelaudit.schemas import Status
+from labelaudit.schemas import Status, slice_column
 
 # Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
 # wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, although 91 % of them are right.
@@ -56,7 +58,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
-    rows = load_version(reference, plan, PUBLISHED_COLUMNS)
+    rows = load_version(reference, plan, (*PUBLISHED_COLUMNS, *map(slice_column, plan.config.dataset.slices)))
     detected = detect_issues(
         plan,
         rows,
@@ -95,9 +97,13 @@ def detect_issues(
     release_if_grown()
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
+    slices_table, slices = compare_slices(rows, found) or (None, None)
+    tables = replace(tables, slices=slices_table)
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies)
+        compared = compare_with_predecessor(
+            before, plan, tables.examples, tables.classes, copies=copies, slices=slices_table
+        )
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     labels = rows.of_scored(examples.label)
     notes = [
@@ -105,6 +111,7 @@ def detect_issues(
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
+        *(() if slices is None else slices_in_words(slices)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -121,6 +128,7 @@ def detect_issues(
         canaries=canaries.recall,
         review=review,
         duplicates=copies,
+        slices=slices,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -171,7 +179,7 @@ def _tables(
     clusters: Clusters | None,
     canaries: pa.Table,
 ) -> AuditTables:
-    """Return the tables of the audit, without those of changes since the predecessor."""
+    """Return the tables of the audit, without those of slices and of changes since the predecessor."""
     scores = _examples(plan, rows, probabilities, found, row_verdicts)
     names = np.asarray(plan.class_names, dtype=object)
     suggested = found.scores.other[found.is_label_issue]
@@ -184,6 +192,7 @@ def _tables(
         views=views_table(probabilities.views),
         canaries=canaries,
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
+        slices=None,
         changes=None,
         class_changes=None,
     )
@@ -241,6 +250,7 @@ def _examples(
         fold=rows.fold_of[0],
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
+        slices={name: values.arrow for name, values in examples.slices.items()},
     )
 
 
