@@ -357,7 +357,6 @@ class Slices:
     tested: int  # values with enough rows to test
     worse: int
     worst: tuple[SliceRatio, ...]  # the first of them, the largest `low` first
-    sharpness: float | None  # how much of a difference p_wrong shows, 0..1
 
 
 @dataclass(frozen=True)

@@ -298,8 +298,9 @@ DUPLICATES = _schema(
     ("row", pa.int64()),
 )
 
-# One row per value of each column in `dataset.slices`: those with more wrong labels first, then by `low`, the largest
-# first. Ratios compare a value with all other values of its column. They are null if they cannot be computed.
+# One row per value of each column in `dataset.slices`: those that are worse first, and those that are not tested last,
+# each by `low`, the largest first. Ratios compare a value with all other values of its column. They are null if they
+# cannot be computed.
 SLICES = _schema(
     ("column", pa.string()),
     ("value", pa.string()),  # as in the column `slice_…` of EXAMPLES

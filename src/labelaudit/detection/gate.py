@@ -58,8 +58,8 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
     A rule is broken if the measured value is beyond the limit; its interval does not matter. Only `max_error_rate`
     and `max_slice_ratio` compare a range: they are broken if the whole range is above the limit. `max_error_rate` warns
     if a part of it is. Broken rules fail the gate, but without a predecessor they only warn. A value that was not
-    measured breaks no rule. If there is a predecessor that cannot be compared, limits on what changed since then warn. A
-    detector that flags nothing and misses most planted errors breaks a rule of its own, even without limits.
+    measured breaks no rule. If there is a predecessor that cannot be compared, limits on what changed since then warn.
+    A detector that flags nothing and misses most planted errors breaks a rule of its own, even without limits.
 
     Returns:
         The verdict and the rules. None if there are no limits and the detector is not blind.

@@ -5,8 +5,8 @@ is estimated by the sum of `p_wrong`, and treated like a count of so many wrong 
 variance of that count is n m (1 - m): the sum of p (1 - p) over the rows, because each label may be right or wrong, and
 the spread of p between the rows.
 
-`p_wrong` does not know the slices. If it is unsure about many rows, it moves every slice towards the mean, and ratios
-are understated: `sharpness` says how much.
+`p_wrong` does not know the slices. If it is unsure about many rows, it moves every slice towards the mean, so the ratio
+of wrong labels is probably further from 1 than the ratio here.
 
 Slices with other classes than the rest are compared within each given label. The ratio is that of Mantel and Haenszel
 (1959), the interval that of Greenland and Robins, "Estimation of a common effect parameter from sparse follow-up data",
@@ -97,19 +97,6 @@ def measure_slices(
         flag_ratio=_ratios(cells, is_flagged.astype(np.float64)),
         p_value=_p_values(cells, wrong),
     )
-
-
-def sharpness(label: npt.NDArray[np.integer], p_wrong: npt.NDArray[np.floating]) -> float | None:
-    """Return how much of a difference between slices p_wrong shows, 0..1; None if no label can be wrong.
-
-    This is the mean p_wrong of wrong labels minus that of right ones, if p_wrong is calibrated. A slice with r times as
-    many wrong labels as the others shows about 1 + sharpness (r - 1) times as many (the adjusted count of Bella et al.,
-    "Quantification via probability estimators", ICDM 2010).
-    """
-    wrong = np.asarray(p_wrong, np.float64)
-    mean = (np.bincount(label, wrong) / np.maximum(np.bincount(label), 1))[label]
-    possible = float((mean * (1 - mean)).sum())
-    return None if possible <= 0 else max(0.0, 1 - float((wrong * (1 - wrong)).sum()) / possible)
 
 
 def adjusted_p_values(p_values: _Floats) -> _Floats:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from labelaudit.audits.version import Version
 from labelaudit.data.slice_values import SliceValues
 from labelaudit.detection.issues import LabelIssues
-from labelaudit.detection.slice_ratios import Ratios, adjusted_p_values, measure_slices, sharpness
+from labelaudit.detection.slice_ratios import Ratios, adjusted_p_values, measure_slices
 from labelaudit.findings import Slices
 from labelaudit.report.slices import slices_found, slices_table
 
@@ -23,7 +23,7 @@ def compare_slices(rows: Version, found: LabelIssues) -> tuple[pa.Table, Slices]
     frames = [_measured(name, values, rows, label, found) for name, values in slices.items()]
     q_values = adjusted_p_values(np.concatenate([frame["p_value"].to_numpy() for frame in frames]))
     table = slices_table(frames, q_values)
-    return table, slices_found(table, sharpness(label, found.p_wrong))
+    return table, slices_found(table)
 
 
 def _measured(name: str, values: SliceValues, rows: Version, label: np.ndarray, found: LabelIssues) -> pd.DataFrame:

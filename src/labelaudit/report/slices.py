@@ -20,8 +20,6 @@ SIGNIFICANT = 0.05
 WORST = 10
 # Values in the notes of an audit, and changes of each kind.
 _IN_WORDS = 3
-# Below this, the sentences say that ratios are understated.
-_SHARP = 0.9
 _RATIO_COLUMNS = ("column", "value", "scored", "share", "ratio", "low", "high", "flag_ratio")
 
 
@@ -34,15 +32,15 @@ def slices_table(measured: Sequence[pd.DataFrame], q_values: np.ndarray) -> pa.T
     """
     frame = pd.concat(measured, ignore_index=True).assign(q_value=q_values)
     frame["is_worse"] = (frame["q_value"] <= SIGNIFICANT) & (frame["low"] > 1)
-    frame = frame.sort_values(
-        ["is_worse", "low", "column", "value"], ascending=[False, False, True, True], kind="stable", na_position="last"
-    )
+    frame["is_tested"] = frame["p_value"].notna()
+    order = ["is_worse", "is_tested", "low", "column", "value"]
+    frame = frame.sort_values(order, ascending=[False, False, False, True, True], kind="stable", na_position="last")
     table = pa.Table.from_pandas(frame[SLICES.names], SLICES, preserve_index=False)
     return table.replace_schema_metadata(SLICES.metadata)
 
 
-def slices_found(table: pa.Table, sharpness: float | None) -> Slices:
-    """Return the summary of SLICES. `sharpness` is that of `detection.slice_ratios`."""
+def slices_found(table: pa.Table) -> Slices:
+    """Return the summary of SLICES."""
     counts = {row["values"]: row["counts"] for row in pc.value_counts(table["column"]).to_pylist()}
     worse = table.filter(table["is_worse"])
     return Slices(
@@ -50,7 +48,6 @@ def slices_found(table: pa.Table, sharpness: float | None) -> Slices:
         tested=len(table) - table["p_value"].null_count,
         worse=len(worse),
         worst=slice_ratios(worse.slice(0, WORST)),
-        sharpness=sharpness,
     )
 
 
@@ -66,20 +63,9 @@ def slices_in_words(found: Slices) -> tuple[str, ...]:
         return (f"Slices: no value of {columns} has more wrong labels than the others, beyond chance.",)
     shown = found.worst[:_IN_WORDS]
     more = found.worse - len(shown)
-    others = f" {more:,} more {'value is' if more == 1 else 'values are'} worse; see slices.parquet." if more else ""
-    worst = " ".join(f"{ratio_in_words(one)}." for one in shown)
-    hint = understated(found)
-    return (f"Slices: {worst}{others}{f' {hint}' if hint else ''}",)
-
-
-def understated(found: Slices) -> str:
-    """Return a sentence on how much ratios are understated; empty if they hardly are, or if it is unknown."""
-    if found.sharpness is None or found.sharpness >= _SHARP:
-        return ""
-    return (
-        "p_wrong is unsure about many rows, so these ratios are understated: three times as many wrong labels would "
-        f"show as about {times(1 + 2 * found.sharpness)} times as many."
-    )
+    are = "1 more value has" if more == 1 else f"{more:,} more values have"
+    others = (f"Slices: {are} more wrong labels than the others; see slices.parquet.",) if more else ()
+    return (*(f"Slice {ratio_in_words(one)}." for one in shown), *others)
 
 
 def slice_changes(before: pa.Table | None, now: pa.Table | None) -> SliceChanges | None:
@@ -93,7 +79,8 @@ def slice_changes(before: pa.Table | None, now: pa.Table | None) -> SliceChanges
     common = set(before["column"].to_pylist()) & set(now["column"].to_pylist())
     if not common:
         return None
-    frames = [table.to_pandas().query("column in @common") for table in (before, now)]
+    wanted = pa.array(sorted(common))
+    frames = [table.filter(pc.is_in(table["column"], wanted)).to_pandas() for table in (before, now)]
     both = frames[0].merge(frames[1], on=["column", "value"], how="outer", suffixes=("_before", ""))
     both["state"] = _states(both)
     changed = both[both["state"] != ""]
