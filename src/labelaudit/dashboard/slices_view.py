@@ -35,9 +35,7 @@ def show_slices(found: Slices, table: pa.Table) -> None:
         hide_index=True,
         column_order=["column", "value", "is_worse", "scored", "flagged", "share", "ratio", "low", "high", "q_value"],
         column_config={
-            "is_worse": st.column_config.CheckboxColumn(
-                "worse", help="has more wrong labels than the others"
-            ),
+            "is_worse": st.column_config.CheckboxColumn("worse", help="has more wrong labels than the others"),
             "scored": st.column_config.NumberColumn("scored", format="localized"),
             "flagged": st.column_config.NumberColumn("flagged", format="localized"),
             "share": st.column_config.ProgressColumn("likely wrong", format="percent", min_value=0, max_value=worst),
