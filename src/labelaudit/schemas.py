@@ -312,7 +312,7 @@ SLICES = _schema(
     ("ratio", pa.float64()),  # share of wrong labels divided by that of the others, among rows of the same given labels
     ("low", pa.float64()),  # 95 % interval of `ratio`
     ("high", pa.float64()),
-    ("plain_ratio", pa.float64()),  # the same as `ratio`, whatever the given labels are
+    ("plain_ratio", pa.float64()),  # the same as `ratio`, among all rows
     ("plain_low", pa.float64()),
     ("plain_high", pa.float64()),
     ("flag_ratio", pa.float64()),  # of the shares of flagged rows, among rows of the same given labels

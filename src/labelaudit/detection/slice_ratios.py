@@ -30,8 +30,8 @@ _Floats = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
 
 # A value with fewer scored rows, or with fewer rows to compare it with, is not tested.
-MIN_ROWS = 10
-# Of the standard normal distribution, for a 95 % interval.
+FEWEST_TESTED = 10
+# This quantile of the standard normal distribution gives a 95 % interval.
 _Z = 1.959963984540054
 # Below this skewness, the tail is that of a normal distribution.
 _SYMMETRIC = 1e-3
@@ -180,7 +180,7 @@ def _p_values(cells: _Cells, weights: _Floats) -> _Floats:
     excess = cells.by_slice(sums - rows * mean)
     is_compared = others > 0
     fewest = np.minimum(cells.by_slice(rows * is_compared), cells.by_slice(others))
-    is_tested = (fewest >= MIN_ROWS) & (variance > 0)
+    is_tested = (fewest >= FEWEST_TESTED) & (variance > 0)
     deviation = np.sqrt(np.where(is_tested, variance, 1.0))
     tail = _upper_tail(excess / deviation, cells.by_slice(skewed) / deviation**3)
     return np.where(is_tested, tail, np.nan)

@@ -15,8 +15,8 @@ from labelaudit.schemas import SliceState
 from labelaudit.shares import ratio_in_words, times
 
 # Sentences, rows of the table, and rows if fewer values are worse than the others.
-SENTENCES = 5
-ROWS = 30
+_SENTENCES = 5
+_ROWS = 30
 _FEWEST_ROWS = 10
 # The bars of ratios show 1/8 to 8 times, on a logarithmic scale.
 _LARGEST = 8.0
@@ -27,13 +27,13 @@ def slices_context(table: pa.Table | None, changes: Changes | None) -> Context:
     if table is None:
         return {"slices": None}
     worse = table.filter(table["is_worse"])
-    shown = table.slice(0, min(ROWS, max(_FEWEST_ROWS, len(worse))))
+    shown = table.slice(0, min(_ROWS, max(_FEWEST_ROWS, len(worse))))
     listed = () if changes is None or changes.slices is None else changes.slices.listed
     found = {_key(change): change for change in listed}
     rows = [_row(row, found.get((row["column"], row["value"]))) for row in shown.to_pylist()]
     return {
         "slices": {
-            "sentences": [ratio_in_words(one) for one in slice_ratios(worse.slice(0, SENTENCES))],
+            "sentences": [ratio_in_words(one) for one in slice_ratios(worse.slice(0, _SENTENCES))],
             "worse": len(worse),
             "rows": rows,
             "total": len(table),

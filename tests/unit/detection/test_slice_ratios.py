@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from labelaudit.detection.slice_ratios import MIN_ROWS, SliceMeasures, adjusted_p_values, measure_slices
+from labelaudit.detection.slice_ratios import FEWEST_TESTED, SliceMeasures, adjusted_p_values, measure_slices
 
 
 def measured(code: object, label: object, p_wrong: object, values: int = 2) -> SliceMeasures:
@@ -74,11 +74,11 @@ def test_classes_of_one_slice_alone_say_nothing() -> None:
 @pytest.mark.parametrize(
     ("cells", "is_tested"),
     [
-        ([(0, 0, MIN_ROWS, 3), (1, 0, 100, 5)], True),
-        ([(0, 0, MIN_ROWS - 1, 3), (1, 0, 100, 5)], False),
-        ([(0, 0, 100, 3), (1, 0, MIN_ROWS - 1, 5)], False),
+        ([(0, 0, FEWEST_TESTED, 3), (1, 0, 100, 5)], True),
+        ([(0, 0, FEWEST_TESTED - 1, 3), (1, 0, 100, 5)], False),
+        ([(0, 0, 100, 3), (1, 0, FEWEST_TESTED - 1, 5)], False),
         # The second class cannot be compared.
-        ([(0, 0, MIN_ROWS - 1, 3), (0, 1, 50, 3), (1, 0, 100, 5)], False),
+        ([(0, 0, FEWEST_TESTED - 1, 3), (0, 1, 50, 3), (1, 0, 100, 5)], False),
         # Nothing differs.
         ([(0, 0, 50, 0), (1, 0, 50, 0)], False),
     ],
