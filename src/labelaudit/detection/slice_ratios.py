@@ -5,6 +5,9 @@ is estimated by the sum of `p_wrong`, and treated like a count of so many wrong 
 variance of that count is n m (1 - m): the sum of p (1 - p) over the rows, because each label may be right or wrong, and
 the spread of p between the rows.
 
+Rows of one group, such as the frames of one video, are alike. So the variance is multiplied by the design effect of
+Kish, "Survey Sampling" (1965): how much the variance of the sums of groups exceeds that of independent rows.
+
 `p_wrong` does not know the slices. If it is unsure about many rows, it moves every slice towards the mean, so the ratio
 of wrong labels is probably further from 1 than the ratio here.
 
@@ -29,7 +32,7 @@ from scipy import special
 _Floats = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
 
-# A value with fewer scored rows, or with fewer rows to compare it with, is not tested.
+# A value with fewer scored rows or groups, or with fewer of them to compare it with, is not tested.
 FEWEST_TESTED = 10
 # This quantile of the standard normal distribution gives a 95 % interval.
 _Z = 1.959963984540054
@@ -75,6 +78,7 @@ def measure_slices(
     label: npt.NDArray[np.integer],
     p_wrong: npt.NDArray[np.floating],
     is_flagged: npt.NDArray[np.bool_],
+    group: npt.NDArray[np.integer] | None = None,
 ) -> SliceMeasures:
     """Compare each slice with all other rows.
 
@@ -84,10 +88,12 @@ def measure_slices(
         label: (M,) class numbers of the given labels.
         p_wrong: (M,) in 0..1.
         is_flagged: (M,).
+        group: (M,) numbers that rows of one group share. None: each row is a group of its own.
     """
     wrong = np.asarray(p_wrong, np.float64)
-    cells = _Cells.of(code, values, label)
-    one_class = _Cells.of(code, values, np.zeros(len(code), np.int64))
+    unit = None if group is None else _Units.of(code, values, group)
+    cells = _Cells.of(code, values, label, unit)
+    one_class = _Cells.of(code, values, np.zeros(len(code), np.int64), unit)
     return SliceMeasures(
         scored=one_class.by_slice(one_class.rows).astype(np.int64),
         flagged=np.bincount(code[is_flagged], minlength=values),
@@ -110,6 +116,19 @@ def adjusted_p_values(p_values: _Floats) -> _Floats:
 
 
 @dataclass(frozen=True)
+class _Units:
+    """The parts of groups that are in one slice, U of them."""
+
+    unit: _Integers  # (M,) the part of each row
+    by_slice: _Integers  # (V,) parts of each slice
+
+    @classmethod
+    def of(cls, code: npt.NDArray[np.integer], values: int, group: npt.NDArray[np.integer]) -> _Units:
+        parts, unit = np.unique(group.astype(np.int64) * max(1, values) + code, return_inverse=True)
+        return cls(unit, np.bincount(parts % max(1, values), minlength=values))
+
+
+@dataclass(frozen=True)
 class _Cells:
     """The pairs of a slice and a class that have rows, C of them."""
 
@@ -119,14 +138,17 @@ class _Cells:
     of_class: _Floats  # (C,) rows of the class in all slices
     cell: _Integers  # (M,) the pair of each row
     values: int
+    units: _Units | None  # None: each row is a group of its own
 
     @classmethod
-    def of(cls, code: npt.NDArray[np.integer], values: int, label: npt.NDArray[np.integer]) -> _Cells:
+    def of(
+        cls, code: npt.NDArray[np.integer], values: int, label: npt.NDArray[np.integer], units: _Units | None
+    ) -> _Cells:
         classes = int(label.max(initial=0)) + 1
         pairs, cell, rows = np.unique(code.astype(np.int64) * classes + label, return_inverse=True, return_counts=True)
         of_pair = pairs % classes
         of_class = np.bincount(of_pair, rows, classes)[of_pair]
-        return cls(pairs // classes, of_pair, rows.astype(np.float64), of_class, cell, values)
+        return cls(pairs // classes, of_pair, rows.astype(np.float64), of_class, cell, values, units)
 
     def by_slice(self, amounts: _Floats) -> _Floats:
         """Return the sums over the classes of each slice, (V,), of amounts (C,)."""
@@ -145,6 +167,29 @@ class _Cells:
         """The rows of the same class in other slices, (C,)."""
         return self.of_class - self.rows
 
+    def away_from_class(self, weights: _Floats) -> _Floats:
+        """Return weights (M,) minus the mean weight of their class."""
+        mean = self.by_class(self.sums(weights)) / self.of_class
+        return np.asarray(weights - mean[self.cell], np.float64)
+
+    def group_effects(self, away: _Floats) -> tuple[float, float]:
+        """Return how many times as large the second and third moment of sums are because rows are in groups."""
+        if self.units is None or not len(away):
+            return 1.0, 1.0
+        sums = _summed(self.units.unit, away, 0)
+        second, third = (float((away**power).sum()) for power in (2, 3))
+        return (
+            max(1.0, float((sums**2).sum()) / second) if second > 0 else 1.0,
+            max(1.0, float((sums**3).sum()) / third) if third > 0 else 1.0,
+        )
+
+    def fewest_groups(self) -> _Integers | None:
+        """Return the number of groups of each slice or of the others, the smaller one; None without groups."""
+        if self.units is None:
+            return None
+        own = self.units.by_slice
+        return np.asarray(np.minimum(own, own.sum() - own), np.int64)
+
 
 def _summed(group: npt.NDArray[np.integer], amounts: _Floats, groups: int) -> _Floats:
     """Return the sums of amounts by group, at least (groups,)."""
@@ -158,7 +203,8 @@ def _ratios(cells: _Cells, weights: _Floats) -> Ratios:
     rows, others, total = cells.rows, cells.others, cells.of_class
     ours = cells.by_slice(inside * others / total)
     theirs = cells.by_slice(outside * rows / total)
-    spread = cells.by_slice(rows * others * (inside + outside) / total**2 - inside * outside / total)
+    effect, _ = cells.group_effects(cells.away_from_class(weights))
+    spread = effect * cells.by_slice(rows * others * (inside + outside) / total**2 - inside * outside / total)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(theirs > 0, ours / theirs, np.nan)
         margin = np.exp(_Z * np.sqrt(np.maximum(spread, 0.0) / (ours * theirs)))
@@ -170,16 +216,17 @@ def _ratios(cells: _Cells, weights: _Floats) -> Ratios:
 def _p_values(cells: _Cells, weights: _Floats) -> _Floats:
     """Return the probability of at least the observed sums if rows of a class were assigned to slices by chance."""
     rows, others, total = cells.rows, cells.others, cells.of_class
-    sums = cells.sums(weights)
-    mean = cells.by_class(sums) / total
-    away = weights - mean[cells.cell]
-    second = cells.by_class(cells.sums(away**2)) / total
-    third = cells.by_class(cells.sums(away**3)) / total
+    away = cells.away_from_class(weights)
+    effects = cells.group_effects(away)
+    second = effects[0] * cells.by_class(cells.sums(away**2)) / total
+    third = effects[1] * cells.by_class(cells.sums(away**3)) / total
     variance = cells.by_slice(second * rows * others / np.maximum(total - 1, 1))
     skewed = third * rows * others * (others - rows) / np.maximum((total - 1) * (total - 2), 1)
-    excess = cells.by_slice(sums - rows * mean)
+    excess = cells.by_slice(cells.sums(away))
     is_compared = others > 0
     fewest = np.minimum(cells.by_slice(rows * is_compared), cells.by_slice(others))
+    groups = cells.fewest_groups()
+    fewest = fewest if groups is None else np.minimum(fewest, groups)
     is_tested = (fewest >= FEWEST_TESTED) & (variance > 0)
     deviation = np.sqrt(np.where(is_tested, variance, 1.0))
     tail = _upper_tail(excess / deviation, cells.by_slice(skewed) / deviation**3)

@@ -58,7 +58,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
-    rows = load_version(reference, plan, (*PUBLISHED_COLUMNS, *map(slice_column, plan.config.dataset.slices)))
+    rows = load_version(reference, plan, (*PUBLISHED_COLUMNS, *_columns_of_slices(plan)))
     detected = detect_issues(
         plan,
         rows,
@@ -70,6 +70,13 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     del rows
     release_if_grown()
     return detected.save(store, plan)
+
+
+def _columns_of_slices(plan: Plan) -> list[str]:
+    """Return the columns of rows that slices need: their values and, if there is a column of groups, the groups."""
+    dataset = plan.config.dataset
+    groups = ["group"] if dataset.slices and dataset.group is not None else []
+    return [*groups, *map(slice_column, dataset.slices)]
 
 
 @with_one_blas_thread

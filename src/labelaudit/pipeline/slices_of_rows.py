@@ -19,17 +19,32 @@ def compare_slices(rows: Version, found: LabelIssues) -> tuple[pa.Table, Slices]
     slices = rows.examples.slices
     if not slices:
         return None
-    label = rows.of_scored(rows.examples.label)
-    frames = [_measured(name, values, rows, label, found) for name, values in slices.items()]
+    label, group = rows.of_scored(rows.examples.label), _groups(rows)
+    frames = [_measured(name, values, rows, label, found, group) for name, values in slices.items()]
     q_values = adjusted_p_values(np.concatenate([frame["p_value"].to_numpy() for frame in frames]))
     table = slices_table(frames, q_values)
     return table, slices_found(table)
 
 
-def _measured(name: str, values: SliceValues, rows: Version, label: np.ndarray, found: LabelIssues) -> pd.DataFrame:
+def _groups(rows: Version) -> np.ndarray | None:
+    """Return a number for each scored row that rows of a group, or copies of each other, share; None without groups."""
+    group, cluster = rows.examples.group, rows.examples.cluster
+    if not pa.types.is_null(group.arrow.type):
+        # Groups contain copies too (`kept_together`).
+        return rows.of_scored(group).numbers()
+    if not (cluster >= 0).any():
+        return None
+    # A cluster is named by the position of one of its rows.
+    return rows.of_scored(np.where(cluster >= 0, cluster, np.arange(len(cluster))))
+
+
+def _measured(
+    name: str, values: SliceValues, rows: Version, label: np.ndarray, found: LabelIssues, group: np.ndarray | None
+) -> pd.DataFrame:
     """Return the columns of SLICES that are known before all columns are compared."""
     count = len(values.names)
-    measures = measure_slices(rows.of_scored(values.code), count, label, found.p_wrong, found.is_label_issue)
+    code = rows.of_scored(values.code)
+    measures = measure_slices(code, count, label, found.p_wrong, found.is_label_issue, group)
     scored = measures.scored
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(scored > 0, measures.expected_wrong / scored, np.nan)

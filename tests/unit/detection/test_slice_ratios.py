@@ -65,6 +65,53 @@ def test_mantel_haenszel_by_hand() -> None:
     assert found.ratio.ratio[0] == pytest.approx((3 + 4.5) / (1.5 + 2.5))
 
 
+def test_rows_of_a_group_count_once() -> None:
+    """Ten equal rows in each group: the interval is that of a tenth of the rows."""
+    wrong = np.r_[[1.0] * 12, [0.0] * 48, [1.0] * 24, [0.0] * 216]
+    code, label = np.repeat([0, 1], [60, 240]), np.zeros(300, int)
+    single = measured(code, label, wrong)
+    repeated = [np.repeat(values, 10) for values in (code, label, wrong, np.arange(300))]
+    grouped = measure_slices(*_arguments(*repeated[:3]), repeated[3])
+    assert grouped.ratio.ratio == pytest.approx(single.ratio.ratio)
+    assert grouped.ratio.low == pytest.approx(single.ratio.low, rel=0.01)
+    assert grouped.p_value == pytest.approx(single.p_value, rel=0.05)
+    # As independent rows, they would be evidence.
+    assert measured(*repeated[:3]).p_value[0] < 1e-4 < 0.01 < grouped.p_value[0]
+    few = measure_slices(*_arguments(*repeated[:3]), repeated[3] // 10)
+    assert np.isnan(few.p_value).all()
+
+
+def _arguments(code: np.ndarray, label: np.ndarray, p_wrong: np.ndarray) -> tuple[object, ...]:
+    return code, 2, label, p_wrong, p_wrong >= 0.5
+
+
+def test_groups_of_equal_rows_cause_no_discoveries() -> None:
+    """40 slices of 30 groups of 5 rows that are all right or all wrong."""
+    generator = np.random.default_rng(6)
+    group = np.repeat(np.arange(1200), 5)
+    with_groups, without = [], []
+    for _ in range(30):
+        wrong = np.repeat(generator.random(1200) < 0.1, 5)
+        arguments = (group // 30, 40, group * 0, wrong * 0.9 + 0.05, wrong)
+        with_groups.append(measure_slices(*arguments, group))
+        without.append(measure_slices(*arguments))
+    rates = [np.mean(np.concatenate([one.p_value for one in found]) <= 0.01) for found in (with_groups, without)]
+    assert rates[0] <= 0.02
+    assert rates[1] > 0.1
+    covered = np.concatenate([(one.ratio.low <= 1) & (one.ratio.high >= 1) for one in with_groups])
+    assert covered.mean() >= 0.93
+
+
+def test_groups_across_slices_change_nothing() -> None:
+    """Each group has one row in each slice, such as one answer of each annotator."""
+    code, label = np.tile([0, 1], 100), np.zeros(200, int)
+    doubts = np.random.default_rng(0).random(200)
+    alone = measured(code, label, doubts)
+    grouped = measure_slices(*_arguments(code, label, doubts), np.repeat(np.arange(100), 2))  # type: ignore[arg-type]
+    assert grouped.p_value == pytest.approx(alone.p_value)
+    assert grouped.ratio.low == pytest.approx(alone.ratio.low)
+
+
 def test_classes_of_one_slice_alone_say_nothing() -> None:
     found = counted((0, 0, 50, 10), (0, 1, 50, 50), (1, 0, 50, 5))
     assert found.ratio.ratio[0] == pytest.approx(2)
