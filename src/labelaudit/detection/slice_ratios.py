@@ -36,6 +36,8 @@ _Integers = npt.NDArray[np.int64]
 FEWEST_TESTED = 10
 # This quantile of the standard normal distribution gives a 95 % interval.
 _Z = 1.959963984540054
+# With more possible pairs of slice and class, and few rows, counters would need more memory than the rows.
+_SORTED_FROM = 2**20
 # Below this skewness, the tail is that of a normal distribution.
 _SYMMETRIC = 1e-3
 
@@ -145,10 +147,11 @@ class _Cells:
         cls, code: npt.NDArray[np.integer], values: int, label: npt.NDArray[np.integer], units: _Units | None
     ) -> _Cells:
         classes = int(label.max(initial=0)) + 1
-        pairs, cell, rows = np.unique(code.astype(np.int64) * classes + label, return_inverse=True, return_counts=True)
+        pairs, cell, rows = _numbered(code.astype(np.int64) * classes + label, values * classes)
         of_pair = pairs % classes
-        of_class = np.bincount(of_pair, rows, classes)[of_pair]
-        return cls(pairs // classes, of_pair, rows.astype(np.float64), of_class, cell, values, units)
+        counts = rows.astype(np.float64)
+        of_class = _summed(of_pair, counts, classes)[of_pair]
+        return cls(pairs // classes, of_pair, counts, of_class, cell, values, units)
 
     def by_slice(self, amounts: _Floats) -> _Floats:
         """Return the sums over the classes of each slice, (V,), of amounts (C,)."""
@@ -172,10 +175,11 @@ class _Cells:
         mean = self.by_class(self.sums(weights)) / self.of_class
         return np.asarray(weights - mean[self.cell], np.float64)
 
-    def group_effects(self, away: _Floats) -> tuple[float, float]:
+    def group_effects(self, weights: _Floats) -> tuple[float, float]:
         """Return how many times as large the second and third moment of sums are because rows are in groups."""
-        if self.units is None or not len(away):
+        if self.units is None or not len(weights):
             return 1.0, 1.0
+        away = self.away_from_class(weights)
         sums = _summed(self.units.unit, away, 0)
         second, third = (float((away**power).sum()) for power in (2, 3))
         return (
@@ -191,6 +195,17 @@ class _Cells:
         return np.asarray(np.minimum(own, own.sum() - own), np.int64)
 
 
+def _numbered(pairs: _Integers, possible: int) -> tuple[_Integers, _Integers, _Integers]:
+    """Return the distinct pairs, ascending; the number of each row's pair among them; and the rows of each."""
+    if possible > _SORTED_FROM + 4 * len(pairs):
+        return np.unique(pairs, return_inverse=True, return_counts=True)
+    # Counting is faster than sorting.
+    rows = np.bincount(pairs, minlength=possible)
+    distinct = np.flatnonzero(rows)
+    number = np.cumsum(rows > 0) - 1
+    return distinct, number[pairs], rows[distinct]
+
+
 def _summed(group: npt.NDArray[np.integer], amounts: _Floats, groups: int) -> _Floats:
     """Return the sums of amounts by group, at least (groups,)."""
     return np.asarray(np.bincount(group, amounts, groups), np.float64)
@@ -203,7 +218,7 @@ def _ratios(cells: _Cells, weights: _Floats) -> Ratios:
     rows, others, total = cells.rows, cells.others, cells.of_class
     ours = cells.by_slice(inside * others / total)
     theirs = cells.by_slice(outside * rows / total)
-    effect, _ = cells.group_effects(cells.away_from_class(weights))
+    effect, _ = cells.group_effects(weights)
     spread = effect * cells.by_slice(rows * others * (inside + outside) / total**2 - inside * outside / total)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(theirs > 0, ours / theirs, np.nan)
@@ -217,7 +232,7 @@ def _p_values(cells: _Cells, weights: _Floats) -> _Floats:
     """Return the probability of at least the observed sums if rows of a class were assigned to slices by chance."""
     rows, others, total = cells.rows, cells.others, cells.of_class
     away = cells.away_from_class(weights)
-    effects = cells.group_effects(away)
+    effects = cells.group_effects(weights)
     second = effects[0] * cells.by_class(cells.sums(away**2)) / total
     third = effects[1] * cells.by_class(cells.sums(away**3)) / total
     variance = cells.by_slice(second * rows * others / np.maximum(total - 1, 1))

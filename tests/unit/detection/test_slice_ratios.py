@@ -160,6 +160,17 @@ def test_the_order_of_rows_and_the_names_of_classes_do_not_matter(rows: list[tup
     assert found.ratio.low == pytest.approx(other.ratio.low, nan_ok=True)
 
 
+def test_many_pairs_of_slices_and_classes() -> None:
+    """The same, whether pairs are counted or sorted."""
+    code, label = np.repeat([0, 1], [100, 200]), np.zeros(300, int)
+    doubts = np.random.default_rng(0).random(300)
+    few = measured(code, label, doubts)
+    many = measured(code * 1500, label + 1499, doubts, values=1501)
+    assert many.p_value[[0, 1500]] == pytest.approx(few.p_value)
+    assert many.ratio.low[[0, 1500]] == pytest.approx(few.ratio.low)
+    assert many.scored.sum() == 300
+
+
 def test_adjusted_p_values_by_hand() -> None:
     """Benjamini and Hochberg: p times the number of tests, divided by the rank; never below that of a larger p."""
     adjusted = adjusted_p_values(np.array([0.01, np.nan, 0.04, 0.03, 0.5]))
