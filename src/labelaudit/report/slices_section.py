@@ -55,16 +55,21 @@ def _row(row: JsonObject, change: SliceChange | None) -> Context:
     if isinstance(low, float) and isinstance(ratio, float) and isinstance(high, float):
         start, end = _place(low), _place(high)
         bar = {"start": start, "width": round(end - start, 1), "at": _place(ratio)}
-    before = None if change is None or change.before is None else change.before.ratio
-    state = "" if change is None else change.change
     return {
         **row,
         "bar": bar,
         "times": times(ratio if isinstance(ratio, float) else None),
         "interval": f"{times(low)} to {times(high)}" if isinstance(low, float) and isinstance(high, float) else "",
-        "state": state,
-        "before": f"before {times(before)}" if state in (SliceState.WORSE, SliceState.BETTER) else "",
+        "changed": "" if change is None else _changed(change),
     }
+
+
+def _changed(change: SliceChange) -> str:
+    """Return how a value changed, such as `better, before 3.1`. A worse one has another mark already."""
+    if change.before is None:
+        return change.change
+    before = f"before {times(change.before.ratio)}"
+    return before if change.change == SliceState.WORSE else f"{change.change}, {before}"
 
 
 def _place(ratio: float) -> float:

@@ -148,12 +148,21 @@ def test_the_page_lists_the_worst() -> None:
     assert [sentence.partition(":")[0] for sentence in shown["sentences"]] == ["batch b07"]
     assert (len(shown["rows"]), shown["total"], shown["untested"], shown["worse"]) == (10, 52, 1, 1)
     first = shown["rows"][0]
-    assert (first["state"], first["before"], first["interval"]) == ("worse", "before 1.0", "2.0 to 8.2")
+    assert (first["changed"], first["interval"]) == ("before 1.0", "2.0 to 8.2")
     # 1 is in the middle of the scale, 8 at its end.
     assert first["bar"]["start"] == pytest.approx(67.3)
     assert first["bar"]["start"] + first["bar"]["width"] == 100
     assert shown["rows"][1]["bar"]["at"] == 50
     assert slices_context(None, None) == {"slices": None}
+
+
+def test_the_page_says_what_is_new_or_better() -> None:
+    before = table(row("a", 4.0, p=0.001), row("b"))
+    now = table(row("a", 1.0), row("b"), row("c", 3.0, p=0.001))
+    shown = slices_context(now, changes_with(before, now))["slices"]
+    assert isinstance(shown, dict)
+    changed = {one["value"]: one["changed"] for one in shown["rows"]}
+    assert changed == {"a": "better, before 4.0", "b": "", "c": "new"}
 
 
 def test_a_slice_without_a_ratio_has_no_bar() -> None:
