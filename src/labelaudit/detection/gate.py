@@ -255,8 +255,7 @@ def _slice_ratio(limits: Limits, measures: Measures) -> list[Rule]:
         return [Rule(name, None, limit, Outcome.PASSED, sentence)]
     # They are in the order of `low`, the highest first.
     worst = slices.worst[0]
-    above = [one for one in slices.worst if one.low is not None and one.low > limit]
-    outcome = Outcome.FAILED if above else Outcome.PASSED
+    outcome = Outcome.FAILED if worst.low is not None and worst.low > limit else Outcome.PASSED
     sentence = f"{ratio_in_words(worst)}. The limit is {limit:g}, and it applies to the lower end of the interval."
     return [Rule(name, worst.low, limit, outcome, sentence)]
 

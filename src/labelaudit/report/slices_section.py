@@ -37,7 +37,6 @@ def slices_context(table: pa.Table | None, changes: Changes | None) -> Context:
             "worse": len(worse),
             "rows": rows,
             "total": len(table),
-            "columns": sorted(set(table["column"].to_pylist())),
             "untested": table["p_value"].null_count,
             "scale": pc.max(shown["share"]).as_py() or 0.0,
         }
