@@ -16,9 +16,10 @@ Slices with other classes than the rest are compared within each given label. Th
 Biometrics 41 (1985). With one class, it is the interval of Katz et al., Biometrics 34 (1978).
 
 Evidence is a permutation test: if rows of the same given label were assigned to slices by chance, how often would the
-sum of p_wrong be so large? Mean, variance and skewness of this sum are exact, its upper tail is that of a Pearson
-distribution of type III (as in Mielke and Berry, "Permutation Methods", 2007). If p_wrong is 0 or 1, the sum has the
-hypergeometric distribution. The correction for many slices is that of Benjamini and Hochberg, JRSS B 57 (1995).
+sum of p_wrong be so large? Mean, variance and skewness of this sum are exact for independent rows. Its upper tail is
+that of a Pearson distribution of type III (as in Mielke and Berry, "Permutation Methods", 2007). If p_wrong is 0 or 1,
+the sum has the hypergeometric distribution. The correction for many slices is that of Benjamini and Hochberg, JRSS B 57
+(1995).
 """
 
 from __future__ import annotations
