@@ -308,6 +308,9 @@ class GateConfig(_Section):
     max_leaks: Annotated[int, Field(ge=0)] | None = Field(
         None, description="groups of copies and near-copies that are in several splits"
     )
+    max_input_issues_share: Share | None = Field(
+        None, description="share of the rows whose inputs are hard to use, such as dark images or empty texts"
+    )
 
 
 class ReportConfig(_Section):

@@ -83,6 +83,7 @@ class Plan:
     encoder: EncoderSpec | None = None  # None: no view needs features, or they are the inputs
     views: tuple[PlannedView, ...] = ()  # in the order of `schemas.VIEWS`; empty: nothing is trained
     notes: tuple[str, ...] = ()  # sentences on how it is audited
+    quality_sha256: str | None = None  # of the quality of the inputs; None if their contents are unknown
 
     @property
     def work_folder(self) -> str:
@@ -149,8 +150,8 @@ class Plan:
             places: `Version.places` of the rows.
         """
         decided = self.decisions()
-        # `places` stands for the file of the rows, whose bytes depend on the version of pyarrow.
-        for name in ("audit_id", "rows_sha256"):
+        # `places` and the fingerprint stand for these files, whose bytes depend on the version of pyarrow.
+        for name in ("audit_id", "rows_sha256", "quality_sha256"):
             del decided[name]
         return replace(self, audit_id=digest_of(decided, places, self.versions["labelaudit"])[:12])
 

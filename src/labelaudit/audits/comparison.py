@@ -20,8 +20,9 @@ from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
-from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates
+from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates, QualityFound
 from labelaudit.report.changes import new_issues
+from labelaudit.report.quality_tables import quality_changes
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
@@ -64,6 +65,7 @@ class OpenPredecessor:
     examples: pa.Table
     classes: pa.Table
     copies: Duplicates | None
+    quality: QualityFound | None = None
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,23 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
             raise StorageError(f"{store.url_of(before.folder)} no longer contains an audit. Audit that version again.")
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
-        copies = found.summary().duplicates
+        summary = found.summary()
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes, copies)
+    return OpenPredecessor(before, found, examples, classes, summary.duplicates, summary.quality)
 
 
 def compare_with_predecessor(
-    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, copies: Duplicates | None
+    before: OpenPredecessor,
+    plan: Plan,
+    examples: pa.Table,
+    classes: pa.Table,
+    copies: Duplicates | None,
+    quality: QualityFound | None = None,
 ) -> Compared:
     """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
     result = compare_audits(
@@ -149,7 +156,10 @@ def compare_with_predecessor(
         result,
         before.audit,
         changed,
-        _copies_in_words(before.copies, copies, predecessor.version),
+        [
+            *_copies_in_words(before.copies, copies, predecessor.version),
+            *quality_changes(before.quality, quality, predecessor.version),
+        ],
         predecessor.held_versions,
         predecessor.skipped_versions,
     )
@@ -182,19 +192,23 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
-    copies = _copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version)
-    return AuditDifference(describe_changes(result, before, changed, copies), result.changes, new)
+    earlier, present = before.summary(), now.summary()
+    contents = [
+        *_copies_in_words(earlier.duplicates, present.duplicates, before.version),
+        *quality_changes(earlier.quality, present.quality, before.version),
+    ]
+    return AuditDifference(describe_changes(result, before, changed, contents), result.changes, new)
 
 
 def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
-    copies: Sequence[str],
+    contents: Sequence[str],
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary. `copies` are sentences on them."""
+    """Return the `changes` of a summary. `contents` are sentences on copies and on the quality of inputs."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -208,7 +222,7 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
-            *copies,
+            *contents,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),

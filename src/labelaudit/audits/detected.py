@@ -33,6 +33,7 @@ class AuditTables:
     views: pa.Table
     canaries: pa.Table
     duplicates: pa.Table | None  # None for external probabilities, whose contents are unknown
+    quality: pa.Table | None  # None as for `duplicates`
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 

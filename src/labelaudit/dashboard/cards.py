@@ -18,6 +18,7 @@ from labelaudit.dashboard.row_verdicts import labeled_example
 from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.gallery import text_excerpt, thumbnail
 from labelaudit.report.previews import Preview
+from labelaudit.report.quality_section import split_issues
 from labelaudit.schemas import Decision
 from labelaudit.shares import whole_percent
 
@@ -70,7 +71,7 @@ def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
         if suggested
         else Markup('<b class="suggested none">&nbsp;</b>'),
         doubt=_doubt(row),
-        chip=chip,
+        chip=ui.joined([chip, *map(ui.chip, split_issues(row.input_issues))]),
         id=ui.clip(row.example_id, 100),
     )
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
+from labelaudit.dashboard.queries import ANY_ISSUE, NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
@@ -61,6 +61,8 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
             "Label score", 0.0, 1.0, (0.0, 1.0), 0.01, key="score", bind="query-params", persist_state="session"
         )
         fold = _pick("Fold", _folds(tables, selected.audit.folder), "fold")
+        issues = _issues(tables, selected.audit.folder)
+        issue = _pick("Input quality", [ANY_ISSUE, *issues], "quality", labels=_status_label) if issues else None
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
         has_changes = session.files(selected.audit, selected.audit.folder).has("changes.parquet")
         new_only = has_changes and st.toggle("New only", key="new", bind="query-params", persist_state="session")
@@ -74,6 +76,7 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         most_wrong=most_wrong,
         order=order,
         fold=fold,
+        input_issue=issue,
         reviewed=reviewed,
         id_contains=contains or "",
         new_only=bool(new_only),
@@ -87,14 +90,16 @@ def _select(label: str, options: Sequence[_Option], key: str, labels: Callable[[
     )
 
 
-def _pick(label: str, options: Sequence[_Option], key: str) -> _Option | None:
+def _pick(
+    label: str, options: Sequence[_Option], key: str, labels: Callable[[_Option], str] = ui.option
+) -> _Option | None:
     """Return one of the options, or None for any."""
     return st.selectbox(
         label,
         options,
         index=None,
         placeholder="any",
-        format_func=ui.option,
+        format_func=labels,
         key=key,
         bind="query-params",
         persist_state="session",
@@ -113,6 +118,11 @@ def _to_start() -> None:
 @st.cache_data(show_spinner=False, max_entries=20)
 def _folds(_tables: AuditQueries, folder: str) -> list[int]:
     return _tables.folds()
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _issues(_tables: AuditQueries, folder: str) -> list[str]:
+    return _tables.input_issues()
 
 
 @st.cache_data(show_spinner=False, max_entries=20)

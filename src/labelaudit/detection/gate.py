@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from labelaudit.detection.class_shares import named_classes, quoted
-from labelaudit.findings import ClassDifferences, Duplicates, ErrorRange, Gate, GateVerdict, Outcome, Rule
+from labelaudit.findings import ClassDifferences, Duplicates, ErrorRange, Gate, GateVerdict, Outcome, QualityFound, Rule
 from labelaudit.shares import range_in_words
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
@@ -29,6 +29,7 @@ class Limits:
     min_canary_recall: float | None = None
     max_conflicting_copies: int | None = None
     max_leaks: int | None = None
+    max_input_issues_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Measures:
     error_range: ErrorRange | None = None  # the share of wrong labels
     copies: Duplicates | None = None  # None if the contents of the rows are unknown
     has_splits: bool = False
+    quality: QualityFound | None = None  # as for copies
+    rows: int = 0  # of all statuses
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
@@ -73,6 +76,7 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
         _canary_recall,
         _conflicting_copies,
         _leaks,
+        _input_issues_share,
     ]
     rules = [rule for check in checks for rule in check(limits, measures)]
     blind = _blind(measures)
@@ -238,6 +242,16 @@ def _leaks(limits: Limits, measures: Measures) -> list[Rule]:
     outcome = Outcome.FAILED if found > limit else Outcome.PASSED
     what = "group of copies is" if found == 1 else "groups of copies are"
     return [Rule(name, found, limit, outcome, f"{found:,} {what} in several splits; the limit is {limit:,}.")]
+
+
+def _input_issues_share(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit = "max_input_issues_share", limits.max_input_issues_share
+    if limit is None:
+        return []
+    if measures.quality is None:
+        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+    what = f"{measures.quality.rows:,} of {measures.rows:,} rows have inputs that are hard to use"
+    return [_at_most(name, measures.quality.rows / max(1, measures.rows), limit, what)]
 
 
 def _blind(measures: Measures) -> Rule:

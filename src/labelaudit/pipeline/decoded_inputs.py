@@ -25,6 +25,7 @@ from labelaudit.memory import held_bytes
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.ngrams import HASHED_FEATURES, HASHING
 from labelaudit.pipeline.input_writers import WRITERS, Nowhere
+from labelaudit.quality.input_quality import InputMeasures
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.store import DatasetFiles, open_dataset
@@ -48,6 +49,7 @@ def scan(
     memory_limit: int | None = None,
     sample: SampledInputs | None = None,
     codes: ContentCodes | None = None,
+    measures: InputMeasures | None = None,
 ) -> Examples:
     """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
 
@@ -58,6 +60,7 @@ def scan(
         memory_limit: bytes that this process may use; None: no limit.
         sample: takes a sample of the inputs.
         codes: takes the codes of all inputs.
+        measures: takes measures of the quality of all inputs.
 
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
@@ -72,6 +75,8 @@ def scan(
                     sample.add(batch.inputs, batch.digests)
                 if codes is not None:
                     codes.add(batch.inputs)
+                if measures is not None:
+                    measures.add(batch.inputs, batch.sizes)
                 rows += len(batch.digests)
                 _check_memory(rows, memory_limit)
                 yield batch.head()

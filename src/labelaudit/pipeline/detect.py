@@ -28,6 +28,8 @@ from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.input_measures import load_quality
+from labelaudit.quality.input_quality import InputQuality
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
     Scores,
@@ -39,6 +41,7 @@ from labelaudit.report.audit_tables import (
     views_table,
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
+from labelaudit.report.quality_tables import quality_found, quality_in_words, quality_table
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
@@ -64,6 +67,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         load_snapshot(store, plan),
         open_predecessor(store, plan),
         clusters_of(reference, plan, rows),
+        load_quality(store, plan),
     )
     del rows
     release_if_grown()
@@ -78,6 +82,7 @@ def detect_issues(
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
     clusters: Clusters | None = None,
+    quality: InputQuality | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
@@ -85,6 +90,7 @@ def detect_issues(
         snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
         clusters: copies among the rows; None if contents are unknown.
+        quality: of the inputs; None if contents are unknown.
     """
     release_if_grown()
     examples = rows.examples
@@ -93,11 +99,16 @@ def detect_issues(
     is_wrong = rows.of_scored(row_verdicts.is_wrong)
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
-    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
+    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, quality, canaries.table)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
+    inputs = (
+        None
+        if quality is None or tables.quality is None
+        else quality_found(tables.quality, quality.normal, quality.relations)
+    )
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies)
+        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies, inputs)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     labels = rows.of_scored(examples.label)
     notes = [
@@ -105,6 +116,7 @@ def detect_issues(
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
+        *(() if inputs is None else quality_in_words(inputs, plan.kind)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -121,6 +133,7 @@ def detect_issues(
         canaries=canaries.recall,
         review=review,
         duplicates=copies,
+        quality=inputs,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -169,10 +182,11 @@ def _tables(
     found: LabelIssues,
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
+    quality: InputQuality | None,
     canaries: pa.Table,
 ) -> AuditTables:
     """Return the tables of the audit, without those of changes since the predecessor."""
-    scores = _examples(plan, rows, probabilities, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts, quality)
     names = np.asarray(plan.class_names, dtype=object)
     suggested = found.scores.other[found.is_label_issue]
     return AuditTables(
@@ -184,6 +198,9 @@ def _tables(
         views=views_table(probabilities.views),
         canaries=canaries,
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
+        quality=None
+        if quality is None
+        else quality_table(scores, quality.position, quality.issue, quality.value, quality.limit),
         changes=None,
         class_changes=None,
     )
@@ -215,7 +232,12 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    plan: Plan, rows: Version, probabilities: Probabilities, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan,
+    rows: Version,
+    probabilities: Probabilities,
+    found: LabelIssues,
+    row_verdicts: RowVerdicts,
+    quality: InputQuality | None,
 ) -> pa.Table:
     examples = rows.examples
     scores = Scores(
@@ -241,6 +263,7 @@ def _examples(
         fold=rows.fold_of[0],
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
+        input_issues=None if quality is None else quality.by_row(len(examples.label)),
     )
 
 

@@ -37,6 +37,7 @@ from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
 from labelaudit.report.gallery import CardPreview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.quality_section import QualityContent, shown_quality
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
@@ -88,6 +89,7 @@ def publish(
             inputs, rows, found.tables.examples, found.tables.issues, found.tables.duplicates, shown.previews
         )
         copies = _copies(plan, inputs, found)
+        quality = _quality(plan, inputs, found)
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -96,7 +98,7 @@ def publish(
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
         notes = (*found.findings.notes, *damage_notes(store, plan))
         found = replace(found, findings=replace(found.findings, notes=notes))
-    audit = publish_audit(store, plan, found, others, gallery, copies, encoded)
+    audit = publish_audit(store, plan, found, others, gallery, copies, encoded, quality)
     remember(store, reference, plan)
     return audit
 
@@ -113,6 +115,18 @@ def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | N
     return CopiesContent(plan.kind, table, copies_previews(inputs, places, shown))
 
 
+def _quality(plan: Plan, inputs: RowInputs, found: Detected) -> QualityContent | None:
+    table, counts = found.tables.quality, found.findings.quality
+    if table is None or counts is None:
+        return None
+    shown = shown_quality(table)
+    # As for copies.
+    if not len(shown) or not plan.config.report.examples:
+        return QualityContent(plan.kind, counts, table)
+    places = found.with_examples(("file", "row")).tables.examples
+    return QualityContent(plan.kind, counts, table, copies_previews(inputs, places, shown))
+
+
 def publish_audit(
     store: Store,
     plan: Plan,
@@ -121,6 +135,7 @@ def publish_audit(
     gallery: Sequence[CardPreview],
     copies: CopiesContent | None = None,
     encoding: Encoding | None = None,
+    quality: QualityContent | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
 
@@ -129,6 +144,7 @@ def publish_audit(
         gallery: previews of the first issues, in their order.
         copies: what the page shows of copies; None if the contents of the rows are unknown.
         encoding: what was encoded.
+        quality: what the page shows of the quality of inputs; None if their contents are unknown.
     """
     _check_complete(plan)
     temporary = TemporaryFiles()
@@ -147,7 +163,7 @@ def publish_audit(
         left_out=plan.left_out,
         encoding=encoding,
     )
-    content = _page_content(plan, summary, detected.tables, files, gallery, copies)
+    content = _page_content(plan, summary, detected.tables, files, gallery, copies, quality)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
@@ -179,6 +195,7 @@ def _page_content(
     files: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
     copies: CopiesContent | None,
+    quality: QualityContent | None,
 ) -> PageContent:
     return PageContent(
         summary=summary,
@@ -195,6 +212,7 @@ def _page_content(
         review=review_section(summary.review, tables.examples),
         ambiguous=ambiguous_examples(tables.examples),
         copies=copies,
+        quality=quality,
     )
 
 

@@ -26,6 +26,7 @@ from labelaudit.report.copies_section import CopiesContent, copies_context
 from labelaudit.report.gallery import GalleryItem, preview_bytes, preview_fields
 from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
+from labelaudit.report.quality_section import QualityContent, quality_context, split_issues
 from labelaudit.report.reviewed import ReviewSection
 from labelaudit.schemas import BLEND, STATUS_MEANINGS, VIEW_MEANINGS, Status
 from labelaudit.shares import fraction_in_words, percent, short_range
@@ -70,6 +71,7 @@ class PageContent:
     review: ReviewSection | None = None  # None if there are no verdicts
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
     copies: CopiesContent | None = None  # None if the contents of the rows are unknown
+    quality: QualityContent | None = None  # as for copies
 
     @property
     def final_folds(self) -> pa.Table:
@@ -83,7 +85,8 @@ def render_page(content: PageContent) -> str:
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     copies, copies_bytes = copies_context(content.copies)
-    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes)
+    quality, quality_bytes = quality_context(content.quality)
+    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes - quality_bytes)
     return render(
         "page.html.jinja",
         page=content,
@@ -93,6 +96,7 @@ def render_page(content: PageContent) -> str:
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
         **copies,
+        **quality,
         **_examples(content, gallery),
         **_classes(content, gallery),
         **_health(content),
@@ -177,6 +181,7 @@ def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, i
         "given_number": list(given).index(item.given_label),
         "suggested_number": list(suggested).index(item.suggested_label),
         **preview_fields(preview),
+        "chips": split_issues(item.input_issues),
     }
 
 
