@@ -70,7 +70,7 @@ class Decision(StrEnum):
 
 
 class InputIssue(StrEnum):
-    """What makes an input hard to use, whatever its label (`labelaudit.quality.input_issues`)."""
+    """What makes an input hard to use, with any label (`labelaudit.quality.input_issues`)."""
 
     DARK = "dark"
     BRIGHT = "bright"
@@ -323,7 +323,7 @@ QUALITY = _schema(
     ("example_id", pa.string()),
     ("given_label", pa.string()),
     ("value", pa.float32()),  # what was measured (docs/quality.md)
-    ("limit", pa.float32()),  # where what is usual in the dataset ends; null if the kind has no limit
+    ("limit", pa.float32()),  # the end of what is usual in the dataset; null if the kind has no limit
     ("is_label_issue", pa.bool_()),
     ("p_wrong", pa.float32()),
     ("status", pa.string()),

@@ -1,6 +1,6 @@
 """Rows whose inputs are hard to use: the limit of each kind of issue, and the rows beyond it.
 
-A limit has two parts. An absolute one says from where on an input is bad in itself; a relative one is the fence of the
+A limit has two parts. Beyond the absolute one, an input is bad in itself; the relative one is the fence of the
 dataset's own values (`labelaudit.quality.unusual`). A row is listed if it is beyond both, so photographs that were all
 taken at night are not a list of dark images. A third limit needs no fence: nothing can be seen or read beyond it.
 """
@@ -75,12 +75,12 @@ def image_issues(measures: npt.NDArray[np.float32]) -> list[FoundIssue]:
     ]
 
 
-def text_issues(measures: TextMeasures) -> list[FoundIssue]:
-    """Return the issues of n texts."""
+def text_issues(measures: TextMeasures, surprise: npt.NDArray[np.float64]) -> list[FoundIssue]:
+    """Return the issues of n texts. `surprise` is that of their trigrams, (n,)."""
     letters = measures.letters.astype(np.float64)
     # On a scale of ratios, because the lengths of texts spread over several powers of ten.
     near_empty = _below(InputIssue.NEAR_EMPTY, np.log(letters + 1), np.log(_FEW_LETTERS + 1), always=np.log(1.5))
-    return [_on_scale_of_letters(near_empty), _other_script(measures), _other_language(measures)]
+    return [_on_scale_of_letters(near_empty), _other_script(measures), _other_language(measures, surprise)]
 
 
 def table_issues(
@@ -148,11 +148,11 @@ def _other_script(measures: TextMeasures) -> FoundIssue:
     return _listed(InputIssue.OTHER_SCRIPT, values, is_other, _SCRIPT_SHARE)
 
 
-def _other_language(measures: TextMeasures) -> FoundIssue:
+def _other_language(measures: TextMeasures, surprise: npt.NDArray[np.float64]) -> FoundIssue:
     """Return the texts in the usual scripts whose language is not that of most texts."""
     scripts = np.bincount(measures.script, minlength=len(SCRIPTS)) / max(1, len(measures.script))
     usual = np.flatnonzero(scripts[measures.script] >= _SCRIPT_SHARE)
-    found = other_languages(measures.sample[usual])
+    found = other_languages(measures.sample[usual], surprise[usual])
     values = np.full(len(measures.script), np.nan)
     values[usual[found.rows]] = found.common
     return _listed(InputIssue.OTHER_LANGUAGE, values, ~np.isnan(values), found.limit)

@@ -33,6 +33,7 @@ _STORED = pa.schema(
 )
 # Arrays of n rows each.
 _Columns = tuple[np.ndarray, ...]
+_Examined = tuple[list[FoundIssue], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class InputQuality:
         position: (m,) int64, the row of each issue in canonical order; a row may have several.
         issue: (m,) object of str, values of `schemas.InputIssue`.
         value: (m,) float32, what was measured.
-        limit: (m,) float32, where what is usual ends; NaN if the kind has no limit.
+        limit: (m,) float32, the end of what is usual; NaN if the kind has no limit.
         normal: kinds of issues that too many inputs have to be issues of single rows, with their shares.
         relations: measures that predict a label.
     """
@@ -129,8 +130,7 @@ class InputMeasures:
         # In the order of digests, so that the result depends on the contents alone.
         _, first, content = np.unique(digests.numbers()[rows], return_index=True, return_inverse=True)
         contents = tuple(column[order[rows[first]]] for column in columns)
-        found = self._method.issues(contents)
-        related = self._method.related(contents)
+        found, related = self._method.examine(contents)
         is_labeled = labels[rows] >= 0
         # Copies with one label count once.
         pairs = np.unique(content[is_labeled] * max(1, len(class_names)) + labels[rows][is_labeled])
@@ -167,13 +167,24 @@ def _measure_images(pixels: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int32] 
     return (image_measures(pixels, np.zeros((len(pixels), 2), np.int32) if sizes is None else sizes),)
 
 
-def _related_images(columns: _Columns) -> dict[str, npt.NDArray[np.floating]]:
-    return {name: columns[0][:, IMAGE_MEASURES.index(name)] for name in _RELATED_TO_IMAGES}
+def _examine_images(columns: _Columns) -> _Examined:
+    measures = columns[0]
+    return image_issues(measures), {name: measures[:, IMAGE_MEASURES.index(name)] for name in _RELATED_TO_IMAGES}
 
 
-def _related_texts(columns: _Columns) -> dict[str, npt.NDArray[np.floating]]:
+def _examine_texts(columns: _Columns) -> _Examined:
     texts = TextMeasures(*columns)
-    return {"length": texts.length, "language": trigram_surprise(texts.sample)}
+    surprise = trigram_surprise(texts.sample)
+    return text_issues(texts, surprise), {"length": texts.length, "language": surprise}
+
+
+def _examine_vectors(columns: _Columns) -> _Examined:
+    return vector_issues(columns[0]), {}
+
+
+def _examine_rows(columns: _Columns) -> _Examined:
+    missing, equal, numbers = columns
+    return table_issues(missing, equal, numbers), {"missing": missing}
 
 
 def _measure_vectors(vectors: npt.NDArray[np.float32], _: object) -> _Columns:
@@ -207,20 +218,16 @@ class _Method:
 
     Attributes:
         measure: returns the measures of inputs, arrays of n rows.
-        issues: returns the issues of measured contents.
-        related: returns the measures that could predict a label, by name.
+        examine: returns the issues of measured contents, and the measures that could predict a label by name.
     """
 
     measure: Callable[..., _Columns]
-    issues: Callable[[_Columns], list[FoundIssue]]
-    related: Callable[[_Columns], dict[str, npt.NDArray[np.floating]]]
+    examine: Callable[[_Columns], _Examined]
 
 
 _METHODS = {
-    "image": _Method(_measure_images, lambda columns: image_issues(columns[0]), _related_images),
-    "text": _Method(
-        lambda table, _: text_measures(table), lambda columns: text_issues(TextMeasures(*columns)), _related_texts
-    ),
-    "vector": _Method(_measure_vectors, lambda columns: vector_issues(columns[0]), lambda _: {}),
-    "table": _Method(_measure_rows, lambda columns: table_issues(*columns), lambda columns: {"missing": columns[0]}),
+    "image": _Method(_measure_images, _examine_images),
+    "text": _Method(lambda table, _: text_measures(table), _examine_texts),
+    "vector": _Method(_measure_vectors, _examine_vectors),
+    "table": _Method(_measure_rows, _examine_rows),
 }

@@ -21,14 +21,15 @@ _FEWEST = 40
 # Further from the median than for other measures, because the topics of texts differ too.
 _SPREADS = 4.0
 # Texts that the trigrams and the common words of the dataset are counted in.
-_PROFILED, _READ = 50_000, 5_000
+_PROFILED, _READ = 50_000, 2_000
 # A word is common if it is in at least this share of the texts.
 _COMMON = 0.05
 # In prose, a third of all words are common. Below this share, the texts have no common words to recognise.
 _LEAST_COMMON = 0.15
 # A text in the same language has more than this share of what is usual.
 _FEW = 1 / 3
-_BUCKETS = 2**16
+# Three letters of 6 bits each.
+_BUCKETS = 2**18
 _PIECE = 2**14
 _SPACE = 0x20
 
@@ -47,15 +48,15 @@ class OtherLanguages(NamedTuple):
     limit: float
 
 
-def other_languages(samples: npt.NDArray[np.uint8]) -> OtherLanguages:
+def other_languages(samples: npt.NDArray[np.uint8], surprise: npt.NDArray[np.float64]) -> OtherLanguages:
     """Return the texts in another language than most.
 
     Args:
-        samples: (n, SAMPLE_BYTES) uint8, the starts of different texts in lower case, padded with zeros. Their order
-            matters only if there are more than 50,000.
+        samples: (n, START_BYTES) uint8, the starts of different texts in lower case, padded with zeros. Their order
+            matters only if there are more than 2,000.
+        surprise: (n,) as of `trigram_surprise`.
     """
     nothing = OtherLanguages(np.empty(0, np.int64), np.empty(0), 0.0)
-    surprise = trigram_surprise(samples)
     suspects = np.flatnonzero(surprise > upper_fence(surprise, _SPREADS))
     if not len(suspects):
         return nothing
@@ -74,6 +75,9 @@ def trigram_surprise(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return (n,) the mean surprise (-log p, in nats) of the trigrams of each text; NaN if it has too few.
 
     The probabilities are those of all texts, without the text itself.
+
+    Args:
+        samples: as for `other_languages`.
     """
     profile = np.zeros(_BUCKETS, np.int64)
     every = -(-max(1, len(samples)) // _PROFILED)
@@ -84,31 +88,35 @@ def trigram_surprise(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     surprise_of = np.log(total / np.maximum(profile - 1, 0.5)).astype(np.float32)
     found = [np.empty(0)]
     for buckets, is_used in _trigrams(samples):
-        count = is_used.sum(axis=1)
-        mean = np.where(is_used, surprise_of[buckets], 0).sum(axis=1, dtype=np.float64) / np.maximum(count, 1)
+        count = np.count_nonzero(is_used, axis=1)
+        mean = np.einsum("nw,nw->n", surprise_of[buckets], is_used.astype(np.float32)) / np.maximum(count, 1)
         found.append(np.where(count >= _FEWEST, mean, np.nan))
     return np.concatenate(found)
 
 
-def _trigrams(samples: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]]:
-    """Yield the buckets of the trigrams around letters, (m, w) uint16, and which of them are used, piece by piece."""
+def _trigrams(samples: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]]:
+    """Yield the numbers of the trigrams around letters, (m, w), and which of them are used, piece by piece."""
     for start in range(0, len(samples), _PIECE):
-        letters = _letters(samples[start : start + _PIECE]).astype(np.uint32)
-        before, middle, after = letters[:, :-2], letters[:, 1:-1], letters[:, 2:]
-        hashes = (before * 0x9E3779B1) ^ (middle * 0x85EBCA6B) ^ (after * 0xC2B2AE35)
-        buckets = ((hashes ^ (hashes >> 15)) * np.uint32(0x2C1B3C6D)) >> 16
-        yield buckets.astype(np.uint16), middle != _SPACE
+        codes = _CODES[samples[start : start + _PIECE]]
+        first, second, third = codes[:, :-2], codes[:, 1:-1], codes[:, 2:]
+        yield (first << np.uint32(12)) | (second << np.uint32(6)) | third, second > 0
 
 
-def _letters(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return samples with a space in place of each byte that is neither an ASCII letter nor part of another one."""
-    is_letter = ((samples >= ord("a")) & (samples <= ord("z"))) | (samples >= 0x80)
-    return np.where(is_letter, samples, _SPACE).astype(np.uint8)
+def _letter_codes() -> npt.NDArray[np.uint32]:
+    """Return (256,) a number below 64 for each byte: 0 unless it is a small ASCII letter or part of another letter."""
+    codes = np.zeros(256, np.uint32)
+    codes[ord("a") : ord("z") + 1] = np.arange(1, 27)
+    codes[0x80:] = 27 + np.arange(128) % 37
+    return codes
+
+
+_CODES = _letter_codes()
 
 
 def _words(samples: npt.NDArray[np.uint8]) -> list[list[bytes]]:
+    letters = np.where(_CODES[samples] > 0, samples, _SPACE).astype(np.uint8)
     # The last word may be cut.
-    return [row.tobytes().split()[:-1] for row in _letters(samples)]
+    return [row.tobytes().split()[:-1] for row in letters]
 
 
 def _share(words: list[bytes], common: set[bytes]) -> float:

@@ -32,13 +32,12 @@ def script_of_bytes() -> npt.NDArray[np.uint8]:
     for byte in range(128):
         if chr(byte).isalpha():
             scripts[byte << 8 : (byte + 1) << 8] = _NUMBER["LATIN"]
-    # Steps of the last byte; a block of four bytes is looked at coarsely.
-    for start, stop, step in ((0x80, 0x800, 1), (0x800, 0xD800, 1), (0xE000, 0x10000, 1), (0x10000, 0x40000, 16)):
-        for code in range(start, stop, step):
+    for start, stop, block in ((0x80, 0x800, 1), (0x800, 0xD800, 64), (0xE000, 0x10000, 64), (0x10000, 0x40000, 4096)):
+        for code in range(start, stop, block):
             first, second = chr(code).encode()[:2]
-            at = first << 8 | second
-            if not scripts[at]:
-                scripts[at] = _script(chr(code))
+            # Large blocks are looked at coarsely.
+            found = map(_script, map(chr, range(code, code + block, max(1, block // 64))))
+            scripts[first << 8 | second] = next(filter(None, found), 0)
     return scripts
 
 

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from labelaudit.quality.scripts import SCRIPTS, script_of_bytes
 
-# Bytes at the start of a text in which letters are counted, and those that are kept to recognise its language.
-COUNTED_BYTES, SAMPLE_BYTES = 400, 160
+# Bytes at the start of a text that are looked at and kept: about 25 words, which show the language.
+START_BYTES = 160
 # Texts that are looked at together.
 _PIECE = 2**12
 
@@ -22,9 +22,9 @@ class TextMeasures(NamedTuple):
 
     Attributes:
         length: (n,) float32, bytes of the whole text.
-        letters: (n,) float32, letters among the first COUNTED_BYTES bytes.
+        letters: (n,) float32, letters in the sample.
         script: (n,) uint8, the most frequent script of these letters, a position in SCRIPTS; 0 without letters.
-        sample: (n, SAMPLE_BYTES) uint8, the start of the text in lower case, padded with zeros.
+        sample: (n, START_BYTES) uint8, the start of the text in lower case, padded with zeros.
     """
 
     length: npt.NDArray[np.float32]
@@ -39,13 +39,13 @@ def text_measures(table: pa.Table) -> TextMeasures:
     columns = [table[name].cast(pa.large_string()) for name in names]
     texts = pc.binary_join_element_wise(*columns, pa.scalar("\n", pa.large_string())) if names[1:] else columns[0]
     length = pc.binary_length(texts).to_numpy().astype(np.float32)
-    starts = pc.utf8_lower(pc.utf8_slice_codeunits(texts, 0, COUNTED_BYTES)).cast(pa.large_binary())
+    starts = pc.utf8_lower(pc.utf8_slice_codeunits(texts, 0, START_BYTES)).cast(pa.large_binary())
     found = [_of_piece(starts.slice(at, _PIECE)) for at in range(0, len(starts), _PIECE)]
     empty = TextMeasures(
         np.empty(0, np.float32),
         np.empty(0, np.float32),
         np.empty(0, np.uint8),
-        np.empty((0, SAMPLE_BYTES), np.uint8),
+        np.empty((0, START_BYTES), np.uint8),
     )
     letters, script, sample = (np.concatenate(parts) for parts in zip(*[empty[1:], *found], strict=True))
     return TextMeasures(length, letters, script, sample)
@@ -56,15 +56,16 @@ def _of_piece(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     count = len(starts)
     # One byte more, so that each byte has a next one.
-    padded = _matrix(starts, COUNTED_BYTES + 1)
+    padded = _matrix(starts, START_BYTES + 1)
     pairs = padded[:, :-1].astype(np.uint16) << 8 | padded[:, 1:]
     script = script_of_bytes()[pairs]
-    rows = np.arange(count)[:, None] * len(SCRIPTS)
-    counts = np.bincount((script + rows).ravel(), minlength=count * len(SCRIPTS)).reshape(count, -1)
-    counts[:, 0] = 0
-    letters = counts.sum(axis=1)
-    most = np.where(letters > 0, counts.argmax(axis=1), 0)
-    return letters.astype(np.float32), most.astype(np.uint8), padded[:, :SAMPLE_BYTES].copy()
+    letters = np.count_nonzero(script, axis=1)
+    present = np.flatnonzero(np.bincount(script.ravel(), minlength=len(SCRIPTS))[1:]) + 1
+    counts = np.stack(
+        [np.zeros(count, np.int64), *(np.count_nonzero(script == one, axis=1) for one in present)], axis=1
+    )
+    most = np.append(0, present)[counts.argmax(axis=1)]
+    return letters.astype(np.float32), most.astype(np.uint8), padded[:, :-1].copy()
 
 
 def _matrix(values: pa.ChunkedArray, width: int) -> npt.NDArray[np.uint8]:

@@ -68,7 +68,7 @@ def quality_table(
     Args:
         examples: EXAMPLES, N rows; or only PLACE_COLUMNS before detection.
         position: (m,) the row of each issue.
-        issue, value, limit: (m,) its kind, what was measured, and where what is usual ends (NaN: nowhere).
+        issue, value, limit: (m,) its kind, what was measured, and the end of what is usual (NaN: none).
     """
     known = [name for name in (*PLACE_COLUMNS.names, *_SCORED_COLUMNS) if name in examples.column_names]
     chosen = examples.select(known).take(pa.array(position))
@@ -143,10 +143,10 @@ def quality_in_words(found: QualityFound, kind: str, ids: Sequence[str] = ()) ->
     if found.rows:
         counts = listing([f"{count:,} {issue_in_words(name)}" for name, count in found.issues.items()], shown=12)
         have = "1 row has an input that is" if found.rows == 1 else f"{found.rows:,} rows have inputs that are"
-        where = f"{found.flagged:,} of them flagged; see quality.parquet."
+        which = f"{found.flagged:,} of them flagged; see quality.parquet."
         if ids:
-            where = f"The first ones: {listing(ids)}."
-        sentences.append(f"{have} hard to use ({counts}). {where}")
+            which = f"The first ones: {listing(ids)}."
+        sentences.append(f"{have} hard to use ({counts}). {which}")
     sentences += [
         f"{percent(share)} of the {_INPUTS[kind]} have the issue {issue_in_words(name)!r}. So many are normal in this "
         "dataset, and they are not listed."
@@ -182,11 +182,11 @@ def issue_in_words(name: str) -> str:
 def relation_in_words(relation: LabelRelation, kind: str) -> str:
     """Return two sentences: what predicts the label, and what to check."""
     inputs, extreme = _INPUTS[kind], (_LOW if relation.is_low else _HIGH)[relation.measure]
+    tail, share, others = (percent(value) for value in (relation.tail, relation.share, relation.share_of_others))
     return (
-        f"{_NAMES[relation.measure]} alone predicts the label {relation.class_name!r}: {percent(relation.share)} of "
-        f"its {inputs} are among the {extreme} {percent(relation.tail)} of all, and "
-        f"{percent(relation.share_of_others)} of the others. A model can use this and ignore the rest. Check whether it belongs to the class, or only to "
-        f"how its {inputs} were collected."
+        f"{_NAMES[relation.measure]} alone predicts the label {relation.class_name!r}: {share} of its {inputs} are among "
+        f"the {extreme} {tail} of all, and {others} of the others. A model can use this and ignore the rest. Check "
+        f"whether it belongs to the class, or only to how its {inputs} were collected."
     )
 
 
