@@ -30,7 +30,7 @@ _LEAST_COMMON = 0.15
 _FEW = 1 / 3
 # Three letters of 6 bits each.
 _BUCKETS = 2**18
-_PIECE = 2**14
+_PIECE = 2**11
 _SPACE = 0x20
 
 
@@ -81,25 +81,27 @@ def trigram_surprise(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """
     profile = np.zeros(_BUCKETS, np.int64)
     every = -(-max(1, len(samples)) // _PROFILED)
-    for buckets, is_used in _trigrams(samples[::every]):
-        profile += np.bincount(buckets[is_used], minlength=_BUCKETS)
+    for buckets, _ in _trigrams(samples[::every]):
+        profile += np.bincount(buckets.ravel(), minlength=_BUCKETS)
+    # Only those around a letter count.
+    is_used = (np.arange(_BUCKETS) >> 6) & 63 > 0
+    profile[~is_used] = 0
     total = max(1, int(profile.sum()))
     # Without one occurrence, that of the text itself.
-    surprise_of = np.log(total / np.maximum(profile - 1, 0.5)).astype(np.float32)
+    surprise_of = np.where(is_used, np.log(total / np.maximum(profile - 1, 0.5)), 0).astype(np.float32)
     found = [np.empty(0)]
-    for buckets, is_used in _trigrams(samples):
-        count = np.count_nonzero(is_used, axis=1)
-        mean = np.einsum("nw,nw->n", surprise_of[buckets], is_used.astype(np.float32)) / np.maximum(count, 1)
+    for buckets, count in _trigrams(samples):
+        mean = surprise_of[buckets].sum(axis=1) / np.maximum(count, 1)
         found.append(np.where(count >= _FEWEST, mean, np.nan))
     return np.concatenate(found)
 
 
-def _trigrams(samples: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]]:
-    """Yield the numbers of the trigrams around letters, (m, w), and which of them are used, piece by piece."""
+def _trigrams(samples: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]]:
+    """Yield the numbers of the trigrams of texts, (m, w), and how many are around a letter, (m,), piece by piece."""
     for start in range(0, len(samples), _PIECE):
         codes = _CODES[samples[start : start + _PIECE]]
         first, second, third = codes[:, :-2], codes[:, 1:-1], codes[:, 2:]
-        yield (first << np.uint32(12)) | (second << np.uint32(6)) | third, second > 0
+        yield (first << np.uint32(12)) | (second << np.uint32(6)) | third, np.count_nonzero(second, axis=1)
 
 
 def _letter_codes() -> npt.NDArray[np.uint32]:

@@ -14,7 +14,7 @@ from labelaudit.quality.scripts import SCRIPTS, script_of_bytes
 # Bytes at the start of a text that are looked at and kept: about 25 words, which show the language.
 START_BYTES = 160
 # Texts that are looked at together.
-_PIECE = 2**12
+_PIECE = 2**11
 
 
 class TextMeasures(NamedTuple):
@@ -54,18 +54,22 @@ def text_measures(table: pa.Table) -> TextMeasures:
 def _of_piece(
     starts: pa.ChunkedArray,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    count = len(starts)
     # One byte more, so that each byte has a next one.
     padded = _matrix(starts, START_BYTES + 1)
     pairs = padded[:, :-1].astype(np.uint16) << 8 | padded[:, 1:]
     script = script_of_bytes()[pairs]
     letters = np.count_nonzero(script, axis=1)
-    present = np.flatnonzero(np.bincount(script.ravel(), minlength=len(SCRIPTS))[1:]) + 1
-    counts = np.stack(
-        [np.zeros(count, np.int64), *(np.count_nonzero(script == one, axis=1) for one in present)], axis=1
-    )
-    most = np.append(0, present)[counts.argmax(axis=1)]
-    return letters.astype(np.float32), most.astype(np.uint8), padded[:, :-1].copy()
+    return letters.astype(np.float32), _most_frequent(script), padded[:, :-1].copy()
+
+
+def _most_frequent(script: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return (n,) the most frequent script of (n, w) letters; 0 if there are none."""
+    found = np.asarray(script.max(axis=1), np.uint8)
+    others = np.flatnonzero(found > 1)
+    if len(others):
+        counts = np.stack([np.count_nonzero(script[others] == one, axis=1) for one in range(1, len(SCRIPTS))], axis=1)
+        found[others] = 1 + counts.argmax(axis=1)
+    return found
 
 
 def _matrix(values: pa.ChunkedArray, width: int) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from labelaudit.findings import QualityFound
 from labelaudit.report.gallery import CardPreview, preview_bytes, preview_fields
 from labelaudit.report.html import Context
-from labelaudit.report.quality_tables import issue_in_words, relation_in_words
+from labelaudit.report.quality_tables import issue_counts, issue_in_words, relation_in_words
 from labelaudit.schemas import INPUT_ISSUE_MEANINGS, InputIssue
 from labelaudit.shares import percent
 
@@ -68,7 +68,7 @@ def quality_context(content: QualityContent | None) -> tuple[Context, int]:
                     if row["issue"] == kind
                 ],
             }
-            for kind, count in content.found.issues.items()
+            for kind, count in issue_counts(content.found)
         ],
         "quality_relations": [relation_in_words(one, content.kind) for one in content.found.relations[:_RELATIONS]],
         "quality_normal": [

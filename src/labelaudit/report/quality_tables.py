@@ -141,7 +141,7 @@ def quality_in_words(found: QualityFound, kind: str, ids: Sequence[str] = ()) ->
     if more > 0:
         sentences.append(f"{more:,} more measures of the {_INPUTS[kind]} predict a label; see summary.json.")
     if found.rows:
-        counts = listing([f"{count:,} {issue_in_words(name)}" for name, count in found.issues.items()], shown=12)
+        counts = listing([f"{count:,} {issue_in_words(name)}" for name, count in issue_counts(found)], shown=12)
         have = "1 row has an input that is" if found.rows == 1 else f"{found.rows:,} rows have inputs that are"
         which = f"{found.flagged:,} of them flagged; see quality.parquet."
         if ids:
@@ -175,6 +175,11 @@ def quality_changes(before: QualityFound | None, now: QualityFound | None, versi
     ]
 
 
+def issue_counts(found: QualityFound) -> list[tuple[str, int]]:
+    """Return the kinds of issues and their rows, in the order of `InputIssue`."""
+    return [(str(kind), found.issues[kind]) for kind in InputIssue if kind in found.issues]
+
+
 def issue_in_words(name: str) -> str:
     return name.replace("_", " ")
 
@@ -184,9 +189,9 @@ def relation_in_words(relation: LabelRelation, kind: str) -> str:
     inputs, extreme = _INPUTS[kind], (_LOW if relation.is_low else _HIGH)[relation.measure]
     tail, share, others = (percent(value) for value in (relation.tail, relation.share, relation.share_of_others))
     return (
-        f"{_NAMES[relation.measure]} alone predicts the label {relation.class_name!r}: {share} of its {inputs} are among "
-        f"the {extreme} {tail} of all, and {others} of the others. A model can use this and ignore the rest. Check "
-        f"whether it belongs to the class, or only to how its {inputs} were collected."
+        f"{_NAMES[relation.measure]} alone predicts the label {relation.class_name!r}: {share} of its {inputs} are "
+        f"among the {extreme} {tail} of all, and {others} of the others. A model can use this and ignore the rest. "
+        f"Check whether it belongs to the class, or only to how its {inputs} were collected."
     )
 
 

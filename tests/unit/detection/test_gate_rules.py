@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import Limits, Measures, judge_limits
-from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule
+from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, QualityFound, RateBasis, Rule
 
 MEASURES = Measures(
     scored=1000,
@@ -24,6 +24,8 @@ MEASURES = Measures(
     canary_recall=0.9,
     error_range=ErrorRange(0.08, 0.05, 0.13, RateBasis.PROBABILITIES),
     copies=Duplicates(9, 20, 6, conflicts=2, conflicting_rows=5, leaks=1, leaked_rows=2),
+    quality=QualityFound(20, 3, {"dark": 20}, {}, ()),
+    rows=1000,
     has_splits=True,
 )
 
@@ -125,6 +127,20 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
         ("max_conflicting_copies", 1, 2, "failed", "2 groups of copies have different labels; the limit is 1."),
         ("max_leaks", 1, 1, "passed", "1 group of copies is in several splits; the limit is 1."),
         ("max_leaks", 0, 1, "failed", "1 group of copies is in several splits; the limit is 0."),
+        (
+            "max_input_issues_share",
+            0.02,
+            0.02,
+            "passed",
+            "20 of 1,000 rows have inputs that are hard to use (2.0 %); the limit is 2.0 %.",
+        ),
+        (
+            "max_input_issues_share",
+            0.01,
+            0.02,
+            "failed",
+            "20 of 1,000 rows have inputs that are hard to use (2.0 %); the limit is 1.0 %.",
+        ),
     ],
 )
 def test_each_rule_at_and_beyond_its_limit(
@@ -253,6 +269,11 @@ def test_limits_by_class() -> None:
             "the probabilities were made elsewhere, and the contents of the rows are unknown",
         ),
         ({"max_leaks": 0}, "has_splits", "the dataset has no splits"),
+        (
+            {"max_input_issues_share": 0.0},
+            "quality",
+            "the probabilities were made elsewhere, and the contents of the rows are unknown",
+        ),
     ],
 )
 def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: str, why: str) -> None:
