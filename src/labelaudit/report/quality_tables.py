@@ -143,7 +143,8 @@ def quality_in_words(found: QualityFound, kind: str, ids: Sequence[str] = ()) ->
     if found.rows:
         counts = listing([f"{count:,} {issue_in_words(name)}" for name, count in issue_counts(found)], shown=12)
         have = "1 row has an input that is" if found.rows == 1 else f"{found.rows:,} rows have inputs that are"
-        which = f"{found.flagged:,} of them flagged; see quality.parquet."
+        are = "is" if found.flagged == 1 else "are"
+        which = f"{found.flagged:,} of them {are} flagged; see quality.parquet."
         if ids:
             which = f"The first ones: {listing(ids)}."
         sentences.append(f"{have} hard to use ({counts}). {which}")

@@ -61,7 +61,7 @@ def test_tables_counts_notes_and_gate(versions: Path) -> None:
     assert summary.quality is not None
     assert summary.quality.issues == {"mostly_missing": 1, "constant": 1}
     assert any(
-        note.startswith("2 rows have inputs that are hard to use (1 mostly missing and 1 constant).")
+        note.startswith("2 rows have inputs that are hard to use (1 mostly missing, 1 constant).")
         for note in summary.notes
     )
     assert summary.gate is not None
@@ -89,8 +89,7 @@ def test_the_dashboard_filters_by_them(versions: Path) -> None:
 def test_a_check_names_the_rows(versions: Path) -> None:
     warnings = check_dataset(config(versions, "v1"), parallel=1, threads=1).warnings
     assert (
-        "2 rows have inputs that are hard to use (1 mostly missing and 1 constant). The first ones: "
-        f"{SPARSE} and {EQUAL}."
+        f"2 rows have inputs that are hard to use (1 mostly missing, 1 constant). The first ones: {SPARSE}, {EQUAL}."
     ) in warnings
 
 

@@ -80,17 +80,17 @@ def test_sentences() -> None:
     found = QualityFound(3, 1, {"dark": 2, "blurred": 1}, {"bright": 0.2}, (RELATION,))
     relation, counts, normal = (text.replace("\N{NO-BREAK SPACE}", " ") for text in quality_in_words(found, "image"))
     assert relation == (
-        "Brightness alone predicts the label 'cat': 90.0 % of its images are among the darkest 10.0 % of all, and 2.0 % "
-        "of the others. A model can use this and ignore the rest. Check whether it belongs to the class, or only to how "
-        "its images were collected."
+        "Brightness alone predicts the label 'cat': 90.0 % of its images are among the darkest 10.0 % of all, and "
+        "2.0 % of the others. A model can use this and ignore the rest. Check whether it belongs to the class, or only "
+        "to how its images were collected."
     )
     assert counts == (
-        "3 rows have inputs that are hard to use (2 dark and 1 blurred). 1 of them flagged; see quality.parquet."
+        "3 rows have inputs that are hard to use (2 dark, 1 blurred). 1 of them is flagged; see quality.parquet."
     )
     assert normal.startswith("20.0 % of the images have the issue 'bright'.")
     named = quality_in_words(replace(found, normal={}, relations=()), "image", first_ids(FOUND, 2))
     assert named == (
-        "3 rows have inputs that are hard to use (2 dark and 1 blurred). The first ones: example-004 and example-008.",
+        "3 rows have inputs that are hard to use (2 dark, 1 blurred). The first ones: example-004, example-008.",
     )
     assert quality_in_words(QualityFound(0, 0, {}, {}, ()), "image") == ()
 
