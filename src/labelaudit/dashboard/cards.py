@@ -71,7 +71,7 @@ def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
         if suggested
         else Markup('<b class="suggested none">&nbsp;</b>'),
         doubt=_doubt(row),
-        chip=ui.joined([chip, *map(ui.chip, split_issues(row.input_issues))]),
+        chip=chip,
         id=ui.clip(row.example_id, 100),
     )
 
@@ -86,6 +86,7 @@ def _doubt(row: Row) -> Markup:
             facts.insert(0, f"{whole_percent(row.p_wrong)} likely wrong")
         if row.views_agree is not None and row.views_agree > 1:
             facts.append(f"{row.views_agree:g} views agree")
+    facts += split_issues(row.input_issues)
     return ui.joined(ui.fill("<span>{fact}</span>", fact=fact) for fact in facts)
 
 

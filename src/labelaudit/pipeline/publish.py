@@ -85,8 +85,9 @@ def publish(
         rows = load_version(reference, plan)
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
+        tables = found.tables
         others[PREVIEWS_FILE] = previews_bytes(
-            inputs, rows, found.tables.examples, found.tables.issues, found.tables.duplicates, shown.previews
+            inputs, rows, tables.examples, tables.issues, tables.duplicates, tables.quality, shown.previews
         )
         copies = _copies(plan, inputs, found)
         quality = _quality(plan, inputs, found)

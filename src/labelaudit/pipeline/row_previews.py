@@ -72,10 +72,16 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
 
 
 def previews_bytes(
-    inputs: RowInputs, rows: Version, examples: pa.Table, issues: pa.Table, duplicates: pa.Table | None, count: int
+    inputs: RowInputs,
+    rows: Version,
+    examples: pa.Table,
+    issues: pa.Table,
+    duplicates: pa.Table | None,
+    quality: pa.Table | None,
+    count: int,
 ) -> bytes:
     """Return `previews.parquet`: the first rows of a random sample of each stratum, the first `count` copies with
-    different labels, and the first `count` issues.
+    different labels, the first `count` issues, and the first `count` inputs that are hard to use.
 
     If `count` is 0, there are no previews at all, because the data may be confidential.
 
@@ -83,14 +89,16 @@ def previews_bytes(
         examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
         issues: an ISSUES table.
         duplicates: a DUPLICATES table, if there is one.
+        quality: a QUALITY table, if there is one.
     """
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
     wanted: dict[str, None] = {}
     if count:
         copies = [] if duplicates is None else _conflicting_ids(duplicates)[:count]
+        hard = [] if quality is None else _scored_ids(quality)[:count]
         worst = issues["example_id"][:count].to_pylist()
-        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *copies, *worst])
+        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *copies, *worst, *hard])
     position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:
@@ -106,8 +114,12 @@ def previews_bytes(
 
 
 def _conflicting_ids(duplicates: pa.Table) -> list[str]:
-    is_scored = pc.equal(duplicates["status"], str(Status.SCORED))
-    ids: list[str] = duplicates["example_id"].filter(pc.and_(is_scored, duplicates["has_other_labels"])).to_pylist()
+    return _scored_ids(duplicates.filter(duplicates["has_other_labels"]))
+
+
+def _scored_ids(table: pa.Table) -> list[str]:
+    """Return the ids of the scored rows of a table with the columns example_id and status."""
+    ids: list[str] = table["example_id"].filter(pc.equal(table["status"], str(Status.SCORED))).to_pylist()
     return ids
 
 
