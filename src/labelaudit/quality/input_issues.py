@@ -152,7 +152,8 @@ def _other_language(measures: TextMeasures, surprise: npt.NDArray[np.float64]) -
     """Return the texts in the usual scripts whose language is not that of most texts."""
     scripts = np.bincount(measures.script, minlength=len(SCRIPTS)) / max(1, len(measures.script))
     usual = np.flatnonzero(scripts[measures.script] >= _SCRIPT_SHARE)
-    found = other_languages(measures.sample[usual], surprise[usual])
+    samples = measures.sample if len(usual) == len(measures.sample) else measures.sample[usual]
+    found = other_languages(samples, surprise[usual])
     values = np.full(len(measures.script), np.nan)
     values[usual[found.rows]] = found.common
     return _listed(InputIssue.OTHER_LANGUAGE, values, ~np.isnan(values), found.limit)

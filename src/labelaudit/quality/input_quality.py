@@ -123,13 +123,14 @@ class InputMeasures:
             class_names: K names.
         """
         rows = np.flatnonzero(is_readable)
-        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        parts = list(zip(*self._parts, strict=True))
         self._parts.clear()
         if not len(rows):
             return InputQuality.none()
         # In the order of digests, so that the result depends on the contents alone.
         _, first, content = np.unique(digests.numbers()[rows], return_index=True, return_inverse=True)
-        contents = tuple(column[order[rows[first]]] for column in columns)
+        # One column after the other, so that only one exists twice.
+        contents = tuple(np.concatenate(parts.pop(0))[order[rows[first]]] for _ in range(len(parts)))
         found, related = self._method.examine(contents)
         is_labeled = labels[rows] >= 0
         # Copies with one label count once.

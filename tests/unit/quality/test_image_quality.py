@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from labelaudit.data.images import decode_images
 from labelaudit.quality.image_quality import IMAGE_MEASURES, image_measures
+from support.encoded_images import encode
 from support.pictures import photographs
 
 # May be unknown.
@@ -96,3 +98,17 @@ def test_measures_are_known_and_within_their_ranges(seed: int, height: int, widt
 
 def test_no_images() -> None:
     assert image_measures(np.zeros((0, 8, 8, 3), np.uint8), np.zeros((0, 2), np.int32)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("side", [1, 2, 40])
+def test_images_of_any_mode_are_measured(mode: str, side: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    image = Image.fromarray(values[:, :, 0].astype(np.uint16) * 100) if mode == "I;16" else Image.fromarray(values)
+    data = encode(image if mode == "I;16" else image.convert(mode), "TIFF" if mode == "CMYK" else "PNG")
+    sizes = np.zeros((1, 2), np.int32)
+    pixels, problems = decode_images([data], 1, (32, 32), 3, sizes=sizes)
+    assert not problems
+    found = dict(zip(IMAGE_MEASURES, image_measures(pixels, sizes)[0].tolist(), strict=True))
+    assert (found["aspect_ratio"], found["side"]) == (1, side)
+    assert not any(np.isnan(value) for name, value in found.items() if name != "edge_width")
