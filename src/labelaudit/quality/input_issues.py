@@ -7,7 +7,7 @@ taken at night are not a list of dark images. A third limit needs no fence: noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ _MISSING = 0.5
 _FEWEST_NUMBERS = 4
 # What more rows than this have is normal in the dataset, and not an issue of single rows.
 _NORMAL = 0.1
+# A table of yes and no has rows of equal numbers by chance.
+_NORMAL_CONSTANT = 0.01
 # Rows without any visible content may be so many.
 _NORMAL_WITHOUT_CONTENT = 0.5
 
@@ -95,7 +97,7 @@ def table_issues(
     """
     return [
         _above(InputIssue.MOSTLY_MISSING, missing.astype(np.float64), _MISSING),
-        _constant(np.where(numbers >= _FEWEST_NUMBERS, equal, np.nan)),
+        replace(_constant(np.where(numbers >= _FEWEST_NUMBERS, equal, np.nan), _NORMAL_CONSTANT), normal_share=0.0),
     ]
 
 
@@ -104,8 +106,8 @@ def vector_issues(equal: npt.NDArray[np.float32]) -> list[FoundIssue]:
     return [_constant(equal)]
 
 
-def _constant(equal: npt.NDArray[np.float32]) -> FoundIssue:
-    return _listed(InputIssue.CONSTANT, equal.astype(np.float64), ~np.isnan(equal), np.nan)
+def _constant(equal: npt.NDArray[np.float32], normal: float = _NORMAL) -> FoundIssue:
+    return _listed(InputIssue.CONSTANT, equal.astype(np.float64), ~np.isnan(equal), np.nan, normal)
 
 
 def _below(issue: InputIssue, values: npt.NDArray[np.float64], limit: float, always: float = -np.inf) -> FoundIssue:
@@ -166,9 +168,11 @@ def _listed(
     limit: float,
     normal: float = _NORMAL,
 ) -> FoundIssue:
-    share = float(is_listed.mean()) if len(is_listed) else 0.0
-    rows = np.flatnonzero(is_listed) if share <= normal else np.empty(0, np.int64)
-    return FoundIssue(issue, rows, values[rows], limit, share if share > normal else 0.0)
+    rows = np.flatnonzero(is_listed)
+    # A single row is never what is normal.
+    if len(rows) <= max(1, normal * len(values)):
+        return FoundIssue(issue, rows, values[rows], limit)
+    return FoundIssue(issue, rows[:0], values[:0], limit, len(rows) / len(values))
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

@@ -13,6 +13,7 @@ from labelaudit.quality.scripts import SCRIPTS, script_of_bytes
 
 # Bytes at the start of a text that are looked at and kept: about 25 words, which show the language.
 START_BYTES = 160
+_FEW_LETTERS = 20
 # Texts that are looked at together.
 _PIECE = 2**11
 
@@ -22,7 +23,7 @@ class TextMeasures(NamedTuple):
 
     Attributes:
         length: (n,) float32, bytes of the whole text.
-        letters: (n,) float32, letters in the sample.
+        letters: (n,) float32, letters in the sample; in the whole text if the sample has hardly any.
         script: (n,) uint8, the most frequent script of these letters, a position in SCRIPTS; 0 without letters.
         sample: (n, START_BYTES) uint8, the start of the text in lower case, padded with zeros.
     """
@@ -48,6 +49,9 @@ def text_measures(table: pa.Table) -> TextMeasures:
         np.empty((0, START_BYTES), np.uint8),
     )
     letters, script, sample = (np.concatenate(parts) for parts in zip(*[empty[1:], *found], strict=True))
+    # A long text may begin with a line of dashes or numbers.
+    again = np.flatnonzero((letters < _FEW_LETTERS) & (length > START_BYTES))
+    letters[again] = pc.count_substring_regex(texts.take(pa.array(again)), r"\pL").to_numpy()
     return TextMeasures(length, letters, script, sample)
 
 

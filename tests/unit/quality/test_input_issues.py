@@ -123,6 +123,12 @@ def test_rows_of_a_table() -> None:
     assert np.isnan(found[InputIssue.CONSTANT].limit)
 
 
+def test_a_table_of_yes_and_no_has_equal_numbers_by_chance() -> None:
+    equal = np.where(np.arange(100) < 5, 0, np.nan).astype(np.float32)
+    found = table_issues(np.zeros(100, np.float32), equal, np.full(100, 5, np.int32))
+    assert not any(len(one.rows) or one.normal_share for one in found)
+
+
 def test_vectors_of_one_number() -> None:
     equal = np.full(100, np.nan, np.float32)
     equal[7] = 0

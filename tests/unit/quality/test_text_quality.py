@@ -51,6 +51,10 @@ def test_samples_are_lower_case_and_the_length_is_that_of_the_whole_text() -> No
     assert found.length.tolist() == [3000]
 
 
+def test_letters_after_a_line_of_dashes_count() -> None:
+    assert measured("-" * 500 + " some words", "=" * 500).letters.tolist() == [9, 0]
+
+
 def test_columns_are_joined_in_the_order_of_their_names() -> None:
     one = pa.table({"b": ["two"], "a": ["one"]})
     other = pa.table({"a": ["one"], "b": ["two"]})
@@ -65,6 +69,6 @@ def test_any_text_is_measured(texts: list[str], start: int) -> None:
     found = text_measures(pa.table({"text": column}))
     assert len(found.letters) == len(found.script) == len(found.sample) == len(column)
     for text, letters in zip(column.to_pylist(), found.letters, strict=True):
-        assert letters <= START_BYTES
+        assert letters <= max(START_BYTES, len(text))
         if text.isascii() and len(text) <= START_BYTES:
             assert letters == sum(character.isalpha() for character in text)
