@@ -14,15 +14,17 @@ from labelaudit.config import AuditConfig
 from labelaudit.dashboard.queries import ANY_ISSUE, AuditQueries, Filters, Shown, connect
 from labelaudit.findings import Outcome
 from labelaudit.pipeline.check import check_dataset
-from labelaudit.schemas import QUALITY
+from labelaudit.schemas import PREVIEWS, QUALITY
 from support.audits import audit, fruit, settings, write_fruit
 
 SPARSE, EQUAL = "fruit-0003", "fruit-0010"
+# So many that a random sample does not contain all.
+ROWS = 900
 
 
 def sparse_fruit() -> pd.DataFrame:
     """Return fruit with a row that is mostly missing and a row of equal numbers."""
-    frame = fruit(160).drop(columns="true_label")
+    frame = fruit(ROWS).drop(columns="true_label")
     numbers = ["weight", "length", "colour", "noise"]
     frame.loc[frame.id == SPARSE, numbers[:3]] = np.nan
     frame.loc[frame.id == EQUAL, numbers] = 0.0
@@ -40,8 +42,8 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Audit v1, and v2 in which all inputs are good."""
     folder = tmp_path_factory.mktemp("versions")
     write_fruit(folder / "data" / "v1.parquet", sparse_fruit())
-    audit(config(folder, "v1", gate={"max_input_issues_share": 0.01}))
-    write_fruit(folder / "data" / "v2.parquet", fruit(160).drop(columns="true_label"))
+    audit(config(folder, "v1", gate={"max_input_issues_share": 0.001}, report={"previews": 2}))
+    write_fruit(folder / "data" / "v2.parquet", fruit(ROWS).drop(columns="true_label"))
     audit(config(folder, "v2"))
     return folder
 
@@ -66,7 +68,7 @@ def test_tables_counts_notes_and_gate(versions: Path) -> None:
     )
     assert summary.gate is not None
     rules = {rule.rule: (rule.measured, rule.outcome) for rule in summary.gate.rules}
-    assert rules["max_input_issues_share"] == (2 / 160, Outcome.FAILED)
+    assert rules["max_input_issues_share"] == (2 / ROWS, Outcome.FAILED)
 
 
 def test_the_page_shows_them(versions: Path) -> None:
@@ -74,6 +76,12 @@ def test_the_page_shows_them(versions: Path) -> None:
     section = page.partition('<section id="quality"')[2].partition("</section>")[0]
     assert "weight: missing" in section
     assert 'id="quality"' not in published(versions, "v2").read("report.html").decode()
+
+
+def test_reviewers_see_them(versions: Path) -> None:
+    previews = published(versions, "v1").table("previews.parquet", PREVIEWS)
+    assert len(previews) < ROWS / 2
+    assert {SPARSE, EQUAL} <= set(previews["example_id"].to_pylist())
 
 
 def test_the_dashboard_filters_by_them(versions: Path) -> None:
