@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from labelaudit.audits.published import PublishedAudit
-from labelaudit.findings import Duplicates, SliceChanges
+from labelaudit.findings import Duplicates, QualityFound, SliceChanges
 from labelaudit.report.annotators import worse_annotators
+from labelaudit.report.quality_tables import quality_changes
 from labelaudit.report.slices import slice_changes, slice_changes_in_words
 from labelaudit.schemas import ANNOTATORS, SLICES
 
@@ -21,6 +22,7 @@ class OtherFindings:
     copies: Duplicates | None = None
     annotators: pa.Table | None = None  # ANNOTATORS
     slices: pa.Table | None = None  # SLICES
+    quality: QualityFound | None = None
 
     @classmethod
     def of(cls, audit: PublishedAudit) -> OtherFindings:
@@ -29,10 +31,12 @@ class OtherFindings:
         Raises:
             StorageError: a file cannot be read.
         """
+        summary = audit.summary()
         return cls(
-            copies=audit.summary().duplicates,
+            copies=summary.duplicates,
             annotators=_table(audit, "annotators.parquet", ANNOTATORS),
             slices=_table(audit, "slices.parquet", SLICES),
+            quality=summary.quality,
         )
 
 
@@ -49,6 +53,7 @@ def other_changes(before: OtherFindings, now: OtherFindings, version: str) -> Ot
     slices = slice_changes(before.slices, now.slices)
     sentences = (
         *_copies_in_words(before.copies, now.copies, version),
+        *quality_changes(before.quality, now.quality, version),
         *worse_annotators(before.annotators, now.annotators, version),
         *slice_changes_in_words(slices, version),
     )

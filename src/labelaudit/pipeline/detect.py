@@ -33,7 +33,9 @@ from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.consensus import answered_rows, consensus_tables
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.input_measures import load_quality
 from labelaudit.pipeline.slices_of_rows import compare_slices
+from labelaudit.quality.input_quality import InputQuality
 from labelaudit.report.annotators import annotators_found, annotators_in_words
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -46,6 +48,7 @@ from labelaudit.report.audit_tables import (
     views_table,
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
+from labelaudit.report.quality_tables import quality_found, quality_in_words, quality_table
 from labelaudit.report.slices import slices_in_words
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
@@ -73,6 +76,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         open_predecessor(store, plan),
         clusters_of(reference, plan, rows),
         None if plan.annotations is None else answers_in(store, plan),
+        load_quality(store, plan),
     )
     del rows
     release_if_grown()
@@ -95,6 +99,7 @@ def detect_issues(
     before: OpenPredecessor | NotCompared | None,
     clusters: Clusters | None = None,
     answers: AnswerTable | None = None,
+    quality: InputQuality | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
@@ -103,6 +108,7 @@ def detect_issues(
         before: the audit to compare with, or why there is no comparison.
         clusters: copies among the rows; None if contents are unknown.
         answers: of several annotators; None if there are none.
+        quality: of the inputs; None if contents are unknown.
     """
     release_if_grown()
     examples = rows.examples
@@ -112,16 +118,19 @@ def detect_issues(
     is_wrong = rows.of_scored(row_verdicts.is_wrong)
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
-    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
+    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, quality, canaries.table)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     annotators: Annotators | None = None
     if answered is not None:
         tables, annotators = _with_annotators(plan, tables, answered, found)
     slices_table, slices = compare_slices(rows, found) or (None, None)
     tables = replace(tables, slices=slices_table)
+    inputs = None
+    if quality is not None and tables.quality is not None:
+        inputs = quality_found(tables.quality, quality.normal, quality.relations)
     compared = None
     if isinstance(before, OpenPredecessor):
-        others = OtherFindings(copies, tables.annotators, tables.slices)
+        others = OtherFindings(copies, tables.annotators, tables.slices, inputs)
         compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, others)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     labels = rows.of_scored(examples.label)
@@ -132,6 +141,7 @@ def detect_issues(
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
         *_annotator_notes(annotators, tables, has_canaries=canaries.recall is not None),
         *(() if slices is None else slices_in_words(slices)),
+        *(() if inputs is None else quality_in_words(inputs, plan.kind)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -150,6 +160,7 @@ def detect_issues(
         duplicates=copies,
         annotators=annotators,
         slices=slices,
+        quality=inputs,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -200,10 +211,11 @@ def _tables(
     found: LabelIssues,
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
+    quality: InputQuality | None,
     canaries: pa.Table,
 ) -> AuditTables:
     """Return the tables of the audit, without those of slices and of changes since the predecessor."""
-    scores = _examples(plan, rows, probabilities, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts, quality)
     names = np.asarray(plan.class_names, dtype=object)
     is_flagged = found.is_label_issue
     p_suggested = None if found.evidence is None else found.p_other[is_flagged]
@@ -220,6 +232,9 @@ def _tables(
         annotators=None,
         answers=None,
         slices=None,
+        quality=None
+        if quality is None
+        else quality_table(scores, quality.position, quality.issue, quality.value, quality.limit),
         changes=None,
         class_changes=None,
     )
@@ -268,7 +283,12 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    plan: Plan, rows: Version, probabilities: Probabilities, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan,
+    rows: Version,
+    probabilities: Probabilities,
+    found: LabelIssues,
+    row_verdicts: RowVerdicts,
+    quality: InputQuality | None,
 ) -> pa.Table:
     examples = rows.examples
     scores = Scores(
@@ -295,6 +315,7 @@ def _examples(
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
         slices={name: values.arrow for name, values in examples.slices.items()},
+        input_issues=None if quality is None else quality.by_row(len(examples.label)),
     )
 
 

@@ -15,7 +15,7 @@ from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
 from labelaudit.audits.probabilities import FoldFileRecord, GatheredFolds
 from labelaudit.audits.references import AuditReference, EncodingReference, FilesReference, PlanReference
-from labelaudit.audits.version import load_version
+from labelaudit.audits.version import Version, load_version
 from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.codec import to_record
 from labelaudit.errors import Fault, IntegrityError
@@ -39,7 +39,8 @@ from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
 from labelaudit.report.gallery import CardPreview, gallery_items
-from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.page import PageContent, PublishedFile, Sections, render_page
+from labelaudit.report.quality_section import QualityContent, shown_quality
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.reviews.sampling import PREVIEWED_ROWS
@@ -88,21 +89,22 @@ def publish(
         rows = load_version(reference, plan)
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
+        tables = found.tables
         others[PREVIEWS_FILE] = previews_bytes(
             inputs,
             rows,
-            found.tables.examples,
-            found.tables.issues,
-            found.tables.duplicates,
+            tables.examples,
+            tables.issues,
+            tables.duplicates,
+            tables.quality,
             shown.previews,
-            () if found.tables.consensus is None else needed_ids(found.tables.consensus, PREVIEWED_ROWS),
+            () if tables.consensus is None else needed_ids(tables.consensus, PREVIEWED_ROWS),
         )
-        copies = _copies(plan, inputs, found)
-        annotators = _annotators(found, shown.examples)
-        if annotators is not None and shown.examples:
-            ids = pc.unique(annotators.consensus["example_id"]).to_pylist()
-            previews = dict(zip(ids, cards_of(inputs, rows, ids), strict=True))
-            annotators = replace(annotators, previews=previews)
+        sections = Sections(
+            copies=_copies(plan, inputs, found),
+            annotators=_annotators(plan, inputs, rows, found),
+            quality=_quality(plan, inputs, found),
+        )
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -111,15 +113,36 @@ def publish(
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
         notes = (*found.findings.notes, *damage_notes(store, plan))
         found = replace(found, findings=replace(found.findings, notes=notes))
-    audit = publish_audit(store, plan, found, others, gallery, copies, encoded, annotators)
+    audit = publish_audit(store, plan, found, others, gallery, sections, encoded)
     remember(store, reference, plan)
     return audit
 
 
-def _annotators(found: Detected, examples: int) -> AnnotatorsContent | None:
+def _annotators(plan: Plan, inputs: RowInputs, rows: Version, found: Detected) -> AnnotatorsContent | None:
+    examples = plan.config.report.examples
+    content = _annotators_without_previews(found, examples)
+    if content is None or not examples:
+        return content
+    ids = pc.unique(content.consensus["example_id"]).to_pylist()
+    return replace(content, previews=dict(zip(ids, cards_of(inputs, rows, ids), strict=True)))
+
+
+def _annotators_without_previews(found: Detected, examples: int) -> AnnotatorsContent | None:
     tables = found.tables
     flagged = tables.issues["example_id"].slice(0, examples).to_pylist()
     return annotators_content(found.findings.annotators, tables.annotators, tables.consensus, tables.answers, flagged)
+
+
+def _quality(plan: Plan, inputs: RowInputs, found: Detected) -> QualityContent | None:
+    table, counts = found.tables.quality, found.findings.quality
+    if table is None or counts is None:
+        return None
+    shown = shown_quality(table)
+    # As for copies.
+    if not len(shown) or not plan.config.report.examples:
+        return QualityContent(plan.kind, counts, table)
+    places = found.with_examples(("file", "row")).tables.examples
+    return QualityContent(plan.kind, counts, table, copies_previews(inputs, places, shown))
 
 
 def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | None:
@@ -140,18 +163,16 @@ def publish_audit(
     detected: Detected,
     others: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
-    copies: CopiesContent | None = None,
+    sections: Sections | None = None,
     encoding: Encoding | None = None,
-    annotators: AnnotatorsContent | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
 
     Args:
         others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
-        copies: what the page shows of copies; None if the contents of the rows are unknown.
+        sections: what the page shows with previews of rows; None if the contents of the rows are unknown.
         encoding: what was encoded.
-        annotators: what the page shows of annotators, with previews; None: without.
     """
     _check_complete(plan)
     temporary = TemporaryFiles()
@@ -170,8 +191,8 @@ def publish_audit(
         left_out=plan.left_out,
         encoding=encoding,
     )
-    content = _page_content(plan, summary, detected.tables, files, gallery, copies)
-    content = replace(content, annotators=annotators or _annotators(detected, 0))
+    sections = sections or Sections(annotators=_annotators_without_previews(detected, 0))
+    content = _page_content(plan, summary, detected.tables, files, gallery, sections)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
@@ -202,7 +223,7 @@ def _page_content(
     tables: AuditTables,
     files: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
-    copies: CopiesContent | None,
+    sections: Sections,
 ) -> PageContent:
     return PageContent(
         summary=summary,
@@ -218,7 +239,7 @@ def _page_content(
         changes=_changes(summary, tables),
         review=review_section(summary.review, tables.examples),
         ambiguous=ambiguous_examples(tables.examples),
-        copies=copies,
+        sections=sections,
         slices=tables.slices,
     )
 

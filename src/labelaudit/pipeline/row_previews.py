@@ -81,11 +81,13 @@ def previews_bytes(
     examples: pa.Table,
     issues: pa.Table,
     duplicates: pa.Table | None,
+    quality: pa.Table | None,
     count: int,
     opinions: Sequence[str] = (),
 ) -> bytes:
-    """Return `previews.parquet`: the first rows of a random sample of each stratum, the first `count` copies with
-    different labels, the first `count` rows that need another opinion, and the first `count` issues.
+    """Return `previews.parquet`: the first rows of a random sample of each stratum, and the first of each list.
+
+    The lists are copies with different labels, rows that need another opinion, issues, and inputs that are hard to use.
 
     If `count` is 0, there are no previews at all, because the data may be confidential.
 
@@ -94,15 +96,17 @@ def previews_bytes(
         issues: an ISSUES table.
         duplicates: a DUPLICATES table, if there is one.
         opinions: ids of rows that need another opinion.
+        quality: a QUALITY table, if there is one.
     """
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
     wanted: dict[str, None] = {}
     if count:
         copies = [] if duplicates is None else _conflicting_ids(duplicates)[:count]
+        hard = [] if quality is None else _scored_ids(quality)[:count]
         worst = issues["example_id"][:count].to_pylist()
         sampled = sampled_ids(examples, rows.examples.fingerprint, scored_ids)
-        wanted = dict.fromkeys([*sampled, *copies, *opinions[:count], *worst])
+        wanted = dict.fromkeys([*sampled, *copies, *opinions[:count], *worst, *hard])
     position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:
@@ -118,8 +122,12 @@ def previews_bytes(
 
 
 def _conflicting_ids(duplicates: pa.Table) -> list[str]:
-    is_scored = pc.equal(duplicates["status"], str(Status.SCORED))
-    ids: list[str] = duplicates["example_id"].filter(pc.and_(is_scored, duplicates["has_other_labels"])).to_pylist()
+    return _scored_ids(duplicates.filter(duplicates["has_other_labels"]))
+
+
+def _scored_ids(table: pa.Table) -> list[str]:
+    """Return the ids of the scored rows of a table with the columns example_id and status."""
+    ids: list[str] = table["example_id"].filter(pc.equal(table["status"], str(Status.SCORED))).to_pylist()
     return ids
 
 
