@@ -183,18 +183,20 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
     copies = _copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version)
-    return AuditDifference(describe_changes(result, before, changed, copies), result.changes, new)
+    review = now.summary().review
+    removals = [review.removal_sentence] if review is not None and review.removal_sentence else []
+    return AuditDifference(describe_changes(result, before, changed, [*copies, *removals]), result.changes, new)
 
 
 def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
-    copies: Sequence[str],
+    more: Sequence[str],
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary. `copies` are sentences on them."""
+    """Return the `changes` of a summary. `more` are sentences on copies and on rows that are to be removed."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -208,7 +210,7 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
-            *copies,
+            *more,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),

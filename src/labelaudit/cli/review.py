@@ -171,6 +171,7 @@ def _status_lines(found: ReviewStatus) -> list[str]:
         f"verdicts that apply: {counts}; {findings.ended:,} expired",
         f"flagged rows reviewed: {found.flagged_judged:,} of {found.flagged:,}",
         f"wrong and not fixed: {findings.known_wrong:,}",
+        *([findings.removal_sentence] if findings.removal_sentence else []),
         *_sample_lines(found),
     ]
     precision, rate = findings.precision, findings.error_rate
@@ -204,8 +205,10 @@ def _sample_lines(found: ReviewStatus) -> list[str]:
 
 
 def _answer(verdict: Verdict) -> str:
-    right = f" (right: {verdict.right_label!r})" if verdict.right_label else ""
-    return f"{verdict.reviewer!r} {verdict.verdict}{right}"
+    details = f" (right: {verdict.right_label!r})" if verdict.right_label else ""
+    if verdict.remove_reason:
+        details = f" ({verdict.remove_reason!r})"
+    return f"{verdict.reviewer!r} {verdict.verdict}{details}"
 
 
 def _with_limits(share: Estimate) -> str:

@@ -90,8 +90,9 @@ def detect_issues(
     examples = rows.examples
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
     found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters)
-    is_wrong = rows.of_scored(row_verdicts.is_wrong)
-    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
+    is_removed = rows.of_scored(row_verdicts.is_removed)
+    is_doubted = rows.of_scored(row_verdicts.is_wrong) | is_removed
+    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_doubted)
     release_if_grown()
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
@@ -99,16 +100,22 @@ def detect_issues(
     if isinstance(before, OpenPredecessor):
         compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
+    is_fine = rows.of_scored(row_verdicts.is_fine)
+    review = snapshot.findings(
+        row_verdicts,
+        dismissed=int((found.is_dismissed & is_fine).sum()),
+        scored_to_remove=int(is_removed.sum()),
+    )
     labels = rows.of_scored(examples.label)
     notes = [
         *_compared_notes(compared, before),
+        *([review.removal_sentence] if review.removal_sentence else []),
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
-    review = snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum()))
     findings = Findings(
         issues=int(found.is_label_issue.sum()),
         error_range=measured_range(review) or found.error_range,
@@ -152,6 +159,7 @@ def _found_issues(
         promise=_promise(plan),
         is_fine=rows.of_scored(row_verdicts.is_fine),
         is_wrong=rows.of_scored(row_verdicts.is_wrong),
+        is_removed=rows.of_scored(row_verdicts.is_removed),
         sample=snapshot.judged_sample(
             rows.of_scored(examples.example_id),
             rows.of_scored(examples.content_digest),
@@ -241,6 +249,7 @@ def _examples(
         fold=rows.fold_of[0],
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
+        remove_reasons=row_verdicts.remove_reasons if has_verdicts else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -74,6 +73,7 @@ class ReviewStatus:
             "flagged": self.flagged,
             "flagged_judged": self.flagged_judged,
             **asdict(self.findings),
+            "removals": self.findings.removal_sentence,
             "sample": self.sample and {**asdict(self.sample), "strata": [asdict(one) for one in self.sample.strata]},
             "reviewers": self.reviewers,
             "disagreements": len(self.disagreements),
@@ -207,7 +207,7 @@ def status(audit: PublishedAudit) -> ReviewStatus:
         flagged_judged=sum(answer is not None for answer in answers),
         findings=snapshot.findings(row_verdicts, dismissed=dismissed),
         sample=_sample_status(samples, current(verdicts), audit.fingerprint),
-        reviewers=dict(sorted(Counter(reviewer for _, reviewer in current_by_reviewer(verdicts)).items())),
+        reviewers={reviewer: len(given) for reviewer, given in sorted(current_by_reviewer(verdicts).items()) if given},
         disagreements=disagreements(verdicts),
     )
 

@@ -21,7 +21,7 @@ from labelaudit.reviews.label_studio import TaskPreview, interface, read_annotat
 from labelaudit.reviews.sampling import Sample
 from labelaudit.reviews.spreadsheet import csv_bytes, read_spreadsheet
 from labelaudit.reviews.verdict_store import read_verdicts
-from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
+from labelaudit.reviews.verdicts import CurrentVerdicts, LabeledExample, Verdict, current
 from labelaudit.schemas import EXAMPLES, ISSUES, PREVIEWS, Decision
 
 _PREVIEWS_FILE = "previews.parquet"
@@ -74,6 +74,7 @@ _VERDICTS = pa.schema(
         ("given_label", pa.string()),
         ("verdict", pa.string()),
         ("right_label", pa.string()),
+        ("remove_reason", pa.string()),
         ("holds", pa.bool_()),  # whether it applies to a row of the audit
         ("was_flagged", pa.bool_()),
         ("reviewer", pa.string()),
@@ -158,7 +159,7 @@ def read_filled(data: bytes, name: str, format: str | None = None) -> list[Draft
     return read_spreadsheet(data, name) if file_format == FileFormat.CSV else read_annotations(data, name)
 
 
-def _reviewed(audit: PublishedAudit) -> dict[LabeledExample, Verdict]:
+def _reviewed(audit: PublishedAudit) -> CurrentVerdicts[Verdict]:
     return current(read_verdicts(audit.store, audit.dataset))
 
 
@@ -174,8 +175,8 @@ def _issues_to_review(audit: PublishedAudit) -> pa.Table:
 
 def _verdicts(audit: PublishedAudit) -> pa.Table:
     reviewed = _reviewed(audit)
-    applicable = _applicable(audit, reviewed)
-    rows = [{**asdict(verdict), "holds": example in applicable} for example, verdict in reviewed.items()]
+    applicable = set(_applicable(audit, reviewed).values())
+    rows = [{**asdict(verdict), "holds": verdict in applicable} for verdict in reviewed.values()]
     return pa.Table.from_pylist(rows, schema=_VERDICTS).sort_by([(name, "ascending") for name in _VERDICT_ORDER])
 
 
@@ -209,7 +210,7 @@ def _tasks(audit: PublishedAudit, table: pa.Table, previews: Mapping[str, TaskPr
 
 def _csv_to_fill(table: pa.Table) -> bytes:
     table = table.drop_columns([name for name in ("p_suggested",) if name in table.column_names])
-    for name in ("verdict", "right_label"):
+    for name in ("verdict", "right_label", "remove_reason"):
         table = table.add_column(table.column_names.index("file"), name, pa.nulls(len(table), pa.string()))
     # Without a byte order mark, Excel assumes another encoding.
     return codecs.BOM_UTF8 + _csv(table)

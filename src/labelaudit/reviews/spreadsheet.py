@@ -48,9 +48,9 @@ def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes
 def read_spreadsheet(data: bytes, name: str) -> list[Draft]:
     """Return the drafts in a filled CSV file, without lines that have no verdict.
 
-    The columns are `example_id`, `verdict`, and optionally `right_label`, `given_label` and `content_digest`. Other
-    columns are ignored, and so are empty cells after the last column. Cells are separated by commas, semicolons or
-    tabs.
+    The columns are `example_id`, `verdict`, and optionally `right_label`, `remove_reason`, `given_label` and
+    `content_digest`. Other columns are ignored, and so are empty cells after the last column. Cells are separated by
+    commas, semicolons or tabs.
 
     Raises:
         ReviewError: if it is not such a file.
@@ -64,6 +64,7 @@ def read_spreadsheet(data: bytes, name: str) -> list[Draft]:
             values.get("example_id", ""),
             values.get("verdict", ""),
             values.get("right_label", ""),
+            values.get("remove_reason", ""),
             values.get("given_label"),
             values.get("content_digest"),
         )
@@ -99,7 +100,8 @@ def _header(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, list[s
             return header, lines
     raise ReviewError(
         f"{name} {'has the columns ' + ', '.join(map(repr, first[:10])) if first else 'is empty'}. The first line must "
-        f"name {' and '.join(REQUIRED)} once each, and right_label if a label is wrong."
+        f"name {' and '.join(REQUIRED)} once each, right_label if a label is wrong, and "
+        "remove_reason if a row is to be removed."
     )
 
 

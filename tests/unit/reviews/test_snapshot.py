@@ -27,16 +27,21 @@ def test_row_verdicts_and_findings_by_hand() -> None:
         make_verdict("i4", Decision.FINE, given_label="fly"),
         make_verdict("i5", Decision.FINE, content_digest="before"),
         make_verdict("gone", Decision.FINE),
+        make_verdict("i6", Decision.REMOVE, given_label="fly"),
+        make_verdict("removed", Decision.REMOVE),
     ]
     snapshot = ReviewSnapshot.of(verdicts, (), "v1")
-    ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1"]
-    rows = snapshot.for_rows(ids, ["c0"] * 7, ["bee"] * 6 + [None])
-    assert rows.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None]
-    assert rows.right_labels.tolist() == [None, None, "ant", None, None, None, None]
-    assert rows.is_fine.tolist() == [False, True, False, False, False, False, False]
+    ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1", "i6"]
+    rows = snapshot.for_rows(ids, ["c0"] * 8, ["bee"] * 6 + [None, "bee"])
+    assert rows.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None, "remove"]
+    assert rows.right_labels.tolist() == [None, None, "ant", None, None, None, None, None]
+    assert rows.remove_reasons.tolist() == [None] * 7 + ["off-topic"]
+    assert rows.is_fine.tolist() == [False, True, False, False, False, False, False, False]
+    assert rows.is_removed.tolist() == [False] * 7 + [True]
     found = snapshot.findings(rows, dismissed=1)
-    assert found.verdicts == {"wrong": 1, "fine": 1, "ambiguous": 1}
+    assert found.verdicts == {"wrong": 1, "fine": 1, "ambiguous": 1, "remove": 1}
     assert (found.ended, found.dismissed, found.known_wrong, found.error_rate) == (3, 1, 1, None)
+    assert found.removal_sentence == "2 rows are to be removed; 1 is still in this version."
     assert found.precision is not None
     assert found.precision.fine == 4
     assert asdict(found)["precision"]["fine"] == 4
@@ -56,7 +61,13 @@ def test_a_snapshot_has_no_reviewers_and_times() -> None:
 
 def test_a_record_gives_the_same() -> None:
     snapshot = ReviewSnapshot.of(
-        [make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], (), "v1"
+        [
+            make_verdict("i1"),
+            make_verdict("i2", Decision.WRONG, content_digest=None),
+            make_verdict("i3", Decision.REMOVE, remove_reason="my own words"),
+        ],
+        (),
+        "v1",
     )
     assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
 
@@ -113,6 +124,7 @@ def test_the_stored_format_does_not_change() -> None:
     assert snapshot.to_json() == STORED
 
 
+R = Decision.REMOVE
 ROWS = tuple(LabeledExample(f"i{number}", "c0", "bee") for number in range(6))
 SAMPLED = Sample(
     "2026-01-01",
@@ -140,6 +152,10 @@ def test_the_judged_rows_of_the_sample() -> None:
     assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
     # The order of the scored rows is that of the version.
     ids = ["i5", "i4", "i3", "i2", "i1", "i0", "other"]
+    removed = ReviewSnapshot.of([*JUDGED, make_verdict("i3", R, decided_at="2027-01-01")], [SAMPLED], "v1")
+    without = removed.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
+    assert without is not None
+    assert (without.positions.tolist(), without.stratum.tolist()) == ([5, 4, 3, 1], [0, 0, 1, 1])
     found = snapshot.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
     assert found is not None
     assert found.positions.tolist() == [5, 4, 3, 2, 1]
