@@ -272,11 +272,20 @@ def review_sample(
 @click.argument("audit")
 @click.option(
     "--what",
-    type=click.Choice(["issues", "verdicts", "corrected", "interface"]),
+    type=click.Choice(["issues", "verdicts", "corrected", "clean", "interface"]),
     default="issues",
     show_default=True,
-    help="Flagged rows without a verdict, verdicts, right labels of wrong ones, or a Label Studio interface.",
+    help="Flagged rows without a verdict, verdicts, right labels of wrong ones, every row with what to do before "
+    "training, or a Label Studio interface.",
 )
+@click.option(
+    "--relabel-above", type=click.FloatRange(0, 1), metavar="P",
+    help="With --what clean: relabel rows without a verdict from this p_wrong on, if another label is suggested.",
+)  # fmt: skip
+@click.option(
+    "--remove-above", type=click.FloatRange(0, 1), metavar="P",
+    help="With --what clean: remove rows without a verdict from this p_wrong on.",
+)  # fmt: skip
 @_output_file
 @click.option(
     "--format", type=click.Choice(["csv", "parquet", "label-studio", "xml"]), help="Format of the file [by suffix]."
@@ -285,12 +294,27 @@ def review_sample(
 @_review_config
 @_json
 def review_export(
-    audit: str, config: str | None, output: str, format: str | None, overwrite: bool, what: str, as_json: bool
+    audit: str,
+    config: str | None,
+    output: str,
+    format: str | None,
+    overwrite: bool,
+    what: str,
+    relabel_above: float | None,
+    remove_above: float | None,
+    as_json: bool,
 ) -> None:
-    """Write rows to review, verdicts, or corrected labels to a file. The dataset never changes."""
-    from labelaudit.cli.review import AuditTarget, OutputFile, export_command
+    """Write rows to review, verdicts, or corrected labels to a file. The dataset never changes.
 
-    export_command(AuditTarget(audit, config), OutputFile(output, format, overwrite), what=what, as_json=as_json)
+    With --what clean, every row of the version gets a label to train with and an action: keep, relabel, remove or
+    unsure. A verdict decides; flagged rows without one are unsure. The effect on the classes is printed.
+    """
+    from labelaudit.cli.review import AuditTarget, OutputFile, export_command
+    from labelaudit.reviews.clean_labels import CleaningRules
+
+    file = OutputFile(output, format, overwrite)
+    rules = CleaningRules(relabel_above, remove_above)
+    export_command(AuditTarget(audit, config), file, what=what, rules=rules, as_json=as_json)
 
 
 @review.command("import")
