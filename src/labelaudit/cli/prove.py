@@ -47,7 +47,7 @@ def prove_command(target: AuditTarget, *, rules: CleaningRules, as_json: bool) -
 
 
 def prove(audit: PublishedAudit, rules: CleaningRules, caller: StepCaller) -> tuple[Proof, str]:
-    """Train the folds of an audit again on cleaned labels; return what this showed, and where it is stored.
+    """Train the folds of an audit again on cleaned labels; return what this showed, and the URL of the stored result.
 
     Raises:
         ReviewError: if there are too few verdicts, or the audit cannot be trained again.
@@ -73,7 +73,7 @@ def _judged_rows(audit: PublishedAudit, class_names: Sequence[str]) -> JudgedRow
 def _trained_again(
     retraining: Retraining, positions: npt.NDArray[np.int64], caller: StepCaller
 ) -> npt.NDArray[np.int64]:
-    """Train on this machine, whatever the workers of the audit were, and return the predicted classes."""
+    """Train on this machine, even if the audit used other workers, and return the predicted classes."""
     config = retraining.plan.config
     workers = config.workers.model_copy(update={"kind": "local"})
     config = config.model_copy(update={"workers": workers})

@@ -87,25 +87,29 @@ class Proof:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found, for people: the result first, then what it rests on."""
-        return (_result(self.headline), *self._basis())
+        return (_result(self.headline, is_random=self.sampled is not None), *self._basis())
 
     def _basis(self) -> tuple[str, ...]:
         found = self.headline
         shares = f"{percent(found.before)} with the given labels, {percent(found.after)} with the cleaned ones"
         counts = f"{found.gained:,} rows gained, {found.lost:,} lost"
         if self.sampled is not None:
-            which = f"{found.rows:,} judged rows of a random sample, so it is about the scored rows that stay"
+            which = (
+                f"This is measured on {found.rows:,} judged rows of a random sample, each weighted by the rows that it "
+                "stands for."
+            )
         else:
             which = (
-                f"{found.rows:,} judged rows that were chosen, perhaps because they were flagged, so it is about such "
-                "rows and not about the dataset"
+                f"The {found.rows:,} judged rows are not a random sample. Flagged rows were chosen by the predictions "
+                "of the first models, so chance favours the second ones. For a result about the dataset, judge a "
+                "random sample: labelaudit review sample --rows 200."
             )
         left_out = self.actions["remove"] + self.actions["unsure"]
         other = (
             f"{self.other_labels:,} judged rows do not count, because their right label is not a class of the audit."
         )
         return (
-            f"Predicted judged labels: {shares} ({counts}). This is measured on {which}.",
+            f"Predicted judged labels: {shares} ({counts}). {which}",
             f"{self.actions['relabel']:,} rows were relabeled, and {left_out:,} left out of the training.",
             *([other] if self.other_labels else []),
         )
@@ -115,8 +119,10 @@ class Proof:
         return dump_json({**to_record(self), "sentences": list(self.sentences)})
 
 
-def _result(found: PairedAccuracy) -> str:
+def _result(found: PairedAccuracy, *, is_random: bool) -> str:
     points = f"{100 * found.difference:+.1f} points, 95 % interval {100 * found.low:.1f} to {100 * found.high:.1f}"
+    if not is_random:
+        return f"On the judged rows alone: {points}."
     if found.low > 0:
         return f"Cleaning helps: {points}."
     if found.high < 0:

@@ -24,7 +24,7 @@ from labelaudit.pipeline.retraining import (
     published_predictions,
     retrained_predictions,
 )
-from labelaudit.reviews.audit_review import add_drafts, audit_to_review
+from labelaudit.reviews.audit_review import add_drafts, audit_to_review, draw_sample
 from labelaudit.reviews.clean_labels import CLEAN, Action, CleaningRules
 from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.files import clean_rows
@@ -67,8 +67,10 @@ def audited(first: Path, tmp_path: Path) -> PublishedAudit:
     return audit_to_review(f"{tmp_path / 'out'}/dataset=vectors")
 
 
-def judge(audited: PublishedAudit, count: int) -> None:
-    """Judge the first rows like a person who knows the right labels."""
+def judge(audited: PublishedAudit, count: int, sampled: int = 0) -> None:
+    """Judge the first rows like a person who knows the right labels. Draw a random sample first, if wanted."""
+    if sampled:
+        draw_sample(audited, rows=sampled, seed=0)
     given = audited.table("examples.parquet", EXAMPLES, ["example_id", "given_label"]).to_pylist()
     drafts = []
     for row in given[:count]:
@@ -80,10 +82,13 @@ def judge(audited: PublishedAudit, count: int) -> None:
 
 
 def test_cleaned_labels_train_better_models(audited: PublishedAudit) -> None:
-    judge(audited, ROWS)
+    judge(audited, ROWS, sampled=ROWS)
     before = {path: path.read_bytes() for path in Path(audited.url).rglob("*") if path.is_file()}
     proof, url = prove(audited, NO_RULES, InProcess())
-    assert (proof.reviewed.rows, proof.sampled, proof.training_rows) == (ROWS, None, ROWS)
+    assert (proof.reviewed.rows, proof.training_rows) == (ROWS, ROWS)
+    assert proof.sampled is not None
+    # Every row was drawn, so the weights are equal.
+    assert proof.sampled.after == pytest.approx(proof.reviewed.after)
     assert proof.reviewed.after > proof.reviewed.before
     assert proof.sentences[0].startswith("Cleaning helps: +")
     assert proof.actions["unsure"] == proof.actions["remove"] == 0
@@ -126,7 +131,7 @@ def test_rows_that_are_left_out_are_held_out_but_not_trained_on(audited: Publish
     add_drafts(audited, [Draft(IDS[102], Decision.AMBIGUOUS)], reviewer="ann")
     caller = InProcess()
     proof, _ = prove(audited, NO_RULES, caller)
-    assert proof.other_labels == 1
+    assert (proof.other_labels, proof.sampled) == (1, None)
     cleaned = planned(audited)
     assert cleaned.labels[[100, 101, 102]].tolist() == [-1, -1, -1]
     left_out = int((cleaned.labels < 0).sum())

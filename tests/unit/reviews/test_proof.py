@@ -131,7 +131,7 @@ def test_too_few_verdicts() -> None:
         judged_rows(SCORED, snapshot(LEAST_JUDGED - 1), ["ant", "bee"])
 
 
-def proof(low: float, high: float, *, is_sampled: bool = False, other_labels: int = 0) -> Proof:
+def proof(low: float, high: float, *, is_sampled: bool = True, other_labels: int = 0) -> Proof:
     found = PairedAccuracy(80, 0.8, 0.85, 0.05, low, high, 5, 1)
     actions = {"keep": 80, "relabel": 10, "remove": 3, "unsure": 7}
     return Proof(
@@ -145,8 +145,9 @@ def test_the_result_in_words() -> None:
     assert proof(0.01, 0.09).sentences[0] == "Cleaning helps: +5.0 points, 95 % interval 1.0 to 9.0."
     assert proof(-0.09, -0.01).sentences[0].startswith("Cleaning harms: ")
     assert proof(-0.01, 0.09).sentences[0].startswith("No difference could be shown: +5.0 points, 95 % interval -1.0")
-    chosen, sampled = proof(0.01, 0.09).sentences[1], proof(0.01, 0.09, is_sampled=True).sentences[1]
-    assert "about such rows and not about the dataset" in chosen
+    chosen, sampled = proof(0.01, 0.09, is_sampled=False).sentences, proof(0.01, 0.09).sentences[1]
+    assert chosen[0] == "On the judged rows alone: +5.0 points, 95 % interval 1.0 to 9.0."
+    assert "The 80 judged rows are not a random sample." in chosen[1]
     assert "80 judged rows of a random sample" in sampled
     assert proof(0.01, 0.09).sentences[2] == "10 rows were relabeled, and 10 left out of the training."
     assert proof(0.01, 0.09, other_labels=2).sentences[3].startswith("2 judged rows do not count")
