@@ -35,7 +35,7 @@ from labelaudit.schemas import EXAMPLES, Status
 def prove_command(target: AuditTarget, *, rules: CleaningRules, as_json: bool) -> None:
     """Compare models of the given and of the cleaned labels, print the result and store it."""
     audit = target.open()
-    proof, url = prove(audit, rules, DirectCaller(ConsoleProgress()))
+    proof, url = prove_cleaning(audit, rules, DirectCaller(ConsoleProgress()))
     first, *others = proof.sentences
     say(first, bold=True)
     for sentence in others:
@@ -46,7 +46,7 @@ def prove_command(target: AuditTarget, *, rules: CleaningRules, as_json: bool) -
         show(url)
 
 
-def prove(audit: PublishedAudit, rules: CleaningRules, caller: StepCaller) -> tuple[Proof, str]:
+def prove_cleaning(audit: PublishedAudit, rules: CleaningRules, caller: StepCaller) -> tuple[Proof, str]:
     """Train the folds of an audit again on cleaned labels; return what this showed, and the URL of the stored result.
 
     Raises:

@@ -203,7 +203,7 @@ def _show_decisions(actions: RowActions) -> None:
         )
         is_asking = actions.asks_for_reason
         st.button(
-            "Do not remove" if is_asking else "Remove …",
+            "Cancel" if is_asking else "Remove …",
             # Streamlit does not allow R, which reloads pages.
             shortcut="X",
             key=f"remove-{actions.digest}",
@@ -218,7 +218,7 @@ def _show_decisions(actions: RowActions) -> None:
 
 def _show_reasons(actions: RowActions) -> None:
     """Show the reasons to remove the row, in place of the labels, with the same keys."""
-    st.caption("Remove it from the dataset, because it is")
+    st.caption("Remove it from the dataset. The reason:")
     with st.container(horizontal=True, gap="xsmall", key="reasons"):
         for key, reason in zip(KEYS, RemoveReason, strict=False):
             st.button(

@@ -15,7 +15,7 @@ import pytest
 
 from labelaudit.audits.audit_plan import RECORD
 from labelaudit.audits.published import PublishedAudit
-from labelaudit.cli.prove import prove
+from labelaudit.cli.prove import prove_cleaning
 from labelaudit.errors import ReviewError
 from labelaudit.pipeline.retraining import (
     Retraining,
@@ -84,7 +84,7 @@ def judge(audited: PublishedAudit, count: int, sampled: int = 0) -> None:
 def test_cleaned_labels_train_better_models(audited: PublishedAudit) -> None:
     judge(audited, ROWS, sampled=ROWS)
     before = {path: path.read_bytes() for path in Path(audited.url).rglob("*") if path.is_file()}
-    proof, url = prove(audited, NO_RULES, InProcess())
+    proof, url = prove_cleaning(audited, NO_RULES, InProcess())
     assert (proof.reviewed.rows, proof.training_rows) == (ROWS, ROWS)
     assert proof.sampled is not None
     # Every row was drawn, so the weights are equal.
@@ -98,7 +98,7 @@ def test_cleaned_labels_train_better_models(audited: PublishedAudit) -> None:
     # The published audit never changes, and a repetition trains nothing and finds the same.
     assert {path: path.read_bytes() for path in Path(audited.url).rglob("*") if path.is_file()} == before
     records = {path: path.stat().st_mtime_ns for path in Path(audited.store.url).rglob("fold=*.json")}
-    again, _ = prove(audited, NO_RULES, InProcess())
+    again, _ = prove_cleaning(audited, NO_RULES, InProcess())
     assert {path: path.stat().st_mtime_ns for path in Path(audited.store.url).rglob("fold=*.json")} == records
     assert replace(again, created_at=proof.created_at) == proof
 
@@ -130,7 +130,7 @@ def test_rows_that_are_left_out_are_held_out_but_not_trained_on(audited: Publish
     add_drafts(audited, [Draft(IDS[101], Decision.WRONG, "a new class")], reviewer="ann", allow_new_classes=True)
     add_drafts(audited, [Draft(IDS[102], Decision.AMBIGUOUS)], reviewer="ann")
     caller = InProcess()
-    proof, _ = prove(audited, NO_RULES, caller)
+    proof, _ = prove_cleaning(audited, NO_RULES, caller)
     assert (proof.other_labels, proof.sampled) == (1, None)
     cleaned = planned(audited)
     assert cleaned.labels[[100, 101, 102]].tolist() == [-1, -1, -1]
@@ -176,7 +176,7 @@ def test_too_few_verdicts_are_said_before_training(audited: PublishedAudit) -> N
     judge(audited, 59)
     caller = InProcess()
     with pytest.raises(ReviewError, match="59 scored rows are judged wrong or fine"):
-        prove(audited, NO_RULES, caller)
+        prove_cleaning(audited, NO_RULES, caller)
 
 
 def test_audits_that_cannot_be_trained_again(audited: PublishedAudit, tmp_path: Path) -> None:
