@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -77,7 +78,8 @@ def _trained_again(
     config = retraining.plan.config
     workers = config.workers.model_copy(update={"kind": "local"})
     config = config.model_copy(update={"workers": workers})
-    caller.progress.prepared(retraining.plan)
+    # What was guessed and left out is known from the audit.
+    caller.progress.prepared(replace(retraining.plan, columns=None, left_out=(), warnings=()))
     try:
         if retraining.plan.encoder is not None:
             encode_missing_rows(config, caller, retraining.reference)

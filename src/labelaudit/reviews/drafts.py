@@ -32,10 +32,11 @@ class Draft(NamedTuple):
 
 
 class AuditedExample(NamedTuple):
-    """A scored row of an audit."""
+    """A labeled row of an audit."""
 
     example: LabeledExample
     was_flagged: bool  # by the detector, even if a reviewer dismissed the flag
+    is_scored: bool = True  # other rows can only be removed
 
 
 def parse_draft(
@@ -84,7 +85,7 @@ def check_drafts(
 
     Args:
         drafts: What was written. Equal drafts on one example count once.
-        rows: The scored rows of the audit by id.
+        rows: The labeled rows of the audit by id. Those that are not scored can only be removed.
         class_names: The right labels that are allowed.
 
     Raises:
@@ -117,7 +118,7 @@ def _problem(draft: Draft, rows: Mapping[str, AuditedExample], class_names: Coll
     if draft.problem:
         return draft.problem
     row = rows.get(draft.example_id)
-    if row is None:
+    if row is None or not (row.is_scored or draft.verdict in (Decision.REMOVE, None)):
         return f"{draft.example_id!r} is not a scored row of this audit"
     given = row.example.given_label
     if draft.given_label not in (None, given):

@@ -29,6 +29,16 @@ def test_a_draft_becomes_a_verdict() -> None:
     assert found == [expected, taken_back]
 
 
+def test_a_row_that_is_not_scored_can_only_be_removed() -> None:
+    rows = {"i1": AuditedExample(LabeledExample("i1", "c0", "bee"), False, is_scored=False)}
+    for draft in (Draft("i1", Decision.REMOVE, remove_reason="broken"), Draft("i1", None)):
+        (found,) = check_drafts([draft], rows, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
+        assert found.verdict == draft.verdict
+    for draft in (Draft("i1", Decision.FINE), Draft("i1", Decision.WRONG, "ant")):
+        with pytest.raises(ReviewError, match="'i1' is not a scored row of this audit"):
+            check_drafts([draft], rows, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
+
+
 def test_content_is_compared_if_it_is_known() -> None:
     rows = {"i1": AuditedExample(LabeledExample("i1", None, "bee"), True)}
     for given, audited in ((None, ROWS), ("c0", ROWS), (None, rows), ("", rows)):
