@@ -222,7 +222,7 @@ def _show_reasons(actions: RowActions) -> None:
     with st.container(horizontal=True, gap="xsmall", key="reasons"):
         for key, reason in zip(KEYS, RemoveReason, strict=False):
             st.button(
-                ui.plain_text(reason),
+                reason.value,
                 shortcut=key,
                 key=f"reason-{key}-{actions.digest}",
                 on_click=actions.decide,

@@ -52,7 +52,7 @@ def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    # Numbers are no formulas.
+    # A number is never a formula.
     return guarded(value) if isinstance(value, str) else str(value)
 
 
