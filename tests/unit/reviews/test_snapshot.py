@@ -72,6 +72,41 @@ def test_a_record_gives_the_same() -> None:
     assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
 
 
+def test_rows_that_are_to_be_removed_do_not_count() -> None:
+    wrong = np.flatnonzero(RIGHT != GIVEN)
+    is_removed = np.zeros(len(GIVEN), dtype=bool)
+    is_removed[[*wrong[:3], 1]] = True
+    before = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES)
+    after = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_removed=is_removed)
+    assert np.flatnonzero(after.is_label_issue).tolist() == wrong[3:].tolist()
+    assert np.flatnonzero(after.is_dismissed).tolist() == wrong[:3].tolist()
+    assert (after.p_wrong == before.p_wrong).all()
+    stay = ~is_removed
+    assert after.error_range.estimate == pytest.approx(float(before.p_wrong[stay].mean()))
+    assert after.confusions["estimated_examples"].sum() == pytest.approx(float(before.p_wrong[stay].sum()), rel=1e-5)
+    noise = dict(zip(after.classes["class_name"], after.classes["label_noise"], strict=True))
+    for number, name in enumerate(NAMES):
+        assert noise[name] == pytest.approx(float(before.p_wrong[stay & (number == GIVEN)].mean()), rel=1e-5)
+    # If none stays, there is still a range.
+    none = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_removed=np.ones(len(GIVEN), bool))
+    assert (none.is_label_issue.any(), none.flag_precision) == (False, None)
+    assert 0 <= none.error_range.low <= none.error_range.estimate <= none.error_range.high <= 1
+
+
+def test_the_label_of_a_row_that_is_to_be_removed_says_nothing_about_its_copy() -> None:
+    first = int(np.flatnonzero(RIGHT != GIVEN)[0])
+    second = int(np.flatnonzero(GIVEN[first] != GIVEN)[0])
+    copies = np.full(len(GIVEN), -1)
+    copies[[first, second]] = 0
+    alone = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES)
+    is_removed = np.zeros(len(GIVEN), dtype=bool)
+    is_removed[first] = True
+    both = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, copies=copies)
+    assert both.p_wrong[second] > alone.p_wrong[second]
+    found = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, copies=copies, is_removed=is_removed)
+    assert (found.p_wrong == alone.p_wrong).all()
+
+
 @pytest.mark.parametrize("flagged", [0, 1, 8])
 def test_fine_rows_are_never_flagged(flagged: int) -> None:
     wrong = np.flatnonzero(RIGHT != GIVEN)
