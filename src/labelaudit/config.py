@@ -111,6 +111,14 @@ class CsvConfig(_Section):
     ] = Field("auto", description="texts that mean that a value is missing")
 
 
+class AnnotationColumnsConfig(_Section):
+    """The columns of the table of annotations. None: found by their names."""
+
+    id: Text | None = Field(None, description="column of example ids")
+    annotator: Text | None = Field(None, description="column of annotators")
+    label: Text | None = Field(None, description="column of their labels")
+
+
 class DatasetConfig(_Section):
     """What is audited."""
 
@@ -133,6 +141,12 @@ class DatasetConfig(_Section):
     rename: dict[Text, Text] = Field(
         default_factory=dict, description="other names for given labels, {old: new}, applied while reading"
     )
+    annotations: Text | None = Field(
+        None,
+        description="table with a row for each answer of an annotator: example id, annotator, label; "
+        "may contain {name} and {version}",
+    )
+    annotation_columns: AnnotationColumnsConfig = AnnotationColumnsConfig()
     csv: CsvConfig = CsvConfig()
     unreadable_files: Literal["error", "skip"] = Field(
         "error", description="skip: leave out files that look like data but cannot be read, and count them"

@@ -334,7 +334,7 @@ class Findings:
     `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
     expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
     flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
-    sentences for people; `duplicates` is None for external probabilities.
+    sentences for people; `duplicates` is None for external probabilities, `annotators` without answers of annotators.
     """
 
     issues: int
@@ -349,6 +349,7 @@ class Findings:
     gate: Gate | None = None
     review: Review | None = None
     duplicates: Duplicates | None = None
+    annotators: Annotators | None = None
 
 
 @dataclass(frozen=True)
@@ -379,6 +380,20 @@ class Duplicates:
     conflicting_rows: int  # in these
     leaks: int  # clusters that are in several splits
     leaked_rows: int  # in these
+
+
+@dataclass(frozen=True)
+class Annotators:
+    """The answers of several annotators, as in `annotators.parquet` and `consensus.parquet`."""
+
+    annotators: int
+    answers: int
+    rows: int  # scored rows with answers
+    other_labels: int  # rows whose consensus is not the given label
+    disputed: int  # rows on which all annotators agree, but not the model
+    quality: float  # mean over answers, 0..1
+    below_average: int  # annotators whose interval is below it
+    are_labels_answers: bool  # the given labels are the majority of the answers
 
 
 @dataclass(frozen=True)
@@ -441,3 +456,4 @@ class Summary:
     promise: Promise | None = None
     encoding: Encoding | None = None  # None if no view needs an encoder
     duplicates: Duplicates | None = None  # None for external probabilities and audits of earlier releases
+    annotators: Annotators | None = None  # None without answers of annotators

@@ -296,6 +296,51 @@ DUPLICATES = _schema(
     ("row", pa.int64()),
 )
 
+# Every scored row that several annotators answered, ordered by example_id.
+CONSENSUS = _schema(
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("consensus_label", pa.string()),  # CROWDLAB: of the annotators and the model
+    ("consensus_quality_score", pa.float64()),  # CROWDLAB's score of it, 0..1; low: doubtful
+    ("num_annotations", pa.int64()),  # answers
+    ("annotator_agreement", pa.float64()),  # share of the answers that equal the consensus, 0..1
+    ("is_other_label", pa.bool_()),  # the consensus is not the given label
+    ("is_disputed", pa.bool_()),  # all of at least two answers are the consensus, but the model predicts another label
+    ("predicted_label", pa.string()),  # by the model alone
+    ("p_wrong", pa.float32()),  # as in EXAMPLES: of the given label, by model and answers
+    ("p_wrong_of_model", pa.float32()),  # of the given label, by the model alone
+    ("p_consensus_wrong", pa.float32()),  # of the consensus, by model and answers
+    ("active_learning_score", pa.float64()),  # ActiveLab's score for the consensus, 0..1; low: it needs another answer
+    # From 1: the row that needs another opinion most. The label with the highest probability, by model and answers, has
+    # the lowest one; then by active_learning_score. Rows with a verdict are last.
+    ("opinion_rank", pa.int64()),
+    ("verdict", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),
+)
+
+# One row per annotator, the surely worst first: by quality_high, then by the most answers, then by name.
+ANNOTATORS = _schema(
+    ("annotator", pa.string()),
+    ("answers", pa.int64()),  # to scored rows
+    ("agreement_with_consensus", pa.float64()),  # share of these that equal the consensus, 0..1
+    ("quality", pa.float64()),  # estimated share of the annotator's answers that are right, 0..1
+    ("quality_low", pa.float64()),  # its 95 % interval
+    ("quality_high", pa.float64()),
+    ("worst_class", pa.string()),  # the consensus label that the annotator most often does not give
+    ("worst_class_answers", pa.int64()),  # answers to rows with this consensus
+    ("worst_class_agreement", pa.float64()),  # share of these that equal it, 0..1
+    ("weight", pa.float64()),  # of an answer in the consensus, at most 1
+)
+
+# Every answer that is used, ordered by example_id, then by annotator.
+ANSWERS = _schema(
+    ("example_id", pa.string()),
+    ("annotator", pa.string()),
+    ("label", pa.string()),
+    ("p_right", pa.float32()),  # probability that it is the true label, by model and all answers, 0..1
+)
+
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),

@@ -21,8 +21,9 @@ from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates
+from labelaudit.report.annotators import worse_annotators
 from labelaudit.report.changes import new_issues
-from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
+from labelaudit.schemas import ANNOTATORS, CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
@@ -64,6 +65,7 @@ class OpenPredecessor:
     examples: pa.Table
     classes: pa.Table
     copies: Duplicates | None
+    annotators: pa.Table | None  # ANNOTATORS
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,28 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
         copies = found.summary().duplicates
+        annotators = _annotators(found)
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes, copies)
+    return OpenPredecessor(before, found, examples, classes, copies, annotators)
 
 
 def compare_with_predecessor(
-    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, copies: Duplicates | None
+    before: OpenPredecessor,
+    plan: Plan,
+    examples: pa.Table,
+    classes: pa.Table,
+    copies: Duplicates | None,
+    annotators: pa.Table | None = None,
 ) -> Compared:
-    """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
+    """Compare an audit with its predecessor.
+
+    `examples` is its EXAMPLES table, `classes` its CLASSES table, and `annotators` its ANNOTATORS table.
+    """
     result = compare_audits(
         before.examples,
         examples,
@@ -149,7 +160,10 @@ def compare_with_predecessor(
         result,
         before.audit,
         changed,
-        _copies_in_words(before.copies, copies, predecessor.version),
+        [
+            *_copies_in_words(before.copies, copies, predecessor.version),
+            *worse_annotators(before.annotators, annotators, predecessor.version),
+        ],
         predecessor.held_versions,
         predecessor.skipped_versions,
     )
@@ -182,21 +196,24 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
-    copies = _copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version)
     review = now.summary().review
-    removals = [review.removal_sentence] if review is not None and review.removal_sentence else []
-    return AuditDifference(describe_changes(result, before, changed, [*copies, *removals]), result.changes, new)
+    others = [
+        *_copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version),
+        *worse_annotators(_annotators(before), _annotators(now), before.version),
+        *([review.removal_sentence] if review is not None and review.removal_sentence else []),
+    ]
+    return AuditDifference(describe_changes(result, before, changed, others), result.changes, new)
 
 
 def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
-    more: Sequence[str],
+    others: Sequence[str],
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary. `more` are sentences on copies and on rows that are to be removed."""
+    """Return the `changes` of a summary. `others` are sentences on copies, annotators and rows to remove."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -210,12 +227,16 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
-            *more,
+            *others,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),
         classes=result.classes,
     )
+
+
+def _annotators(audit: PublishedAudit) -> pa.Table | None:
+    return audit.table("annotators.parquet", ANNOTATORS) if audit.summary().annotators is not None else None
 
 
 def _copies_in_words(before: Duplicates | None, now: Duplicates | None, version: str) -> list[str]:

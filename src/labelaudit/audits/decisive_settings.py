@@ -56,7 +56,7 @@ class DecisiveSettings:
             sections["model"] = {**_object(sections["model"]), **_views_and_encoder(audit)}
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
-            sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
+            sections["dataset"] = _reading(dataset)
         packages = DETECTING if kind == PROBABILITIES else COMPUTING
         recorded = {name: versions.get(name) for name in packages}
         return from_record(
@@ -100,6 +100,14 @@ def _with_defaults(settings: DecisiveSettings) -> JsonObject:
         if isinstance(given, dict):
             config[section] = {**defaults, **given}
     return config
+
+
+def _reading(dataset: JsonObject) -> JsonObject:
+    """Return how a dataset is read. It matters whether there are annotations, but not their URL."""
+    reading = {name: value for name, value in dataset.items() if name not in NAMING}
+    if reading.get("annotations") is not None:
+        reading["annotations"] = "given"
+    return reading
 
 
 def _views_and_encoder(audit: JsonObject) -> JsonObject:

@@ -33,6 +33,9 @@ class AuditTables:
     views: pa.Table
     canaries: pa.Table
     duplicates: pa.Table | None  # None for external probabilities, whose contents are unknown
+    consensus: pa.Table | None  # None without answers of annotators, as the next two
+    annotators: pa.Table | None
+    answers: pa.Table | None
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 

@@ -23,6 +23,7 @@ class DatasetOptions:
     kind: str | None = None
     group: str | None = None
     ignore: tuple[str, ...] = ()
+    annotations: str | None = None
     output: str | None = None
     set: tuple[str, ...] = ()
 
@@ -36,6 +37,7 @@ def dataset_options(command: Command) -> Command:
         click.option("--kind", type=click.Choice(["auto", "image", "text", "vector", "table"]), help="Kind of input."),
         click.option("--group", metavar="COLUMN", help="Column of groups. A group stays in one fold."),
         click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to ignore. Can be repeated."),
+        click.option("--annotations", metavar="URL", help="Table with the answers of several annotators."),
         click.option("--name", help="Name of the dataset in reports."),
         click.option("--version", help="Version of the dataset in reports."),
         click.option("--output", metavar="URL", help="Where to publish audits. [default: labelaudit-reports]"),

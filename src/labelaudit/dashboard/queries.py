@@ -21,7 +21,7 @@ from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
 from labelaudit.reviews.audit_review import P_WRONG
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, mixed, strata_to_draw
-from labelaudit.schemas import CLASSES, CONFUSIONS, Decision, Status
+from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, Decision, Status
 from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
@@ -46,7 +46,13 @@ class Shown(StrEnum):
     NOT_FLAGGED = "not flagged"
     SAMPLE = "random sample"
     COPIES = "copies with different labels"  # group by group
+    OPINIONS = "rows that several annotators answered"  # those that need another opinion most first
+    DISPUTED = "rows on which only the model disagrees"
     ALL = "all rows"
+
+
+# Groups that only audits with answers of annotators have.
+ANSWERED = (Shown.OPINIONS, Shown.DISPUTED)
 
 
 class Reviewed(StrEnum):
@@ -84,7 +90,7 @@ class Filters:
     id_contains: str = ""
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
-    order: Order = Order.LIKELY_WRONG  # of all rows but a sample and copies
+    order: Order = Order.LIKELY_WRONG  # of all rows but a sample, copies and those that need another opinion
 
 
 class Address(NamedTuple):
@@ -93,6 +99,14 @@ class Address(NamedTuple):
     example_id: str
     file: str | None = None
     row: int | None = None
+
+
+class GivenAnswer(NamedTuple):
+    """The answer of an annotator to a row."""
+
+    annotator: str
+    label: str
+    quality: float | None  # the share of the annotator's answers that are right, 0..1
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,15 @@ class _Query(NamedTuple):
     values: Sequence[object] = ()
 
 
+# Groups of rows that a link may be restricted to.
+_LISTS = (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES, *ANSWERED)
+# Parameters: the paths of answers.parquet and annotators.parquet, and an id.
+_ANSWERS = """
+    SELECT a.annotator, a.label, j.quality
+    FROM read_parquet(?, hive_partitioning = false) a
+    LEFT JOIN read_parquet(?, hive_partitioning = false) j ON a.annotator = j.annotator
+    WHERE a.example_id = ? ORDER BY j.quality DESC, a.annotator
+"""
 # The rows of an audit as `Row`. Parameters: the paths of examples.parquet and issues.parquet, then those of `join`.
 _ROWS = """
     SELECT * FROM (
@@ -179,6 +202,17 @@ _JOIN_COPIES = """
     ON e.example_id = copies.example_id AND e.file IS NOT DISTINCT FROM copies.file
         AND e.row IS NOT DISTINCT FROM copies.row
 """
+# Parameter: the path of consensus.parquet.
+_JOIN_CONSENSUS = """
+    JOIN (
+        SELECT example_id, {position} AS position
+        FROM read_parquet(?, hive_partitioning = false) WHERE {condition}
+    ) AS answered
+    ON e.example_id = answered.example_id AND e.status = 'scored'
+"""
+_OPINIONS = _JOIN_CONSENSUS.format(position="opinion_rank::DOUBLE", condition="true")
+_DISPUTED = _JOIN_CONSENSUS.format(position="-p_wrong_of_model::DOUBLE", condition="is_disputed")
+_JOIN_NOTHING_ANSWERED = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS answered ON true"
 # External probabilities and audits of earlier releases have no such file.
 _JOIN_NO_COPIES = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS copies ON true"
 _ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), coalesce(row, -1)"
@@ -293,9 +327,9 @@ class AuditQueries:
     def find(self, address: Address, filters: Filters) -> Row | None:
         """Return the row at an address, or else one with the same id, preferably a scored one.
 
-        Only flagged rows, rows of the sample or copies are found if the filters show only these.
+        Only flagged rows, rows of the sample, copies or answered rows are found if the filters show only these.
         """
-        shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES) else Shown.ALL
+        shown = filters.shown if filters.shown in _LISTS else Shown.ALL
         rows = self._rows(shown, filters.sample, filters.order)
         is_same = "file IS NOT DISTINCT FROM ? AND row IS NOT DISTINCT FROM ?"
         order = f"{is_same} DESC, status = 'scored' DESC, file, row"
@@ -346,6 +380,18 @@ class AuditQueries:
         classes = json.loads(metadata.get(b"class_names", b"[]"))
         pairs = zip(classes, found[0][0], strict=True) if found else ()
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    def answers(self, example_id: str) -> list[GivenAnswer]:
+        """Return the answers of annotators to a row, those of the best annotators first; none if the audit has none."""
+        answers, annotators = self._file("answers.parquet"), self._file("annotators.parquet")
+        if answers is None or annotators is None:
+            return []
+        found = self._fetch(_ANSWERS, [str(answers), str(annotators), example_id])
+        return [GivenAnswer(*record) for record in found]
+
+    def annotators(self) -> pa.Table:
+        """Return `annotators.parquet`, or an empty table."""
+        return self._table("annotators.parquet", ANNOTATORS)
 
     def classes(self) -> pa.Table:
         """Return `classes.parquet`, or an empty table."""
@@ -401,6 +447,12 @@ class AuditQueries:
             path = self._file("duplicates.parquet")
             join, values = (_JOIN_NO_COPIES, []) if path is None else (_JOIN_COPIES, [str(path)])
             return self._from_files("copies.position", join, values)
+        if shown in ANSWERED:
+            path = self._file("consensus.parquet")
+            if path is None:
+                return self._from_files("answered.position", _JOIN_NOTHING_ANSWERED)
+            join = _OPINIONS if shown == Shown.OPINIONS else _DISPUTED
+            return self._from_files("answered.position", join, [str(path)])
         if shown == Shown.FLAGGED:
             self._load_flagged()
             rows = _Query("flagged")

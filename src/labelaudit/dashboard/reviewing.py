@@ -10,7 +10,7 @@ import streamlit as st
 
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
+from labelaudit.dashboard.queries import ANSWERED, NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
@@ -48,8 +48,9 @@ def _show_problems(dataset: str) -> None:
 
 def _filters(selected: Selection, tables: AuditQueries) -> Filters:
     names = tables.class_names()
+    groups = [group for group in Shown if group not in ANSWERED or selected.audit.summary.annotators is not None]
     with st.sidebar:
-        shown = _select("Show", [*Shown, *(s for s in Status if s != Status.SCORED)], "show", labels=_status_label)
+        shown = _select("Show", [*groups, *(s for s in Status if s != Status.SCORED)], "show", labels=_status_label)
         reviewed = _select("Decided", [*Reviewed, *Decision], "decided")
         given = _pick("Given label", names, "given")
         suggested = _pick("Suggested label", names, "suggested")

@@ -42,7 +42,7 @@ class Columns:
 
     format: str  # parquet | arrow | csv | jsonl | image_folder
     kind: str  # image | text | vector | table
-    label: str | None  # None: the folder is the label
+    label: str | None  # None: the folder is the label, or the majority of the annotations (`is_voted`)
     id: str | None  # None: the path in an image folder, else a hash of the content
     group: str | None
     inputs: tuple[str, ...]
@@ -62,6 +62,11 @@ class Columns:
     text_columns: tuple[str, ...] = ()  # columns of a Parquet file whose bytes are text
     stored_rows: int = 0  # rows in storage, counted without reading their values
     vector_length: int = 0  # numbers in each vector; 0 if kind is not vector
+
+    @property
+    def is_voted(self) -> bool:
+        """Whether the labels are the majority of the annotations."""
+        return self.label is None and self.format != IMAGE_FOLDER
 
     def find_layout(self, source: Source) -> Layout:
         """Return the files that are read.
@@ -109,6 +114,7 @@ def resolve_columns(
     image_size: tuple[int, int] | None = None,
     skips_unreadable: bool = False,
     csv: CsvOptions = CsvOptions(),  # noqa: B008, it is immutable
+    has_annotations: bool = False,
 ) -> Columns:
     """Return how to read a dataset. What is not named is guessed from names, types and the first rows.
 
@@ -126,6 +132,7 @@ def resolve_columns(
         image_size: (height, width) to decode images to.
         skips_unreadable: leave out files that look like data but cannot be read.
         csv: how CSV files are written; what is None is detected.
+        has_annotations: the answers of annotators are the labels if no column looks like the label.
 
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or no column fits.
@@ -147,13 +154,14 @@ def resolve_columns(
     sample = InputSample(
         rows,
         schema,
-        _hugging_face_features(schema),
+        hugging_face_features(schema),
         is_untyped=layout.format == "csv",
         image_names=image_names(source, layout, rows),
     )
     guesses = [*survey.sentences]
-    label = label or guess_label(sample, [id, group, input], guesses)
-    check_label_type(label, schema.field(label).type)
+    label = label or guess_label(sample, [id, group, input], guesses, has_annotations=has_annotations)
+    if label is not None:
+        check_label_type(label, schema.field(label).type)
     id = id or guess_id(sample, [label, group, input], guesses)
     _check_names(sample, [id, group])
     guesses += names_in_hex(schema, [id, group])
@@ -165,7 +173,7 @@ def resolve_columns(
     layout, types, chosen = feature_types(source, layout, sample, chosen, csv, is_auto=input == "auto")
     layout, marker_guesses = with_label_markers(source, layout, label, sample, csv)
     geometry = _geometry(source, layout, sample, chosen, image_size)
-    label_names = sample.features.get(label, {}).get("names")
+    label_names = None if label is None else sample.features.get(label, {}).get("names")
     return Columns(
         format=layout.format,
         kind=chosen.kind,
@@ -305,7 +313,7 @@ def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, t
     return choose_auto(unassigned, kind)
 
 
-def _hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:
+def hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:
     """Return feature descriptions by column, from the schema metadata that the `datasets` library writes."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]

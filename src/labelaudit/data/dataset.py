@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from labelaudit.data.columns import Columns
 from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.majority_vote import Majority
 from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
 from labelaudit.data.split_checks import unique_ids
@@ -101,13 +102,18 @@ class Examples:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
+    def from_batches(cls, batches: Iterable[BatchHead], columns: Columns, majority: Majority | None = None) -> Examples:
         """Return the rows of all batches, without their inputs.
+
+        Args:
+            batches: the rows in reading order.
+            columns: how they are read.
+            majority: the labels if `columns.is_voted`.
 
         Raises:
             DatasetError: there are no rows or no labels, ids are missing, or labels cannot be classes.
         """
-        rows, notes = _ReadRows.of(batches, columns)
+        rows, notes = _ReadRows.of(batches, columns, majority)
         release_if_grown()
         position, copy_notes = rows.sort(columns)
         total = len(position)
@@ -226,13 +232,18 @@ class _ReadRows:
     problems: np.ndarray
 
     @classmethod
-    def of(cls, batches: Iterable[BatchHead], columns: Columns) -> tuple[_ReadRows, tuple[str, ...]]:
+    def of(
+        cls, batches: Iterable[BatchHead], columns: Columns, majority: Majority | None
+    ) -> tuple[_ReadRows, tuple[str, ...]]:
         """Return the rows of all batches, and sentences on what was changed."""
         heads = [batch.head() for batch in batches]
         digests = Strings.joined(head.digests for head in heads)
         if len(digests) == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
+        given = np.empty(0, dtype=object)
+        notes: tuple[str, ...] = ()
+        if majority is None:
+            given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         has_groups = any(head.groups is not None for head in heads)
         groups = Strings.joined(_groups(head) for head in heads) if has_groups else None
         splits = _splits(heads) if any(head.splits for head in heads) else repeated(None, len(digests))
@@ -244,6 +255,8 @@ class _ReadRows:
             _check_ids(ids, files, numbers, columns)
             ids, split_notes = unique_ids(ids, digests, splits)
             notes = (*notes, *split_notes)
+        if majority is not None:
+            given, notes = majority.labels_of(ids), (*notes, *majority.notes)
         is_readable = np.concatenate([head.readable for head in heads])
         return cls(ids, given, digests, groups, splits, files, numbers, is_readable, _problems(heads)), notes
 

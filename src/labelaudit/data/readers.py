@@ -40,7 +40,7 @@ class BatchHead:
     file: str
     first_row: int
     ids: Strings | None  # None: no id column
-    labels: pa.Array  # as stored
+    labels: pa.Array  # as stored; null if they are the majority of the annotations
     groups: Strings | None  # None: no group column
     digests: Strings  # blake2b-128 of the input, in hex
     readable: np.ndarray  # (n,) bool
@@ -109,9 +109,9 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
         yield Batch(
             printable_path(file),
             first_row,
-            None if columns.id is None else _names(table, columns.id, file),
-            without_encoding(table.column(columns.label)),
-            None if columns.group is None else _names(table, columns.group, file),
+            None if columns.id is None else names_of(table, columns.id, file),
+            _labels(table, columns.label),
+            None if columns.group is None else names_of(table, columns.group, file),
             Strings(inputs.digests),
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
@@ -121,10 +121,14 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     vectors.check()
 
 
+def _labels(table: pa.Table, name: str | None) -> pa.Array:
+    return pa.nulls(table.num_rows) if name is None else without_encoding(table.column(name))
+
+
 def _splits(columns: Columns, of_file: str | None, table: pa.Table, file: str) -> list[str | None] | None:
     """Return the split of each row; None if the dataset has no splits."""
     if columns.split is not None:
-        names = _names(table, columns.split, file).tolist()
+        names = names_of(table, columns.split, file).tolist()
         return [None if name is None else split_name(name) or name for name in names]
     return None if of_file is None else [of_file] * table.num_rows
 
@@ -158,7 +162,7 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
     return readable
 
 
-def _names(table: pa.Table, name: str, file: str) -> Strings:
+def names_of(table: pa.Table, name: str, file: str) -> Strings:
     """Return ids or groups as strings; None if null or blank.
 
     Raises:

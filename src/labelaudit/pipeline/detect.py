@@ -20,14 +20,19 @@ from labelaudit.audits.comparison import (
 from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
+from labelaudit.audits.stored_answers import answers_in
 from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
+from labelaudit.data.annotations import AnswerTable
+from labelaudit.detection.answer_evidence import AnsweredRows
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.duplicates.clusters import Clusters
-from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
+from labelaudit.findings import Annotators, ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
+from labelaudit.pipeline.consensus import answered_rows, consensus_tables
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.report.annotators import annotators_found, annotators_in_words
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
     Scores,
@@ -64,6 +69,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         load_snapshot(store, plan),
         open_predecessor(store, plan),
         clusters_of(reference, plan, rows),
+        None if plan.annotations is None else answers_in(store, plan),
     )
     del rows
     release_if_grown()
@@ -78,6 +84,7 @@ def detect_issues(
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
     clusters: Clusters | None = None,
+    answers: AnswerTable | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
@@ -85,20 +92,25 @@ def detect_issues(
         snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
         clusters: copies among the rows; None if contents are unknown.
+        answers: of several annotators; None if there are none.
     """
     release_if_grown()
     examples = rows.examples
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
-    found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters)
+    answered = None if answers is None else answered_rows(plan, rows, answers, probabilities.probabilities)
+    found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters, answered)
     is_removed = rows.of_scored(row_verdicts.is_removed)
     is_doubted = rows.of_scored(row_verdicts.is_wrong) | is_removed
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_doubted)
     release_if_grown()
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
+    annotators: Annotators | None = None
+    if answered is not None:
+        tables, annotators = _with_annotators(plan, tables, answered, found)
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies)
+        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies, tables.annotators)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     is_fine = rows.of_scored(row_verdicts.is_fine)
     review = snapshot.findings(
@@ -113,6 +125,7 @@ def detect_issues(
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
+        *_annotator_notes(annotators, tables, has_canaries=canaries.recall is not None),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -128,6 +141,7 @@ def detect_issues(
         canaries=canaries.recall,
         review=review,
         duplicates=copies,
+        annotators=annotators,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -148,6 +162,7 @@ def _found_issues(
     snapshot: ReviewSnapshot,
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
+    answered: AnsweredRows | None,
 ) -> LabelIssues:
     """Find label issues with everything that is known of the rows."""
     examples = rows.examples
@@ -167,6 +182,7 @@ def _found_issues(
         ),
         dynamics=probabilities.ranking_dynamics,
         copies=None if clusters is None or plan.kind not in _SHOWN_ALIKE else rows.of_scored(clusters.number),
+        answered=answered,
     )
 
 
@@ -182,19 +198,40 @@ def _tables(
     """Return the tables of the audit, without those of changes since the predecessor."""
     scores = _examples(plan, rows, probabilities, found, row_verdicts)
     names = np.asarray(plan.class_names, dtype=object)
-    suggested = found.scores.other[found.is_label_issue]
+    is_flagged = found.is_label_issue
+    p_suggested = None if found.evidence is None else found.p_other[is_flagged]
     return AuditTables(
         examples=scores,
-        issues=issues_table(scores, names[suggested]),
+        issues=issues_table(scores, names[found.other[is_flagged]], p_suggested),
         classes=classes_table(found.classes, rare_classes=_rare_classes(rows)),
         confusions=confusions_table(found.confusions),
         folds=folds_table(probabilities.folds),
         views=views_table(probabilities.views),
         canaries=canaries,
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
+        consensus=None,
+        annotators=None,
+        answers=None,
         changes=None,
         class_changes=None,
     )
+
+
+def _with_annotators(
+    plan: Plan, tables: AuditTables, answered: AnsweredRows, found: LabelIssues
+) -> tuple[AuditTables, Annotators]:
+    """Return the tables with those of the annotators, and their counts."""
+    assert found.evidence is not None, "detection was without the answers"
+    made = consensus_tables(plan, tables.examples, answered, found)
+    counts = annotators_found(*made, are_labels_answers=found.evidence.are_labels_answers)
+    tables = replace(tables, consensus=made.consensus, annotators=made.annotators, answers=made.answers)
+    return tables, counts
+
+
+def _annotator_notes(found: Annotators | None, tables: AuditTables, *, has_canaries: bool) -> tuple[str, ...]:
+    if found is None or tables.annotators is None:
+        return ()
+    return annotators_in_words(found, tables.annotators, has_canaries=has_canaries)
 
 
 def _compared_notes(compared: Compared | None, before: OpenPredecessor | NotCompared | None) -> tuple[str, ...]:

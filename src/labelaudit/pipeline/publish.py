@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
@@ -27,11 +28,13 @@ from labelaudit.pipeline.row_previews import (
     PREVIEWS_FILE,
     RowInputs,
     cards,
+    cards_of,
     copies_previews,
     open_rows,
     previews_bytes,
 )
 from labelaudit.report.ambiguous import ambiguous_examples
+from labelaudit.report.annotators_section import AnnotatorsContent, annotators_content, needed_ids
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
@@ -39,6 +42,7 @@ from labelaudit.report.gallery import CardPreview, gallery_items
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
+from labelaudit.reviews.sampling import PREVIEWED_ROWS
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.storage import manifest
 from labelaudit.storage.file_on_disk import FileOnDisk
@@ -85,9 +89,20 @@ def publish(
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
         others[PREVIEWS_FILE] = previews_bytes(
-            inputs, rows, found.tables.examples, found.tables.issues, found.tables.duplicates, shown.previews
+            inputs,
+            rows,
+            found.tables.examples,
+            found.tables.issues,
+            found.tables.duplicates,
+            shown.previews,
+            () if found.tables.consensus is None else needed_ids(found.tables.consensus, PREVIEWED_ROWS),
         )
         copies = _copies(plan, inputs, found)
+        annotators = _annotators(found, shown.examples)
+        if annotators is not None and shown.examples:
+            ids = pc.unique(annotators.consensus["example_id"]).to_pylist()
+            previews = dict(zip(ids, cards_of(inputs, rows, ids), strict=True))
+            annotators = replace(annotators, previews=previews)
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -96,9 +111,15 @@ def publish(
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
         notes = (*found.findings.notes, *damage_notes(store, plan))
         found = replace(found, findings=replace(found.findings, notes=notes))
-    audit = publish_audit(store, plan, found, others, gallery, copies, encoded)
+    audit = publish_audit(store, plan, found, others, gallery, copies, encoded, annotators)
     remember(store, reference, plan)
     return audit
+
+
+def _annotators(found: Detected, examples: int) -> AnnotatorsContent | None:
+    tables = found.tables
+    flagged = tables.issues["example_id"].slice(0, examples).to_pylist()
+    return annotators_content(found.findings.annotators, tables.annotators, tables.consensus, tables.answers, flagged)
 
 
 def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | None:
@@ -121,6 +142,7 @@ def publish_audit(
     gallery: Sequence[CardPreview],
     copies: CopiesContent | None = None,
     encoding: Encoding | None = None,
+    annotators: AnnotatorsContent | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
 
@@ -129,6 +151,7 @@ def publish_audit(
         gallery: previews of the first issues, in their order.
         copies: what the page shows of copies; None if the contents of the rows are unknown.
         encoding: what was encoded.
+        annotators: what the page shows of annotators, with previews; None: without.
     """
     _check_complete(plan)
     temporary = TemporaryFiles()
@@ -148,6 +171,7 @@ def publish_audit(
         encoding=encoding,
     )
     content = _page_content(plan, summary, detected.tables, files, gallery, copies)
+    content = replace(content, annotators=annotators or _annotators(detected, 0))
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -52,9 +52,13 @@ def open_rows(plan: Plan, rows: Version, folder: Path) -> RowInputs:
 
 def cards(inputs: RowInputs, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
     """Return the cards of the first `count` issues, in their order."""
-    shown = issues["example_id"][:count].to_pylist()
-    position = _positions(rows, set(shown))
-    return [inputs.card(position[example_id]) for example_id in shown]
+    return cards_of(inputs, rows, issues["example_id"][:count].to_pylist())
+
+
+def cards_of(inputs: RowInputs, rows: Version, example_ids: Sequence[str]) -> list[gallery.CardPreview]:
+    """Return the cards of some scored rows, in their order."""
+    position = _positions(rows, set(example_ids))
+    return [inputs.card(position[example_id]) for example_id in example_ids]
 
 
 def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> list[gallery.CardPreview]:
@@ -72,10 +76,16 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
 
 
 def previews_bytes(
-    inputs: RowInputs, rows: Version, examples: pa.Table, issues: pa.Table, duplicates: pa.Table | None, count: int
+    inputs: RowInputs,
+    rows: Version,
+    examples: pa.Table,
+    issues: pa.Table,
+    duplicates: pa.Table | None,
+    count: int,
+    opinions: Sequence[str] = (),
 ) -> bytes:
     """Return `previews.parquet`: the first rows of a random sample of each stratum, the first `count` copies with
-    different labels, and the first `count` issues.
+    different labels, the first `count` rows that need another opinion, and the first `count` issues.
 
     If `count` is 0, there are no previews at all, because the data may be confidential.
 
@@ -83,6 +93,7 @@ def previews_bytes(
         examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
         issues: an ISSUES table.
         duplicates: a DUPLICATES table, if there is one.
+        opinions: ids of rows that need another opinion.
     """
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
@@ -90,7 +101,8 @@ def previews_bytes(
     if count:
         copies = [] if duplicates is None else _conflicting_ids(duplicates)[:count]
         worst = issues["example_id"][:count].to_pylist()
-        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *copies, *worst])
+        sampled = sampled_ids(examples, rows.examples.fingerprint, scored_ids)
+        wanted = dict.fromkeys([*sampled, *copies, *opinions[:count], *worst])
     position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:

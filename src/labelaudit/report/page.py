@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from labelaudit.codec import JsonObject
 from labelaudit.findings import RateBasis, Summary
+from labelaudit.report.annotators_section import AnnotatorsContent, annotators_context
 from labelaudit.report.basis import basis_paragraphs
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import Histogram, fold_chart, heat_map, histogram_chart
@@ -70,6 +71,7 @@ class PageContent:
     review: ReviewSection | None = None  # None if there are no verdicts
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
     copies: CopiesContent | None = None  # None if the contents of the rows are unknown
+    annotators: AnnotatorsContent | None = None  # None without answers of annotators
 
     @property
     def final_folds(self) -> pa.Table:
@@ -83,7 +85,8 @@ def render_page(content: PageContent) -> str:
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     copies, copies_bytes = copies_context(content.copies)
-    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes)
+    annotators, annotators_bytes = annotators_context(content.annotators)
+    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes - annotators_bytes)
     return render(
         "page.html.jinja",
         page=content,
@@ -93,6 +96,7 @@ def render_page(content: PageContent) -> str:
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
         **copies,
+        **annotators,
         **_examples(content, gallery),
         **_classes(content, gallery),
         **_health(content),

@@ -149,7 +149,8 @@ def _suggested_labels(examples: pa.Table, issues: pa.Table) -> pa.ChunkedArray:
     differing = pc.if_else(pc.equal(predicted, given), pa.scalar(None, pa.string()), predicted)
     place = pc.index_in(examples["example_id"], value_set=issues["example_id"].combine_chunks())
     of_issues = issues["suggested_label"].combine_chunks().take(place.combine_chunks())
-    return pc.coalesce(differing, of_issues)
+    # The answers of annotators may suggest another label than the models.
+    return pc.coalesce(of_issues, differing)
 
 
 def _choices(

@@ -23,7 +23,7 @@ from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
-from labelaudit.schemas import DUPLICATES, EXAMPLES, Decision, Status
+from labelaudit.schemas import ANNOTATORS, CONSENSUS, DUPLICATES, EXAMPLES, Decision, Status
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
 
@@ -211,6 +211,42 @@ def test_copies_with_different_labels_are_shown_group_by_group(tmp_path: Path) -
     assert tables.neighbour(found[1], asked, forward=False) == found[0]
     assert tables.find(found[3].address, asked) == found[3]
     assert tables.find(Address("example-005"), asked) is None
+
+
+def test_rows_that_need_another_opinion_come_first(tmp_path: Path) -> None:
+    ranks = [(7, 2, False, 0.1), (0, 1, True, 0.4), (13, 3, True, 0.9)]
+    rows = [
+        {"example_id": f"example-{at:03d}", "opinion_rank": rank, "is_disputed": disputed, "p_wrong_of_model": p_wrong}
+        for at, rank, disputed, p_wrong in ranks
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, CONSENSUS), tmp_path / "consensus.parquet")
+    tables = tables_of(tmp_path, small_examples(20))
+    asked = Filters(shown=Shown.OPINIONS)
+    found = tables.page(asked)
+    assert [row.example_id for row in found] == ["example-000", "example-007", "example-013"]
+    assert tables.neighbour(found[0], asked) == found[1]
+    assert tables.find(Address("example-005"), asked) is None
+    assert [row.example_id for row in tables.page(Filters(shown=Shown.DISPUTED))] == ["example-013", "example-000"]
+
+
+def test_answers_of_the_best_annotators_first(tmp_path: Path) -> None:
+    answers = [("example-001", "x", "cat"), ("example-001", "y", "dog"), ("example-002", "x", "dog")]
+    columns = zip(("example_id", "annotator", "label"), zip(*answers, strict=True), strict=True)
+    given = pa.table({name: list(values) for name, values in columns})
+    pq.write_table(given.append_column("p_right", pa.array([0.5] * 3, pa.float32())), tmp_path / "answers.parquet")
+    qualities = [{"annotator": "x", "quality": 0.6}, {"annotator": "y", "quality": 0.9}]
+    pq.write_table(pa.Table.from_pylist(qualities, ANNOTATORS), tmp_path / "annotators.parquet")
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.answers("example-001") == [("y", "dog", 0.9), ("x", "cat", 0.6)]
+    assert tables.answers("example-003") == []
+    assert tables.annotators()["annotator"].to_pylist() == ["x", "y"]
+
+
+def test_an_audit_without_answers(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.page(Filters(shown=Shown.OPINIONS)) == []
+    assert tables.answers("example-001") == []
+    assert len(tables.annotators()) == 0
 
 
 def test_an_audit_without_a_table_of_copies(tmp_path: Path) -> None:
