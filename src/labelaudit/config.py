@@ -138,6 +138,9 @@ class DatasetConfig(_Section):
     kind: InputKind = "auto"
     group: Text | None = Field(None, description="column whose examples stay in one fold")
     ignore: tuple[Text, ...] = Field((), description="columns that are not used at all")
+    slices: tuple[Text, ...] = Field(
+        (), description="columns whose values are compared, such as annotator or batch; they are not inputs"
+    )
     rename: dict[Text, Text] = Field(
         default_factory=dict, description="other names for given labels, {old: new}, applied while reading"
     )
@@ -163,6 +166,13 @@ class DatasetConfig(_Section):
         if value is not None and (not value.isprintable() or value.strip(". ") == ""):
             raise ValueError("Must be printable, and not only dots and spaces")
         return value
+
+    @field_validator("slices")
+    @classmethod
+    def _distinct_slices(cls, slices: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(slices)) < len(slices):
+            raise ValueError("Must name each column once")
+        return slices
 
     @field_validator("rename")
     @classmethod
@@ -321,6 +331,9 @@ class GateConfig(_Section):
     )
     max_leaks: Annotated[int, Field(ge=0)] | None = Field(
         None, description="groups of copies and near-copies that are in several splits"
+    )
+    max_slice_ratio: Annotated[float, Field(ge=1)] | None = Field(
+        None, description="how many times as many wrong labels a slice may have as the others"
     )
 
 

@@ -178,6 +178,7 @@ class Changes:
     warning: str | None
     notes: tuple[str, ...]
     classes: ClassDifferences | None = None
+    slices: SliceChanges | None = None  # None if the audits compare no common column
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -334,7 +335,8 @@ class Findings:
     `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
     expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
     flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
-    sentences for people; `duplicates` is None for external probabilities, `annotators` without answers of annotators.
+    sentences for people; `duplicates` is None for external probabilities, `annotators` without answers of annotators,
+    and `slices` if the config names none.
     """
 
     issues: int
@@ -350,6 +352,48 @@ class Findings:
     review: Review | None = None
     duplicates: Duplicates | None = None
     annotators: Annotators | None = None
+    slices: Slices | None = None
+
+
+@dataclass(frozen=True)
+class SliceRatio:
+    """One value of a column, compared with all other values of the column: a row of `slices.parquet`."""
+
+    column: str
+    value: str
+    scored: int
+    share: float | None  # of wrong labels, 0..1; None if no row is scored
+    ratio: float | None  # of this share to that of the others with the same given labels
+    low: float | None
+    high: float | None
+    flag_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The columns in `dataset.slices`. A value is worse if it has more wrong labels than the others, beyond chance."""
+
+    values: dict[str, int]  # number of values by column
+    tested: int  # values with enough rows to test
+    worse: int
+    worst: tuple[SliceRatio, ...]  # the first of them, the largest `low` first
+
+
+@dataclass(frozen=True)
+class SliceChange:
+    """A value whose comparison with the others changed since another audit."""
+
+    change: str  # a schemas.SliceState
+    before: SliceRatio | None
+    now: SliceRatio | None
+
+
+@dataclass(frozen=True)
+class SliceChanges:
+    """What changed among the values of the columns that both audits compare."""
+
+    counts: dict[str, int]  # by schemas.SliceState
+    listed: tuple[SliceChange, ...]  # the first of each
 
 
 @dataclass(frozen=True)
@@ -457,3 +501,4 @@ class Summary:
     encoding: Encoding | None = None  # None if no view needs an encoder
     duplicates: Duplicates | None = None  # None for external probabilities and audits of earlier releases
     annotators: Annotators | None = None  # None without answers of annotators
+    slices: Slices | None = None  # None if the config names no slices

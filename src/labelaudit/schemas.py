@@ -103,6 +103,21 @@ class DataChange(StrEnum):
     REPLACED = "replaced"
 
 
+# Columns of EXAMPLES that are added for `dataset.slices` begin with this.
+SLICE_PREFIX = "slice_"
+# The value of rows that have none.
+MISSING_SLICE = "missing"
+
+
+class SliceState(StrEnum):
+    """How a value of a column in `dataset.slices` changed since another audit."""
+
+    WORSE = "worse"  # worse than the others now, and it was not; or worse than before, beyond chance
+    BETTER = "better"
+    NEW = "new"  # the other audit has no rows with it
+    GONE = "gone"
+
+
 def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
 
@@ -341,12 +356,42 @@ ANSWERS = _schema(
     ("p_right", pa.float32()),  # probability that it is the true label, by model and all answers, 0..1
 )
 
+# One row per value of each column in `dataset.slices`: those that are worse first, and those that are not tested last,
+# each by `low`, the largest first. Ratios compare a value with all other values of its column. They are null if they
+# cannot be computed.
+SLICES = _schema(
+    ("column", pa.string()),
+    ("value", pa.string()),  # as in the column `slice_…` of EXAMPLES
+    ("rows", pa.int64()),
+    ("scored", pa.int64()),
+    ("flagged", pa.int64()),
+    ("expected_wrong", pa.float64()),  # sum of p_wrong of the scored rows
+    ("share", pa.float64()),  # expected_wrong / scored
+    ("ratio", pa.float64()),  # share of wrong labels divided by that of the others, among rows of the same given labels
+    ("low", pa.float64()),  # 95 % interval of `ratio`
+    ("high", pa.float64()),
+    ("plain_ratio", pa.float64()),  # the same as `ratio`, among all rows
+    ("plain_low", pa.float64()),
+    ("plain_high", pa.float64()),
+    ("flag_ratio", pa.float64()),  # of the shares of flagged rows, among rows of the same given labels
+    ("flag_low", pa.float64()),
+    ("flag_high", pa.float64()),
+    ("p_value", pa.float64()),  # of no more doubt than among the others; null if too few rows are scored
+    ("q_value", pa.float64()),  # p_value after the correction for all values of all columns (Benjamini-Hochberg)
+    ("is_worse", pa.bool_()),  # q_value is at most 0.05 and low above 1
+)
+
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),
     ("media_type", pa.string()),  # image/png, image/jpeg, text/plain, or application/json for a table row
     ("data", pa.binary()),
 )
+
+
+def slice_column(name: str) -> str:
+    """Return the column of EXAMPLES for a column in `dataset.slices`."""
+    return f"{SLICE_PREFIX}{name}"
 
 
 def pred_probs_schema(class_names: tuple[str, ...]) -> pa.Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -15,15 +15,15 @@ from labelaudit.audits.decisive_settings import (
     other_work_in_words,
 )
 from labelaudit.audits.history import FAILED_GATE, AuditRecord, audits_before, read_history
+from labelaudit.audits.other_findings import OtherChanges, OtherFindings, other_changes
 from labelaudit.audits.published import SHOWN_VERSIONS, PublishedAudit, open_audit
 from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
-from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates
-from labelaudit.report.annotators import worse_annotators
+from labelaudit.findings import AuditName, ChangedSetting, Changes
 from labelaudit.report.changes import new_issues
-from labelaudit.schemas import ANNOTATORS, CLASSES, EXAMPLES, ISSUES, IssueChange
+from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
 from labelaudit.storage.store import Store
 from labelaudit.text import listing
@@ -58,14 +58,13 @@ class NotCompared:
 
 @dataclass(frozen=True)
 class OpenPredecessor:
-    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED), CLASSES and copies."""
+    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED), CLASSES and the rest."""
 
     predecessor: Predecessor
     audit: PublishedAudit
     examples: pa.Table
     classes: pa.Table
-    copies: Duplicates | None
-    annotators: pa.Table | None  # ANNOTATORS
+    others: OtherFindings
 
 
 @dataclass(frozen=True)
@@ -124,29 +123,20 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
             raise StorageError(f"{store.url_of(before.folder)} no longer contains an audit. Audit that version again.")
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
-        copies = found.summary().duplicates
-        annotators = _annotators(found)
+        others = OtherFindings.of(found)
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes, copies, annotators)
+    return OpenPredecessor(before, found, examples, classes, others)
 
 
 def compare_with_predecessor(
-    before: OpenPredecessor,
-    plan: Plan,
-    examples: pa.Table,
-    classes: pa.Table,
-    copies: Duplicates | None,
-    annotators: pa.Table | None = None,
+    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, others: OtherFindings
 ) -> Compared:
-    """Compare an audit with its predecessor.
-
-    `examples` is its EXAMPLES table, `classes` its CLASSES table, and `annotators` its ANNOTATORS table.
-    """
+    """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
     result = compare_audits(
         before.examples,
         examples,
@@ -160,10 +150,7 @@ def compare_with_predecessor(
         result,
         before.audit,
         changed,
-        [
-            *_copies_in_words(before.copies, copies, predecessor.version),
-            *worse_annotators(before.annotators, annotators, predecessor.version),
-        ],
+        other_changes(before.others, others, predecessor.version),
         predecessor.held_versions,
         predecessor.skipped_versions,
     )
@@ -196,12 +183,10 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
+    others = other_changes(OtherFindings.of(before), OtherFindings.of(now), before.version)
     review = now.summary().review
-    others = [
-        *_copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version),
-        *worse_annotators(_annotators(before), _annotators(now), before.version),
-        *([review.removal_sentence] if review is not None and review.removal_sentence else []),
-    ]
+    if review is not None and review.removal_sentence:
+        others = replace(others, sentences=(*others.sentences, review.removal_sentence))
     return AuditDifference(describe_changes(result, before, changed, others), result.changes, new)
 
 
@@ -209,11 +194,11 @@ def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
-    others: Sequence[str],
+    others: OtherChanges,
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary. `others` are sentences on copies, annotators and rows to remove."""
+    """Return the `changes` of a summary."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -227,31 +212,13 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
-            *others,
+            *others.sentences,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),
         classes=result.classes,
+        slices=others.slices,
     )
-
-
-def _annotators(audit: PublishedAudit) -> pa.Table | None:
-    return audit.table("annotators.parquet", ANNOTATORS) if audit.summary().annotators is not None else None
-
-
-def _copies_in_words(before: Duplicates | None, now: Duplicates | None, version: str) -> list[str]:
-    """Return sentences on the numbers that changed; none if they are unknown for an audit."""
-    if before is None or now is None:
-        return []
-    counts = {
-        "with different labels": (before.conflicts, now.conflicts),
-        "in several splits": (before.leaks, now.leaks),
-    }
-    return [
-        f"Groups of copies {what}: {count:,}, compared with {earlier:,} in version {version}."
-        for what, (earlier, count) in counts.items()
-        if earlier != count
-    ]
 
 
 def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:

@@ -30,6 +30,7 @@ class DetectOptions:
     version: str | None
     output: str | None
     filter: str
+    slices: tuple[str, ...]
     set: tuple[str, ...]
 
 
@@ -40,10 +41,17 @@ def detect_command(file: str, options: DetectOptions, as_json: bool) -> None:
         label=options.label,
         id=options.id,
         pred_probs=options.pred_probs,
+        slices=options.slices,
         class_names=tuple(options.classes.split(",")) if options.classes else None,
     )
     settings = {
-        "dataset": given(url=file, name=options.name, version=options.version, annotations=options.annotations),
+        "dataset": given(
+            url=file,
+            name=options.name,
+            version=options.version,
+            annotations=options.annotations,
+            slices=options.slices or None,
+        ),
         "detection": {"filter": options.filter},
         "output": given(url=options.output),
     }

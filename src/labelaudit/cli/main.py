@@ -119,6 +119,9 @@ def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
     "--filter", default="auto", show_default=True, help="How rows are flagged: auto, or a filter of cleanlab."
 )
 @click.option(
+    "--slices", metavar="COLUMN|FILE", multiple=True, help="Column whose values are compared. Can be repeated."
+)
+@click.option(
     "--set",
     metavar="A.B=VALUE",
     multiple=True,

@@ -10,7 +10,7 @@ from labelaudit.config_files import is_config_file, read_config
 from labelaudit.errors import ConfigError
 
 # These options describe a dataset URL. A config file contains the same settings.
-_DESCRIBING = ("label", "id", "input", "kind", "group", "ignore", "annotations")
+_DESCRIBING = ("label", "id", "input", "kind", "group", "ignore", "annotations", "slices")
 
 
 def config_from(target: str, options: DatasetOptions | None = None) -> AuditConfig:
@@ -38,6 +38,7 @@ def config_from(target: str, options: DatasetOptions | None = None) -> AuditConf
             group=options.group,
             ignore=options.ignore or None,
             annotations=options.annotations,
+            slices=options.slices or None,
         ),
         "output": given(url=options.output),
     }

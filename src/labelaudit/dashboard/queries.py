@@ -21,7 +21,7 @@ from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
 from labelaudit.reviews.audit_review import P_WRONG
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, mixed, strata_to_draw
-from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, Decision, Status
+from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, SLICES, Decision, Status, slice_column
 from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
@@ -74,6 +74,13 @@ class Order(StrEnum):
     VIEWS_AGREE = "most views agree on another label first"  # ties: most likely wrong first
 
 
+class Slice(NamedTuple):
+    """The rows with one value in a column of `dataset.slices`."""
+
+    column: str
+    value: str
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which rows of an audit to show. None and empty text match every row."""
@@ -88,6 +95,7 @@ class Filters:
     fold: int | None = None
     reviewed: Reviewed | Decision = Reviewed.ANY
     id_contains: str = ""
+    slice: Slice | None = None
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
     order: Order = Order.LIKELY_WRONG  # of all rows but a sample, copies and those that need another opinion
@@ -220,6 +228,13 @@ _ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), 
 _IS_NEW = """
     is_label_issue AND example_id IN (
         SELECT example_id FROM read_parquet(?, hive_partitioning = false) WHERE issue_change = 'new'
+    )
+"""
+# Parameters: the path of examples.parquet, and a value. The column is quoted.
+_IN_SLICE = """
+    (example_id, coalesce(file, ''), coalesce(row, -1)) IN (
+        SELECT (example_id, coalesce(file, ''), coalesce(row, -1))
+        FROM read_parquet(?, hive_partitioning = false) WHERE {column} = ?
     )
 """
 # Parameters: the columns of `VerdictColumns`.
@@ -401,6 +416,10 @@ class AuditQueries:
         """Return `confusions.parquet`, or an empty table."""
         return self._table("confusions.parquet", CONFUSIONS)
 
+    def slices(self) -> pa.Table:
+        """Return `slices.parquet`, or an empty table."""
+        return self._table("slices.parquet", SLICES)
+
     def class_names(self) -> list[str]:
         """Return the names of all classes, sorted."""
         return sorted(self.classes()["class_name"].to_pylist())
@@ -433,11 +452,21 @@ class AuditQueries:
             changes = self._file("changes.parquet")
             # Without a predecessor, an audit has no table of changes, and no row counts as new.
             conditions.append(_Query(_IS_NEW, [str(changes)]) if changes else _Query("false"))
+        if filters.slice is not None:
+            conditions.append(self._in_slice(filters.slice))
         if filters.reviewed != Reviewed.ANY:
             conditions.append(_is_reviewed(filters.reviewed, verdicts))
         matches = " AND ".join(condition.text for condition in conditions) or "true"
         values = [value for condition in conditions for value in condition.values]
         return _Query(f"{rows.text} WHERE {matches}", [*rows.values, *values])
+
+    def _in_slice(self, wanted: Slice) -> _Query:
+        path, column = self._path("examples.parquet"), slice_column(wanted.column)
+        if column not in _schema(path).names:
+            return _Query("false")
+        # A name of a column cannot be a parameter.
+        quoted = '"' + column.replace('"', '""') + '"'
+        return _Query(_IN_SLICE.format(column=quoted), [path, wanted.value])
 
     def _rows(self, shown: Shown | Status, sample: Sequence[str], order: Order) -> _Query:
         """Return the query for all rows that may be shown, as `Row`."""

@@ -16,6 +16,7 @@ from labelaudit.data.digests import digest_bytes, digest_rows
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, printable_path
 from labelaudit.data.image_files import ImageFiles, NamedImageFiles
 from labelaudit.data.images import decode_images
+from labelaudit.data.slice_values import encoded_values
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables, read_wanted_tables
@@ -46,6 +47,7 @@ class BatchHead:
     readable: np.ndarray  # (n,) bool
     problems: dict[int, str] = field(default_factory=dict)  # why a row is unreadable, by its offset
     splits: list[str | None] | None = None  # None: the dataset has no splits
+    slices: tuple[pa.DictionaryArray, ...] = ()  # of strings, in the order of `Columns.slices`
 
     def head(self) -> BatchHead:
         """Return the batch without its inputs, to free their memory."""
@@ -59,6 +61,7 @@ class BatchHead:
             self.readable,
             self.problems,
             self.splits,
+            self.slices,
         )
 
 
@@ -93,7 +96,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     if layout.format == IMAGE_FOLDER:
         yield from _read_image_folder(images, layout, columns)
         return
-    named = [columns.label, columns.id, columns.group, columns.split, *columns.inputs]
+    named = [columns.label, columns.id, columns.group, columns.split, *columns.slices, *columns.inputs]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
     pieces = read_tables(source, layout, wanted, label=columns.label, max_rows=_max_rows(columns))
     vectors = VectorReader(columns.inputs[0], columns.vector_length)
@@ -116,6 +119,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
             _splits(columns, split, table, file),
+            tuple(encoded_values(table.column(name)) for name in columns.slices),
             inputs=inputs.values,
         )
     vectors.check()

@@ -106,7 +106,7 @@ def check_dataset(
         bytes=scanned.bytes,
         format=scanned.columns.format,
         kind=scanned.columns.kind,
-        columns=_columns(scanned.columns),
+        columns=_columns(scanned.columns, examples),
         guesses=(*scanned.columns.guesses, *(() if answers is None else answers.guesses)),
         warnings=(*scanned.warnings, *_about_copies(examples)),
         examples=len(examples.label),
@@ -192,12 +192,17 @@ def _total_folds(config: AuditConfig) -> int:
     return config.cross_validation.folds * config.cross_validation.repeats
 
 
-def _columns(columns: Columns) -> dict[str, str]:
+def _columns(columns: Columns, examples: Examples) -> dict[str, str]:
+    slices = [
+        f"{name} ({len(values.names):,} {'value' if len(values.names) == 1 else 'values'})"
+        for name, values in examples.slices.items()
+    ]
     return {
         "label": columns.label or ("the majority of the annotations" if columns.is_voted else "the folder"),
         "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),
         "input": listing(columns.inputs) or "the files",
         **({"group": columns.group} if columns.group else {}),
+        **({"slices": listing(slices, shown=len(slices))} if slices else {}),
     }
 
 

@@ -98,7 +98,19 @@ def decoding_key(fingerprint: str, columns: Columns) -> str:
     """Return a digest of the content of a version and of how it is decoded."""
     # The fingerprint contains digests of what the others of these say how to read.
     read = dict.fromkeys(
-        ("label", "id", "group", "split", "partitions", "excluded", "rename", "csv", "text_columns", "image_side")
+        (
+            "label",
+            "id",
+            "group",
+            "split",
+            "partitions",
+            "excluded",
+            "rename",
+            "csv",
+            "text_columns",
+            "image_side",
+            "slices",
+        )
     )
     decoded = {**asdict(columns), **read, "guesses": None, "left_out": None, "stored_rows": None}
     return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]

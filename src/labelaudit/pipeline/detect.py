@@ -18,6 +18,7 @@ from labelaudit.audits.comparison import (
     open_predecessor,
 )
 from labelaudit.audits.detected import AuditTables, Detected
+from labelaudit.audits.other_findings import OtherFindings
 from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
 from labelaudit.audits.stored_answers import answers_in
@@ -32,6 +33,7 @@ from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.consensus import answered_rows, consensus_tables
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.slices_of_rows import compare_slices
 from labelaudit.report.annotators import annotators_found, annotators_in_words
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -44,9 +46,10 @@ from labelaudit.report.audit_tables import (
     views_table,
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
+from labelaudit.report.slices import slices_in_words
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
-from labelaudit.schemas import Status
+from labelaudit.schemas import Status, slice_column
 
 # Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
 # wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, although 91 % of them are right.
@@ -61,7 +64,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
-    rows = load_version(reference, plan, PUBLISHED_COLUMNS)
+    rows = load_version(reference, plan, (*PUBLISHED_COLUMNS, *_columns_of_slices(plan)))
     detected = detect_issues(
         plan,
         rows,
@@ -74,6 +77,13 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     del rows
     release_if_grown()
     return detected.save(store, plan)
+
+
+def _columns_of_slices(plan: Plan) -> list[str]:
+    """Return the columns of rows that slices need: their values and, if there is a column of groups, the groups."""
+    dataset = plan.config.dataset
+    groups = ["group"] if dataset.slices and dataset.group is not None else []
+    return [*groups, *map(slice_column, dataset.slices)]
 
 
 @with_one_blas_thread
@@ -108,9 +118,12 @@ def detect_issues(
     annotators: Annotators | None = None
     if answered is not None:
         tables, annotators = _with_annotators(plan, tables, answered, found)
+    slices_table, slices = compare_slices(rows, found, is_removed) or (None, None)
+    tables = replace(tables, slices=slices_table)
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies, tables.annotators)
+        others = OtherFindings(copies, tables.annotators, tables.slices)
+        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, others)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     is_fine = rows.of_scored(row_verdicts.is_fine)
     review = snapshot.findings(
@@ -126,6 +139,7 @@ def detect_issues(
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
         *_annotator_notes(annotators, tables, has_canaries=canaries.recall is not None),
+        *(() if slices is None else slices_in_words(slices)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -142,6 +156,7 @@ def detect_issues(
         review=review,
         duplicates=copies,
         annotators=annotators,
+        slices=slices,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -195,7 +210,7 @@ def _tables(
     clusters: Clusters | None,
     canaries: pa.Table,
 ) -> AuditTables:
-    """Return the tables of the audit, without those of changes since the predecessor."""
+    """Return the tables of the audit, without those of slices and of changes since the predecessor."""
     scores = _examples(plan, rows, probabilities, found, row_verdicts)
     names = np.asarray(plan.class_names, dtype=object)
     is_flagged = found.is_label_issue
@@ -212,6 +227,7 @@ def _tables(
         consensus=None,
         annotators=None,
         answers=None,
+        slices=None,
         changes=None,
         class_changes=None,
     )
@@ -287,6 +303,7 @@ def _examples(
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
         remove_reasons=row_verdicts.remove_reasons if has_verdicts else None,
+        slices={name: values.arrow for name, values in examples.slices.items()},
     )
 
 

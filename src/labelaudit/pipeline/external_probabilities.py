@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from labelaudit.audits.version import Version
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
 from labelaudit.data.majority_vote import Majority
+from labelaudit.data.slice_values import SliceValues, check_slices, encoded_values
 from labelaudit.data.values import reordered, repeated, to_strings
 from labelaudit.detection.external import check_external
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
@@ -59,6 +61,7 @@ class ExternalProbabilities:
     label: str | None = None  # column, or URL of .npy files
     id: str | None = None
     pred_probs: str | None = None
+    slices: tuple[str, ...] = ()  # columns, or URLs of .npy files
     class_names: tuple[str, ...] | None = None  # None: from the file's metadata, else the sorted labels
 
 
@@ -84,6 +87,7 @@ class _Loaded:
     class_names: tuple[str, ...]
     has_made_up_ids: bool
     notes: tuple[str, ...]
+    slices: dict[str, SliceValues]
 
 
 @with_one_blas_thread
@@ -145,6 +149,10 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader, majority: Major
             f"{probabilities.url} has {num_classes} columns of probabilities for {len(names)} "
             f"classes ({listing(names)}). Name the class of each column with --classes."
         )
+    slices = reader.slices()
+    for name, values in slices.items():
+        _check_same_length(f"{len(values):,} values of {name!r}", f"{len(given):,} labels", len(values), len(given))
+    check_slices(slices)
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = ids.order()
     files, file_rows = reader.places()
@@ -158,6 +166,7 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader, majority: Major
         class_names=tuple(names),
         has_made_up_ids=has_made_up_ids,
         notes=notes,
+        slices={name: values[order] for name, values in slices.items()},
     )
 
 
@@ -226,6 +235,15 @@ class _Reader:
     def has(self, name: str) -> bool:
         """Return whether the files have a column."""
         return isinstance(self._main, TableParts) and name in self._main.columns
+
+    def slices(self) -> dict[str, SliceValues]:
+        """Return the values of the columns that are compared, by column. A `.npy` file is named without its folder."""
+        return {
+            PurePosixPath(name).stem if self._is_array(name) else name: SliceValues.joined(
+                encoded_values(column) for _, column in self.columns(name)
+            )
+            for name in self._named.slices
+        }
 
     def columns(self, name: str) -> list[tuple[str, pa.Array]]:
         """Return the values of a column or of `.npy` files, each array with its file."""
@@ -309,6 +327,7 @@ def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Versio
         fingerprint=fingerprint,
         cluster=np.broadcast_to(np.int64(-1), count),
         copy_distance=np.broadcast_to(np.float32(np.inf), count),
+        slices=loaded.slices,
     )
     return Version(examples, np.full((1, count), -1, dtype=np.int16))
 

@@ -146,6 +146,7 @@ def find_columns(source: DatasetFiles, config: AuditConfig) -> Columns:
         kind=dataset.kind,
         group=dataset.group,
         ignore=dataset.ignore,
+        slices=dataset.slices,
         image_size=_image_size(config),
         skips_unreadable=dataset.unreadable_files == "skip",
         csv=_csv_options(config),

@@ -219,6 +219,7 @@ def _page_content(
         review=review_section(summary.review, tables.examples),
         ambiguous=ambiguous_examples(tables.examples),
         copies=copies,
+        slices=tables.slices,
     )
 
 

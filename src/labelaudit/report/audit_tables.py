@@ -24,6 +24,7 @@ from labelaudit.schemas import (
     VIEWS,
     VIEWS_TABLE,
     Status,
+    slice_column,
 )
 
 _IntArray = npt.NDArray[np.integer]
@@ -82,6 +83,7 @@ def examples_table(
     verdicts: _Names | None = None,
     right_labels: _Names | None = None,
     remove_reasons: _Names | None = None,
+    slices: Mapping[str, pa.DictionaryArray] | None = None,
 ) -> pa.Table:
     """Return all N rows of a version with the scores of the scored ones: EXAMPLES, ordered by example_id.
 
@@ -93,6 +95,7 @@ def examples_table(
         scores: The scores of the rows with status `scored`.
         fold: (N,) fold that holds a row out, -1 if it is not scored.
         verdicts, right_labels, remove_reasons: (N,) what people decided; None if there are no verdicts.
+        slices: (N,) values by column of the dataset; each becomes a column `slice_…` at the end.
 
     Raises:
         LabelauditError: Lengths differ, or the scores are not those of exactly the rows with status `scored`.
@@ -143,6 +146,8 @@ def examples_table(
         columns["views_agree"] = spread(np.asarray(scores.views_agree, np.float32), pa.float32())
     values_of = [columns[field.name] if field.name in columns else nulls(field.type) for field in EXAMPLES]
     table = pa.table(values_of, schema=EXAMPLES)
+    for name, values in (slices or {}).items():
+        table = table.append_column(slice_column(name), values)
     # Sorting needs a second copy of all columns, and the rows of an audit are sorted already.
     return table if _is_sorted(table["example_id"]) else table.sort_by("example_id")
 

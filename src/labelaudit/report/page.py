@@ -28,6 +28,7 @@ from labelaudit.report.gallery import GalleryItem, preview_bytes, preview_fields
 from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
+from labelaudit.report.slices_section import slices_context
 from labelaudit.schemas import BLEND, STATUS_MEANINGS, VIEW_MEANINGS, Status
 from labelaudit.shares import fraction_in_words, percent, short_range
 
@@ -72,6 +73,7 @@ class PageContent:
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
     copies: CopiesContent | None = None  # None if the contents of the rows are unknown
     annotators: AnnotatorsContent | None = None  # None without answers of annotators
+    slices: pa.Table | None = None  # SLICES; None if the config names none
 
     @property
     def final_folds(self) -> pa.Table:
@@ -103,6 +105,7 @@ def render_page(content: PageContent) -> str:
         notes=content.summary.notes[:NOTES],
         files=_files(content),
         **changes_context(content.changes),
+        **slices_context(content.slices, content.summary.changes),
     )
 
 

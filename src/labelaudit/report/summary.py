@@ -73,6 +73,7 @@ def summarize(
         encoding=encoding,
         duplicates=findings.duplicates,
         annotators=findings.annotators,
+        slices=findings.slices,
     )
 
 

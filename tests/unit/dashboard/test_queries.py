@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Order, Reviewed, Shown, connect
+from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Order, Reviewed, Shown, Slice, connect
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
@@ -62,6 +62,7 @@ filters = st.builds(
     fold=st.none() | st.integers(0, 2),
     reviewed=st.sampled_from([*Reviewed, *Decision]),
     id_contains=st.sampled_from(["", "1", "%", "x'"]),
+    slice=st.none() | st.builds(Slice, st.just("o\"n'e"), st.sampled_from(NAMES)),
 )
 
 
@@ -104,6 +105,7 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
             not is_bounded or (score is not None and asked.lowest <= score <= asked.highest),
             not is_cut or (wrong is not None and asked.least_wrong <= wrong <= asked.most_wrong),
             asked.fold in (None, row["fold"]),
+            asked.slice is None or row["slice_o\"n'e"] == asked.slice.value,
             asked.id_contains.lower() in row["example_id"].lower(),
             {
                 Reviewed.ANY: True,
@@ -126,6 +128,8 @@ def test_filters_pages_and_neighbours(
     records: list[dict[str, Any]], asked: Filters, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     examples = examples_of(records)
+    values = pa.array([NAMES[at % 3] for at in range(len(records))]).dictionary_encode()
+    examples = examples.append_column("slice_o\"n'e", values)
     tables = tables_of(tmp_path_factory.mktemp("tables"), examples)
     frame = examples.to_pandas()
     judged = frame[frame["given_label"].notna()].drop_duplicates(["example_id", "content_digest", "given_label"])
@@ -278,6 +282,12 @@ def test_new_flags_alone(tmp_path: Path) -> None:
     assert [row.example_id for row in tables.page(Filters(new_only=True))] == ["example-004"]
     del paths["changes.parquet"]
     assert tables.page(Filters(new_only=True)) == []
+
+
+def test_a_slice_that_the_audit_does_not_have(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(8))
+    assert tables.page(Filters(slice=Slice("batch", "b1"))) == []
+    assert len(tables.slices()) == 0
 
 
 def test_other_tables_of_an_audit(tmp_path: Path) -> None:
