@@ -112,7 +112,7 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     encoding = None
     try:
         if plan.encoder is not None:
-            encoding = _encode_missing_rows(config, caller, reference)
+            encoding = encode_missing_rows(config, caller, reference)
         trained = caller.train_folds(config, reference, list(range(total_folds(config))))
     finally:
         caller.end_workers()
@@ -121,7 +121,8 @@ def run_audit(config: AuditConfig, caller: StepCaller) -> AuditReference:
     return caller.call(publish, reference, gathered, detected, encoding)
 
 
-def _encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> EncodingReference | None:
+def encode_missing_rows(config: AuditConfig, caller: StepCaller, reference: PlanReference) -> EncodingReference | None:
+    """Encode the rows whose features are not stored yet; return what was encoded, or None if the plan needs nothing."""
     # Imported late, like the steps above.
     from labelaudit.pipeline.encode import missing_shards, plan_encoding
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from labelaudit.codec import Json, formerly
+from labelaudit.schemas import Decision
 
 
 @dataclass(frozen=True)
@@ -256,13 +257,14 @@ class JudgedFlags(Estimate):
     wrong: int
     fine: int
     ambiguous: int
+    remove: int = 0
 
 
 @dataclass(frozen=True)
 class Precision(JudgedFlags):
     """Precision over all judged flags, and over those of a random sample."""
 
-    random: JudgedFlags | None
+    random: JudgedFlags | None = None
 
 
 @dataclass(frozen=True)
@@ -276,11 +278,12 @@ class StratumProgress:
     wrong: int
     fine: int
     ambiguous: int
+    remove: int = 0
 
 
 @dataclass(frozen=True)
 class ErrorRate(Estimate):
-    """The share of wrong labels among the scored rows of a sampled audit."""
+    """The share of wrong labels among the scored rows of a sampled audit, without those that are to be removed."""
 
     confidence: float
     with_ambiguous: Estimate | None  # the same, with ambiguous labels counted as wrong
@@ -299,7 +302,8 @@ class Review:
 
     `verdicts` counts the verdicts that apply by `schemas.Decision`. `ended` counts those that expired because content
     or label changed. `dismissed` counts rows that the detector flagged but people judged fine. `known_wrong` counts
-    rows whose label was judged wrong and has not changed.
+    rows whose label was judged wrong and has not changed. `to_remove` counts the contents of the dataset that people
+    want to remove; `verdicts` says how many of them are in the version.
     """
 
     verdicts: dict[str, int]
@@ -308,6 +312,20 @@ class Review:
     known_wrong: int
     precision: Precision | None
     error_rate: ErrorRate | None
+    to_remove: int = 0
+    scored_to_remove: int = 0  # scored rows of the version that are to be removed
+
+    @property
+    def removal_sentence(self) -> str | None:
+        """How many rows are to be removed, and how many of them are still in the version; None if there are none."""
+        if not self.to_remove:
+            return None
+        still = self.verdicts.get(Decision.REMOVE, 0)
+        are = "1 row is" if self.to_remove == 1 else f"{self.to_remove:,} rows are"
+        if self.to_remove == still:
+            return f"{are} to be removed, and still in this version."
+        left = f"{still:,}" if still else "none"
+        return f"{are} to be removed; {left} {'is' if still in (0, 1) else 'are'} still in this version."
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,22 @@ STATUS_MEANINGS = {
 
 
 class Decision(StrEnum):
-    """A person's decision about the label of an example."""
+    """A person's decision about an example: about its label, or that it should not be in the dataset."""
 
     WRONG = "wrong"  # always with the right label
     FINE = "fine"
     AMBIGUOUS = "ambiguous"
+    REMOVE = "remove"  # always with a reason; about the content, under any label
+
+
+class RemoveReason(StrEnum):
+    """The offered reasons to remove an example. Reviewers may write another one in files."""
+
+    OFF_TOPIC = "off-topic"  # it shows none of the classes
+    SEVERAL_CLASSES = "several-classes"  # it shows more than one of them
+    BROKEN = "broken"  # damaged, empty, blurred beyond recognition
+    PRIVATE = "private"  # it must not be used, such as personal data
+    OTHER = "other"
 
 
 class InputIssue(StrEnum):
@@ -159,7 +170,8 @@ EXAMPLES = _schema(
     ("content_digest", pa.string()),  # of the input only, without id and label
     ("verdict", pa.string()),  # a Decision on this content and label
     ("right_label", pa.string()),  # null unless the verdict is `wrong`
-    ("is_dismissed", pa.bool_()),  # flagged by the detector but judged fine, so is_label_issue is false
+    # Flagged by the detector, but judged fine or to be removed, so is_label_issue is false.
+    ("is_dismissed", pa.bool_()),
     ("split", pa.string()),  # train, test, …; null if the dataset has no splits
     # Calibrated probability that the given label is wrong, 0..1. 1 or 0 if a person judged it wrong or fine.
     ("p_wrong", pa.float32()),
@@ -174,6 +186,7 @@ EXAMPLES = _schema(
     ("views_agree", pa.float32()),
     # What makes the input hard to use: values of InputIssue with ", " between them; null if nothing does.
     ("input_issues", pa.string()),
+    ("remove_reason", pa.string()),  # a RemoveReason or another text; null unless the verdict is `remove`
 )
 
 # Flagged rows, the highest p_wrong first; ties by label_score, then by example_id.
@@ -189,7 +202,7 @@ ISSUES = _schema(
     ("fold", pa.int16()),
     ("file", pa.string()),
     ("row", pa.int64()),
-    ("verdict", pa.string()),  # wrong or ambiguous; rows judged fine are not flagged
+    ("verdict", pa.string()),  # wrong or ambiguous; rows judged fine or to be removed are not flagged
     ("right_label", pa.string()),
     ("p_wrong", pa.float32()),
     ("views_agree", pa.float32()),

@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[int, set[str]]] = {
     f"review export {DATASET} --output issues.csv": (0, set()),
     f"review import {DATASET} filled.csv --reviewer ann": (0, set()),
     f"review status {DATASET}": (0, set()),
+    f"review export {DATASET} --what clean --output clean.csv": (0, set()),
+    f"prove {DATASET}": (2, {"scipy"}),  # there are too few verdicts
     "features status out": (0, set()),
     "features prune out --dry-run": (0, set()),
     "publish-version versions.yaml fruit.csv --version v3": (0, set()),

@@ -60,6 +60,7 @@ def make_verdict(example_id: str = "i000", decision: Decision | None = Decision.
         "given_label": "bee",
         "verdict": decision,
         "right_label": "ant" if decision == Decision.WRONG else None,
+        "remove_reason": "off-topic" if decision == Decision.REMOVE else None,
         "reviewer": "ann",
         "decided_at": "2026-01-01T00:00:00.000000+00:00",
         "audit_id": "a1",

@@ -105,6 +105,15 @@ def decide_and_reload(page: Page) -> None:
     expect(page.locator(".said")).to_contain_text("by ann")
     press(page, "u")
     expect(page.locator(".said")).to_contain_text("undecided")
+    # The reasons to remove a row have the keys of the labels.
+    press(page, "x")
+    expect(page.locator(".st-key-reasons")).to_contain_text("several-classes")
+    press(page, "2")
+    shown_id(page, "example-016")
+    move(page, "ArrowLeft")
+    expect(page.locator(".said")).to_contain_text("remove: several-classes")
+    press(page, "u")
+    expect(page.locator(".said")).to_contain_text("undecided")
     page.reload()
     shown_id(page, "example-012")
     expect(page.locator(".said")).to_contain_text("undecided")
@@ -117,7 +126,8 @@ def decide_and_reload(page: Page) -> None:
 
 
 def stored(store: Store, dataset: str = "pets") -> list[tuple[str, Decision | None, str | None, str]]:
-    return [(v.example_id, v.verdict, v.right_label, v.reviewer) for v in read_verdicts(store, dataset)]
+    verdicts = read_verdicts(store, dataset)
+    return [(v.example_id, v.verdict, v.right_label or v.remove_reason, v.reviewer) for v in verdicts]
 
 
 MADE = [
@@ -125,6 +135,8 @@ MADE = [
     ("example-004", Decision.WRONG, "owl", "ann"),
     ("example-008", Decision.WRONG, "cat", "ann"),
     ("example-012", Decision.AMBIGUOUS, None, "ann"),
+    ("example-012", None, None, "ann"),
+    ("example-012", Decision.REMOVE, "several-classes", "ann"),
     ("example-012", None, None, "ann"),
 ]
 
@@ -182,7 +194,7 @@ def test_read_only_shows_nothing_that_decides(tmp_path: Path, cache: Path, open_
         with dashboard(options[0], cache, *map(str, options[1:])) as url:
             page = open_page(f"{url}/review?example=example-004")
             shown_id(page, "example-004")
-            for name in ("Fine", "Wrong", "Ambiguous", "Undo"):
+            for name in ("Fine", "Wrong", "Ambiguous", "Remove", "Undo"):
                 expect(page.get_by_role("button", name=name)).to_have_count(0)
             press(page, "f")
             move(page, "ArrowRight")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -184,6 +184,9 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
     others = other_changes(OtherFindings.of(before), OtherFindings.of(now), before.version)
+    review = now.summary().review
+    if review is not None and review.removal_sentence:
+        others = replace(others, sentences=(*others.sentences, review.removal_sentence))
     return AuditDifference(describe_changes(result, before, changed, others), result.changes, new)
 
 

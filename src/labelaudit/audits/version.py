@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan, output_store
 from labelaudit.audits.references import PlanReference
@@ -25,6 +26,8 @@ from labelaudit.strings import Strings
 
 ROWS = "rows.parquet"
 IDS_AND_LABELS = ("example_id", "label")
+# A column of the rows of a training on cleaned labels (pipeline/retraining.py).
+LEFT_OUT = "is_left_out"
 # What an audit publishes of a row, apart from scores.
 PUBLISHED_COLUMNS = (
     *IDS_AND_LABELS,
@@ -47,6 +50,8 @@ class Version:
 
     examples: Examples
     fold_of: np.ndarray  # (repeats, N) int16, -1 if not scored
+    # (N,) bool, rows that no model is trained on, although they are scored. None: there are none, as in every audit.
+    is_left_out: np.ndarray | None = None
 
     @cached_property
     def scored(self) -> np.ndarray:
@@ -81,7 +86,8 @@ class Version:
     def training(self, fold: int, folds: int) -> np.ndarray:
         """Return the positions that the fold's model is trained on."""
         of_repeat = self.fold_of[fold // folds]
-        return np.flatnonzero((of_repeat >= 0) & (of_repeat != fold))
+        is_used = (of_repeat >= 0) & (of_repeat != fold)
+        return np.flatnonzero(is_used if self.is_left_out is None else is_used & ~self.is_left_out)
 
     def to_file(self, files: TemporaryFiles) -> FileOnDisk:
         """Write the version as a Parquet file, which `load_version` reads."""
@@ -111,6 +117,9 @@ def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = 
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
     few = [name for name in columns if name in FEW_VALUES or name.startswith(SLICE_PREFIX)]
     fold_of = np.stack([column.to_numpy() for column in read_columns(file.path, names).columns])
-    version = Version(Examples.from_columns(read_columns(file.path, columns, few)), fold_of)
+    is_left_out = None
+    if LEFT_OUT in pq.read_schema(file.path).names:
+        is_left_out = read_columns(file.path, [LEFT_OUT])[LEFT_OUT].to_numpy()
+    version = Version(Examples.from_columns(read_columns(file.path, columns, few)), fold_of, is_left_out)
     release_if_grown()
     return version

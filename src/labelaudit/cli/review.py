@@ -23,7 +23,8 @@ from labelaudit.reviews.audit_review import (
     draw_sample,
     status,
 )
-from labelaudit.reviews.files import FILLABLE, ExportKind, export, format_of, read_filled, sample_file
+from labelaudit.reviews.clean_labels import CleaningEffect, CleaningRules
+from labelaudit.reviews.files import FILLABLE, ExportKind, clean_file, export, format_of, read_filled, sample_file
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
 from labelaudit.reviews.verdicts import Verdict
 from labelaudit.shares import percent
@@ -67,6 +68,8 @@ class ByFlag(NamedTuple):
     unflagged: int | None
 
 
+# Classes that an export lists.
+LISTED_CLASSES = 10
 # Rows of a sample, unless the user gives another number.
 DEFAULT_ROWS = 200
 
@@ -121,13 +124,48 @@ def sample_command(
     _finish(facts, audit, as_json, str(path))
 
 
-def export_command(target: AuditTarget, file: OutputFile, *, what: str, as_json: bool) -> None:
-    """Write a file."""
+def export_command(
+    target: AuditTarget, file: OutputFile, *, what: str, rules: CleaningRules | None = None, as_json: bool
+) -> None:
+    """Write a file.
+
+    Args:
+        rules: for `clean` only.
+
+    Raises:
+        ReviewError: if rules are given for something else.
+    """
+    kind, effect = ExportKind(what), None
+    if kind != ExportKind.CLEAN and rules is not None and rules.has_limits:
+        raise ReviewError(f"--relabel-above and --remove-above do not apply to --what {what}. Use --what clean.")
     audit = target.open()
     path = file.path()
-    data = export(audit, ExportKind(what), path.name, file.format)
+    if kind == ExportKind.CLEAN:
+        data, effect = clean_file(audit, path.name, file.format, rules)
+    else:
+        data = export(audit, kind, path.name, file.format)
     _write(path, data)
-    _finish({"output": str(path), "what": what, "bytes": len(data)}, audit, as_json, str(path))
+    for line in _effect_lines(effect) if effect else []:
+        say(line)
+    facts = {"output": str(path), "what": what, "bytes": len(data), **(effect.to_record() if effect else {})}
+    _finish(facts, audit, as_json, str(path))
+
+
+def _effect_lines(effect: CleaningEffect) -> list[str]:
+    """Return the rows by action, the classes whose share changes most, and warnings."""
+    changed = [one for one in effect.classes if one.rows_before != one.rows_after]
+    changed.sort(key=lambda one: (-abs(one.share_after - one.share_before), one.class_name))
+    lines = [", ".join(f"{count:,} {action}" for action, count in effect.actions.items())]
+    if changed:
+        what = "classes" if len(changed) <= LISTED_CLASSES else f"{LISTED_CLASSES} of {len(changed):,} classes"
+        lines.append(f"{what} with other rows, in the version and to train with (keep, relabel):")
+    # Names are printed as literals, because they may contain control characters.
+    lines += [
+        f"  {one.class_name!r}: {one.rows_before:,} rows ({percent(one.share_before)}), then {one.rows_after:,} "
+        f"({percent(one.share_after)})"
+        for one in changed[:LISTED_CLASSES]
+    ]
+    return [*lines, *(f"warning: {warning}" for warning in effect.warnings)]
 
 
 def import_command(
@@ -171,6 +209,7 @@ def _status_lines(found: ReviewStatus) -> list[str]:
         f"verdicts that apply: {counts}; {findings.ended:,} expired",
         f"flagged rows reviewed: {found.flagged_judged:,} of {found.flagged:,}",
         f"wrong and not fixed: {findings.known_wrong:,}",
+        *([findings.removal_sentence] if findings.removal_sentence else []),
         *_sample_lines(found),
     ]
     precision, rate = findings.precision, findings.error_rate
@@ -204,8 +243,10 @@ def _sample_lines(found: ReviewStatus) -> list[str]:
 
 
 def _answer(verdict: Verdict) -> str:
-    right = f" (right: {verdict.right_label!r})" if verdict.right_label else ""
-    return f"{verdict.reviewer!r} {verdict.verdict}{right}"
+    details = f" (right: {verdict.right_label!r})" if verdict.right_label else ""
+    if verdict.remove_reason:
+        details = f" ({verdict.remove_reason!r})"
+    return f"{verdict.reviewer!r} {verdict.verdict}{details}"
 
 
 def _with_limits(share: Estimate) -> str:

@@ -49,7 +49,8 @@ def show_cards(shown: Selection, tables: AuditQueries, rows: list[Row]) -> None:
     with st.container(horizontal=True, gap="small", key="gallery-of-texts" if is_wide else "gallery-of-images"):
         for number, row in enumerate(rows):
             verdict = row if verdicts is None else verdicts.get(labeled_example(row))
-            chip = ui.verdict_chip(verdict.verdict, verdict.right_label) if verdict else Markup("")
+            said = (verdict.verdict, verdict.right_label, verdict.remove_reason) if verdict else (None, None)
+            chip = ui.verdict_chip(*said)
             with st.container(border=True, width=160, key=f"card-{number}"):
                 st.html(str(_card(row, previews.get(row.example_id), chip)))
                 st.button(

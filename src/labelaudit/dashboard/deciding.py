@@ -18,7 +18,7 @@ from labelaudit.dashboard.review_session import SessionVerdict, review_session, 
 from labelaudit.dashboard.row_verdicts import NO_NAME, as_columns, labeled_example, verdict_on, why_undecidable
 from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.quality_section import split_issues
-from labelaudit.schemas import Decision
+from labelaudit.schemas import Decision, RemoveReason
 from labelaudit.storage.manifest import digest_of
 
 KEYS = "1234567890"
@@ -75,12 +75,13 @@ class RowActions:
             session.open_example(found.address)
 
     @show_errors
-    def decide(self, decision: Decision, right_label: str | None = None) -> None:
+    def decide(self, decision: Decision, right_label: str | None = None, remove_reason: str | None = None) -> None:
         if self._is_unseen():
             st.toast("Not decided: this row has only just appeared. Decide again.")
             return
-        verdict = verdict_on(self.row, self.shown.audit, decision, right_label, session.reviewer())
+        verdict = verdict_on(self.row, self.shown.audit, decision, right_label, session.reviewer(), remove_reason)
         verdict = session.reviews(self.shown.dataset).dated_now(verdict)
+        self.ask_for_reason(False)
         review_session().store(SessionVerdict(self.shown.dataset, self.row.address, verdict))
         self._go_to_undecided()
 
@@ -94,6 +95,17 @@ class RowActions:
         if is_undone:
             verdict = given.verdict
             st.toast(ui.plain_text(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
+
+    @property
+    def asks_for_reason(self) -> bool:
+        """Whether the row is to be removed as soon as the reviewer chooses a reason."""
+        return bool(st.session_state.get("removing") == self.digest)
+
+    def ask_for_reason(self, is_wanted: bool) -> None:
+        if is_wanted and self._is_unseen():
+            st.toast("This row has only just appeared. Press again.")
+            return
+        st.session_state["removing"] = self.digest if is_wanted else None
 
     def _is_unseen(self) -> bool:
         digest, moment = st.session_state.get("shown", ("", 0))
@@ -192,6 +204,47 @@ def _show_decisions(actions: RowActions) -> None:
             on_click=actions.decide,
             args=(Decision.AMBIGUOUS,),
         )
+        is_asking = actions.asks_for_reason
+        st.button(
+            "Cancel" if is_asking else "Remove …",
+            # Streamlit does not allow R, which reloads pages.
+            shortcut="X",
+            key=f"remove-{actions.digest}",
+            on_click=actions.ask_for_reason,
+            args=(not is_asking,),
+        )
+    if is_asking:
+        _show_reasons(actions)
+    else:
+        _show_labels(actions)
+
+
+def _show_reasons(actions: RowActions) -> None:
+    """Show the reasons to remove the row, in place of the labels, with the same keys."""
+    st.caption("Remove it from the dataset. The reason:")
+    with st.container(horizontal=True, gap="xsmall", key="reasons"):
+        for key, reason in zip(KEYS, RemoveReason, strict=False):
+            st.button(
+                reason.value,
+                shortcut=key,
+                key=f"reason-{key}-{actions.digest}",
+                on_click=actions.decide,
+                args=(Decision.REMOVE, None, reason.value),
+            )
+    key = f"own-{actions.digest}"
+
+    def decide() -> None:
+        if own := st.session_state.get(key, "").strip():
+            actions.decide(Decision.REMOVE, None, own)
+
+    st.text_input(
+        "Another reason", key=key, placeholder="Another reason …", label_visibility="collapsed", on_change=decide
+    )
+
+
+def _show_labels(actions: RowActions) -> None:
+    """Show the labels that may be right, the first ones with a key of their own."""
+    row = actions.row
     names, others = _labels(actions)
     # Classes that are digits are their own keys.
     keys = names if set(names) <= set(KEYS) else list(KEYS)
@@ -249,7 +302,7 @@ def _labels(actions: RowActions) -> tuple[list[str], list[str]]:
 def _current_verdict(shown: Selection, row: Row) -> Markup:
     verdicts = session.current_verdicts(shown.audit)
     if verdicts is None and row.verdict:
-        chip, who = ui.verdict_chip(row.verdict, row.right_label), "when the audit was made"
+        chip, who = ui.verdict_chip(row.verdict, row.right_label, row.remove_reason), "when the audit was made"
     elif verdict := (verdicts or {}).get(labeled_example(row)):
         chip = ui.verdict_chip(*verdict.answer)
         who = f"by {ui.clip(verdict.reviewer, 100)}, {ui.moment(verdict.decided_at)}"

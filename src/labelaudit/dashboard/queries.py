@@ -148,6 +148,7 @@ class Row:
     was_dismissed: bool  # flagged by the detector, but reviewed as fine before the audit
     views_agree: float | None  # None in audits with one view
     input_issues: str | None  # as in EXAMPLES; None also in audits of earlier releases
+    remove_reason: str | None
     position: float  # sorts the rows of a page
 
     @property
@@ -189,6 +190,7 @@ _ROWS = """
             coalesce({is_dismissed}, false) AS was_dismissed,
             {views_agree} AS views_agree,
             {input_issues} AS input_issues,
+            {remove_reason} AS remove_reason,
             {position} AS position
         FROM read_parquet(?, hive_partitioning = false) e
         LEFT JOIN read_parquet(?, hive_partitioning = false) i ON e.example_id = i.example_id AND e.is_label_issue
@@ -250,7 +252,7 @@ _HAS_VERDICT = """
             SELECT unnest(?::VARCHAR[]) AS id, unnest(?::VARCHAR[]) AS digest, unnest(?::VARCHAR[]) AS label,
                 unnest(?::VARCHAR[]) AS decision
         ) AS verdicts
-        WHERE verdicts.id = example_id AND verdicts.label = given_label
+        WHERE verdicts.id = example_id AND (verdicts.label = given_label OR verdicts.decision = '{remove}')
             AND verdicts.digest IS NOT DISTINCT FROM content_digest {condition}
     )
 """
@@ -527,6 +529,7 @@ class AuditQueries:
             p_wrong=p_wrong,
             views_agree=views_agree,
             input_issues=input_issues,
+            remove_reason="e.remove_reason" if "remove_reason" in names else "NULL::VARCHAR",
             position=position,
             join=join,
         )
@@ -587,6 +590,9 @@ def _has_input_issue(issue: str | None) -> list[_Query]:
 def _is_reviewed(reviewed: Reviewed | Decision, verdicts: VerdictColumns) -> _Query:
     columns = [list(column) for column in verdicts]
     if isinstance(reviewed, Decision):
-        return _Query(_HAS_VERDICT.format(condition="AND verdicts.decision = ?"), [*columns, str(reviewed)])
-    has_verdict = _HAS_VERDICT.format(condition="")
+        return _Query(
+            _HAS_VERDICT.format(condition="AND verdicts.decision = ?", remove=Decision.REMOVE),
+            [*columns, str(reviewed)],
+        )
+    has_verdict = _HAS_VERDICT.format(condition="", remove=Decision.REMOVE)
     return _Query(has_verdict if reviewed == Reviewed.DECIDED else f"NOT {has_verdict} AND {_DECIDABLE}", columns)

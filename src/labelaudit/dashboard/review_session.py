@@ -168,8 +168,8 @@ def _show_unsaved(mine: ReviewSession, unsaved: Sequence[SessionVerdict]) -> Non
 def _why_not_undone(verdict: Verdict, current: Verdict | None) -> str:
     if current is None:
         return f"The verdict on {verdict.example_id!r} was taken back already."
-    arrow = f" \N{RIGHTWARDS ARROW} {current.right_label}" if current.right_label else ""
+    said = ui.verdict_in_words(str(current.verdict), current.right_label, current.remove_reason)
     return (
-        f"{current.reviewer} decided on {verdict.example_id!r} since: {current.verdict}{arrow}. Nothing was undone. "
+        f"{current.reviewer} decided on {verdict.example_id!r} since: {said}. Nothing was undone. "
         "To change it, decide again."
     )

@@ -32,7 +32,12 @@ def why_undecidable(row: Row) -> str | None:
 
 
 def verdict_on(
-    row: Row, audit: AuditRecord, decision: Decision | None, right_label: str | None, reviewer: str
+    row: Row,
+    audit: AuditRecord,
+    decision: Decision | None,
+    right_label: str | None,
+    reviewer: str,
+    remove_reason: str | None = None,
 ) -> Verdict:
     """Return a verdict on a row, decided now.
 
@@ -51,6 +56,7 @@ def verdict_on(
         decided_at=utc_now(),
         audit_id=audit.audit_id,
         was_flagged=row.was_flagged,
+        remove_reason=remove_reason,
     )
 
 

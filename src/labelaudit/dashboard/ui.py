@@ -31,7 +31,7 @@ _DIRECTIVES = re.compile(r"([:\-<>=~])")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WORD_JOINER = "\u2060"
 _GATES = {"passed": "good", "warned": "doubtful", "failed": "bad"}
-_DECISIONS = {"fine": "good", "wrong": "bad", "ambiguous": "doubtful"}
+_DECISIONS = {"fine": "good", "wrong": "bad", "ambiguous": "doubtful", "remove": "bad"}
 
 
 def show_style() -> None:
@@ -107,11 +107,17 @@ def gate_chip(gate: str | None) -> Markup:
     return Markup("") if gate is None else chip(f"gate {gate}", _GATES.get(gate, ""))
 
 
-def verdict_chip(decision: str | None, right_label: str | None) -> Markup:
+def verdict_chip(decision: str | None, right_label: str | None, remove_reason: str | None = None) -> Markup:
     if not decision:
         return Markup("")
-    arrow = f" \N{RIGHTWARDS ARROW} {clip(right_label, 40)}" if right_label else ""
-    return chip(f"{decision}{arrow}", _DECISIONS.get(decision, ""))
+    return chip(verdict_in_words(decision, right_label, remove_reason), _DECISIONS.get(decision, ""))
+
+
+def verdict_in_words(decision: str, right_label: str | None, remove_reason: str | None) -> str:
+    """Return a verdict in a few words, such as `remove: off-topic`."""
+    if right_label:
+        return f"{decision} \N{RIGHTWARDS ARROW} {clip(right_label, 40)}"
+    return f"{decision}: {clip(remove_reason, 40)}" if remove_reason else decision
 
 
 def figures(values: Iterable[tuple[str, str, str]]) -> None:

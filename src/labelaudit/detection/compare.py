@@ -62,7 +62,7 @@ def compare_audits(
     - Flagged only now: flapping if the row was scored before with the same content and label, even if it was judged
       `fine` then; otherwise new.
     - Flagged only before: gone if the row is missing, has other content or is not scored now; otherwise fixed if its
-      label changed; otherwise dismissed if it is judged `fine` now; otherwise flapping.
+      label changed; otherwise dismissed if it is judged `fine` or `remove` now; otherwise flapping.
 
     Args:
         before: EXAMPLES, or at least its columns COMPARED. Rows may be in any order.
@@ -121,7 +121,7 @@ class _Side:
     exists: _BoolArray
     scored: _BoolArray
     flagged: _BoolArray
-    fine: _BoolArray
+    dismissed: _BoolArray  # judged fine or to be removed
     columns: dict[str, pa.Array]
 
     @classmethod
@@ -133,7 +133,7 @@ class _Side:
             exists=exists,
             scored=_is_true(pc.equal(columns["status"], Status.SCORED.value)),
             flagged=_is_true(columns["is_label_issue"]),
-            fine=_is_true(pc.equal(columns["verdict"], Decision.FINE.value)),
+            dismissed=_is_true(pc.is_in(columns["verdict"], pa.array([Decision.FINE, Decision.REMOVE], pa.string()))),
             columns=columns,
         )
 
@@ -146,7 +146,7 @@ def _issue_changes(old: _Side, new: _Side, same_content: _BoolArray, same_label:
         (appeared & ~same, IssueChange.NEW),
         (vanished & ~(new.exists & same_content & new.scored), IssueChange.GONE),
         (vanished & ~same_label, IssueChange.FIXED),
-        (vanished & new.fine, IssueChange.DISMISSED),
+        (vanished & new.dismissed, IssueChange.DISMISSED),
         (appeared | vanished, IssueChange.FLAPPING),
     )
 

@@ -37,7 +37,7 @@ class LabelIssues:
     p_wrong: npt.NDArray[np.float32]  # (M,) 0..1, calibrated; 1 or 0 if a person judged the label wrong or fine
     p_wrong_without_verdicts: npt.NDArray[np.float32]  # (M,) 0..1, what the model alone says
     is_label_issue: _BoolArray  # (M,)
-    is_dismissed: _BoolArray  # (M,) not flagged only because a person judged the label fine
+    is_dismissed: _BoolArray  # (M,) not flagged only because a person judged the label fine or wants to remove the row
     classes: pd.DataFrame  # K rows, columns of schemas.CLASSES, most noise first
     confusions: pd.DataFrame  # columns of schemas.CONFUSIONS, most flagged rows first
     error_range: ErrorRange  # the share of wrong labels
@@ -83,6 +83,7 @@ def find_issues(
     promise: Promise | None = None,
     is_fine: _BoolArray | None = None,
     is_wrong: _BoolArray | None = None,
+    is_removed: _BoolArray | None = None,
     sample: JudgedSample | None = None,
     dynamics: Dynamics | None = None,
     copies: npt.NDArray[np.int64] | None = None,
@@ -91,7 +92,7 @@ def find_issues(
     """Find labels that are probably wrong.
 
     Verdicts of people change what is known, but not what the detector flags: a row judged wrong is flagged only if the
-    detector flags it, and a row judged fine is dismissed if it does.
+    detector flags it, and a row that is judged fine or is to be removed is dismissed if it does.
 
     Args:
         labels: (M,) int64 in 0..K-1, every class present.
@@ -101,6 +102,8 @@ def find_issues(
         promise: a promised precision or recall of the filter `auto`. None: the highest expected F1.
         is_fine: (M,) bool, rows whose label a person confirmed. They are not flagged, and their p_wrong is 0.
         is_wrong: (M,) bool, rows whose label a person judged wrong. Their p_wrong is 1.
+        is_removed: (M,) bool, rows that a person wants to remove. They are not flagged, keep their p_wrong, and do not
+            count in the range, the classes and the pairs.
         sample: verdicts on randomly drawn rows. They correct the p_wrong of the others, and prove a promised precision.
         dynamics: how the M rows were learned; None for probabilities of other models.
         copies: (M,) int64, equal for rows that show the same thing, so that at most one of several labels is right; -1
@@ -110,7 +113,9 @@ def find_issues(
     Raises:
         ConfigError: unknown filter.
     """
-    is_fine, is_wrong = (np.zeros(len(labels), bool) if mask is None else mask for mask in (is_fine, is_wrong))
+    is_fine, is_wrong, is_removed = (
+        np.zeros(len(labels), bool) if mask is None else mask for mask in (is_fine, is_wrong, is_removed)
+    )
     if filter_by not in FILTERS:
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     scores = score_blocks(labels, probabilities)
@@ -125,16 +130,22 @@ def find_issues(
     recalibrated = recalibrate(wrong.p_wrong, sample)
     cut = choose_cut(wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
     is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by) if cut is None else cut.is_above
-    known = _with_verdicts(replace(wrong, p_wrong=recalibrated), is_fine=is_fine, is_wrong=is_wrong)
+    known = _with_verdicts(
+        replace(wrong, p_wrong=recalibrated), is_fine=is_fine, is_wrong=is_wrong, is_removed=is_removed
+    )
     if copies is not None:
+        # A row that is to be removed says nothing about the labels of its copies.
+        copies = np.where(is_removed, -1, copies)
         # A person's verdict stands, and it says something about the copies.
         of_copies = p_wrong_of_copies(known.p_wrong, labels, copies)
         known = replace(known, p_wrong=np.where(is_fine | is_wrong, known.p_wrong, of_copies))
         # A promise was proved for the rows above the cut alone.
         if cut is not None and promise is None:
             is_detected |= p_wrong_of_copies(recalibrated, labels, copies) >= cut.p_wrong
-    is_label_issue = is_detected & ~is_fine
-    pairs = DoubtedPairs.count(replace(scores, other=other), known.p_wrong, is_label_issue)
+    is_label_issue = is_detected & ~is_fine & ~is_removed
+    of_staying = np.where(is_removed, np.float32(0), known.p_wrong)
+    pairs = DoubtedPairs.count(replace(scores, other=other), of_staying, is_label_issue)
+    staying = np.bincount(scores.labels[~is_removed], minlength=len(class_names))
     # Canaries are planted in labels, not in answers, so only the model can catch them.
     of_canaries = cut if cut is None or evidence is None else choose_cut(of_model, of_model.p_wrong, None, promise)
     return LabelIssues(
@@ -142,9 +153,9 @@ def find_issues(
         p_wrong=known.p_wrong,
         p_wrong_without_verdicts=wrong.p_wrong,
         is_label_issue=is_label_issue,
-        is_dismissed=is_detected & is_fine,
-        classes=class_table(scores, pairs, class_names),
-        confusions=confusion_table(scores, pairs, class_names),
+        is_dismissed=is_detected & (is_fine | is_removed),
+        classes=class_table(scores, pairs, class_names, staying),
+        confusions=confusion_table(scores, pairs, class_names, staying),
         error_range=known.error_range,
         noise=wrong.noise,
         cut=None if cut is None else cut.p_wrong,
@@ -177,15 +188,21 @@ def flags_of_other_labels(
     return np.asarray(found.model.p_wrong(changed) >= found.cut_without_verdicts)
 
 
-def _with_verdicts(wrong: WrongLabels, *, is_fine: _BoolArray, is_wrong: _BoolArray) -> WrongLabels:
-    """Return what is known after people judged some rows: these are no longer uncertain, and limit the range."""
-    if not (is_fine | is_wrong).any():
+def _with_verdicts(
+    wrong: WrongLabels, *, is_fine: _BoolArray, is_wrong: _BoolArray, is_removed: _BoolArray
+) -> WrongLabels:
+    """Return what is known after people judged some rows: these are no longer uncertain, and limit the range.
+
+    The range is that of the rows that stay, unless none does.
+    """
+    if not (is_fine | is_wrong | is_removed).any():
         return wrong
     p_wrong = np.where(is_wrong, 1, np.where(is_fine, 0, wrong.p_wrong)).astype(np.float32)
-    limits = float(is_wrong.mean()), float(1 - is_fine.mean())
+    stays = ~is_removed if not is_removed.all() else np.ones_like(is_removed)
+    limits = float(is_wrong[stays].mean()), float(1 - is_fine[stays].mean())
     before = wrong.error_range
     low, high = (min(max(share, limits[0]), limits[1]) for share in (before.low, before.high))
-    estimate = min(max(float(p_wrong.mean(dtype=np.float64)), low), high)
+    estimate = min(max(float(p_wrong[stays].mean(dtype=np.float64)), low), high)
     return replace(wrong, p_wrong=p_wrong, error_range=ErrorRange(estimate, low, high, before.basis))
 
 

@@ -50,17 +50,24 @@ def _sums(groups: _IntArray, values: npt.NDArray[np.generic], count: int) -> _Fl
     return np.bincount(groups, weights=values, minlength=count).astype(np.float64)
 
 
-def class_table(scores: RowScores, pairs: DoubtedPairs, class_names: Sequence[str]) -> pd.DataFrame:
+def class_table(
+    scores: RowScores, pairs: DoubtedPairs, class_names: Sequence[str], staying: _IntArray | None = None
+) -> pd.DataFrame:
     """Return one row per class with the columns of schemas.CLASSES, the highest label noise first.
 
     `label_noise` is the mean p_wrong of the rows with the label. `inverse_label_noise` is the share of the true class
     that has another label: what moves to the class, divided by its rows after all moves.
+
+    Args:
+        staying: (K,) rows of each class without those that are to be removed, which `pairs` must not contain. Both
+            shares are of them. None: all rows stay.
     """
     num_classes = len(class_names)
     examples = np.bincount(scores.labels, minlength=num_classes)
+    staying = examples if staying is None else staying
     leaving, joining = pairs.by_given(pairs.wrong, num_classes), pairs.by_other(pairs.wrong, num_classes)
-    noise = leaving / np.maximum(examples, 1)
-    truly = examples - leaving + joining
+    noise = leaving / np.maximum(staying, 1)
+    truly = staying - leaving + joining
     order = np.argsort(-noise, kind="stable")
     columns = {
         "label_issues": pairs.by_given(pairs.flagged, num_classes).astype(np.int64),
@@ -81,12 +88,17 @@ def class_table(scores: RowScores, pairs: DoubtedPairs, class_names: Sequence[st
     )
 
 
-def confusion_table(scores: RowScores, pairs: DoubtedPairs, class_names: Sequence[str]) -> pd.DataFrame:
+def confusion_table(
+    scores: RowScores, pairs: DoubtedPairs, class_names: Sequence[str], staying: _IntArray | None = None
+) -> pd.DataFrame:
     """Return one row per pair with the columns of schemas.CONFUSIONS, most flagged rows first.
 
     `estimated_examples` is the sum of p_wrong of the rows with this pair, flagged or not.
+
+    Args:
+        staying: (K,) as for `class_table`.
     """
-    examples = np.bincount(scores.labels, minlength=len(class_names))
+    examples = np.bincount(scores.labels, minlength=len(class_names)) if staying is None else staying
     names = np.asarray(class_names, dtype=object)
     table = pd.DataFrame(
         {

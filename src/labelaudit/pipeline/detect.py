@@ -115,15 +115,16 @@ def detect_issues(
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
     answered = None if answers is None else answered_rows(plan, rows, answers, probabilities.probabilities)
     found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters, answered)
-    is_wrong = rows.of_scored(row_verdicts.is_wrong)
-    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
+    is_removed = rows.of_scored(row_verdicts.is_removed)
+    is_doubted = rows.of_scored(row_verdicts.is_wrong) | is_removed
+    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_doubted)
     release_if_grown()
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, quality, canaries.table)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     annotators: Annotators | None = None
     if answered is not None:
         tables, annotators = _with_annotators(plan, tables, answered, found)
-    slices_table, slices = compare_slices(rows, found) or (None, None)
+    slices_table, slices = compare_slices(rows, found, is_removed) or (None, None)
     tables = replace(tables, slices=slices_table)
     inputs = None
     if quality is not None and tables.quality is not None:
@@ -133,9 +134,16 @@ def detect_issues(
         others = OtherFindings(copies, tables.annotators, tables.slices, inputs)
         compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, others)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
+    is_fine = rows.of_scored(row_verdicts.is_fine)
+    review = snapshot.findings(
+        row_verdicts,
+        dismissed=int((found.is_dismissed & is_fine).sum()),
+        scored_to_remove=int(is_removed.sum()),
+    )
     labels = rows.of_scored(examples.label)
     notes = [
         *_compared_notes(compared, before),
+        *([review.removal_sentence] if review.removal_sentence else []),
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
@@ -145,7 +153,6 @@ def detect_issues(
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
-    review = snapshot.findings(row_verdicts, dismissed=int(found.is_dismissed.sum()))
     findings = Findings(
         issues=int(found.is_label_issue.sum()),
         error_range=measured_range(review) or found.error_range,
@@ -193,6 +200,7 @@ def _found_issues(
         promise=_promise(plan),
         is_fine=rows.of_scored(row_verdicts.is_fine),
         is_wrong=rows.of_scored(row_verdicts.is_wrong),
+        is_removed=rows.of_scored(row_verdicts.is_removed),
         sample=snapshot.judged_sample(
             rows.of_scored(examples.example_id),
             rows.of_scored(examples.content_digest),
@@ -314,6 +322,7 @@ def _examples(
         fold=rows.fold_of[0],
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
+        remove_reasons=row_verdicts.remove_reasons if has_verdicts else None,
         slices={name: values.arrow for name, values in examples.slices.items()},
         input_issues=None if quality is None else quality.by_row(len(examples.label)),
     )

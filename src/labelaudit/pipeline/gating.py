@@ -31,16 +31,16 @@ class PlantedCanaries:
 
 
 def plant_in_audit(
-    plan: Plan, rows: Version, probabilities: ProbabilityBlocks, found: LabelIssues, is_wrong: np.ndarray
+    plan: Plan, rows: Version, probabilities: ProbabilityBlocks, found: LabelIssues, is_doubted: np.ndarray
 ) -> PlantedCanaries:
-    """Plant canaries among the M scored rows, except those that a person judged wrong: `is_wrong` (M,) bool."""
+    """Plant canaries among the M scored rows, except those that people doubt: `is_doubted` (M,) bool."""
     example_ids, labels = rows.of_scored(rows.examples.example_id), rows.of_scored(rows.examples.label)
     canaries = plant_canaries(
         example_ids,
         labels,
         probabilities,
         found,
-        is_doubted=is_wrong,
+        is_doubted=is_doubted,
         filter_by=plan.config.detection.filter,
         seed=CANARY_SEED,
     )

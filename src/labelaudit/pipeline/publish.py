@@ -57,7 +57,7 @@ _SHOWN_SECTIONS = ("dataset", "training", "cross_validation", "detection", "gate
 # Columns of EXAMPLES that the page shows or counts.
 _SHOWN_COLUMNS = (
     *("example_id", "given_label", "predicted_label", "is_label_issue", "label_score", "p_wrong", "file", "row"),
-    *("verdict", "right_label", "dynamics_spread"),
+    *("verdict", "right_label", "remove_reason", "dynamics_spread"),
 )
 
 

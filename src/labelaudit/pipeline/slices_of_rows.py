@@ -14,13 +14,17 @@ from labelaudit.findings import Slices
 from labelaudit.report.slices import slices_found, slices_table
 
 
-def compare_slices(rows: Version, found: LabelIssues) -> tuple[pa.Table, Slices] | None:
-    """Return SLICES and its summary; None if the config names no slices."""
+def compare_slices(rows: Version, found: LabelIssues, is_removed: np.ndarray) -> tuple[pa.Table, Slices] | None:
+    """Return SLICES and its summary; None if the config names no slices.
+
+    Args:
+        is_removed: (M,) bool, scored rows that a person wants to remove. They do not count.
+    """
     slices = rows.examples.slices
     if not slices:
         return None
     label, group = rows.of_scored(rows.examples.label), _groups(rows)
-    frames = [_measured(name, values, rows, label, found, group) for name, values in slices.items()]
+    frames = [_measured(name, values, rows, label, found, group, ~is_removed) for name, values in slices.items()]
     q_values = adjusted_p_values(np.concatenate([frame["p_value"].to_numpy() for frame in frames]))
     table = slices_table(frames, q_values)
     return table, slices_found(table)
@@ -39,12 +43,21 @@ def _groups(rows: Version) -> np.ndarray | None:
 
 
 def _measured(
-    name: str, values: SliceValues, rows: Version, label: np.ndarray, found: LabelIssues, group: np.ndarray | None
+    name: str,
+    values: SliceValues,
+    rows: Version,
+    label: np.ndarray,
+    found: LabelIssues,
+    group: np.ndarray | None,
+    stays: np.ndarray,
 ) -> pd.DataFrame:
     """Return the columns of SLICES that are known before all columns are compared."""
     count = len(values.names)
     code = rows.of_scored(values.code)
-    measures = measure_slices(code, count, label, found.p_wrong, found.is_label_issue, group)
+    group = None if group is None else group[stays]
+    measures = measure_slices(
+        code[stays], count, label[stays], found.p_wrong[stays], found.is_label_issue[stays], group
+    )
     scored = measures.scored
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(scored > 0, measures.expected_wrong / scored, np.nan)

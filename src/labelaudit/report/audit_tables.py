@@ -54,7 +54,7 @@ class Scores:
         is_label_issue: (M,) whether a row is flagged.
         p_wrong: (M,) in 0..1.
         p_wrong_without_verdicts: (M,) in 0..1. None: the same as `p_wrong`.
-        is_dismissed: (M,) whether a row would be flagged but was judged fine. None: no row.
+        is_dismissed: (M,) whether a row would be flagged but was judged fine or to be removed. None: no row.
         dynamics: how the M rows were learned. None: they were not trained here.
         views_agree: (M,) how many views predict the same other label. None: there are not several views.
     """
@@ -82,6 +82,7 @@ def examples_table(
     fold: _IntArray,
     verdicts: _Names | None = None,
     right_labels: _Names | None = None,
+    remove_reasons: _Names | None = None,
     slices: Mapping[str, pa.DictionaryArray] | None = None,
     input_issues: _Names | None = None,
 ) -> pa.Table:
@@ -94,7 +95,7 @@ def examples_table(
             split.
         scores: The scores of the rows with status `scored`.
         fold: (N,) fold that holds a row out, -1 if it is not scored.
-        verdicts, right_labels: (N,) what people decided; None if there are no verdicts.
+        verdicts, right_labels, remove_reasons: (N,) what people decided; None if there are no verdicts.
         slices: (N,) values by column of the dataset; each becomes a column `slice_…` at the end.
         input_issues: (N,) what makes inputs hard to use; None if no contents are known.
 
@@ -103,7 +104,12 @@ def examples_table(
     """
     total, scored = len(rows), len(scores.row)
     is_dismissed = np.zeros(scored, dtype=bool) if scores.is_dismissed is None else scores.is_dismissed
-    decisions = {"verdict": verdicts, "right_label": right_labels, "input_issues": input_issues}
+    decisions = {
+        "verdict": verdicts,
+        "right_label": right_labels,
+        "remove_reason": remove_reasons,
+        "input_issues": input_issues,
+    }
     decided = {name: _strings(values) for name, values in decisions.items() if values is not None}
     _check_lengths("examples", total, fold=fold, **decided)
     _check_scores(scores, is_dismissed)

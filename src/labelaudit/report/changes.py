@@ -19,7 +19,7 @@ MEANINGS = {
     IssueChange.NEW: "flagged now; the row, its content or its label is new, or it was not scored before",
     IssueChange.FIXED: "has another label now and is not flagged under it",
     IssueChange.GONE: "flagged before; the row was removed, has other content or is not scored now",
-    IssueChange.DISMISSED: "judged fine by a person",
+    IssueChange.DISMISSED: "judged fine, or to be removed, by a person",
     IssueChange.PERSISTENT: "flagged before and now",
     IssueChange.FLAPPING: "flagged in only one of the two audits, with the same content and label",
 }

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.findings import Duplicates
-from labelaudit.schemas import DUPLICATES, EXAMPLES
+from labelaudit.schemas import DUPLICATES, EXAMPLES, Decision
 from labelaudit.text import listing
 
 # Columns of EXAMPLES that the table is made from: those that are known before detection, and others.
@@ -50,7 +50,9 @@ def duplicates_table(examples: pa.Table, cluster: np.ndarray, distance: np.ndarr
 
 def _has_other_labels(frame: pd.DataFrame) -> pd.Series:
     """Return for each row whether the labels of its cluster differ and no person has decided about all of them."""
-    right = frame["right_label"].fillna(frame["given_label"]).where(frame["given_label"].notna())
+    # A row that is to be removed does not contradict the others.
+    stays = frame["given_label"].notna() & (frame["verdict"] != Decision.REMOVE)
+    right = frame["right_label"].fillna(frame["given_label"]).where(stays)
     is_undecided = frame["given_label"].notna() & frame["verdict"].isna()
     return (_distinct(frame["cluster"], right) > 1) & is_undecided.groupby(frame["cluster"]).transform("any")
 

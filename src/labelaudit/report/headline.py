@@ -31,7 +31,9 @@ def headline(findings: Findings, status_counts: Mapping[str, int], confusions: p
     total, scored = sum(status_counts.values()), status_counts.get(Status.SCORED, 0)
     if not scored:
         return f"None of the {total:,} rows could be scored."
-    wrong = range_in_words(findings.error_range, scored, f"{scored:,} labels") + _reviewed(findings)
+    # The range is that of the rows that stay, unless none does.
+    stay = scored - (0 if findings.review is None else findings.review.scored_to_remove) or scored
+    wrong = range_in_words(findings.error_range, stay, f"{stay:,} labels") + _reviewed(findings)
     if scored < FEW_SCORED * total:
         few = f"Only {scored:,} of {total:,} rows ({percent(scored / total)}) could be scored. Among these, "
         wrong = few + wrong[0].lower() + wrong[1:]

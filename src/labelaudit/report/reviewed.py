@@ -13,8 +13,8 @@ from labelaudit.findings import ErrorRate, Estimate, Precision, Review
 from labelaudit.schemas import Decision
 from labelaudit.shares import percent
 
-# Wrong labels on the page. All of them are in examples.parquet.
-KNOWN_WRONG_ROWS = 100
+# Wrong labels and rows to remove on the page. All of them are in examples.parquet.
+LISTED_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -28,29 +28,37 @@ class Figure:
 
 @dataclass(frozen=True)
 class ReviewSection:
-    """The section of the page on verdicts. `known_wrong` contains the first rows that were judged wrong."""
+    """The section of the page on verdicts. `known_wrong` and `to_remove` contain the first such rows of the version."""
 
     figures: Sequence[Figure]
     sentences: Sequence[str]
     known_wrong: Sequence[JsonObject]
     known_wrong_count: int
+    to_remove: Sequence[JsonObject]
+    to_remove_count: int
 
 
 def review_section(review: Review | None, examples: pa.Table) -> ReviewSection | None:
     """Return the section from the review and EXAMPLES of an audit, or None if there are no verdicts."""
-    if review is None or not (sum(review.verdicts.values()) + review.ended):
+    if review is None or not (sum(review.verdicts.values()) + review.ended + review.to_remove):
         return None
-    shown = ["example_id", "given_label", "right_label", "label_score", "file", "row"]
-    wrong = examples.select(shown).filter(pc.equal(examples["verdict"], Decision.WRONG.value))
+    shown = ["example_id", "given_label", "right_label", "remove_reason", "label_score", "file", "row"]
+    wrong, removed = (
+        examples.select(shown).filter(pc.equal(examples["verdict"], decision.value))
+        for decision in (Decision.WRONG, Decision.REMOVE)
+    )
     return ReviewSection(
         figures=[*_counts(review), *_precision(review.precision), *_error_rate(review.error_rate)],
         sentences=[
             *_about_precision(review.precision),
             *_about_error_rate(review.error_rate),
             "Judged rows count as wrong or fine in the numbers at the top of the page and in the class table.",
+            *_about_removals(review),
         ],
-        known_wrong=wrong.slice(0, KNOWN_WRONG_ROWS).to_pylist(),
+        known_wrong=wrong.slice(0, LISTED_ROWS).to_pylist(),
         known_wrong_count=len(wrong),
+        to_remove=removed.slice(0, LISTED_ROWS).to_pylist(),
+        to_remove_count=len(removed),
     )
 
 
@@ -63,6 +71,23 @@ def _counts(review: Review) -> list[Figure]:
         Figure("Verdicts", f"{sum(verdicts.values()):,}", kinds),
         Figure("Dismissed", f"{review.dismissed:,}", "flagged but judged fine"),
         Figure("Not fixed yet", f"{review.known_wrong:,}", "judged wrong, label not changed"),
+        *_removals(review),
+    ]
+
+
+def _removals(review: Review) -> list[Figure]:
+    if not review.to_remove:
+        return []
+    still = review.verdicts.get(Decision.REMOVE, 0)
+    return [Figure("To be removed", f"{review.to_remove:,}", f"{still:,} still in this version")]
+
+
+def _about_removals(review: Review) -> list[str]:
+    if review.removal_sentence is None:
+        return []
+    return [
+        f"{review.removal_sentence} They are not label issues, and count neither as wrong nor as fine: shares of wrong "
+        "labels are those of the rows that stay."
     ]
 
 
@@ -83,7 +108,7 @@ def _about_precision(precision: Precision | None) -> list[str]:
         return []
     text = (
         f"Measured precision: of {precision.wrong + precision.fine:,} flagged rows judged wrong or fine so far, "
-        f"{precision.wrong:,} were wrong ({precision.ambiguous:,} ambiguous ones left out). Reviewers often "
+        f"{precision.wrong:,} were wrong ({_left_out(precision)} left out). Reviewers often "
         "start with the most doubtful rows, so the precision of the other flags may be lower."
     )
     random = precision.random
@@ -95,6 +120,11 @@ def _about_precision(precision: Precision | None) -> list[str]:
     return [text]
 
 
+def _left_out(precision: Precision) -> str:
+    removed = f" and {precision.remove:,} to be removed" if precision.remove else ""
+    return f"{precision.ambiguous:,} ambiguous ones{removed}"
+
+
 def _about_error_rate(rate: ErrorRate | None) -> list[str]:
     if rate is None:
         return []
@@ -103,6 +133,8 @@ def _about_error_rate(rate: ErrorRate | None) -> list[str]:
     if rate.with_ambiguous is not None and any(one.ambiguous for one in rate.strata):
         wide = rate.with_ambiguous
         text += f" If ambiguous labels count as wrong, it is {percent(wide.estimate)} ({_limits(wide)})."
+    if any(one.remove for one in rate.strata):
+        text += " It is the share among the rows that stay, without those that are to be removed."
     if not rate.same_version:
         text += f" The sample is from version {rate.version}, which has other rows or labels. The gate does not use it."
     return [text]

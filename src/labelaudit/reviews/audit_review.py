@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -74,6 +73,7 @@ class ReviewStatus:
             "flagged": self.flagged,
             "flagged_judged": self.flagged_judged,
             **asdict(self.findings),
+            "removals": self.findings.removal_sentence,
             "sample": self.sample and {**asdict(self.sample), "strata": [asdict(one) for one in self.sample.strata]},
             "reviewers": self.reviewers,
             "disagreements": len(self.disagreements),
@@ -207,28 +207,36 @@ def status(audit: PublishedAudit) -> ReviewStatus:
         flagged_judged=sum(answer is not None for answer in answers),
         findings=snapshot.findings(row_verdicts, dismissed=dismissed),
         sample=_sample_status(samples, current(verdicts), audit.fingerprint),
-        reviewers=dict(sorted(Counter(reviewer for _, reviewer in current_by_reviewer(verdicts)).items())),
+        reviewers={reviewer: len(given) for reviewer, given in sorted(current_by_reviewer(verdicts).items()) if given},
         disagreements=disagreements(verdicts),
     )
 
 
 def scored_table(audit: PublishedAudit, *more: str) -> pa.Table:
     """Return the scored rows sorted by id: what identifies them, `was_flagged` (by the detector), and more columns."""
+    table = _table_with_flags(audit, *more)
+    return table.filter(pc.equal(table["status"], Status.SCORED.value))
+
+
+def _table_with_flags(audit: PublishedAudit, *more: str) -> pa.Table:
     columns = ["example_id", "given_label", "content_digest", "status", "is_label_issue", "is_dismissed", *more]
     table = audit.table(EXAMPLES_FILE, EXAMPLES, columns)
-    table = table.filter(pc.equal(table["status"], Status.SCORED.value))
     return table.append_column("was_flagged", pc.or_(table["is_label_issue"], table["is_dismissed"]))
 
 
 def audited_examples(audit: PublishedAudit, example_ids: Sequence[str]) -> dict[str, AuditedExample]:
-    """Return the scored rows with these ids. Ids that the audit does not have, or did not score, are left out."""
-    table = scored_table(audit)
+    """Return the rows with these ids. Rows without a label, and those that share their id, are left out.
+
+    If an id is shared by equal rows, the scored one stands for them.
+    """
+    table = _table_with_flags(audit)
     ids = pa.array(filter(is_utf8, example_ids), pa.string())
-    table = table.filter(pc.is_in(table["example_id"], ids))
-    flags = table["was_flagged"].to_pylist()
+    is_decidable = pc.and_(pc.is_valid(table["given_label"]), pc.not_equal(table["status"], Status.DUPLICATE_ID.value))
+    table = table.filter(pc.and_(pc.is_in(table["example_id"], ids), is_decidable))
+    others = (table["was_flagged"].to_pylist(), table["status"].to_pylist())
     return {
-        example.example_id: AuditedExample(example, was_flagged)
-        for example, was_flagged in zip(labeled_examples(table), flags, strict=True)
+        example.example_id: AuditedExample(example, bool(was_flagged), status == Status.SCORED)
+        for example, was_flagged, status in zip(labeled_examples(table), *others, strict=True)
     }
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labelaudit.errors import ReviewError, StorageError
 from labelaudit.reviews.verdict_store import VerdictBatch, append_verdicts, read_verdict_batches
-from labelaudit.reviews.verdicts import NO_ANSWER, LabeledExample, Verdict, current_by_reviewer, latest
+from labelaudit.reviews.verdicts import (
+    NO_ANSWER,
+    Content,
+    CurrentVerdicts,
+    Verdict,
+    current,
+    current_by_reviewer,
+    latest_on_contents,
+)
 from labelaudit.storage.store import Store
 
 
@@ -25,19 +33,19 @@ class Added:
 def sort_new(verdicts: Iterable[Verdict], stored: Iterable[Verdict]) -> Added:
     """Apply the rule: return which verdicts to store.
 
-    A verdict is new if its answer differs from the reviewer's last answer on the same labeled example. The same answer
+    A verdict is new if its answer differs from the reviewer's last answer on the same labeled example (for a removal,
+    on the same content). The same answer
     is new only if someone else's differing answer is current and the reviewer decided again after the last answer.
     Taking a verdict back is new if there is a current one, even from someone else.
     """
     verdicts = list(verdicts)
-    examples = {verdict.example for verdict in verdicts}
-    about = [verdict for verdict in stored if verdict.example in examples]
-    last, by_reviewer = latest(about), current_by_reviewer(about)
+    about = _on_same_contents(stored, verdicts)
+    standing, by_reviewer = current(about), current_by_reviewer(about)
     new, repeated, overruled = [], 0, 0
     for verdict in verdicts:
-        newest = last.get(verdict.example)
+        newest = standing.get(verdict.example)
         current_answer = newest.answer if newest else NO_ANSWER
-        mine = newest if verdict.verdict is None else by_reviewer.get((verdict.example, verdict.reviewer))
+        mine = newest if verdict.verdict is None else _last_of(verdict, by_reviewer)
         if verdict.answer != (mine.answer if mine else NO_ANSWER):
             new.append(verdict)
         elif verdict.answer == current_answer:
@@ -47,6 +55,18 @@ def sort_new(verdicts: Iterable[Verdict], stored: Iterable[Verdict]) -> Added:
         else:
             overruled += 1
     return Added(new, repeated, overruled)
+
+
+def _on_same_contents(stored: Iterable[Verdict], verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the stored verdicts on the contents of others: a removal applies under every label."""
+    contents = {verdict.example.content for verdict in verdicts}
+    return [verdict for verdict in stored if verdict.example.content in contents]
+
+
+def _last_of(verdict: Verdict, by_reviewer: Mapping[str, CurrentVerdicts[Verdict]]) -> Verdict | None:
+    """Return the last verdict of the same reviewer on the same example."""
+    mine = by_reviewer.get(verdict.reviewer)
+    return None if mine is None else mine.get(verdict.example)
 
 
 class Reviews:
@@ -60,14 +80,14 @@ class Reviews:
         self._dataset = dataset
         self._read_only = read_only
         self._batches: dict[str, VerdictBatch] = {}
-        self._latest: dict[LabeledExample, Verdict] = {}
-        self._current: dict[LabeledExample, Verdict] = {}
+        self._latest: dict[Content, Verdict] = {}
+        self._current: CurrentVerdicts[Verdict] = current(())
         self._refreshed = float("-inf")
         self._lock = threading.Lock()
 
     @property
-    def current(self) -> dict[LabeledExample, Verdict]:
-        """The current verdict on each labeled example, as last read. Do not modify it."""
+    def current(self) -> CurrentVerdicts[Verdict]:
+        """The current verdict on each labeled example, as last read."""
         return self._current
 
     @property
@@ -94,7 +114,7 @@ class Reviews:
         Call this when the reviewer decides, not when the verdict is stored: someone else may decide in between.
         """
         with self._lock:
-            return verdict.after(self._latest.get(verdict.example))
+            return verdict.after(self._latest.get(verdict.example.content))
 
     def dated_as_imported(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
         """Return verdicts of a file, which does not say when they were decided.
@@ -104,11 +124,10 @@ class Reviews:
         """
         verdicts = list(verdicts)
         with self._lock:
-            examples = {verdict.example for verdict in verdicts}
-            mine = current_by_reviewer(one for one in self._verdicts() if one.example in examples)
+            by_reviewer = current_by_reviewer(_on_same_contents(self._verdicts(), verdicts))
         dated = []
         for verdict in verdicts:
-            last = mine.get((verdict.example, verdict.reviewer))
+            last = _last_of(verdict, by_reviewer)
             is_same = last is not None and last.answer == verdict.answer
             dated.append(replace(verdict, decided_at=last.decided_at) if last and is_same else self.dated_now(verdict))
         return dated
@@ -143,5 +162,5 @@ class Reviews:
         return [one for batch in self._batches.values() if not isinstance(batch, ReviewError) for one in batch]
 
     def _update(self) -> None:
-        self._latest = latest(self._verdicts())
-        self._current = {example: one for example, one in self._latest.items() if one.verdict is not None}
+        self._latest = latest_on_contents(self._verdicts())
+        self._current = current(self._verdicts())

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.records import is_utf8
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
-from labelaudit.schemas import Decision
+from labelaudit.schemas import Decision, RemoveReason
 
 # Bad lines that one message names.
 NAMED_PROBLEMS = 100
 _DECISIONS = {decision.value: decision for decision in Decision}
+_REASONS = tuple(reason.value for reason in RemoveReason)
 
 
 class Draft(NamedTuple):
@@ -27,28 +28,48 @@ class Draft(NamedTuple):
     given_label: str | None = None
     content_digest: str | None = None
     problem: str | None = None  # why it cannot be read
+    remove_reason: str | None = None  # with `remove` only
 
 
 class AuditedExample(NamedTuple):
-    """A scored row of an audit."""
+    """A labeled row of an audit."""
 
     example: LabeledExample
     was_flagged: bool  # by the detector, even if a reviewer dismissed the flag
+    is_scored: bool = True  # other rows can only be removed
 
 
 def parse_draft(
-    place: str, example_id: str, word: str, right_label: str, given_label: str | None, content_digest: str | None
+    place: str,
+    example_id: str,
+    word: str,
+    right_label: str,
+    remove_reason: str,
+    given_label: str | None,
+    content_digest: str | None,
 ) -> Draft | None:
-    """Return the draft on one line or in one task, or None if it is empty. The letter case of `word` is ignored."""
+    """Return the draft on one line or in one task, or None if it is empty.
+
+    The letter case of `word` and of the offered reasons is ignored.
+    """
     written = word.strip().lower()
-    if not written and not right_label:
+    reason = _parsed_reason(remove_reason)
+    if not written and not right_label and not reason:
         return None
     decision = _DECISIONS.get(written)
     problem = None
     if decision is None:
-        found = f"{word.strip()[:40]!r} is not a verdict" if written else "there is a right label, but not a verdict"
+        without = "right label" if right_label else "reason"
+        found = f"{word.strip()[:40]!r} is not a verdict" if written else f"there is a {without}, but not a verdict"
         problem = f"{example_id!r}: {found}; write {', '.join(_DECISIONS)}, or nothing"
-    return Draft(example_id, decision, right_label or None, place, given_label, content_digest, problem)
+    return Draft(example_id, decision, right_label or None, place, given_label, content_digest, problem, reason)
+
+
+def _parsed_reason(written: str) -> str | None:
+    """Return a reason as it is stored: an offered one in its own spelling, others as they are written."""
+    reason = written.strip()
+    as_offered = "-".join(reason.lower().replace("_", " ").split())
+    return as_offered if as_offered in _REASONS else reason or None
 
 
 def check_drafts(
@@ -64,7 +85,7 @@ def check_drafts(
 
     Args:
         drafts: What was written. Equal drafts on one example count once.
-        rows: The scored rows of the audit by id.
+        rows: The labeled rows of the audit by id. Those that are not scored can only be removed.
         class_names: The right labels that are allowed.
 
     Raises:
@@ -87,6 +108,7 @@ def check_drafts(
             decided_at=decided_at,
             audit_id=audit_id,
             was_flagged=rows[draft.example_id].was_flagged,
+            remove_reason=draft.remove_reason,
         )
         for draft in seen.values()
     ]
@@ -96,7 +118,7 @@ def _problem(draft: Draft, rows: Mapping[str, AuditedExample], class_names: Coll
     if draft.problem:
         return draft.problem
     row = rows.get(draft.example_id)
-    if row is None:
+    if row is None or not (row.is_scored or draft.verdict in (Decision.REMOVE, None)):
         return f"{draft.example_id!r} is not a scored row of this audit"
     given = row.example.given_label
     if draft.given_label not in (None, given):
@@ -109,6 +131,28 @@ def _problem(draft: Draft, rows: Mapping[str, AuditedExample], class_names: Coll
             f"{draft.example_id!r} has other content in this audit than the reviewer saw "
             f"(content_digest {draft.content_digest[:40]!r}); name the audit that the file was made from"
         )
+    return _problem_of_reason(draft) or _problem_of_right_label(draft, given, class_names)
+
+
+def _problem_of_reason(draft: Draft) -> str | None:
+    if draft.verdict != Decision.REMOVE:
+        if draft.remove_reason:
+            return (
+                f"{draft.example_id!r} has the reason {draft.remove_reason[:40]!r}, but the verdict is "
+                f"{draft.verdict or 'missing'}; only `remove` takes one"
+            )
+        return None
+    if not draft.remove_reason:
+        return (
+            f"{draft.example_id!r} is to be removed, but remove_reason is missing; write {', '.join(_REASONS)}, or "
+            "another reason"
+        )
+    if not is_utf8(draft.remove_reason):
+        return f"{draft.example_id!r}: the reason {draft.remove_reason!r} is not valid UTF-8"
+    return None
+
+
+def _problem_of_right_label(draft: Draft, given: str, class_names: Collection[str]) -> str | None:
     if draft.verdict != Decision.WRONG:
         if draft.right_label:
             return (
@@ -116,10 +160,6 @@ def _problem(draft: Draft, rows: Mapping[str, AuditedExample], class_names: Coll
                 f"{draft.verdict or 'missing'}; only `wrong` takes one"
             )
         return None
-    return _problem_of_right_label(draft, given, class_names)
-
-
-def _problem_of_right_label(draft: Draft, given: str, class_names: Collection[str]) -> str | None:
     label = draft.right_label
     if not label:
         return f"{draft.example_id!r} is wrong, but the right label is missing"
@@ -136,9 +176,13 @@ def _problem_of_right_label(draft: Draft, given: str, class_names: Collection[st
 
 def _contradiction(draft: Draft, seen: Mapping[str, Draft]) -> str | None:
     first = seen.get(draft.example_id)
-    if first is None or (first.verdict, first.right_label) == (draft.verdict, draft.right_label):
+    if first is None or _answer(first) == _answer(draft):
         return None
     return f"{draft.example_id!r} has two different verdicts (first: {first.place or first.verdict})"
+
+
+def _answer(draft: Draft) -> tuple[Decision | None, str | None, str | None]:
+    return draft.verdict, draft.right_label, draft.remove_reason
 
 
 def _message(problems: Sequence[str]) -> str:

@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.audit_review import audited_examples, class_names, labeled_examples, scored_table
+from labelaudit.reviews.clean_labels import CLEANED_FROM, CleaningEffect, CleaningRules, clean_table, cleaning_effect
 from labelaudit.reviews.drafts import Draft
 from labelaudit.reviews.label_studio import TaskPreview, interface, read_annotations, tasks_bytes
 from labelaudit.reviews.sampling import Sample
+from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.spreadsheet import csv_bytes, read_spreadsheet
 from labelaudit.reviews.verdict_store import read_verdicts
-from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
+from labelaudit.reviews.verdicts import CurrentVerdicts, LabeledExample, Verdict, current
 from labelaudit.schemas import EXAMPLES, ISSUES, PREVIEWS, Decision
 
 _PREVIEWS_FILE = "previews.parquet"
@@ -33,6 +35,7 @@ class ExportKind(StrEnum):
     ISSUES = "issues"  # flagged rows without a verdict, the most doubtful first
     VERDICTS = "verdicts"  # all current ones of the dataset
     CORRECTED = "corrected"  # example_id and right label of labels that are wrong and not fixed
+    CLEAN = "clean"  # every row of the version, with what to do before training
     INTERFACE = "interface"  # of a Label Studio project for the tasks
 
 
@@ -43,6 +46,13 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
     LABEL_STUDIO = "label-studio"
     XML = "xml"
+
+
+class CleanFile(NamedTuple):
+    """What to do with every row of a version, and the effect of this."""
+
+    data: bytes
+    effect: CleaningEffect
 
 
 class SampleFile(NamedTuple):
@@ -65,6 +75,7 @@ _FORMATS = {
     ExportKind.ISSUES: FILLABLE,
     ExportKind.VERDICTS: (FileFormat.CSV, FileFormat.PARQUET),
     ExportKind.CORRECTED: (FileFormat.CSV, FileFormat.PARQUET),
+    ExportKind.CLEAN: (FileFormat.CSV, FileFormat.PARQUET),
     ExportKind.INTERFACE: (FileFormat.XML,),
 }
 
@@ -74,6 +85,7 @@ _VERDICTS = pa.schema(
         ("given_label", pa.string()),
         ("verdict", pa.string()),
         ("right_label", pa.string()),
+        ("remove_reason", pa.string()),
         ("holds", pa.bool_()),  # whether it applies to a row of the audit
         ("was_flagged", pa.bool_()),
         ("reviewer", pa.string()),
@@ -115,12 +127,31 @@ def export(audit: PublishedAudit, kind: ExportKind, name: str, format: str | Non
         if file_format == FileFormat.CSV:
             return _csv_to_fill(issues)
         return _tasks(audit, issues, previews, has_images=_are_images(previews))
-    table = _verdicts(audit) if kind == ExportKind.VERDICTS else _corrected(audit)
-    if file_format == FileFormat.PARQUET:
-        sink = io.BytesIO()
-        pq.write_table(table, sink)
-        return sink.getvalue()
-    return _csv(table)
+    if kind == ExportKind.CLEAN:
+        return clean_file(audit, name, format).data
+    return _written(_verdicts(audit) if kind == ExportKind.VERDICTS else _corrected(audit), file_format)
+
+
+def clean_file(
+    audit: PublishedAudit, name: str, format: str | None = None, rules: CleaningRules | None = None
+) -> CleanFile:
+    """Return a file with what to do with every row of the version, with all verdicts that are stored now.
+
+    Raises:
+        ReviewError: if the format cannot contain it, or the audit lacks what the rules need.
+    """
+    file_format = format_of(name, format, _FORMATS[ExportKind.CLEAN])
+    table = clean_rows(audit, rules or CleaningRules())
+    return CleanFile(_written(table, file_format), cleaning_effect(table))
+
+
+def clean_rows(audit: PublishedAudit, rules: CleaningRules) -> pa.Table:
+    """Return what to do with every row of the version of an audit: `clean_labels.CLEAN`."""
+    examples = audit.table("examples.parquet", EXAMPLES, CLEANED_FROM)
+    issues = audit.table("issues.parquet", ISSUES, ["example_id", "suggested_label"])
+    snapshot = ReviewSnapshot.of(read_verdicts(audit.store, audit.dataset), (), audit.fingerprint)
+    columns = (examples[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
+    return clean_table(examples, issues, snapshot.for_rows(*columns), rules)
 
 
 def sample_file(audit: PublishedAudit, sample: Sample, file_format: FileFormat) -> SampleFile:
@@ -158,7 +189,7 @@ def read_filled(data: bytes, name: str, format: str | None = None) -> list[Draft
     return read_spreadsheet(data, name) if file_format == FileFormat.CSV else read_annotations(data, name)
 
 
-def _reviewed(audit: PublishedAudit) -> dict[LabeledExample, Verdict]:
+def _reviewed(audit: PublishedAudit) -> CurrentVerdicts[Verdict]:
     return current(read_verdicts(audit.store, audit.dataset))
 
 
@@ -174,8 +205,8 @@ def _issues_to_review(audit: PublishedAudit) -> pa.Table:
 
 def _verdicts(audit: PublishedAudit) -> pa.Table:
     reviewed = _reviewed(audit)
-    applicable = _applicable(audit, reviewed)
-    rows = [{**asdict(verdict), "holds": example in applicable} for example, verdict in reviewed.items()]
+    applicable = set(_applicable(audit, reviewed).values())
+    rows = [{**asdict(verdict), "holds": verdict in applicable} for verdict in reviewed.values()]
     return pa.Table.from_pylist(rows, schema=_VERDICTS).sort_by([(name, "ascending") for name in _VERDICT_ORDER])
 
 
@@ -203,13 +234,21 @@ def _with_content(table: pa.Table, rows: Sequence[LabeledExample]) -> pa.Table:
     return table.append_column("content_digest", pa.array([row.content_digest or "" for row in rows], pa.string()))
 
 
+def _written(table: pa.Table, file_format: FileFormat) -> bytes:
+    if file_format == FileFormat.CSV:
+        return _csv(table)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
 def _tasks(audit: PublishedAudit, table: pa.Table, previews: Mapping[str, TaskPreview], *, has_images: bool) -> bytes:
     return tasks_bytes(table.to_pylist(), previews, f"labelaudit {audit.audit_id}", has_images=has_images)
 
 
 def _csv_to_fill(table: pa.Table) -> bytes:
     table = table.drop_columns([name for name in ("p_suggested",) if name in table.column_names])
-    for name in ("verdict", "right_label"):
+    for name in ("verdict", "right_label", "remove_reason"):
         table = table.add_column(table.column_names.index("file"), name, pa.nulls(len(table), pa.string()))
     # Without a byte order mark, Excel assumes another encoding.
     return codecs.BOM_UTF8 + _csv(table)

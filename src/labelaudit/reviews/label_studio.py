@@ -9,19 +9,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.drafts import Draft, parse_draft
-from labelaudit.schemas import Decision
+from labelaudit.schemas import Decision, RemoveReason
 from labelaudit.text import for_xml
 
-OBJECT, VERDICT, RIGHT_LABEL = "example", "verdict", "right_label"
+OBJECT, VERDICT, RIGHT_LABEL, REMOVE_REASON = "example", "verdict", "right_label", "remove_reason"
 # Media type and bytes of what a reviewer sees of a row.
 TaskPreview = tuple[str, bytes]
-_WITHOUT_RIGHT_LABEL = {decision.value for decision in Decision if decision != Decision.WRONG}
-# A hidden list is not part of the annotation.
-_IF_WRONG = f'visibleWhen="choice-selected" whenTagName="{VERDICT}" whenChoiceValue="{Decision.WRONG}"'
+_WORDS = {decision.value for decision in Decision}
 # Label Studio imports a task into a project of images only if it has an image.
 _NO_PREVIEW: TaskPreview = (
     "image/svg+xml",
@@ -57,7 +56,9 @@ def interface(class_names: Sequence[str], *, has_images: bool) -> str:
         '  <Text name="given" value="$given_label"/>',
         *_choices(VERDICT, [decision.value for decision in Decision], 'showInLine="true" required="true"'),
         '  <Header value="Right label, if it is wrong"/>',
-        *_choices(RIGHT_LABEL, class_names, f'layout="select" {_IF_WRONG}'),
+        *_choices(RIGHT_LABEL, class_names, f'layout="select" {_if_chosen(Decision.WRONG)}'),
+        '  <Header value="Reason, if it is to be removed"/>',
+        *_choices(REMOVE_REASON, list(RemoveReason), f'showInLine="true" {_if_chosen(Decision.REMOVE)}'),
         "</View>",
     ]
     return "\n".join(lines) + "\n"
@@ -75,7 +76,7 @@ def read_annotations(data: bytes, name: str) -> list[Draft]:
         raise ReviewError(f"{name} is not JSON ({error}). Export the project from Label Studio as JSON.") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise ReviewError(f"{name} is not a list of tasks. Export the project from Label Studio as JSON or JSON-MIN.")
-    drafts = [_draft(number, *one) for number, task in enumerate(tasks, start=1) for one in _annotations(task)]
+    drafts = [_draft(number, one) for number, task in enumerate(tasks, start=1) for one in _annotations(task)]
     return [draft for draft in drafts if draft is not None]
 
 
@@ -107,35 +108,50 @@ def _choices(name: str, values: Sequence[str], how: str) -> Iterator[str]:
     yield "  </Choices>"
 
 
-def _annotations(task: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
-    """Yield the data of the task, the decision and the right label for each annotation."""
+def _if_chosen(decision: Decision) -> str:
+    """Return how a list is hidden with other decisions. A hidden list is not part of the annotation."""
+    return f'visibleWhen="choice-selected" whenTagName="{VERDICT}" whenChoiceValue="{decision}"'
+
+
+class _Annotation(NamedTuple):
+    """What one annotation says, and the data of its task."""
+
+    data: Mapping[str, object]
+    word: str
+    right_label: str
+    remove_reason: str
+
+    @classmethod
+    def of(cls, data: Mapping[str, object], results: Mapping[str, object]) -> _Annotation:
+        return cls(data, *(_text(results.get(name)) for name in (VERDICT, RIGHT_LABEL, REMOVE_REASON)))
+
+
+def _annotations(task: Mapping[str, object]) -> Iterator[_Annotation]:
     if "annotations" not in task:
-        yield task, _text(task.get(VERDICT)), _text(task.get(RIGHT_LABEL))
+        yield _Annotation.of(task, task)
         return
     for annotation in _dicts(task["annotations"]):
         if annotation.get("was_cancelled"):
             continue
         results = {
-            result["from_name"]: result.get("value")
+            str(result["from_name"]): result.get("value")
             for result in _dicts(annotation.get("result"))
             if isinstance(result.get("from_name"), str)
         }
         data = task.get("data")
-        yield (
-            data if isinstance(data, dict) else {},
-            _text(results.get(VERDICT)),
-            _text(results.get(RIGHT_LABEL)),
-        )
+        yield _Annotation.of(data if isinstance(data, dict) else {}, results)
 
 
-def _draft(number: int, data: Mapping[str, object], word: str, right_label: str) -> Draft | None:
-    texts = {name: value for name, value in data.items() if isinstance(value, str)}
+def _draft(number: int, said: _Annotation) -> Draft | None:
+    texts = {name: value for name, value in said.data.items() if isinstance(value, str)}
+    # If the interface does not hide them, label and reason stay chosen when the verdict is changed.
+    is_other = said.word in _WORDS
     return parse_draft(
         f"task {number}",
         texts.get("example_id", ""),
-        word,
-        # If the interface does not hide it, the suggested label stays chosen when the verdict is changed.
-        "" if word in _WITHOUT_RIGHT_LABEL else right_label,
+        said.word,
+        "" if is_other and said.word != Decision.WRONG else said.right_label,
+        "" if is_other and said.word != Decision.REMOVE else said.remove_reason,
         texts.get("given_label"),
         texts.get("content_digest"),
     )

@@ -60,7 +60,8 @@ def precision(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
 def error_rate(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> ErrorRate | None:
     """Return the share of wrong labels in the sampled version; None if too few rows are reviewed.
 
-    In each stratum, all drawn rows must be reviewed, or a start of at least `REVIEWED_START` rows.
+    In each stratum, all drawn rows must be reviewed, or a start of at least `REVIEWED_START` rows. The share is that of
+    the rows that stay: those judged `remove` are left out, and each stratum loses the same share of its rows.
     """
     strata = progress(sample, verdicts)
     strict = _limits(strata, [stratum.wrong for stratum in strata])
@@ -101,8 +102,9 @@ def _precisions(verdicts: Mapping[LabeledExample, Verdict], sample: Sample | Non
 def random_precision(sample: Sample, verdicts: Mapping[LabeledExample, Verdict]) -> JudgedFlags | None:
     """Return the share of wrong labels among all flags of the sampled audit; None if too few are reviewed.
 
-    The flagged rows of a stratum that were drawn are a random sample of all its flagged rows. Rows judged ambiguous
-    are left out, as if they had not been drawn. The limits of one stratum are Wilson's, as those of `precision`.
+    The flagged rows of a stratum that were drawn are a random sample of all its flagged rows. Rows judged ambiguous or
+    to be removed are left out, as if they had not been drawn. The limits of one stratum are Wilson's, as those of
+    `precision`.
     """
     parts, counted = [], []
     for stratum in sample.strata:
@@ -125,8 +127,19 @@ def _share(verdicts: Iterable[Verdict]) -> JudgedFlags | None:
 
 
 def _limits(strata: Sequence[StratumProgress], counted: Sequence[int]) -> Estimate | None:
-    interval = stratified([Stratum(one.rows, one.judged, count) for one, count in zip(strata, counted, strict=True)])
+    parts = [_staying(one, count) for one, count in zip(strata, counted, strict=True)]
+    interval = stratified(parts)
     return None if interval is None else Estimate(*interval)
+
+
+def _staying(stratum: StratumProgress, counted: int) -> Stratum:
+    """Return the stratum without the rows that are to be removed, as far as the reviewed rows show."""
+    staying = stratum.judged - stratum.remove
+    if not stratum.remove:
+        return Stratum(stratum.rows, staying, counted)
+    # With all reviewed rows to be removed, nothing is known of those that are not reviewed.
+    share = staying / stratum.judged if staying else 1.0
+    return Stratum(staying + round((stratum.rows - stratum.judged) * share), staying, counted)
 
 
 def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:

@@ -21,6 +21,7 @@ MARK = "'"
 _BEGINNING = r"(?:\A|(?<=[;\t\r\n]))"
 # The characters that begin a formula (OWASP, "CSV Injection"), also in full width, and the mark itself.
 _TO_MARK = re.compile(_BEGINNING + r"(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20'])")
+_SEPARATORS = re.compile("[;\t\r\n]")
 _MARKED = re.compile(_BEGINNING + MARK)
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]+)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 REQUIRED = ("example_id", "verdict")
@@ -28,6 +29,9 @@ REQUIRED = ("example_id", "verdict")
 
 def guarded(text: str) -> str:
     """Return the text as a cell. Numbers stay as they are, even negative ones."""
+    # Nearly all texts, which matters for millions of rows.
+    if not _TO_MARK.match(text) and not _SEPARATORS.search(text):
+        return text
     return text if _NUMBER.fullmatch(text) else _TO_MARK.sub(MARK, text)
 
 
@@ -41,16 +45,23 @@ def csv_bytes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes
     sink = io.StringIO(newline="")
     writer = csv.writer(sink, quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
-    writer.writerows([["" if value is None else guarded(str(value)) for value in row] for row in rows])
+    writer.writerows([[_cell(value) for value in row] for row in rows])
     return sink.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    # A number is never a formula.
+    return guarded(value) if isinstance(value, str) else str(value)
 
 
 def read_spreadsheet(data: bytes, name: str) -> list[Draft]:
     """Return the drafts in a filled CSV file, without lines that have no verdict.
 
-    The columns are `example_id`, `verdict`, and optionally `right_label`, `given_label` and `content_digest`. Other
-    columns are ignored, and so are empty cells after the last column. Cells are separated by commas, semicolons or
-    tabs.
+    The columns are `example_id`, `verdict`, and optionally `right_label`, `remove_reason`, `given_label` and
+    `content_digest`. Other columns are ignored, and so are empty cells after the last column. Cells are separated by
+    commas, semicolons or tabs.
 
     Raises:
         ReviewError: if it is not such a file.
@@ -64,6 +75,7 @@ def read_spreadsheet(data: bytes, name: str) -> list[Draft]:
             values.get("example_id", ""),
             values.get("verdict", ""),
             values.get("right_label", ""),
+            values.get("remove_reason", ""),
             values.get("given_label"),
             values.get("content_digest"),
         )
@@ -99,7 +111,8 @@ def _header(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, list[s
             return header, lines
     raise ReviewError(
         f"{name} {'has the columns ' + ', '.join(map(repr, first[:10])) if first else 'is empty'}. The first line must "
-        f"name {' and '.join(REQUIRED)} once each, and right_label if a label is wrong."
+        f"name {' and '.join(REQUIRED)} once each, right_label if a label is wrong, and "
+        "remove_reason if a row is to be removed."
     )
 
 

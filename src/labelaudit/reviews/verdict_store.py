@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -121,7 +121,7 @@ def read_verdict_batches(store: Store, dataset: str, known: Mapping[str, Verdict
 
 def batch_bytes(verdicts: Sequence[Verdict]) -> bytes:
     """Return one object of verdicts as JSON."""
-    return dump_json(asdict(_BatchFile(list(verdicts))))
+    return dump_json(_batch_record(verdicts))
 
 
 def batch_verdicts(data: bytes) -> list[Verdict]:
@@ -133,13 +133,22 @@ def batch_verdicts(data: bytes) -> list[Verdict]:
     return from_json(_BATCH_FILE, data).verdicts
 
 
+def _batch_record(verdicts: Iterable[Verdict]) -> dict[str, object]:
+    """Return the record of a `_BatchFile`. A reason is left out if there is none."""
+    records = [asdict(verdict) for verdict in verdicts]
+    for record in records:
+        if record["remove_reason"] is None:
+            del record["remove_reason"]
+    return {"verdicts": records}
+
+
 def _compact(store: Store, dataset: str, batches: Mapping[str, list[Verdict]]) -> None:
     folder = verdicts_folder(dataset)
-    copies = {key.removeprefix(f"{folder}/"): _BatchFile(batch) for key, batch in batches.items()}
+    copies = {key.removeprefix(f"{folder}/"): _batch_record(batch) for key, batch in batches.items()}
     # If two processes copy the same batches, both write the same bytes.
     key = f"{compacted_verdicts_folder(dataset)}/{digest_of(sorted(copies))}.json"
     try:
-        store.create(key, dump_json(asdict(_CompactedFile(copies))))
+        store.create(key, dump_json({"batches": copies}))
     except StorageError as error:
         _log.warning("Verdicts are read one by one, because their copy was not stored: %s", error)
 

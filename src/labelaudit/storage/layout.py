@@ -8,6 +8,7 @@
     dataset=<name>/_verdicts/<name>.json                      decisions of people, append-only
     dataset=<name>/_verdicts/compacted/<digest>.json          copies of many of them in one, faster to read
     dataset=<name>/_samples/<name>.json                       random samples for people to judge, append-only
+    dataset=<name>/_proofs/<audit>-<digest>.json              what training on cleaned labels showed
     dataset=<name>/_audited/<state>.json                      the audit of one state of a version
     dataset=<name>/_announced/<state>.json                    the announcement of one state of a version
     dataset=<name>/_features/<encoder>/<shard>.parquet, .json features of an encoder, append-only; .json: the index of
@@ -82,6 +83,11 @@ def compacted_verdicts_folder(dataset: str) -> str:
 def samples_folder(dataset: str) -> str:
     """Return the folder of random samples, from which the error rate is measured."""
     return f"{dataset_folder(dataset)}/_samples"
+
+
+def proof_key(dataset: str, audit_id: str, training: str) -> str:
+    """Return the key of what training on cleaned labels showed for an audit."""
+    return f"{dataset_folder(dataset)}/_proofs/{audit_id}-{training}.json"
 
 
 def dataset_of(folder: str) -> str | None:

@@ -114,7 +114,7 @@ def test_the_next_audit_remembers(tmp_path: Path, audit: PublishedAudit) -> None
     )
     review = summary["review"]
     assert isinstance(review, dict)
-    assert review["verdicts"] == {"wrong": 1, "fine": 2, "ambiguous": 1}
+    assert review["verdicts"] == {"wrong": 1, "fine": 2, "ambiguous": 1, "remove": 0}
     assert (review["ended"], review["dismissed"], review["known_wrong"]) == (0, 1, 1)
     assert (review["precision"]["wrong"], review["precision"]["fine"], review["precision"]["ambiguous"]) == (1, 1, 1)
     page = (folder / "report.html").read_text()

@@ -58,6 +58,6 @@ def test_two_processes_store_all_they_decide(s3: str, tmp_path: Path) -> None:
     )
     assert len(audit.store.find("dataset=insects/_verdicts")) == 10
     found = status(audit).to_record()
-    assert found["verdicts"] == {"wrong": 3, "fine": 37, "ambiguous": 0}
+    assert found["verdicts"] == {"wrong": 3, "fine": 37, "ambiguous": 0, "remove": 0}
     assert sum(name in IDS[:40] for name in WRONG) == 3
     assert found["disagreements"] == 0

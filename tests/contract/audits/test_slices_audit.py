@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from labelaudit.errors import DatasetError
 from labelaudit.findings import Outcome
 from labelaudit.pipeline.check import check_dataset
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
-from labelaudit.schemas import EXAMPLES, SLICES
+from labelaudit.reviews.audit_review import add_drafts
+from labelaudit.reviews.drafts import Draft
+from labelaudit.schemas import EXAMPLES, SLICES, Decision
 from support.audits import CLASSES, InProcess, audit, fruit, settings, table, write_fruit
 
 ROWS, BATCHES = 400, 5
@@ -180,3 +183,22 @@ def test_external_slices_that_cannot_be_used(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", np.array(["a", "b"]))
     with pytest.raises(DatasetError, match=r"There are 2 values of 'short' but 300 labels"):
         of_probabilities(path, str(tmp_path / "short.npy"))
+
+
+def test_rows_that_are_to_be_removed_do_not_count(versions: Path, tmp_path: Path) -> None:
+    shutil.copytree(versions, tmp_path / "copy")
+    folder = tmp_path / "copy"
+    before = published(folder, "v2")
+    examples = before.table("examples.parquet", EXAMPLES, ["example_id", "is_label_issue"]).to_pylist()
+    batch = dict(zip(*pd.read_parquet(folder / "plants" / "v2.parquet")[["id", "batch"]].T.to_numpy(), strict=True))
+    bad = [row["example_id"] for row in examples if row["is_label_issue"] and batch[row["example_id"]] == "b2"]
+    add_drafts(before, [Draft(name, Decision.REMOVE, remove_reason="broken") for name in bad], reviewer="ann")
+    after = audit(config(folder, "v2", gate={"max_slice_ratio": 2}))
+    rows = {
+        row["value"]: (row["rows"], row["scored"], row["flagged"])
+        for row in table(after, "slices").to_pylist()
+        if row["column"] == "batch"
+    }
+    assert len(bad) > 20
+    assert rows["b2"] == (80, 80 - len(bad), 0)
+    assert rows["b1"][:2] == (80, 80)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from s3fs import S3FileSystem
 
@@ -94,13 +95,40 @@ def test_the_commands_of_the_guide(run, tmp_path: Path) -> None:  # type: ignore
     guide = (ROOT / "docs" / "review.md").read_text()
     blocks = re.findall(r"^```bash\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     lines = [line.split()[2:] for block in blocks for line in block.splitlines()]
-    assert [line[0] for line in lines] == ["sample", "import", "status", "export", "export", "export"]
+    assert [line[0] for line in lines] == ["sample", "import", "status", *["export"] * 4]
     for words in lines:
         if words[0] == "import":
             _fill(tmp_path / "sample.csv")
         code, _, err = run(*(word.replace("audits/dataset=fruit", DATASET) for word in words))
         assert code == 0, err
     assert (tmp_path / "corrected.csv").read_text().startswith('"example_id","label"')
+
+
+def test_every_row_of_a_version_with_what_to_do(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    Path("said.csv").write_text(
+        "example_id,verdict,right_label,remove_reason\ni000,wrong,ant,\ni001,remove,,Off topic\ni015,remove,,a leaf\n"
+    )
+    assert run("import", DATASET, "said.csv", "--reviewer", "ann")[0] == 0
+    _, out, err = run("status", DATASET, "--json")
+    assert "2 rows are to be removed, and still in this version." in err
+    assert json.loads(out)["removals"] == "2 rows are to be removed, and still in this version."
+    code, out, err = run("export", DATASET, "--what", "clean", "--output", "clean.csv", "--json")
+    assert code == 0
+    assert "111 keep, 1 relabel, 2 remove, 6 unsure" in err
+    assert "'bee': 48 rows (40.0\N{NO-BREAK SPACE}%), then" in err
+    found = json.loads(out)
+    assert found["actions"] == {"keep": 111, "relabel": 1, "remove": 2, "unsure": 6}
+    assert sum(one["rows_after"] for one in found["classes"]) == 112
+    rows = {row["example_id"]: row for row in csv.DictReader(Path("clean.csv").read_text().splitlines())}
+    assert len(rows) == 120
+    assert (rows["i000"]["label"], rows["i000"]["action"], rows["i000"]["given_label"]) == ("ant", "relabel", "bee")
+    assert [rows[name]["reason"] for name in ("i001", "i015")] == ["off-topic", "a leaf"]
+    assert [rows["i001"][name] for name in ("label", "action")] == ["", "remove"]
+    limits = ("--relabel-above", 0.2, "--remove-above", 1)
+    assert run("export", DATASET, "--what", "clean", *limits, "--output", "clean.parquet")[0] == 0
+    assert pq.read_table("clean.parquet")["action"].to_pylist().count("relabel") == 7
+    code, _, err = run("export", DATASET, "--what", "issues", *limits, "--output", "issues.csv")
+    assert (code, "--relabel-above and --remove-above do not apply to --what issues." in err) == (2, True)
 
 
 def test_disagreements_and_hostile_names_stay_on_their_line(run) -> None:  # type: ignore[no-untyped-def]
@@ -151,7 +179,7 @@ def test_importing_a_file_again_does_not_overrule_others(run) -> None:  # type: 
     assert (code, json.loads(out)["stored"], json.loads(out)["overruled"]) == (0, 0, 1)
     assert "1 of the others repeat an earlier verdict of yours, but someone else decided otherwise since. To" in err
     _, out, _ = run("status", DATASET, "--json")
-    assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1}
+    assert json.loads(out)["verdicts"] == {"wrong": 0, "fine": 1, "ambiguous": 1, "remove": 0}
 
 
 def test_text_that_is_not_utf8_is_refused(run) -> None:  # type: ignore[no-untyped-def]

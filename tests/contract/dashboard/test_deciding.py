@@ -19,7 +19,7 @@ from labelaudit.dashboard.review_session import ReviewSession, SessionVerdict
 from labelaudit.dashboard.settings import Settings
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
 from labelaudit.reviews.verdicts import Verdict, current, utc_now
-from labelaudit.schemas import Decision, Status
+from labelaudit.schemas import Decision, RemoveReason, Status
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts, unreadable
@@ -98,8 +98,33 @@ def test_buttons_belong_to_their_row(store: Store) -> None:
         keys = {str(one.key) for one in app.button} - moving
         app = press(app, label)
         after = {str(one.key) for one in app.button} - moving
-        assert len(keys) == len(after) == 7
+        assert len(keys) == len(after) == 8
         assert keys & after == set()
+
+
+def test_a_row_is_removed_for_a_reason(store: Store) -> None:
+    publish_small(store)
+    app = press(review(), "Remove …")
+    labels = {one.label for one in app.button}
+    assert {"Cancel", *(reason.value for reason in RemoveReason)} <= labels
+    # The reasons have the keys of the labels, which are hidden meanwhile.
+    assert "cat" not in labels
+    assert "cat" in {one.label for one in press(app, "Cancel").button}
+    assert stored(store) == []
+    app = press(press(app, "Remove …"), "several-classes")
+    assert shown(app) == "example-004"
+    assert "Remove …" in {one.label for one in app.button}
+    app = press(app, "Remove …")
+    (own,) = (one for one in app.text_input if str(one.key).startswith("own-"))
+    own.input(" My Reason ").run()
+    removed = [(v.example_id, v.verdict, v.remove_reason) for v in read_verdicts(store, "pets")]
+    assert removed == [
+        ("example-000", Decision.REMOVE, "several-classes"),
+        ("example-004", Decision.REMOVE, "My Reason"),
+    ]
+    assert "remove: several-classes" in str(texts(review()))
+    press(press(app, "Undo"), "Undo")
+    assert [v.verdict for v in read_verdicts(store, "pets")][2:] == [None, None]
 
 
 def test_a_click_on_a_row_that_has_just_appeared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,9 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
     """Row numbers that must be shown, in order: row by row, in plain Python."""
     found = []
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
-        decision = verdicts.get((row["example_id"], row["content_digest"], row["given_label"]))
+        content = (row["example_id"], row["content_digest"])
+        is_removed = any(key[:2] == content for key, decision in verdicts.items() if decision == "remove")
+        decision = "remove" if is_removed else verdicts.get((*content, row["given_label"]))
         matches = {
             Shown.FLAGGED: row["is_label_issue"] is True,
             Shown.NOT_FLAGGED: row["is_label_issue"] is False,
@@ -136,9 +138,12 @@ def test_filters_pages_and_neighbours(
         for key in judged[["example_id", "content_digest", "given_label"]].to_numpy()
     ]
     decisions = data.draw(
-        st.lists(st.none() | st.sampled_from(["fine", "wrong"]), min_size=len(keys), max_size=len(keys))
+        st.lists(st.none() | st.sampled_from(["fine", "wrong", "remove"]), min_size=len(keys), max_size=len(keys))
     )
     verdicts = {key: decision for key, decision in zip(keys, decisions, strict=True) if decision}
+    # A removal is the only current verdict on its content.
+    removed = {key[:2]: key for key, decision in verdicts.items() if decision == "remove"}
+    verdicts = {key: decision for key, decision in verdicts.items() if removed.get(key[:2], key) == key}
     columns = tuple(list(column) for column in zip(*verdicts, strict=True)) if verdicts else ([], [], [])
     columns = (*columns, list(verdicts.values()))
 

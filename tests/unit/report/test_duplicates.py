@@ -81,6 +81,8 @@ def test_what_people_decided_counts() -> None:
     assert has_other_labels(wrong_cat, {}), "the copy of a corrected row has the old label"
     assert has_other_labels({"verdict": "fine"}, {"given_label": "dog"}), "one of the two may still be wrong"
     assert not has_other_labels({"verdict": "fine"}, {"given_label": "dog", "verdict": "ambiguous"}), "all are decided"
+    assert not has_other_labels({}, {"given_label": "dog", "verdict": "remove"}), "only one of the labels stays"
+    assert has_other_labels({}, {"given_label": "dog"}, {"given_label": "eel", "verdict": "remove"})
 
 
 def test_leaks_are_copies_in_several_splits() -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from labelaudit.codec import from_record
 from labelaudit.findings import Review
 from labelaudit.report.page import render_page
-from labelaudit.report.reviewed import KNOWN_WRONG_ROWS, review_section
+from labelaudit.report.reviewed import LISTED_ROWS, review_section
 from labelaudit.schemas import EXAMPLES
 from support.contents import make_content
 
@@ -99,10 +99,10 @@ def test_no_more_is_said_than_was_measured() -> None:
 
 
 def test_wrong_labels_are_text_and_not_endless() -> None:
-    html = page(REVIEW, rows=4 * KNOWN_WRONG_ROWS)
+    html = page(REVIEW, rows=4 * LISTED_ROWS)
     assert "&lt;script&gt;0" in html
     assert "<script>0" not in html
     assert "&lt;b&gt;bee&lt;/b&gt;" in html
-    assert f"the first {KNOWN_WRONG_ROWS} of {2 * KNOWN_WRONG_ROWS}" in html
+    assert f"the first {LISTED_ROWS} of {2 * LISTED_ROWS}" in html
     assert "&lt;script&gt;198<" in html
     assert "&lt;script&gt;200<" not in html

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.dataset_reviews import Added, Reviews, sort_new
 from labelaudit.reviews.verdict_store import append_verdicts, read_verdicts
-from labelaudit.reviews.verdicts import Verdict, current, current_by_reviewer, disagreements
+from labelaudit.reviews.verdicts import NO_ANSWER, Verdict, current, current_by_reviewer, disagreements
 from labelaudit.schemas import Decision
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
@@ -117,6 +117,7 @@ VERDICTS = st.builds(
     make_verdict,
     st.sampled_from(["i1", "i2"]),
     st.sampled_from([*Decision, None]),
+    given_label=st.sampled_from(["bee", "fly"]),
     reviewer=st.sampled_from(["ann", "bob"]),
     decided_at=st.sampled_from([at(day) for day in (1, 2, 3)]),
 )
@@ -128,7 +129,7 @@ def test_adding_is_idempotent_and_loses_nothing(stored: list[Verdict], given_now
     clear_memory()
     store = Store("memory://reviews")
     append_verdicts(store, "insects", stored)
-    file = list({verdict.example: replace(verdict, reviewer="ann") for verdict in given_now}.values())
+    file = list({verdict.example.content: replace(verdict, reviewer="ann") for verdict in given_now}.values())
     import_again(store, *file)
     before = read_verdicts(store, "insects")
     assert import_again(store, *file).new == []
@@ -137,10 +138,23 @@ def test_adding_is_idempotent_and_loses_nothing(stored: list[Verdict], given_now
         decide(store, verdict)
         found = read_verdicts(store, "insects")
         newest = current(found).get(verdict.example)
-        assert (newest.answer if newest else (None, None)) == verdict.answer
+        assert (newest.answer if newest else NO_ANSWER) == verdict.answer
         if verdict.verdict is not None:
-            assert current_by_reviewer(found)[verdict.example, verdict.reviewer].answer == verdict.answer
+            assert current_by_reviewer(found)[verdict.reviewer][verdict.example].answer == verdict.answer
         assert decide(store, verdict).new == []
+
+
+def test_a_removal_is_known_under_a_new_label(store: Store) -> None:
+    removal = make_verdict("i1", Decision.REMOVE, decided_at=at(1))
+    append_verdicts(store, "insects", [removal])
+    relabeled = make_verdict("i1", Decision.REMOVE, given_label="fly", decided_at=at(2))
+    assert import_again(store, relabeled) == Added([], repeated=1)
+    other_reason = replace(relabeled, remove_reason="private")
+    assert import_again(store, other_reason).new == [other_reason]
+    # Taken back under the new label, it no longer applies under the old one.
+    back = make_verdict("i1", None, given_label="fly", reviewer="bob", decided_at=at(3))
+    assert decide(store, back).new == [back]
+    assert dict(reviews_of(store).current) == {}
 
 
 def test_a_broken_object_hides_no_other(store: Store) -> None:
@@ -160,3 +174,11 @@ def test_reviewers_disagree_by_their_current_verdicts() -> None:
     convinced = make_verdict("i1", Decision.FINE, decided_at="2026-01-03")
     assert disagreements([ann, bob, convinced]) == {}
     assert disagreements([ann, bob, make_verdict("i1", None, decided_at="2026-01-03")]) == {}
+
+
+def test_reviewers_disagree_about_a_removal_under_another_label() -> None:
+    removal = make_verdict("i1", Decision.REMOVE, decided_at=at(1))
+    fine = make_verdict("i1", Decision.FINE, given_label="fly", reviewer="bob", decided_at=at(2))
+    assert disagreements([fine, removal]) == {fine.example: [removal, fine]}
+    also = make_verdict("i1", Decision.REMOVE, given_label="fly", reviewer="bob", remove_reason="broken")
+    assert disagreements([removal, also]) == {}

@@ -23,8 +23,20 @@ def verdicts(*drafts: Draft) -> list[Verdict]:
 def test_a_draft_becomes_a_verdict() -> None:
     found = verdicts(Draft("i1", Decision.WRONG, "ant"), Draft("i2", None), Draft("i2", None))
     expected = make_verdict("i1", Decision.WRONG, decided_at="2026-01-01")
+    removed = verdicts(Draft("i2", Decision.REMOVE, remove_reason="broken"))
+    assert [(one.verdict, one.remove_reason) for one in removed] == [(Decision.REMOVE, "broken")]
     taken_back = make_verdict("i2", None, decided_at="2026-01-01", was_flagged=False)
     assert found == [expected, taken_back]
+
+
+def test_a_row_that_is_not_scored_can_only_be_removed() -> None:
+    rows = {"i1": AuditedExample(LabeledExample("i1", "c0", "bee"), False, is_scored=False)}
+    for draft in (Draft("i1", Decision.REMOVE, remove_reason="broken"), Draft("i1", None)):
+        (found,) = check_drafts([draft], rows, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
+        assert found.verdict == draft.verdict
+    for draft in (Draft("i1", Decision.FINE), Draft("i1", Decision.WRONG, "ant")):
+        with pytest.raises(ReviewError, match="'i1' is not a scored row of this audit"):
+            check_drafts([draft], rows, CLASSES, reviewer="ann", decided_at="2026-01-01", audit_id="a1")
 
 
 def test_content_is_compared_if_it_is_known() -> None:
@@ -57,6 +69,17 @@ def test_content_is_compared_if_it_is_known() -> None:
         ),
         (Draft("i1", Decision.FINE, content_digest=""), "'i1' has other content in this audit"),
         (Draft("i1", Decision.FINE, "ant"), "has the right label 'ant', but the verdict is fine"),
+        (
+            Draft("i1", Decision.REMOVE),
+            "'i1' is to be removed, but remove_reason is missing; write off-topic, several-classes, broken, private, "
+            "other, or another reason",
+        ),
+        (Draft("i1", Decision.REMOVE, remove_reason="\ud800"), "'i1': the reason '\\ud800' is not valid UTF-8"),
+        (Draft("i1", Decision.REMOVE, "ant", remove_reason="broken"), "has the right label 'ant', but the verdict is"),
+        (
+            Draft("i1", Decision.FINE, remove_reason="broken"),
+            "has the reason 'broken', but the verdict is fine; only `remove` takes one",
+        ),
         (Draft("i1", Decision.WRONG), "'i1' is wrong, but the right label is missing"),
         (Draft("i1", Decision.WRONG, "bee"), "'bee' is its given label; is it fine?"),
         (Draft("i1", Decision.WRONG, "Fly"), "'Fly' is not a class of this audit, did you mean 'fly'?"),

@@ -56,7 +56,11 @@ def test_the_interface_is_xml_with_the_names_of_the_tasks() -> None:
     names = ["ant", '<"&bee>', "\x00fly"]
     root = ElementTree.fromstring(interface(names, has_images=False))
     choices = {one.attrib["name"]: [option.attrib["value"] for option in one] for one in root.iter("Choices")}
-    assert choices == {"verdict": ["wrong", "fine", "ambiguous"], "right_label": ["ant", '<"&bee>', "\ufffdfly"]}
+    assert choices == {
+        "verdict": ["wrong", "fine", "ambiguous", "remove"],
+        "right_label": ["ant", '<"&bee>', "\ufffdfly"],
+        "remove_reason": ["off-topic", "several-classes", "broken", "private", "other"],
+    }
     assert [one.attrib["value"] for one in root.iter("Text")] == ["$text", "$given_label"]
     images = ElementTree.fromstring(interface(names, has_images=True))
     assert [one.attrib["value"] for one in images.iter("Image")] == ["$image"]
@@ -72,21 +76,24 @@ def test_a_right_label_is_asked_for_if_the_verdict_is_wrong() -> None:
     }
     rule = {"visibleWhen": "choice-selected", "whenTagName": "verdict", "whenChoiceValue": "wrong"}
     assert rule.items() <= choices["right_label"].attrib.items()
+    assert {**rule, "whenChoiceValue": "remove"}.items() <= choices["remove_reason"].attrib.items()
     assert "visibleWhen" not in choices["verdict"].attrib
 
 
 def test_a_suggested_label_that_stayed_chosen_does_not_count() -> None:
     def annotated(verdict: str) -> dict[str, Any]:
-        result = [choice("verdict", verdict), choice("right_label", "ant")]
+        result = [choice("verdict", verdict), choice("right_label", "ant"), choice("remove_reason", "private")]
         return {"data": ROW, "annotations": [{"result": result}]}
 
-    found = read(annotated("fine"), annotated("ambiguous"), {**ROW, "verdict": "fine", "right_label": "ant"})
-    assert [(one.verdict, one.right_label) for one in found] == [
-        (Decision.FINE, None),
-        (Decision.AMBIGUOUS, None),
-        (Decision.FINE, None),
+    minimal = {**ROW, "verdict": "fine", "right_label": "ant"}
+    found = read(*map(annotated, Decision), minimal)
+    assert [(one.verdict, one.right_label, one.remove_reason) for one in found] == [
+        (Decision.WRONG, "ant", None),
+        (Decision.FINE, None, None),
+        (Decision.AMBIGUOUS, None, None),
+        (Decision.REMOVE, None, "private"),
+        (Decision.FINE, None, None),
     ]
-    assert read(annotated("wrong"))[0].right_label == "ant"
     assert "but not a verdict" in str(read({**ROW, "right_label": "ant"})[0].problem)
 
 

@@ -22,7 +22,7 @@ from labelaudit.reviews.verdicts import LabeledExample, Verdict, current
 from labelaudit.schemas import Decision
 from support.reviewed import make_verdict
 
-W, F, A = Decision.WRONG, Decision.FINE, Decision.AMBIGUOUS
+W, F, A, R = Decision.WRONG, Decision.FINE, Decision.AMBIGUOUS, Decision.REMOVE
 
 
 def make_sample(created_at: str = "2026-01-01", version: str = "v1", flagged: int = 3) -> Sample:
@@ -49,7 +49,7 @@ def test_the_share_of_wrong_labels_weighs_the_strata() -> None:
     assert found.low < found.estimate < found.high
     assert (found.version, found.fingerprint, found.confidence) == ("v1", "v1v1", 0.95)
     counted = {"name": "flagged", "rows": 10, "sampled": 3, "judged": 3, "wrong": 2, "fine": 1, "ambiguous": 0}
-    assert asdict(found.strata[0]) == counted
+    assert asdict(found.strata[0]) == {**counted, "remove": 0}
 
 
 def test_ambiguous_rows_count_apart() -> None:
@@ -59,6 +59,30 @@ def test_ambiguous_rows_count_apart() -> None:
     assert found.with_ambiguous is not None
     assert abs(found.with_ambiguous.estimate - 0.1 * 2 / 3) < 1e-12
     assert found.with_ambiguous.high >= found.high
+
+
+def test_the_share_is_that_of_the_rows_that_stay() -> None:
+    found = error_rate(make_sample(), judged(W, R, F, R, W))
+    assert found is not None
+    # A third of the 7 flagged rows that are not judged goes, and half of the 88 others: 7 and 45 stay.
+    assert found.estimate == pytest.approx((7 * 1 / 2 + 45 * 1) / 52)
+    assert found.low < found.estimate <= found.high
+    assert [one.remove for one in found.strata] == [1, 1]
+    precise = precision(judged(W, R, F, W, W).values())
+    assert precise is not None
+    assert (precise.wrong, precise.fine, precise.remove, precise.estimate) == (1, 1, 1, 0.5)
+
+
+def test_nothing_is_known_if_all_reviewed_rows_of_a_stratum_go() -> None:
+    assert error_rate(make_sample(), judged(W, F, F, R, R)) is None
+
+
+def test_all_rows_of_a_stratum_may_go() -> None:
+    rows = tuple(LabeledExample(f"i{number}", "c0", "bee") for number in range(5))
+    strata = (SampledStratum(FLAGGED, 3, rows[:3]), SampledStratum(UNFLAGGED, 2, rows[3:]))
+    found = error_rate(Sample("2026-01-01", "v1", "a1", "v1v1", 0, strata), judged(R, R, R, W, F))
+    assert found is not None
+    assert (found.estimate, found.low, found.high) == (0.5, 0.5, 0.5)
 
 
 def test_a_small_sample_counts_if_all_of_it_is_reviewed() -> None:

@@ -27,16 +27,21 @@ def test_row_verdicts_and_findings_by_hand() -> None:
         make_verdict("i4", Decision.FINE, given_label="fly"),
         make_verdict("i5", Decision.FINE, content_digest="before"),
         make_verdict("gone", Decision.FINE),
+        make_verdict("i6", Decision.REMOVE, given_label="fly"),
+        make_verdict("removed", Decision.REMOVE),
     ]
     snapshot = ReviewSnapshot.of(verdicts, (), "v1")
-    ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1"]
-    rows = snapshot.for_rows(ids, ["c0"] * 7, ["bee"] * 6 + [None])
-    assert rows.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None]
-    assert rows.right_labels.tolist() == [None, None, "ant", None, None, None, None]
-    assert rows.is_fine.tolist() == [False, True, False, False, False, False, False]
+    ids = ["i0", "i1", "i2", "i3", "i4", "i5", "i1", "i6"]
+    rows = snapshot.for_rows(ids, ["c0"] * 8, ["bee"] * 6 + [None, "bee"])
+    assert rows.verdicts.tolist() == [None, "fine", "wrong", "ambiguous", None, None, None, "remove"]
+    assert rows.right_labels.tolist() == [None, None, "ant", None, None, None, None, None]
+    assert rows.remove_reasons.tolist() == [None] * 7 + ["off-topic"]
+    assert rows.is_fine.tolist() == [False, True, False, False, False, False, False, False]
+    assert rows.is_removed.tolist() == [False] * 7 + [True]
     found = snapshot.findings(rows, dismissed=1)
-    assert found.verdicts == {"wrong": 1, "fine": 1, "ambiguous": 1}
+    assert found.verdicts == {"wrong": 1, "fine": 1, "ambiguous": 1, "remove": 1}
     assert (found.ended, found.dismissed, found.known_wrong, found.error_rate) == (3, 1, 1, None)
+    assert found.removal_sentence == "2 rows are to be removed; 1 is still in this version."
     assert found.precision is not None
     assert found.precision.fine == 4
     assert asdict(found)["precision"]["fine"] == 4
@@ -56,9 +61,50 @@ def test_a_snapshot_has_no_reviewers_and_times() -> None:
 
 def test_a_record_gives_the_same() -> None:
     snapshot = ReviewSnapshot.of(
-        [make_verdict("i1"), make_verdict("i2", Decision.WRONG, content_digest=None)], (), "v1"
+        [
+            make_verdict("i1"),
+            make_verdict("i2", Decision.WRONG, content_digest=None),
+            make_verdict("i3", Decision.REMOVE, remove_reason="my own words"),
+        ],
+        (),
+        "v1",
     )
     assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
+
+
+def test_rows_that_are_to_be_removed_do_not_count() -> None:
+    wrong = np.flatnonzero(RIGHT != GIVEN)
+    is_removed = np.zeros(len(GIVEN), dtype=bool)
+    is_removed[[*wrong[:3], 1]] = True
+    before = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES)
+    after = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_removed=is_removed)
+    assert np.flatnonzero(after.is_label_issue).tolist() == wrong[3:].tolist()
+    assert np.flatnonzero(after.is_dismissed).tolist() == wrong[:3].tolist()
+    assert (after.p_wrong == before.p_wrong).all()
+    stay = ~is_removed
+    assert after.error_range.estimate == pytest.approx(float(before.p_wrong[stay].mean()))
+    assert after.confusions["estimated_examples"].sum() == pytest.approx(float(before.p_wrong[stay].sum()), rel=1e-5)
+    noise = dict(zip(after.classes["class_name"], after.classes["label_noise"], strict=True))
+    for number, name in enumerate(NAMES):
+        assert noise[name] == pytest.approx(float(before.p_wrong[stay & (number == GIVEN)].mean()), rel=1e-5)
+    # If none stays, there is still a range.
+    none = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_removed=np.ones(len(GIVEN), bool))
+    assert (none.is_label_issue.any(), none.flag_precision) == (False, None)
+    assert 0 <= none.error_range.low <= none.error_range.estimate <= none.error_range.high <= 1
+
+
+def test_the_label_of_a_row_that_is_to_be_removed_says_nothing_about_its_copy() -> None:
+    first = int(np.flatnonzero(RIGHT != GIVEN)[0])
+    second = int(np.flatnonzero(GIVEN[first] != GIVEN)[0])
+    copies = np.full(len(GIVEN), -1)
+    copies[[first, second]] = 0
+    alone = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES)
+    is_removed = np.zeros(len(GIVEN), dtype=bool)
+    is_removed[first] = True
+    both = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, copies=copies)
+    assert both.p_wrong[second] > alone.p_wrong[second]
+    found = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, copies=copies, is_removed=is_removed)
+    assert (found.p_wrong == alone.p_wrong).all()
 
 
 @pytest.mark.parametrize("flagged", [0, 1, 8])
@@ -113,6 +159,7 @@ def test_the_stored_format_does_not_change() -> None:
     assert snapshot.to_json() == STORED
 
 
+R = Decision.REMOVE
 ROWS = tuple(LabeledExample(f"i{number}", "c0", "bee") for number in range(6))
 SAMPLED = Sample(
     "2026-01-01",
@@ -140,6 +187,10 @@ def test_the_judged_rows_of_the_sample() -> None:
     assert ReviewSnapshot.from_json(snapshot.to_json()) == snapshot
     # The order of the scored rows is that of the version.
     ids = ["i5", "i4", "i3", "i2", "i1", "i0", "other"]
+    removed = ReviewSnapshot.of([*JUDGED, make_verdict("i3", R, decided_at="2027-01-01")], [SAMPLED], "v1")
+    without = removed.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
+    assert without is not None
+    assert (without.positions.tolist(), without.stratum.tolist()) == ([5, 4, 3, 1], [0, 0, 1, 1])
     found = snapshot.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
     assert found is not None
     assert found.positions.tolist() == [5, 4, 3, 2, 1]

@@ -68,6 +68,30 @@ def test_a_filled_file() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("off-topic", "off-topic"),
+        (" Off Topic ", "off-topic"),
+        ("SEVERAL_CLASSES", "several-classes"),
+        ("A leaf, not an insect", "A leaf, not an insect"),
+        ("'=A1", "=A1"),
+    ],
+)
+def test_a_reason_to_remove(written: str, reason: str) -> None:
+    text = f'example_id,verdict,remove_reason\ni1,remove,"{written}"\n'
+    assert read_spreadsheet(text.encode(), "f.csv") == [
+        Draft("i1", Decision.REMOVE, None, "line 2", remove_reason=reason)
+    ]
+
+
+def test_a_reason_without_a_verdict() -> None:
+    (found,) = read_spreadsheet(b"example_id,verdict,remove_reason\ni1,,broken\n", "f.csv")
+    assert (
+        found.problem == "'i1': there is a reason, but not a verdict; write wrong, fine, ambiguous, remove, or nothing"
+    )
+
+
 def test_columns_that_spreadsheets_add_are_ignored() -> None:
     text = "example_id,,verdict,right_label,,\ni1,a note,fine,,,\ni2,,wrong,ant,,,,\ni3,,fine\n"
     assert [one[:3] for one in read_spreadsheet(text.encode(), "f.csv")] == [
@@ -92,7 +116,7 @@ def test_lines_are_counted_as_an_editor_counts_them() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("i1,bee,perhaps,", "'i1': 'perhaps' is not a verdict; write wrong, fine, ambiguous"),
+        ("i1,bee,perhaps,", "'i1': 'perhaps' is not a verdict; write wrong, fine, ambiguous, remove"),
         ("i1,bee,,ant", "'i1': there is a right label, but not a verdict"),
         ("i1,bee,fine,,,x", "6 cells under 4 columns"),
     ],
@@ -111,7 +135,7 @@ def test_bad_lines_keep_their_place(line: str, problem: str) -> None:
             b"id,verdict\ni1,fine\n",
             "f.csv has the columns 'id', 'verdict'. The first line must name example_id and verdict",
         ),
-        (b"example_id,verdict,verdict\n", "once each, and right_label"),
+        (b"example_id,verdict,verdict\n", "once each, right_label"),
         ("example_id,verdict\nä,fine\n".encode("latin-1"), "f.csv is not UTF-8 text (byte 19)"),
         (b'example_id,verdict\n"i1,fine\n', "f.csv is not a CSV file (unexpected end of data, line 2)"),
         (HEADER.encode() + b"a" * 200_000, "field larger than field limit"),

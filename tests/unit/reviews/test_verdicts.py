@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.verdict_store import batch_bytes, batch_verdicts
-from labelaudit.reviews.verdicts import Verdict, current, latest, utc_now
+from labelaudit.reviews.verdicts import Verdict, current, latest_on_contents, utc_now
 from labelaudit.schemas import Decision
 from support.reviewed import make_verdict
 
@@ -46,6 +46,7 @@ def read(record: object) -> list[Verdict]:
         (Decision.FINE, "ant", "is fine with right_label 'ant'"),
         (None, "ant", "is none with right_label 'ant'"),
         (Decision.WRONG, "bee", "the right label 'bee' is the given one"),
+        (Decision.REMOVE, "ant", "is remove with right_label 'ant'"),
         (
             Decision.WRONG,
             "a\ud800",
@@ -58,6 +59,24 @@ def test_a_verdict_that_is_not_valid(decision: Decision | None, right_label: str
         make_verdict(decision=decision, right_label=right_label)
 
 
+@pytest.mark.parametrize(
+    ("decision", "reason", "message"),
+    [
+        (
+            Decision.REMOVE,
+            None,
+            "'i000' is remove with remove_reason None. Give a reason with `remove`, and only then.",
+        ),
+        (Decision.FINE, "broken", "is fine with remove_reason 'broken'"),
+        (None, "broken", "is none with remove_reason 'broken'"),
+        (Decision.REMOVE, "\ud800", "The reason '\\ud800' of the verdict on 'i000' is not valid UTF-8"),
+    ],
+)
+def test_a_removal_that_is_not_valid(decision: Decision | None, reason: str | None, message: str) -> None:
+    with pytest.raises(ReviewError, match=re.escape(message)):
+        make_verdict(decision=decision, remove_reason=reason)
+
+
 def test_a_reviewer_that_is_not_utf8() -> None:
     with pytest.raises(
         ReviewError, match=re.escape("The reviewer '\\udcff' of the verdict on 'i000' is not valid UTF-8")
@@ -68,8 +87,8 @@ def test_a_reviewer_that_is_not_utf8() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"verdict": "perhaps"}, "verdicts.0.verdict: Input should be 'wrong', 'fine' or 'ambiguous'"),
-        ({"verdict": ["fine"]}, "verdicts.0.verdict: Input should be 'wrong', 'fine' or 'ambiguous'"),
+        ({"verdict": "perhaps"}, "verdicts.0.verdict: Input should be 'wrong', 'fine', 'ambiguous' or 'remove'"),
+        ({"verdict": ["fine"]}, "verdicts.0.verdict: Input should be 'wrong', 'fine', 'ambiguous' or 'remove'"),
         ({"verdict": ...}, "verdicts.0.verdict: Field required"),
         ({"reviewer": ...}, "verdicts.0.reviewer: Field required"),
         ({"example_id": "\ud800"}, "Invalid JSON: unexpected end of hex escape"),
@@ -115,9 +134,9 @@ def test_the_order_of_storage_does_not_matter(verdicts: list[Verdict], generator
 
 @given(st.lists(VERDICTS, min_size=1), st.sampled_from(["1970-01-01", "2026-01-01", "2030-01-01"]), VERDICTS)
 def test_a_reviewer_who_saw_a_verdict_replaces_it(stored: list[Verdict], day: str, said: Verdict) -> None:
-    last = latest(stored)
-    after = replace(said, decided_at=f"{day}T00:00:00.000000+00:00").after(last.get(said.example))
-    assert latest([*stored, after])[said.example] == after
+    last = latest_on_contents(stored)
+    after = replace(said, decided_at=f"{day}T00:00:00.000000+00:00").after(last.get(said.example.content))
+    assert latest_on_contents([*stored, after])[said.example.content] == after
     assert replace(after, decided_at=said.decided_at) == said
     assert batch_verdicts(batch_bytes([after])) == [after]
 
@@ -146,8 +165,21 @@ def test_a_verdict_expires_with_content_or_label(others: list[Verdict], verdict:
     rows = snapshot.for_rows(*([row[name]] for name in row))
     assert rows.verdicts[0] == (None if expected is None else expected.verdict)
     rows = snapshot.for_rows(*([{**row, changed: "another"}[name]] for name in row))
-    assert rows.verdicts[0] is None
-    assert sum(rows.counts.values()) == 0
+    survives = expected is not None and expected.verdict == Decision.REMOVE and changed == "given_label"
+    assert rows.verdicts[0] == ("remove" if survives else None)
+    assert sum(rows.counts.values()) == survives
+
+
+def test_a_removal_ends_when_a_reviewer_decides_otherwise_under_another_label() -> None:
+    removal = make_verdict("i1", Decision.REMOVE, decided_at="2026-01-02")
+    relabeled = removal.example._replace(given_label="fly")
+    earlier = make_verdict("i1", Decision.FINE, given_label="fly", decided_at="2026-01-01")
+    found = current([removal, earlier])
+    assert (found[removal.example], found[relabeled], len(found)) == (removal, removal, 1)
+    assert removal.example._replace(content_digest="c1") not in found
+    for decision in (Decision.FINE, Decision.WRONG, None):
+        later = make_verdict("i1", decision, given_label="fly", decided_at="2026-01-03")
+        assert dict(current([removal, earlier, later])) == ({later.example: later} if decision else {})
 
 
 STORED = b"""{
