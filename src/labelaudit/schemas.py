@@ -126,6 +126,9 @@ EXAMPLES = _schema(
     ("dynamics_epochs", pa.float32()),  # share of the epochs before the given label was first predicted, 0..1
     # How many views predict the same other label than the given one; the mean over repeats. Null if there is one view.
     ("views_agree", pa.float32()),
+    # Distance from the nearest other rows in the space of features, relative to the usual one (docs/outliers.md). Null
+    # if there are no features, or too few rows.
+    ("outlier_score", pa.float32()),
 )
 
 # Flagged rows, the highest p_wrong first; ties by label_score, then by example_id.
@@ -278,6 +281,21 @@ DUPLICATES = _schema(
     ("split", pa.string()),
     ("status", pa.string()),
     ("p_wrong", pa.float32()),
+    ("verdict", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),
+)
+
+# Rows that are unlike all others, the highest outlier_score first; ties by example_id (docs/outliers.md).
+OUTLIERS = _schema(
+    ("rank", pa.int64()),  # from 1
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("nearest_label", pa.string()),  # that of most of its nearest neighbours
+    ("outlier_score", pa.float32()),
+    ("p_wrong", pa.float32()),
+    ("is_label_issue", pa.bool_()),
+    ("split", pa.string()),
     ("verdict", pa.string()),
     ("file", pa.string()),
     ("row", pa.int64()),

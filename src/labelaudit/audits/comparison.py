@@ -20,7 +20,7 @@ from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
-from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates
+from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates, Outliers
 from labelaudit.report.changes import new_issues
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
@@ -57,13 +57,14 @@ class NotCompared:
 
 @dataclass(frozen=True)
 class OpenPredecessor:
-    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED), CLASSES and copies."""
+    """The predecessor of an audit in storage: its EXAMPLES (the columns COMPARED), CLASSES, copies and outliers."""
 
     predecessor: Predecessor
     audit: PublishedAudit
     examples: pa.Table
     classes: pa.Table
     copies: Duplicates | None
+    outliers: Outliers | None
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,23 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
             raise StorageError(f"{store.url_of(before.folder)} no longer contains an audit. Audit that version again.")
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
-        copies = found.summary().duplicates
+        summary = found.summary()
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes, copies)
+    return OpenPredecessor(before, found, examples, classes, summary.duplicates, summary.outliers)
 
 
 def compare_with_predecessor(
-    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, copies: Duplicates | None
+    before: OpenPredecessor,
+    plan: Plan,
+    examples: pa.Table,
+    classes: pa.Table,
+    copies: Duplicates | None,
+    outliers: Outliers | None,
 ) -> Compared:
     """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
     result = compare_audits(
@@ -149,7 +155,10 @@ def compare_with_predecessor(
         result,
         before.audit,
         changed,
-        _copies_in_words(before.copies, copies, predecessor.version),
+        [
+            *_copies_in_words(before.copies, copies, predecessor.version),
+            *_outliers_in_words(before.outliers, outliers, predecessor.version),
+        ],
         predecessor.held_versions,
         predecessor.skipped_versions,
     )
@@ -182,19 +191,23 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
-    copies = _copies_in_words(before.summary().duplicates, now.summary().duplicates, before.version)
-    return AuditDifference(describe_changes(result, before, changed, copies), result.changes, new)
+    earlier, later = before.summary(), now.summary()
+    lists = [
+        *_copies_in_words(earlier.duplicates, later.duplicates, before.version),
+        *_outliers_in_words(earlier.outliers, later.outliers, before.version),
+    ]
+    return AuditDifference(describe_changes(result, before, changed, lists), result.changes, new)
 
 
 def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
-    copies: Sequence[str],
+    lists: Sequence[str],
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary. `copies` are sentences on them."""
+    """Return the `changes` of a summary. `lists` are sentences on lists other than label issues."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -208,7 +221,7 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
-            *copies,
+            *lists,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),
@@ -229,6 +242,12 @@ def _copies_in_words(before: Duplicates | None, now: Duplicates | None, version:
         for what, (earlier, count) in counts.items()
         if earlier != count
     ]
+
+
+def _outliers_in_words(before: Outliers | None, now: Outliers | None, version: str) -> list[str]:
+    if before is None or now is None or before.rows == now.rows:
+        return []
+    return [f"Rows unlike all others: {now.rows:,}, compared with {before.rows:,} in version {version}."]
 
 
 def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:

@@ -287,6 +287,7 @@ def _show_values(row: Row) -> None:
         "likely wrong": ui.share(row.p_wrong),
         "label score": ui.score(row.label_score),
         **({} if row.views_agree is None else {"views for one other label": f"{row.views_agree:g}"}),
+        **({} if row.outlier_score is None else {"distance from others": f"{row.outlier_score:.2f} times the usual"}),
         "margin": "-" if row.margin is None else f"{row.margin:.3f}",
         "status": row.status.replace("_", " ") + (", flagged" if row.is_label_issue else ""),
         "fold": "-" if row.fold is None else str(row.fold),

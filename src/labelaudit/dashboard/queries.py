@@ -46,6 +46,7 @@ class Shown(StrEnum):
     NOT_FLAGGED = "not flagged"
     SAMPLE = "random sample"
     COPIES = "copies with different labels"  # group by group
+    OUTLIERS = "outliers"  # the most unlike all others first
     ALL = "all rows"
 
 
@@ -84,7 +85,7 @@ class Filters:
     id_contains: str = ""
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
-    order: Order = Order.LIKELY_WRONG  # of all rows but a sample and copies
+    order: Order = Order.LIKELY_WRONG  # of all rows but a sample, copies and outliers
 
 
 class Address(NamedTuple):
@@ -120,6 +121,7 @@ class Row:
     p_suggested: float | None
     was_dismissed: bool  # flagged by the detector, but reviewed as fine before the audit
     views_agree: float | None  # None in audits with one view
+    outlier_score: float | None  # None if the audit has no features
     position: float  # sorts the rows of a page
 
     @property
@@ -151,6 +153,7 @@ _ROWS = """
             coalesce(i.p_suggested, e.p_predicted) AS p_suggested,
             coalesce({is_dismissed}, false) AS was_dismissed,
             {views_agree} AS views_agree,
+            {outlier_score} AS outlier_score,
             {position} AS position
         FROM read_parquet(?, hive_partitioning = false) e
         LEFT JOIN read_parquet(?, hive_partitioning = false) i ON e.example_id = i.example_id AND e.is_label_issue
@@ -168,17 +171,22 @@ _JOIN_SAMPLE = """
     JOIN (SELECT unnest(?::VARCHAR[]) AS example_id, unnest(range(?))::DOUBLE AS position) AS sample
     ON e.example_id = sample.example_id
 """
-# Parameter: the path of duplicates.parquet, which is in the order of groups.
-_JOIN_COPIES = """
+# Parameter: the path of a table whose rows are in the order in which they are shown.
+_JOIN_LISTED = """
     JOIN (
         SELECT example_id, file, row, file_row_number::DOUBLE AS position
-        FROM read_parquet(?, file_row_number = true, hive_partitioning = false) WHERE has_other_labels
-    ) AS copies
-    ON e.example_id = copies.example_id AND e.file IS NOT DISTINCT FROM copies.file
-        AND e.row IS NOT DISTINCT FROM copies.row
+        FROM read_parquet(?, file_row_number = true, hive_partitioning = false) WHERE {condition}
+    ) AS listed
+    ON e.example_id = listed.example_id AND e.file IS NOT DISTINCT FROM listed.file
+        AND e.row IS NOT DISTINCT FROM listed.row
 """
-# External probabilities and audits of earlier releases have no such file.
-_JOIN_NO_COPIES = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS copies ON true"
+# Not every audit has such a file.
+_JOIN_NOTHING = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS listed ON true"
+# Lists with an order of their own: their file, and the rows of it that are shown.
+_LISTS: dict[Shown | Status, tuple[str, str]] = {
+    Shown.COPIES: ("duplicates.parquet", "has_other_labels"),
+    Shown.OUTLIERS: ("outliers.parquet", "true"),
+}
 _ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), coalesce(row, -1)"
 # Parameter: the path of changes.parquet.
 _IS_NEW = """
@@ -291,9 +299,9 @@ class AuditQueries:
     def find(self, address: Address, filters: Filters) -> Row | None:
         """Return the row at an address, or else one with the same id, preferably a scored one.
 
-        Only flagged rows, rows of the sample or copies are found if the filters show only these.
+        Only flagged rows, rows of the sample, copies or outliers are found if the filters show only these.
         """
-        shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES) else Shown.ALL
+        shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE, *_LISTS) else Shown.ALL
         rows = self._rows(shown, filters.sample, filters.order)
         is_same = "file IS NOT DISTINCT FROM ? AND row IS NOT DISTINCT FROM ?"
         order = f"{is_same} DESC, status = 'scored' DESC, file, row"
@@ -395,10 +403,13 @@ class AuditQueries:
         """Return the query for all rows that may be shown, as `Row`."""
         if shown == Shown.SAMPLE:
             return self._from_files("sample.position", _JOIN_SAMPLE, [list(sample), len(sample)])
-        if shown == Shown.COPIES:
-            path = self._file("duplicates.parquet")
-            join, values = (_JOIN_NO_COPIES, []) if path is None else (_JOIN_COPIES, [str(path)])
-            return self._from_files("copies.position", join, values)
+        if shown in _LISTS:
+            name, condition = _LISTS[shown]
+            path = self._file(name)
+            join, values = (
+                (_JOIN_NOTHING, []) if path is None else (_JOIN_LISTED.format(condition=condition), [str(path)])
+            )
+            return self._from_files("listed.position", join, values)
         if shown == Shown.FLAGGED:
             self._load_flagged()
             rows = _Query("flagged")
@@ -425,8 +436,14 @@ class AuditQueries:
         is_dismissed = "e.is_dismissed" if "is_dismissed" in names else "false"
         p_wrong = "e.p_wrong::DOUBLE" if "p_wrong" in names else "NULL::DOUBLE"
         views_agree = "e.views_agree::DOUBLE" if "views_agree" in names else "NULL::DOUBLE"
+        outlier_score = "e.outlier_score::DOUBLE" if "outlier_score" in names else "NULL::DOUBLE"
         text = _ROWS.format(
-            is_dismissed=is_dismissed, p_wrong=p_wrong, views_agree=views_agree, position=position, join=join
+            is_dismissed=is_dismissed,
+            p_wrong=p_wrong,
+            views_agree=views_agree,
+            outlier_score=outlier_score,
+            position=position,
+            join=join,
         )
         return _Query(text, [examples, issues, *values])
 

@@ -149,7 +149,17 @@ def _show_gallery(shown: Selection, tables: AuditQueries, filters: Filters) -> N
     if page:
         show_cards(shown, tables, page)
     else:
-        st.info("No example matches these filters.")
+        st.info(_why_empty(shown, filters))
+
+
+def _why_empty(shown: Selection, filters: Filters) -> str:
+    has_outliers = session.files(shown.audit, shown.audit.folder).has("outliers.parquet")
+    if filters.shown == Shown.OUTLIERS and not has_outliers:
+        return (
+            "Outliers were not searched, because the audit has too few rows or no features. Features need an encoder, "
+            "vectors or a table."
+        )
+    return "No example matches these filters."
 
 
 def _turn(number: int) -> None:

@@ -22,11 +22,13 @@ from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
 from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.detection.issues import LabelIssues, find_issues
+from labelaudit.detection.outliers import FoundOutliers
 from labelaudit.duplicates.clusters import Clusters
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.copies import clusters_of
+from labelaudit.pipeline.feature_space import FeatureSpace, search_space
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -39,6 +41,7 @@ from labelaudit.report.audit_tables import (
     views_table,
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
+from labelaudit.report.outlier_list import outliers_found, outliers_in_words, outliers_table
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
 from labelaudit.schemas import Status
@@ -57,15 +60,17 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     store = output_store(reference)
     plan = load_plan(reference)
     rows = load_version(reference, plan, PUBLISHED_COLUMNS)
+    space = search_space(reference, plan, rows)
     detected = detect_issues(
         plan,
         rows,
         GatheredFolds.load(store, gathered).open(store, rows.fold_of_scored),
         load_snapshot(store, plan),
         open_predecessor(store, plan),
-        clusters_of(reference, plan, rows),
+        clusters_of(plan, rows, space),
+        space,
     )
-    del rows
+    del rows, space
     release_if_grown()
     return detected.save(store, plan)
 
@@ -78,6 +83,7 @@ def detect_issues(
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
     clusters: Clusters | None = None,
+    space: FeatureSpace | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
@@ -85,6 +91,7 @@ def detect_issues(
         snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
         clusters: copies among the rows; None if contents are unknown.
+        space: neighbours in features; None if there are none.
     """
     release_if_grown()
     examples = rows.examples
@@ -93,11 +100,13 @@ def detect_issues(
     is_wrong = rows.of_scored(row_verdicts.is_wrong)
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
-    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, canaries.table)
+    unlike = None if space is None else space.outliers()
+    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, unlike, canaries.table)
+    outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies)
+        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies, outliers)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     labels = rows.of_scored(examples.label)
     notes = [
@@ -105,6 +114,7 @@ def detect_issues(
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
+        *(() if outliers is None else outliers_in_words(outliers)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -121,6 +131,7 @@ def detect_issues(
         canaries=canaries.recall,
         review=review,
         duplicates=copies,
+        outliers=outliers,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -169,10 +180,11 @@ def _tables(
     found: LabelIssues,
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
+    unlike: FoundOutliers | None,
     canaries: pa.Table,
 ) -> AuditTables:
     """Return the tables of the audit, without those of changes since the predecessor."""
-    scores = _examples(plan, rows, probabilities, found, row_verdicts)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts, unlike)
     names = np.asarray(plan.class_names, dtype=object)
     suggested = found.scores.other[found.is_label_issue]
     return AuditTables(
@@ -184,9 +196,15 @@ def _tables(
         views=views_table(probabilities.views),
         canaries=canaries,
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
+        outliers=None if unlike is None else _outliers(plan, rows, scores, unlike),
         changes=None,
         class_changes=None,
     )
+
+
+def _outliers(plan: Plan, rows: Version, examples: pa.Table, unlike: FoundOutliers) -> pa.Table:
+    is_outlier = unlike.is_outlier
+    return outliers_table(examples, rows.scored[is_outlier], unlike.near_class[is_outlier], plan.class_names)
 
 
 def _compared_notes(compared: Compared | None, before: OpenPredecessor | NotCompared | None) -> tuple[str, ...]:
@@ -215,7 +233,12 @@ def _basis_note(labels: np.ndarray, found: LabelIssues, *, is_trained_here: bool
 
 
 def _examples(
-    plan: Plan, rows: Version, probabilities: Probabilities, found: LabelIssues, row_verdicts: RowVerdicts
+    plan: Plan,
+    rows: Version,
+    probabilities: Probabilities,
+    found: LabelIssues,
+    row_verdicts: RowVerdicts,
+    unlike: FoundOutliers | None,
 ) -> pa.Table:
     examples = rows.examples
     scores = Scores(
@@ -233,6 +256,7 @@ def _examples(
         is_dismissed=found.is_dismissed,
         dynamics=probabilities.dynamics,
         views_agree=probabilities.views_agree,
+        outlier_score=None if unlike is None else unlike.score,
     )
     has_verdicts = any(row_verdicts.counts.values())
     return examples_table(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
@@ -14,7 +15,7 @@ from labelaudit.audits.detected import AuditTables, Detected
 from labelaudit.audits.finished import completed, remember
 from labelaudit.audits.probabilities import FoldFileRecord, GatheredFolds
 from labelaudit.audits.references import AuditReference, EncodingReference, FilesReference, PlanReference
-from labelaudit.audits.version import load_version
+from labelaudit.audits.version import Version, load_version
 from labelaudit.audits.work_files import file_on_this_machine
 from labelaudit.codec import to_record
 from labelaudit.errors import Fault, IntegrityError
@@ -36,6 +37,7 @@ from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
 from labelaudit.report.gallery import CardPreview, gallery_items
+from labelaudit.report.outliers_section import OutliersContent, shown_outliers
 from labelaudit.report.page import PageContent, PublishedFile, render_page
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
@@ -84,10 +86,8 @@ def publish(
         rows = load_version(reference, plan)
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
-        others[PREVIEWS_FILE] = previews_bytes(
-            inputs, rows, found.tables.examples, found.tables.issues, found.tables.duplicates, shown.previews
-        )
-        copies = _copies(plan, inputs, found)
+        others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables, shown.previews)
+        lists = OtherLists(_copies(plan, inputs, found), _outliers(plan, inputs, rows, found.tables.outliers))
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -96,7 +96,7 @@ def publish(
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
         notes = (*found.findings.notes, *damage_notes(store, plan))
         found = replace(found, findings=replace(found.findings, notes=notes))
-    audit = publish_audit(store, plan, found, others, gallery, copies, encoded)
+    audit = publish_audit(store, plan, found, others, gallery, lists, encoded)
     remember(store, reference, plan)
     return audit
 
@@ -113,13 +113,33 @@ def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | N
     return CopiesContent(plan.kind, table, copies_previews(inputs, places, shown))
 
 
+def _outliers(plan: Plan, inputs: RowInputs, rows: Version, table: pa.Table | None) -> OutliersContent | None:
+    if table is None:
+        return None
+    shown = shown_outliers(table)
+    # Without examples on the page, the data may be confidential.
+    previews = cards(inputs, rows, shown, len(shown)) if plan.config.report.examples else ()
+    return OutliersContent(table, previews)
+
+
+@dataclass(frozen=True)
+class OtherLists:
+    """What the page shows besides label issues; None if it is unknown."""
+
+    copies: CopiesContent | None = None
+    outliers: OutliersContent | None = None
+
+
+_NO_LISTS = OtherLists()
+
+
 def publish_audit(
     store: Store,
     plan: Plan,
     detected: Detected,
     others: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
-    copies: CopiesContent | None = None,
+    lists: OtherLists = _NO_LISTS,
     encoding: Encoding | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
@@ -127,7 +147,7 @@ def publish_audit(
     Args:
         others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
-        copies: what the page shows of copies; None if the contents of the rows are unknown.
+        lists: what else the page shows.
         encoding: what was encoded.
     """
     _check_complete(plan)
@@ -147,7 +167,7 @@ def publish_audit(
         left_out=plan.left_out,
         encoding=encoding,
     )
-    content = _page_content(plan, summary, detected.tables, files, gallery, copies)
+    content = _page_content(plan, summary, detected.tables, files, gallery, lists)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
@@ -178,7 +198,7 @@ def _page_content(
     tables: AuditTables,
     files: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
-    copies: CopiesContent | None,
+    lists: OtherLists,
 ) -> PageContent:
     return PageContent(
         summary=summary,
@@ -194,7 +214,8 @@ def _page_content(
         changes=_changes(summary, tables),
         review=review_section(summary.review, tables.examples),
         ambiguous=ambiguous_examples(tables.examples),
-        copies=copies,
+        copies=lists.copies,
+        outliers=lists.outliers,
     )
 
 

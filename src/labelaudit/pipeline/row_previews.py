@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.detected import AuditTables
 from labelaudit.audits.version import Version
 from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts, load_vectors
 from labelaudit.report import gallery
@@ -50,9 +51,9 @@ def open_rows(plan: Plan, rows: Version, folder: Path) -> RowInputs:
     return _Texts(folder) if plan.kind == "text" else _TableRows(folder, rows)
 
 
-def cards(inputs: RowInputs, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
-    """Return the cards of the first `count` issues, in their order."""
-    shown = issues["example_id"][:count].to_pylist()
+def cards(inputs: RowInputs, rows: Version, listed: pa.Table, count: int) -> list[gallery.CardPreview]:
+    """Return the cards of the first `count` rows of ISSUES or OUTLIERS, in their order."""
+    shown = listed["example_id"][:count].to_pylist()
     position = _positions(rows, set(shown))
     return [inputs.card(position[example_id]) for example_id in shown]
 
@@ -71,26 +72,24 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
     return [inputs.contents(position_of[copy["file"], copy["row"]]) for copy in copies.to_pylist()]
 
 
-def previews_bytes(
-    inputs: RowInputs, rows: Version, examples: pa.Table, issues: pa.Table, duplicates: pa.Table | None, count: int
-) -> bytes:
+def previews_bytes(inputs: RowInputs, rows: Version, tables: AuditTables, count: int) -> bytes:
     """Return `previews.parquet`: the first rows of a random sample of each stratum, the first `count` copies with
-    different labels, and the first `count` issues.
+    different labels, the first `count` issues, and the first `count` outliers.
 
     If `count` is 0, there are no previews at all, because the data may be confidential.
 
     Args:
-        examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
-        issues: an ISSUES table.
-        duplicates: a DUPLICATES table, if there is one.
+        tables: those of the audit; of the examples, at least the PREVIEWED_COLUMNS.
     """
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
     wanted: dict[str, None] = {}
     if count:
-        copies = [] if duplicates is None else _conflicting_ids(duplicates)[:count]
-        worst = issues["example_id"][:count].to_pylist()
-        wanted = dict.fromkeys([*sampled_ids(examples, rows.examples.fingerprint, scored_ids), *copies, *worst])
+        copies = [] if tables.duplicates is None else _conflicting_ids(tables.duplicates)[:count]
+        worst = tables.issues["example_id"][:count].to_pylist()
+        unlike = [] if tables.outliers is None else tables.outliers["example_id"][:count].to_pylist()
+        sampled = sampled_ids(tables.examples, rows.examples.fingerprint, scored_ids)
+        wanted = dict.fromkeys([*sampled, *copies, *worst, *unlike])
     position = _positions(rows, wanted.keys())
 
     def bounded() -> Iterator[tuple[str, Preview]]:

@@ -25,6 +25,7 @@ from labelaudit.report.charts import Histogram, fold_chart, heat_map, histogram_
 from labelaudit.report.copies_section import CopiesContent, copies_context
 from labelaudit.report.gallery import GalleryItem, preview_bytes, preview_fields
 from labelaudit.report.html import Context, clip, render, template_file
+from labelaudit.report.outliers_section import OutliersContent, outliers_context
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
 from labelaudit.schemas import BLEND, STATUS_MEANINGS, VIEW_MEANINGS, Status
@@ -70,6 +71,7 @@ class PageContent:
     review: ReviewSection | None = None  # None if there are no verdicts
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
     copies: CopiesContent | None = None  # None if the contents of the rows are unknown
+    outliers: OutliersContent | None = None  # None if there are no features
 
     @property
     def final_folds(self) -> pa.Table:
@@ -83,7 +85,8 @@ def render_page(content: PageContent) -> str:
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     copies, copies_bytes = copies_context(content.copies)
-    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes)
+    outliers, outliers_bytes = outliers_context(content.outliers)
+    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes - outliers_bytes)
     return render(
         "page.html.jinja",
         page=content,
@@ -93,6 +96,7 @@ def render_page(content: PageContent) -> str:
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
         **copies,
+        **outliers,
         **_examples(content, gallery),
         **_classes(content, gallery),
         **_health(content),

@@ -72,6 +72,7 @@ def summarize(
         left_out=tuple(left_out),
         encoding=encoding,
         duplicates=findings.duplicates,
+        outliers=findings.outliers,
     )
 
 

@@ -23,7 +23,7 @@ from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
-from labelaudit.schemas import DUPLICATES, EXAMPLES, Decision, Status
+from labelaudit.schemas import DUPLICATES, EXAMPLES, OUTLIERS, Decision, Status
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
 
@@ -208,9 +208,23 @@ def test_copies_with_different_labels_are_shown_group_by_group(tmp_path: Path) -
     assert tables.find(Address("example-005"), asked) is None
 
 
-def test_an_audit_without_a_table_of_copies(tmp_path: Path) -> None:
+def test_outliers_are_shown_in_their_order(tmp_path: Path) -> None:
+    names = small_examples(20).select(["example_id", "file", "row"]).to_pylist()
+    listed = [{**names[at], "rank": rank} for rank, at in enumerate((9, 2, 14), 1)]
+    pq.write_table(pa.Table.from_pylist(listed, OUTLIERS), tmp_path / "outliers.parquet")
     tables = tables_of(tmp_path, small_examples(20))
-    assert tables.page(Filters(shown=Shown.COPIES)) == []
+    asked = Filters(shown=Shown.OUTLIERS)
+    found = tables.page(asked)
+    assert [row.example_id for row in found] == ["example-009", "example-002", "example-014"]
+    assert tables.neighbour(found[0], asked) == found[1]
+    assert tables.find(Address("example-005"), asked) is None
+    assert tables.page(Filters(shown=Shown.OUTLIERS, given_label=found[0].given_label))[0] == found[0]
+
+
+@pytest.mark.parametrize("shown", [Shown.COPIES, Shown.OUTLIERS])
+def test_an_audit_without_such_a_table(tmp_path: Path, shown: Shown) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.page(Filters(shown=shown)) == []
 
 
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ ROW = Row(
     0.9,
     False,
     None,
+    None,
     0.1,
 )
 
