@@ -301,6 +301,14 @@ OUTLIERS = _schema(
     ("row", pa.int64()),
 )
 
+# The nearest other scored rows of each row that has a preview for reviewers, ordered by example_id, then by rank.
+NEIGHBOURS = _schema(
+    ("example_id", pa.string()),
+    ("rank", pa.int16()),  # from 1, the nearest first
+    ("neighbour_id", pa.string()),
+    ("distance", pa.float32()),  # in the space of features (docs/outliers.md); 0 for an exact copy
+)
+
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),

@@ -29,6 +29,7 @@ from labelaudit.schemas import (
     CLASSES,
     CONFUSIONS,
     EXAMPLES,
+    NEIGHBOURS,
     SCHEMA_VERSION,
     IssueChange,
     Status,
@@ -53,10 +54,11 @@ def publish_small(
     has_made_up_ids: bool = False,
     epochs: int = 3,
     more: Sequence[Mapping[str, Any]] = (),
+    neighbours: Mapping[str, Sequence[str]] | None = None,
 ) -> AuditRecord:
     """Publish an audit of images in which every fourth row is flagged and the last row is unlabeled.
 
-    new_ids: new flags. more: additional rows of examples.parquet, without a preview.
+    new_ids: new flags. more: additional rows of examples.parquet, without a preview. neighbours: nearest rows by id.
     """
     examples = small_examples(rows, class_names)
     issues = issues_table(examples)
@@ -72,6 +74,13 @@ def publish_small(
     if new_ids is not None:
         changes = [{"example_id": name, "issue_change": IssueChange.NEW.value} for name in new_ids]
         files["changes.parquet"] = parquet(pa.Table.from_pylist(changes, schema=CHANGES))
+    if neighbours is not None:
+        near = [
+            {"example_id": name, "rank": rank, "neighbour_id": other, "distance": rank / 10}
+            for name, others in neighbours.items()
+            for rank, other in enumerate(others, 1)
+        ]
+        files["neighbours.parquet"] = parquet(pa.Table.from_pylist(near, schema=NEIGHBOURS))
     audit_id = f"{day:012x}"
     made_from = {
         "config": {"training": {"epochs": epochs}},

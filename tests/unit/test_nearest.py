@@ -58,6 +58,23 @@ def test_few_dimensions_stay_as_they_are() -> None:
     np.testing.assert_array_equal(projected(base), base)
 
 
+def test_far_points_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = points(400, 3)
+    exact = find_nearest(base, 5)
+    monkeypatch.setattr(nearest, "_MAX_COMPARED", 40)
+    monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 20)
+    monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 2_000)  # several blocks
+    searched = find_nearest(base, 5)
+    assert (searched.positions != exact.positions).any()
+    some = nearest.with_far_points_compared(base, searched, 50)
+    far = np.argsort(-searched.distances.mean(axis=1), kind="stable")
+    np.testing.assert_array_equal(some.positions[far[:50]], exact.positions[far[:50]])
+    np.testing.assert_array_equal(some.positions[far[50:]], searched.positions[far[50:]])
+    everything = nearest.with_far_points_compared(base, searched, 400)
+    np.testing.assert_array_equal(everything.positions, exact.positions)
+    np.testing.assert_allclose(everything.distances, exact.distances, rtol=1e-4)
+
+
 def test_exact_distances_are_in_all_dimensions_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     base = points(50, 300)
     by_hand = np.linalg.norm(base[:, None] - base, axis=2)

@@ -180,6 +180,14 @@ _JOIN_LISTED = """
     ON e.example_id = listed.example_id AND e.file IS NOT DISTINCT FROM listed.file
         AND e.row IS NOT DISTINCT FROM listed.row
 """
+# Parameters: the path of neighbours.parquet, and the id of a row.
+_JOIN_NEAREST = """
+    JOIN (
+        SELECT neighbour_id, rank::DOUBLE AS position FROM read_parquet(?, hive_partitioning = false)
+        WHERE example_id = ?
+    ) AS nearest
+    ON e.example_id = nearest.neighbour_id AND e.status = 'scored'
+"""
 # Not every audit has such a file.
 _JOIN_NOTHING = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS listed ON true"
 # Lists with an order of their own: their file, and the rows of it that are shown.
@@ -308,6 +316,14 @@ class AuditQueries:
         query = f"SELECT * FROM ({rows.text}) WHERE example_id = ? ORDER BY {order} LIMIT 1"
         found = self._fetch(query, [*rows.values, *address])
         return Row(*found[0]) if found else None
+
+    def nearest(self, row: Row) -> list[Row]:
+        """Return the nearest other rows in the space of features; none if the audit does not have them."""
+        path = self._file("neighbours.parquet")
+        if path is None or row.status != Status.SCORED:
+            return []
+        rows = self._from_files("nearest.position", _JOIN_NEAREST, [str(path), row.example_id])
+        return [Row(*record) for record in self._fetch(f"{rows.text} ORDER BY position", rows.values)]
 
     def folds(self) -> list[int]:
         """Return the folds of the first repeat, sorted; none if the probabilities came from outside."""

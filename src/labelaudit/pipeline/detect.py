@@ -30,6 +30,8 @@ from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.feature_space import FeatureSpace, search_space
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.near_rows import neighbours_of
+from labelaudit.pipeline.row_previews import reviewed_ids
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
     Scores,
@@ -102,6 +104,9 @@ def detect_issues(
     release_if_grown()
     unlike = None if space is None else space.outliers()
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, unlike, canaries.table)
+    if space is not None:
+        reviewed = reviewed_ids(rows, tables, plan.config.report.previews)
+        tables = replace(tables, neighbours=neighbours_of(rows, space, reviewed))
     outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     compared = None
@@ -197,6 +202,7 @@ def _tables(
         canaries=canaries,
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
         outliers=None if unlike is None else _outliers(plan, rows, scores, unlike),
+        neighbours=None,  # of the rows that reviewers see, which the other tables decide
         changes=None,
         class_changes=None,
     )

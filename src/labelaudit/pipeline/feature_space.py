@@ -17,13 +17,15 @@ from labelaudit.audits.version import Version
 from labelaudit.detection.outliers import FoundOutliers, find_outliers
 from labelaudit.memory import release_if_grown
 from labelaudit.model.table_points import scaled_vectors, table_points
-from labelaudit.nearest import Nearest, find_nearest, projected, with_exact_distances
+from labelaudit.nearest import Nearest, find_nearest, projected, with_exact_distances, with_far_points_compared
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.decoded_inputs import load_table_inputs, load_vectors, open_inputs
 from labelaudit.pipeline.version_features import open_features
 
-# Neighbours of each content.
-SPACE_NEIGHBOURS = 20
+# Neighbours of each content, and of each row for reviewers.
+SPACE_NEIGHBOURS, SHOWN_NEIGHBOURS = 20, 6
+# Contents that seem farthest from others. With 1,000,000 contents, this takes about a minute.
+_COMPARED_WITH_ALL = 4_096
 _SMALLEST = 1e-6
 # Contents whose points are computed at a time.
 _BLOCK = 2**14
@@ -46,6 +48,33 @@ class FeatureSpace:
     searched: Nearest
     exact: Nearest
     labels: np.ndarray
+
+    def neighbours(self, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest other rows of some scored rows. Copies of a row come first.
+
+        Args:
+            scored: (n,) numbers of scored rows.
+
+        Returns:
+            (n, SHOWN_NEIGHBOURS) numbers of scored rows, -1 if there are fewer, and their distances, float32.
+        """
+        by_content = np.argsort(self.content_of, kind="stable")
+        starts = np.searchsorted(self.content_of[by_content], np.arange(len(self.contents) + 1))
+        positions = np.full((len(scored), SHOWN_NEIGHBOURS), -1, np.int64)
+        distances = np.zeros((len(scored), SHOWN_NEIGHBOURS), np.float32)
+        for at, row in enumerate(scored.tolist()):
+            own = self.content_of[row]
+            found = 0
+            near = zip([own, *self.exact.positions[own]], [0.0, *self.exact.distances[own]], strict=True)
+            for content, distance in near:
+                copies = by_content[starts[content] : starts[content + 1]]
+                copies = copies[copies != row][: SHOWN_NEIGHBOURS - found]
+                positions[at, found : found + len(copies)] = copies
+                distances[at, found : found + len(copies)] = distance
+                found += len(copies)
+                if found == SHOWN_NEIGHBOURS:
+                    break
+        return positions, distances
 
     def outliers(self) -> FoundOutliers:
         """Return the outliers among the M scored rows. Rows with equal contents have one score."""
@@ -103,6 +132,7 @@ def _searched(
         block = projected(rows_of(np.arange(start, min(start + _BLOCK, count))))
         points[start : start + _BLOCK] = _normalised(block) if are_directions else block
     searched = find_nearest(points, SPACE_NEIGHBOURS)
+    searched = with_far_points_compared(points, searched, _COMPARED_WITH_ALL)
     del points
     return searched, with_exact_distances(searched, rows_of, dimensions)
 

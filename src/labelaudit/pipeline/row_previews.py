@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,8 @@ PREVIEWS_FILE = "previews.parquet"
 PREVIEWED_COLUMNS = ("is_label_issue", "is_dismissed", "p_wrong_without_verdicts")
 # Limit for all previews together, which are in memory while they are made. Rows beyond it get no preview.
 PREVIEW_BYTES = 256 * 2**20
+# Limit for those of neighbours that are not reviewed themselves. The neighbours of the first rows come first.
+NEIGHBOUR_BYTES = 64 * 2**20
 # Unusual columns on a card of the page.
 CARD_COLUMNS = 4
 
@@ -72,36 +74,52 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
     return [inputs.contents(position_of[copy["file"], copy["row"]]) for copy in copies.to_pylist()]
 
 
-def previews_bytes(inputs: RowInputs, rows: Version, tables: AuditTables, count: int) -> bytes:
-    """Return `previews.parquet`: the first rows of a random sample of each stratum, the first `count` copies with
-    different labels, the first `count` issues, and the first `count` outliers.
+def reviewed_ids(rows: Version, tables: AuditTables, count: int) -> list[str]:
+    """Return the ids of the rows that reviewers see: the first rows of a random sample of each stratum, the first
+    `count` copies with different labels, the first `count` issues, and the first `count` outliers.
 
-    If `count` is 0, there are no previews at all, because the data may be confidential.
+    If `count` is 0, these are none, because the data may be confidential.
 
     Args:
+        rows: with ids and labels.
         tables: those of the audit; of the examples, at least the PREVIEWED_COLUMNS.
     """
+    if not count:
+        return []
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
-    wanted: dict[str, None] = {}
-    if count:
-        copies = [] if tables.duplicates is None else _conflicting_ids(tables.duplicates)[:count]
-        worst = tables.issues["example_id"][:count].to_pylist()
-        unlike = [] if tables.outliers is None else tables.outliers["example_id"][:count].to_pylist()
-        sampled = sampled_ids(tables.examples, rows.examples.fingerprint, scored_ids)
-        wanted = dict.fromkeys([*sampled, *copies, *worst, *unlike])
-    position = _positions(rows, wanted.keys())
+    copies = [] if tables.duplicates is None else _conflicting_ids(tables.duplicates)[:count]
+    worst = tables.issues["example_id"][:count].to_pylist()
+    unlike = [] if tables.outliers is None else tables.outliers["example_id"][:count].to_pylist()
+    sampled = sampled_ids(tables.examples, rows.examples.fingerprint, scored_ids)
+    return list(dict.fromkeys([*sampled, *copies, *worst, *unlike]))
+
+
+def previews_bytes(inputs: RowInputs, rows: Version, tables: AuditTables, count: int) -> bytes:
+    """Return `previews.parquet`: the rows of `reviewed_ids`, and their neighbours."""
+    reviewed = dict.fromkeys(reviewed_ids(rows, tables, count))
+    near = [] if tables.neighbours is None else _neighbour_ids(tables.neighbours, reviewed)
+    wanted = [*reviewed, *(example_id for example_id in near if example_id not in reviewed)]
+    position = _positions(rows, set(wanted))
 
     def bounded() -> Iterator[tuple[str, Preview]]:
-        left = PREVIEW_BYTES
+        left, left_near = PREVIEW_BYTES, NEIGHBOUR_BYTES
         for example_id in wanted:
             preview = inputs.whole(position[example_id])
             left -= len(preview.data)
-            if left < 0:
+            left_near -= 0 if example_id in reviewed else len(preview.data)
+            if min(left, left_near) < 0:
                 return
             yield example_id, preview
 
     return previews_file(bounded())
+
+
+def _neighbour_ids(neighbours: pa.Table, reviewed: Iterable[str]) -> list[str]:
+    """Return the different ids of neighbours, those of the first reviewed rows first."""
+    order = pc.index_in(neighbours["example_id"], pa.array(reviewed, pa.string()))
+    ranked = neighbours.append_column("order", order).sort_by([("order", "ascending"), ("rank", "ascending")])
+    return list(dict.fromkeys(ranked["neighbour_id"].to_pylist()))
 
 
 def _conflicting_ids(duplicates: pa.Table) -> list[str]:

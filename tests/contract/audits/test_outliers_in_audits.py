@@ -15,7 +15,7 @@ from labelaudit.audits.version import PUBLISHED_COLUMNS, load_version
 from labelaudit.config import AuditConfig
 from labelaudit.pipeline.feature_space import search_space
 from labelaudit.pipeline.plan import prepare
-from labelaudit.schemas import EXAMPLES, OUTLIERS, PREVIEWS
+from labelaudit.schemas import EXAMPLES, ISSUES, NEIGHBOURS, OUTLIERS, PREVIEWS
 from support.audits import audit, settings, table
 from support.tiny_encoder import TinyEncoder, prepared
 
@@ -76,6 +76,22 @@ def test_foreign_rows_are_listed(versions: Path) -> None:
     page = found.read("report.html").decode()
     assert 'id="outliers"' in page
     assert "40, 40, 40" in page.partition('id="outliers"')[2].partition("</section>")[0]
+
+
+def test_neighbours_of_reviewed_rows(versions: Path) -> None:
+    found = published(versions, "v1")
+    near = found.table("neighbours.parquet", NEIGHBOURS).to_pandas()
+    assert near["example_id"].is_monotonic_increasing
+    assert near.groupby("example_id")["rank"].agg(list).map(lambda ranks: ranks == list(range(1, 7))).all()
+    assert (near["example_id"] != near["neighbour_id"]).all()
+    assert near.groupby("example_id")["distance"].is_monotonic_increasing.all()
+    copies = near[near["rank"] == 1].set_index("example_id")
+    assert copies.loc["v005", ["neighbour_id", "distance"]].tolist() == ["v010", 0]
+    assert copies.loc["v010", "neighbour_id"] == "v005"
+    previewed = set(found.table("previews.parquet", PREVIEWS)["example_id"].to_pylist())
+    assert set(near["example_id"]) | set(near["neighbour_id"]) <= previewed
+    flagged = found.table("issues.parquet", ISSUES)["example_id"].to_pylist()
+    assert {*flagged, "v005", "v010", "v100"} <= set(near["example_id"])
 
 
 def test_the_next_version(versions: Path) -> None:

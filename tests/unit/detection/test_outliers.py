@@ -36,6 +36,15 @@ def test_far_rows_are_found_and_do_not_hide_each_other(dimensions: int) -> None:
     assert np.median(found.score) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("dimensions", [10, 100])
+def test_one_and_a_half_percent_are_found(dimensions: int) -> None:
+    points = normal(2_000, dimensions)
+    points[:30] = 12 * np.sqrt(dimensions) * normal(30, dimensions, seed=1)
+    found = found_in(points)
+    assert found.is_outlier[:30].all()
+    assert found.is_outlier[30:].sum() <= 3
+
+
 def test_a_wrong_label_is_no_outlier() -> None:
     points = normal(600, 8)
     labels = np.repeat([0, 1], 300)
