@@ -302,7 +302,7 @@ OUTLIERS = _schema(
 )
 
 # The nearest other scored rows of each row that has a preview for reviewers, ordered by example_id, then by rank.
-NEIGHBOURS = _schema(
+NEIGHBOURS_TABLE = _schema(
     ("example_id", pa.string()),
     ("rank", pa.int16()),  # from 1, the nearest first
     ("neighbour_id", pa.string()),

@@ -29,7 +29,7 @@ from labelaudit.schemas import (
     CLASSES,
     CONFUSIONS,
     EXAMPLES,
-    NEIGHBOURS,
+    NEIGHBOURS_TABLE,
     SCHEMA_VERSION,
     IssueChange,
     Status,
@@ -80,7 +80,7 @@ def publish_small(
             for name, others in neighbours.items()
             for rank, other in enumerate(others, 1)
         ]
-        files["neighbours.parquet"] = parquet(pa.Table.from_pylist(near, schema=NEIGHBOURS))
+        files["neighbours.parquet"] = parquet(pa.Table.from_pylist(near, schema=NEIGHBOURS_TABLE))
     audit_id = f"{day:012x}"
     made_from = {
         "config": {"training": {"epochs": epochs}},

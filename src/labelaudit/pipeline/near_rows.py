@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from labelaudit.audits.version import Version
 from labelaudit.pipeline.feature_space import SHOWN_NEIGHBOURS, FeatureSpace
-from labelaudit.schemas import NEIGHBOURS
+from labelaudit.schemas import NEIGHBOURS_TABLE
 
 
 def neighbours_of(rows: Version, space: FeatureSpace, example_ids: Sequence[str]) -> pa.Table:
-    """Return the nearest other rows of some scored rows: NEIGHBOURS."""
+    """Return the nearest other rows of some scored rows: NEIGHBOURS_TABLE."""
     ids = rows.of_scored(rows.examples.example_id)
     # Scored rows have different ids, in canonical order.
     scored = ids.find(example_ids)
@@ -26,4 +26,4 @@ def neighbours_of(rows: Version, space: FeatureSpace, example_ids: Sequence[str]
         ids[positions.ravel()[is_there]].arrow.cast(pa.string()),
         pa.array(distances.ravel()[is_there]),
     ]
-    return pa.table(columns, schema=NEIGHBOURS)
+    return pa.table(columns, schema=NEIGHBOURS_TABLE)

@@ -15,7 +15,7 @@ from labelaudit.audits.version import PUBLISHED_COLUMNS, load_version
 from labelaudit.config import AuditConfig
 from labelaudit.pipeline.feature_space import search_space
 from labelaudit.pipeline.plan import prepare
-from labelaudit.schemas import EXAMPLES, ISSUES, NEIGHBOURS, OUTLIERS, PREVIEWS
+from labelaudit.schemas import EXAMPLES, ISSUES, NEIGHBOURS_TABLE, OUTLIERS, PREVIEWS
 from support.audits import audit, settings, table
 from support.tiny_encoder import TinyEncoder, prepared
 
@@ -80,7 +80,7 @@ def test_foreign_rows_are_listed(versions: Path) -> None:
 
 def test_neighbours_of_reviewed_rows(versions: Path) -> None:
     found = published(versions, "v1")
-    near = found.table("neighbours.parquet", NEIGHBOURS).to_pandas()
+    near = found.table("neighbours.parquet", NEIGHBOURS_TABLE).to_pandas()
     assert near["example_id"].is_monotonic_increasing
     assert near.groupby("example_id")["rank"].agg(list).map(lambda ranks: ranks == list(range(1, 7))).all()
     assert (near["example_id"] != near["neighbour_id"]).all()

@@ -14,7 +14,7 @@ from labelaudit.pipeline import row_previews
 from labelaudit.pipeline.row_previews import copies_previews, previews_bytes
 from labelaudit.report.gallery import CardPreview
 from labelaudit.report.previews import Preview, text_preview
-from labelaudit.schemas import NEIGHBOURS
+from labelaudit.schemas import NEIGHBOURS_TABLE
 
 
 class Numbers:
@@ -59,7 +59,7 @@ class Tens:
 def test_previews_of_neighbours_have_a_limit(limit: int, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     near = [("a", 1, "z"), ("b", 1, "y"), ("b", 2, "a"), ("b", 3, "x")]
     names = ("example_id", "rank", "neighbour_id")
-    neighbours = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in near], NEIGHBOURS)
+    neighbours = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in near], NEIGHBOURS_TABLE)
     tables: Any = SimpleNamespace(neighbours=neighbours)
     inputs: Any = Tens()
     monkeypatch.setattr(row_previews, "reviewed_ids", lambda *_: ["b", "a"])
