@@ -309,6 +309,13 @@ NEIGHBOURS_TABLE = _schema(
     ("distance", pa.float32()),  # in the space of features (docs/outliers.md); 0 for an exact copy
 )
 
+# The positions of scored rows on the map, ordered by example_id; at most 100,000 random ones (docs/dashboard.md).
+MAP = _schema(
+    ("example_id", pa.string()),
+    ("x", pa.float32()),
+    ("y", pa.float32()),
+)
+
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),

@@ -73,6 +73,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tu
     store = Store(str(folder))
     for dataset in ("keys", "refusing", "twice"):
         publish_small(store, dataset=dataset)
+    publish_small(store, dataset="mapped", has_map=True)
     publish_small(store, dataset="near", neighbours={"example-000": ["example-012", "example-003", "example-024"]})
     publish_small(store, dataset="filters", rows=200, new_ids=["example-012", "example-100"])
     for day in (1, 2):
@@ -175,6 +176,35 @@ def test_one_decision_for_similar_rows(shared: Shared, open_page: OpenPage) -> N
     shown_id(page, "example-000")
     expect(page.locator(".said")).to_contain_text("undecided")
     assert sorted(stored(Store(str(folder)), "near")[4:]) == sorted((name, None, None, "ann") for name in names)
+
+
+def test_a_box_on_the_map_filters_the_gallery(shared: Shared, open_page: OpenPage) -> None:
+    page = open_page(f"{shared[0]}/review?dataset=mapped&map=true")
+    expect(page.locator(".card")).to_have_count(15)
+    chart = page.get_by_test_id("stVegaLiteChart")
+    expect(chart.locator("canvas, svg").first).to_be_visible()
+    settled(page)
+    place = chart.bounding_box()
+    assert place is not None
+    # The right side of a circle on which rows are in the order of their ids.
+    middle, height = place["x"] + place["width"] / 2, place["height"]
+    page.mouse.move(middle + 10, place["y"] + 0.3 * height)
+    page.mouse.down()
+    page.mouse.move(middle + place["width"] / 4, place["y"] + 0.6 * height, steps=4)
+    page.mouse.move(place["x"] + place["width"] - 4, place["y"] + 0.9 * height, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Remove box")).to_be_visible()
+    settled(page)
+    shown = set(cards(page))
+    assert {"example-000", "example-004", "example-056"} <= shown
+    assert "example-028" not in shown
+    # The box stays while a row is open.
+    move(page, "Enter")
+    move(page, "Escape")
+    settled(page)
+    assert set(cards(page)) == shown
+    page.get_by_role("button", name="Remove box").click()
+    expect(page.locator(".card")).to_have_count(15)
 
 
 def test_filters_and_pages(shared: Shared, open_page: OpenPage) -> None:

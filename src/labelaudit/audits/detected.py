@@ -35,6 +35,7 @@ class AuditTables:
     duplicates: pa.Table | None  # None for external probabilities, whose contents are unknown
     outliers: pa.Table | None  # None if there are no features, or too few rows
     neighbours: pa.Table | None  # None as for outliers
+    map: pa.Table | None  # None as for outliers
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 

@@ -25,6 +25,9 @@ from labelaudit.schemas import CLASSES, CONFUSIONS, Decision, Status
 from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
+# Other rows on the map are counted in so many cells in each direction. The rest has a mark each, up to this limit.
+_CELLS = 120
+_MAP_MARKS = 10_000
 
 
 class VerdictColumns(NamedTuple):
@@ -86,6 +89,16 @@ class Filters:
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
     order: Order = Order.LIKELY_WRONG  # of all rows but a sample, copies and outliers
+    box: Box | None = None  # on the map
+
+
+class Box(NamedTuple):
+    """A part of the map, limits included."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
 
 
 class Address(NamedTuple):
@@ -94,6 +107,23 @@ class Address(NamedTuple):
     example_id: str
     file: str | None = None
     row: int | None = None
+
+
+class MapKind(StrEnum):
+    """What a mark on the map stands for."""
+
+    OTHER = "other rows"
+    OUTLIER = "outliers"
+    FLAGGED = "flagged"
+
+
+class MapPoint(NamedTuple):
+    """A mark on the map: one row, or several other rows that are close to each other."""
+
+    x: float
+    y: float
+    kind: MapKind
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -201,6 +231,34 @@ _IS_NEW = """
     is_label_issue AND example_id IN (
         SELECT example_id FROM read_parquet(?, hive_partitioning = false) WHERE issue_change = 'new'
     )
+"""
+# Parameters: the path of map.parquet, and a box.
+_IS_IN_BOX = """
+    status = 'scored' AND example_id IN (
+        SELECT example_id FROM read_parquet(?, hive_partitioning = false)
+        WHERE x BETWEEN ? AND ? AND y BETWEEN ? AND ?
+    )
+"""
+# Rows that are neither flagged nor outliers, counted in cells, then the others. Parameters: the paths of map.parquet
+# and examples.parquet, the cut of outliers, the number of cells in each direction, and the limit of the others.
+_MAP = """
+    WITH points AS (
+        SELECT m.x, m.y, m.example_id,
+            CASE WHEN e.is_label_issue THEN 2 WHEN e.outlier_score > ? THEN 1 ELSE 0 END AS kind
+        FROM read_parquet(?, hive_partitioning = false) m
+        JOIN read_parquet(?, hive_partitioning = false) e ON m.example_id = e.example_id AND e.status = 'scored'
+    ), extent AS (
+        SELECT min(x) AS left_end, min(y) AS bottom, greatest(max(x) - min(x), max(y) - min(y), 1e-6) / ? AS cell
+        FROM points
+    )
+    SELECT avg(x)::DOUBLE AS x, avg(y)::DOUBLE AS y, 0 AS kind, count(*) AS rows, NULL AS example_id
+    FROM points, extent WHERE kind = 0 GROUP BY floor((x - left_end) / cell), floor((y - bottom) / cell)
+    UNION ALL
+    SELECT * FROM (
+        SELECT x::DOUBLE, y::DOUBLE, kind, 1, example_id FROM points WHERE kind > 0
+        ORDER BY kind DESC, example_id LIMIT ?
+    )
+    ORDER BY kind, example_id, x, y
 """
 # Parameters: the columns of `VerdictColumns`.
 _HAS_VERDICT = """
@@ -325,6 +383,19 @@ class AuditQueries:
         rows = self._from_files("nearest.position", _JOIN_NEAREST, [str(path), row.example_id])
         return [Row(*record) for record in self._fetch(f"{rows.text} ORDER BY position", rows.values)]
 
+    def map_points(self, cut: float | None) -> list[MapPoint]:
+        """Return what the map shows; nothing if the audit has none. Flagged rows are last, so that they are on top.
+
+        Args:
+            cut: rows with a higher outlier_score are outliers; None if there are none.
+        """
+        path = self._file("map.parquet")
+        if path is None:
+            return []
+        limits = [float("inf") if cut is None else cut, str(path), self._path("examples.parquet"), _CELLS, _MAP_MARKS]
+        kinds = (MapKind.OTHER, MapKind.OUTLIER, MapKind.FLAGGED)
+        return [MapPoint(x, y, kinds[kind], rows) for x, y, kind, rows, _ in self._fetch(_MAP, limits)]
+
     def folds(self) -> list[int]:
         """Return the folds of the first repeat, sorted; none if the probabilities came from outside."""
         query = "SELECT DISTINCT fold FROM read_parquet(?) WHERE fold IS NOT NULL ORDER BY fold"
@@ -409,6 +480,9 @@ class AuditQueries:
             changes = self._file("changes.parquet")
             # Without a predecessor, an audit has no table of changes, and no row counts as new.
             conditions.append(_Query(_IS_NEW, [str(changes)]) if changes else _Query("false"))
+        if filters.box is not None:
+            path = self._file("map.parquet")
+            conditions.append(_Query(_IS_IN_BOX, [str(path), *filters.box]) if path else _Query("false"))
         if filters.reviewed != Reviewed.ANY:
             conditions.append(_is_reviewed(filters.reviewed, verdicts))
         matches = " AND ".join(condition.text for condition in conditions) or "true"

@@ -10,6 +10,7 @@ import streamlit as st
 
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
+from labelaudit.dashboard.map_view import chosen_box, has_map, show_map
 from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
@@ -63,6 +64,8 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         fold = _pick("Fold", _folds(tables, selected.audit.folder), "fold")
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
         has_changes = session.files(selected.audit, selected.audit.folder).has("changes.parquet")
+        if has_map(selected):
+            st.toggle("Map", key="map", bind="query-params", persist_state="session")
         new_only = has_changes and st.toggle("New only", key="new", bind="query-params", persist_state="session")
     return Filters(
         shown=shown,
@@ -77,6 +80,7 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         reviewed=reviewed,
         id_contains=contains or "",
         new_only=bool(new_only),
+        box=chosen_box(selected),
         sample=_sample(tables, selected.audit.folder, selected.audit.fingerprint) if shown == Shown.SAMPLE else (),
     )
 
@@ -121,6 +125,8 @@ def _sample(_tables: AuditQueries, folder: str, fingerprint: str) -> tuple[str, 
 
 
 def _show_gallery(shown: Selection, tables: AuditQueries, filters: Filters) -> None:
+    if st.session_state.get("map") and has_map(shown):
+        show_map(shown, tables)
     found = session.current_verdicts(shown.audit)
     verdicts = as_columns(found) if found else NO_VERDICTS
     count = tables.count(filters, verdicts)

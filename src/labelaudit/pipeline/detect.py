@@ -30,7 +30,7 @@ from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.feature_space import FeatureSpace, search_space
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
-from labelaudit.pipeline.near_rows import neighbours_of
+from labelaudit.pipeline.near_rows import map_of, neighbours_of
 from labelaudit.pipeline.row_previews import reviewed_ids
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -106,7 +106,7 @@ def detect_issues(
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, unlike, canaries.table)
     if space is not None:
         reviewed = reviewed_ids(rows, tables, plan.config.report.previews)
-        tables = replace(tables, neighbours=neighbours_of(rows, space, reviewed))
+        tables = replace(tables, neighbours=neighbours_of(rows, space, reviewed), map=map_of(rows, space))
     outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     compared = None
@@ -203,6 +203,7 @@ def _tables(
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
         outliers=None if unlike is None else _outliers(plan, rows, scores, unlike),
         neighbours=None,  # of the rows that reviewers see, which the other tables decide
+        map=None,
         changes=None,
         class_changes=None,
     )

@@ -14,6 +14,7 @@ import numpy as np
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import Version
+from labelaudit.detection.feature_map import map_layout, principal_plane
 from labelaudit.detection.outliers import FoundOutliers, find_outliers
 from labelaudit.memory import release_if_grown
 from labelaudit.model.table_points import scaled_vectors, table_points
@@ -41,6 +42,7 @@ class FeatureSpace:
         searched: the SPACE_NEIGHBOURS nearest contents of each, in at most 128 dimensions.
         exact: the same neighbours with distances in all dimensions.
         labels: (C,) int64, class numbers of the first rows.
+        plane: (C, 2) float32, of `principal_plane`.
     """
 
     contents: np.ndarray
@@ -48,6 +50,7 @@ class FeatureSpace:
     searched: Nearest
     exact: Nearest
     labels: np.ndarray
+    plane: np.ndarray
 
     def neighbours(self, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the nearest other rows of some scored rows. Copies of a row come first.
@@ -76,6 +79,11 @@ class FeatureSpace:
                     break
         return positions, distances
 
+    def map(self) -> np.ndarray:
+        """Return the positions of the M scored rows on the map, (M, 2) float32."""
+        place = map_layout(self.exact, self.plane)
+        return np.asarray(place[self.content_of])
+
     def outliers(self) -> FoundOutliers:
         """Return the outliers among the M scored rows. Rows with equal contents have one score."""
         found = find_outliers(self.exact, self.labels)
@@ -97,11 +105,16 @@ def search_space(reference: PlanReference, plan: Plan, rows: Version) -> Feature
     contents = rows.scored[first]
     found = _neighbours(reference, plan, contents)
     release_if_grown()
-    return None if found is None else FeatureSpace(contents, content_of, *found, rows.examples.label[contents])
+    if found is None:
+        return None
+    searched, exact, plane = found
+    return FeatureSpace(contents, content_of, searched, exact, rows.examples.label[contents], plane)
 
 
-def _neighbours(reference: PlanReference, plan: Plan, contents: np.ndarray) -> tuple[Nearest, Nearest] | None:
-    """Return the nearest contents of each, with distances in the dimensions of the search, and in all."""
+def _neighbours(
+    reference: PlanReference, plan: Plan, contents: np.ndarray
+) -> tuple[Nearest, Nearest, np.ndarray] | None:
+    """Return the nearest contents of each, with distances in the dimensions of the search and in all, and the plane."""
     count = len(contents)
     if plan.encoder is not None:
         with open_features(reference, plan) as features:
@@ -117,7 +130,7 @@ def _neighbours(reference: PlanReference, plan: Plan, contents: np.ndarray) -> t
 
 def _searched(
     rows_of: Callable[[np.ndarray], np.ndarray], count: int, are_directions: bool = False
-) -> tuple[Nearest, Nearest]:
+) -> tuple[Nearest, Nearest, np.ndarray]:
     """Search neighbours.
 
     Args:
@@ -133,8 +146,9 @@ def _searched(
         points[start : start + _BLOCK] = _normalised(block) if are_directions else block
     searched = find_nearest(points, SPACE_NEIGHBOURS)
     searched = with_far_points_compared(points, searched, _COMPARED_WITH_ALL)
+    plane = principal_plane(points)
     del points
-    return searched, with_exact_distances(searched, rows_of, dimensions)
+    return searched, with_exact_distances(searched, rows_of, dimensions), plane
 
 
 def _normalised(points: np.ndarray) -> np.ndarray:

@@ -13,9 +13,11 @@ from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.audits.version import PUBLISHED_COLUMNS, load_version
 from labelaudit.config import AuditConfig
+from labelaudit.nearest import find_nearest
+from labelaudit.pipeline import near_rows
 from labelaudit.pipeline.feature_space import search_space
 from labelaudit.pipeline.plan import prepare
-from labelaudit.schemas import EXAMPLES, ISSUES, NEIGHBOURS_TABLE, OUTLIERS, PREVIEWS
+from labelaudit.schemas import EXAMPLES, ISSUES, MAP, NEIGHBOURS_TABLE, OUTLIERS, PREVIEWS
 from support.audits import audit, settings, table
 from support.tiny_encoder import TinyEncoder, prepared
 
@@ -92,6 +94,30 @@ def test_neighbours_of_reviewed_rows(versions: Path) -> None:
     assert set(near["example_id"]) | set(near["neighbour_id"]) <= previewed
     flagged = found.table("issues.parquet", ISSUES)["example_id"].to_pylist()
     assert {*flagged, "v005", "v010", "v100"} <= set(near["example_id"])
+
+
+def test_the_map(versions: Path) -> None:
+    found = published(versions, "v2")
+    places = found.table("map.parquet", MAP).to_pandas()
+    examples = found.table("examples.parquet", EXAMPLES).to_pandas()
+    assert places["example_id"].tolist() == examples["example_id"].tolist()
+    # Classes are groups.
+    label = examples["given_label"].to_numpy()
+    near = find_nearest(places[["x", "y"]].to_numpy(), 5).positions
+    assert (label[near] == label[:, None]).mean() > 0.9
+
+
+def test_a_large_map_is_a_sample(versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = prepare(config(versions, "v2"))
+    plan = load_plan(reference)
+    rows = load_version(reference, plan, PUBLISHED_COLUMNS)
+    space = search_space(reference, plan, rows)
+    assert space is not None
+    whole = near_rows.map_of(rows, space)
+    monkeypatch.setattr(near_rows, "_MAPPED_ROWS", 50)
+    some = near_rows.map_of(rows, space)
+    assert len(some) == 50
+    assert set(map(tuple, some.to_pandas().to_numpy())) < set(map(tuple, whole.to_pandas().to_numpy()))
 
 
 def test_the_next_version(versions: Path) -> None:
