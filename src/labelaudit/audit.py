@@ -175,11 +175,15 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     from labelaudit.audits.comparison import open_predecessor
     from labelaudit.audits.fold_files import write_probabilities
     from labelaudit.audits.probabilities import Probabilities
+    from labelaudit.data.majority_vote import majority_of
+    from labelaudit.pipeline.answers_of_rows import find_answers, with_answers
     from labelaudit.pipeline.detect import detect_issues
     from labelaudit.pipeline.external_probabilities import read_probabilities
     from labelaudit.pipeline.publish import publish_audit
 
-    loaded = read_probabilities(source, config.storage.options)
+    answers = find_answers(config, None)
+    majority = None if answers is None else majority_of(answers)
+    loaded = read_probabilities(source, config.storage.options, majority)
     rows, examples = loaded.rows, loaded.rows.examples
     store = Store(config.output.url, config.storage.options)
     # Row numbers mean other rows in another version, so verdicts on them do not apply.
@@ -188,6 +192,8 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     plan = plan_probabilities(
         store, config, rows, snapshot, has_made_up_ids=loaded.has_made_up_ids, left_out=loaded.left_out
     )
+    if answers is not None:
+        plan = with_answers(plan, rows, answers, sha256="")
     published = existing_audit(store, plan)
     if published is not None:
         return published
@@ -201,7 +207,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     with ThreadPoolExecutor(1) as pool:
         example_ids = rows.of_scored(examples.example_id)
         written = pool.submit(write_probabilities, example_ids, loaded.probabilities, plan.class_names, files)
-        detected = detect_issues(plan, rows, found, snapshot, open_predecessor(store, plan))
+        detected = detect_issues(plan, rows, found, snapshot, open_predecessor(store, plan), answers=answers)
     # The tables contain what readers see of the rows.
     del loaded, rows, examples, example_ids, found
     release_if_grown()

@@ -111,6 +111,14 @@ class CsvConfig(_Section):
     ] = Field("auto", description="texts that mean that a value is missing")
 
 
+class AnnotationColumnsConfig(_Section):
+    """The columns of the table of annotations. None: found by their names."""
+
+    id: Text | None = Field(None, description="column of example ids")
+    annotator: Text | None = Field(None, description="column of annotators")
+    label: Text | None = Field(None, description="column of their labels")
+
+
 class DatasetConfig(_Section):
     """What is audited."""
 
@@ -130,9 +138,18 @@ class DatasetConfig(_Section):
     kind: InputKind = "auto"
     group: Text | None = Field(None, description="column whose examples stay in one fold")
     ignore: tuple[Text, ...] = Field((), description="columns that are not used at all")
+    slices: tuple[Text, ...] = Field(
+        (), description="columns whose values are compared, such as annotator or batch; they are not inputs"
+    )
     rename: dict[Text, Text] = Field(
         default_factory=dict, description="other names for given labels, {old: new}, applied while reading"
     )
+    annotations: Text | None = Field(
+        None,
+        description="table with a row for each answer of an annotator: example id, annotator, label; "
+        "may contain {name} and {version}",
+    )
+    annotation_columns: AnnotationColumnsConfig = AnnotationColumnsConfig()
     csv: CsvConfig = CsvConfig()
     unreadable_files: Literal["error", "skip"] = Field(
         "error", description="skip: leave out files that look like data but cannot be read, and count them"
@@ -149,6 +166,13 @@ class DatasetConfig(_Section):
         if value is not None and (not value.isprintable() or value.strip(". ") == ""):
             raise ValueError("Must be printable, and not only dots and spaces")
         return value
+
+    @field_validator("slices")
+    @classmethod
+    def _distinct_slices(cls, slices: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(slices)) < len(slices):
+            raise ValueError("Must name each column once")
+        return slices
 
     @field_validator("rename")
     @classmethod
@@ -307,6 +331,9 @@ class GateConfig(_Section):
     )
     max_leaks: Annotated[int, Field(ge=0)] | None = Field(
         None, description="groups of copies and near-copies that are in several splits"
+    )
+    max_slice_ratio: Annotated[float, Field(ge=1)] | None = Field(
+        None, description="how many times as many wrong labels a slice may have as the others"
     )
 
 

@@ -177,6 +177,7 @@ class Changes:
     warning: str | None
     notes: tuple[str, ...]
     classes: ClassDifferences | None = None
+    slices: SliceChanges | None = None  # None if the audits compare no common column
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -316,7 +317,8 @@ class Findings:
     `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
     expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
     flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
-    sentences for people; `duplicates` is None for external probabilities; `outliers` is None if there are no features.
+    sentences for people; `duplicates` is None for external probabilities, `outliers` without features, `annotators`
+    without answers of annotators, and `slices` if the config names none.
     """
 
     issues: int
@@ -332,6 +334,49 @@ class Findings:
     review: Review | None = None
     duplicates: Duplicates | None = None
     outliers: Outliers | None = None
+    annotators: Annotators | None = None
+    slices: Slices | None = None
+
+
+@dataclass(frozen=True)
+class SliceRatio:
+    """One value of a column, compared with all other values of the column: a row of `slices.parquet`."""
+
+    column: str
+    value: str
+    scored: int
+    share: float | None  # of wrong labels, 0..1; None if no row is scored
+    ratio: float | None  # of this share to that of the others with the same given labels
+    low: float | None
+    high: float | None
+    flag_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The columns in `dataset.slices`. A value is worse if it has more wrong labels than the others, beyond chance."""
+
+    values: dict[str, int]  # number of values by column
+    tested: int  # values with enough rows to test
+    worse: int
+    worst: tuple[SliceRatio, ...]  # the first of them, the largest `low` first
+
+
+@dataclass(frozen=True)
+class SliceChange:
+    """A value whose comparison with the others changed since another audit."""
+
+    change: str  # a schemas.SliceState
+    before: SliceRatio | None
+    now: SliceRatio | None
+
+
+@dataclass(frozen=True)
+class SliceChanges:
+    """What changed among the values of the columns that both audits compare."""
+
+    counts: dict[str, int]  # by schemas.SliceState
+    listed: tuple[SliceChange, ...]  # the first of each
 
 
 @dataclass(frozen=True)
@@ -371,6 +416,20 @@ class Outliers:
     rows: int
     undecided: int  # of these, rows without a verdict
     cut: float | None  # rows with a higher outlier_score are listed; None if no cut could be found
+
+
+@dataclass(frozen=True)
+class Annotators:
+    """The answers of several annotators, as in `annotators.parquet` and `consensus.parquet`."""
+
+    annotators: int
+    answers: int
+    rows: int  # scored rows with answers
+    other_labels: int  # rows whose consensus is not the given label
+    disputed: int  # rows on which all annotators agree, but not the model
+    quality: float  # mean over answers, 0..1
+    below_average: int  # annotators whose interval is below it
+    are_labels_answers: bool  # the given labels are the majority of the answers
 
 
 @dataclass(frozen=True)
@@ -434,3 +493,5 @@ class Summary:
     encoding: Encoding | None = None  # None if no view needs an encoder
     duplicates: Duplicates | None = None  # None for external probabilities and audits of earlier releases
     outliers: Outliers | None = None  # None without features, with too few rows, and in audits of earlier releases
+    annotators: Annotators | None = None  # None without answers of annotators
+    slices: Slices | None = None  # None if the config names no slices

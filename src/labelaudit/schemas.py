@@ -92,6 +92,21 @@ class DataChange(StrEnum):
     REPLACED = "replaced"
 
 
+# Columns of EXAMPLES that are added for `dataset.slices` begin with this.
+SLICE_PREFIX = "slice_"
+# The value of rows that have none.
+MISSING_SLICE = "missing"
+
+
+class SliceState(StrEnum):
+    """How a value of a column in `dataset.slices` changed since another audit."""
+
+    WORSE = "worse"  # worse than the others now, and it was not; or worse than before, beyond chance
+    BETTER = "better"
+    NEW = "new"  # the other audit has no rows with it
+    GONE = "gone"
+
+
 def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION})
 
@@ -301,6 +316,29 @@ OUTLIERS = _schema(
     ("row", pa.int64()),
 )
 
+# Every scored row that several annotators answered, ordered by example_id.
+CONSENSUS = _schema(
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("consensus_label", pa.string()),  # CROWDLAB: of the annotators and the model
+    ("consensus_quality_score", pa.float64()),  # CROWDLAB's score of it, 0..1; low: doubtful
+    ("num_annotations", pa.int64()),  # answers
+    ("annotator_agreement", pa.float64()),  # share of the answers that equal the consensus, 0..1
+    ("is_other_label", pa.bool_()),  # the consensus is not the given label
+    ("is_disputed", pa.bool_()),  # all of at least two answers are the consensus, but the model predicts another label
+    ("predicted_label", pa.string()),  # by the model alone
+    ("p_wrong", pa.float32()),  # as in EXAMPLES: of the given label, by model and answers
+    ("p_wrong_of_model", pa.float32()),  # of the given label, by the model alone
+    ("p_consensus_wrong", pa.float32()),  # of the consensus, by model and answers
+    ("active_learning_score", pa.float64()),  # ActiveLab's score for the consensus, 0..1; low: it needs another answer
+    # From 1: the row that needs another opinion most. The label with the highest probability, by model and answers, has
+    # the lowest one; then by active_learning_score. Rows with a verdict are last.
+    ("opinion_rank", pa.int64()),
+    ("verdict", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),
+)
+
 # The nearest other scored rows of each row that has a preview for reviewers, ordered by example_id, then by rank.
 NEIGHBOURS_TABLE = _schema(
     ("example_id", pa.string()),
@@ -316,12 +354,64 @@ MAP = _schema(
     ("y", pa.float32()),
 )
 
+# One row per annotator, the surely worst first: by quality_high, then by the most answers, then by name.
+ANNOTATORS = _schema(
+    ("annotator", pa.string()),
+    ("answers", pa.int64()),  # to scored rows
+    ("agreement_with_consensus", pa.float64()),  # share of these that equal the consensus, 0..1
+    ("quality", pa.float64()),  # estimated share of the annotator's answers that are right, 0..1
+    ("quality_low", pa.float64()),  # its 95 % interval
+    ("quality_high", pa.float64()),
+    ("worst_class", pa.string()),  # the consensus label that the annotator most often does not give
+    ("worst_class_answers", pa.int64()),  # answers to rows with this consensus
+    ("worst_class_agreement", pa.float64()),  # share of these that equal it, 0..1
+    ("weight", pa.float64()),  # of an answer in the consensus, at most 1
+)
+
+# Every answer that is used, ordered by example_id, then by annotator.
+ANSWERS = _schema(
+    ("example_id", pa.string()),
+    ("annotator", pa.string()),
+    ("label", pa.string()),
+    ("p_right", pa.float32()),  # probability that it is the true label, by model and all answers, 0..1
+)
+
+# One row per value of each column in `dataset.slices`: those that are worse first, and those that are not tested last,
+# each by `low`, the largest first. Ratios compare a value with all other values of its column. They are null if they
+# cannot be computed.
+SLICES = _schema(
+    ("column", pa.string()),
+    ("value", pa.string()),  # as in the column `slice_…` of EXAMPLES
+    ("rows", pa.int64()),
+    ("scored", pa.int64()),
+    ("flagged", pa.int64()),
+    ("expected_wrong", pa.float64()),  # sum of p_wrong of the scored rows
+    ("share", pa.float64()),  # expected_wrong / scored
+    ("ratio", pa.float64()),  # share of wrong labels divided by that of the others, among rows of the same given labels
+    ("low", pa.float64()),  # 95 % interval of `ratio`
+    ("high", pa.float64()),
+    ("plain_ratio", pa.float64()),  # the same as `ratio`, among all rows
+    ("plain_low", pa.float64()),
+    ("plain_high", pa.float64()),
+    ("flag_ratio", pa.float64()),  # of the shares of flagged rows, among rows of the same given labels
+    ("flag_low", pa.float64()),
+    ("flag_high", pa.float64()),
+    ("p_value", pa.float64()),  # of no more doubt than among the others; null if too few rows are scored
+    ("q_value", pa.float64()),  # p_value after the correction for all values of all columns (Benjamini-Hochberg)
+    ("is_worse", pa.bool_()),  # q_value is at most 0.05 and low above 1
+)
+
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(
     ("example_id", pa.string()),
     ("media_type", pa.string()),  # image/png, image/jpeg, text/plain, or application/json for a table row
     ("data", pa.binary()),
 )
+
+
+def slice_column(name: str) -> str:
+    """Return the column of EXAMPLES for a column in `dataset.slices`."""
+    return f"{SLICE_PREFIX}{name}"
 
 
 def pred_probs_schema(class_names: tuple[str, ...]) -> pa.Schema:

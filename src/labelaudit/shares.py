@@ -1,10 +1,10 @@
-"""Shares in words: percent, the range of an error rate, and fractions such as "about 3 in 4"."""
+"""Shares and ratios in words: percent, the range of an error rate, fractions such as "about 3 in 4", and slices."""
 
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from labelaudit.findings import ErrorRange, RateBasis
+from labelaudit.findings import ErrorRange, RateBasis, SliceRatio
 
 _PERCENT = "\N{NO-BREAK SPACE}%"
 # Rounding outward may widen a range by this share of its width. Otherwise it gets one more digit.
@@ -124,3 +124,30 @@ def range_in_words(error_range: ErrorRange, rows: int, labels: str) -> str:
     if low == high:
         return f"{high} of {labels} {are} wrong"
     return f"Between {low} and {high} of {labels} {are} wrong"
+
+
+def ratio_in_words(one: SliceRatio) -> str:
+    """Return text such as `annotator 17: 4.1 times as many wrong labels as the others (95 % interval 3.0 to 5.4)`."""
+    flags = "" if one.flag_ratio is None else f", and {times(one.flag_ratio)} times as many flags"
+    return (
+        f"{slice_name(one)}: {times(one.ratio)} times as many wrong labels as the others "
+        f"(95\N{NO-BREAK SPACE}% interval {interval(one)}){flags}"
+    )
+
+
+def slice_name(one: SliceRatio) -> str:
+    return f"{one.column} {one.value}"
+
+
+def interval(one: SliceRatio) -> str:
+    """Return text such as `3.0 to 5.4`."""
+    return f"{times(one.low)} to {times(one.high)}"
+
+
+def times(ratio: float | None) -> str:
+    """Return a ratio with two digits, such as `4.1`, `0.35` or `12`."""
+    if ratio is None:
+        return "-"
+    if ratio >= 99.5:
+        return "over 99"
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}" if ratio >= 0.995 else f"{ratio:.2f}"

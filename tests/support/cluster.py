@@ -14,13 +14,20 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import boto3
 import psutil
 import pytest
 from playwright.sync_api import sync_playwright
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterTags,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFilter
 
@@ -155,6 +162,12 @@ class Cluster:
     def deploy(self) -> None:
         self.call(str(ROOT / "deployments" / "deploy"))
 
+    def pause_schedules(self) -> None:
+        """Pause all schedules. A sweep at a quarter of an hour would start audits that no test expects."""
+        for deployment in self.client.read_deployments():
+            if deployment.schedules:
+                self.client.pause_deployment(deployment.id)
+
     def runs(self, *tags: str, flow: str | None = None) -> list[FlowRun]:
         """Return the runs that have started, oldest first."""
         of_flow = None if flow is None else FlowFilter(name=FlowFilterName(any_=[flow]))
@@ -162,6 +175,19 @@ class Cluster:
         found = self.client.read_flow_runs(flow_filter=of_flow, flow_run_filter=of_run, limit=200)
         begun = [run for run in found if run.start_time]
         return sorted(begun, key=lambda run: run.start_time or run.created)  # type: ignore[arg-type, return-value]
+
+    def unfinished_runs(self, deployment: UUID) -> list[FlowRun]:
+        """Return the runs of a deployment that are not over, started or not."""
+        of_deployment = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+        found = self.client.read_flow_runs(flow_run_filter=of_deployment, limit=200)
+        return [run for run in found if run.state and not run.state.is_final()]
+
+    def describe(self) -> str:
+        """Return the state of each run, and the last lines that the servers and workers wrote."""
+        runs = sorted(self.client.read_flow_runs(limit=200), key=lambda run: str(run.created))
+        states = [(run.created, run.name, run.state_name, run.state and run.state.message) for run in runs]
+        logs = [f"--- {path.name}\n" + "\n".join(_last_lines(path)) for path in sorted(self.folder.glob("*.log"))]
+        return "\n".join([*(" | ".join(map(str, state)) for state in states), *logs])
 
     def audits(self) -> list[FlowRun]:
         return self.runs("labelaudit-audit")
@@ -262,6 +288,10 @@ def kill_tree(pid: int) -> None:
         for one in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGKILL)
+
+
+def _last_lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines()[-40:]
 
 
 def _database_user(place: Path) -> str | None:

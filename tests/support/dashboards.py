@@ -24,6 +24,7 @@ from labelaudit.detection.rows import row_digests
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, RateBasis, Summary
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.previews import Preview, image_preview, previews_file
+from labelaudit.report.slices import slices_found, slices_table
 from labelaudit.schemas import (
     CHANGES,
     CLASSES,
@@ -32,6 +33,7 @@ from labelaudit.schemas import (
     MAP,
     NEIGHBOURS_TABLE,
     SCHEMA_VERSION,
+    SLICES,
     IssueChange,
     Status,
     pred_probs_schema,
@@ -55,13 +57,15 @@ def publish_small(
     has_made_up_ids: bool = False,
     epochs: int = 3,
     more: Sequence[Mapping[str, Any]] = (),
+    batches: Sequence[str] = (),
     neighbours: Mapping[str, Sequence[str]] | None = None,
     has_map: bool = False,
 ) -> AuditRecord:
     """Publish an audit of images in which every fourth row is flagged and the last row is unlabeled.
 
-    new_ids: new flags. more: additional rows of examples.parquet, without a preview. neighbours: nearest rows by id.
-    has_map: it has a map.
+    new_ids: new flags. more: additional rows of examples.parquet, without a preview. batches: names of slices, which
+    rows are in by turns. The first has more wrong labels than the others. neighbours: nearest rows by id. has_map: it
+    has a map.
     """
     examples = small_examples(rows, class_names)
     issues = issues_table(examples)
@@ -74,6 +78,11 @@ def publish_small(
         "previews.parquet": previews_file((example_id, _picture(at)) for at, example_id in enumerate(ids[:-1])),
         "pred_probs/fold=0/part.parquet": parquet(_pred_probs(ids[:-1], class_names)),
     }
+    slices = _slices(examples, batches)
+    if slices is not None:
+        of_rows = pa.array([batches[at % len(batches)] for at in range(rows)]).dictionary_encode()
+        files["examples.parquet"] = parquet(examples.append_column("slice_batch", of_rows))
+        files["slices.parquet"] = parquet(slices)
     if new_ids is not None:
         changes = [{"example_id": name, "issue_change": IssueChange.NEW.value} for name in new_ids]
         files["changes.parquet"] = parquet(pa.Table.from_pylist(changes, schema=CHANGES))
@@ -123,6 +132,7 @@ def publish_small(
             classes=(),
             confusions=(),
             notes=(f"a note on {class_names[0]}",),
+            slices=None if slices is None else slices_found(slices),
         ),
         gate="passed",
         has_made_up_ids=has_made_up_ids,
@@ -133,6 +143,18 @@ def publish_small(
     manifest.publish_files(store, record.folder, published, about, SCHEMA_VERSION)
     write_audit_record(store, record)
     return record
+
+
+def _slices(examples: pa.Table, batches: Sequence[str]) -> pa.Table | None:
+    if not batches:
+        return None
+    count = len(batches)
+    ratio = np.where(np.arange(count) == 0, 4.0, 1.0)
+    frame = pd.DataFrame(dict.fromkeys(SLICES.names[:-2], np.nan), index=range(count)).assign(
+        column="batch", value=list(batches), rows=len(examples) // count, scored=5, flagged=1, expected_wrong=1.0,
+        share=0.2, ratio=ratio, low=ratio / 2, high=ratio * 2, p_value=ratio / 4000,
+    )  # fmt: skip
+    return slices_table([frame], np.where(ratio > 1, 0.001, 0.5))
 
 
 def small_examples(rows: int, class_names: Sequence[str] = CLASS_NAMES) -> pa.Table:

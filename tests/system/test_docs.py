@@ -218,6 +218,7 @@ def test_every_column_is_explained() -> None:
         "trend",
         "canaries",
         "outliers",
+        "slices",
     ):
         section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]
         for column in getattr(schemas, name.upper()).names:

@@ -126,6 +126,8 @@ def test_overrides(override: str, section: str, key: str, value: object) -> None
         ),
         ("dataset: {url: x, input: [a, [b]]}", r"dataset\.input\.1: .*valid string \(given: \['b'\]\)\.$"),
         ("dataset: {url: x, rename: {a: ' '}}", r"dataset\.rename: The new name of 'a' must not be blank"),
+        ("dataset: {url: x, slices: [a, b, a]}", r"dataset\.slices: Must name each column once"),
+        ("dataset: {url: x}\ngate: {max_slice_ratio: 0.5}", r"gate\.max_slice_ratio: .*given: 0\.5"),
         ("dataset: {url: x, csv: {missing: NA}}", r"dataset\.csv\.missing: Input should be 'auto' \(given: 'NA'\)\.$"),
         ("dataset: {url: x}\nmodel: {views: [probe, probe]}", r"model\.views: Must name each view once"),
         ("dataset: {url: x}\nmodel: {views: []}", r"model\.views: .*at least 1"),

@@ -26,7 +26,7 @@ _SECTIONS_OF_PROBABILITIES = {"dataset", "detection", "gate", "report", "output"
 # What a manifest says about its audit.
 _FACTS = (
     *("dataset", "version", "audit_id", "created_at", "fingerprint"),
-    *("config", "columns", "recipe", "code", "versions", "machine", "encoder", "views"),
+    *("config", "columns", "recipe", "code", "versions", "machine", "encoder", "views", "annotations"),
 )
 # Sections of the config that change findings or files. They are part of the audit's id.
 _DECIDING_SECTIONS = ("dataset", "model", "training", "cross_validation", "detection", "gate", "report")
@@ -83,6 +83,8 @@ class Plan:
     encoder: EncoderSpec | None = None  # None: no view needs features, or they are the inputs
     views: tuple[PlannedView, ...] = ()  # in the order of `schemas.VIEWS`; empty: nothing is trained
     notes: tuple[str, ...] = ()  # sentences on how it is audited
+    annotations: str | None = None  # digest of the answers of annotators; None: there are none
+    annotations_sha256: str | None = None  # of the file with them in the work folder
 
     @property
     def work_folder(self) -> str:
@@ -149,8 +151,8 @@ class Plan:
             places: `Version.places` of the rows.
         """
         decided = self.decisions()
-        # `places` stands for the file of the rows, whose bytes depend on the version of pyarrow.
-        for name in ("audit_id", "rows_sha256"):
+        # `places` and `annotations` stand for files whose bytes depend on the version of pyarrow.
+        for name in ("audit_id", "rows_sha256", "annotations_sha256"):
             del decided[name]
         return replace(self, audit_id=digest_of(decided, places, self.versions["labelaudit"])[:12])
 

@@ -15,12 +15,13 @@ from labelaudit.audits.decisive_settings import (
     other_work_in_words,
 )
 from labelaudit.audits.history import FAILED_GATE, AuditRecord, audits_before, read_history
+from labelaudit.audits.other_findings import OtherChanges, OtherFindings, other_changes
 from labelaudit.audits.published import SHOWN_VERSIONS, PublishedAudit, open_audit
 from labelaudit.data.labels import sort_class_names
 from labelaudit.detection.class_shares import differences_in_words
 from labelaudit.detection.compare import COMPARED, Comparison, compare_audits, relabeled_pairs
 from labelaudit.errors import ConfigError, StorageError
-from labelaudit.findings import AuditName, ChangedSetting, Changes, Duplicates, Outliers
+from labelaudit.findings import AuditName, ChangedSetting, Changes
 from labelaudit.report.changes import new_issues
 from labelaudit.schemas import CLASSES, EXAMPLES, ISSUES, IssueChange
 from labelaudit.storage.layout import MANIFEST
@@ -57,14 +58,13 @@ class NotCompared:
 
 @dataclass(frozen=True)
 class OpenPredecessor:
-    """The predecessor of an audit in storage: its EXAMPLES (the columns COMPARED), CLASSES, copies and outliers."""
+    """The predecessor of an audit, read from storage: its EXAMPLES (the columns COMPARED), CLASSES and the rest."""
 
     predecessor: Predecessor
     audit: PublishedAudit
     examples: pa.Table
     classes: pa.Table
-    copies: Duplicates | None
-    outliers: Outliers | None
+    others: OtherFindings
 
 
 @dataclass(frozen=True)
@@ -123,23 +123,18 @@ def open_predecessor(store: Store, plan: Plan) -> OpenPredecessor | NotCompared 
             raise StorageError(f"{store.url_of(before.folder)} no longer contains an audit. Audit that version again.")
         examples = found.table("examples.parquet", EXAMPLES, COMPARED)
         classes = found.table("classes.parquet", CLASSES)
-        summary = found.summary()
+        others = OtherFindings.of(found)
     except StorageError as error:
         if error.transient:
             raise
         return NotCompared(before.version, str(error))
     if found.has_made_up_ids:
         return NotCompared(before.version, ROW_NUMBERS)
-    return OpenPredecessor(before, found, examples, classes, summary.duplicates, summary.outliers)
+    return OpenPredecessor(before, found, examples, classes, others)
 
 
 def compare_with_predecessor(
-    before: OpenPredecessor,
-    plan: Plan,
-    examples: pa.Table,
-    classes: pa.Table,
-    copies: Duplicates | None,
-    outliers: Outliers | None,
+    before: OpenPredecessor, plan: Plan, examples: pa.Table, classes: pa.Table, others: OtherFindings
 ) -> Compared:
     """Compare an audit with its predecessor. `examples` is its EXAMPLES table, `classes` its CLASSES table."""
     result = compare_audits(
@@ -155,10 +150,7 @@ def compare_with_predecessor(
         result,
         before.audit,
         changed,
-        [
-            *_copies_in_words(before.copies, copies, predecessor.version),
-            *_outliers_in_words(before.outliers, outliers, predecessor.version),
-        ],
+        other_changes(before.others, others, predecessor.version),
         predecessor.held_versions,
         predecessor.skipped_versions,
     )
@@ -191,23 +183,19 @@ def compare_published(before: PublishedAudit, now: PublishedAudit) -> AuditDiffe
     changed = changed_settings(before.facts.deciding, now.facts.deciding)
     issues = now.table("issues.parquet", ISSUES)
     new = new_issues(result.changes, issues)
-    earlier, later = before.summary(), now.summary()
-    lists = [
-        *_copies_in_words(earlier.duplicates, later.duplicates, before.version),
-        *_outliers_in_words(earlier.outliers, later.outliers, before.version),
-    ]
-    return AuditDifference(describe_changes(result, before, changed, lists), result.changes, new)
+    others = other_changes(OtherFindings.of(before), OtherFindings.of(now), before.version)
+    return AuditDifference(describe_changes(result, before, changed, others), result.changes, new)
 
 
 def describe_changes(
     result: Comparison,
     before: PublishedAudit,
     changed: list[ChangedSetting],
-    lists: Sequence[str],
+    others: OtherChanges,
     held_versions: Sequence[str] = (),
     skipped_versions: Sequence[str] = (),
 ) -> Changes:
-    """Return the `changes` of a summary. `lists` are sentences on lists other than label issues."""
+    """Return the `changes` of a summary."""
     return Changes(
         predecessor=AuditName(before.version, before.audit_id, before.created_at, before.url),
         held_versions=tuple(held_versions),
@@ -221,33 +209,13 @@ def describe_changes(
         notes=(
             *_skipped(skipped_versions),
             *differences_in_words(result.classes, before.version),
-            *lists,
+            *others.sentences,
             *result.notes,
             *_made_elsewhere(before, changed, result),
         ),
         classes=result.classes,
+        slices=others.slices,
     )
-
-
-def _copies_in_words(before: Duplicates | None, now: Duplicates | None, version: str) -> list[str]:
-    """Return sentences on the numbers that changed; none if they are unknown for an audit."""
-    if before is None or now is None:
-        return []
-    counts = {
-        "with different labels": (before.conflicts, now.conflicts),
-        "in several splits": (before.leaks, now.leaks),
-    }
-    return [
-        f"Groups of copies {what}: {count:,}, compared with {earlier:,} in version {version}."
-        for what, (earlier, count) in counts.items()
-        if earlier != count
-    ]
-
-
-def _outliers_in_words(before: Outliers | None, now: Outliers | None, version: str) -> list[str]:
-    if before is None or now is None or before.rows == now.rows:
-        return []
-    return [f"Rows unlike all others: {now.rows:,}, compared with {before.rows:,} in version {version}."]
 
 
 def _made_elsewhere(before: PublishedAudit, changed: list[ChangedSetting], result: Comparison) -> list[str]:

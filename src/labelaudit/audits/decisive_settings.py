@@ -14,6 +14,8 @@ from labelaudit.text import listing
 # Sections of the config that findings depend on. The keys of `dataset` that only name it are left out.
 DECIDING = ("dataset", "model", "training", "cross_validation", "detection")
 NAMING = ("url", "name", "version")
+# Key of `dataset` that changes no flag, except of a table, whose other columns are the inputs.
+_COMPARING = ("slices",)
 # Packages that findings depend on. With external probabilities, nothing is trained here.
 COMPUTING = ("python", "labelaudit", "torch", "torchvision", "scikit-learn", "cleanlab", "numpy", "pandas", "pyarrow")
 DETECTING = ("python", "labelaudit", "cleanlab", "numpy", "pandas")
@@ -56,7 +58,7 @@ class DecisiveSettings:
             sections["model"] = {**_object(sections["model"]), **_views_and_encoder(audit)}
         if kind != PROBABILITIES:
             # No dataset was read for probabilities, so it does not matter how to read one.
-            sections["dataset"] = {name: value for name, value in dataset.items() if name not in NAMING}
+            sections["dataset"] = _reading(dataset, kind)
         packages = DETECTING if kind == PROBABILITIES else COMPUTING
         recorded = {name: versions.get(name) for name in packages}
         return from_record(
@@ -100,6 +102,15 @@ def _with_defaults(settings: DecisiveSettings) -> JsonObject:
         if isinstance(given, dict):
             config[section] = {**defaults, **given}
     return config
+
+
+def _reading(dataset: JsonObject, kind: str) -> JsonObject:
+    """Return how a dataset is read. It matters whether there are annotations, but not their URL."""
+    idle = NAMING if kind == "table" else (*NAMING, *_COMPARING)
+    reading = {name: value for name, value in dataset.items() if name not in idle}
+    if reading.get("annotations") is not None:
+        reading["annotations"] = "given"
+    return reading
 
 
 def _views_and_encoder(audit: JsonObject) -> JsonObject:

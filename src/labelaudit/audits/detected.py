@@ -36,6 +36,10 @@ class AuditTables:
     outliers: pa.Table | None  # None if there are no features, or too few rows
     neighbours: pa.Table | None  # None as for outliers
     map: pa.Table | None  # None as for outliers
+    consensus: pa.Table | None  # None without answers of annotators, as the next two
+    annotators: pa.Table | None
+    answers: pa.Table | None
+    slices: pa.Table | None  # None if the config names no slices
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 

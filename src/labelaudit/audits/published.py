@@ -15,6 +15,7 @@ from labelaudit.audits.history import AuditFacts, AuditRecord, find_datasets, ne
 from labelaudit.codec import from_record
 from labelaudit.errors import ConfigError, StorageError
 from labelaudit.findings import Summary
+from labelaudit.schemas import SLICE_PREFIX
 from labelaudit.storage.layout import MANIFEST, dataset_folder, dataset_of, latest_key
 from labelaudit.storage.manifest import Manifest, load_manifest, read_checked, read_json
 from labelaudit.storage.store import Store
@@ -80,8 +81,9 @@ class PublishedAudit:
         except pa.ArrowInvalid as error:
             raise StorageError(f"{url} is not a Parquet file ({error}). Audit that version again.") from error
         names = file.schema_arrow.names
+        fixed = pa.schema(field for field in file.schema_arrow if not field.name.startswith(SLICE_PREFIX))
         # Columns are added at the end.
-        if not file.schema_arrow.equals(pa.schema(list(schema)[: len(names)])):
+        if not fixed.equals(pa.schema(list(schema)[: len(fixed)])):
             raise StorageError(
                 f"{url} has the columns of another version of labelaudit "
                 f"({listing(names, shown=20)}). Audit that version of the dataset again."

@@ -17,6 +17,7 @@ from labelaudit.audits.references import PlanReference
 from labelaudit.audits.work_files import ROW_GROUP_ROWS, parquet_file, read_columns, unchanged_file
 from labelaudit.data.dataset import FEW_VALUES, Examples
 from labelaudit.memory import release_if_grown
+from labelaudit.schemas import SLICE_PREFIX
 from labelaudit.storage.file_on_disk import FileOnDisk
 from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.temporary_files import TemporaryFiles
@@ -62,12 +63,16 @@ class Version:
         return self.fold_of if len(self.scored) == self.fold_of.shape[1] else self.fold_of[:, self.scored]
 
     def places(self) -> str:
-        """Return a digest of the file and row number of each row. The fingerprint covers their content."""
+        """Return a digest of file, row number and slices of each row. The fingerprint covers the other content."""
         codes, files = pd.factorize(self.examples.file)
         hasher = hashlib.sha256()
         for numbers in (codes, self.examples.row):
             hasher.update(np.ascontiguousarray(numbers, "<i8").data)
-        return digest_of(files.tolist(), hasher.hexdigest())
+        slices = self.examples.slices
+        for values in slices.values():
+            hasher.update(np.ascontiguousarray(values.code, "<i4").data)
+        named = [{name: values.names for name, values in slices.items()}] if slices else []
+        return digest_of(files.tolist(), hasher.hexdigest(), *named)
 
     def held_out(self, fold: int, folds: int) -> np.ndarray:
         """Return the positions that a fold holds out."""
@@ -104,7 +109,7 @@ def load_version(reference: PlanReference, plan: Plan, columns: Sequence[str] = 
     files = TemporaryFiles()
     file = unchanged_file(output_store(reference), f"{plan.work_folder}/{ROWS}", plan.rows_sha256, files)
     names = [f"fold_of_repeat_{repeat}" for repeat in range(plan.repeats)]
-    few = [name for name in columns if name in FEW_VALUES]
+    few = [name for name in columns if name in FEW_VALUES or name.startswith(SLICE_PREFIX)]
     fold_of = np.stack([column.to_numpy() for column in read_columns(file.path, names).columns])
     version = Version(Examples.from_columns(read_columns(file.path, columns, few)), fold_of)
     release_if_grown()

@@ -64,6 +64,8 @@ def _print_rows(found: CheckedDataset) -> None:
             _line("", f"{rows:,} {status}")
     for row in found.first_rows:
         _line("", row)
+    for note in found.annotations:
+        _line("annotations", note)
     for left in found.left_out:
         _line("left out", left.sentence)
     _line("classes", f"{len(found.classes):,}")

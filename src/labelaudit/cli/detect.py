@@ -14,6 +14,7 @@ from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 
 # The sections of a config that --set can change here.
 SECTIONS = ("detection", "gate", "report", "storage")
+_ANNOTATION_COLUMNS = "dataset.annotation_columns."
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class DetectOptions:
     label: str | None
     id: str | None
     pred_probs: str | None
+    annotations: str | None
     classes: str | None  # names separated by commas
     name: str | None
     version: str | None
     output: str | None
     filter: str
+    slices: tuple[str, ...]
     set: tuple[str, ...]
 
 
@@ -35,13 +38,20 @@ def detect_command(file: str, options: DetectOptions, as_json: bool) -> None:
     """Check the probabilities, find label issues in them, and publish the audit."""
     probabilities = ExternalProbabilities(
         url=file,
-        label=options.label or "label",
+        label=options.label,
         id=options.id,
         pred_probs=options.pred_probs,
+        slices=options.slices,
         class_names=tuple(options.classes.split(",")) if options.classes else None,
     )
     settings = {
-        "dataset": given(url=file, name=options.name, version=options.version),
+        "dataset": given(
+            url=file,
+            name=options.name,
+            version=options.version,
+            annotations=options.annotations,
+            slices=options.slices or None,
+        ),
         "detection": {"filter": options.filter},
         "output": given(url=options.output),
     }
@@ -58,7 +68,8 @@ def detect_command(file: str, options: DetectOptions, as_json: bool) -> None:
 def _check_sections(overrides: Sequence[str]) -> None:
     """Raise `ConfigError` for a key that would have no effect."""
     for override in overrides:
-        if override.partition(".")[0].strip() not in SECTIONS:
+        is_read = override.partition(".")[0].strip() in SECTIONS or override.strip().startswith(_ANNOTATION_COLUMNS)
+        if not is_read:
             raise ConfigError(
                 f"--set {override!r} has no effect: detect reads only the config sections {', '.join(SECTIONS)}. "
                 "Remove it, or use `labelaudit run`."

@@ -110,12 +110,16 @@ def check(config: str, as_json: bool, estimate: bool, **options: Any) -> None:
     metavar="COLUMN|FILE",
     help="Column with lists of probabilities, or a .npy file of shape (rows, classes). [default: pred_probs]",
 )
+@click.option("--annotations", metavar="URL", help="Table with the answers of several annotators.")
 @click.option("--classes", help="Class names in the order of the probabilities, separated by commas.")
 @click.option("--name", help="Name of the dataset in reports.")
 @click.option("--version", help="Version of the dataset in reports.")
 @click.option("--output", metavar="URL", help="Where to publish the audit. [default: labelaudit-reports]")
 @click.option(
     "--filter", default="auto", show_default=True, help="How rows are flagged: auto, or a filter of cleanlab."
+)
+@click.option(
+    "--slices", metavar="COLUMN|FILE", multiple=True, help="Column whose values are compared. Can be repeated."
 )
 @click.option(
     "--set",

@@ -10,7 +10,7 @@ from labelaudit.config_files import is_config_file, read_config
 from labelaudit.errors import ConfigError
 
 # These options describe a dataset URL. A config file contains the same settings.
-_DESCRIBING = ("label", "id", "input", "kind", "group", "ignore")
+_DESCRIBING = ("label", "id", "input", "kind", "group", "ignore", "annotations", "slices")
 
 
 def config_from(target: str, options: DatasetOptions | None = None) -> AuditConfig:
@@ -37,6 +37,8 @@ def config_from(target: str, options: DatasetOptions | None = None) -> AuditConf
             kind=options.kind,
             group=options.group,
             ignore=options.ignore or None,
+            annotations=options.annotations,
+            slices=options.slices or None,
         ),
         "output": given(url=options.output),
     }

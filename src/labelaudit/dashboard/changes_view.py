@@ -7,6 +7,7 @@ import streamlit as st
 from labelaudit.dashboard import ui
 from labelaudit.findings import Changes
 from labelaudit.report.changes import DATA_MEANINGS, MEANINGS, counted_data
+from labelaudit.report.slices import slice_changes_in_words
 
 # Pairs of labels that are listed.
 _PAIRS = 10
@@ -23,6 +24,8 @@ def show_changes(changes: Changes) -> None:
         *((f"rows {name}", changes.data[name], meaning) for name, meaning in DATA_MEANINGS.items()),
     ]
     ui.figures((name, ui.number(count), about) for name, count, about in figures if count)
+    for sentence in slice_changes_in_words(changes.slices, changes.predecessor.version):
+        ui.html("<p><bdi>{sentence}</bdi></p>", sentence=ui.clip(sentence, 600))
     if changes.relabeled:
         ui.html("<p>Most relabeled: <bdi>{pairs}</bdi></p>", pairs=ui.clip(_pairs(changes), 600))
 

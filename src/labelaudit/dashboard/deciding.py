@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.dashboard import cards, session, ui
+from labelaudit.dashboard.answers_view import show_answers
 from labelaudit.dashboard.near_rows_view import NearRows
 from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Row, VerdictColumns
 from labelaudit.dashboard.review_session import SessionVerdict, review_session, show_errors
@@ -41,6 +42,7 @@ def show_row(shown: Selection, tables: AuditQueries, filters: Filters, row: Row)
         elif session.why_read_only(shown.audit) is None:
             _show_decisions(actions)
         st.html(str(_current_verdict(shown, row)))
+        show_answers(tables, row)
         _show_probabilities(tables, row)
         _show_values(row)
     actions.remember_when_shown()

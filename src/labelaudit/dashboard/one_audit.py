@@ -11,9 +11,11 @@ import streamlit as st
 from labelaudit.audits.history import AuditRecord
 from labelaudit.codec import JsonObject
 from labelaudit.dashboard import session, ui
+from labelaudit.dashboard.answers_view import show_annotators
 from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.queries import AuditQueries
 from labelaudit.dashboard.sidebar import selection, show_url
+from labelaudit.dashboard.slices_view import show_slices
 from labelaudit.findings import Gate, Summary
 from labelaudit.report.basis import basis_paragraphs
 from labelaudit.report.charts import Measured, heat_map, histogram_chart
@@ -59,6 +61,9 @@ def show_one_audit() -> None:
         "Classes", "The noisiest first. Noise: the expected share of rows of the class that belong to another one."
     )
     _show_classes(classes)
+    show_annotators(summary.annotators, tables.annotators())
+    if summary.slices is not None:
+        show_slices(summary.slices, tables.slices())
     _show_list("Left out", [left.sentence for left in summary.left_out])
     _show_list("Notes", summary.notes)
     with st.expander("How this audit was made"):

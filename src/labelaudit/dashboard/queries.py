@@ -21,7 +21,7 @@ from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
 from labelaudit.reviews.audit_review import P_WRONG
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, mixed, strata_to_draw
-from labelaudit.schemas import CLASSES, CONFUSIONS, Decision, Status
+from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, SLICES, Decision, Status, slice_column
 from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
@@ -50,7 +50,13 @@ class Shown(StrEnum):
     SAMPLE = "random sample"
     COPIES = "copies with different labels"  # group by group
     OUTLIERS = "outliers"  # the most unlike all others first
+    OPINIONS = "rows that several annotators answered"  # those that need another opinion most first
+    DISPUTED = "rows on which only the model disagrees"
     ALL = "all rows"
+
+
+# Groups that only audits with answers of annotators have.
+ANSWERED = (Shown.OPINIONS, Shown.DISPUTED)
 
 
 class Reviewed(StrEnum):
@@ -72,6 +78,13 @@ class Order(StrEnum):
     VIEWS_AGREE = "most views agree on another label first"  # ties: most likely wrong first
 
 
+class Slice(NamedTuple):
+    """The rows with one value in a column of `dataset.slices`."""
+
+    column: str
+    value: str
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which rows of an audit to show. None and empty text match every row."""
@@ -86,9 +99,10 @@ class Filters:
     fold: int | None = None
     reviewed: Reviewed | Decision = Reviewed.ANY
     id_contains: str = ""
+    slice: Slice | None = None
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
-    order: Order = Order.LIKELY_WRONG  # of all rows but a sample, copies and outliers
+    order: Order = Order.LIKELY_WRONG  # of all rows but those of a list with an order of its own
     box: Box | None = None  # on the map
 
 
@@ -124,6 +138,14 @@ class MapPoint(NamedTuple):
     y: float
     kind: MapKind
     rows: int
+
+
+class GivenAnswer(NamedTuple):
+    """The answer of an annotator to a row."""
+
+    annotator: str
+    label: str
+    quality: float | None  # the share of the annotator's answers that are right, 0..1
 
 
 @dataclass(frozen=True)
@@ -171,6 +193,15 @@ class _Query(NamedTuple):
     values: Sequence[object] = ()
 
 
+# Groups of rows that a link may be restricted to.
+_LISTS = (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES, Shown.OUTLIERS, *ANSWERED)
+# Parameters: the paths of answers.parquet and annotators.parquet, and an id.
+_ANSWERS = """
+    SELECT a.annotator, a.label, j.quality
+    FROM read_parquet(?, hive_partitioning = false) a
+    LEFT JOIN read_parquet(?, hive_partitioning = false) j ON a.annotator = j.annotator
+    WHERE a.example_id = ? ORDER BY j.quality DESC, a.annotator
+"""
 # The rows of an audit as `Row`. Parameters: the paths of examples.parquet and issues.parquet, then those of `join`.
 _ROWS = """
     SELECT * FROM (
@@ -221,10 +252,21 @@ _JOIN_NEAREST = """
 # Not every audit has such a file.
 _JOIN_NOTHING = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS listed ON true"
 # Lists with an order of their own: their file, and the rows of it that are shown.
-_LISTS: dict[Shown | Status, tuple[str, str]] = {
+_TABLES: dict[Shown | Status, tuple[str, str]] = {
     Shown.COPIES: ("duplicates.parquet", "has_other_labels"),
     Shown.OUTLIERS: ("outliers.parquet", "true"),
 }
+# Parameter: the path of consensus.parquet.
+_JOIN_CONSENSUS = """
+    JOIN (
+        SELECT example_id, {position} AS position
+        FROM read_parquet(?, hive_partitioning = false) WHERE {condition}
+    ) AS answered
+    ON e.example_id = answered.example_id AND e.status = 'scored'
+"""
+_OPINIONS = _JOIN_CONSENSUS.format(position="opinion_rank::DOUBLE", condition="true")
+_DISPUTED = _JOIN_CONSENSUS.format(position="-p_wrong_of_model::DOUBLE", condition="is_disputed")
+_JOIN_NOTHING_ANSWERED = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS answered ON true"
 _ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), coalesce(row, -1)"
 # Parameter: the path of changes.parquet.
 _IS_NEW = """
@@ -259,6 +301,13 @@ _MAP = """
         ORDER BY kind DESC, example_id LIMIT ?
     )
     ORDER BY kind, example_id, x, y
+"""
+# Parameters: the path of examples.parquet, and a value. The column is quoted.
+_IN_SLICE = """
+    (example_id, coalesce(file, ''), coalesce(row, -1)) IN (
+        SELECT (example_id, coalesce(file, ''), coalesce(row, -1))
+        FROM read_parquet(?, hive_partitioning = false) WHERE {column} = ?
+    )
 """
 # Parameters: the columns of `VerdictColumns`.
 _HAS_VERDICT = """
@@ -365,9 +414,9 @@ class AuditQueries:
     def find(self, address: Address, filters: Filters) -> Row | None:
         """Return the row at an address, or else one with the same id, preferably a scored one.
 
-        Only flagged rows, rows of the sample, copies or outliers are found if the filters show only these.
+        Only rows of the list are found if the filters show only these.
         """
-        shown = filters.shown if filters.shown in (Shown.FLAGGED, Shown.SAMPLE, *_LISTS) else Shown.ALL
+        shown = filters.shown if filters.shown in _LISTS else Shown.ALL
         rows = self._rows(shown, filters.sample, filters.order)
         is_same = "file IS NOT DISTINCT FROM ? AND row IS NOT DISTINCT FROM ?"
         order = f"{is_same} DESC, status = 'scored' DESC, file, row"
@@ -440,6 +489,18 @@ class AuditQueries:
         pairs = zip(classes, found[0][0], strict=True) if found else ()
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
+    def answers(self, example_id: str) -> list[GivenAnswer]:
+        """Return the answers of annotators to a row, those of the best annotators first; none if the audit has none."""
+        answers, annotators = self._file("answers.parquet"), self._file("annotators.parquet")
+        if answers is None or annotators is None:
+            return []
+        found = self._fetch(_ANSWERS, [str(answers), str(annotators), example_id])
+        return [GivenAnswer(*record) for record in found]
+
+    def annotators(self) -> pa.Table:
+        """Return `annotators.parquet`, or an empty table."""
+        return self._table("annotators.parquet", ANNOTATORS)
+
     def classes(self) -> pa.Table:
         """Return `classes.parquet`, or an empty table."""
         return self._table("classes.parquet", CLASSES)
@@ -447,6 +508,10 @@ class AuditQueries:
     def confusions(self) -> pa.Table:
         """Return `confusions.parquet`, or an empty table."""
         return self._table("confusions.parquet", CONFUSIONS)
+
+    def slices(self) -> pa.Table:
+        """Return `slices.parquet`, or an empty table."""
+        return self._table("slices.parquet", SLICES)
 
     def class_names(self) -> list[str]:
         """Return the names of all classes, sorted."""
@@ -483,23 +548,39 @@ class AuditQueries:
         if filters.box is not None:
             path = self._file("map.parquet")
             conditions.append(_Query(_IS_IN_BOX, [str(path), *filters.box]) if path else _Query("false"))
+        if filters.slice is not None:
+            conditions.append(self._in_slice(filters.slice))
         if filters.reviewed != Reviewed.ANY:
             conditions.append(_is_reviewed(filters.reviewed, verdicts))
         matches = " AND ".join(condition.text for condition in conditions) or "true"
         values = [value for condition in conditions for value in condition.values]
         return _Query(f"{rows.text} WHERE {matches}", [*rows.values, *values])
 
+    def _in_slice(self, wanted: Slice) -> _Query:
+        path, column = self._path("examples.parquet"), slice_column(wanted.column)
+        if column not in _schema(path).names:
+            return _Query("false")
+        # A name of a column cannot be a parameter.
+        quoted = '"' + column.replace('"', '""') + '"'
+        return _Query(_IN_SLICE.format(column=quoted), [path, wanted.value])
+
     def _rows(self, shown: Shown | Status, sample: Sequence[str], order: Order) -> _Query:
         """Return the query for all rows that may be shown, as `Row`."""
         if shown == Shown.SAMPLE:
             return self._from_files("sample.position", _JOIN_SAMPLE, [list(sample), len(sample)])
-        if shown in _LISTS:
-            name, condition = _LISTS[shown]
+        if shown in _TABLES:
+            name, condition = _TABLES[shown]
             path = self._file(name)
             join, values = (
                 (_JOIN_NOTHING, []) if path is None else (_JOIN_LISTED.format(condition=condition), [str(path)])
             )
             return self._from_files("listed.position", join, values)
+        if shown in ANSWERED:
+            path = self._file("consensus.parquet")
+            if path is None:
+                return self._from_files("answered.position", _JOIN_NOTHING_ANSWERED)
+            join = _OPINIONS if shown == Shown.OPINIONS else _DISPUTED
+            return self._from_files("answered.position", join, [str(path)])
         if shown == Shown.FLAGGED:
             self._load_flagged()
             rows = _Query("flagged")

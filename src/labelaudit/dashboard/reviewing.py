@@ -11,12 +11,14 @@ import streamlit as st
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
 from labelaudit.dashboard.map_view import chosen_box, has_map, show_map
-from labelaudit.dashboard.queries import NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown
+from labelaudit.dashboard.queries import ANSWERED, NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown, Slice
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
 
 _PAGE = 30
+# Slices that can be chosen.
+_SLICES = 1_000
 # Unreadable objects of verdicts that the page lists.
 SHOWN_PROBLEMS = 3
 
@@ -49,8 +51,9 @@ def _show_problems(dataset: str) -> None:
 
 def _filters(selected: Selection, tables: AuditQueries) -> Filters:
     names = tables.class_names()
+    groups = [group for group in Shown if group not in ANSWERED or selected.audit.summary.annotators is not None]
     with st.sidebar:
-        shown = _select("Show", [*Shown, *(s for s in Status if s != Status.SCORED)], "show", labels=_status_label)
+        shown = _select("Show", [*groups, *(s for s in Status if s != Status.SCORED)], "show", labels=_status_label)
         reviewed = _select("Decided", [*Reviewed, *Decision], "decided")
         given = _pick("Given label", names, "given")
         suggested = _pick("Suggested label", names, "suggested")
@@ -62,6 +65,8 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
             "Label score", 0.0, 1.0, (0.0, 1.0), 0.01, key="score", bind="query-params", persist_state="session"
         )
         fold = _pick("Fold", _folds(tables, selected.audit.folder), "fold")
+        slices = _slices(tables, selected.audit.folder)
+        in_slice = _pick("Slice", list(slices), "slice") if slices else None
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
         has_changes = session.files(selected.audit, selected.audit.folder).has("changes.parquet")
         if has_map(selected):
@@ -79,6 +84,7 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         fold=fold,
         reviewed=reviewed,
         id_contains=contains or "",
+        slice=None if in_slice is None else slices[in_slice],
         new_only=bool(new_only),
         box=chosen_box(selected),
         sample=_sample(tables, selected.audit.folder, selected.audit.fingerprint) if shown == Shown.SAMPLE else (),
@@ -117,6 +123,13 @@ def _to_start() -> None:
 @st.cache_data(show_spinner=False, max_entries=20)
 def _folds(_tables: AuditQueries, folder: str) -> list[int]:
     return _tables.folds()
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _slices(_tables: AuditQueries, folder: str) -> dict[str, Slice]:
+    """Return the slices that can be chosen, by what the select box shows: the worst first."""
+    names = _tables.slices().select(["column", "value"]).slice(0, _SLICES).to_pylist()
+    return {f"{name['column']}: {name['value']}": Slice(name["column"], name["value"]) for name in names}
 
 
 @st.cache_data(show_spinner=False, max_entries=20)

@@ -32,11 +32,21 @@ MIN_UNIQUE_IDS = 0.9
 SPLIT_NAMES = ("split", "subset", "partition", "data_split", "set", "usage")
 
 
-def guess_label(sample: InputSample, others: Iterable[object], guesses: list[str]) -> str:
+def guess_label(
+    sample: InputSample, others: Iterable[object], guesses: list[str], *, has_annotations: bool = False
+) -> str | None:
+    """Return the column of labels; None if there is none, but annotations.
+
+    Raises:
+        DatasetError: there is neither.
+    """
     free: list[str] = [name for name in sample.rows.column_names if not _is_named(name, others)]
     features = [name for name in free if sample.features.get(name, {}).get("_type") == "ClassLabel"]
     by_name = sorted((name for name in free if name.lower() in LABEL_NAMES), key=_label_rank)
     ranked = sorted(features, key=_label_rank) or by_name
+    if not ranked and has_annotations:
+        guesses.append("labels: the majority of the annotations, because no column looks like the label")
+        return None
     if not ranked:
         raise DatasetError(
             "No column looks like the label. Name it with dataset.label (--label). The columns are "

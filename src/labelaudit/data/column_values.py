@@ -59,10 +59,10 @@ def with_number_format(
 
 
 def with_label_markers(
-    source: Source, layout: Layout, label: str, sample: InputSample, options: CsvOptions
+    source: Source, layout: Layout, label: str | None, sample: InputSample, options: CsvOptions
 ) -> tuple[Layout, tuple[str, ...]]:
     """Return the layout with the texts that mean no label in a CSV file, and a sentence if there are any."""
-    if layout.dialect is None or options.missing is not None or label in layout.partitions:
+    if label is None or layout.dialect is None or options.missing is not None or label in layout.partitions:
         return layout, ()
     paths = [file.path for file in layout.tables]
     found = find_markers(source, paths, label, sample.rows.column(label), layout.dialect)

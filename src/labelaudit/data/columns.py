@@ -35,6 +35,9 @@ from labelaudit.findings import SHOWN_NAMES, LeftOut
 from labelaudit.schemas import INPUT_KINDS
 from labelaudit.text import closest, listing
 
+# Roles that one column may have.
+_TOGETHER = (("id", "group"), ("group", "slices"))
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -42,7 +45,7 @@ class Columns:
 
     format: str  # parquet | arrow | csv | jsonl | image_folder
     kind: str  # image | text | vector | table
-    label: str | None  # None: the folder is the label
+    label: str | None  # None: the folder is the label, or the majority of the annotations (`is_voted`)
     id: str | None  # None: the path in an image folder, else a hash of the content
     group: str | None
     inputs: tuple[str, ...]
@@ -62,6 +65,12 @@ class Columns:
     text_columns: tuple[str, ...] = ()  # columns of a Parquet file whose bytes are text
     stored_rows: int = 0  # rows in storage, counted without reading their values
     vector_length: int = 0  # numbers in each vector; 0 if kind is not vector
+    slices: tuple[str, ...] = ()  # columns whose values are compared
+
+    @property
+    def is_voted(self) -> bool:
+        """Whether the labels are the majority of the annotations."""
+        return self.label is None and self.format != IMAGE_FOLDER
 
     def find_layout(self, source: Source) -> Layout:
         """Return the files that are read.
@@ -106,9 +115,11 @@ def resolve_columns(
     kind: str = "auto",
     group: str | None = None,
     ignore: Sequence[str] = (),
+    slices: Sequence[str] = (),
     image_size: tuple[int, int] | None = None,
     skips_unreadable: bool = False,
     csv: CsvOptions = CsvOptions(),  # noqa: B008, it is immutable
+    has_annotations: bool = False,
 ) -> Columns:
     """Return how to read a dataset. What is not named is guessed from names, types and the first rows.
 
@@ -123,9 +134,11 @@ def resolve_columns(
         input: "auto", a column name, or several.
         kind: auto | image | text | vector | table.
         ignore: columns that are not read.
+        slices: columns whose values are compared; they are not inputs.
         image_size: (height, width) to decode images to.
         skips_unreadable: leave out files that look like data but cannot be read.
         csv: how CSV files are written; what is None is detected.
+        has_annotations: the answers of annotators are the labels if no column looks like the label.
 
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or no column fits.
@@ -137,35 +150,37 @@ def resolve_columns(
     found = find_layout(source, skips_unreadable=skips_unreadable)
     if found.format == IMAGE_FOLDER:
         layout = found
-        named = [name for name in (label, id, group, None if input == "auto" else input, *ignore) if name is not None]
+        roles = (label, id, group, None if input == "auto" else input, *ignore, *slices)
+        named = [name for name in roles if name is not None]
         return _image_folder(source, layout, named, kind, image_size)
     survey = survey_tables(source, found, label=label, csv=csv, skips_unreadable=skips_unreadable)
-    _check_named(survey.schema, source, {"label": label, "id": id, "group": group}, input, ignore)
+    _check_named(survey.schema, source, {"label": label, "id": id, "group": group}, input, ignore, slices)
     rows = read_sample(source, survey.layout, [name for name in survey.schema.names if name not in set(ignore)])
     layout, schema, rows = with_strings(survey.layout, survey.schema, rows)
-    layout, rows = with_number_format(layout, rows, csv, [label, id, group])
+    layout, rows = with_number_format(layout, rows, csv, [label, id, group, *slices])
     sample = InputSample(
         rows,
         schema,
-        _hugging_face_features(schema),
+        hugging_face_features(schema),
         is_untyped=layout.format == "csv",
         image_names=image_names(source, layout, rows),
     )
     guesses = [*survey.sentences]
-    label = label or guess_label(sample, [id, group, input], guesses)
-    check_label_type(label, schema.field(label).type)
-    id = id or guess_id(sample, [label, group, input], guesses)
-    _check_names(sample, [id, group])
-    guesses += names_in_hex(schema, [id, group])
+    label = label or guess_label(sample, [id, group, input, slices], guesses, has_annotations=has_annotations)
+    if label is not None:
+        check_label_type(label, schema.field(label).type)
+    id = id or guess_id(sample, [label, group, input, slices], guesses)
+    _check_names(sample, [id, group, *slices])
+    guesses += names_in_hex(schema, [id, group, *slices])
     split = guess_split(sample, [label, id, group, input], guesses)
     guesses += split_guesses(layout)
-    chosen = _choose_inputs(sample, input, kind, {label, id, group, split})
+    chosen = _choose_inputs(sample, input, kind, {label, id, group, split, *slices})
     if input == "auto" and chosen.kind == "table":
         chosen = chosen.without(find_row_numbers(source, layout, rows, chosen.names), "it numbers the rows")
     layout, types, chosen = feature_types(source, layout, sample, chosen, csv, is_auto=input == "auto")
     layout, marker_guesses = with_label_markers(source, layout, label, sample, csv)
     geometry = _geometry(source, layout, sample, chosen, image_size)
-    label_names = sample.features.get(label, {}).get("names")
+    label_names = None if label is None else sample.features.get(label, {}).get("names")
     return Columns(
         format=layout.format,
         kind=chosen.kind,
@@ -192,6 +207,7 @@ def resolve_columns(
         text_columns=layout.text_columns,
         stored_rows=survey.rows,
         vector_length=typical_length(sample.rows.column(chosen.names[0]))[0] if chosen.kind == "vector" else 0,
+        slices=tuple(slices),
     )
 
 
@@ -214,7 +230,7 @@ def _image_folder(
     if named:
         raise DatasetError(
             f"{source.url} is an image folder, which has no column {named[0]!r}. Its folders are the labels "
-            "and its paths the ids. Leave label, id, group, input and ignore out."
+            "and its paths the ids. Leave label, id, group, input, ignore and slices out."
         )
     if kind not in ("auto", "image"):
         raise DatasetError(f"{source.url} is an image folder, but dataset.kind is {kind}. Leave dataset.kind out.")
@@ -259,11 +275,13 @@ def _check_named(
     roles: Mapping[str, str | None],
     input: str | Sequence[str],
     ignore: Sequence[str],
+    slices: Sequence[str],
 ) -> None:
     inputs = [] if input == "auto" else [input] if isinstance(input, str) else list(input)
     named = [
         *((role, name) for role, name in roles.items() if name is not None),
         *(("input", n) for n in inputs),
+        *(("slices", n) for n in slices),
     ]
     if input != "auto" and not inputs:
         raise DatasetError("dataset.input is an empty list. Name at least one column, or use auto.")
@@ -278,7 +296,7 @@ def _check_named(
     for role, name in named:
         if name in ignore:
             raise DatasetError(f"Column {name!r} is both dataset.{role} and in dataset.ignore. Remove one of the two.")
-        if name in taken and {role, taken[name]} != {"id", "group"}:
+        if name in taken and (taken[name], role) not in _TOGETHER:
             raise DatasetError(f"Column {name!r} is both dataset.{taken[name]} and dataset.{role}. Name another one.")
         taken[name] = role
 
@@ -291,7 +309,7 @@ def _check_names(sample: InputSample, names: Iterable[str | None]) -> None:
             to_strings(sample.rows.column(name))
         except pa.ArrowException as error:
             raise DatasetError(
-                f"Column {name!r} cannot be an id or a group: its type is {sample.schema.field(name).type}. "
+                f"Column {name!r} cannot be an id, a group or a slice: its type is {sample.schema.field(name).type}. "
                 "Use a column of strings or whole numbers."
             ) from error
 
@@ -305,7 +323,7 @@ def _choose_inputs(sample: InputSample, input: str | Sequence[str], kind: str, t
     return choose_auto(unassigned, kind)
 
 
-def _hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:
+def hugging_face_features(schema: pa.Schema) -> dict[str, JsonObject]:
     """Return feature descriptions by column, from the schema metadata that the `datasets` library writes."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 from labelaudit.data.columns import Columns
 from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.majority_vote import Majority
 from labelaudit.data.named_classes import rename_labels
 from labelaudit.data.readers import BatchHead
+from labelaudit.data.slice_values import SliceValues, check_slices
 from labelaudit.data.split_checks import unique_ids
 from labelaudit.data.values import reordered, repeated
 from labelaudit.errors import DatasetError
 from labelaudit.memory import release_if_grown
-from labelaudit.schemas import Status
+from labelaudit.schemas import SLICE_PREFIX, Status, slice_column
 from labelaudit.strings import Strings
 from labelaudit.text import listing
 
@@ -80,6 +82,7 @@ class Examples:
         fingerprint: sha256 in hex of ids, given labels, groups (as stored) and digests of all rows.
         cluster: (N,) int64, position of the first row of the cluster of copies and near-copies; -1 if a row has none.
         copy_distance: (N,) float32, to the nearest other member of the cluster: 0 for an exact copy; else inf.
+        slices: the values of the columns in `dataset.slices`, by column.
         notes: sentences on what was changed while reading. A table of the examples does not contain them.
     """
 
@@ -98,16 +101,22 @@ class Examples:
     fingerprint: str
     cluster: np.ndarray
     copy_distance: np.ndarray
+    slices: dict[str, SliceValues] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_batches(cls, batches: Iterable[BatchHead], columns: Columns) -> Examples:
+    def from_batches(cls, batches: Iterable[BatchHead], columns: Columns, majority: Majority | None = None) -> Examples:
         """Return the rows of all batches, without their inputs.
+
+        Args:
+            batches: the rows in reading order.
+            columns: how they are read.
+            majority: the labels if `columns.is_voted`.
 
         Raises:
             DatasetError: there are no rows or no labels, ids are missing, or labels cannot be classes.
         """
-        rows, notes = _ReadRows.of(batches, columns)
+        rows, notes = _ReadRows.of(batches, columns, majority)
         release_if_grown()
         position, copy_notes = rows.sort(columns)
         total = len(position)
@@ -129,6 +138,7 @@ class Examples:
             fingerprint=_fingerprint(columns.kind, [rows.ids, rows.given, rows.all_groups, rows.digests]),
             cluster=np.broadcast_to(np.int64(-1), total),
             copy_distance=np.broadcast_to(np.float32(np.inf), total),
+            slices=rows.slices,
             notes=(*notes, *copy_notes),
         )
 
@@ -149,7 +159,10 @@ class Examples:
     def to_table(self) -> pa.Table:
         """Return an Arrow table with one row per example; class names and fingerprint are in its metadata."""
         metadata = {"class_names": json.dumps(self.class_names), "fingerprint": self.fingerprint}
-        return self.select(_SCHEMA.with_metadata(metadata))
+        table = self.select(_SCHEMA.with_metadata(metadata))
+        for name, values in self.slices.items():
+            table = table.append_column(slice_column(name), values.arrow)
+        return table
 
     def select(self, schema: pa.Schema) -> pa.Table:
         """Return an Arrow table with some of the columns, one row per example. The schema names them."""
@@ -161,7 +174,8 @@ class Examples:
         """Return what `to_table` returns in pieces of some rows, one after the other."""
         for start in range(0, max(1, len(self.label)), rows):
             columns = {name: getattr(self, name)[start : start + rows] for name in _SCHEMA.names}
-            yield replace(self, **columns).to_table()
+            slices = {name: values[start : start + rows] for name, values in self.slices.items()}
+            yield replace(self, slices=slices, **columns).to_table()
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Examples:
@@ -171,7 +185,8 @@ class Examples:
             DatasetError: the table has other columns or metadata.
         """
         metadata = table.schema.metadata or {}
-        if table.column_names != _SCHEMA.names or not {b"class_names", b"fingerprint"} <= metadata.keys():
+        names = [name for name in table.column_names if not name.startswith(SLICE_PREFIX)]
+        if names != _SCHEMA.names or not {b"class_names", b"fingerprint"} <= metadata.keys():
             raise DatasetError(
                 f"A table of prepared examples cannot have the columns {listing(table.column_names, shown=12)}. "
                 "Prepare the dataset again."
@@ -203,6 +218,11 @@ class Examples:
             fingerprint=metadata[b"fingerprint"].decode(),
             cluster=array["cluster"],
             copy_distance=array["copy_distance"],
+            slices={
+                name.removeprefix(SLICE_PREFIX): SliceValues.joined([table[name]])
+                for name in table.column_names
+                if name.startswith(SLICE_PREFIX)
+            },
         )
 
 
@@ -213,6 +233,7 @@ class _ReadRows:
     Attributes:
         groups: None if there is no column of groups, so each content is a group.
         numbers: (N,) int64, row numbers within the files.
+        slices: by column.
     """
 
     ids: Strings
@@ -224,15 +245,21 @@ class _ReadRows:
     numbers: np.ndarray
     is_readable: np.ndarray
     problems: np.ndarray
+    slices: dict[str, SliceValues]
 
     @classmethod
-    def of(cls, batches: Iterable[BatchHead], columns: Columns) -> tuple[_ReadRows, tuple[str, ...]]:
+    def of(
+        cls, batches: Iterable[BatchHead], columns: Columns, majority: Majority | None
+    ) -> tuple[_ReadRows, tuple[str, ...]]:
         """Return the rows of all batches, and sentences on what was changed."""
         heads = [batch.head() for batch in batches]
         digests = Strings.joined(head.digests for head in heads)
         if len(digests) == 0:
             raise DatasetError("The dataset has no rows. Check dataset.url.")
-        given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
+        given = np.empty(0, dtype=object)
+        notes: tuple[str, ...] = ()
+        if majority is None:
+            given, notes = rename_labels(_given_labels(heads, columns), columns.rename)
         has_groups = any(head.groups is not None for head in heads)
         groups = Strings.joined(_groups(head) for head in heads) if has_groups else None
         splits = _splits(heads) if any(head.splits for head in heads) else repeated(None, len(digests))
@@ -244,8 +271,15 @@ class _ReadRows:
             _check_ids(ids, files, numbers, columns)
             ids, split_notes = unique_ids(ids, digests, splits)
             notes = (*notes, *split_notes)
+        if majority is not None:
+            given, notes = majority.labels_of(ids), (*notes, *majority.notes)
         is_readable = np.concatenate([head.readable for head in heads])
-        return cls(ids, given, digests, groups, splits, files, numbers, is_readable, _problems(heads)), notes
+        slices = {
+            name: SliceValues.joined(head.slices[number] for head in heads)
+            for number, name in enumerate(columns.slices)
+        }
+        check_slices(slices)
+        return cls(ids, given, digests, groups, splits, files, numbers, is_readable, _problems(heads), slices), notes
 
     @property
     def all_groups(self) -> Strings:
@@ -265,6 +299,7 @@ class _ReadRows:
         self.given, self.digests, self.is_readable = self.given[order], self.digests[order], self.is_readable[order]
         self.groups = None if self.groups is None else self.groups[order]
         self.files, self.numbers = self.files[order], self.numbers[order]
+        self.slices = {name: values[order] for name, values in self.slices.items()}
         self.splits, self.problems = reordered(self.splits, order), reordered(self.problems, order)
         return order, notes
 

@@ -16,6 +16,7 @@ from labelaudit.data.digests import digest_bytes, digest_rows
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, printable_path
 from labelaudit.data.image_files import ImageFiles, NamedImageFiles
 from labelaudit.data.images import decode_images
+from labelaudit.data.slice_values import encoded_values
 from labelaudit.data.source import Source
 from labelaudit.data.split_names import split_name
 from labelaudit.data.tables import MAX_ROWS, read_tables, read_wanted_tables
@@ -40,12 +41,13 @@ class BatchHead:
     file: str
     first_row: int
     ids: Strings | None  # None: no id column
-    labels: pa.Array  # as stored
+    labels: pa.Array  # as stored; null if they are the majority of the annotations
     groups: Strings | None  # None: no group column
     digests: Strings  # blake2b-128 of the input, in hex
     readable: np.ndarray  # (n,) bool
     problems: dict[int, str] = field(default_factory=dict)  # why a row is unreadable, by its offset
     splits: list[str | None] | None = None  # None: the dataset has no splits
+    slices: tuple[pa.DictionaryArray, ...] = ()  # of strings, in the order of `Columns.slices`
 
     def head(self) -> BatchHead:
         """Return the batch without its inputs, to free their memory."""
@@ -59,6 +61,7 @@ class BatchHead:
             self.readable,
             self.problems,
             self.splits,
+            self.slices,
         )
 
 
@@ -93,7 +96,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     if layout.format == IMAGE_FOLDER:
         yield from _read_image_folder(images, layout, columns)
         return
-    named = [columns.label, columns.id, columns.group, columns.split, *columns.inputs]
+    named = [columns.label, columns.id, columns.group, columns.split, *columns.slices, *columns.inputs]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
     pieces = read_tables(source, layout, wanted, label=columns.label, max_rows=_max_rows(columns))
     vectors = VectorReader(columns.inputs[0], columns.vector_length)
@@ -109,22 +112,27 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
         yield Batch(
             printable_path(file),
             first_row,
-            None if columns.id is None else _names(table, columns.id, file),
-            without_encoding(table.column(columns.label)),
-            None if columns.group is None else _names(table, columns.group, file),
+            None if columns.id is None else names_of(table, columns.id, file),
+            _labels(table, columns.label),
+            None if columns.group is None else names_of(table, columns.group, file),
             Strings(inputs.digests),
             _readable(table.num_rows, inputs.problems),
             inputs.problems,
             _splits(columns, split, table, file),
+            tuple(encoded_values(table.column(name)) for name in columns.slices),
             inputs=inputs.values,
         )
     vectors.check()
 
 
+def _labels(table: pa.Table, name: str | None) -> pa.Array:
+    return pa.nulls(table.num_rows) if name is None else without_encoding(table.column(name))
+
+
 def _splits(columns: Columns, of_file: str | None, table: pa.Table, file: str) -> list[str | None] | None:
     """Return the split of each row; None if the dataset has no splits."""
     if columns.split is not None:
-        names = _names(table, columns.split, file).tolist()
+        names = names_of(table, columns.split, file).tolist()
         return [None if name is None else split_name(name) or name for name in names]
     return None if of_file is None else [of_file] * table.num_rows
 
@@ -158,7 +166,7 @@ def _readable(rows: int, problems: dict[int, str]) -> np.ndarray:
     return readable
 
 
-def _names(table: pa.Table, name: str, file: str) -> Strings:
+def names_of(table: pa.Table, name: str, file: str) -> Strings:
     """Return ids or groups as strings; None if null or blank.
 
     Raises:

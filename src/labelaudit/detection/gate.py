@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from labelaudit.detection.class_shares import named_classes, quoted
-from labelaudit.findings import ClassDifferences, Duplicates, ErrorRange, Gate, GateVerdict, Outcome, Rule
-from labelaudit.shares import range_in_words
+from labelaudit.findings import ClassDifferences, Duplicates, ErrorRange, Gate, GateVerdict, Outcome, Rule, Slices
+from labelaudit.shares import range_in_words, ratio_in_words
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
 BLIND_BELOW = 0.5
@@ -29,6 +29,7 @@ class Limits:
     min_canary_recall: float | None = None
     max_conflicting_copies: int | None = None
     max_leaks: int | None = None
+    max_slice_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,17 @@ class Measures:
     error_range: ErrorRange | None = None  # the share of wrong labels
     copies: Duplicates | None = None  # None if the contents of the rows are unknown
     has_splits: bool = False
+    slices: Slices | None = None  # None if the config names no slices
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
     """Compare what was measured with the limits.
 
     A rule is broken if the measured value is beyond the limit; its interval does not matter. Only `max_error_rate`
-    compares a range: it is broken if the whole range is above the limit, and warns if a part of it is. Broken rules
-    fail the gate, but without a predecessor they only warn. A value that was not measured breaks no rule. If there is a
-    predecessor that cannot be compared, limits on what changed since then warn. A detector that flags nothing and
-    misses most planted errors breaks a rule of its own, even without limits.
+    and `max_slice_ratio` compare a range: they are broken if the whole range is above the limit. `max_error_rate` warns
+    if a part of it is. Broken rules fail the gate, but without a predecessor they only warn. A value that was not
+    measured breaks no rule. If there is a predecessor that cannot be compared, limits on what changed since then warn.
+    A detector that flags nothing and misses most planted errors breaks a rule of its own, even without limits.
 
     Returns:
         The verdict and the rules. None if there are no limits and the detector is not blind.
@@ -73,6 +75,7 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
         _canary_recall,
         _conflicting_copies,
         _leaks,
+        _slice_ratio,
     ]
     rules = [rule for check in checks for rule in check(limits, measures)]
     blind = _blind(measures)
@@ -238,6 +241,23 @@ def _leaks(limits: Limits, measures: Measures) -> list[Rule]:
     outcome = Outcome.FAILED if found > limit else Outcome.PASSED
     what = "group of copies is" if found == 1 else "groups of copies are"
     return [Rule(name, found, limit, outcome, f"{found:,} {what} in several splits; the limit is {limit:,}.")]
+
+
+def _slice_ratio(limits: Limits, measures: Measures) -> list[Rule]:
+    """Return a rule on the lower end of the interval, because the worst of many ratios is high by chance."""
+    name, limit, slices = "max_slice_ratio", limits.max_slice_ratio, measures.slices
+    if limit is None:
+        return []
+    if slices is None:
+        return [_not_measured(name, limit, "the config names no columns in dataset.slices")]
+    if not slices.worst:
+        sentence = "No slice has more wrong labels than the others, beyond chance."
+        return [Rule(name, None, limit, Outcome.PASSED, sentence)]
+    # They are in the order of `low`, the highest first.
+    worst = slices.worst[0]
+    outcome = Outcome.FAILED if worst.low is not None and worst.low > limit else Outcome.PASSED
+    sentence = f"{ratio_in_words(worst)}. The limit is {limit:g}, and it applies to the lower end of the interval."
+    return [Rule(name, worst.low, limit, outcome, sentence)]
 
 
 def _blind(measures: Measures) -> Rule:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from labelaudit.detection.answer_evidence import AnsweredRows, AnswerEvidence, weigh_answers, with_evidence
 from labelaudit.detection.cleanlab_filters import flag_by_cleanlab, too_small_classes
 from labelaudit.detection.conflicting_copies import p_wrong_of_copies
 from labelaudit.detection.cut import choose_cut, recalibrate
@@ -42,9 +43,14 @@ class LabelIssues:
     error_range: ErrorRange  # the share of wrong labels
     noise: Noise
     cut: float | None  # the lowest p_wrong of an unjudged row that is flagged; None with a filter of cleanlab
-    cut_without_verdicts: float | None  # the same cut on the scale of `p_wrong_without_verdicts`
+    # The cut of what the model alone says, before verdicts.
+    cut_without_verdicts: float | None
     model: WrongLabelModel
     notes: tuple[str, ...]
+    other: npt.NDArray[np.int32]  # (M,) the most probable other class, also by the answers of annotators
+    p_other: npt.NDArray[np.float32]  # (M,) its probability by the model alone
+    p_wrong_of_model: npt.NDArray[np.float32]  # (M,) 0..1, without answers and verdicts
+    evidence: AnswerEvidence | None = None  # None without answers
 
     @property
     def label_score(self) -> npt.NDArray[np.float64]:
@@ -59,7 +65,7 @@ class LabelIssues:
     @property
     def suggested_labels(self) -> npt.NDArray[np.int32]:
         """(M,) the most probable other class of a flagged row, else -1."""
-        return np.where(self.is_label_issue, self.scores.other, np.int32(-1))
+        return np.where(self.is_label_issue, self.other, np.int32(-1))
 
     @property
     def flag_precision(self) -> float | None:
@@ -80,6 +86,7 @@ def find_issues(
     sample: JudgedSample | None = None,
     dynamics: Dynamics | None = None,
     copies: npt.NDArray[np.int64] | None = None,
+    answered: AnsweredRows | None = None,
 ) -> LabelIssues:
     """Find labels that are probably wrong.
 
@@ -98,6 +105,7 @@ def find_issues(
         dynamics: how the M rows were learned; None for probabilities of other models.
         copies: (M,) int64, equal for rows that show the same thing, so that at most one of several labels is right; -1
             without a copy. None: unknown. Without a promise, `auto` also flags rows that this makes doubtful enough.
+        answered: the answers of several annotators, which are evidence about the labels; None if there are none.
 
     Raises:
         ConfigError: unknown filter.
@@ -106,7 +114,14 @@ def find_issues(
     if filter_by not in FILTERS:
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
     scores = score_blocks(labels, probabilities)
-    wrong = estimate_wrong(scores, dynamics)
+    of_model = wrong = estimate_wrong(scores, dynamics)
+    evidence = None if answered is None else weigh_answers(answered, scores, wrong.p_wrong)
+    other, p_other = scores.other, scores.p_other
+    if evidence is not None:
+        wrong = with_evidence(wrong, evidence)
+        has_answers = evidence.other >= 0
+        other = np.where(has_answers, evidence.other, other)
+        p_other = np.where(has_answers, evidence.p_other, p_other)
     recalibrated = recalibrate(wrong.p_wrong, sample)
     cut = choose_cut(wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
     is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by) if cut is None else cut.is_above
@@ -119,7 +134,9 @@ def find_issues(
         if cut is not None and promise is None:
             is_detected |= p_wrong_of_copies(recalibrated, labels, copies) >= cut.p_wrong
     is_label_issue = is_detected & ~is_fine
-    pairs = DoubtedPairs.count(scores, known.p_wrong, is_label_issue)
+    pairs = DoubtedPairs.count(replace(scores, other=other), known.p_wrong, is_label_issue)
+    # Canaries are planted in labels, not in answers, so only the model can catch them.
+    of_canaries = cut if cut is None or evidence is None else choose_cut(of_model, of_model.p_wrong, None, promise)
     return LabelIssues(
         scores=scores,
         p_wrong=known.p_wrong,
@@ -131,9 +148,13 @@ def find_issues(
         error_range=known.error_range,
         noise=wrong.noise,
         cut=None if cut is None else cut.p_wrong,
-        cut_without_verdicts=None if cut is None else cut.p_wrong_without_verdicts,
+        cut_without_verdicts=None if of_canaries is None else of_canaries.p_wrong_without_verdicts,
         model=wrong.model,
         notes=(*_notes(scores, class_names, filter_by), *(cut.notes if cut else ())),
+        other=other,
+        p_other=p_other,
+        p_wrong_of_model=of_model.p_wrong,
+        evidence=evidence,
     )
 
 

@@ -20,6 +20,7 @@ from labelaudit.errors import DatasetError, LabelauditError
 from labelaudit.findings import LeftOut
 from labelaudit.memory import peak_bytes
 from labelaudit.model.recipes import Recipe
+from labelaudit.pipeline.answers_of_rows import find_answers, join_answers
 from labelaudit.pipeline.plan import Scan, divide_and_choose, find_columns, scan_dataset
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
 from labelaudit.report.duplicates import KNOWN_COLUMNS, duplicates_in_words, duplicates_table
@@ -69,6 +70,7 @@ class CheckedDataset:
     expected_seconds: float | None = None
     expected_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    annotations: tuple[str, ...] = ()  # sentences on the answers of annotators
 
 
 def check_dataset(
@@ -92,7 +94,8 @@ def check_dataset(
     # Before the rows are read, which may take long.
     choice = choose_views(config, columns)
     # The inputs are not cached: an audit reads the dataset again.
-    scanned = scan_dataset(source, columns, config, keeps_inputs=False)
+    answers = find_answers(config, columns)
+    scanned = scan_dataset(source, columns, config, answers, keeps_inputs=False)
     examples = scanned.examples
     name = audited_name(config)
     found = CheckedDataset(
@@ -103,8 +106,8 @@ def check_dataset(
         bytes=scanned.bytes,
         format=scanned.columns.format,
         kind=scanned.columns.kind,
-        columns=_columns(scanned.columns),
-        guesses=scanned.columns.guesses,
+        columns=_columns(scanned.columns, examples),
+        guesses=(*scanned.columns.guesses, *(() if answers is None else answers.guesses)),
         warnings=(*scanned.warnings, *_about_copies(examples)),
         examples=len(examples.label),
         statuses=examples.status_counts(),
@@ -118,6 +121,12 @@ def check_dataset(
     except DatasetError as error:
         return replace(found, problem=str(error))
     planned = _with_plan(found, config, rows.examples, recipe, choice, parallel, threads)
+    if answers is not None:
+        try:
+            joined = join_answers(answers, rows, rows.examples.class_names)
+        except DatasetError as error:
+            return replace(planned, problem=str(error))
+        planned = replace(planned, annotations=(*joined.notes, *answers.notes))
     planned = replace(planned, warnings=(*planned.warnings, *_class_changes(config, planned, rows.examples)))
     if audit_seconds is None:
         return planned
@@ -183,12 +192,17 @@ def _total_folds(config: AuditConfig) -> int:
     return config.cross_validation.folds * config.cross_validation.repeats
 
 
-def _columns(columns: Columns) -> dict[str, str]:
+def _columns(columns: Columns, examples: Examples) -> dict[str, str]:
+    slices = [
+        f"{name} ({len(values.names):,} {'value' if len(values.names) == 1 else 'values'})"
+        for name, values in examples.slices.items()
+    ]
     return {
-        "label": columns.label or "the folder",
+        "label": columns.label or ("the majority of the annotations" if columns.is_voted else "the folder"),
         "id": columns.id or ("the path" if columns.format == "image_folder" else "a hash of the content"),
         "input": listing(columns.inputs) or "the files",
         **({"group": columns.group} if columns.group else {}),
+        **({"slices": listing(slices, shown=len(slices))} if slices else {}),
     }
 
 

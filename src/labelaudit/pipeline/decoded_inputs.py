@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
+from labelaudit.audits.stored_answers import load_answers
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
+from labelaudit.data.majority_vote import Majority, majority_of
 from labelaudit.data.misleading import SampledInputs
 from labelaudit.data.readers import BatchHead, read_batches
 from labelaudit.duplicates.content_codes import ContentCodes
@@ -48,6 +50,7 @@ def scan(
     memory_limit: int | None = None,
     sample: SampledInputs | None = None,
     codes: ContentCodes | None = None,
+    majority: Majority | None = None,
 ) -> Examples:
     """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
 
@@ -58,6 +61,7 @@ def scan(
         memory_limit: bytes that this process may use; None: no limit.
         sample: takes a sample of the inputs.
         codes: takes the codes of all inputs.
+        majority: the labels if they are the majority of the annotations.
 
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
@@ -76,7 +80,7 @@ def scan(
                 _check_memory(rows, memory_limit)
                 yield batch.head()
 
-        examples = Examples.from_batches(heads(), columns)
+        examples = Examples.from_batches(heads(), columns, majority)
         writer.finish(examples.position)
     return examples
 
@@ -94,7 +98,19 @@ def decoding_key(fingerprint: str, columns: Columns) -> str:
     """Return a digest of the content of a version and of how it is decoded."""
     # The fingerprint contains digests of what the others of these say how to read.
     read = dict.fromkeys(
-        ("label", "id", "group", "split", "partitions", "excluded", "rename", "csv", "text_columns", "image_side")
+        (
+            "label",
+            "id",
+            "group",
+            "split",
+            "partitions",
+            "excluded",
+            "rename",
+            "csv",
+            "text_columns",
+            "image_side",
+            "slices",
+        )
     )
     decoded = {**asdict(columns), **read, "guesses": None, "left_out": None, "stored_rows": None}
     return digest_of(DECODING, HASHING, fingerprint, decoded)[:32]
@@ -117,7 +133,8 @@ def open_inputs(reference: PlanReference, plan: Plan) -> Iterator[Path]:
 
     def build(folder: Path) -> None:
         source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
-        if scan(source, columns, folder).fingerprint != plan.fingerprint:
+        majority = majority_of(load_answers(reference, plan)) if columns.is_voted else None
+        if scan(source, columns, folder, majority=majority).fingerprint != plan.fingerprint:
             raise DatasetError(
                 f"{source.url} has changed since this audit began: it no longer has the fingerprint "
                 f"{plan.fingerprint[:12]}. Run the audit again to audit the present content."

@@ -18,20 +18,27 @@ from labelaudit.audits.comparison import (
     open_predecessor,
 )
 from labelaudit.audits.detected import AuditTables, Detected
+from labelaudit.audits.other_findings import OtherFindings
 from labelaudit.audits.probabilities import GatheredFolds, Probabilities
 from labelaudit.audits.references import FilesReference, PlanReference
+from labelaudit.audits.stored_answers import answers_in
 from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
+from labelaudit.data.annotations import AnswerTable
+from labelaudit.detection.answer_evidence import AnsweredRows
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.detection.outliers import FoundOutliers
 from labelaudit.duplicates.clusters import Clusters
-from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
+from labelaudit.findings import Annotators, ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
+from labelaudit.pipeline.consensus import answered_rows, consensus_tables
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.feature_space import FeatureSpace, search_space
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.pipeline.near_rows import map_of, neighbours_of
 from labelaudit.pipeline.row_previews import reviewed_ids
+from labelaudit.pipeline.slices_of_rows import compare_slices
+from labelaudit.report.annotators import annotators_found, annotators_in_words
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
     Scores,
@@ -44,9 +51,10 @@ from labelaudit.report.audit_tables import (
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
 from labelaudit.report.outlier_list import outliers_found, outliers_in_words, outliers_table
+from labelaudit.report.slices import slices_in_words
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
-from labelaudit.schemas import Status
+from labelaudit.schemas import Status, slice_column
 
 # Below this agreement, a model disagrees with many correct labels, and probabilities alone cannot separate these from
 # wrong ones: a small network agreed with 65 % of CIFAR-10N's labels, although 91 % of them are right.
@@ -61,7 +69,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     """Run detection on the gathered probabilities, and store findings and tables in the work folder."""
     store = output_store(reference)
     plan = load_plan(reference)
-    rows = load_version(reference, plan, PUBLISHED_COLUMNS)
+    rows = load_version(reference, plan, (*PUBLISHED_COLUMNS, *_columns_of_slices(plan)))
     space = search_space(reference, plan, rows)
     detected = detect_issues(
         plan,
@@ -70,11 +78,19 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         load_snapshot(store, plan),
         open_predecessor(store, plan),
         clusters_of(plan, rows, space),
+        None if plan.annotations is None else answers_in(store, plan),
         space,
     )
     del rows, space
     release_if_grown()
     return detected.save(store, plan)
+
+
+def _columns_of_slices(plan: Plan) -> list[str]:
+    """Return the columns of rows that slices need: their values and, if there is a column of groups, the groups."""
+    dataset = plan.config.dataset
+    groups = ["group"] if dataset.slices and dataset.group is not None else []
+    return [*groups, *map(slice_column, dataset.slices)]
 
 
 @with_one_blas_thread
@@ -85,6 +101,7 @@ def detect_issues(
     snapshot: ReviewSnapshot,
     before: OpenPredecessor | NotCompared | None,
     clusters: Clusters | None = None,
+    answers: AnswerTable | None = None,
     space: FeatureSpace | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
@@ -93,25 +110,33 @@ def detect_issues(
         snapshot: what people decided about the dataset when the audit was prepared.
         before: the audit to compare with, or why there is no comparison.
         clusters: copies among the rows; None if contents are unknown.
+        answers: of several annotators; None if there are none.
         space: neighbours in features; None if there are none.
     """
     release_if_grown()
     examples = rows.examples
     row_verdicts = snapshot.for_rows(examples.example_id, examples.content_digest, examples.given_label)
-    found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters)
+    answered = None if answers is None else answered_rows(plan, rows, answers, probabilities.probabilities)
+    found = _found_issues(plan, rows, probabilities, snapshot, row_verdicts, clusters, answered)
     is_wrong = rows.of_scored(row_verdicts.is_wrong)
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
     unlike = None if space is None else space.outliers()
     tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, unlike, canaries.table)
+    outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
+    copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
+    annotators: Annotators | None = None
+    if answered is not None:
+        tables, annotators = _with_annotators(plan, tables, answered, found)
     if space is not None:
         reviewed = reviewed_ids(rows, tables, plan.config.report.previews)
         tables = replace(tables, neighbours=neighbours_of(rows, space, reviewed), map=map_of(rows, space))
-    outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
-    copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
+    slices_table, slices = compare_slices(rows, found) or (None, None)
+    tables = replace(tables, slices=slices_table)
     compared = None
     if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, copies, outliers)
+        others = OtherFindings(copies, outliers, tables.annotators, tables.slices)
+        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, others)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     labels = rows.of_scored(examples.label)
     notes = [
@@ -120,6 +145,8 @@ def detect_issues(
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
         *(() if outliers is None else outliers_in_words(outliers)),
+        *_annotator_notes(annotators, tables, has_canaries=canaries.recall is not None),
+        *(() if slices is None else slices_in_words(slices)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -137,6 +164,8 @@ def detect_issues(
         review=review,
         duplicates=copies,
         outliers=outliers,
+        annotators=annotators,
+        slices=slices,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -157,6 +186,7 @@ def _found_issues(
     snapshot: ReviewSnapshot,
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
+    answered: AnsweredRows | None,
 ) -> LabelIssues:
     """Find label issues with everything that is known of the rows."""
     examples = rows.examples
@@ -175,6 +205,7 @@ def _found_issues(
         ),
         dynamics=probabilities.ranking_dynamics,
         copies=None if clusters is None or plan.kind not in _SHOWN_ALIKE else rows.of_scored(clusters.number),
+        answered=answered,
     )
 
 
@@ -188,13 +219,14 @@ def _tables(
     unlike: FoundOutliers | None,
     canaries: pa.Table,
 ) -> AuditTables:
-    """Return the tables of the audit, without those of changes since the predecessor."""
+    """Return the tables of the audit, without those of slices and of changes since the predecessor."""
     scores = _examples(plan, rows, probabilities, found, row_verdicts, unlike)
     names = np.asarray(plan.class_names, dtype=object)
-    suggested = found.scores.other[found.is_label_issue]
+    is_flagged = found.is_label_issue
+    p_suggested = None if found.evidence is None else found.p_other[is_flagged]
     return AuditTables(
         examples=scores,
-        issues=issues_table(scores, names[suggested]),
+        issues=issues_table(scores, names[found.other[is_flagged]], p_suggested),
         classes=classes_table(found.classes, rare_classes=_rare_classes(rows)),
         confusions=confusions_table(found.confusions),
         folds=folds_table(probabilities.folds),
@@ -204,6 +236,10 @@ def _tables(
         outliers=None if unlike is None else _outliers(plan, rows, scores, unlike),
         neighbours=None,  # of the rows that reviewers see, which the other tables decide
         map=None,
+        consensus=None,
+        annotators=None,
+        answers=None,
+        slices=None,
         changes=None,
         class_changes=None,
     )
@@ -212,6 +248,23 @@ def _tables(
 def _outliers(plan: Plan, rows: Version, examples: pa.Table, unlike: FoundOutliers) -> pa.Table:
     is_outlier = unlike.is_outlier
     return outliers_table(examples, rows.scored[is_outlier], unlike.near_class[is_outlier], plan.class_names)
+
+
+def _with_annotators(
+    plan: Plan, tables: AuditTables, answered: AnsweredRows, found: LabelIssues
+) -> tuple[AuditTables, Annotators]:
+    """Return the tables with those of the annotators, and their counts."""
+    assert found.evidence is not None, "detection was without the answers"
+    made = consensus_tables(plan, tables.examples, answered, found)
+    counts = annotators_found(*made, are_labels_answers=found.evidence.are_labels_answers)
+    tables = replace(tables, consensus=made.consensus, annotators=made.annotators, answers=made.answers)
+    return tables, counts
+
+
+def _annotator_notes(found: Annotators | None, tables: AuditTables, *, has_canaries: bool) -> tuple[str, ...]:
+    if found is None or tables.annotators is None:
+        return ()
+    return annotators_in_words(found, tables.annotators, has_canaries=has_canaries)
 
 
 def _compared_notes(compared: Compared | None, before: OpenPredecessor | NotCompared | None) -> tuple[str, ...]:
@@ -272,6 +325,7 @@ def _examples(
         fold=rows.fold_of[0],
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
+        slices={name: values.arrow for name, values in examples.slices.items()},
     )
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 from labelaudit.audits.version import Version
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
+from labelaudit.data.majority_vote import Majority
+from labelaudit.data.slice_values import SliceValues, check_slices, encoded_values
 from labelaudit.data.values import reordered, repeated, to_strings
 from labelaudit.detection.external import check_external
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
@@ -58,6 +61,7 @@ class ExternalProbabilities:
     label: str | None = None  # column, or URL of .npy files
     id: str | None = None
     pred_probs: str | None = None
+    slices: tuple[str, ...] = ()  # columns, or URLs of .npy files
     class_names: tuple[str, ...] | None = None  # None: from the file's metadata, else the sorted labels
 
 
@@ -83,20 +87,26 @@ class _Loaded:
     class_names: tuple[str, ...]
     has_made_up_ids: bool
     notes: tuple[str, ...]
+    slices: dict[str, SliceValues]
 
 
 @with_one_blas_thread
 def read_probabilities(
-    probabilities: ExternalProbabilities, storage_options: Mapping[str, object] | None = None
+    probabilities: ExternalProbabilities,
+    storage_options: Mapping[str, object] | None = None,
+    majority: Majority | None = None,
 ) -> LoadedProbabilities:
     """Read ids, labels and probabilities, and check that they can be out-of-fold probabilities of these rows.
+
+    Args:
+        majority: the answers of annotators, which need ids. Without a column of labels, it is the label.
 
     Raises:
         DatasetError: the files cannot be used.
         IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
     reader = _Reader(probabilities, storage_options or {})
-    loaded = _load(probabilities, reader)
+    loaded = _load(probabilities, reader, majority)
     numbers = pd.Index(loaded.class_names).get_indexer(pd.Index(loaded.given_labels, dtype=object))
     labels = np.asarray(numbers, np.int64)
     is_scored = labels >= 0
@@ -111,17 +121,18 @@ def read_probabilities(
     return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))
 
 
-def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
+def _load(probabilities: ExternalProbabilities, reader: _Reader, majority: Majority | None) -> _Loaded:
     pred_probs = reader.pred_probs()
-    label = probabilities.label or "label"
-    chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
-    given = given_labels(chunks, column=label)
     rows, num_classes = pred_probs.shape
+    ids = reader.ids()
+    if majority is not None and ids is None:
+        raise DatasetError(
+            "dataset.annotations names rows by id, but the probabilities have no ids. Name them with --id."
+        )
+    given, notes = _labels(probabilities, reader, ids, majority)
     _check_same_length(f"{len(given):,} labels", f"{rows:,} rows of probabilities", len(given), rows)
     if all(name is None for name in given):
         raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
-    ids = reader.ids()
-    notes: tuple[str, ...] = ()
     has_made_up_ids = ids is None
     if ids is None:
         ids, notes = _row_numbers(len(given)), (NO_IDS,)
@@ -138,6 +149,10 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
             f"{probabilities.url} has {num_classes} columns of probabilities for {len(names)} "
             f"classes ({listing(names)}). Name the class of each column with --classes."
         )
+    slices = reader.slices()
+    for name, values in slices.items():
+        _check_same_length(f"{len(values):,} values of {name!r}", f"{len(given):,} labels", len(values), len(given))
+    check_slices(slices)
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = ids.order()
     files, file_rows = reader.places()
@@ -151,7 +166,19 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader) -> _Loaded:
         class_names=tuple(names),
         has_made_up_ids=has_made_up_ids,
         notes=notes,
+        slices={name: values[order] for name, values in slices.items()},
     )
+
+
+def _labels(
+    probabilities: ExternalProbabilities, reader: _Reader, ids: Strings | None, majority: Majority | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels, and a sentence if they are the majority of the annotations."""
+    label = probabilities.label or "label"
+    if majority is not None and ids is not None and probabilities.label is None and not reader.has(label):
+        return majority.labels_of(ids), majority.notes
+    chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
+    return given_labels(chunks, column=label), ()
 
 
 def _check_same_length(first: str, second: str, ours: int, others: int) -> None:
@@ -204,6 +231,19 @@ class _Reader:
         if missing:
             raise DatasetError(f"{missing:,} of {len(values):,} rows have no id in {name!r}. Give every row an id.")
         return values
+
+    def has(self, name: str) -> bool:
+        """Return whether the files have a column."""
+        return isinstance(self._main, TableParts) and name in self._main.columns
+
+    def slices(self) -> dict[str, SliceValues]:
+        """Return the values of the columns that are compared, by column. A `.npy` file is named without its folder."""
+        return {
+            PurePosixPath(name).stem if self._is_array(name) else name: SliceValues.joined(
+                encoded_values(column) for _, column in self.columns(name)
+            )
+            for name in self._named.slices
+        }
 
     def columns(self, name: str) -> list[tuple[str, pa.Array]]:
         """Return the values of a column or of `.npy` files, each array with its file."""
@@ -287,6 +327,7 @@ def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Versio
         fingerprint=fingerprint,
         cluster=np.broadcast_to(np.int64(-1), count),
         copy_distance=np.broadcast_to(np.float32(np.inf), count),
+        slices=loaded.slices,
     )
     return Version(examples, np.full((1, count), -1, dtype=np.int16))
 

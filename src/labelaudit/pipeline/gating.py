@@ -107,6 +107,7 @@ def judge_gate(
             dismissed=0 if review is None else review.dismissed,
             copies=findings.duplicates,
             has_splits=has_splits,
+            slices=findings.slices,
         ),
         # True even if its files could no longer be read and nothing was compared.
         has_predecessor=plan.predecessor is not None,

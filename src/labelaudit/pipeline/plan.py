@@ -12,16 +12,20 @@ from pathlib import Path
 from labelaudit.audits.audit_plan import RECORD, Plan, PlannedView, commit_record
 from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.references import PlanReference
+from labelaudit.audits.stored_answers import ANSWERS_FILE, answers_file
 from labelaudit.audits.version import ROWS, Version
 from labelaudit.audits.work_files import ROW_GROUP_ROWS, parquet_file, read_columns, unchanged_file
 from labelaudit.codec import from_record, to_record
 from labelaudit.config import AuditConfig
+from labelaudit.data.annotations import AnswerTable
 from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.data.csv_dialect import CsvOptions
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
+from labelaudit.data.file_layout import IMAGE_FOLDER
 from labelaudit.data.folds import assign_folds
 from labelaudit.data.label_hygiene import hygiene_warnings
 from labelaudit.data.left_out import left_out_of_examples
+from labelaudit.data.majority_vote import majority_of
 from labelaudit.data.misleading import SampledInputs, misleading_inputs
 from labelaudit.data.named_classes import check_class_names
 from labelaudit.duplicates.content_codes import ContentCodes
@@ -32,6 +36,7 @@ from labelaudit.memory import release_if_grown
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import code_sha256
+from labelaudit.pipeline.answers_of_rows import find_answers, with_answers
 from labelaudit.pipeline.copies import kept_together, with_copies
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
@@ -45,7 +50,7 @@ from labelaudit.storage.store import DatasetFiles, Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.storage.versions import DatasetName, signature_of, version_state
 from labelaudit.versions.discover import open_version
-from labelaudit.versions.named import audited_name, open_output, version_in_url
+from labelaudit.versions.named import audited_name, open_output, version_in_url, with_annotations
 
 # Increase it if a stored scan has other columns or another meaning.
 SCAN_LAYOUT = 2
@@ -88,23 +93,28 @@ def prepare(config: AuditConfig) -> PlanReference:
     # Before reading the dataset, which may take long.
     store.require_conditional_writes()
     name = audited_name(config)
-    signature = _signature(source)
+    signature = _signature(config, source)
     scanned = _stored_scan(store, name.name, signature, config)
     columns = find_columns(source, config) if scanned is None else scanned.columns
+    answers = find_answers(config, columns)
     # Before the rows are read, which may take long.
     choice = choose_views(config, columns)
     if scanned is None:
-        scanned = scan_dataset(source, columns, config)
+        scanned = scan_dataset(source, columns, config, answers)
         release_if_grown()
         # If a file changed while it was read, the scan belongs to neither signature.
-        signature = signature if signature == _signature(source) else None
+        signature = signature if signature == _signature(config, source) else None
         _store_scan(store, name.name, signature, config, scanned)
     rows, recipe = divide_and_choose(scanned, config)
     release_if_grown()
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
     files = TemporaryFiles()
     file = rows.to_file(files)
+    of_answers = None if answers is None else answers_file(answers, files)
     plan = _make_plan(store, config, name, scanned, rows, recipe, choice, snapshot, rows_sha256=file.sha256)
+    if answers is not None and of_answers is not None:
+        plan = with_answers(plan, rows, answers, of_answers.sha256)
+        store.write_file(f"{plan.work_folder}/{ANSWERS_FILE}", of_answers)
     store.write_file(f"{plan.work_folder}/{ROWS}", file)
     store_snapshot(store, plan, snapshot)
     record = commit_record(store, plan)
@@ -136,17 +146,34 @@ def find_columns(source: DatasetFiles, config: AuditConfig) -> Columns:
         kind=dataset.kind,
         group=dataset.group,
         ignore=dataset.ignore,
+        slices=dataset.slices,
         image_size=_image_size(config),
         skips_unreadable=dataset.unreadable_files == "skip",
         csv=_csv_options(config),
+        has_annotations=dataset.annotations is not None,
     )
+    if dataset.annotations is not None and columns.id is None and columns.format != IMAGE_FOLDER:
+        raise DatasetError(
+            "dataset.annotations names rows by id, but no column of the dataset looks like an id. Name it with "
+            "dataset.id (--id)."
+        )
     return replace(columns, rename=dataset.rename)
 
 
-def scan_dataset(source: DatasetFiles, columns: Columns, config: AuditConfig, *, keeps_inputs: bool = True) -> Scan:
+def scan_dataset(
+    source: DatasetFiles,
+    columns: Columns,
+    config: AuditConfig,
+    answers: AnswerTable | None = None,
+    *,
+    keeps_inputs: bool = True,
+) -> Scan:
     """Read the rows of a version once; with `keeps_inputs`, store its inputs in this machine's cache."""
     sample, codes = SampledInputs(columns), ContentCodes(columns.kind)
-    read = partial(scan, source, columns, memory_limit=config.limits.memory, sample=sample, codes=codes)
+    majority = majority_of(answers) if answers is not None and columns.is_voted else None
+    read = partial(
+        scan, source, columns, memory_limit=config.limits.memory, sample=sample, codes=codes, majority=majority
+    )
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
         with cache.staging() as folder:
@@ -237,12 +264,12 @@ def _image_size(config: AuditConfig) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _signature(source: DatasetFiles) -> str | None:
+def _signature(config: AuditConfig, source: DatasetFiles) -> str | None:
     """Return a digest of the files' names, sizes and change tokens; None if the storage has no change tokens."""
     files = source.files()
     if not files:
         raise DatasetError(f"{source.url} contains no files. Check the URL.")
-    return signature_of(files)
+    return signature_of(with_annotations(config, files))
 
 
 def _scan_key(config: AuditConfig, signature: str) -> str:

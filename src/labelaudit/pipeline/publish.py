@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
@@ -28,11 +29,13 @@ from labelaudit.pipeline.row_previews import (
     PREVIEWS_FILE,
     RowInputs,
     cards,
+    cards_of,
     copies_previews,
     open_rows,
     previews_bytes,
 )
 from labelaudit.report.ambiguous import ambiguous_examples
+from labelaudit.report.annotators_section import AnnotatorsContent, annotators_content
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
@@ -87,7 +90,13 @@ def publish(
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
         others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables, shown.previews)
-        lists = OtherLists(_copies(plan, inputs, found), _outliers(plan, inputs, rows, found.tables.outliers))
+        annotators = _annotators(found, shown.examples)
+        if annotators is not None and shown.examples:
+            ids = pc.unique(annotators.consensus["example_id"]).to_pylist()
+            previews = dict(zip(ids, cards_of(inputs, rows, ids), strict=True))
+            annotators = replace(annotators, previews=previews)
+        outliers = _outliers(plan, inputs, rows, found.tables.outliers)
+        lists = OtherLists(_copies(plan, inputs, found), outliers, annotators)
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -99,6 +108,12 @@ def publish(
     audit = publish_audit(store, plan, found, others, gallery, lists, encoded)
     remember(store, reference, plan)
     return audit
+
+
+def _annotators(found: Detected, examples: int) -> AnnotatorsContent | None:
+    tables = found.tables
+    flagged = tables.issues["example_id"].slice(0, examples).to_pylist()
+    return annotators_content(found.findings.annotators, tables.annotators, tables.consensus, tables.answers, flagged)
 
 
 def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | None:
@@ -128,6 +143,7 @@ class OtherLists:
 
     copies: CopiesContent | None = None
     outliers: OutliersContent | None = None
+    annotators: AnnotatorsContent | None = None  # with previews
 
 
 _NO_LISTS = OtherLists()
@@ -168,6 +184,7 @@ def publish_audit(
         encoding=encoding,
     )
     content = _page_content(plan, summary, detected.tables, files, gallery, lists)
+    content = replace(content, annotators=lists.annotators or _annotators(detected, 0))
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
@@ -216,6 +233,7 @@ def _page_content(
         ambiguous=ambiguous_examples(tables.examples),
         copies=lists.copies,
         outliers=lists.outliers,
+        slices=tables.slices,
     )
 
 

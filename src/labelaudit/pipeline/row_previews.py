@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from labelaudit.audits.detected import AuditTables
 from labelaudit.audits.version import Version
 from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts, load_vectors
 from labelaudit.report import gallery
+from labelaudit.report.annotators_section import needed_ids
 from labelaudit.report.gallery import Peers, row_excerpt, texts_excerpt, thumbnail
 from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview, texts_preview
 from labelaudit.report.vector_text import vector_description, vector_excerpt
@@ -55,9 +56,13 @@ def open_rows(plan: Plan, rows: Version, folder: Path) -> RowInputs:
 
 def cards(inputs: RowInputs, rows: Version, listed: pa.Table, count: int) -> list[gallery.CardPreview]:
     """Return the cards of the first `count` rows of ISSUES or OUTLIERS, in their order."""
-    shown = listed["example_id"][:count].to_pylist()
-    position = _positions(rows, set(shown))
-    return [inputs.card(position[example_id]) for example_id in shown]
+    return cards_of(inputs, rows, listed["example_id"][:count].to_pylist())
+
+
+def cards_of(inputs: RowInputs, rows: Version, example_ids: Sequence[str]) -> list[gallery.CardPreview]:
+    """Return the cards of some scored rows, in their order."""
+    position = _positions(rows, set(example_ids))
+    return [inputs.card(position[example_id]) for example_id in example_ids]
 
 
 def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> list[gallery.CardPreview]:
@@ -76,7 +81,8 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
 
 def reviewed_ids(rows: Version, tables: AuditTables, count: int) -> list[str]:
     """Return the ids of the rows that reviewers see: the first rows of a random sample of each stratum, the first
-    `count` copies with different labels, the first `count` issues, and the first `count` outliers.
+    `count` copies with different labels, the first rows that need another opinion, the first `count` issues, and the
+    first `count` outliers.
 
     If `count` is 0, these are none, because the data may be confidential.
 
@@ -92,7 +98,8 @@ def reviewed_ids(rows: Version, tables: AuditTables, count: int) -> list[str]:
     worst = tables.issues["example_id"][:count].to_pylist()
     unlike = [] if tables.outliers is None else tables.outliers["example_id"][:count].to_pylist()
     sampled = sampled_ids(tables.examples, rows.examples.fingerprint, scored_ids)
-    return list(dict.fromkeys([*sampled, *copies, *worst, *unlike]))
+    opinions = [] if tables.consensus is None else needed_ids(tables.consensus, PREVIEWED_ROWS)[:count]
+    return list(dict.fromkeys([*sampled, *copies, *opinions, *worst, *unlike]))
 
 
 def previews_bytes(inputs: RowInputs, rows: Version, tables: AuditTables, count: int) -> bytes:

@@ -24,6 +24,7 @@ from labelaudit.schemas import (
     VIEWS,
     VIEWS_TABLE,
     Status,
+    slice_column,
 )
 
 _IntArray = npt.NDArray[np.integer]
@@ -83,6 +84,7 @@ def examples_table(
     fold: _IntArray,
     verdicts: _Names | None = None,
     right_labels: _Names | None = None,
+    slices: Mapping[str, pa.DictionaryArray] | None = None,
 ) -> pa.Table:
     """Return all N rows of a version with the scores of the scored ones: EXAMPLES, ordered by example_id.
 
@@ -94,6 +96,7 @@ def examples_table(
         scores: The scores of the rows with status `scored`.
         fold: (N,) fold that holds a row out, -1 if it is not scored.
         verdicts, right_labels: (N,) what people decided; None if there are no verdicts.
+        slices: (N,) values by column of the dataset; each becomes a column `slice_…` at the end.
 
     Raises:
         LabelauditError: Lengths differ, or the scores are not those of exactly the rows with status `scored`.
@@ -146,17 +149,23 @@ def examples_table(
         columns["outlier_score"] = spread(np.asarray(scores.outlier_score, np.float32), pa.float32())
     values_of = [columns[field.name] if field.name in columns else nulls(field.type) for field in EXAMPLES]
     table = pa.table(values_of, schema=EXAMPLES)
+    for name, values in (slices or {}).items():
+        table = table.append_column(slice_column(name), values)
     # Sorting needs a second copy of all columns, and the rows of an audit are sorted already.
     return table if _is_sorted(table["example_id"]) else table.sort_by("example_id")
 
 
-def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> pa.Table:
+def issues_table(
+    examples: pa.Table, suggested_labels: _Names | None = None, p_suggested: _FloatArray | None = None
+) -> pa.Table:
     """Return the flagged rows of an EXAMPLES table, ranked from 1: ISSUES.
 
     The highest p_wrong is first. Ties are ordered by label_score (lowest first), then by example_id.
 
     suggested_labels: the most probable other label of each flagged row, in the order of `examples`;
     the predicted labels where left out.
+    p_suggested: their probabilities by the model. With them, the answers of annotators may suggest another label than
+    the predicted one. None: those of the most probable other label.
 
     Raises LabelauditError if a suggestion is the given label, or not the prediction though that differs.
     """
@@ -165,7 +174,9 @@ def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> 
     suggested = predicted if suggested_labels is None else _strings(suggested_labels)
     _check_lengths("issues", len(flagged), suggested_labels=suggested)
     differs = pc.not_equal(predicted, given)
-    wrong = pc.or_(pc.equal(suggested, given), pc.and_(differs, pc.not_equal(suggested, predicted)))
+    wrong = pc.equal(suggested, given)
+    if p_suggested is None:
+        wrong = pc.or_(wrong, pc.and_(differs, pc.not_equal(suggested, predicted)))
     if pc.any(wrong).as_py():
         first = flagged.filter(wrong)["example_id"][0].as_py()
         raise LabelauditError(
@@ -173,8 +184,9 @@ def issues_table(examples: pa.Table, suggested_labels: _Names | None = None) -> 
             f" (first: {first}); pass one suggestion per flagged row, in the order of the examples."
         )
     # The margin is p_given less the largest other probability: that is the suggested label's.
-    p_suggested = pc.if_else(differs, flagged["p_predicted"], pc.subtract(flagged["p_given"], flagged["margin"]))
-    flagged = flagged.append_column("suggested_label", suggested).append_column("p_suggested", p_suggested)
+    of_other = pc.if_else(differs, flagged["p_predicted"], pc.subtract(flagged["p_given"], flagged["margin"]))
+    known = of_other if p_suggested is None else pa.array(p_suggested, pa.float32())
+    flagged = flagged.append_column("suggested_label", suggested).append_column("p_suggested", known)
     flagged = flagged.sort_by([("p_wrong", "descending"), ("label_score", "ascending"), ("example_id", "ascending")])
     flagged = flagged.append_column("rank", pa.array(np.arange(1, len(flagged) + 1)))
     return flagged.select(ISSUES.names).cast(ISSUES)

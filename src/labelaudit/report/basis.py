@@ -34,6 +34,12 @@ def basis_paragraphs(summary: Summary) -> tuple[tuple[str, str], ...]:
 def _range_basis(summary: Summary) -> str:
     if summary.error_range.basis == RateBasis.VERDICTS:
         return "Reviewers judged a random sample of this version. The range is a 95\N{NO-BREAK SPACE}% interval."
+    if summary.annotators is not None:
+        return (
+            "The range comes from the answers of annotators and from predicted probabilities. Annotators make the same "
+            "mistakes, so its upper end counts two answers as one. It can still be too low. Review a random sample to "
+            "measure the share."
+        )
     return (
         "The range comes from predicted probabilities, which cannot fully separate wrong labels from a model's own "
         "errors. Review a random sample to measure the share."

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from labelaudit.codec import JsonObject
 from labelaudit.findings import RateBasis, Summary
+from labelaudit.report.annotators_section import AnnotatorsContent, annotators_context
 from labelaudit.report.basis import basis_paragraphs
 from labelaudit.report.changes import ChangesContent, changes_context
 from labelaudit.report.charts import Histogram, fold_chart, heat_map, histogram_chart
@@ -28,6 +29,7 @@ from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.outliers_section import OutliersContent, outliers_context
 from labelaudit.report.palette import page_css
 from labelaudit.report.reviewed import ReviewSection
+from labelaudit.report.slices_section import slices_context
 from labelaudit.schemas import BLEND, STATUS_MEANINGS, VIEW_MEANINGS, Status
 from labelaudit.shares import fraction_in_words, percent, short_range
 
@@ -72,6 +74,8 @@ class PageContent:
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
     copies: CopiesContent | None = None  # None if the contents of the rows are unknown
     outliers: OutliersContent | None = None  # None if there are no features
+    annotators: AnnotatorsContent | None = None  # None without answers of annotators
+    slices: pa.Table | None = None  # SLICES; None if the config names none
 
     @property
     def final_folds(self) -> pa.Table:
@@ -86,7 +90,9 @@ def render_page(content: PageContent) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     copies, copies_bytes = copies_context(content.copies)
     outliers, outliers_bytes = outliers_context(content.outliers)
-    gallery = _within_limit(content.gallery, GALLERY_BYTES - copies_bytes - outliers_bytes)
+    annotators, annotators_bytes = annotators_context(content.annotators)
+    lists_bytes = copies_bytes + outliers_bytes + annotators_bytes
+    gallery = _within_limit(content.gallery, GALLERY_BYTES - lists_bytes)
     return render(
         "page.html.jinja",
         page=content,
@@ -97,12 +103,14 @@ def render_page(content: PageContent) -> str:
         **_opening(content),
         **copies,
         **outliers,
+        **annotators,
         **_examples(content, gallery),
         **_classes(content, gallery),
         **_health(content),
         notes=content.summary.notes[:NOTES],
         files=_files(content),
         **changes_context(content.changes),
+        **slices_context(content.slices, content.summary.changes),
     )
 
 

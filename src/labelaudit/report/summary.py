@@ -73,6 +73,8 @@ def summarize(
         encoding=encoding,
         duplicates=findings.duplicates,
         outliers=findings.outliers,
+        annotators=findings.annotators,
+        slices=findings.slices,
     )
 
 

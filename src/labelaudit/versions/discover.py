@@ -16,7 +16,7 @@ from labelaudit.storage.non_data import CLAIM
 from labelaudit.storage.store import DatasetFiles, Store, StoredFile
 from labelaudit.storage.versions import VersionedTemplate, is_file_url, natural_order, signature_of, version_state
 from labelaudit.text import closest, listing
-from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url
+from labelaudit.versions.named import audited_name, open_output, open_source, version_in_url, with_annotations
 
 LATEST = "latest"
 DEFAULT_MARKER = "_SUCCESS"
@@ -167,9 +167,12 @@ def look_at_version(config: AuditConfig) -> FoundVersion | None:
     except DatasetError:
         return None
     files = source.files()
-    signature = signature_of(files)
     if not files:
         return None
+    try:
+        signature, no_annotations = signature_of(with_annotations(config, files)), None
+    except DatasetError as error:
+        signature, no_annotations = signature_of(files), f"has no annotations yet. {error}"
     if signature is None:
         raise StorageError(
             f"The storage of {source.url} reports neither ETags nor modification times, so changes cannot be noticed. "
@@ -181,7 +184,7 @@ def look_at_version(config: AuditConfig) -> FoundVersion | None:
         version=version,
         url=source.url,
         state=version_state(version, signature),
-        incomplete=_missing(config, source, files),
+        incomplete=_missing(config, source, files) or no_annotations,
     )
 
 

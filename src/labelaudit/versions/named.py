@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from labelaudit.config import AuditConfig
-from labelaudit.storage.store import DatasetFiles, Store, open_dataset
+from labelaudit.errors import ConfigError, DatasetError
+from labelaudit.storage.store import DatasetFiles, Store, StoredFile, open_dataset
 from labelaudit.storage.versions import DatasetName, dataset_url, name_from_url
 
 
@@ -12,6 +15,36 @@ def open_source(config: AuditConfig) -> DatasetFiles:
     dataset = config.dataset
     url = dataset_url(dataset.url, dataset.name, dataset.version)
     return open_dataset(url, config.storage.options, marker=config.versions.marker)
+
+
+def open_annotations(config: AuditConfig) -> DatasetFiles | None:
+    """Return the files with the answers of annotators; None if the config names none.
+
+    Raises:
+        DatasetError: nothing is stored there.
+        ConfigError: they are part of the dataset.
+    """
+    dataset = config.dataset
+    if dataset.annotations is None:
+        return None
+    url = dataset_url(dataset.annotations, dataset.name, dataset.version)
+    try:
+        found = open_dataset(url, config.storage.options, marker=config.versions.marker)
+    except DatasetError as error:
+        raise DatasetError(str(error).replace("dataset.url", "dataset.annotations")) from error
+    audited = open_source(config)
+    if not audited.is_single_file and f"{found.url}/".startswith(f"{audited.url.rstrip('/')}/"):
+        raise ConfigError(
+            f"dataset.annotations {url!r} is inside dataset.url, so its rows would be audited. Store it next to the "
+            "dataset, in another folder."
+        )
+    return found
+
+
+def with_annotations(config: AuditConfig, files: Sequence[StoredFile]) -> list[StoredFile]:
+    """Return the files of a dataset version and those of its annotations."""
+    annotations = open_annotations(config)
+    return [*files, *([] if annotations is None else annotations.files())]
 
 
 def open_output(config: AuditConfig) -> Store:

@@ -202,6 +202,24 @@ def test_the_changes_since_the_predecessor_come_from_the_summary(store: Store, r
     assert "<strong>4,321</strong>" in texts(app)
 
 
+def test_slices_and_their_filter(store: Store, run: Callable[..., AppTest]) -> None:
+    publish_small(store, rows=20, batches=["b*7", "b8", "b9"])
+    app = run()
+    app.session_state["page wanted"] = "audit"
+    app.run()
+    assert not app.exception
+    assert "batch b*7: 4.0 times as many wrong labels as the others" in texts(app)
+    app.session_state["page wanted"] = "review"
+    app.run()
+    box = next(box for box in app.sidebar.selectbox if box.label == "Slice")
+    assert box.options == ["batch: b*7", "batch: b8", "batch: b9"]
+    assert "5 examples" in texts(app)
+    box.select("batch: b8").run()
+    # Of rows 1, 4, 7, …, rows 4 and 16 are flagged.
+    assert not app.exception
+    assert "2 examples" in texts(app)
+
+
 def test_an_output_whose_audits_were_removed(store: Store, run: Callable[..., AppTest]) -> None:
     assert "There is no audit below" in run().error[0].value
 

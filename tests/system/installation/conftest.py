@@ -19,6 +19,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed:  # type: ignore[attr-defined]
         _failed.add(item.path)
+        if (cluster := getattr(item, "funcargs", {}).get("cluster")) is not None:
+            report.sections.append(("the installation", cluster.describe()))  # type: ignore[attr-defined]
     return report
 
 
@@ -35,6 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.deploy()
         # Idempotent.
         cluster.deploy()
+        cluster.pause_schedules()
         # A silent run is found after three heartbeats of 30 s, the shortest that Prefect allows.
         quick = (ROOT / "deployments" / "automations.yaml").read_text().replace("540", "90")
         (cluster.folder / "automations.yaml").write_text(quick)

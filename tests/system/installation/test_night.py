@@ -81,15 +81,18 @@ def test_the_schedule_fires_and_finds_nothing_to_do(cluster: Cluster) -> None:
     before = cluster.objects("audits")
     nightly = cluster.client.read_deployment_by_name("audit-dataset/nightly-digits")
     (schedule,) = nightly.schedules
-    soon = IntervalSchedule(interval=timedelta(seconds=15))
+    soon = IntervalSchedule(interval=timedelta(seconds=30))
     cluster.client.update_deployment_schedule(nightly.id, schedule.id, schedule=soon)
+    cluster.client.resume_deployment(nightly.id)
 
     def fired() -> FlowRun | None:
         runs = [run for run in cluster.audits() if run.deployment_id == nightly.id]
         return next((run for run in runs if run.state and run.state.is_final()), None)
 
     by_schedule = wait_for(fired, what="for the schedule")
-    cluster.client.update_deployment_schedule(nightly.id, schedule.id, active=False)
+    cluster.client.pause_deployment(nightly.id)
+    # A run that has begun would hold the only slot of this deployment, for many minutes if its machine is lost later.
+    wait_for(lambda: not cluster.unfinished_runs(nightly.id), what="for the other runs of the schedule")
     assert by_schedule.state.is_completed()
     assert "auto-scheduled" in by_schedule.tags
     assert len(cluster.folds()) == FOLDS

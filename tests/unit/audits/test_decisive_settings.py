@@ -54,6 +54,7 @@ def words(**changes: Any) -> list[str]:
         {"versions__prefect": "3.9"},
         {"recipe__shape": [3, 8]},
         {"config__dataset__rename": {}, "config__dataset__unreadable_files": "error"},
+        {"config__dataset__slices": ["batch"]},
     ],
     ids=str,
 )
@@ -77,6 +78,11 @@ def test_settings_that_decide_nothing_are_left_out(changes: dict[str, Any]) -> N
 def test_decisive_settings_are_named(changes: dict[str, Any], expected: list[str]) -> None:
     assert words(**changes) == expected
     assert is_other_work(changed_settings(deciding(audit()), deciding(audit(**changes))))
+
+
+def test_slices_are_not_inputs_of_a_table() -> None:
+    before, now = (deciding(audit(columns__kind="table", config__dataset__slices=slices)) for slices in ([], ["batch"]))
+    assert [in_words(one) for one in changed_settings(before, now)] == ["dataset.slices [] → ['batch']"]
 
 
 def test_an_auto_that_follows_the_data_is_not_other_work() -> None:

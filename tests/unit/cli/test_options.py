@@ -10,6 +10,11 @@ from labelaudit.cli.dataset_options import DatasetOptions
 from labelaudit.cli.options import config_from
 
 
+def test_options_that_can_be_repeated() -> None:
+    config = config_from("data.parquet", DatasetOptions(ignore=("a",), slices=("batch", "annotator")))
+    assert (config.dataset.ignore, config.dataset.slices) == (("a",), ("batch", "annotator"))
+
+
 @pytest.mark.parametrize("text", ["1.10", "007", "no", "2026-11-20", "äpfel \N{RED APPLE}", "it's: {a}", '"quoted"'])
 def test_names_stay_as_typed(tmp_path: Path, text: str) -> None:
     file = tmp_path / "audit.yaml"

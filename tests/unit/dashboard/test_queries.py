@@ -18,13 +18,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard.queries import Address, AuditQueries, Box, Filters, MapKind, Order, Reviewed, Shown, connect
+from labelaudit.dashboard.queries import (
+    Address,
+    AuditQueries,
+    Box,
+    Filters,
+    MapKind,
+    Order,
+    Reviewed,
+    Shown,
+    Slice,
+    connect,
+)
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
-from labelaudit.schemas import DUPLICATES, EXAMPLES, MAP, OUTLIERS, Decision, Status
+from labelaudit.schemas import ANNOTATORS, CONSENSUS, DUPLICATES, EXAMPLES, MAP, OUTLIERS, Decision, Status
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
 
@@ -63,6 +74,7 @@ filters = st.builds(
     fold=st.none() | st.integers(0, 2),
     reviewed=st.sampled_from([*Reviewed, *Decision]),
     id_contains=st.sampled_from(["", "1", "%", "x'"]),
+    slice=st.none() | st.builds(Slice, st.just("o\"n'e"), st.sampled_from(NAMES)),
 )
 
 
@@ -103,6 +115,7 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
             not is_bounded or (score is not None and asked.lowest <= score <= asked.highest),
             not is_cut or (wrong is not None and asked.least_wrong <= wrong <= asked.most_wrong),
             asked.fold in (None, row["fold"]),
+            asked.slice is None or row["slice_o\"n'e"] == asked.slice.value,
             asked.id_contains.lower() in row["example_id"].lower(),
             {
                 Reviewed.ANY: True,
@@ -125,6 +138,8 @@ def test_filters_pages_and_neighbours(
     records: list[dict[str, Any]], asked: Filters, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     examples = examples_of(records)
+    values = pa.array([NAMES[at % 3] for at in range(len(records))]).dictionary_encode()
+    examples = examples.append_column("slice_o\"n'e", values)
     tables = tables_of(tmp_path_factory.mktemp("tables"), examples)
     frame = examples.to_pandas()
     judged = frame[frame["given_label"].notna()].drop_duplicates(["example_id", "content_digest", "given_label"])
@@ -209,6 +224,42 @@ def test_copies_with_different_labels_are_shown_group_by_group(tmp_path: Path) -
     assert tables.find(Address("example-005"), asked) is None
 
 
+def test_rows_that_need_another_opinion_come_first(tmp_path: Path) -> None:
+    ranks = [(7, 2, False, 0.1), (0, 1, True, 0.4), (13, 3, True, 0.9)]
+    rows = [
+        {"example_id": f"example-{at:03d}", "opinion_rank": rank, "is_disputed": disputed, "p_wrong_of_model": p_wrong}
+        for at, rank, disputed, p_wrong in ranks
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, CONSENSUS), tmp_path / "consensus.parquet")
+    tables = tables_of(tmp_path, small_examples(20))
+    asked = Filters(shown=Shown.OPINIONS)
+    found = tables.page(asked)
+    assert [row.example_id for row in found] == ["example-000", "example-007", "example-013"]
+    assert tables.neighbour(found[0], asked) == found[1]
+    assert tables.find(Address("example-005"), asked) is None
+    assert [row.example_id for row in tables.page(Filters(shown=Shown.DISPUTED))] == ["example-013", "example-000"]
+
+
+def test_answers_of_the_best_annotators_first(tmp_path: Path) -> None:
+    answers = [("example-001", "x", "cat"), ("example-001", "y", "dog"), ("example-002", "x", "dog")]
+    columns = zip(("example_id", "annotator", "label"), zip(*answers, strict=True), strict=True)
+    given = pa.table({name: list(values) for name, values in columns})
+    pq.write_table(given.append_column("p_right", pa.array([0.5] * 3, pa.float32())), tmp_path / "answers.parquet")
+    qualities = [{"annotator": "x", "quality": 0.6}, {"annotator": "y", "quality": 0.9}]
+    pq.write_table(pa.Table.from_pylist(qualities, ANNOTATORS), tmp_path / "annotators.parquet")
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.answers("example-001") == [("y", "dog", 0.9), ("x", "cat", 0.6)]
+    assert tables.answers("example-003") == []
+    assert tables.annotators()["annotator"].to_pylist() == ["x", "y"]
+
+
+def test_an_audit_without_answers(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.page(Filters(shown=Shown.OPINIONS)) == []
+    assert tables.answers("example-001") == []
+    assert len(tables.annotators()) == 0
+
+
 def test_outliers_are_shown_in_their_order(tmp_path: Path) -> None:
     names = small_examples(20).select(["example_id", "file", "row"]).to_pylist()
     listed = [{**names[at], "rank": rank} for rank, at in enumerate((9, 2, 14), 1)]
@@ -290,6 +341,12 @@ def test_new_flags_alone(tmp_path: Path) -> None:
     assert [row.example_id for row in tables.page(Filters(new_only=True))] == ["example-004"]
     del paths["changes.parquet"]
     assert tables.page(Filters(new_only=True)) == []
+
+
+def test_a_slice_that_the_audit_does_not_have(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(8))
+    assert tables.page(Filters(slice=Slice("batch", "b1"))) == []
+    assert len(tables.slices()) == 0
 
 
 def test_other_tables_of_an_audit(tmp_path: Path) -> None:

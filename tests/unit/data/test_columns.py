@@ -216,6 +216,15 @@ def test_the_kind_of_named_inputs(make_dataset, image_table):
     assert resolve_columns(make_dataset({"a.parquet": image_table}), input="image").kind == "image"
 
 
+def test_slices_are_not_inputs(make_dataset):
+    rows = {"x": [1.5] * 30, "size": [index % 3 for index in range(30)], "split": ["train", "test"] * 15}
+    source = make_dataset({"a.parquet": pa.table({**rows, "label": LABELS})})
+    columns = resolve_columns(source, slices=["size", "split"], group="size")
+    assert (columns.slices, columns.inputs) == (("size", "split"), ("x",))
+    # One column can have these roles.
+    assert (columns.group, columns.split) == ("size", "split")
+
+
 def test_ignored_columns_are_not_even_read(make_dataset):
     broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
     source = make_dataset({"a.parquet": pa.table({"bad": broken, "x": [1.0], "label": ["a"]})})
@@ -236,8 +245,15 @@ def test_ignored_columns_are_not_even_read(make_dataset):
         ({"ignore": ["siez"]}, r"'siez' \(dataset.ignore\) is not in .*\. Did you mean 'size'\?"),
         ({"ignore": ["label"]}, r"No column looks like the label\. Name it with dataset.label \(--label\)"),
         ({"label": "tags"}, "Column 'tags' cannot be the label: its type is list"),
-        ({"id": "tags"}, "Column 'tags' cannot be an id or a group: its type is list"),
-        ({"group": "tags"}, "Column 'tags' cannot be an id or a group"),
+        ({"id": "tags"}, "Column 'tags' cannot be an id, a group or a slice: its type is list"),
+        ({"group": "tags"}, "Column 'tags' cannot be an id, a group or a slice"),
+        ({"slices": ["tags"]}, "Column 'tags' cannot be an id, a group or a slice"),
+        ({"slices": ["siez"]}, r"'siez' \(dataset.slices\) is not in .*\. Did you mean 'size'\?"),
+        ({"slices": ["size"], "ignore": ["size"]}, "'size' is both dataset.slices and in dataset.ignore"),
+        ({"slices": ["label"], "label": "label"}, "'label' is both dataset.label and dataset.slices"),
+        ({"slices": ["text"], "input": "text"}, "'text' is both dataset.input and dataset.slices"),
+        ({"slices": ["id"], "id": "id"}, "'id' is both dataset.id and dataset.slices"),
+        ({"slices": ["label"]}, "No column looks like the label"),
         ({"input": "tags"}, "Column 'tags' cannot be an input: its type is list"),
         ({"input": ["text", "size"], "kind": "image"}, r"The kind image takes one input column, not 2 \(text, "),
         ({"input": "text", "kind": "image"}, "Column 'text' contains no images: its type is string"),
@@ -265,7 +281,8 @@ def test_what_cannot_be_is_refused(make_dataset, arguments, message):
     ("arguments", "message"),
     [
         ({"label": "label"}, "is an image folder, which has no column 'label'"),
-        ({"ignore": ["mask"]}, "is an image folder, which has no column 'mask'.* group, input and ignore out"),
+        ({"ignore": ["mask"]}, "is an image folder, which has no column 'mask'.* input, ignore and slices out"),
+        ({"slices": ["camera"]}, "is an image folder, which has no column 'camera'"),
         ({"kind": "text"}, "is an image folder, but dataset.kind is text"),
     ],
 )

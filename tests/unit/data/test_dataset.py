@@ -13,6 +13,7 @@ from labelaudit.data.columns import Columns, resolve_columns
 from labelaudit.data.dataset import Examples, set_aside_rare_classes
 from labelaudit.data.digests import digest_bytes
 from labelaudit.data.readers import BatchHead, read_batches
+from labelaudit.data.slice_values import encoded_values
 from labelaudit.errors import DatasetError
 from labelaudit.strings import Strings
 
@@ -197,6 +198,43 @@ def test_the_table_of_examples_survives_parquet():
             assert getattr(rebuilt, name).arrow.equals(value.arrow), name
         else:
             assert getattr(rebuilt, name) == value
+
+
+def _in_slices(rows, batches):
+    """Examples from (id, text, label), with the value of each row in the column "batch"."""
+    heads = [
+        BatchHead(
+            file="a.parquet",
+            first_row=start,
+            ids=Strings([row[0] for row in rows[start : start + 2]]),
+            labels=pa.array([row[2] for row in rows[start : start + 2]], pa.string()),
+            groups=None,
+            digests=Strings([digest_bytes(row[1].encode()) for row in rows[start : start + 2]]),
+            readable=np.ones(len(rows[start : start + 2]), bool),
+            slices=(encoded_values(pa.array(batches[start : start + 2], pa.string())),),
+        )
+        for start in range(0, len(rows), 2)
+    ]
+    return Examples.from_batches([head.head() for head in heads], _columns(slices=("batch",)))
+
+
+def test_slices_follow_their_rows():
+    rows = [("c", "x", "dog"), ("a", "y", "cat"), ("b", "z", "dog")]
+    examples = _in_slices(rows, ["new", None, "old"])
+    assert examples.slices["batch"].arrow.to_pylist() == ["missing", "old", "new"]
+    assert examples.fingerprint == _examples(rows).fingerprint
+    for table in (examples.to_table(), pa.concat_tables(examples.tables(2))):
+        rebuilt = Examples.from_table(table)
+        assert rebuilt.slices["batch"].arrow.to_pylist() == ["missing", "old", "new"]
+        assert rebuilt.example_id.tolist() == ["a", "b", "c"]
+    chosen = Examples.from_columns(examples.to_table().select(["example_id", "slice_batch"]))
+    assert chosen.slices["batch"].names == ("missing", "new", "old")
+
+
+def test_too_many_slices_are_refused():
+    rows = [(f"{row:03d}", "x", "dog") for row in range(60)]
+    with pytest.raises(DatasetError, match=r"Column 'batch' \(dataset\.slices\) has 60 different values in 60 rows"):
+        _in_slices(rows, [str(row) for row in range(60)])
 
 
 def test_another_table_is_refused():

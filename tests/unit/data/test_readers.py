@@ -163,3 +163,19 @@ def test_a_dataset_that_became_another_is_refused(make_dataset):
         list(read_batches(make_dataset({"a.parquet": pa.table({"x": [1]})}), columns))
     with pytest.raises(DatasetError, match="A column of numbers now contains other values"):
         list(read_batches(make_dataset({"a.csv": "x,label\nred,a\n"}), columns))
+
+
+def test_slices_stay_as_they_are_written(make_dataset):
+    text = "id,code,x,label\n1,007,1.5,a\n2,1E2,2.5,b\n3,,3.5,a\n4,NA,4.5,b\n"
+    batch = _read_one(make_dataset({"a.csv": text}), slices=["code"])
+    assert [values.to_pylist() for values in batch.slices] == [["007", "1E2", "missing", "NA"]]
+    assert batch.inputs.column_names == ["x"]
+    assert batch.head().slices == batch.slices
+
+
+def test_folders_can_be_slices(make_dataset):
+    rows = pa.table({"id": [1, 2], "x": [0.5, 1.5], "label": ["a", "b"]})
+    source = make_dataset({"site=north/a.parquet": rows, "site=south/a.parquet": rows})
+    columns = resolve_columns(source, slices=["site"])
+    found = [batch.slices[0].to_pylist() for batch in read_batches(source, columns)]
+    assert found == [["north"] * 2, ["south"] * 2]

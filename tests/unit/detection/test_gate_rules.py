@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import Limits, Measures, judge_limits
-from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule
+from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule, SliceRatio, Slices
 
 MEASURES = Measures(
     scored=1000,
@@ -25,6 +25,7 @@ MEASURES = Measures(
     error_range=ErrorRange(0.08, 0.05, 0.13, RateBasis.PROBABILITIES),
     copies=Duplicates(9, 20, 6, conflicts=2, conflicting_rows=5, leaks=1, leaked_rows=2),
     has_splits=True,
+    slices=Slices({"batch": 9}, 9, 2, (SliceRatio("batch", "b07", 90, 0.3, 4.1, 3.0, 5.4, 4.5),)),
 )
 
 
@@ -125,6 +126,22 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
         ("max_conflicting_copies", 1, 2, "failed", "2 groups of copies have different labels; the limit is 1."),
         ("max_leaks", 1, 1, "passed", "1 group of copies is in several splits; the limit is 1."),
         ("max_leaks", 0, 1, "failed", "1 group of copies is in several splits; the limit is 0."),
+        (
+            "max_slice_ratio",
+            3.0,
+            3.0,
+            "passed",
+            "batch b07: 4.1 times as many wrong labels as the others (95 % interval 3.0 to 5.4), and 4.5 times as many "
+            "flags. The limit is 3, and it applies to the lower end of the interval.",
+        ),
+        (
+            "max_slice_ratio",
+            2.5,
+            3.0,
+            "failed",
+            "batch b07: 4.1 times as many wrong labels as the others (95 % interval 3.0 to 5.4), and 4.5 times as many "
+            "flags. The limit is 2.5, and it applies to the lower end of the interval.",
+        ),
     ],
 )
 def test_each_rule_at_and_beyond_its_limit(
@@ -253,6 +270,7 @@ def test_limits_by_class() -> None:
             "the probabilities were made elsewhere, and the contents of the rows are unknown",
         ),
         ({"max_leaks": 0}, "has_splits", "the dataset has no splits"),
+        ({"max_slice_ratio": 2.0}, "slices", "the config names no columns in dataset.slices"),
     ],
 )
 def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: str, why: str) -> None:
@@ -262,6 +280,12 @@ def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: st
     assert found.rules[0].sentence == f"Not measured: {why}."
     assert found.verdict == GateVerdict.PASSED
     assert found.sentence == "The gate passed: 1 rule holds (1 could not be measured)."
+
+
+def test_no_slice_is_worse() -> None:
+    found = rule({"max_slice_ratio": 1.0}, slices=Slices({"batch": 9}, 9, 0, ()))
+    assert (found.outcome, found.measured) == (Outcome.PASSED, None)
+    assert found.sentence == "No slice has more wrong labels than the others, beyond chance."
 
 
 def test_new_issues_that_could_not_be_counted_warn() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from labelaudit.findings import ErrorRange, Noise, NoiseKind, Promise, RateBasis, Summary
+from labelaudit.findings import Annotators, ErrorRange, Noise, NoiseKind, Promise, RateBasis, Summary
 from labelaudit.report.basis import basis_paragraphs
 from support.contents import make_content
 
@@ -63,3 +63,10 @@ def test_a_clean_set_has_no_cut_and_an_earlier_release_no_words() -> None:
     clean = make_content(flag_every=0).summary
     assert said(clean)["Flags"] == "No row is likely enough to be wrong to be flagged."
     assert basis_paragraphs(replace(clean, noise=None)) == ()
+
+
+def test_answers_of_annotators_are_named() -> None:
+    found = Annotators(3, 30, 10, 1, 0, 0.8, 0, True)
+    assert (
+        "counts two answers as one" in said(replace(make_content().summary, annotators=found))["Share of wrong labels"]
+    )
