@@ -64,7 +64,7 @@ class RowActions:
 
     @cached_property
     def near(self) -> NearRows:
-        """The nearest rows, some of which get the same decision."""
+        """The nearest rows, and those among them that get the same decision."""
         return NearRows(self.shown, self.tables.nearest(self.row), self.row, self.digest)
 
     def remember_when_shown(self) -> None:

@@ -8,8 +8,8 @@ median of all rows, or of the class of most neighbours if its rows are farther a
 
 How far is too far depends on the data. The logarithms of the largest scores follow about a generalised Pareto
 distribution (J. Pickands, "Statistical inference using extreme order statistics", 1975) for most kinds of data. It is
-fitted to scores above a threshold, of which the farthest 2 % of all rows count only as "farther than the others",
-because outliers are among them. About one row of the whole dataset is expected to exceed the cut by chance.
+fitted to scores above a threshold. The farthest 2 % of all rows count only as "farther than the others", because
+outliers are among them. About one row of the whole dataset is expected to exceed the cut by chance.
 
 Many outliers look like a long tail. So the distribution is also fitted without the m farthest rows, for several m. If
 clearly more than m rows exceed the cut then, these rows are not a tail: in clean data, fewer than m do.
