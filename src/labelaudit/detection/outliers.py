@@ -35,9 +35,13 @@ _MAY_BE_OUTLIERS = 0.02
 # share would describe the body of the scores, and not their tail.
 _FITTED_ROWS = 2_000
 _FITTED_SHARES = (0.05, 0.2)
+# With very many rows, the distribution is fitted to so many of the farthest. Their distances must be exact, because the
+# errors of an approximate search look like a long tail. 40 % of them may be outliers then.
+EXACT_ROWS = 16_384
+_MAY_BE_OUTLIERS_OF_FITTED = 0.4
 _EXPECTED_BY_CHANCE = 1.0
-# The shares of outliers that are tried, and how many rows these must be at least.
-_SHARES_TRIED = np.arange(15, 0, -1) / 1_000
+# The parts of the rows that may be outliers that are tried, and how many rows these must be at least.
+_PARTS_TRIED = np.arange(15, 0, -1) / 20
 _FEWEST_TRIED = 10
 # m rows, and so many times the square root of m, must exceed the cut without m rows. In normal distributions of 300 to
 # 30,000 rows and 2 to 300 dimensions, at most 0.9 m do.
@@ -110,8 +114,10 @@ def _cut(score: np.ndarray) -> float:
     if count < FEWEST_CONTENTS:
         return float("inf")
     ordered = np.log(np.maximum(np.sort(score), _SMALLEST).astype(np.float64))
-    share = float(np.clip(_FITTED_ROWS / count, *_FITTED_SHARES))
-    first, last = int((1 - share) * count), int((1 - _MAY_BE_OUTLIERS) * count)
+    smallest, largest = _FITTED_SHARES
+    share = float(np.clip(_FITTED_ROWS / count, min(smallest, EXACT_ROWS / count), largest))
+    may_be_outliers = min(_MAY_BE_OUTLIERS, _MAY_BE_OUTLIERS_OF_FITTED * share)
+    first, last = int((1 - share) * count), int((1 - may_be_outliers) * count)
     threshold, farthest = ordered[first], ordered[last] - ordered[first]
     if farthest <= 0:
         return float("inf")
@@ -122,7 +128,7 @@ def _cut(score: np.ndarray) -> float:
         beyond = -np.log(by_chance) if shape == 0 else np.expm1(-shape * np.log(by_chance)) / shape
         return float(threshold + scale * beyond)
 
-    for outliers in (int(share * count) for share in _SHARES_TRIED):
+    for outliers in (int(part * may_be_outliers * count) for part in _PARTS_TRIED):
         if outliers >= _FEWEST_TRIED:
             cut = without(outliers)
             if (ordered > cut).sum() >= outliers + _CLEARLY_MORE * np.sqrt(outliers):

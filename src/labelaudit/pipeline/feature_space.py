@@ -15,7 +15,7 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import Version
 from labelaudit.detection.feature_map import map_layout, principal_plane
-from labelaudit.detection.outliers import FoundOutliers, find_outliers
+from labelaudit.detection.outliers import EXACT_ROWS, FoundOutliers, find_outliers
 from labelaudit.memory import release_if_grown
 from labelaudit.model.table_points import scaled_vectors, table_points
 from labelaudit.nearest import Nearest, find_nearest, projected, with_exact_distances, with_far_points_compared
@@ -25,8 +25,6 @@ from labelaudit.pipeline.version_features import open_features
 
 # Neighbours of each content, and of each row for reviewers.
 SPACE_NEIGHBOURS, SHOWN_NEIGHBOURS = 20, 6
-# Contents that seem farthest from others. With 1,000,000 contents, this takes about a minute.
-_COMPARED_WITH_ALL = 4_096
 _SMALLEST = 1e-6
 # Contents whose points are computed at a time.
 _BLOCK = 2**14
@@ -145,7 +143,7 @@ def _searched(
         block = projected(rows_of(np.arange(start, min(start + _BLOCK, count))))
         points[start : start + _BLOCK] = _normalised(block) if are_directions else block
     searched = find_nearest(points, SPACE_NEIGHBOURS)
-    searched = with_far_points_compared(points, searched, _COMPARED_WITH_ALL)
+    searched = with_far_points_compared(points, searched, EXACT_ROWS)
     plane = principal_plane(points)
     del points
     return searched, with_exact_distances(searched, rows_of, dimensions), plane
