@@ -335,6 +335,9 @@ class GateConfig(_Section):
     max_slice_ratio: Annotated[float, Field(ge=1)] | None = Field(
         None, description="how many times as many wrong labels a slice may have as the others"
     )
+    max_input_issues_share: Share | None = Field(
+        None, description="share of the rows whose inputs are hard to use, such as dark images or empty texts"
+    )
 
 
 class ReportConfig(_Section):

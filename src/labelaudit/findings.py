@@ -317,8 +317,8 @@ class Findings:
     `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
     expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
     flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
-    sentences for people; `duplicates` is None for external probabilities, `outliers` without features, `annotators`
-    without answers of annotators, and `slices` if the config names none.
+    sentences for people; `duplicates` and `quality` are None for external probabilities, `outliers` without features,
+    `annotators` without answers of annotators, and `slices` if the config names none.
     """
 
     issues: int
@@ -336,6 +336,7 @@ class Findings:
     outliers: Outliers | None = None
     annotators: Annotators | None = None
     slices: Slices | None = None
+    quality: QualityFound | None = None
 
 
 @dataclass(frozen=True)
@@ -433,6 +434,51 @@ class Annotators:
 
 
 @dataclass(frozen=True)
+class LabelRelation:
+    """A measure of the inputs that predicts a class, so that a model can use it in place of their contents.
+
+    Attributes:
+        measure: such as brightness (docs/quality.md).
+        is_low: whether low values predict the class, otherwise high ones.
+        class_name: the class.
+        pairs: share of the pairs of a row of the class and another row in which the former is lower (higher), 0.5..1.
+        low, high: 95 % interval of `pairs`.
+        tail: share of all rows with the lowest (highest) values that `share` is about, about 0.1.
+        share: share of the class's rows that have these values.
+        share_of_others: share of the other rows that have them.
+    """
+
+    measure: str
+    is_low: bool
+    class_name: str
+    pairs: float
+    low: float
+    high: float
+    tail: float
+    share: float
+    share_of_others: float
+
+
+@dataclass(frozen=True)
+class QualityFound:
+    """Rows whose inputs are hard to use, as in `quality.parquet`, and measures that predict labels.
+
+    Attributes:
+        rows: with at least one issue.
+        flagged: of these, flagged ones.
+        issues: rows by kind (`schemas.InputIssue`), without zeros.
+        normal: kinds that too many inputs have to be issues of single rows, with their shares.
+        relations: the strongest first.
+    """
+
+    rows: int
+    flagged: int
+    issues: dict[str, int]
+    normal: dict[str, float]
+    relations: tuple[LabelRelation, ...]
+
+
+@dataclass(frozen=True)
 class ClassSummary:
     """A row of `classes.parquet`, with its columns. A rare class has no measures."""
 
@@ -495,3 +541,4 @@ class Summary:
     outliers: Outliers | None = None  # None without features, with too few rows, and in audits of earlier releases
     annotators: Annotators | None = None  # None without answers of annotators
     slices: Slices | None = None  # None if the config names no slices
+    quality: QualityFound | None = None  # None as for `duplicates`

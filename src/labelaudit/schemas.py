@@ -69,6 +69,37 @@ class Decision(StrEnum):
     AMBIGUOUS = "ambiguous"
 
 
+class InputIssue(StrEnum):
+    """What makes an input hard to use, with any label (`labelaudit.quality.input_issues`)."""
+
+    DARK = "dark"
+    BRIGHT = "bright"
+    BLURRED = "blurred"
+    LOW_INFORMATION = "low_information"
+    ODD_ASPECT_RATIO = "odd_aspect_ratio"
+    ODD_SIZE = "odd_size"
+    NEAR_EMPTY = "near_empty"
+    OTHER_SCRIPT = "other_script"
+    OTHER_LANGUAGE = "other_language"
+    MOSTLY_MISSING = "mostly_missing"
+    CONSTANT = "constant"
+
+
+INPUT_ISSUE_MEANINGS = {
+    InputIssue.DARK: "even the brightest parts are dark",
+    InputIssue.BRIGHT: "nearly all of it is white",
+    InputIssue.BLURRED: "edges are at least twice as wide as usual",
+    InputIssue.LOW_INFORMATION: "a single colour, or very few shades",
+    InputIssue.ODD_ASPECT_RATIO: "at least three times as wide or as high as usual",
+    InputIssue.ODD_SIZE: "sides at least four times as short or as long as usual",
+    InputIssue.NEAR_EMPTY: "hardly any letters",
+    InputIssue.OTHER_SCRIPT: "in a script that few other texts have",
+    InputIssue.OTHER_LANGUAGE: "in another language than the others, or no prose",
+    InputIssue.MOSTLY_MISSING: "more columns are missing than usual, and at least half",
+    InputIssue.CONSTANT: "all numbers are equal",
+}
+
+
 class IssueChange(StrEnum):
     """What happened to a flag since the previous audit. Every row that is or was flagged has exactly one.
 
@@ -144,6 +175,8 @@ EXAMPLES = _schema(
     # Distance from the nearest other rows in the space of features, relative to the usual one (docs/outliers.md). Null
     # if there are no features, or too few rows.
     ("outlier_score", pa.float32()),
+    # What makes the input hard to use: values of InputIssue with ", " between them; null if nothing does.
+    ("input_issues", pa.string()),
 )
 
 # Flagged rows, the highest p_wrong first; ties by label_score, then by example_id.
@@ -163,6 +196,7 @@ ISSUES = _schema(
     ("right_label", pa.string()),
     ("p_wrong", pa.float32()),
     ("views_agree", pa.float32()),
+    ("input_issues", pa.string()),  # as in EXAMPLES
 )
 
 # One row per class of the version, the worst first. Rare classes are last and have null measures. For a scored class,
@@ -316,6 +350,21 @@ OUTLIERS = _schema(
     ("row", pa.int64()),
 )
 
+# Every issue of an input, ordered by kind as in InputIssue, then by how far it is beyond the limit, then by example_id.
+QUALITY = _schema(
+    ("issue", pa.string()),  # an InputIssue
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("value", pa.float32()),  # what was measured (docs/quality.md)
+    ("limit", pa.float32()),  # the end of what is usual in the dataset; null if the kind has no limit
+    ("is_label_issue", pa.bool_()),
+    ("p_wrong", pa.float32()),
+    ("status", pa.string()),
+    ("split", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),
+)
+
 # Every scored row that several annotators answered, ordered by example_id.
 CONSENSUS = _schema(
     ("example_id", pa.string()),
@@ -400,6 +449,7 @@ SLICES = _schema(
     ("q_value", pa.float64()),  # p_value after the correction for all values of all columns (Benjamini-Hochberg)
     ("is_worse", pa.bool_()),  # q_value is at most 0.05 and low above 1
 )
+
 
 # What a reviewer needs to see of a row, so that the dataset itself is not needed.
 PREVIEWS = _schema(

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "labelaudit"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ENTRY_POINTS = sorted((ROOT / "flows").glob("*.py"))
 # Below the steps; these do not know each other.
-ROOMS = {"data", "duplicates", "model", "detection", "report", "storage"}
+ROOMS = {"data", "duplicates", "model", "detection", "quality", "report", "storage"}
 # From the top: a module may import from layers below its own, and from its own where it is a package.
 LAYERS = [
     {"labelaudit.cli"},

@@ -85,6 +85,7 @@ class Plan:
     notes: tuple[str, ...] = ()  # sentences on how it is audited
     annotations: str | None = None  # digest of the answers of annotators; None: there are none
     annotations_sha256: str | None = None  # of the file with them in the work folder
+    quality_sha256: str | None = None  # of the quality of the inputs; None if their contents are unknown
 
     @property
     def work_folder(self) -> str:
@@ -151,8 +152,8 @@ class Plan:
             places: `Version.places` of the rows.
         """
         decided = self.decisions()
-        # `places` and `annotations` stand for files whose bytes depend on the version of pyarrow.
-        for name in ("audit_id", "rows_sha256", "annotations_sha256"):
+        # `places`, `annotations` and the fingerprint stand for files whose bytes depend on the version of pyarrow.
+        for name in ("audit_id", "rows_sha256", "annotations_sha256", "quality_sha256"):
             del decided[name]
         return replace(self, audit_id=digest_of(decided, places, self.versions["labelaudit"])[:12])
 

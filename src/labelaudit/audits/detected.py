@@ -40,6 +40,7 @@ class AuditTables:
     annotators: pa.Table | None
     answers: pa.Table | None
     slices: pa.Table | None  # None if the config names no slices
+    quality: pa.Table | None  # None as for `duplicates`
     changes: pa.Table | None  # None if the audit is not compared with another one
     class_changes: pa.Table | None
 

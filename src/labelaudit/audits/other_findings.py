@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from labelaudit.audits.published import PublishedAudit
-from labelaudit.findings import Duplicates, Outliers, SliceChanges
+from labelaudit.findings import Duplicates, Outliers, QualityFound, SliceChanges
 from labelaudit.report.annotators import worse_annotators
+from labelaudit.report.quality_tables import quality_changes
 from labelaudit.report.slices import slice_changes, slice_changes_in_words
 from labelaudit.schemas import ANNOTATORS, SLICES
 
@@ -22,6 +23,7 @@ class OtherFindings:
     outliers: Outliers | None = None
     annotators: pa.Table | None = None  # ANNOTATORS
     slices: pa.Table | None = None  # SLICES
+    quality: QualityFound | None = None
 
     @classmethod
     def of(cls, audit: PublishedAudit) -> OtherFindings:
@@ -36,6 +38,7 @@ class OtherFindings:
             outliers=summary.outliers,
             annotators=_table(audit, "annotators.parquet", ANNOTATORS),
             slices=_table(audit, "slices.parquet", SLICES),
+            quality=summary.quality,
         )
 
 
@@ -53,6 +56,7 @@ def other_changes(before: OtherFindings, now: OtherFindings, version: str) -> Ot
     sentences = (
         *_copies_in_words(before.copies, now.copies, version),
         *_outliers_in_words(before.outliers, now.outliers, version),
+        *quality_changes(before.quality, now.quality, version),
         *worse_annotators(before.annotators, now.annotators, version),
         *slice_changes_in_words(slices, version),
     )

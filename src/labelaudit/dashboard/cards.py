@@ -19,6 +19,7 @@ from labelaudit.dashboard.row_verdicts import labeled_example
 from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.gallery import text_excerpt, thumbnail
 from labelaudit.report.previews import Preview
+from labelaudit.report.quality_section import split_issues
 from labelaudit.reviews.verdicts import LabeledExample, Verdict
 from labelaudit.schemas import Decision
 from labelaudit.shares import whole_percent
@@ -95,6 +96,7 @@ def _doubt(row: Row) -> Markup:
             facts.insert(0, f"{whole_percent(row.p_wrong)} likely wrong")
         if row.views_agree is not None and row.views_agree > 1:
             facts.append(f"{row.views_agree:g} views agree")
+    facts += split_issues(row.input_issues)
     return ui.joined(ui.fill("<span>{fact}</span>", fact=fact) for fact in facts)
 
 

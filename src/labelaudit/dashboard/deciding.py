@@ -18,6 +18,7 @@ from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Row, V
 from labelaudit.dashboard.review_session import SessionVerdict, review_session, show_errors
 from labelaudit.dashboard.row_verdicts import NO_NAME, as_columns, labeled_example, verdict_on, why_undecidable
 from labelaudit.dashboard.sidebar import Selection
+from labelaudit.report.quality_section import split_issues
 from labelaudit.schemas import Decision
 from labelaudit.storage.manifest import digest_of
 
@@ -332,6 +333,7 @@ def _show_values(row: Row) -> None:
         "label score": ui.score(row.label_score),
         **({} if row.views_agree is None else {"views for one other label": f"{row.views_agree:g}"}),
         **({} if row.outlier_score is None else {"distance from others": f"{row.outlier_score:.2f} times the usual"}),
+        **({} if row.input_issues is None else {"input": ", ".join(split_issues(row.input_issues))}),
         "margin": "-" if row.margin is None else f"{row.margin:.3f}",
         "status": row.status.replace("_", " ") + (", flagged" if row.is_label_issue else ""),
         "fold": "-" if row.fold is None else str(row.fold),

@@ -21,13 +21,17 @@ from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
 from labelaudit.reviews.audit_review import P_WRONG
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, mixed, strata_to_draw
-from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, SLICES, Decision, Status, slice_column
+from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, SLICES, Decision, InputIssue, Status, slice_column
 from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
 # Other rows on the map are counted in so many cells in each direction. The rest has a mark each, up to this limit.
 _CELLS = 120
 _MAP_MARKS = 10_000
+
+
+# A filter for rows whose inputs have an issue of any kind.
+ANY_ISSUE = "any issue"
 
 
 class VerdictColumns(NamedTuple):
@@ -97,6 +101,7 @@ class Filters:
     least_wrong: float = 0.0  # p_wrong, both limits included
     most_wrong: float = 1.0
     fold: int | None = None
+    input_issue: str | None = None  # an InputIssue, or ANY_ISSUE
     reviewed: Reviewed | Decision = Reviewed.ANY
     id_contains: str = ""
     slice: Slice | None = None
@@ -174,6 +179,7 @@ class Row:
     was_dismissed: bool  # flagged by the detector, but reviewed as fine before the audit
     views_agree: float | None  # None in audits with one view
     outlier_score: float | None  # None if the audit has no features
+    input_issues: str | None  # as in EXAMPLES; None also in audits of earlier releases
     position: float  # sorts the rows of a page
 
     @property
@@ -215,6 +221,7 @@ _ROWS = """
             coalesce({is_dismissed}, false) AS was_dismissed,
             {views_agree} AS views_agree,
             {outlier_score} AS outlier_score,
+            {input_issues} AS input_issues,
             {position} AS position
         FROM read_parquet(?, hive_partitioning = false) e
         LEFT JOIN read_parquet(?, hive_partitioning = false) i ON e.example_id = i.example_id AND e.is_label_issue
@@ -450,6 +457,14 @@ class AuditQueries:
         query = "SELECT DISTINCT fold FROM read_parquet(?) WHERE fold IS NOT NULL ORDER BY fold"
         return [fold for (fold,) in self._fetch(query, [self._path("examples.parquet")])]
 
+    def input_issues(self) -> list[str]:
+        """Return the kinds of issues that inputs have, in the order of `InputIssue`; none if they are unknown."""
+        path = self._file("quality.parquet")
+        if path is None:
+            return []
+        found = {kind for (kind,) in self._fetch("SELECT DISTINCT issue FROM read_parquet(?)", [str(path)])}
+        return [str(kind) for kind in InputIssue if kind in found]
+
     def random_sample(self, fingerprint: str) -> tuple[str, ...]:
         """Return the ids that `labelaudit review sample` draws first for the version with this fingerprint, mixed."""
         path = self._path("examples.parquet")
@@ -608,11 +623,13 @@ class AuditQueries:
         p_wrong = "e.p_wrong::DOUBLE" if "p_wrong" in names else "NULL::DOUBLE"
         views_agree = "e.views_agree::DOUBLE" if "views_agree" in names else "NULL::DOUBLE"
         outlier_score = "e.outlier_score::DOUBLE" if "outlier_score" in names else "NULL::DOUBLE"
+        input_issues = "e.input_issues" if "input_issues" in names else "NULL::VARCHAR"
         text = _ROWS.format(
             is_dismissed=is_dismissed,
             p_wrong=p_wrong,
             views_agree=views_agree,
             outlier_score=outlier_score,
+            input_issues=input_issues,
             position=position,
             join=join,
         )
@@ -656,9 +673,18 @@ def _conditions(filters: Filters) -> list[_Query]:
         found.append(_Query("label_score BETWEEN ? AND ?", [filters.lowest, filters.highest]))
     if (filters.least_wrong, filters.most_wrong) != (0.0, 1.0):
         found.append(_Query("p_wrong BETWEEN ? AND ?", [filters.least_wrong, filters.most_wrong]))
+    found += _has_input_issue(filters.input_issue)
     if filters.id_contains:
         found.append(_Query("contains(lower(example_id), lower(?))", [filters.id_contains]))
     return found
+
+
+def _has_input_issue(issue: str | None) -> list[_Query]:
+    if issue is None:
+        return []
+    if issue == ANY_ISSUE:
+        return [_Query("input_issues IS NOT NULL")]
+    return [_Query("list_contains(string_split(input_issues, ', '), ?)", [issue])]
 
 
 def _is_reviewed(reviewed: Reviewed | Decision, verdicts: VerdictColumns) -> _Query:

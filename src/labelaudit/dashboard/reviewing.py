@@ -11,7 +11,17 @@ import streamlit as st
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
 from labelaudit.dashboard.map_view import chosen_box, has_map, show_map
-from labelaudit.dashboard.queries import ANSWERED, NO_VERDICTS, AuditQueries, Filters, Order, Reviewed, Shown, Slice
+from labelaudit.dashboard.queries import (
+    ANSWERED,
+    ANY_ISSUE,
+    NO_VERDICTS,
+    AuditQueries,
+    Filters,
+    Order,
+    Reviewed,
+    Shown,
+    Slice,
+)
 from labelaudit.dashboard.row_verdicts import as_columns
 from labelaudit.dashboard.sidebar import Selection, selection
 from labelaudit.schemas import Decision, Status
@@ -67,6 +77,8 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         fold = _pick("Fold", _folds(tables, selected.audit.folder), "fold")
         slices = _slices(tables, selected.audit.folder)
         in_slice = _pick("Slice", list(slices), "slice") if slices else None
+        issues = _issues(tables, selected.audit.folder)
+        issue = _pick("Input quality", [ANY_ISSUE, *issues], "quality", labels=_status_label) if issues else None
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
         has_changes = session.files(selected.audit, selected.audit.folder).has("changes.parquet")
         if has_map(selected):
@@ -82,6 +94,7 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         most_wrong=most_wrong,
         order=order,
         fold=fold,
+        input_issue=issue,
         reviewed=reviewed,
         id_contains=contains or "",
         slice=None if in_slice is None else slices[in_slice],
@@ -97,14 +110,16 @@ def _select(label: str, options: Sequence[_Option], key: str, labels: Callable[[
     )
 
 
-def _pick(label: str, options: Sequence[_Option], key: str) -> _Option | None:
+def _pick(
+    label: str, options: Sequence[_Option], key: str, labels: Callable[[_Option], str] = ui.option
+) -> _Option | None:
     """Return one of the options, or None for any."""
     return st.selectbox(
         label,
         options,
         index=None,
         placeholder="any",
-        format_func=ui.option,
+        format_func=labels,
         key=key,
         bind="query-params",
         persist_state="session",
@@ -130,6 +145,10 @@ def _slices(_tables: AuditQueries, folder: str) -> dict[str, Slice]:
     """Return the slices that can be chosen, by what the select box shows: the worst first."""
     names = _tables.slices().select(["column", "value"]).slice(0, _SLICES).to_pylist()
     return {f"{name['column']}: {name['value']}": Slice(name["column"], name["value"]) for name in names}
+
+
+def _issues(_tables: AuditQueries, folder: str) -> list[str]:
+    return _tables.input_issues()
 
 
 @st.cache_data(show_spinner=False, max_entries=20)

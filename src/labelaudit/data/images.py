@@ -82,6 +82,7 @@ def decode_images(
     size: tuple[int, int],
     channels: int,
     ranges: ValueRanges = FULL_RANGES,
+    sizes: np.ndarray | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decode images to one size, cropped to its shape or letterboxed (`labelaudit.data.image_fit`).
 
@@ -91,6 +92,7 @@ def decode_images(
         size: (height, width) of the result.
         channels: 1 (grey) or 3 (RGB).
         ranges: black and white of images with more than 8 bits, the same for all images of a dataset.
+        sizes: (n, 2) int32, takes the original width and height of each image that can be read.
 
     Returns:
         Pixels, (n, height, width, channels) uint8, zeros if unreadable; and the reasons, by position.
@@ -99,11 +101,13 @@ def decode_images(
     problems: dict[int, str] = {}
     for index, data in enumerate(encoded):
         with quiet():
-            decoded = decode_image(data, size, channels, ranges)
+            decoded = _decoded(data, size, channels, ranges)
         if isinstance(decoded, str):
             problems[index] = decoded
-        else:
-            pixels[index] = decoded
+            continue
+        pixels[index] = decoded.pixels
+        if sizes is not None:
+            sizes[index] = decoded.original
     return pixels, problems
 
 
@@ -117,10 +121,8 @@ def decode_image(
     Returns:
         Pixels, (height, width, channels) uint8, or why the image cannot be read.
     """
-    try:
-        return _decode(data, size, channels, ranges)
-    except Exception as error:  # as above; a broken image gets a status
-        return _reason(error, data)
+    decoded = _decoded(data, size, channels, ranges)
+    return decoded if isinstance(decoded, str) else decoded.pixels
 
 
 def why_unreadable(data: bytes | None) -> str:
@@ -136,23 +138,39 @@ def quiet() -> Iterator[None]:
         yield
 
 
+class _Decoded(NamedTuple):
+    pixels: np.ndarray
+    original: tuple[int, int]  # width and height of the upright image in its file
+
+
+def _decoded(data: bytes | None, size: tuple[int, int], channels: int, ranges: ValueRanges) -> _Decoded | str:
+    try:
+        return _decode(data, size, channels, ranges)
+    except Exception as error:  # as above; a broken image gets a status
+        return _reason(error, data)
+
+
 class _DecodeError(Exception):
     """Why bytes are not decoded, as text for people."""
 
 
-def _decode(data: bytes | None, size: tuple[int, int], channels: int, ranges: ValueRanges) -> np.ndarray:
+def _decode(data: bytes | None, size: tuple[int, int], channels: int, ranges: ValueRanges) -> _Decoded:
     if not data:
         raise _DecodeError("no bytes")
     height, width = size
     with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
         _check_content(image)
+        original = image.size
         # JPEG can be decoded at 1/8 to 1/2 of its size. Twice the target size loses nothing visible.
         longer = 2 * max(height, width)
         image.draft(None, (longer, longer))
         _check_pixels(image, _MAX_PIXELS)
         upright = _upright(image, _eight_bits(image, data, ranges))
+        if upright.size != image.size:
+            original = original[1], original[0]
         flat = _flatten(upright, "L" if channels == 1 else "RGB")
-        return np.asarray(fitted(flat, (width, height)), dtype=np.uint8).reshape(height, width, channels)
+        pixels = np.asarray(fitted(flat, (width, height)), dtype=np.uint8).reshape(height, width, channels)
+        return _Decoded(pixels, original)
 
 
 def _check_content(image: Image.Image) -> None:

@@ -73,9 +73,11 @@ class Batch(BatchHead):
         inputs: for images (n, height, width, channels) uint8, zeros if unreadable; for text the input columns,
             large_string without nulls; for vectors (n, d) float32, zeros if unreadable; for tables the input columns,
             float64 for numbers and large_string for categories, null if missing.
+        sizes: for images (n, 2) int32, original width and height, zeros if unreadable; None for other kinds.
     """
 
     inputs: np.ndarray | pa.Table = field(kw_only=True)
+    sizes: np.ndarray | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class _Inputs:
     values: np.ndarray | pa.Table
     digests: list[str]
     problems: dict[int, str]
+    sizes: np.ndarray | None = None
 
 
 def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
@@ -121,6 +124,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
             _splits(columns, split, table, file),
             tuple(encoded_values(table.column(name)) for name in columns.slices),
             inputs=inputs.values,
+            sizes=inputs.sizes,
         )
     vectors.check()
 
@@ -147,7 +151,7 @@ def _read_image_folder(images: ImageFiles, layout: Layout, columns: Columns) -> 
         readable = _readable(len(paths), inputs.problems)
         yield Batch(
             "", start, Strings(names), pa.array(folders, pa.string()), None, Strings(inputs.digests), readable,
-            inputs.problems, inputs=inputs.values,
+            inputs.problems, inputs=inputs.values, sizes=inputs.sizes,
         )  # fmt: skip
 
 
@@ -225,9 +229,10 @@ def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], refer
             yield content
 
     size, channels = columns.image_size, columns.image_channels
-    pixels, problems = decode_images(contents(), len(references), size, channels, columns.image_ranges)
+    sizes = np.zeros((len(references), 2), np.int32)
+    pixels, problems = decode_images(contents(), len(references), size, channels, columns.image_ranges, sizes)
     # The reason why a file was not read is more useful than "no bytes".
-    return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()})
+    return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()}, sizes)
 
 
 def _digested(content: bytes | None, reference: str | None) -> bytes:

@@ -6,7 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from labelaudit.detection.class_shares import named_classes, quoted
-from labelaudit.findings import ClassDifferences, Duplicates, ErrorRange, Gate, GateVerdict, Outcome, Rule, Slices
+from labelaudit.findings import (
+    ClassDifferences,
+    Duplicates,
+    ErrorRange,
+    Gate,
+    GateVerdict,
+    Outcome,
+    QualityFound,
+    Rule,
+    Slices,
+)
 from labelaudit.shares import range_in_words, ratio_in_words
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
@@ -30,6 +40,7 @@ class Limits:
     max_conflicting_copies: int | None = None
     max_leaks: int | None = None
     max_slice_ratio: float | None = None
+    max_input_issues_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Measures:
     copies: Duplicates | None = None  # None if the contents of the rows are unknown
     has_splits: bool = False
     slices: Slices | None = None  # None if the config names no slices
+    quality: QualityFound | None = None  # as for copies
+    rows: int = 0  # of all statuses
 
 
 def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -> Gate | None:
@@ -76,6 +89,7 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
         _conflicting_copies,
         _leaks,
         _slice_ratio,
+        _input_issues_share,
     ]
     rules = [rule for check in checks for rule in check(limits, measures)]
     blind = _blind(measures)
@@ -258,6 +272,16 @@ def _slice_ratio(limits: Limits, measures: Measures) -> list[Rule]:
     outcome = Outcome.FAILED if worst.low is not None and worst.low > limit else Outcome.PASSED
     sentence = f"{ratio_in_words(worst)}. The limit is {limit:g}, and it applies to the lower end of the interval."
     return [Rule(name, worst.low, limit, outcome, sentence)]
+
+
+def _input_issues_share(limits: Limits, measures: Measures) -> list[Rule]:
+    name, limit = "max_input_issues_share", limits.max_input_issues_share
+    if limit is None:
+        return []
+    if measures.quality is None:
+        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+    what = f"{measures.quality.rows:,} of {measures.rows:,} rows have inputs that are hard to use"
+    return [_at_most(name, measures.quality.rows / max(1, measures.rows), limit, what)]
 
 
 def _blind(measures: Measures) -> Rule:

@@ -24,6 +24,13 @@ from labelaudit.pipeline.answers_of_rows import find_answers, join_answers
 from labelaudit.pipeline.plan import Scan, divide_and_choose, find_columns, scan_dataset
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
 from labelaudit.report.duplicates import KNOWN_COLUMNS, duplicates_in_words, duplicates_table
+from labelaudit.report.quality_tables import (
+    PLACE_COLUMNS,
+    first_ids,
+    quality_found,
+    quality_in_words,
+    quality_table,
+)
 from labelaudit.schemas import CLASSES, Status
 from labelaudit.text import listing
 from labelaudit.versions.discover import choose_version, open_version
@@ -108,7 +115,7 @@ def check_dataset(
         kind=scanned.columns.kind,
         columns=_columns(scanned.columns, examples),
         guesses=(*scanned.columns.guesses, *(() if answers is None else answers.guesses)),
-        warnings=(*scanned.warnings, *_about_copies(examples)),
+        warnings=(*scanned.warnings, *_about_copies(examples), *_about_quality(scanned)),
         examples=len(examples.label),
         statuses=examples.status_counts(),
         left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
@@ -141,6 +148,14 @@ def check_dataset(
 def _about_copies(examples: Examples) -> tuple[str, ...]:
     table = duplicates_table(examples.select(KNOWN_COLUMNS), examples.cluster, examples.copy_distance)
     return duplicates_in_words(table, is_published=False)
+
+
+def _about_quality(scanned: Scan) -> tuple[str, ...]:
+    quality = scanned.quality
+    places = scanned.examples.select(PLACE_COLUMNS)
+    table = quality_table(places, quality.position, quality.issue, quality.value, quality.limit)
+    found = quality_found(table, quality.normal, quality.relations)
+    return quality_in_words(found, scanned.columns.kind, first_ids(table, SHOWN_ROWS))
 
 
 def _with_plan(

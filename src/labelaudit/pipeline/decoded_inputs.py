@@ -27,6 +27,7 @@ from labelaudit.memory import held_bytes
 from labelaudit.model.image_inputs import ImageInputs
 from labelaudit.model.ngrams import HASHED_FEATURES, HASHING
 from labelaudit.pipeline.input_writers import WRITERS, Nowhere
+from labelaudit.quality.input_quality import InputMeasures
 from labelaudit.storage.cache import Cache
 from labelaudit.storage.manifest import digest_of
 from labelaudit.storage.store import DatasetFiles, open_dataset
@@ -51,6 +52,7 @@ def scan(
     sample: SampledInputs | None = None,
     codes: ContentCodes | None = None,
     majority: Majority | None = None,
+    measures: InputMeasures | None = None,
 ) -> Examples:
     """Read a version once, write its inputs to `folder` (None: do not), and return its rows in canonical order.
 
@@ -62,6 +64,7 @@ def scan(
         sample: takes a sample of the inputs.
         codes: takes the codes of all inputs.
         majority: the labels if they are the majority of the annotations.
+        measures: takes measures of the quality of all inputs.
 
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
@@ -76,6 +79,8 @@ def scan(
                     sample.add(batch.inputs, batch.digests)
                 if codes is not None:
                     codes.add(batch.inputs)
+                if measures is not None:
+                    measures.add(batch.inputs, batch.sizes)
                 rows += len(batch.digests)
                 _check_memory(rows, memory_limit)
                 yield batch.head()

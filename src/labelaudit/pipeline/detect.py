@@ -35,9 +35,11 @@ from labelaudit.pipeline.consensus import answered_rows, consensus_tables
 from labelaudit.pipeline.copies import clusters_of
 from labelaudit.pipeline.feature_space import FeatureSpace, search_space
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.input_measures import load_quality
 from labelaudit.pipeline.near_rows import map_of, neighbours_of
 from labelaudit.pipeline.row_previews import reviewed_ids
 from labelaudit.pipeline.slices_of_rows import compare_slices
+from labelaudit.quality.input_quality import InputQuality
 from labelaudit.report.annotators import annotators_found, annotators_in_words
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -51,6 +53,7 @@ from labelaudit.report.audit_tables import (
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
 from labelaudit.report.outlier_list import outliers_found, outliers_in_words, outliers_table
+from labelaudit.report.quality_tables import quality_found, quality_in_words, quality_table
 from labelaudit.report.slices import slices_in_words
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
 from labelaudit.reviews.snapshot_store import load_snapshot
@@ -79,6 +82,7 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
         open_predecessor(store, plan),
         clusters_of(plan, rows, space),
         None if plan.annotations is None else answers_in(store, plan),
+        load_quality(store, plan),
         space,
     )
     del rows, space
@@ -102,6 +106,7 @@ def detect_issues(
     before: OpenPredecessor | NotCompared | None,
     clusters: Clusters | None = None,
     answers: AnswerTable | None = None,
+    quality: InputQuality | None = None,
     space: FeatureSpace | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
@@ -111,6 +116,7 @@ def detect_issues(
         before: the audit to compare with, or why there is no comparison.
         clusters: copies among the rows; None if contents are unknown.
         answers: of several annotators; None if there are none.
+        quality: of the inputs; None if contents are unknown.
         space: neighbours in features; None if there are none.
     """
     release_if_grown()
@@ -122,7 +128,7 @@ def detect_issues(
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_wrong)
     release_if_grown()
     unlike = None if space is None else space.outliers()
-    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, unlike, canaries.table)
+    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, quality, unlike, canaries.table)
     outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     annotators: Annotators | None = None
@@ -133,9 +139,12 @@ def detect_issues(
         tables = replace(tables, neighbours=neighbours_of(rows, space, reviewed), map=map_of(rows, space))
     slices_table, slices = compare_slices(rows, found) or (None, None)
     tables = replace(tables, slices=slices_table)
+    inputs = None
+    if quality is not None and tables.quality is not None:
+        inputs = quality_found(tables.quality, quality.normal, quality.relations)
     compared = None
     if isinstance(before, OpenPredecessor):
-        others = OtherFindings(copies, outliers, tables.annotators, tables.slices)
+        others = OtherFindings(copies, outliers, tables.annotators, tables.slices, inputs)
         compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, others)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     labels = rows.of_scored(examples.label)
@@ -147,6 +156,7 @@ def detect_issues(
         *(() if outliers is None else outliers_in_words(outliers)),
         *_annotator_notes(annotators, tables, has_canaries=canaries.recall is not None),
         *(() if slices is None else slices_in_words(slices)),
+        *(() if inputs is None else quality_in_words(inputs, plan.kind)),
         _basis_note(labels, found, is_trained_here=bool(plan.views)),
         *([canaries.note] if canaries.note else []),
     ]
@@ -166,6 +176,7 @@ def detect_issues(
         outliers=outliers,
         annotators=annotators,
         slices=slices,
+        quality=inputs,
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
@@ -216,11 +227,12 @@ def _tables(
     found: LabelIssues,
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
+    quality: InputQuality | None,
     unlike: FoundOutliers | None,
     canaries: pa.Table,
 ) -> AuditTables:
     """Return the tables of the audit, without those of slices and of changes since the predecessor."""
-    scores = _examples(plan, rows, probabilities, found, row_verdicts, unlike)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts, quality, unlike)
     names = np.asarray(plan.class_names, dtype=object)
     is_flagged = found.is_label_issue
     p_suggested = None if found.evidence is None else found.p_other[is_flagged]
@@ -240,6 +252,9 @@ def _tables(
         annotators=None,
         answers=None,
         slices=None,
+        quality=None
+        if quality is None
+        else quality_table(scores, quality.position, quality.issue, quality.value, quality.limit),
         changes=None,
         class_changes=None,
     )
@@ -298,6 +313,7 @@ def _examples(
     probabilities: Probabilities,
     found: LabelIssues,
     row_verdicts: RowVerdicts,
+    quality: InputQuality | None,
     unlike: FoundOutliers | None,
 ) -> pa.Table:
     examples = rows.examples
@@ -326,6 +342,7 @@ def _examples(
         verdicts=row_verdicts.verdicts if has_verdicts else None,
         right_labels=row_verdicts.right_labels if has_verdicts else None,
         slices={name: values.arrow for name, values in examples.slices.items()},
+        input_issues=None if quality is None else quality.by_row(len(examples.label)),
     )
 
 

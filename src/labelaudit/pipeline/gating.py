@@ -108,6 +108,8 @@ def judge_gate(
             copies=findings.duplicates,
             has_splits=has_splits,
             slices=findings.slices,
+            quality=findings.quality,
+            rows=plan.examples,
         ),
         # True even if its files could no longer be read and nothing was compared.
         has_predecessor=plan.predecessor is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,12 +39,15 @@ from labelaudit.model.user_modules import code_sha256
 from labelaudit.pipeline.answers_of_rows import find_answers, with_answers
 from labelaudit.pipeline.copies import kept_together, with_copies
 from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
+from labelaudit.pipeline.input_measures import INPUT_QUALITY, measured_quality
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
+from labelaudit.quality.input_quality import InputMeasures, InputQuality
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.snapshot_store import snapshot_sha256, store_snapshot, take_snapshot
 from labelaudit.schemas import SCHEMA_VERSION, ViewName
 from labelaudit.storage.cache import Cache
-from labelaudit.storage.layout import scan_data_key, scan_record_key
+from labelaudit.storage.file_on_disk import FileOnDisk
+from labelaudit.storage.layout import scan_data_key, scan_quality_key, scan_record_key
 from labelaudit.storage.manifest import digest_of, dump_json, read_json, sha256_hex
 from labelaudit.storage.store import DatasetFiles, Store
 from labelaudit.storage.temporary_files import TemporaryFiles
@@ -53,7 +56,7 @@ from labelaudit.versions.discover import open_version
 from labelaudit.versions.named import audited_name, open_output, version_in_url, with_annotations
 
 # Increase it if a stored scan has other columns or another meaning.
-SCAN_LAYOUT = 2
+SCAN_LAYOUT = 3
 # Settings of the training that probe and neighbours depend on.
 _USED_ON_FEATURES = ("device", "seed")
 
@@ -67,6 +70,7 @@ class Scan:
     files: int
     bytes: int
     warnings: tuple[str, ...] = ()  # sentences for people on what probably is a mistake in the data
+    quality: InputQuality = field(default_factory=InputQuality.none)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class _ScanRecord:
     sha256: str  # of the Parquet file of the rows
     files: int
     bytes: int
+    quality_sha256: str  # of the Parquet file of the quality of inputs
     warnings: tuple[str, ...] = ()
 
 
@@ -109,13 +114,14 @@ def prepare(config: AuditConfig) -> PlanReference:
     release_if_grown()
     snapshot = take_snapshot(store, name.name, rows.examples.fingerprint)
     files = TemporaryFiles()
-    file = rows.to_file(files)
+    file, quality = rows.to_file(files), parquet_file([scanned.quality.to_table()], files)
     of_answers = None if answers is None else answers_file(answers, files)
-    plan = _make_plan(store, config, name, scanned, rows, recipe, choice, snapshot, rows_sha256=file.sha256)
+    plan = _make_plan(store, config, name, scanned, rows, recipe, choice, snapshot, file, quality)
     if answers is not None and of_answers is not None:
         plan = with_answers(plan, rows, answers, of_answers.sha256)
         store.write_file(f"{plan.work_folder}/{ANSWERS_FILE}", of_answers)
     store.write_file(f"{plan.work_folder}/{ROWS}", file)
+    store.write_file(f"{plan.work_folder}/{INPUT_QUALITY}", quality)
     store_snapshot(store, plan, snapshot)
     record = commit_record(store, plan)
     return PlanReference(
@@ -169,10 +175,16 @@ def scan_dataset(
     keeps_inputs: bool = True,
 ) -> Scan:
     """Read the rows of a version once; with `keeps_inputs`, store its inputs in this machine's cache."""
-    sample, codes = SampledInputs(columns), ContentCodes(columns.kind)
-    majority = majority_of(answers) if answers is not None and columns.is_voted else None
+    sample, codes, measures = SampledInputs(columns), ContentCodes(columns.kind), InputMeasures(columns.kind)
     read = partial(
-        scan, source, columns, memory_limit=config.limits.memory, sample=sample, codes=codes, majority=majority
+        scan,
+        source,
+        columns,
+        memory_limit=config.limits.memory,
+        sample=sample,
+        codes=codes,
+        measures=measures,
+        majority=majority_of(answers) if answers is not None and columns.is_voted else None,
     )
     if keeps_inputs:
         cache = Cache(max_bytes=config.limits.cache)
@@ -181,6 +193,7 @@ def scan_dataset(
             cache.adopt(folder, cache_key(examples.fingerprint, columns))
     else:
         examples = read(folder=None)
+    quality = measured_quality(examples, measures)
     examples = with_copies(examples, codes)
     files = source.files()
     warnings = (
@@ -188,7 +201,7 @@ def scan_dataset(
         *hygiene_warnings(examples.all_class_counts(), format=columns.format),
         *misleading_inputs(sample, examples),
     )
-    return Scan(columns, examples, len(files), sum(file.size for file in files), warnings)
+    return Scan(columns, examples, len(files), sum(file.size for file in files), warnings, quality)
 
 
 def divide_and_choose(scanned: Scan, config: AuditConfig) -> tuple[Version, Recipe]:
@@ -287,7 +300,9 @@ def _stored_scan(store: Store, dataset: str, signature: str | None, config: Audi
     files = TemporaryFiles()
     file = unchanged_file(store, scan_data_key(dataset, key), record.sha256, files)
     examples = Examples.from_table(read_columns(file.path, None))
-    return Scan(record.columns, examples, record.files, record.bytes, record.warnings)
+    file = unchanged_file(store, scan_quality_key(dataset, key), record.quality_sha256, files)
+    quality = InputQuality.from_table(read_columns(file.path, None))
+    return Scan(record.columns, examples, record.files, record.bytes, record.warnings, quality)
 
 
 def _store_scan(store: Store, dataset: str, signature: str | None, config: AuditConfig, scanned: Scan) -> None:
@@ -297,10 +312,13 @@ def _store_scan(store: Store, dataset: str, signature: str | None, config: Audit
     files = TemporaryFiles()
     file = parquet_file(scanned.examples.tables(ROW_GROUP_ROWS), files)
     store.write_file(scan_data_key(dataset, key), file)
+    quality = parquet_file([scanned.quality.to_table()], files)
+    store.write_file(scan_quality_key(dataset, key), quality)
     record = _ScanRecord(
         columns=scanned.columns,
         fingerprint=scanned.examples.fingerprint,
         sha256=file.sha256,
+        quality_sha256=quality.sha256,
         files=scanned.files,
         bytes=scanned.bytes,
         warnings=scanned.warnings,
@@ -317,8 +335,8 @@ def _make_plan(
     recipe: Recipe,
     choice: ViewChoice,
     snapshot: ReviewSnapshot,
-    *,
-    rows_sha256: str,
+    file: FileOnDisk,
+    quality: FileOnDisk,
 ) -> Plan:
     examples = rows.examples
     code = network_digest(config)
@@ -340,7 +358,8 @@ def _make_plan(
         statuses=examples.status_counts(),
         versions=package_versions(),
         machine=machine(),
-        rows_sha256=rows_sha256,
+        rows_sha256=file.sha256,
+        quality_sha256=quality.sha256,
         code=code if is_network_trained else None,
         predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
         review_sha256=snapshot_sha256(snapshot),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,7 +41,8 @@ from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
 from labelaudit.report.gallery import CardPreview, gallery_items
 from labelaudit.report.outliers_section import OutliersContent, shown_outliers
-from labelaudit.report.page import PageContent, PublishedFile, render_page
+from labelaudit.report.page import PageContent, PublishedFile, Sections, render_page
+from labelaudit.report.quality_section import QualityContent, shown_quality
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
 from labelaudit.schemas import SCHEMA_VERSION
@@ -90,13 +91,12 @@ def publish(
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
         others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables, shown.previews)
-        annotators = _annotators(found, shown.examples)
-        if annotators is not None and shown.examples:
-            ids = pc.unique(annotators.consensus["example_id"]).to_pylist()
-            previews = dict(zip(ids, cards_of(inputs, rows, ids), strict=True))
-            annotators = replace(annotators, previews=previews)
-        outliers = _outliers(plan, inputs, rows, found.tables.outliers)
-        lists = OtherLists(_copies(plan, inputs, found), outliers, annotators)
+        sections = Sections(
+            copies=_copies(plan, inputs, found),
+            outliers=_outliers(plan, inputs, rows, found.tables.outliers),
+            annotators=_annotators(plan, inputs, rows, found),
+            quality=_quality(plan, inputs, found),
+        )
     del rows, inputs
     release_if_grown()
     found = found.with_examples(_SHOWN_COLUMNS)
@@ -105,15 +105,36 @@ def publish(
         encoded = Encoding(plan.encoder.name, encoding.rows, encoding.stored)
         notes = (*found.findings.notes, *damage_notes(store, plan))
         found = replace(found, findings=replace(found.findings, notes=notes))
-    audit = publish_audit(store, plan, found, others, gallery, lists, encoded)
+    audit = publish_audit(store, plan, found, others, gallery, sections, encoded)
     remember(store, reference, plan)
     return audit
 
 
-def _annotators(found: Detected, examples: int) -> AnnotatorsContent | None:
+def _annotators(plan: Plan, inputs: RowInputs, rows: Version, found: Detected) -> AnnotatorsContent | None:
+    examples = plan.config.report.examples
+    content = _annotators_without_previews(found, examples)
+    if content is None or not examples:
+        return content
+    ids = pc.unique(content.consensus["example_id"]).to_pylist()
+    return replace(content, previews=dict(zip(ids, cards_of(inputs, rows, ids), strict=True)))
+
+
+def _annotators_without_previews(found: Detected, examples: int) -> AnnotatorsContent | None:
     tables = found.tables
     flagged = tables.issues["example_id"].slice(0, examples).to_pylist()
     return annotators_content(found.findings.annotators, tables.annotators, tables.consensus, tables.answers, flagged)
+
+
+def _quality(plan: Plan, inputs: RowInputs, found: Detected) -> QualityContent | None:
+    table, counts = found.tables.quality, found.findings.quality
+    if table is None or counts is None:
+        return None
+    shown = shown_quality(table)
+    # As for copies.
+    if not len(shown) or not plan.config.report.examples:
+        return QualityContent(plan.kind, counts, table)
+    places = found.with_examples(("file", "row")).tables.examples
+    return QualityContent(plan.kind, counts, table, copies_previews(inputs, places, shown))
 
 
 def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | None:
@@ -137,25 +158,13 @@ def _outliers(plan: Plan, inputs: RowInputs, rows: Version, table: pa.Table | No
     return OutliersContent(table, previews)
 
 
-@dataclass(frozen=True)
-class OtherLists:
-    """What the page shows besides label issues; None if it is unknown."""
-
-    copies: CopiesContent | None = None
-    outliers: OutliersContent | None = None
-    annotators: AnnotatorsContent | None = None  # with previews
-
-
-_NO_LISTS = OtherLists()
-
-
 def publish_audit(
     store: Store,
     plan: Plan,
     detected: Detected,
     others: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
-    lists: OtherLists = _NO_LISTS,
+    sections: Sections | None = None,
     encoding: Encoding | None = None,
 ) -> AuditReference:
     """Write the audit's folder, its manifest last, and then update the dataset's page.
@@ -163,7 +172,7 @@ def publish_audit(
     Args:
         others: Parquet files in addition to the tables, such as fold probabilities, by name in the folder.
         gallery: previews of the first issues, in their order.
-        lists: what else the page shows.
+        sections: what the page shows with previews of rows; None if the contents of the rows are unknown.
         encoding: what was encoded.
     """
     _check_complete(plan)
@@ -183,8 +192,8 @@ def publish_audit(
         left_out=plan.left_out,
         encoding=encoding,
     )
-    content = _page_content(plan, summary, detected.tables, files, gallery, lists)
-    content = replace(content, annotators=lists.annotators or _annotators(detected, 0))
+    sections = sections or Sections(annotators=_annotators_without_previews(detected, 0))
+    content = _page_content(plan, summary, detected.tables, files, gallery, sections)
     published = {**files, SUMMARY: dump_json(to_record(summary)), PAGE: render_page(content).encode()}
     standing = manifest.publish_files(store, plan.audit_folder, published, plan.facts(), SCHEMA_VERSION)
     return completed(store, plan, standing, status="published")
@@ -215,7 +224,7 @@ def _page_content(
     tables: AuditTables,
     files: Mapping[str, bytes | FileOnDisk],
     gallery: Sequence[CardPreview],
-    lists: OtherLists,
+    sections: Sections,
 ) -> PageContent:
     return PageContent(
         summary=summary,
@@ -231,8 +240,7 @@ def _page_content(
         changes=_changes(summary, tables),
         review=review_section(summary.review, tables.examples),
         ambiguous=ambiguous_examples(tables.examples),
-        copies=lists.copies,
-        outliers=lists.outliers,
+        sections=sections,
         slices=tables.slices,
     )
 

@@ -80,9 +80,11 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
 
 
 def reviewed_ids(rows: Version, tables: AuditTables, count: int) -> list[str]:
-    """Return the ids of the rows that reviewers see: the first rows of a random sample of each stratum, the first
-    `count` copies with different labels, the first rows that need another opinion, the first `count` issues, and the
-    first `count` outliers.
+    """Return the ids of the rows that reviewers see: the first rows of a random sample of each stratum, and the first
+    of each list.
+
+    The lists are copies with different labels, rows that need another opinion, issues, outliers, and inputs that are
+    hard to use.
 
     If `count` is 0, these are none, because the data may be confidential.
 
@@ -97,9 +99,10 @@ def reviewed_ids(rows: Version, tables: AuditTables, count: int) -> list[str]:
     copies = [] if tables.duplicates is None else _conflicting_ids(tables.duplicates)[:count]
     worst = tables.issues["example_id"][:count].to_pylist()
     unlike = [] if tables.outliers is None else tables.outliers["example_id"][:count].to_pylist()
+    hard = [] if tables.quality is None else _scored_ids(tables.quality)[:count]
     sampled = sampled_ids(tables.examples, rows.examples.fingerprint, scored_ids)
     opinions = [] if tables.consensus is None else needed_ids(tables.consensus, PREVIEWED_ROWS)[:count]
-    return list(dict.fromkeys([*sampled, *copies, *opinions, *worst, *unlike]))
+    return list(dict.fromkeys([*sampled, *copies, *opinions, *worst, *unlike, *hard]))
 
 
 def previews_bytes(inputs: RowInputs, rows: Version, tables: AuditTables, count: int) -> bytes:
@@ -130,8 +133,12 @@ def _neighbour_ids(neighbours: pa.Table, reviewed: Iterable[str]) -> list[str]:
 
 
 def _conflicting_ids(duplicates: pa.Table) -> list[str]:
-    is_scored = pc.equal(duplicates["status"], str(Status.SCORED))
-    ids: list[str] = duplicates["example_id"].filter(pc.and_(is_scored, duplicates["has_other_labels"])).to_pylist()
+    return _scored_ids(duplicates.filter(duplicates["has_other_labels"]))
+
+
+def _scored_ids(table: pa.Table) -> list[str]:
+    """Return the ids of the scored rows of a table with the columns example_id and status."""
+    ids: list[str] = table["example_id"].filter(pc.equal(table["status"], str(Status.SCORED))).to_pylist()
     return ids
 
 

@@ -85,6 +85,7 @@ def examples_table(
     verdicts: _Names | None = None,
     right_labels: _Names | None = None,
     slices: Mapping[str, pa.DictionaryArray] | None = None,
+    input_issues: _Names | None = None,
 ) -> pa.Table:
     """Return all N rows of a version with the scores of the scored ones: EXAMPLES, ordered by example_id.
 
@@ -97,13 +98,14 @@ def examples_table(
         fold: (N,) fold that holds a row out, -1 if it is not scored.
         verdicts, right_labels: (N,) what people decided; None if there are no verdicts.
         slices: (N,) values by column of the dataset; each becomes a column `slice_…` at the end.
+        input_issues: (N,) what makes inputs hard to use; None if no contents are known.
 
     Raises:
         LabelauditError: Lengths differ, or the scores are not those of exactly the rows with status `scored`.
     """
     total, scored = len(rows), len(scores.row)
     is_dismissed = np.zeros(scored, dtype=bool) if scores.is_dismissed is None else scores.is_dismissed
-    decisions = {"verdict": verdicts, "right_label": right_labels}
+    decisions = {"verdict": verdicts, "right_label": right_labels, "input_issues": input_issues}
     decided = {name: _strings(values) for name, values in decisions.items() if values is not None}
     _check_lengths("examples", total, fold=fold, **decided)
     _check_scores(scores, is_dismissed)

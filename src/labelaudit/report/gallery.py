@@ -80,6 +80,7 @@ class GalleryItem:
     fold: int | None  # None: the probabilities were made elsewhere
     file: str
     row: int
+    input_issues: str | None
     preview: CardPreview
 
 

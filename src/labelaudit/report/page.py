@@ -28,6 +28,7 @@ from labelaudit.report.gallery import GalleryItem, preview_bytes, preview_fields
 from labelaudit.report.html import Context, clip, render, template_file
 from labelaudit.report.outliers_section import OutliersContent, outliers_context
 from labelaudit.report.palette import page_css
+from labelaudit.report.quality_section import QualityContent, quality_context, split_issues
 from labelaudit.report.reviewed import ReviewSection
 from labelaudit.report.slices_section import slices_context
 from labelaudit.schemas import BLEND, STATUS_MEANINGS, VIEW_MEANINGS, Status
@@ -56,6 +57,16 @@ class PublishedFile:
 
 
 @dataclass(frozen=True)
+class Sections:
+    """What the page shows with previews of rows, in addition to flagged rows."""
+
+    copies: CopiesContent | None = None  # None if the contents of the rows are unknown
+    outliers: OutliersContent | None = None  # None if there are no features
+    annotators: AnnotatorsContent | None = None  # None without answers of annotators
+    quality: QualityContent | None = None  # as for copies
+
+
+@dataclass(frozen=True)
 class PageContent:
     """The content of the page as plain data. Tables have the schemas of `labelaudit.schemas`."""
 
@@ -72,10 +83,8 @@ class PageContent:
     changes: ChangesContent | None = None  # None if the summary has no changes
     review: ReviewSection | None = None  # None if there are no verdicts
     ambiguous: Sequence[JsonObject] = ()  # of `ambiguous_examples`
-    copies: CopiesContent | None = None  # None if the contents of the rows are unknown
-    outliers: OutliersContent | None = None  # None if there are no features
-    annotators: AnnotatorsContent | None = None  # None without answers of annotators
     slices: pa.Table | None = None  # SLICES; None if the config names none
+    sections: Sections = Sections()
 
     @property
     def final_folds(self) -> pa.Table:
@@ -88,11 +97,12 @@ def render_page(content: PageContent) -> str:
     """Return one HTML document, below 5 MB. The same content gives the same bytes."""
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    copies, copies_bytes = copies_context(content.copies)
-    outliers, outliers_bytes = outliers_context(content.outliers)
-    annotators, annotators_bytes = annotators_context(content.annotators)
-    lists_bytes = copies_bytes + outliers_bytes + annotators_bytes
-    gallery = _within_limit(content.gallery, GALLERY_BYTES - lists_bytes)
+    copies, copies_bytes = copies_context(content.sections.copies)
+    outliers, outliers_bytes = outliers_context(content.sections.outliers)
+    annotators, annotators_bytes = annotators_context(content.sections.annotators)
+    quality, quality_bytes = quality_context(content.sections.quality)
+    used = copies_bytes + outliers_bytes + annotators_bytes + quality_bytes
+    gallery = _within_limit(content.gallery, GALLERY_BYTES - used)
     return render(
         "page.html.jinja",
         page=content,
@@ -104,6 +114,7 @@ def render_page(content: PageContent) -> str:
         **copies,
         **outliers,
         **annotators,
+        **quality,
         **_examples(content, gallery),
         **_classes(content, gallery),
         **_health(content),
@@ -189,6 +200,7 @@ def _card(item: GalleryItem, given: Mapping[str, int], suggested: Mapping[str, i
         "given_number": list(given).index(item.given_label),
         "suggested_number": list(suggested).index(item.suggested_label),
         **preview_fields(preview),
+        "chips": split_issues(item.input_issues),
     }
 
 

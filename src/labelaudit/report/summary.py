@@ -68,6 +68,7 @@ def summarize(
         canaries=findings.canaries,
         gate=findings.gate,
         changes=findings.changes,
+        quality=findings.quality,
         review=findings.review,
         left_out=tuple(left_out),
         encoding=encoding,

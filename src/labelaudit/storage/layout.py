@@ -137,6 +137,10 @@ def scan_data_key(dataset: str, key: str) -> str:
     return f"{dataset_folder(dataset)}/_work/scans/{key}.parquet"
 
 
+def scan_quality_key(dataset: str, key: str) -> str:
+    return f"{dataset_folder(dataset)}/_work/scans/{key}.quality.parquet"
+
+
 def fold_record_key(dataset: str, training_key: str, fold: int) -> str:
     """Return the key of the small JSON record that commits a fold."""
     return f"{dataset_folder(dataset)}/_work/folds/{training_key}/fold={fold}.json"

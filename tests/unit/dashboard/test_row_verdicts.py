@@ -45,6 +45,7 @@ ROW = Row(
     False,
     None,
     None,
+    None,
     0.1,
 )
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from labelaudit.data.images import decode_images, looks_like_image, read_header, why_unreadable
+from labelaudit.data.images import EXIF_ORIENTATION, decode_images, looks_like_image, read_header, why_unreadable
 from support.encoded_images import encode, png_chunk, sixteen_bit_png
 
 
@@ -302,3 +302,14 @@ def test_the_size_of_a_turned_tiff_is_that_of_its_pixels(orientation):
 def test_deep_tiff_with_white_as_zero_is_refused():
     _, problems = decode_images([_tiff("I;16", (4, 4), tag262=0)], 1, (4, 4), 1)
     assert "16 bits in which 0 is white" in problems[0]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_original_size_is_that_of_the_upright_image(format: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    data = encode(Image.new("RGB", (300, 100), "red"), format, exif=exif)
+    sizes = np.zeros((2, 2), np.int32)
+    decode_images([data, b"no image"], 2, (8, 8), 3, sizes=sizes)
+    assert sizes.tolist() == [[300, 100] if orientation == 1 else [100, 300], [0, 0]]

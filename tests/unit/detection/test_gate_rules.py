@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import Limits, Measures, judge_limits
-from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, RateBasis, Rule, SliceRatio, Slices
+from labelaudit.findings import (
+    Duplicates,
+    ErrorRange,
+    Gate,
+    GateVerdict,
+    Outcome,
+    QualityFound,
+    RateBasis,
+    Rule,
+    SliceRatio,
+    Slices,
+)
 
 MEASURES = Measures(
     scored=1000,
@@ -24,6 +35,8 @@ MEASURES = Measures(
     canary_recall=0.9,
     error_range=ErrorRange(0.08, 0.05, 0.13, RateBasis.PROBABILITIES),
     copies=Duplicates(9, 20, 6, conflicts=2, conflicting_rows=5, leaks=1, leaked_rows=2),
+    quality=QualityFound(20, 3, {"dark": 20}, {}, ()),
+    rows=1000,
     has_splits=True,
     slices=Slices({"batch": 9}, 9, 2, (SliceRatio("batch", "b07", 90, 0.3, 4.1, 3.0, 5.4, 4.5),)),
 )
@@ -141,6 +154,20 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
             "failed",
             "batch b07: 4.1 times as many wrong labels as the others (95 % interval 3.0 to 5.4), and 4.5 times as many "
             "flags. The limit is 2.5, and it applies to the lower end of the interval.",
+        ),
+        (
+            "max_input_issues_share",
+            0.02,
+            0.02,
+            "passed",
+            "20 of 1,000 rows have inputs that are hard to use (2.0 %); the limit is 2.0 %.",
+        ),
+        (
+            "max_input_issues_share",
+            0.01,
+            0.02,
+            "failed",
+            "20 of 1,000 rows have inputs that are hard to use (2.0 %); the limit is 1.0 %.",
         ),
     ],
 )
@@ -271,6 +298,11 @@ def test_limits_by_class() -> None:
         ),
         ({"max_leaks": 0}, "has_splits", "the dataset has no splits"),
         ({"max_slice_ratio": 2.0}, "slices", "the config names no columns in dataset.slices"),
+        (
+            {"max_input_issues_share": 0.0},
+            "quality",
+            "the probabilities were made elsewhere, and the contents of the rows are unknown",
+        ),
     ],
 )
 def test_what_is_not_measured_breaks_nothing(limits: dict[str, Any], unknown: str, why: str) -> None:

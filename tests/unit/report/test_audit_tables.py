@@ -128,6 +128,7 @@ def test_issues_of_four_rows() -> None:
         "right_label": None,
         "p_wrong": 0.5,
         "views_agree": None,
+        "input_issues": None,
     }
     assert table["example_id"].to_pylist() == ["d", "a"]
 

@@ -20,7 +20,7 @@ from labelaudit.report.copies_section import (
     shown_copies,
 )
 from labelaudit.report.gallery import CardPreview, thumbnail
-from labelaudit.report.page import render_page
+from labelaudit.report.page import Sections, render_page
 from labelaudit.schemas import DUPLICATES
 from support.contents import make_content, picture
 
@@ -64,7 +64,7 @@ def section(page: str, name: str) -> str:
 
 def page_of(kind: str, table: pa.Table, previews: list[CardPreview] | None = None) -> str:
     content = CopiesContent(kind, table, previews or [])
-    return render_page(make_content(copies=content)).partition("</style>")[2]
+    return render_page(make_content(sections=Sections(copies=content))).partition("</style>")[2]
 
 
 def test_one_row_of_each_label_is_shown_first() -> None:
@@ -164,9 +164,9 @@ def test_the_largest_groups_leave_room_for_the_gallery() -> None:
     content = CopiesContent("image", table, [noise] * (GROUPS * MEMBERS))
     _, used = copies_context(content)
     assert COPIES_BYTES / 2 < used <= COPIES_BYTES
-    page = make_content(rows=900, previews=lambda _: noise, copies=content)
+    page = make_content(rows=900, previews=lambda _: noise, sections=Sections(copies=content))
     assert len(render_page(page).encode()) < 5_000_000
-    alone = render_page(replace(page, copies=None))
+    alone = render_page(replace(page, sections=Sections()))
     assert alone.count('class="card"') > render_page(page).count('class="card"') > 100
 
 

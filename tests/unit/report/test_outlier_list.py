@@ -11,7 +11,7 @@ import pytest
 from labelaudit.report.gallery import CardPreview, UnusualColumn
 from labelaudit.report.outlier_list import outliers_found, outliers_in_words, outliers_table
 from labelaudit.report.outliers_section import OutliersContent, outliers_context, shown_outliers
-from labelaudit.report.page import render_page
+from labelaudit.report.page import Sections, render_page
 from labelaudit.schemas import EXAMPLES, OUTLIERS
 from support.contents import make_content, picture
 
@@ -38,7 +38,7 @@ def outliers(count: int, **values: Any) -> pa.Table:
 
 
 def section(table: pa.Table, previews: list[CardPreview] | None = None) -> str:
-    page = render_page(make_content(outliers=OutliersContent(table, previews or [])))
+    page = render_page(make_content(sections=Sections(outliers=OutliersContent(table, previews or []))))
     return page.partition('<section id="outliers"')[2].partition("</section>")[0]
 
 
@@ -86,7 +86,7 @@ def test_the_page_shows_what_nobody_has_reviewed() -> None:
 
 @pytest.mark.parametrize("content", [None, OutliersContent(outliers(0)), OutliersContent(outliers(3, verdict="fine"))])
 def test_a_page_without_outliers(content: OutliersContent | None) -> None:
-    page = render_page(make_content(outliers=content))
+    page = render_page(make_content(sections=Sections(outliers=content)))
     assert 'id="outliers"' not in page
     assert "#outliers" not in page
 
