@@ -13,6 +13,6 @@ STORED AS PARQUET LOCATION 's3://audit-tables/classes/';
 CREATE EXTERNAL TABLE IF NOT EXISTS labelaudit_issues (
   is_newest boolean, created_at timestamp, `rank` bigint, example_id string, given_label string,
   suggested_label string, label_score double, p_given float, p_suggested float, margin float, fold smallint,
-  file string, `row` bigint, verdict string, right_label string, p_wrong float, views_agree float,
+  file string, `row` bigint, verdict string, right_label string, p_wrong float, views_agree float, input_issues string,
   dataset string, version string)
 STORED AS PARQUET LOCATION 's3://audit-tables/issues/';

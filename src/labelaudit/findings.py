@@ -335,8 +335,8 @@ class Findings:
     `issues` are flagged rows; `error_range` is the share of wrong labels among the scored rows; `flag_precision` is the
     expected share of flags that are wrong, 0..1, and None if nothing is flagged; `cut` is the lowest `p_wrong` that is
     flagged, and None if a filter of cleanlab chose the flags; `promise` is None unless the config has one; `notes` are
-    sentences for people; `duplicates` and `quality` are None for external probabilities, `annotators` without answers
-    of annotators, and `slices` if the config names none.
+    sentences for people; `duplicates` and `quality` are None for external probabilities, `outliers` without features,
+    `annotators` without answers of annotators, and `slices` if the config names none.
     """
 
     issues: int
@@ -351,6 +351,7 @@ class Findings:
     gate: Gate | None = None
     review: Review | None = None
     duplicates: Duplicates | None = None
+    outliers: Outliers | None = None
     annotators: Annotators | None = None
     slices: Slices | None = None
     quality: QualityFound | None = None
@@ -425,6 +426,15 @@ class Duplicates:
     conflicting_rows: int  # in these
     leaks: int  # clusters that are in several splits
     leaked_rows: int  # in these
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Rows that are unlike all others, as in `outliers.parquet`."""
+
+    rows: int
+    undecided: int  # of these, rows without a verdict
+    cut: float | None  # rows with a higher outlier_score are listed; None if no cut could be found
 
 
 @dataclass(frozen=True)
@@ -546,6 +556,7 @@ class Summary:
     promise: Promise | None = None
     encoding: Encoding | None = None  # None if no view needs an encoder
     duplicates: Duplicates | None = None  # None for external probabilities and audits of earlier releases
+    outliers: Outliers | None = None  # None without features, with too few rows, and in audits of earlier releases
     annotators: Annotators | None = None  # None without answers of annotators
     slices: Slices | None = None  # None if the config names no slices
     quality: QualityFound | None = None  # None as for `duplicates`

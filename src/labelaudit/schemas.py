@@ -184,6 +184,9 @@ EXAMPLES = _schema(
     ("dynamics_epochs", pa.float32()),  # share of the epochs before the given label was first predicted, 0..1
     # How many views predict the same other label than the given one; the mean over repeats. Null if there is one view.
     ("views_agree", pa.float32()),
+    # Distance from the nearest other rows in the space of features, relative to the usual one (docs/outliers.md). Null
+    # if there are no features, or too few rows.
+    ("outlier_score", pa.float32()),
     # What makes the input hard to use: values of InputIssue with ", " between them; null if nothing does.
     ("input_issues", pa.string()),
     ("remove_reason", pa.string()),  # a RemoveReason or another text; null unless the verdict is `remove`
@@ -345,6 +348,21 @@ DUPLICATES = _schema(
     ("row", pa.int64()),
 )
 
+# Rows that are unlike all others, the highest outlier_score first; ties by example_id (docs/outliers.md).
+OUTLIERS = _schema(
+    ("rank", pa.int64()),  # from 1
+    ("example_id", pa.string()),
+    ("given_label", pa.string()),
+    ("nearest_label", pa.string()),  # that of most of its nearest neighbours
+    ("outlier_score", pa.float32()),
+    ("p_wrong", pa.float32()),
+    ("is_label_issue", pa.bool_()),
+    ("split", pa.string()),
+    ("verdict", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),
+)
+
 # Every issue of an input, ordered by kind as in InputIssue, then by how far it is beyond the limit, then by example_id.
 QUALITY = _schema(
     ("issue", pa.string()),  # an InputIssue
@@ -381,6 +399,21 @@ CONSENSUS = _schema(
     ("verdict", pa.string()),
     ("file", pa.string()),
     ("row", pa.int64()),
+)
+
+# The nearest other scored rows of each row that has a preview for reviewers, ordered by example_id, then by rank.
+NEIGHBOURS_TABLE = _schema(
+    ("example_id", pa.string()),
+    ("rank", pa.int16()),  # from 1, the nearest first
+    ("neighbour_id", pa.string()),
+    ("distance", pa.float32()),  # in the space of features (docs/outliers.md); 0 for an exact copy
+)
+
+# The positions of scored rows on the map, ordered by example_id; at most 100,000 random ones (docs/dashboard.md).
+MAP = _schema(
+    ("example_id", pa.string()),
+    ("x", pa.float32()),
+    ("y", pa.float32()),
 )
 
 # One row per annotator, the surely worst first: by quality_high, then by the most answers, then by name.

@@ -30,6 +30,8 @@ from labelaudit.schemas import (
     CLASSES,
     CONFUSIONS,
     EXAMPLES,
+    MAP,
+    NEIGHBOURS_TABLE,
     SCHEMA_VERSION,
     SLICES,
     IssueChange,
@@ -56,11 +58,14 @@ def publish_small(
     epochs: int = 3,
     more: Sequence[Mapping[str, Any]] = (),
     batches: Sequence[str] = (),
+    neighbours: Mapping[str, Sequence[str]] | None = None,
+    has_map: bool = False,
 ) -> AuditRecord:
     """Publish an audit of images in which every fourth row is flagged and the last row is unlabeled.
 
     new_ids: new flags. more: additional rows of examples.parquet, without a preview. batches: names of slices, which
-    rows are in by turns. The first has more wrong labels than the others.
+    rows are in by turns. The first has more wrong labels than the others. neighbours: nearest rows by id. has_map: it
+    has a map.
     """
     examples = small_examples(rows, class_names)
     issues = issues_table(examples)
@@ -81,6 +86,18 @@ def publish_small(
     if new_ids is not None:
         changes = [{"example_id": name, "issue_change": IssueChange.NEW.value} for name in new_ids]
         files["changes.parquet"] = parquet(pa.Table.from_pylist(changes, schema=CHANGES))
+    if neighbours is not None:
+        near = [
+            {"example_id": name, "rank": rank, "neighbour_id": other, "distance": rank / 10}
+            for name, others in neighbours.items()
+            for rank, other in enumerate(others, 1)
+        ]
+        files["neighbours.parquet"] = parquet(pa.Table.from_pylist(near, schema=NEIGHBOURS_TABLE))
+    if has_map:
+        # On a circle, in the order of their ids.
+        angle = np.linspace(0, 2 * np.pi, rows - 1, endpoint=False)
+        columns = {"example_id": ids[:-1], "x": np.cos(angle), "y": np.sin(angle)}
+        files["map.parquet"] = parquet(pa.table(columns).cast(MAP))
     audit_id = f"{day:012x}"
     made_from = {
         "config": {"training": {"epochs": epochs}},

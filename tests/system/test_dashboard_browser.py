@@ -73,6 +73,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tu
     store = Store(str(folder))
     for dataset in ("keys", "refusing", "twice"):
         publish_small(store, dataset=dataset)
+    publish_small(store, dataset="mapped", has_map=True)
+    publish_small(store, dataset="near", neighbours={"example-000": ["example-012", "example-003", "example-024"]})
     publish_small(store, dataset="filters", rows=200, new_ids=["example-012", "example-100"])
     for day in (1, 2):
         publish_small(store, dataset="two", rows=20 + 20 * day, version=f"v{day}", day=day)
@@ -160,6 +162,61 @@ def test_the_same_in_s3(s3: str, cache: Path, open_page: OpenPage) -> None:
     with dashboard(f"{s3}/dataset=pets", cache, "--reviewer", "ann") as url:
         decide_and_reload(open_page(f"{url}/review"))
         assert stored(store) == MADE
+
+
+def test_one_decision_for_similar_rows(shared: Shared, open_page: OpenPage) -> None:
+    url, folder = shared
+    page = open_page(f"{url}/review?dataset=near")
+    expect(page.locator(".card")).to_have_count(15)
+    move(page, "Enter")
+    shown_id(page, "example-000")
+    near = page.locator(".st-key-nearest")
+    expect(near.locator(".card .id")).to_have_text(["example-012", "example-003", "example-024"])
+    expect(near.locator("img")).to_have_count(3)
+    press(page, "s")
+    expect(near.locator("input:checked")).to_have_count(2)
+    # A mouse adds a row.
+    near.locator("label").nth(1).click()
+    expect(near.locator("input:checked")).to_have_count(3)
+    expect(page.get_by_text("A decision is about 4 rows")).to_be_visible()
+    press(page, "w")
+    shown_id(page, "example-004")
+    names = ("example-000", "example-012", "example-003", "example-024")
+    decided = [(name, Decision.WRONG, "dog", "ann") for name in names]
+    assert stored(Store(str(folder)), "near") == decided
+    press(page, "u")
+    shown_id(page, "example-000")
+    expect(page.locator(".said")).to_contain_text("undecided")
+    assert sorted(stored(Store(str(folder)), "near")[4:]) == sorted((name, None, None, "ann") for name in names)
+
+
+def test_a_box_on_the_map_filters_the_gallery(shared: Shared, open_page: OpenPage) -> None:
+    page = open_page(f"{shared[0]}/review?dataset=mapped&map=true")
+    expect(page.locator(".card")).to_have_count(15)
+    chart = page.get_by_test_id("stVegaLiteChart")
+    expect(chart.locator("canvas, svg").first).to_be_visible()
+    settled(page)
+    place = chart.bounding_box()
+    assert place is not None
+    # The right side of a circle on which rows are in the order of their ids.
+    middle, height = place["x"] + place["width"] / 2, place["height"]
+    page.mouse.move(middle + 10, place["y"] + 0.3 * height)
+    page.mouse.down()
+    page.mouse.move(middle + place["width"] / 4, place["y"] + 0.6 * height, steps=4)
+    page.mouse.move(place["x"] + place["width"] - 4, place["y"] + 0.9 * height, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Remove box")).to_be_visible()
+    settled(page)
+    shown = set(cards(page))
+    assert {"example-000", "example-004", "example-056"} <= shown
+    assert "example-028" not in shown
+    # The box stays while a row is open.
+    move(page, "Enter")
+    move(page, "Escape")
+    settled(page)
+    assert set(cards(page)) == shown
+    page.get_by_role("button", name="Remove box").click()
+    expect(page.locator(".card")).to_have_count(15)
 
 
 def test_filters_and_pages(shared: Shared, open_page: OpenPage) -> None:

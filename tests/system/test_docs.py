@@ -217,6 +217,7 @@ def test_every_column_is_explained() -> None:
         "class_changes",
         "trend",
         "canaries",
+        "outliers",
         "slices",
     ):
         section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]

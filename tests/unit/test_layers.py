@@ -29,7 +29,13 @@ LAYERS = [
     {"labelaudit.shares"},
     {"labelaudit.findings", "labelaudit.yaml_text"},
     {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
-    {"labelaudit.environment", "labelaudit.row_dynamics", "labelaudit.strings", "labelaudit.text"},
+    {
+        "labelaudit.environment",
+        "labelaudit.nearest",
+        "labelaudit.row_dynamics",
+        "labelaudit.strings",
+        "labelaudit.text",
+    },
 ]
 _IN = "src/labelaudit/"
 ONE_DOOR = {

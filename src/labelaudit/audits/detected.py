@@ -33,6 +33,9 @@ class AuditTables:
     views: pa.Table
     canaries: pa.Table
     duplicates: pa.Table | None  # None for external probabilities, whose contents are unknown
+    outliers: pa.Table | None  # None if there are no features, or too few rows
+    neighbours: pa.Table | None  # None as for outliers
+    map: pa.Table | None  # None as for outliers
     consensus: pa.Table | None  # None without answers of annotators, as the next two
     annotators: pa.Table | None
     answers: pa.Table | None

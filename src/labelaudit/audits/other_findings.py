@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from labelaudit.audits.published import PublishedAudit
-from labelaudit.findings import Duplicates, QualityFound, SliceChanges
+from labelaudit.findings import Duplicates, Outliers, QualityFound, SliceChanges
 from labelaudit.report.annotators import worse_annotators
 from labelaudit.report.quality_tables import quality_changes
 from labelaudit.report.slices import slice_changes, slice_changes_in_words
@@ -20,6 +20,7 @@ class OtherFindings:
     """What an audit found in addition; None for what does not apply or what an earlier release did not look for."""
 
     copies: Duplicates | None = None
+    outliers: Outliers | None = None
     annotators: pa.Table | None = None  # ANNOTATORS
     slices: pa.Table | None = None  # SLICES
     quality: QualityFound | None = None
@@ -34,6 +35,7 @@ class OtherFindings:
         summary = audit.summary()
         return cls(
             copies=summary.duplicates,
+            outliers=summary.outliers,
             annotators=_table(audit, "annotators.parquet", ANNOTATORS),
             slices=_table(audit, "slices.parquet", SLICES),
             quality=summary.quality,
@@ -53,6 +55,7 @@ def other_changes(before: OtherFindings, now: OtherFindings, version: str) -> Ot
     slices = slice_changes(before.slices, now.slices)
     sentences = (
         *_copies_in_words(before.copies, now.copies, version),
+        *_outliers_in_words(before.outliers, now.outliers, version),
         *quality_changes(before.quality, now.quality, version),
         *worse_annotators(before.annotators, now.annotators, version),
         *slice_changes_in_words(slices, version),
@@ -77,3 +80,9 @@ def _copies_in_words(before: Duplicates | None, now: Duplicates | None, version:
         for what, (earlier, count) in counts.items()
         if earlier != count
     ]
+
+
+def _outliers_in_words(before: Outliers | None, now: Outliers | None, version: str) -> list[str]:
+    if before is None or now is None or before.rows == now.rows:
+        return []
+    return [f"Rows unlike all others: {now.rows:,}, compared with {before.rows:,} in version {version}."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.gallery import text_excerpt, thumbnail
 from labelaudit.report.previews import Preview
 from labelaudit.report.quality_section import split_issues
+from labelaudit.reviews.verdicts import LabeledExample, Verdict
 from labelaudit.schemas import Decision
 from labelaudit.shares import whole_percent
 
@@ -48,11 +50,8 @@ def show_cards(shown: Selection, tables: AuditQueries, rows: list[Row]) -> None:
     is_wide = any(_kind(preview) in ("text", "table") for preview in previews.values())
     with st.container(horizontal=True, gap="small", key="gallery-of-texts" if is_wide else "gallery-of-images"):
         for number, row in enumerate(rows):
-            verdict = row if verdicts is None else verdicts.get(labeled_example(row))
-            said = (verdict.verdict, verdict.right_label, verdict.remove_reason) if verdict else (None, None)
-            chip = ui.verdict_chip(*said)
             with st.container(border=True, width=160, key=f"card-{number}"):
-                st.html(str(_card(row, previews.get(row.example_id), chip)))
+                st.html(str(card(row, previews.get(row.example_id), verdicts)))
                 st.button(
                     f"Open {ui.plain_text(row.example_id)}",
                     key=f"open-{number}",
@@ -61,7 +60,17 @@ def show_cards(shown: Selection, tables: AuditQueries, rows: list[Row]) -> None:
                 )
 
 
-def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
+def _chip(row: Row, verdicts: Mapping[LabeledExample, Verdict] | None) -> Markup:
+    verdict = row if verdicts is None else verdicts.get(labeled_example(row))
+    return ui.verdict_chip(verdict.verdict, verdict.right_label, verdict.remove_reason) if verdict else Markup("")
+
+
+def card(row: Row, preview: Preview | None, verdicts: Mapping[LabeledExample, Verdict] | None) -> Markup:
+    """Return a row as a card.
+
+    Args:
+        verdicts: current ones; None if they are out of reach, and only those of the audit are known.
+    """
     suggested = row.suggested_label if row.suggested_label != row.given_label else None
     return ui.fill(
         '<div class="card">{picture}<div class="names"><b class="given"><bdi>{given}</bdi></b>{suggested}</div>'
@@ -72,7 +81,7 @@ def _card(row: Row, preview: Preview | None, chip: Markup) -> Markup:
         if suggested
         else Markup('<b class="suggested none">&nbsp;</b>'),
         doubt=_doubt(row),
-        chip=chip,
+        chip=_chip(row, verdicts),
         id=ui.clip(row.example_id, 100),
     )
 

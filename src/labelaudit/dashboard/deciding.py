@@ -13,11 +13,13 @@ from streamlit.delta_generator import DeltaGenerator
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.dashboard import cards, session, ui
 from labelaudit.dashboard.answers_view import show_answers
+from labelaudit.dashboard.near_rows_view import NearRows
 from labelaudit.dashboard.queries import AuditQueries, Filters, Reviewed, Row, VerdictColumns
 from labelaudit.dashboard.review_session import SessionVerdict, review_session, show_errors
 from labelaudit.dashboard.row_verdicts import NO_NAME, as_columns, labeled_example, verdict_on, why_undecidable
 from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.quality_section import split_issues
+from labelaudit.reviews.verdicts import Answer
 from labelaudit.schemas import Decision, RemoveReason
 from labelaudit.storage.manifest import digest_of
 
@@ -31,8 +33,10 @@ def show_row(shown: Selection, tables: AuditQueries, filters: Filters, row: Row)
     actions = RowActions(shown, tables, filters, row)
     _show_bar(actions)
     picture, side = st.columns([11, 9], gap="large")
+    can_decide = session.why_read_only(shown.audit) is None and why_undecidable(row) is None
     with picture:
         st.html(str(cards.full_size(tables.previews([row.example_id]).get(row.example_id))))
+        actions.near.show(tables, can_decide=can_decide)
     with side:
         _show_question(row)
         if shown.audit.has_made_up_ids:
@@ -60,6 +64,11 @@ class RowActions:
         """A digest of the row. It is part of the keys of its buttons, so a second click never hits the next row."""
         return digest_of(self.shown.audit.folder, self.row.address)[:12]
 
+    @cached_property
+    def near(self) -> NearRows:
+        """The nearest rows, and those among them that get the same decision."""
+        return NearRows(self.shown, self.tables.nearest(self.row), self.row, self.digest)
+
     def remember_when_shown(self) -> None:
         digest, _ = st.session_state.get("shown", ("", 0))
         if digest != self.digest:
@@ -79,22 +88,30 @@ class RowActions:
         if self._is_unseen():
             st.toast("Not decided: this row has only just appeared. Decide again.")
             return
-        verdict = verdict_on(self.row, self.shown.audit, decision, right_label, session.reviewer(), remove_reason)
-        verdict = session.reviews(self.shown.dataset).dated_now(verdict)
+        # A row that has the right label already is not wrong.
+        others = [row for row in self.near.ticked if row.given_label != right_label]
+        answer = Answer(decision, right_label, remove_reason)
+        given, *also = (self._verdict(row, answer) for row in (self.row, *others))
         self.ask_for_reason(False)
-        review_session().store(SessionVerdict(self.shown.dataset, self.row.address, verdict))
+        review_session().store(given._replace(also=tuple(also)))
+        if self.near.ticked:
+            st.toast(ui.plain_text(_decided_in_words(1 + len(also), len(self.near.ticked) - len(also), right_label)))
         self._go_to_undecided()
+
+    def _verdict(self, row: Row, answer: Answer) -> SessionVerdict:
+        verdict = verdict_on(row, self.shown.audit, answer, session.reviewer())
+        verdict = session.reviews(self.shown.dataset).dated_now(verdict)
+        return SessionVerdict(self.shown.dataset, row.address, verdict)
 
     @show_errors
     def undo(self, given: SessionVerdict) -> None:
         """Undo a verdict, and open its row if its dataset is shown."""
-        is_undone = review_session().undo(given, session.reviewer())
+        undone = review_session().undo(given, session.reviewer())
         # Streamlit may end this callback before a second click starts another: that one must open the row too.
         if given.dataset == self.shown.dataset:
             session.open_example(given.address)
-        if is_undone:
-            verdict = given.verdict
-            st.toast(ui.plain_text(f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."))
+        if undone:
+            st.toast(ui.plain_text(_undone_in_words(given, undone)))
 
     @property
     def asks_for_reason(self) -> bool:
@@ -127,6 +144,20 @@ class RowActions:
 
     def _verdicts(self) -> VerdictColumns:
         return as_columns(session.last_read_verdicts(self.shown.audit))
+
+
+def _decided_in_words(decided: int, left: int, right_label: str | None) -> str:
+    rows = "1 row" if decided == 1 else f"{decided} rows"
+    already = "" if not left else f" {left} ticked with the label {right_label} already: not decided."
+    return f"Decided on {rows}.{already}"
+
+
+def _undone_in_words(given: SessionVerdict, undone: int) -> str:
+    verdict, count = given.verdict, len(given.members)
+    if count == 1:
+        return f"Undone: {verdict.verdict} on {verdict.example_id} of {given.dataset}."
+    left = "" if undone == count else f" Others decided on {count - undone} of the rows since, and that stays."
+    return f"Undone: {verdict.verdict} on {undone} rows of {given.dataset}.{left}"
 
 
 def _show_bar(actions: RowActions) -> None:
@@ -213,6 +244,7 @@ def _show_decisions(actions: RowActions) -> None:
             on_click=actions.ask_for_reason,
             args=(not is_asking,),
         )
+    _show_ticks(actions.near)
     if is_asking:
         _show_reasons(actions)
     else:
@@ -261,6 +293,18 @@ def _show_labels(actions: RowActions) -> None:
             )
     if others:
         _show_other_labels(actions, others)
+
+
+def _show_ticks(near: NearRows) -> None:
+    """Show the key that ticks similar rows, and how many rows a decision is about."""
+    ticked = len(near.ticked)
+    if not ticked and not near.similar:
+        return
+    label = "Only this row" if ticked else f"Same for {len(near.similar)} similar"
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="ticks"):
+        st.button(label, shortcut="S", key=f"similar-{near.digest}", on_click=near.tick_similar)
+        if ticked:
+            st.caption(f"A decision is about {1 + ticked} rows: this one and {ticked} below.")
 
 
 def _show_other_labels(actions: RowActions, others: list[str]) -> None:
@@ -343,6 +387,7 @@ def _show_values(row: Row) -> None:
         "likely wrong": ui.share(row.p_wrong),
         "label score": ui.score(row.label_score),
         **({} if row.views_agree is None else {"views for one other label": f"{row.views_agree:g}"}),
+        **({} if row.outlier_score is None else {"distance from others": f"{row.outlier_score:.2f} times the usual"}),
         **({} if row.input_issues is None else {"input": ", ".join(split_issues(row.input_issues))}),
         "margin": "-" if row.margin is None else f"{row.margin:.3f}",
         "status": row.status.replace("_", " ") + (", flagged" if row.is_label_issue else ""),

@@ -25,6 +25,9 @@ from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, SLICES, Decision
 from labelaudit.storage.failures import first_line
 
 MEMORY_LIMIT = "1GB"
+# Other rows on the map are counted in so many cells in each direction. The rest has a mark each, up to this limit.
+_CELLS = 120
+_MAP_MARKS = 10_000
 
 
 # A filter for rows whose inputs have an issue of any kind.
@@ -50,6 +53,7 @@ class Shown(StrEnum):
     NOT_FLAGGED = "not flagged"
     SAMPLE = "random sample"
     COPIES = "copies with different labels"  # group by group
+    OUTLIERS = "outliers"  # the most unlike all others first
     OPINIONS = "rows that several annotators answered"  # those that need another opinion most first
     DISPUTED = "rows on which only the model disagrees"
     ALL = "all rows"
@@ -103,7 +107,17 @@ class Filters:
     slice: Slice | None = None
     new_only: bool = False  # flagged now, and not in the predecessor
     sample: tuple[str, ...] = ()  # ids of the random sample, in its order
-    order: Order = Order.LIKELY_WRONG  # of all rows but a sample, copies and those that need another opinion
+    order: Order = Order.LIKELY_WRONG  # of all rows but those of a list with an order of its own
+    box: Box | None = None  # on the map
+
+
+class Box(NamedTuple):
+    """A part of the map, limits included."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
 
 
 class Address(NamedTuple):
@@ -112,6 +126,23 @@ class Address(NamedTuple):
     example_id: str
     file: str | None = None
     row: int | None = None
+
+
+class MapKind(StrEnum):
+    """What a mark on the map stands for."""
+
+    OTHER = "other rows"
+    OUTLIER = "outliers"
+    FLAGGED = "flagged"
+
+
+class MapPoint(NamedTuple):
+    """A mark on the map: one row, or several other rows that are close to each other."""
+
+    x: float
+    y: float
+    kind: MapKind
+    rows: int
 
 
 class GivenAnswer(NamedTuple):
@@ -147,6 +178,7 @@ class Row:
     p_suggested: float | None
     was_dismissed: bool  # flagged by the detector, but reviewed as fine before the audit
     views_agree: float | None  # None in audits with one view
+    outlier_score: float | None  # None if the audit has no features
     input_issues: str | None  # as in EXAMPLES; None also in audits of earlier releases
     remove_reason: str | None
     position: float  # sorts the rows of a page
@@ -169,7 +201,7 @@ class _Query(NamedTuple):
 
 
 # Groups of rows that a link may be restricted to.
-_LISTS = (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES, *ANSWERED)
+_LISTS = (Shown.FLAGGED, Shown.SAMPLE, Shown.COPIES, Shown.OUTLIERS, *ANSWERED)
 # Parameters: the paths of answers.parquet and annotators.parquet, and an id.
 _ANSWERS = """
     SELECT a.annotator, a.label, j.quality
@@ -189,6 +221,7 @@ _ROWS = """
             coalesce(i.p_suggested, e.p_predicted) AS p_suggested,
             coalesce({is_dismissed}, false) AS was_dismissed,
             {views_agree} AS views_agree,
+            {outlier_score} AS outlier_score,
             {input_issues} AS input_issues,
             {remove_reason} AS remove_reason,
             {position} AS position
@@ -208,15 +241,30 @@ _JOIN_SAMPLE = """
     JOIN (SELECT unnest(?::VARCHAR[]) AS example_id, unnest(range(?))::DOUBLE AS position) AS sample
     ON e.example_id = sample.example_id
 """
-# Parameter: the path of duplicates.parquet, which is in the order of groups.
-_JOIN_COPIES = """
+# Parameter: the path of a table whose rows are in the order in which they are shown.
+_JOIN_LISTED = """
     JOIN (
         SELECT example_id, file, row, file_row_number::DOUBLE AS position
-        FROM read_parquet(?, file_row_number = true, hive_partitioning = false) WHERE has_other_labels
-    ) AS copies
-    ON e.example_id = copies.example_id AND e.file IS NOT DISTINCT FROM copies.file
-        AND e.row IS NOT DISTINCT FROM copies.row
+        FROM read_parquet(?, file_row_number = true, hive_partitioning = false) WHERE {condition}
+    ) AS listed
+    ON e.example_id = listed.example_id AND e.file IS NOT DISTINCT FROM listed.file
+        AND e.row IS NOT DISTINCT FROM listed.row
 """
+# Parameters: the path of neighbours.parquet, and the id of a row.
+_JOIN_NEAREST = """
+    JOIN (
+        SELECT neighbour_id, rank::DOUBLE AS position FROM read_parquet(?, hive_partitioning = false)
+        WHERE example_id = ?
+    ) AS nearest
+    ON e.example_id = nearest.neighbour_id AND e.status = 'scored'
+"""
+# Not every audit has such a file.
+_JOIN_NOTHING = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS listed ON true"
+# Lists with an order of their own: their file, and the rows of it that are shown.
+_TABLES: dict[Shown | Status, tuple[str, str]] = {
+    Shown.COPIES: ("duplicates.parquet", "has_other_labels"),
+    Shown.OUTLIERS: ("outliers.parquet", "true"),
+}
 # Parameter: the path of consensus.parquet.
 _JOIN_CONSENSUS = """
     JOIN (
@@ -228,14 +276,40 @@ _JOIN_CONSENSUS = """
 _OPINIONS = _JOIN_CONSENSUS.format(position="opinion_rank::DOUBLE", condition="true")
 _DISPUTED = _JOIN_CONSENSUS.format(position="-p_wrong_of_model::DOUBLE", condition="is_disputed")
 _JOIN_NOTHING_ANSWERED = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS answered ON true"
-# External probabilities and audits of earlier releases have no such file.
-_JOIN_NO_COPIES = "JOIN (SELECT NULL::DOUBLE AS position WHERE false) AS copies ON true"
 _ORDER = "position, coalesce(label_score, 2.0), example_id, coalesce(file, ''), coalesce(row, -1)"
 # Parameter: the path of changes.parquet.
 _IS_NEW = """
     is_label_issue AND example_id IN (
         SELECT example_id FROM read_parquet(?, hive_partitioning = false) WHERE issue_change = 'new'
     )
+"""
+# Parameters: the path of map.parquet, and a box.
+_IS_IN_BOX = """
+    status = 'scored' AND example_id IN (
+        SELECT example_id FROM read_parquet(?, hive_partitioning = false)
+        WHERE x BETWEEN ? AND ? AND y BETWEEN ? AND ?
+    )
+"""
+# Rows that are neither flagged nor outliers, counted in cells, then the others. Parameters: the paths of map.parquet
+# and examples.parquet, the cut of outliers, the number of cells in each direction, and the limit of the others.
+_MAP = """
+    WITH points AS (
+        SELECT m.x, m.y, m.example_id,
+            CASE WHEN e.is_label_issue THEN 2 WHEN e.outlier_score > ? THEN 1 ELSE 0 END AS kind
+        FROM read_parquet(?, hive_partitioning = false) m
+        JOIN read_parquet(?, hive_partitioning = false) e ON m.example_id = e.example_id AND e.status = 'scored'
+    ), extent AS (
+        SELECT min(x) AS left_end, min(y) AS bottom, greatest(max(x) - min(x), max(y) - min(y), 1e-6) / ? AS cell
+        FROM points
+    )
+    SELECT avg(x)::DOUBLE AS x, avg(y)::DOUBLE AS y, 0 AS kind, count(*) AS rows, NULL AS example_id
+    FROM points, extent WHERE kind = 0 GROUP BY floor((x - left_end) / cell), floor((y - bottom) / cell)
+    UNION ALL
+    SELECT * FROM (
+        SELECT x::DOUBLE, y::DOUBLE, kind, 1, example_id FROM points WHERE kind > 0
+        ORDER BY kind DESC, example_id LIMIT ?
+    )
+    ORDER BY kind, example_id, x, y
 """
 # Parameters: the path of examples.parquet, and a value. The column is quoted.
 _IN_SLICE = """
@@ -349,7 +423,7 @@ class AuditQueries:
     def find(self, address: Address, filters: Filters) -> Row | None:
         """Return the row at an address, or else one with the same id, preferably a scored one.
 
-        Only flagged rows, rows of the sample, copies or answered rows are found if the filters show only these.
+        Only rows of the list are found if the filters show only these.
         """
         shown = filters.shown if filters.shown in _LISTS else Shown.ALL
         rows = self._rows(shown, filters.sample, filters.order)
@@ -358,6 +432,27 @@ class AuditQueries:
         query = f"SELECT * FROM ({rows.text}) WHERE example_id = ? ORDER BY {order} LIMIT 1"
         found = self._fetch(query, [*rows.values, *address])
         return Row(*found[0]) if found else None
+
+    def nearest(self, row: Row) -> list[Row]:
+        """Return the nearest other rows in the space of features; none if the audit does not have them."""
+        path = self._file("neighbours.parquet")
+        if path is None or row.status != Status.SCORED:
+            return []
+        rows = self._from_files("nearest.position", _JOIN_NEAREST, [str(path), row.example_id])
+        return [Row(*record) for record in self._fetch(f"{rows.text} ORDER BY position", rows.values)]
+
+    def map_points(self, cut: float | None) -> list[MapPoint]:
+        """Return what the map shows; nothing if the audit has none. Flagged rows are last, so that they are on top.
+
+        Args:
+            cut: rows with a higher outlier_score are outliers; None if there are none.
+        """
+        path = self._file("map.parquet")
+        if path is None:
+            return []
+        limits = [float("inf") if cut is None else cut, str(path), self._path("examples.parquet"), _CELLS, _MAP_MARKS]
+        kinds = (MapKind.OTHER, MapKind.OUTLIER, MapKind.FLAGGED)
+        return [MapPoint(x, y, kinds[kind], rows) for x, y, kind, rows, _ in self._fetch(_MAP, limits)]
 
     def folds(self) -> list[int]:
         """Return the folds of the first repeat, sorted; none if the probabilities came from outside."""
@@ -467,6 +562,9 @@ class AuditQueries:
             changes = self._file("changes.parquet")
             # Without a predecessor, an audit has no table of changes, and no row counts as new.
             conditions.append(_Query(_IS_NEW, [str(changes)]) if changes else _Query("false"))
+        if filters.box is not None:
+            path = self._file("map.parquet")
+            conditions.append(_Query(_IS_IN_BOX, [str(path), *filters.box]) if path else _Query("false"))
         if filters.slice is not None:
             conditions.append(self._in_slice(filters.slice))
         if filters.reviewed != Reviewed.ANY:
@@ -487,10 +585,13 @@ class AuditQueries:
         """Return the query for all rows that may be shown, as `Row`."""
         if shown == Shown.SAMPLE:
             return self._from_files("sample.position", _JOIN_SAMPLE, [list(sample), len(sample)])
-        if shown == Shown.COPIES:
-            path = self._file("duplicates.parquet")
-            join, values = (_JOIN_NO_COPIES, []) if path is None else (_JOIN_COPIES, [str(path)])
-            return self._from_files("copies.position", join, values)
+        if shown in _TABLES:
+            name, condition = _TABLES[shown]
+            path = self._file(name)
+            join, values = (
+                (_JOIN_NOTHING, []) if path is None else (_JOIN_LISTED.format(condition=condition), [str(path)])
+            )
+            return self._from_files("listed.position", join, values)
         if shown in ANSWERED:
             path = self._file("consensus.parquet")
             if path is None:
@@ -523,11 +624,13 @@ class AuditQueries:
         is_dismissed = "e.is_dismissed" if "is_dismissed" in names else "false"
         p_wrong = "e.p_wrong::DOUBLE" if "p_wrong" in names else "NULL::DOUBLE"
         views_agree = "e.views_agree::DOUBLE" if "views_agree" in names else "NULL::DOUBLE"
+        outlier_score = "e.outlier_score::DOUBLE" if "outlier_score" in names else "NULL::DOUBLE"
         input_issues = "e.input_issues" if "input_issues" in names else "NULL::VARCHAR"
         text = _ROWS.format(
             is_dismissed=is_dismissed,
             p_wrong=p_wrong,
             views_agree=views_agree,
+            outlier_score=outlier_score,
             input_issues=input_issues,
             remove_reason="e.remove_reason" if "remove_reason" in names else "NULL::VARCHAR",
             position=position,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import wraps
 from typing import NamedTuple, ParamSpec
 
@@ -14,7 +14,7 @@ from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.row_verdicts import undo_verdict
 from labelaudit.errors import LabelauditError, ReviewError, StorageError, StorageUnavailableError
-from labelaudit.reviews.verdicts import Verdict
+from labelaudit.reviews.verdicts import LabeledExample, Verdict
 
 # Verdicts that a session can undo.
 MAX_UNDO = 200
@@ -31,6 +31,16 @@ class SessionVerdict(NamedTuple):
     address: Address
     verdict: Verdict
     replaced: Verdict | None = None  # the current verdict when this one was stored, as far as known
+    also: tuple[SessionVerdict, ...] = ()  # those on other rows with the same key: stored and undone together
+
+    @property
+    def members(self) -> tuple[SessionVerdict, ...]:
+        """This verdict and the others with the same key, each alone."""
+        return (self._replace(also=()), *self.also)
+
+
+def _together(members: Sequence[SessionVerdict]) -> SessionVerdict:
+    return members[0]._replace(also=tuple(members[1:]))
 
 
 class ReviewSession:
@@ -51,10 +61,10 @@ class ReviewSession:
         Raises:
             LabelauditError: if it was not stored.
         """
-        about = (given.dataset, given.verdict.example)
+        about = {member.verdict.example for member in given.members}
         with self._lock:
-            others = [other for other in self.unsaved if (other.dataset, other.verdict.example) != about]
-            self.unsaved = [*others, given]
+            others = [_without(other, about) if other.dataset == given.dataset else other for other in self.unsaved]
+            self.unsaved = [*(other for other in others if other is not None), given]
             self._store(given)
 
     def store_unsaved(self) -> None:
@@ -80,39 +90,54 @@ class ReviewSession:
         with self._lock:
             self.unsaved = [one for one in self.unsaved if one not in given]
 
-    def undo(self, given: SessionVerdict, reviewer: str) -> bool:
-        """Restore what the verdict replaced, and return whether that was still to do.
+    def undo(self, given: SessionVerdict, reviewer: str) -> int:
+        """Restore what the verdicts replaced that were given with one key, and return on how many rows.
+
+        Verdicts that someone changed since stay as they are.
+
+        Returns:
+            0 if they were undone before.
 
         Raises:
-            ReviewError: if someone changed the verdict since. Nothing is undone then.
+            ReviewError: if someone changed all of them. Nothing is undone then.
             LabelauditError: if nothing was stored.
         """
         with self._lock:
             if given not in self.undoable:
-                return False
+                return 0
             reviews = session.reviews(given.dataset)
             reviews.refresh()
-            current = reviews.current.get(given.verdict.example)
-            is_current = current is not None and (current.answer, current.reviewer) == (
-                given.verdict.answer,
-                given.verdict.reviewer,
-            )
-            if is_current:
-                reviews.add([reviews.dated_now(undo_verdict(given.verdict, given.replaced, reviewer))])
+            undone = [member for member in given.members if _is_current(member.verdict, reviews.current)]
+            if undone:
+                # One object in storage, so all or none are undone.
+                reviews.add([reviews.dated_now(undo_verdict(one.verdict, one.replaced, reviewer)) for one in undone])
             self.undoable = [other for other in self.undoable if other != given]
-        if not is_current:
-            raise ReviewError(_why_not_undone(given.verdict, current))
-        return True
+        if not undone:
+            raise ReviewError(_why_not_undone(given.verdict, reviews.current.get(given.verdict.example)))
+        return len(undone)
 
     def _store(self, given: SessionVerdict) -> None:
         reviews = session.reviews(given.dataset)
         # A verdict does not wait for those of others.
         with contextlib.suppress(StorageError):
             reviews.refresh()
-        replaced = reviews.current.get(given.verdict.example)
-        if reviews.add([given.verdict]).new:
-            self.undoable = [*self.undoable, given._replace(replaced=replaced)][-MAX_UNDO:]
+        members = [one._replace(replaced=reviews.current.get(one.verdict.example)) for one in given.members]
+        stored = {verdict.example for verdict in reviews.add([one.verdict for one in members]).new}
+        new = [one for one in members if one.verdict.example in stored]
+        if new:
+            self.undoable = [*self.undoable, _together(new)][-MAX_UNDO:]
         self.discard([given])
+
+
+def _without(given: SessionVerdict, examples: Set[LabeledExample]) -> SessionVerdict | None:
+    """Return verdicts of one key without those on some rows, or None if there are no others."""
+    left = [member for member in given.members if member.verdict.example not in examples]
+    return _together(left) if left else None
+
+
+def _is_current(verdict: Verdict, current: Mapping[LabeledExample, Verdict]) -> bool:
+    found = current.get(verdict.example)
+    return found is not None and (found.answer, found.reviewer) == (verdict.answer, verdict.reviewer)
 
 
 def review_session() -> ReviewSession:
@@ -150,6 +175,7 @@ def show_unsaved() -> None:
 def _show_unsaved(mine: ReviewSession, unsaved: Sequence[SessionVerdict]) -> None:
     message, retry, discard = st.columns([6, 2, 2], vertical_alignment="center")
     with message:
+        members = [member for one in unsaved for member in one.members]
         items = [
             ui.fill(
                 "<li>{chip} on <bdi>{id}</bdi> of <bdi>{dataset}</bdi></li>",
@@ -157,9 +183,9 @@ def _show_unsaved(mine: ReviewSession, unsaved: Sequence[SessionVerdict]) -> Non
                 id=ui.clip(one.verdict.example_id, 100),
                 dataset=ui.clip(one.dataset, 100),
             )
-            for one in unsaved[:LISTED]
+            for one in members[:LISTED]
         ]
-        more = [ui.fill("<li>and {count} more</li>", count=len(unsaved) - LISTED)] if len(unsaved) > LISTED else []
+        more = [ui.fill("<li>and {count} more</li>", count=len(members) - LISTED)] if len(members) > LISTED else []
         ui.html('Not stored yet:<ul class="notes">{items}</ul>', items=ui.joined([*items, *more]))
     retry.button("Try again", key="again", on_click=show_errors(mine.store_unsaved), type="primary", width="stretch")
     discard.button("Forget", key="forget", on_click=mine.discard, args=(unsaved,), width="stretch")

@@ -10,6 +10,7 @@ import streamlit as st
 
 from labelaudit.dashboard import deciding, session, ui
 from labelaudit.dashboard.cards import show_cards
+from labelaudit.dashboard.map_view import chosen_box, has_map, show_map
 from labelaudit.dashboard.queries import (
     ANSWERED,
     ANY_ISSUE,
@@ -80,6 +81,8 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         issue = _pick("Input quality", [ANY_ISSUE, *issues], "quality", labels=_status_label) if issues else None
         contains = st.text_input("Id contains", key="id", bind="query-params", persist_state="session")
         has_changes = session.files(selected.audit, selected.audit.folder).has("changes.parquet")
+        if has_map(selected):
+            st.toggle("Map", key="map", bind="query-params", persist_state="session")
         new_only = has_changes and st.toggle("New only", key="new", bind="query-params", persist_state="session")
     return Filters(
         shown=shown,
@@ -96,6 +99,7 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         id_contains=contains or "",
         slice=None if in_slice is None else slices[in_slice],
         new_only=bool(new_only),
+        box=chosen_box(selected),
         sample=_sample(tables, selected.audit.folder, selected.audit.fingerprint) if shown == Shown.SAMPLE else (),
     )
 
@@ -153,6 +157,8 @@ def _sample(_tables: AuditQueries, folder: str, fingerprint: str) -> tuple[str, 
 
 
 def _show_gallery(shown: Selection, tables: AuditQueries, filters: Filters) -> None:
+    if st.session_state.get("map") and has_map(shown):
+        show_map(shown, tables)
     found = session.current_verdicts(shown.audit)
     verdicts = as_columns(found) if found else NO_VERDICTS
     count = tables.count(filters, verdicts)
@@ -181,7 +187,17 @@ def _show_gallery(shown: Selection, tables: AuditQueries, filters: Filters) -> N
     if page:
         show_cards(shown, tables, page)
     else:
-        st.info("No example matches these filters.")
+        st.info(_why_empty(shown, filters))
+
+
+def _why_empty(shown: Selection, filters: Filters) -> str:
+    has_outliers = session.files(shown.audit, shown.audit.folder).has("outliers.parquet")
+    if filters.shown == Shown.OUTLIERS and not has_outliers:
+        return (
+            "Outliers were not searched, because the audit has too few rows or no features. Features need an encoder, "
+            "vectors or a table."
+        )
+    return "No example matches these filters."
 
 
 def _turn(number: int) -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard.queries import Row, VerdictColumns
 from labelaudit.errors import ReviewError
-from labelaudit.reviews.verdicts import NO_ANSWER, LabeledExample, Verdict, utc_now
-from labelaudit.schemas import Decision, Status
+from labelaudit.reviews.verdicts import NO_ANSWER, Answer, LabeledExample, Verdict, utc_now
+from labelaudit.schemas import Status
 
 NO_NAME = "A verdict needs the name of its reviewer. Enter yours in the field Reviewer of the sidebar."
 
@@ -31,14 +31,7 @@ def why_undecidable(row: Row) -> str | None:
     return None
 
 
-def verdict_on(
-    row: Row,
-    audit: AuditRecord,
-    decision: Decision | None,
-    right_label: str | None,
-    reviewer: str,
-    remove_reason: str | None = None,
-) -> Verdict:
+def verdict_on(row: Row, audit: AuditRecord, answer: Answer, reviewer: str) -> Verdict:
     """Return a verdict on a row, decided now.
 
     Raises:
@@ -50,13 +43,11 @@ def verdict_on(
         raise ReviewError(NO_NAME)
     return Verdict(
         *labeled_example(row),
-        verdict=decision,
-        right_label=right_label,
+        **answer._asdict(),
         reviewer=reviewer,
         decided_at=utc_now(),
         audit_id=audit.audit_id,
         was_flagged=row.was_flagged,
-        remove_reason=remove_reason,
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelaudit.duplicates.nearest import Nearest, find_nearest
+from labelaudit.nearest import Nearest, find_nearest
 
 # K. More neighbours find larger clusters, but describe the surroundings of a row less locally.
 NEIGHBOURS = 20

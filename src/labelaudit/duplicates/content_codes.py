@@ -12,9 +12,9 @@ import pyarrow as pa
 from labelaudit.duplicates.close_pairs import ClosePairs, close_pairs
 from labelaudit.duplicates.clusters import Clusters, without_templates
 from labelaudit.duplicates.image_codes import close_images, image_codes
-from labelaudit.duplicates.nearest import projected
 from labelaudit.duplicates.row_codes import equal_pairs, row_codes
 from labelaudit.duplicates.text_codes import similar_pairs, text_table_codes
+from labelaudit.nearest import projected
 from labelaudit.strings import Strings
 
 _LEAST_DISTANCE = np.float32(1e-4)

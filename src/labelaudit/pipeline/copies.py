@@ -7,21 +7,19 @@ from dataclasses import replace
 import numpy as np
 
 from labelaudit.audits.audit_plan import Plan
-from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import Version
 from labelaudit.data.dataset import Examples
-from labelaudit.duplicates.close_pairs import FEWEST_POINTS, NEIGHBOURS, ClosePairs, too_close
+from labelaudit.duplicates.close_pairs import FEWEST_POINTS, ClosePairs, too_close
 from labelaudit.duplicates.clusters import Clusters, groups_for_folds, without_templates
 from labelaudit.duplicates.content_codes import ContentCodes, copies_of_rows
-from labelaudit.duplicates.nearest import Nearest, find_nearest, projected
+from labelaudit.nearest import Nearest
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
-from labelaudit.pipeline.version_features import open_features
+from labelaudit.pipeline.feature_space import FeatureSpace
 from labelaudit.schemas import Status
 
 # Two pictures of different things on one background look alike at low resolution. The nearest so many rows in features
 # show the same thing.
 _CONFIRMING = 5
-_SMALLEST = 1e-6
 
 
 # The last digits of distances depend on the number of threads, and could decide about a pair.
@@ -41,38 +39,33 @@ def kept_together(examples: Examples, folds: int) -> Examples:
     return examples.with_groups(groups_for_folds(stored, examples.cluster, examples.label, folds))
 
 
-@with_one_blas_thread
-def clusters_of(reference: PlanReference, plan: Plan, rows: Version) -> Clusters:
+def clusters_of(plan: Plan, rows: Version, space: FeatureSpace | None) -> Clusters:
     """Return the clusters of a version's copies.
 
     For images, the features of an encoder confirm near-copies among the scored rows, and find others, such as two crops
     of one photograph. Texts are compared by their words alone, because texts with the same meaning are not copies.
+
+    Args:
+        space: that of the features; None if there are none.
     """
     examples = rows.examples
     found = Clusters(examples.cluster, examples.copy_distance)
-    if plan.encoder is None or plan.kind != "image":
+    if space is None or plan.kind != "image" or len(space.contents) < FEWEST_POINTS:
         return found
     readable = np.flatnonzero(examples.status != Status.UNREADABLE.value)
     is_unscored = examples.label[readable] < 0
-    # A scored row first, because only these have features.
+    # A scored row first, because only these have features. So `space.contents` are among the first rows of contents.
     readable = readable[np.argsort(is_unscored, kind="stable")]
     numbers = examples.content_digest[readable].numbers()
     _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
     contents = readable[first]
-    has_features = examples.label[contents] >= 0
-    encoded = contents[has_features]
-    if len(encoded) < FEWEST_POINTS:
-        return found
-    with open_features(reference, plan) as features:
-        points = projected(features.values)[encoded]
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), _SMALLEST)
-    nearest = find_nearest(points, NEIGHBOURS)
-    near = without_templates(_confirmed(nearest, found, encoded).and_also(too_close(nearest)), len(encoded))
+    encoded = space.contents
+    pairs = _confirmed(space.searched, found, encoded).and_also(too_close(space.searched))
+    near = without_templates(pairs, len(encoded))
     near = ClosePairs(encoded[near.first], encoded[near.second], near.distance)
     exact = copies_of_rows(readable, contents, inverse, ClosePairs.none())
-    return Clusters.none(len(examples.label)).joined(
-        exact.and_also(near).and_also(found.links(contents[~has_features]))
-    )
+    without_features = contents[examples.label[contents] < 0]
+    return Clusters.none(len(examples.label)).joined(exact.and_also(near).and_also(found.links(without_features)))
 
 
 def _confirmed(nearest: Nearest, found: Clusters, contents: np.ndarray) -> ClosePairs:

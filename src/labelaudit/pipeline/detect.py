@@ -26,14 +26,18 @@ from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.data.annotations import AnswerTable
 from labelaudit.detection.answer_evidence import AnsweredRows
 from labelaudit.detection.issues import LabelIssues, find_issues
+from labelaudit.detection.outliers import FoundOutliers
 from labelaudit.duplicates.clusters import Clusters
 from labelaudit.findings import Annotators, ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.consensus import answered_rows, consensus_tables
 from labelaudit.pipeline.copies import clusters_of
+from labelaudit.pipeline.feature_space import FeatureSpace, search_space
 from labelaudit.pipeline.gating import judge_gate, plant_in_audit
 from labelaudit.pipeline.input_measures import load_quality
+from labelaudit.pipeline.near_rows import map_of, neighbours_of
+from labelaudit.pipeline.row_previews import reviewed_ids
 from labelaudit.pipeline.slices_of_rows import compare_slices
 from labelaudit.quality.input_quality import InputQuality
 from labelaudit.report.annotators import annotators_found, annotators_in_words
@@ -48,6 +52,7 @@ from labelaudit.report.audit_tables import (
     views_table,
 )
 from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, duplicates_table
+from labelaudit.report.outlier_list import outliers_found, outliers_in_words, outliers_table
 from labelaudit.report.quality_tables import quality_found, quality_in_words, quality_table
 from labelaudit.report.slices import slices_in_words
 from labelaudit.reviews.snapshot import ReviewSnapshot, RowVerdicts
@@ -68,17 +73,19 @@ def detect(reference: PlanReference, gathered: FilesReference) -> FilesReference
     store = output_store(reference)
     plan = load_plan(reference)
     rows = load_version(reference, plan, (*PUBLISHED_COLUMNS, *_columns_of_slices(plan)))
+    space = search_space(reference, plan, rows)
     detected = detect_issues(
         plan,
         rows,
         GatheredFolds.load(store, gathered).open(store, rows.fold_of_scored),
         load_snapshot(store, plan),
         open_predecessor(store, plan),
-        clusters_of(reference, plan, rows),
+        clusters_of(plan, rows, space),
         None if plan.annotations is None else answers_in(store, plan),
         load_quality(store, plan),
+        space,
     )
-    del rows
+    del rows, space
     release_if_grown()
     return detected.save(store, plan)
 
@@ -100,6 +107,7 @@ def detect_issues(
     clusters: Clusters | None = None,
     answers: AnswerTable | None = None,
     quality: InputQuality | None = None,
+    space: FeatureSpace | None = None,
 ) -> Detected:
     """Find label issues in checked probabilities, compare with the predecessor, plant canaries, judge the gate.
 
@@ -109,6 +117,7 @@ def detect_issues(
         clusters: copies among the rows; None if contents are unknown.
         answers: of several annotators; None if there are none.
         quality: of the inputs; None if contents are unknown.
+        space: neighbours in features; None if there are none.
     """
     release_if_grown()
     examples = rows.examples
@@ -119,11 +128,16 @@ def detect_issues(
     is_doubted = rows.of_scored(row_verdicts.is_wrong) | is_removed
     canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, is_doubted)
     release_if_grown()
-    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, quality, canaries.table)
+    unlike = None if space is None else space.outliers()
+    tables = _tables(plan, rows, probabilities, found, row_verdicts, clusters, quality, unlike, canaries.table)
+    outliers = None if tables.outliers is None or unlike is None else outliers_found(tables.outliers, unlike.cut)
     copies = None if tables.duplicates is None else duplicates_found(tables.duplicates)
     annotators: Annotators | None = None
     if answered is not None:
         tables, annotators = _with_annotators(plan, tables, answered, found)
+    if space is not None:
+        reviewed = reviewed_ids(rows, tables, plan.config.report.previews)
+        tables = replace(tables, neighbours=neighbours_of(rows, space, reviewed), map=map_of(rows, space))
     slices_table, slices = compare_slices(rows, found, is_removed) or (None, None)
     tables = replace(tables, slices=slices_table)
     inputs = None
@@ -131,7 +145,7 @@ def detect_issues(
         inputs = quality_found(tables.quality, quality.normal, quality.relations)
     compared = None
     if isinstance(before, OpenPredecessor):
-        others = OtherFindings(copies, tables.annotators, tables.slices, inputs)
+        others = OtherFindings(copies, outliers, tables.annotators, tables.slices, inputs)
         compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, others)
         tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
     is_fine = rows.of_scored(row_verdicts.is_fine)
@@ -147,6 +161,7 @@ def detect_issues(
         *probabilities.notes,
         *found.notes,
         *(() if tables.duplicates is None else duplicates_in_words(tables.duplicates, is_published=True)),
+        *(() if outliers is None else outliers_in_words(outliers)),
         *_annotator_notes(annotators, tables, has_canaries=canaries.recall is not None),
         *(() if slices is None else slices_in_words(slices)),
         *(() if inputs is None else quality_in_words(inputs, plan.kind)),
@@ -165,6 +180,7 @@ def detect_issues(
         canaries=canaries.recall,
         review=review,
         duplicates=copies,
+        outliers=outliers,
         annotators=annotators,
         slices=slices,
         quality=inputs,
@@ -220,10 +236,11 @@ def _tables(
     row_verdicts: RowVerdicts,
     clusters: Clusters | None,
     quality: InputQuality | None,
+    unlike: FoundOutliers | None,
     canaries: pa.Table,
 ) -> AuditTables:
     """Return the tables of the audit, without those of slices and of changes since the predecessor."""
-    scores = _examples(plan, rows, probabilities, found, row_verdicts, quality)
+    scores = _examples(plan, rows, probabilities, found, row_verdicts, quality, unlike)
     names = np.asarray(plan.class_names, dtype=object)
     is_flagged = found.is_label_issue
     p_suggested = None if found.evidence is None else found.p_other[is_flagged]
@@ -236,6 +253,9 @@ def _tables(
         views=views_table(probabilities.views),
         canaries=canaries,
         duplicates=None if clusters is None else duplicates_table(scores, clusters.number, clusters.distance),
+        outliers=None if unlike is None else _outliers(plan, rows, scores, unlike),
+        neighbours=None,  # of the rows that reviewers see, which the other tables decide
+        map=None,
         consensus=None,
         annotators=None,
         answers=None,
@@ -246,6 +266,11 @@ def _tables(
         changes=None,
         class_changes=None,
     )
+
+
+def _outliers(plan: Plan, rows: Version, examples: pa.Table, unlike: FoundOutliers) -> pa.Table:
+    is_outlier = unlike.is_outlier
+    return outliers_table(examples, rows.scored[is_outlier], unlike.near_class[is_outlier], plan.class_names)
 
 
 def _with_annotators(
@@ -297,6 +322,7 @@ def _examples(
     found: LabelIssues,
     row_verdicts: RowVerdicts,
     quality: InputQuality | None,
+    unlike: FoundOutliers | None,
 ) -> pa.Table:
     examples = rows.examples
     scores = Scores(
@@ -314,6 +340,7 @@ def _examples(
         is_dismissed=found.is_dismissed,
         dynamics=probabilities.dynamics,
         views_agree=probabilities.views_agree,
+        outlier_score=None if unlike is None else unlike.score,
     )
     has_verdicts = any(row_verdicts.counts.values())
     return examples_table(

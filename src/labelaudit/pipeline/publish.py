@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -34,16 +35,16 @@ from labelaudit.pipeline.row_previews import (
     previews_bytes,
 )
 from labelaudit.report.ambiguous import ambiguous_examples
-from labelaudit.report.annotators_section import AnnotatorsContent, annotators_content, needed_ids
+from labelaudit.report.annotators_section import AnnotatorsContent, annotators_content
 from labelaudit.report.changes import ChangesContent, changes_content
 from labelaudit.report.charts import p_wrong_histogram
 from labelaudit.report.copies_section import CopiesContent, shown_copies
 from labelaudit.report.gallery import CardPreview, gallery_items
+from labelaudit.report.outliers_section import OutliersContent, shown_outliers
 from labelaudit.report.page import PageContent, PublishedFile, Sections, render_page
 from labelaudit.report.quality_section import QualityContent, shown_quality
 from labelaudit.report.reviewed import review_section
 from labelaudit.report.summary import summarize
-from labelaudit.reviews.sampling import PREVIEWED_ROWS
 from labelaudit.schemas import SCHEMA_VERSION
 from labelaudit.storage import manifest
 from labelaudit.storage.file_on_disk import FileOnDisk
@@ -89,19 +90,10 @@ def publish(
         rows = load_version(reference, plan)
         inputs = open_rows(plan, rows, folder)
         gallery = cards(inputs, rows, found.tables.issues, shown.examples)
-        tables = found.tables
-        others[PREVIEWS_FILE] = previews_bytes(
-            inputs,
-            rows,
-            tables.examples,
-            tables.issues,
-            tables.duplicates,
-            tables.quality,
-            shown.previews,
-            () if tables.consensus is None else needed_ids(tables.consensus, PREVIEWED_ROWS),
-        )
+        others[PREVIEWS_FILE] = previews_bytes(inputs, rows, found.tables, shown.previews)
         sections = Sections(
             copies=_copies(plan, inputs, found),
+            outliers=_outliers(plan, inputs, rows, found.tables.outliers),
             annotators=_annotators(plan, inputs, rows, found),
             quality=_quality(plan, inputs, found),
         )
@@ -155,6 +147,15 @@ def _copies(plan: Plan, inputs: RowInputs, found: Detected) -> CopiesContent | N
         return CopiesContent(plan.kind, table)
     places = found.with_examples(("file", "row")).tables.examples
     return CopiesContent(plan.kind, table, copies_previews(inputs, places, shown))
+
+
+def _outliers(plan: Plan, inputs: RowInputs, rows: Version, table: pa.Table | None) -> OutliersContent | None:
+    if table is None:
+        return None
+    shown = shown_outliers(table)
+    # Without examples on the page, the data may be confidential.
+    previews = cards(inputs, rows, shown, len(shown)) if plan.config.report.examples else ()
+    return OutliersContent(table, previews)
 
 
 def publish_audit(

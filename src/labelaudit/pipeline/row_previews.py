@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.detected import AuditTables
 from labelaudit.audits.version import Version
 from labelaudit.pipeline.decoded_inputs import load_images, load_table_inputs, load_texts, load_vectors
 from labelaudit.report import gallery
+from labelaudit.report.annotators_section import needed_ids
 from labelaudit.report.gallery import Peers, row_excerpt, texts_excerpt, thumbnail
 from labelaudit.report.previews import Preview, image_preview, previews_file, table_preview, text_preview, texts_preview
 from labelaudit.report.vector_text import vector_description, vector_excerpt
@@ -27,6 +29,8 @@ PREVIEWS_FILE = "previews.parquet"
 PREVIEWED_COLUMNS = ("is_label_issue", "is_dismissed", "p_wrong_without_verdicts")
 # Limit for all previews together, which are in memory while they are made. Rows beyond it get no preview.
 PREVIEW_BYTES = 256 * 2**20
+# Limit for those of neighbours that are not reviewed themselves. The neighbours of the first rows come first.
+NEIGHBOUR_BYTES = 64 * 2**20
 # Unusual columns on a card of the page.
 CARD_COLUMNS = 4
 
@@ -50,9 +54,9 @@ def open_rows(plan: Plan, rows: Version, folder: Path) -> RowInputs:
     return _Texts(folder) if plan.kind == "text" else _TableRows(folder, rows)
 
 
-def cards(inputs: RowInputs, rows: Version, issues: pa.Table, count: int) -> list[gallery.CardPreview]:
-    """Return the cards of the first `count` issues, in their order."""
-    return cards_of(inputs, rows, issues["example_id"][:count].to_pylist())
+def cards(inputs: RowInputs, rows: Version, listed: pa.Table, count: int) -> list[gallery.CardPreview]:
+    """Return the cards of the first `count` rows of ISSUES or OUTLIERS, in their order."""
+    return cards_of(inputs, rows, listed["example_id"][:count].to_pylist())
 
 
 def cards_of(inputs: RowInputs, rows: Version, example_ids: Sequence[str]) -> list[gallery.CardPreview]:
@@ -75,50 +79,57 @@ def copies_previews(inputs: RowInputs, examples: pa.Table, copies: pa.Table) -> 
     return [inputs.contents(position_of[copy["file"], copy["row"]]) for copy in copies.to_pylist()]
 
 
-def previews_bytes(
-    inputs: RowInputs,
-    rows: Version,
-    examples: pa.Table,
-    issues: pa.Table,
-    duplicates: pa.Table | None,
-    quality: pa.Table | None,
-    count: int,
-    opinions: Sequence[str] = (),
-) -> bytes:
-    """Return `previews.parquet`: the first rows of a random sample of each stratum, and the first of each list.
+def reviewed_ids(rows: Version, tables: AuditTables, count: int) -> list[str]:
+    """Return the ids of the rows that reviewers see: the first rows of a random sample of each stratum, and the first
+    of each list.
 
-    The lists are copies with different labels, rows that need another opinion, issues, and inputs that are hard to use.
+    The lists are copies with different labels, rows that need another opinion, issues, outliers, and inputs that are
+    hard to use.
 
-    If `count` is 0, there are no previews at all, because the data may be confidential.
+    If `count` is 0, these are none, because the data may be confidential.
 
     Args:
-        examples: the PREVIEWED_COLUMNS of an EXAMPLES table.
-        issues: an ISSUES table.
-        duplicates: a DUPLICATES table, if there is one.
-        opinions: ids of rows that need another opinion.
-        quality: a QUALITY table, if there is one.
+        rows: with ids and labels.
+        tables: those of the audit; of the examples, at least the PREVIEWED_COLUMNS.
     """
+    if not count:
+        return []
     # In canonical order, as EXAMPLES is.
     scored_ids = rows.of_scored(rows.examples.example_id)
-    wanted: dict[str, None] = {}
-    if count:
-        copies = [] if duplicates is None else _conflicting_ids(duplicates)[:count]
-        hard = [] if quality is None else _scored_ids(quality)[:count]
-        worst = issues["example_id"][:count].to_pylist()
-        sampled = sampled_ids(examples, rows.examples.fingerprint, scored_ids)
-        wanted = dict.fromkeys([*sampled, *copies, *opinions[:count], *worst, *hard])
-    position = _positions(rows, wanted.keys())
+    copies = [] if tables.duplicates is None else _conflicting_ids(tables.duplicates)[:count]
+    worst = tables.issues["example_id"][:count].to_pylist()
+    unlike = [] if tables.outliers is None else tables.outliers["example_id"][:count].to_pylist()
+    hard = [] if tables.quality is None else _scored_ids(tables.quality)[:count]
+    sampled = sampled_ids(tables.examples, rows.examples.fingerprint, scored_ids)
+    opinions = [] if tables.consensus is None else needed_ids(tables.consensus, PREVIEWED_ROWS)[:count]
+    return list(dict.fromkeys([*sampled, *copies, *opinions, *worst, *unlike, *hard]))
+
+
+def previews_bytes(inputs: RowInputs, rows: Version, tables: AuditTables, count: int) -> bytes:
+    """Return `previews.parquet`: the rows of `reviewed_ids`, and their neighbours."""
+    reviewed = dict.fromkeys(reviewed_ids(rows, tables, count))
+    near = [] if tables.neighbours is None else _neighbour_ids(tables.neighbours, reviewed)
+    wanted = [*reviewed, *(example_id for example_id in near if example_id not in reviewed)]
+    position = _positions(rows, set(wanted))
 
     def bounded() -> Iterator[tuple[str, Preview]]:
-        left = PREVIEW_BYTES
+        left, left_near = PREVIEW_BYTES, NEIGHBOUR_BYTES
         for example_id in wanted:
             preview = inputs.whole(position[example_id])
             left -= len(preview.data)
-            if left < 0:
+            left_near -= 0 if example_id in reviewed else len(preview.data)
+            if min(left, left_near) < 0:
                 return
             yield example_id, preview
 
     return previews_file(bounded())
+
+
+def _neighbour_ids(neighbours: pa.Table, reviewed: Iterable[str]) -> list[str]:
+    """Return the different ids of neighbours, those of the first reviewed rows first."""
+    order = pc.index_in(neighbours["example_id"], pa.array(reviewed, pa.string()))
+    ranked = neighbours.append_column("order", order).sort_by([("order", "ascending"), ("rank", "ascending")])
+    return list(dict.fromkeys(ranked["neighbour_id"].to_pylist()))
 
 
 def _conflicting_ids(duplicates: pa.Table) -> list[str]:

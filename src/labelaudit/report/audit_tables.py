@@ -57,6 +57,7 @@ class Scores:
         is_dismissed: (M,) whether a row would be flagged but was judged fine or to be removed. None: no row.
         dynamics: how the M rows were learned. None: they were not trained here.
         views_agree: (M,) how many views predict the same other label. None: there are not several views.
+        outlier_score: (M,) how far a row is from others. None: unknown.
     """
 
     row: _IntArray
@@ -73,6 +74,7 @@ class Scores:
     dynamics: Dynamics | None = None
     p_wrong_without_verdicts: _FloatArray | None = None
     views_agree: _FloatArray | None = None
+    outlier_score: _FloatArray | None = None
 
 
 def examples_table(
@@ -151,6 +153,8 @@ def examples_table(
             columns[f"dynamics_{name}"] = spread(values, pa.float32())
     if scores.views_agree is not None:
         columns["views_agree"] = spread(np.asarray(scores.views_agree, np.float32), pa.float32())
+    if scores.outlier_score is not None:
+        columns["outlier_score"] = spread(np.asarray(scores.outlier_score, np.float32), pa.float32())
     values_of = [columns[field.name] if field.name in columns else nulls(field.type) for field in EXAMPLES]
     table = pa.table(values_of, schema=EXAMPLES)
     for name, values in (slices or {}).items():

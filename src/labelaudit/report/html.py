@@ -63,6 +63,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         count=lambda value: "-" if value is None else f"{value:,}",
+        two_decimals=lambda value: f"{value:,.2f}",
         decimal=lambda value: "-" if value is None else f"{value:,.{0 if value >= 10 else 1}f}",
         percent=lambda value: "-" if value is None else percent(value),
         whole_percent=lambda value: "-" if value is None else whole_percent(value),

@@ -26,6 +26,7 @@ from labelaudit.report.charts import Histogram, fold_chart, heat_map, histogram_
 from labelaudit.report.copies_section import CopiesContent, copies_context
 from labelaudit.report.gallery import GalleryItem, preview_bytes, preview_fields
 from labelaudit.report.html import Context, clip, render, template_file
+from labelaudit.report.outliers_section import OutliersContent, outliers_context
 from labelaudit.report.palette import page_css
 from labelaudit.report.quality_section import QualityContent, quality_context, split_issues
 from labelaudit.report.reviewed import ReviewSection
@@ -60,6 +61,7 @@ class Sections:
     """What the page shows with previews of rows, in addition to flagged rows."""
 
     copies: CopiesContent | None = None  # None if the contents of the rows are unknown
+    outliers: OutliersContent | None = None  # None if there are no features
     annotators: AnnotatorsContent | None = None  # None without answers of annotators
     quality: QualityContent | None = None  # as for copies
 
@@ -96,9 +98,10 @@ def render_page(content: PageContent) -> str:
     script = template_file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     copies, copies_bytes = copies_context(content.sections.copies)
+    outliers, outliers_bytes = outliers_context(content.sections.outliers)
     annotators, annotators_bytes = annotators_context(content.sections.annotators)
     quality, quality_bytes = quality_context(content.sections.quality)
-    used = copies_bytes + annotators_bytes + quality_bytes
+    used = copies_bytes + outliers_bytes + annotators_bytes + quality_bytes
     gallery = _within_limit(content.gallery, GALLERY_BYTES - used)
     return render(
         "page.html.jinja",
@@ -109,6 +112,7 @@ def render_page(content: PageContent) -> str:
         script_hash=Markup(f"'sha256-{digest}'"),
         **_opening(content),
         **copies,
+        **outliers,
         **annotators,
         **quality,
         **_examples(content, gallery),

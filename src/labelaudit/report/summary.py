@@ -73,6 +73,7 @@ def summarize(
         left_out=tuple(left_out),
         encoding=encoding,
         duplicates=findings.duplicates,
+        outliers=findings.outliers,
         annotators=findings.annotators,
         slices=findings.slices,
     )

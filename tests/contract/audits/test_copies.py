@@ -15,6 +15,7 @@ from labelaudit.audits.version import PUBLISHED_COLUMNS, Version, load_version
 from labelaudit.config import AuditConfig
 from labelaudit.duplicates import close_pairs
 from labelaudit.pipeline.copies import clusters_of
+from labelaudit.pipeline.feature_space import search_space
 from labelaudit.pipeline.plan import prepare
 from support.audits import audit, png, settings, table
 from support.pictures import photographs
@@ -112,7 +113,7 @@ def test_features_confirm_copies_and_find_others(pictures: Path, tmp_path: Path)
     with GivenFeatures(features).installed():
         reference, plan = prepared(config, tiny_spec(dim=32))
         rows = load_version(reference, plan, PUBLISHED_COLUMNS)
-        clusters = clusters_of(reference, plan, rows)
+        clusters = clusters_of(plan, rows, search_space(reference, plan, rows))
     assert clusters.number[0] == clusters.number[ORIGINALS] == -1
     assert clusters.number[50] == clusters.number[60] == 50
     for row in range(1, COPIES):

@@ -80,7 +80,8 @@ def test_the_page_shows_them(versions: Path) -> None:
 
 def test_reviewers_see_them(versions: Path) -> None:
     previews = published(versions, "v1").table("previews.parquet", PREVIEWS)
-    assert len(previews) < ROWS / 2
+    # Not all of them.
+    assert len(previews) < ROWS
     assert {SPARSE, EQUAL} <= set(previews["example_id"].to_pylist())
 
 

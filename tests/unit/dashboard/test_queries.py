@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelaudit.audits.published import open_audit
-from labelaudit.dashboard.queries import Address, AuditQueries, Filters, Order, Reviewed, Shown, Slice, connect
+from labelaudit.dashboard.queries import (
+    Address,
+    AuditQueries,
+    Box,
+    Filters,
+    MapKind,
+    Order,
+    Reviewed,
+    Shown,
+    Slice,
+    connect,
+)
 from labelaudit.errors import StorageError
 from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
-from labelaudit.schemas import ANNOTATORS, CONSENSUS, DUPLICATES, EXAMPLES, Decision, Status
+from labelaudit.schemas import ANNOTATORS, CONSENSUS, DUPLICATES, EXAMPLES, MAP, OUTLIERS, Decision, Status
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
 
@@ -253,9 +265,61 @@ def test_an_audit_without_answers(tmp_path: Path) -> None:
     assert len(tables.annotators()) == 0
 
 
-def test_an_audit_without_a_table_of_copies(tmp_path: Path) -> None:
+def test_outliers_are_shown_in_their_order(tmp_path: Path) -> None:
+    names = small_examples(20).select(["example_id", "file", "row"]).to_pylist()
+    listed = [{**names[at], "rank": rank} for rank, at in enumerate((9, 2, 14), 1)]
+    pq.write_table(pa.Table.from_pylist(listed, OUTLIERS), tmp_path / "outliers.parquet")
     tables = tables_of(tmp_path, small_examples(20))
-    assert tables.page(Filters(shown=Shown.COPIES)) == []
+    asked = Filters(shown=Shown.OUTLIERS)
+    found = tables.page(asked)
+    assert [row.example_id for row in found] == ["example-009", "example-002", "example-014"]
+    assert tables.neighbour(found[0], asked) == found[1]
+    assert tables.find(Address("example-005"), asked) is None
+    assert tables.page(Filters(shown=Shown.OUTLIERS, given_label=found[0].given_label))[0] == found[0]
+
+
+def test_a_box_of_the_map(tmp_path: Path) -> None:
+    examples = small_examples(20)
+    names = examples["example_id"].to_pylist()[:19]
+    places = [{"example_id": name, "x": float(at), "y": float(at % 2)} for at, name in enumerate(names)]
+    pq.write_table(pa.Table.from_pylist(places, MAP), tmp_path / "map.parquet")
+    tables = tables_of(tmp_path, examples)
+    asked = Filters(shown=Shown.ALL, box=Box(4, 7, 0, 0.5))
+    assert {row.example_id for row in tables.page(asked)} == {"example-004", "example-006"}
+    assert [row.example_id for row in tables.page(replace(asked, shown=Shown.FLAGGED))] == ["example-004"]
+    assert tables.count(replace(asked, box=Box(30, 40, 0, 1))) == 0
+    # Rows 0, 4, 8, 12 and 16 are flagged.
+    points = tables.map_points(cut=None)
+    assert [point.x for point in points if point.kind == MapKind.FLAGGED] == [0, 4, 8, 12, 16]
+    assert [point.kind for point in points[-5:]] == [MapKind.FLAGGED] * 5
+    assert sum(point.rows for point in points) == 19
+
+
+def test_the_map_counts_close_rows_together(tmp_path: Path) -> None:
+    names = small_examples(40)["example_id"].to_pylist()
+    places = [{"example_id": name, "x": 1e-6 * at, "y": 0.0} for at, name in enumerate(names[:38])]
+    places.append({"example_id": names[38], "x": 50.0, "y": 50.0})
+    pq.write_table(pa.Table.from_pylist(places, MAP), tmp_path / "map.parquet")
+    scores = pa.array([2.0 if at == 38 else 1.0 for at in range(40)], pa.float32())
+    examples = small_examples(40)
+    examples = examples.set_column(EXAMPLES.get_field_index("outlier_score"), EXAMPLES.field("outlier_score"), scores)
+    found = tables_of(tmp_path, examples).map_points(cut=1.5)
+    others = [point for point in found if point.kind == MapKind.OTHER]
+    assert [point.rows for point in others] == [28]
+    assert [(point.x, point.rows) for point in found if point.kind == MapKind.OUTLIER] == [(50.0, 1)]
+    assert sum(point.kind == MapKind.FLAGGED for point in found) == 10
+
+
+def test_an_audit_without_a_map(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.map_points(cut=None) == []
+    assert tables.page(Filters(box=Box(0, 1, 0, 1))) == []
+
+
+@pytest.mark.parametrize("shown", [Shown.COPIES, Shown.OUTLIERS])
+def test_an_audit_without_such_a_table(tmp_path: Path, shown: Shown) -> None:
+    tables = tables_of(tmp_path, small_examples(20))
+    assert tables.page(Filters(shown=shown)) == []
 
 
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:

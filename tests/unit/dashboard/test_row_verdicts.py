@@ -14,7 +14,7 @@ from labelaudit.errors import ReviewError, StorageError
 from labelaudit.reviews import verdict_store as verdicts
 from labelaudit.reviews.dataset_reviews import Reviews
 from labelaudit.reviews.verdict_store import append_verdicts, read_and_compact_verdicts, read_verdicts
-from labelaudit.reviews.verdicts import current
+from labelaudit.reviews.verdicts import Answer, current
 from labelaudit.schemas import Decision
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.manifest import dump_json
@@ -46,6 +46,7 @@ ROW = Row(
     views_agree=None,
     input_issues=None,
     remove_reason=None,
+    outlier_score=None,
     position=0.1,
 )
 
@@ -70,7 +71,7 @@ def open_reviews(store: Store, *, read_only: bool = False) -> Reviews:
 def test_a_verdict_is_stored_and_visible_to_others(store: Store, audit: AuditRecord) -> None:
     ann, ben = (open_reviews(store) for _ in range(2))
     assert ben.current == {}
-    verdict = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    verdict = verdict_on(ROW, audit, Answer(Decision.WRONG, "dog"), "ann")
     ann.add([verdict])
     assert read_verdicts(store, "pets") == [verdict]
     assert (verdict.audit_id, verdict.was_flagged, verdict.content_digest) == (audit.audit_id, True, "d1")
@@ -83,7 +84,7 @@ def test_a_verdict_is_stored_and_visible_to_others(store: Store, audit: AuditRec
 def test_verdicts_of_others_are_read_when_they_are_old(store: Store, audit: AuditRecord) -> None:
     ann, ben = (open_reviews(store) for _ in range(2))
     assert ben.current == {}
-    ann.add([verdict_on(ROW, audit, Decision.FINE, None, "ann")])
+    ann.add([verdict_on(ROW, audit, Answer(Decision.FINE, None), "ann")])
     ben.refresh(max_age_seconds=1e9)
     assert ben.current == {}
     ben.refresh()
@@ -92,14 +93,14 @@ def test_verdicts_of_others_are_read_when_they_are_old(store: Store, audit: Audi
 
 def test_undo_restores_the_verdict_before(store: Store, audit: AuditRecord) -> None:
     reviews = open_reviews(store)
-    first = verdict_on(ROW, audit, Decision.FINE, None, "ben")
+    first = verdict_on(ROW, audit, Answer(Decision.FINE, None), "ben")
     reviews.add([first])
-    second = verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")
+    second = verdict_on(ROW, audit, Answer(Decision.WRONG, "dog"), "ann")
     reviews.add([second])
     reviews.add([undo_verdict(second, first, "eve")])
     assert reviews.current[labeled_example(ROW)].verdict == Decision.FINE
     assert reviews.current[labeled_example(ROW)].reviewer == "eve"
-    third = verdict_on(replace(ROW, example_id="b"), audit, Decision.AMBIGUOUS, None, "ann")
+    third = verdict_on(replace(ROW, example_id="b"), audit, Answer(Decision.AMBIGUOUS, None), "ann")
     reviews.add([third])
     reviews.add([undo_verdict(third, None, "eve")])
     assert list(reviews.current) == [labeled_example(ROW)]
@@ -109,7 +110,7 @@ def test_undo_restores_the_verdict_before(store: Store, audit: AuditRecord) -> N
 def test_read_only_stores_nothing(store: Store, audit: AuditRecord) -> None:
     reviews = open_reviews(store, read_only=True)
     with pytest.raises(ReviewError, match="The verdict on 'a' was not stored: this dashboard is read-only"):
-        reviews.add([verdict_on(ROW, audit, Decision.FINE, None, "ann")])
+        reviews.add([verdict_on(ROW, audit, Answer(Decision.FINE, None), "ann")])
     assert read_verdicts(store, "pets") == []
 
 
@@ -118,30 +119,31 @@ def test_a_storage_that_cannot_be_written(tmp_path: Path, audit: AuditRecord) ->
     (tmp_path / "dataset=pets" / "_verdicts").write_bytes(b"")
     reviews = Reviews(Store(str(tmp_path)), "pets")
     with pytest.raises(StorageError, match=r"The verdict on 'a' was not stored: .*_verdicts.* then try again"):
-        reviews.add([verdict_on(ROW, audit, Decision.FINE, None, "ann")])
+        reviews.add([verdict_on(ROW, audit, Answer(Decision.FINE, None), "ann")])
 
 
 def test_rows_that_cannot_be_decided(audit: AuditRecord) -> None:
     with pytest.raises(ReviewError, match=r"'a' does not have a label\. Label it"):
-        verdict_on(replace(ROW, given_label=None), audit, Decision.FINE, None, "ann")
+        verdict_on(replace(ROW, given_label=None), audit, Answer(Decision.FINE, None), "ann")
     with pytest.raises(ReviewError, match="Another row also has the id 'a', so a verdict could not distinguish them"):
-        verdict_on(replace(ROW, status="duplicate_id"), audit, Decision.FINE, None, "ann")
+        verdict_on(replace(ROW, status="duplicate_id"), audit, Answer(Decision.FINE, None), "ann")
     assert why_undecidable(ROW) is None
 
 
 def test_a_verdict_needs_a_reviewer(audit: AuditRecord) -> None:
     with pytest.raises(ReviewError, match="Enter yours in the field Reviewer"):
-        verdict_on(ROW, audit, Decision.FINE, None, "")
+        verdict_on(ROW, audit, Answer(Decision.FINE, None), "")
     with pytest.raises(ReviewError, match="Enter yours in the field Reviewer"):
-        undo_verdict(verdict_on(ROW, audit, Decision.FINE, None, "ann"), None, "")
+        undo_verdict(verdict_on(ROW, audit, Answer(Decision.FINE, None), "ann"), None, "")
 
 
 def test_an_answer_that_is_given_again(store: Store, audit: AuditRecord) -> None:
     reviews = open_reviews(store)
-    assert len(reviews.add([verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")]).new) == 1
-    assert reviews.add([verdict_on(ROW, audit, Decision.WRONG, "dog", "ann")]).repeated == 1
-    for other in ((Decision.WRONG, "owl", "ann"), (Decision.FINE, None, "ann"), (Decision.WRONG, "dog", "ben")):
-        assert len(reviews.add([verdict_on(ROW, audit, *other)]).new) == 1
+    assert len(reviews.add([verdict_on(ROW, audit, Answer(Decision.WRONG, "dog"), "ann")]).new) == 1
+    assert reviews.add([verdict_on(ROW, audit, Answer(Decision.WRONG, "dog"), "ann")]).repeated == 1
+    for answer, name in ((("wrong", "owl"), "ann"), (("fine", None), "ann"), (("wrong", "dog"), "ben")):
+        given = Answer(Decision(answer[0]), answer[1])
+        assert len(reviews.add([verdict_on(ROW, audit, given, name)]).new) == 1
 
 
 BROKEN = [b"no json", b"\xff", b"[]", b"{}", b'{"verdicts": [{"verdict": "maybe"}]}', b'{"verdicts": 3}', b"[" * 99_999]
@@ -150,7 +152,7 @@ BROKEN = [b"no json", b"\xff", b"[]", b"{}", b'{"verdicts": [{"verdict": "maybe"
 @pytest.mark.parametrize("data", BROKEN, ids=range(len(BROKEN)))
 def test_an_object_without_verdicts_is_named_and_hides_nothing(store: Store, audit: AuditRecord, data: bytes) -> None:
     reviews = open_reviews(store)
-    reviews.add([verdict_on(ROW, audit, Decision.FINE, None, "ann")])
+    reviews.add([verdict_on(ROW, audit, Answer(Decision.FINE, None), "ann")])
     key = f"{verdicts_folder('pets')}/broken.json"
     store.write(key, data)
     for _ in range(2):
@@ -159,7 +161,7 @@ def test_an_object_without_verdicts_is_named_and_hides_nothing(store: Store, aud
         (problem,) = reviews.problems
         assert f"{store.url_of(key)} cannot be read as verdicts: " in str(problem)
     # Repaired.
-    other = verdict_on(replace(ROW, example_id="b"), audit, Decision.FINE, None, "ann")
+    other = verdict_on(replace(ROW, example_id="b"), audit, Answer(Decision.FINE, None), "ann")
     store.write(key, dump_json({"verdicts": [asdict(other)]}))
     reviews.refresh()
     assert reviews.problems == []
@@ -173,10 +175,10 @@ def test_an_object_without_verdicts_is_named_and_hides_nothing(store: Store, aud
 def test_a_verdict_with_a_clock_ahead_can_be_replaced(
     store: Store, audit: AuditRecord, decision: Decision | None
 ) -> None:
-    verdict = verdict_on(ROW, audit, decision, None, "bob")
+    verdict = verdict_on(ROW, audit, Answer(decision, None), "bob")
     append_verdicts(store, "pets", [replace(verdict, decided_at="2030-01-01T00:00:00.000000+00:00")])
     reviews = open_reviews(store)
-    early = verdict_on(ROW, audit, Decision.WRONG, "owl", "ann")
+    early = verdict_on(ROW, audit, Answer(Decision.WRONG, "owl"), "ann")
     said = reviews.dated_now(replace(early, right_label="dog"))
     reviews.add([said])
     # What was decided before it, and is stored only now, is not the last word.
@@ -191,7 +193,7 @@ def test_a_dashboard_reads_compacted_verdicts(
     store: Store, audit: AuditRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdicts, "LOOSE_BATCHES", 2)
-    said = [verdict_on(replace(ROW, example_id=name), audit, Decision.FINE, None, "ann") for name in "abcd"]
+    said = [verdict_on(replace(ROW, example_id=name), audit, Answer(Decision.FINE, None), "ann") for name in "abcd"]
     for one in said[:3]:
         append_verdicts(store, "pets", [one])
     read_and_compact_verdicts(store, "pets")
@@ -206,7 +208,7 @@ def test_a_dashboard_reads_compacted_verdicts(
 def test_a_failed_read_is_not_a_damaged_verdict(tmp_path: Path, audit: AuditRecord) -> None:
     store = Store(str(tmp_path))
     ann, ben = (open_reviews(store) for _ in range(2))
-    verdict = verdict_on(ROW, audit, Decision.FINE, None, "ann")
+    verdict = verdict_on(ROW, audit, Answer(Decision.FINE, None), "ann")
     ann.add([verdict])
     (path,) = (tmp_path / verdicts_folder("pets")).iterdir()
     with unreadable(path.name):

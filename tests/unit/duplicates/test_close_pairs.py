@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelaudit.duplicates import nearest
 from labelaudit.duplicates.close_pairs import FEWEST_POINTS, NEIGHBOURS, close_pairs
-from labelaudit.duplicates.nearest import find_nearest, projected
+from labelaudit.nearest import find_nearest
 
 
 def points(rows: int, dimensions: int, seed: int = 0) -> np.ndarray:
@@ -90,45 +89,3 @@ def test_each_pair_comes_once_and_in_order() -> None:
     assert (pairs.first < pairs.second).all()
     assert len(both) == len(np.unique(both, axis=0)) == 200
     assert both.tolist() == sorted(both.tolist())
-
-
-class TestNearest:
-    def test_equals_a_search_by_hand(self) -> None:
-        base = points(60, 3)
-        distances = np.linalg.norm(base[:, None] - base, axis=2)
-        np.fill_diagonal(distances, np.inf)
-        found = find_nearest(base, 5)
-        np.testing.assert_array_equal(found.positions, np.argsort(distances, axis=1)[:, :5])
-        np.testing.assert_allclose(found.distances, np.sort(distances, axis=1)[:, :5], rtol=1e-5)
-
-    def test_cells_find_close_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(nearest, "_MAX_COMPARED", 100)
-        monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 50)
-        monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 500)
-        base = points(1_000, 20)
-        everything = np.concatenate([base, copied(base, 1e-3)])
-        found = find_nearest(everything, 5)
-        partner = (np.arange(2_000) + 1_000) % 2_000
-        # A pair is lost only if a border with two other cells is between its points.
-        assert (found.positions[:, 0] == partner).mean() > 0.98
-        assert (np.diff(found.distances, axis=1) >= 0).all()
-        assert (found.positions != np.arange(2_000)[:, None]).all()
-
-    def test_a_cell_with_few_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(nearest, "_MAX_COMPARED", 10)
-        monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 2)
-        found = find_nearest(points(40, 2), 8)
-        assert found.positions.shape == (40, 8)
-        assert (np.diff(found.distances[np.isfinite(found.distances).all(axis=1)], axis=1) >= 0).all()
-
-    def test_a_projection_keeps_distances(self) -> None:
-        base = points(100, 2_000)
-        there = projected(base)
-        assert there.shape == (100, 128)
-        before = np.linalg.norm(base[:50] - base[50:], axis=1)
-        after = np.linalg.norm(there[:50] - there[50:], axis=1)
-        assert np.abs(after / before - 1).max() < 0.25
-
-    def test_few_dimensions_stay_as_they_are(self) -> None:
-        base = points(10, 7)
-        np.testing.assert_array_equal(projected(base), base)

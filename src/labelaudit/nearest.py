@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,47 @@ def find_nearest(points: np.ndarray, count: int) -> Nearest:
         for block in _blocks(queries, len(members)):
             positions[block], squares[block] = _within(points[block], block, around, members, count)
     return Nearest(positions, np.sqrt(np.maximum(squares, 0)) * np.float32(scale))
+
+
+def with_far_points_compared(points: np.ndarray, nearest: Nearest, most: int) -> Nearest:
+    """Return the same neighbours, but of the points that seem farthest from others those of a search among all points.
+
+    An approximate search may miss neighbours, so a point at the border of a cell can seem to be far away.
+
+    Args:
+        points: (n, d) float32, d at most 128, of `nearest`.
+        most: number of points whose neighbours are searched again.
+    """
+    if len(points) <= _MAX_COMPARED:
+        return nearest
+    count = nearest.positions.shape[1]
+    far = np.sort(np.argsort(-nearest.distances.mean(axis=1), kind="stable")[:most])
+    positions, distances = nearest.positions.copy(), nearest.distances.copy()
+    everyone = np.arange(len(points))
+    for block in _blocks(far, len(points)):
+        positions[block], squares = _within(points[block], block, points, everyone, count)
+        distances[block] = np.sqrt(np.maximum(squares, 0))
+    return Nearest(positions, distances)
+
+
+def with_exact_distances(nearest: Nearest, rows_of: Callable[[np.ndarray], np.ndarray], dimensions: int) -> Nearest:
+    """Return the same neighbours with distances in all dimensions, and in their order.
+
+    Args:
+        rows_of: Returns the points at some positions, (b, d) float32.
+        dimensions: d.
+    """
+    positions, distances = np.empty_like(nearest.positions), np.empty_like(nearest.distances)
+    count = positions.shape[1]
+    for block in _blocks(np.arange(len(positions)), count * dimensions):
+        found = nearest.positions[block]
+        others = rows_of(found.ravel()).reshape(len(block), count, dimensions)
+        others -= rows_of(block)[:, None, :]
+        exact = np.sqrt(np.einsum("bkd,bkd->bk", others, others))
+        order = np.argsort(exact, axis=1, kind="stable")
+        positions[block] = np.take_along_axis(found, order, axis=1)
+        distances[block] = np.take_along_axis(exact, order, axis=1)
+    return Nearest(positions, distances)
 
 
 def projected(points: np.ndarray) -> np.ndarray:

@@ -1,0 +1,166 @@
+"""Rows that are far from all other rows in the space of their features.
+
+A row far from its own class but close to another one has a doubtful label, but it is not an outlier. So the label of a
+row does not matter for its score: the score is the mean distance to its K nearest other contents (S. Ramaswamy,
+R. Rastogi and K. Shim, "Efficient algorithms for mining outliers from large data sets", 2000; J. Kuan and J. Mueller,
+"Back to the basics: revisiting out-of-distribution detection baselines", 2022), divided by what is usual. Usual is the
+median of all rows, or of the class of most neighbours if its rows are farther apart than others.
+
+How far is too far depends on the data. The logarithms of the largest scores follow about a generalised Pareto
+distribution (J. Pickands, "Statistical inference using extreme order statistics", 1975) for most kinds of data. It is
+fitted to scores above a threshold. The farthest 2 % of all rows count only as "farther than the others", because
+outliers are among them. About one row of the whole dataset is expected to exceed the cut by chance.
+
+Many outliers look like a long tail. So the distribution is also fitted without the m farthest rows, for several m. If
+clearly more than m rows exceed the cut then, these rows are not a tail: in clean data, fewer than m do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelaudit.nearest import Nearest
+
+# K. Foreign rows in groups of more than so many are not found.
+OUTLIER_NEIGHBOURS = 10
+# With fewer contents, what is usual among them is unknown.
+FEWEST_CONTENTS = 100
+# A class with fewer rows has no usual distance of its own.
+_FEWEST_IN_CLASS = 50
+# The share of rows with the largest scores, which may be outliers. Their own scores do not change the cut.
+_MAY_BE_OUTLIERS = 0.02
+# The distribution is fitted to about so many of the largest scores, but to these shares at least and at most. A larger
+# share would describe the body of the scores, and not their tail.
+_FITTED_ROWS = 2_000
+_FITTED_SHARES = (0.05, 0.2)
+# With very many rows, the distribution is fitted to so many of the farthest. Their distances must be exact, because the
+# errors of an approximate search look like a long tail. 40 % of them may be outliers then.
+EXACT_ROWS = 16_384
+_MAY_BE_OUTLIERS_OF_FITTED = 0.4
+_EXPECTED_BY_CHANCE = 1.0
+# The parts of the rows that may be outliers that are tried, and how many rows these must be at least.
+_PARTS_TRIED = np.arange(15, 0, -1) / 20
+_FEWEST_TRIED = 10
+# m rows, and so many times the square root of m, must exceed the cut without m rows. In normal distributions of 300 to
+# 30,000 rows and 2 to 300 dimensions, at most 0.9 m do.
+_CLEARLY_MORE = 2.0
+# Scores that represent all between the threshold and the largest ones.
+_POINTS = 300
+_SHAPES = np.arange(-45, 51) / 50
+# Scales to try, relative to the distance from the threshold to the largest scores.
+_SCALES = np.geomspace(0.05, 5.0, 160)
+# How much less likely the shape may be than the best one: one standard error. With few rows, the shape is uncertain,
+# and a longer tail lists fewer rows.
+_LESS_LIKELY = 0.5
+_SMALLEST = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class FoundOutliers:
+    """What is unusual about n rows.
+
+    Attributes:
+        score: (n,) float32, the distance from the nearest others, relative to the usual one; 1 is usual.
+        cut: a row with a larger score is an outlier; infinite if the rows are too few or too alike.
+        near_class: (n,) int64, the class of most of the nearest others.
+    """
+
+    score: np.ndarray
+    cut: float
+    near_class: np.ndarray
+
+    @property
+    def is_outlier(self) -> np.ndarray:
+        return np.asarray(self.score > self.cut)
+
+
+def find_outliers(nearest: Nearest, labels: np.ndarray) -> FoundOutliers:
+    """Find the outliers among different contents.
+
+    Args:
+        nearest: at least OUTLIER_NEIGHBOURS neighbours of each of n contents.
+        labels: (n,) int64, class numbers.
+    """
+    positions, distances = nearest.positions[:, :OUTLIER_NEIGHBOURS], nearest.distances[:, :OUTLIER_NEIGHBOURS]
+    near_class = _most_frequent(labels, positions)
+    distance = distances.mean(axis=1, dtype=np.float64)
+    usual = np.median(distance)
+    of_class = np.full(int(labels.max(initial=0)) + 1, usual)
+    counts = np.bincount(labels)
+    for number in np.flatnonzero(counts >= _FEWEST_IN_CLASS):
+        of_class[number] = max(usual, np.median(distance[labels == number]))
+    score = (distance / np.maximum(of_class[near_class], _SMALLEST)).astype(np.float32)
+    cut = float("inf") if usual <= _SMALLEST else _cut(score)
+    return FoundOutliers(score, cut, near_class)
+
+
+def _most_frequent(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return the most frequent class among the neighbours of each row, (n,); of several, the smallest number."""
+    near = np.sort(labels[positions], axis=1)
+    best, most = near[:, 0].copy(), np.ones(len(near), np.int64)
+    run = np.ones(len(near), np.int64)
+    for column in range(1, near.shape[1]):
+        run = np.where(near[:, column] == near[:, column - 1], run + 1, 1)
+        is_more = run > most
+        best, most = np.where(is_more, near[:, column], best), np.maximum(most, run)
+    return best
+
+
+def _cut(score: np.ndarray) -> float:
+    """Return the score that about one of n rows exceeds by chance; infinite if that is unknown."""
+    count = len(score)
+    if count < FEWEST_CONTENTS:
+        return float("inf")
+    ordered = np.log(np.maximum(np.sort(score), _SMALLEST).astype(np.float64))
+    smallest, largest = _FITTED_SHARES
+    share = float(np.clip(_FITTED_ROWS / count, min(smallest, EXACT_ROWS / count), largest))
+    may_be_outliers = min(_MAY_BE_OUTLIERS, _MAY_BE_OUTLIERS_OF_FITTED * share)
+    first, last = int((1 - share) * count), int((1 - may_be_outliers) * count)
+    threshold, farthest = ordered[first], ordered[last] - ordered[first]
+    if farthest <= 0:
+        return float("inf")
+
+    def without(outliers: int) -> float:
+        shape, scale = _tail(ordered[first:last] - threshold, farthest, count - last - outliers)
+        by_chance = _EXPECTED_BY_CHANCE / (count - first)
+        beyond = -np.log(by_chance) if shape == 0 else np.expm1(-shape * np.log(by_chance)) / shape
+        return float(threshold + scale * beyond)
+
+    for outliers in (int(part * may_be_outliers * count) for part in _PARTS_TRIED):
+        if outliers >= _FEWEST_TRIED:
+            cut = without(outliers)
+            if (ordered > cut).sum() >= outliers + _CLEARLY_MORE * np.sqrt(outliers):
+                return float(np.exp(cut))
+    return float(np.exp(without(0)))
+
+
+def _tail(excesses: np.ndarray, farthest: float, beyond: int) -> tuple[float, float]:
+    """Return shape and scale of a generalised Pareto distribution, with the longest tail that fits nearly best.
+
+    Args:
+        excesses: (m,) float64, over the threshold, ascending.
+        farthest: the excess that other rows exceed, by unknown amounts.
+        beyond: number of these.
+    """
+    chosen = excesses[((np.arange(_POINTS) + 0.5) / _POINTS * len(excesses)).astype(np.int64)]
+    scales = farthest * _SCALES
+    likelihoods, best_scales = np.empty(len(_SHAPES)), np.empty(len(_SHAPES))
+    for number, shape in enumerate(_SHAPES):
+        density = -np.log(scales) - (1 + shape) * _exponents(chosen[:, None] / scales, shape).mean(axis=0)
+        likelihood = len(excesses) * density - beyond * _exponents(farthest / scales, shape)
+        best = int(np.argmax(likelihood))
+        likelihoods[number], best_scales[number] = likelihood[best], scales[best]
+    longest = int(np.flatnonzero(likelihoods >= likelihoods.max() - _LESS_LIKELY)[-1])
+    return float(_SHAPES[longest]), float(best_scales[longest])
+
+
+def _exponents(ratios: np.ndarray, shape: float) -> np.ndarray:
+    """Return minus the logarithm of the probability to exceed some excesses, divided by their scale."""
+    if shape == 0:
+        return ratios
+    inside = 1 + shape * ratios
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Beyond the end of a bounded distribution, nothing is possible.
+        return np.asarray(np.where(inside > 0, np.log(np.maximum(inside, 0)) / shape, np.inf))
