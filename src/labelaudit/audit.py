@@ -180,6 +180,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     from labelaudit.pipeline.answers_of_rows import find_answers, with_answers
     from labelaudit.pipeline.detect import detect_issues
     from labelaudit.pipeline.external_probabilities import read_probabilities
+    from labelaudit.pipeline.known_rows import KnownRows
     from labelaudit.pipeline.publish import publish_audit
 
     answers = find_answers(config, None)
@@ -208,7 +209,7 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     with ThreadPoolExecutor(1) as pool:
         example_ids = rows.of_scored(examples.example_id)
         written = pool.submit(write_probabilities, example_ids, loaded.probabilities, plan.class_names, files)
-        detected = detect_issues(plan, rows, found, snapshot, open_predecessor(store, plan), answers=answers)
+        detected = detect_issues(plan, KnownRows(rows, snapshot, answers), found, open_predecessor(store, plan))
     # The tables contain what readers see of the rows.
     del loaded, rows, examples, example_ids, found
     release_if_grown()

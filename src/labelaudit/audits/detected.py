@@ -32,17 +32,17 @@ class AuditTables:
     folds: pa.Table
     views: pa.Table
     canaries: pa.Table
-    duplicates: pa.Table | None  # None for external probabilities, whose contents are unknown
-    outliers: pa.Table | None  # None if there are no features, or too few rows
-    neighbours: pa.Table | None  # None as for outliers
-    map: pa.Table | None  # None as for outliers
-    consensus: pa.Table | None  # None without answers of annotators, as the next two
-    annotators: pa.Table | None
-    answers: pa.Table | None
-    slices: pa.Table | None  # None if the config names no slices
-    quality: pa.Table | None  # None as for `duplicates`
-    changes: pa.Table | None  # None if the audit is not compared with another one
-    class_changes: pa.Table | None
+    duplicates: pa.Table | None = None  # None for external probabilities, whose contents are unknown
+    outliers: pa.Table | None = None  # None if there are no features, or too few rows
+    neighbours: pa.Table | None = None  # None as for outliers
+    map: pa.Table | None = None  # None as for outliers
+    consensus: pa.Table | None = None  # None without answers of annotators, as the next two
+    annotators: pa.Table | None = None
+    answers: pa.Table | None = None
+    slices: pa.Table | None = None  # None if the config names no slices
+    quality: pa.Table | None = None  # None as for `duplicates`
+    changes: pa.Table | None = None  # None if the audit is not compared with another one
+    class_changes: pa.Table | None = None
 
     def to_files(self, files: TemporaryFiles) -> dict[str, FileOnDisk]:
         """Write the tables as Parquet files, and return them by name."""
