@@ -143,8 +143,7 @@ def quality_in_words(found: QualityFound, kind: str, ids: Sequence[str] = ()) ->
     if found.rows:
         counts = listing([f"{count:,} {issue_in_words(name)}" for name, count in issue_counts(found)], shown=12)
         have = "1 row has an input that is" if found.rows == 1 else f"{found.rows:,} rows have inputs that are"
-        are = "is" if found.flagged == 1 else "are"
-        which = f"{found.flagged:,} of them {are} flagged; see quality.parquet."
+        which = f"{_flagged_in_words(found)}; see quality.parquet."
         if ids:
             which = f"The first ones: {listing(ids)}."
         sentences.append(f"{have} hard to use ({counts}). {which}")
@@ -154,6 +153,14 @@ def quality_in_words(found: QualityFound, kind: str, ids: Sequence[str] = ()) ->
         for name, share in found.normal.items()
     ]
     return tuple(sentences)
+
+
+def _flagged_in_words(found: QualityFound) -> str:
+    if found.rows == 1:
+        return "It is flagged" if found.flagged else "It is not flagged"
+    if found.flagged <= 1:
+        return "1 of them is flagged" if found.flagged else "None of them is flagged"
+    return f"{found.flagged:,} of them are flagged"
 
 
 def quality_changes(before: QualityFound | None, now: QualityFound | None, version: str) -> list[str]:

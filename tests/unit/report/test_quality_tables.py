@@ -159,6 +159,20 @@ def test_rows_without_previews_are_named() -> None:
     assert [len(kind["shown"]) for kind in kinds] == [2, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("rows", "flagged", "words"),
+    [
+        (1, 0, "It is not flagged;"),
+        (1, 1, "It is flagged;"),
+        (2, 0, "None of them is flagged;"),
+        (3, 2, "2 of them are flagged;"),
+    ],
+)
+def test_flagged_inputs_in_words(rows: int, flagged: int, words: str) -> None:
+    (sentence,) = quality_in_words(QualityFound(rows, flagged, {"dark": rows}, {}, ()), "image")
+    assert words in sentence
+
+
 def test_text_of_the_dataset_stays_text() -> None:
     table = pa.Table.from_pylist(
         [{**row, "example_id": HOSTILE, "given_label": HOSTILE, "file": HOSTILE} for row in FOUND.to_pylist()], QUALITY
