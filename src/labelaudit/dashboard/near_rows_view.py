@@ -53,7 +53,8 @@ class NearRows:
     def show(self, tables: AuditQueries, *, can_decide: bool) -> None:
         if not self.rows:
             return
-        ui.html('<div class="head"><p>Nearest rows, by their features</p></div>')
+        ticks = " Ticked rows get the same decision." if can_decide else ""
+        ui.html('<div class="head"><p>Nearest rows, by their features.{ticks}</p></div>', ticks=ticks)
         previews = tables.previews([row.example_id for row in self.rows])
         verdicts = session.current_verdicts(self._shown.audit)
         with st.container(horizontal=True, gap="small", key="nearest"):
@@ -61,7 +62,7 @@ class NearRows:
                 with st.container(border=True, width=150, key=f"near-{number}"):
                     st.html(str(card(row, previews.get(row.example_id), verdicts)))
                     if can_decide and why_undecidable(row) is None:
-                        st.checkbox("decide too", key=self._key(number))
+                        st.checkbox("same", key=self._key(number))
 
     def _key(self, number: int) -> str:
         return f"tick-{number}-{self.digest}"
