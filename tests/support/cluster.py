@@ -14,7 +14,6 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import boto3
 import psutil
@@ -25,7 +24,6 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
-    FlowRunFilterDeploymentId,
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun
@@ -112,12 +110,18 @@ class Cluster:
         for bucket in ("datasets", "audits"):
             self.s3.create_bucket(Bucket=bucket)
 
-    def start_server(self) -> None:
-        """Start the Prefect server, or start it again after `stop_server`."""
+    def start_server(self, *, has_scheduler: bool = False) -> None:
+        """Start the Prefect server, or start it again after `stop_server`.
+
+        Args:
+            has_scheduler: whether schedules fire. A sweep at a quarter of an hour would start audits that no test
+                expects, and a schedule that is paused while the scheduler works may still get runs.
+        """
         command = ["server", "start", "--host", "127.0.0.1", "--port", str(self._api_port)]
         extra = {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self._database,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": str(has_scheduler),
             # How often scheduled runs are created; the default is once a minute.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             # Leases in memory are lost at a restart.
@@ -163,7 +167,7 @@ class Cluster:
         self.call(str(ROOT / "deployments" / "deploy"))
 
     def pause_schedules(self) -> None:
-        """Pause all schedules. A sweep at a quarter of an hour would start audits that no test expects."""
+        """Pause the schedules of all deployments."""
         for deployment in self.client.read_deployments():
             if deployment.schedules:
                 self.client.pause_deployment(deployment.id)
@@ -175,12 +179,6 @@ class Cluster:
         found = self.client.read_flow_runs(flow_filter=of_flow, flow_run_filter=of_run, limit=200)
         begun = [run for run in found if run.start_time]
         return sorted(begun, key=lambda run: run.start_time or run.created)  # type: ignore[arg-type, return-value]
-
-    def unfinished_runs(self, deployment: UUID) -> list[FlowRun]:
-        """Return the runs of a deployment that are not over, started or not."""
-        of_deployment = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
-        found = self.client.read_flow_runs(flow_run_filter=of_deployment, limit=200)
-        return [run for run in found if run.state and not run.state.is_final()]
 
     def describe(self) -> str:
         """Return the state of each run, and the last lines that the servers and workers wrote."""

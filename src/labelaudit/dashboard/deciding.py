@@ -77,6 +77,7 @@ class RowActions:
     @show_errors
     def go(self, forward: bool) -> None:
         """Open the next or previous row of the gallery."""
+        self.ask_for_reason(False)
         found = self.tables.neighbour(self.row, self.filters, self._verdicts(), forward=forward)
         if found is None:
             st.toast("This is the last one." if forward else "This is the first one.")
@@ -269,9 +270,10 @@ def _show_reasons(actions: RowActions) -> None:
         if own := st.session_state.get(key, "").strip():
             actions.decide(Decision.REMOVE, None, own)
 
-    st.text_input(
-        "Another reason", key=key, placeholder="Another reason …", label_visibility="collapsed", on_change=decide
-    )
+    # A form, because an input alone is also taken when it loses the focus, for example to the button Cancel.
+    with st.form(f"own-reason-{actions.digest}", border=False):
+        st.text_input("Another reason", key=key, placeholder="Another reason …", label_visibility="collapsed")
+        st.form_submit_button("Remove for this reason", on_click=decide)
 
 
 def _show_labels(actions: RowActions) -> None:

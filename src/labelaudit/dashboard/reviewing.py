@@ -99,7 +99,8 @@ def _filters(selected: Selection, tables: AuditQueries) -> Filters:
         id_contains=contains or "",
         slice=None if in_slice is None else slices[in_slice],
         new_only=bool(new_only),
-        box=chosen_box(selected),
+        # A box on a map that is not shown could not be seen or removed.
+        box=chosen_box(selected) if st.session_state.get("map") and has_map(selected) else None,
         sample=_sample(tables, selected.audit.folder, selected.audit.fingerprint) if shown == Shown.SAMPLE else (),
     )
 

@@ -35,8 +35,9 @@ _TAIL = 0.025
 _IF_DEPENDENT = 0.5
 # The cut with the highest expected F1 is not above this.
 _HIGHEST_CUT = 0.5
-# If so many of the given labels are the most frequent answer, they were made from the answers.
-_MADE_FROM_ANSWERS = 0.99
+# If so many of the given labels are the most frequent answer, they were made from the answers. A person may have
+# corrected the rest.
+_MADE_FROM_ANSWERS = 0.9
 
 
 class AnsweredRows(NamedTuple):
@@ -77,8 +78,9 @@ class AnswerEvidence:
 def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArray[np.float32]) -> AnswerEvidence:
     """Return what answers and model say together.
 
-    If the given labels are the majority of the answers, they say nothing beyond these, so the model's probabilities are
-    the prior. Otherwise the prior takes the given label into account.
+    If the given labels were made from the answers, one that is the most frequent answer to its row says nothing beyond
+    the answers, so the model's probabilities are the prior. Otherwise the prior takes the given label into account, as
+    for a label that a person corrected.
 
     Args:
         scores: of the M rows, with the given labels.
@@ -86,7 +88,8 @@ def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArra
     """
     answers, p_cells = answered
     are_answers = are_labels_answers(answers, scores.labels)
-    prior = _prior_of_answered_labels(answered, scores, None if are_answers else p_wrong)
+    is_answer = are_answers & _is_most_frequent(answers, scores.labels)
+    prior = _prior_of_answered_labels(answered, scores, p_wrong, is_answer)
     posterior, accuracy, mean = _estimate(answers, prior.cells)
     dependent, _, _ = _estimate(answers, prior.cells, _IF_DEPENDENT)
     cells = answers.cells
@@ -143,10 +146,18 @@ def are_labels_answers(answers: Answers, labels: npt.NDArray[np.integer]) -> boo
     cells = answers.cells
     votes = cells.sums()
     is_most = votes == cells.largest(votes)[cells.row]
-    is_only = is_most & (cells.per_row(is_most)[cells.row] == 1) & (answers.number[cells.row] > 1)
+    is_only = is_most & (cells.per_row(is_most)[cells.row] == 1)
     if not is_only.any():
         return False
     return bool((cells.label == labels[cells.row])[is_only].mean() >= _MADE_FROM_ANSWERS)
+
+
+def _is_most_frequent(answers: Answers, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Return (M,) whether the given label is the most frequent answer to its row, or one of several."""
+    cells = answers.cells
+    votes = cells.sums()
+    is_most = votes == cells.largest(votes)[cells.row]
+    return np.asarray(cells.per_row(is_most & (cells.label == labels[cells.row])) > 0)
 
 
 class _Prior(NamedTuple):
@@ -155,16 +166,19 @@ class _Prior(NamedTuple):
 
 
 def _prior_of_answered_labels(
-    answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArray[np.float32] | None
+    answered: AnsweredRows,
+    scores: RowScores,
+    p_wrong: npt.NDArray[np.float32],
+    is_answer: npt.NDArray[np.bool_],
 ) -> _Prior:
     cells = answered.answers.cells
     p_cells, given = answered.p_cells.astype(np.float64), scores.p_given.astype(np.float64)
-    if p_wrong is not None:
-        # The other labels share the probability that the given one is wrong.
-        factor = p_wrong / np.maximum(1 - given, _LEAST_PRIOR)
-        is_given = cells.label == scores.labels[cells.row]
-        p_cells = np.where(is_given, 1 - p_wrong[cells.row].astype(np.float64), p_cells * factor[cells.row])
-        given = 1 - p_wrong.astype(np.float64)
+    p_right = np.where(is_answer, given, 1 - p_wrong.astype(np.float64))
+    # The other labels share the probability that the given one is wrong.
+    factor = (1 - p_right) / np.maximum(1 - given, _LEAST_PRIOR)
+    is_given = cells.label == scores.labels[cells.row]
+    p_cells = np.where(is_given, p_right[cells.row], p_cells * factor[cells.row])
+    given = p_right
     return _Prior(np.clip(p_cells, _LEAST_PRIOR, 1.0), np.clip(given, _LEAST_PRIOR, 1.0))
 
 

@@ -47,10 +47,11 @@ def recalibrate(p_wrong: npt.NDArray[np.float32], sample: JudgedSample | None) -
         sample: the judged rows. If its strata are those of `p_wrong`, all judged rows count equally; otherwise each
             counts for the rows that it stands for, because the strata may depend on something else.
     """
-    if sample is None or len(sample) < LEAST_VERDICTS:
+    stays = None if sample is None else sample.among(~sample.is_removed)
+    if sample is None or stays is None or len(stays) < LEAST_VERDICTS:
         return p_wrong
     is_by_p_wrong = sample.is_drawn_by(strata_by_p_wrong(p_wrong).numbers)
-    return recalibrated_p_wrong(p_wrong, sample.positions, sample.is_wrong, None if is_by_p_wrong else sample.weights)
+    return recalibrated_p_wrong(p_wrong, stays.positions, stays.is_wrong, None if is_by_p_wrong else stays.weights)
 
 
 def choose_cut(

@@ -54,7 +54,7 @@ class Measures:
     new_issues: int | None = None  # compared with the predecessor
     measured_error_rate: float | None = None  # by people, on this version
     canary_recall: float | None = None
-    dismissed: int = 0  # rows that the detector flagged but people judged fine; `issues` does not include them
+    dismissed: int = 0  # rows that the detector flagged but people judged fine or remove; `issues` has none of them
     not_compared: str | None = None  # why it could not be compared with its predecessor
     classes: ClassDifferences | None = None  # compared with the predecessor
     error_range: ErrorRange | None = None  # the share of wrong labels
@@ -280,8 +280,14 @@ def _input_issues_share(limits: Limits, measures: Measures) -> list[Rule]:
         return []
     if measures.quality is None:
         return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
-    what = f"{measures.quality.rows:,} of {measures.rows:,} rows have inputs that are hard to use"
-    return [_at_most(name, measures.quality.rows / max(1, measures.rows), limit, what)]
+    quality = measures.quality
+    share = quality.rows / max(1, measures.rows)
+    what = f"{quality.rows:,} of {measures.rows:,} rows have inputs that are hard to use"
+    # An issue that too many rows have is not listed, but still an issue.
+    issue, normal = max(quality.normal.items(), key=lambda pair: pair[1], default=("", 0.0))
+    if normal > share:
+        share, what = normal, f"So many rows have the issue {issue.replace('_', ' ')!r} that they are not listed"
+    return [_at_most(name, share, limit, what)]
 
 
 def _blind(measures: Measures) -> Rule:

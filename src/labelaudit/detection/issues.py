@@ -201,7 +201,9 @@ def _with_verdicts(
     stays = ~is_removed if not is_removed.all() else np.ones_like(is_removed)
     limits = float(is_wrong[stays].mean()), float(1 - is_fine[stays].mean())
     before = wrong.error_range
-    low, high = (min(max(share, limits[0]), limits[1]) for share in (before.low, before.high))
+    removed = float(wrong.p_wrong[~stays].sum(dtype=np.float64))
+    ends = ((end * len(stays) - removed) / int(stays.sum()) for end in (before.low, before.high))
+    low, high = (min(max(share, limits[0]), limits[1]) for share in ends)
     estimate = min(max(float(p_wrong[stays].mean(dtype=np.float64)), low), high)
     return replace(wrong, p_wrong=p_wrong, error_range=ErrorRange(estimate, low, high, before.basis))
 

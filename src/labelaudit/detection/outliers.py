@@ -91,8 +91,11 @@ def find_outliers(nearest: Nearest, labels: np.ndarray) -> FoundOutliers:
     counts = np.bincount(labels)
     for number in np.flatnonzero(counts >= _FEWEST_IN_CLASS):
         of_class[number] = max(usual, np.median(distance[labels == number]))
-    score = (distance / np.maximum(of_class[near_class], _SMALLEST)).astype(np.float32)
-    cut = float("inf") if usual <= _SMALLEST else _cut(score)
+    if usual <= _SMALLEST:
+        # Most contents are at the same point, so nothing is a usual distance.
+        return FoundOutliers(np.full(len(distance), np.nan, np.float32), float("inf"), near_class)
+    score = (distance / of_class[near_class]).astype(np.float32)
+    cut = _cut(score)
     return FoundOutliers(score, cut, near_class)
 
 

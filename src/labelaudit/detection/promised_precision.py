@@ -101,7 +101,7 @@ def promised_list(
     """Return the longest list that has the promised precision with a probability of at least 1 - risk.
 
     The probability is over the random draw of the sample. The precision is the share of wrong labels among all rows of
-    the list, the judged ones included. A row judged ambiguous does not count as wrong.
+    the list, the judged ones included. A row judged ambiguous, or to be removed, does not count as wrong.
 
     Args:
         p_wrong: (M,) probabilities before any verdict.

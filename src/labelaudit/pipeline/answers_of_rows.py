@@ -94,6 +94,11 @@ def join_answers(answers: AnswerTable, rows: Version, class_names: Sequence[str]
     row, label = row_of_id[answers.id], class_of_label[answers.label]
     is_scored, is_class = row >= 0, label >= 0
     used = is_scored & is_class
+    if not is_scored.any():
+        raise DatasetError(
+            f"None of the {len(row):,} answers is to a row that is scored: the rows have no label, cannot be read, or "
+            "their class is too rare. Add answers to labeled rows, or leave dataset.annotations out."
+        )
     if used.sum() < _LEAST_KNOWN * is_scored.sum() or not used.any():
         raise _other_classes(answers, label[is_scored], class_names)
     annotators, annotator = np.unique(answers.annotator[used], return_inverse=True)

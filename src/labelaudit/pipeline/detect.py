@@ -121,7 +121,15 @@ def detect_issues(
     )
     problem = before.problem if isinstance(before, NotCompared) else None
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
-    gate = judge_gate(plan, len(rows.scored), tables.classes, findings, not_compared=problem, has_splits=has_splits)
+    gate = judge_gate(
+        plan,
+        len(rows.scored),
+        tables.classes,
+        findings,
+        dismissed=int(found.is_dismissed.sum()),
+        not_compared=problem,
+        has_splits=has_splits,
+    )
     return Detected(replace(findings, gate=gate), tables)
 
 

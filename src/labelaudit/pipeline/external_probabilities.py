@@ -238,12 +238,17 @@ class _Reader:
 
     def slices(self) -> dict[str, SliceValues]:
         """Return the values of the columns that are compared, by column. A `.npy` file is named without its folder."""
-        return {
-            PurePosixPath(name).stem if self._is_array(name) else name: SliceValues.joined(
-                encoded_values(column) for _, column in self.columns(name)
-            )
-            for name in self._named.slices
-        }
+        found: dict[str, SliceValues] = {}
+        for name in self._named.slices:
+            short = PurePosixPath(name).stem if self._is_array(name) else name
+            columns = [column for _, column in self.columns(name)]
+            if short in found or any(pa.types.is_nested(column.type) for column in columns):
+                problem = "is named twice" if short in found else f"contains {columns[0].type} values"
+                raise DatasetError(
+                    f"{name!r} (slices) {problem}. Name each column or file once, with one number or text per row."
+                )
+            found[short] = SliceValues.joined(encoded_values(column) for column in columns)
+        return found
 
     def columns(self, name: str) -> list[tuple[str, pa.Array]]:
         """Return the values of a column or of `.npy` files, each array with its file."""

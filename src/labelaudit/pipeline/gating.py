@@ -74,7 +74,14 @@ def _recall(canaries: Canaries) -> CanaryRecall | None:
 
 
 def judge_gate(
-    plan: Plan, scored: int, classes: pa.Table, findings: Findings, *, not_compared: str | None, has_splits: bool
+    plan: Plan,
+    scored: int,
+    classes: pa.Table,
+    findings: Findings,
+    *,
+    dismissed: int,
+    not_compared: str | None,
+    has_splits: bool,
 ) -> Gate | None:
     """Compare findings with the limits of the config; return None without limits, unless the detector is blind.
 
@@ -82,10 +89,11 @@ def judge_gate(
         scored: number of scored rows.
         classes: a CLASSES table.
         findings: all but the gate.
+        dismissed: rows that the detector flags, but people judged fine or want to remove.
         not_compared: why changes could not be counted although there is a predecessor.
         has_splits: whether rows are in splits.
     """
-    changes, canaries, review = findings.changes, findings.canaries, findings.review
+    changes, canaries = findings.changes, findings.canaries
     rows = classes.to_pylist()
     return judge_limits(
         Limits(**plan.config.gate.model_dump()),
@@ -104,7 +112,7 @@ def judge_gate(
             error_range=findings.error_range,
             measured_error_rate=_measured_error_rate(findings),
             canary_recall=None if canaries is None else canaries.recall,
-            dismissed=0 if review is None else review.dismissed,
+            dismissed=dismissed,
             copies=findings.duplicates,
             has_splits=has_splits,
             slices=findings.slices,

@@ -20,6 +20,7 @@ from labelaudit.audits.fold_files import FoldFile
 from labelaudit.audits.probabilities import read_fold_record
 from labelaudit.audits.published import PublishedAudit
 from labelaudit.audits.references import FoldReference, PlanReference
+from labelaudit.audits.stored_answers import ANSWERS_FILE
 from labelaudit.audits.version import LEFT_OUT, ROWS
 from labelaudit.audits.work_files import parquet_file, read_columns, unchanged_file
 from labelaudit.detection.blending import FoldViews, fit_mixtures
@@ -87,6 +88,10 @@ def plan_retraining(audit: PublishedAudit, plan: Plan, clean: pa.Table, options:
     changed = parquet_file([rows.append_column(LEFT_OUT, pa.array(is_left_out))], files)
     cleaned = replace(cleaned, rows_sha256=changed.sha256)
     audit.store.write_file(f"{cleaned.work_folder}/{ROWS}", changed)
+    if plan.annotations_sha256:
+        # A machine that reads the dataset again needs the answers, if these are the labels.
+        answers = unchanged_file(audit.store, f"{plan.work_folder}/{ANSWERS_FILE}", plan.annotations_sha256, files)
+        audit.store.write_file(f"{cleaned.work_folder}/{ANSWERS_FILE}", answers)
     record = commit_record(audit.store, cleaned)
     config = plan.config
     reference = PlanReference(
@@ -151,7 +156,9 @@ def _cleaned_labels(
     numbers = pc.index_in(label, value_set=pa.array(class_names, pa.string())).combine_chunks()
     found = pc.fill_null(numbers, -1).to_numpy(zero_copy_only=False)
     labels = np.where(is_scored, found, -1).astype(np.int64)
-    of_scored = clean["action"].filter(pa.array(is_scored))
+    # A label that is not a class of the audit cannot be trained with.
+    action = pc.if_else(pa.array(is_scored & (found < 0) & is_kept.to_numpy()), Action.UNSURE.value, clean["action"])
+    of_scored = action.filter(pa.array(is_scored))
     counts = {one["values"]: one["counts"] for one in pc.value_counts(of_scored).to_pylist()}
     return labels, {action.value: counts.get(action.value, 0) for action in Action}
 

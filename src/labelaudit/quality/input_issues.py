@@ -141,9 +141,10 @@ def _on_scale_of_letters(found: FoundIssue) -> FoundIssue:
 
 def _other_script(measures: TextMeasures) -> FoundIssue:
     """Return the texts whose most frequent script is that of few others."""
-    counts = np.bincount(measures.script[measures.letters > 0], minlength=len(SCRIPTS))
+    has_script = measures.script > 0
+    counts = np.bincount(measures.script[has_script], minlength=len(SCRIPTS))
     shares = counts / max(1, counts.sum())
-    is_other = (shares[measures.script] < _SCRIPT_SHARE) & (measures.letters >= _SCRIPT_LETTERS)
+    is_other = has_script & (shares[measures.script] < _SCRIPT_SHARE) & (measures.letters >= _SCRIPT_LETTERS)
     values = shares[measures.script]
     if len(measures.letters) < FEWEST_VALUES:
         is_other = np.zeros_like(is_other)

@@ -55,7 +55,8 @@ def label_relations(
         rank for rank, (p_value, _) in enumerate(found, 1) if p_value <= _FALSE_DISCOVERIES * rank / max(1, comparisons)
     ]
     kept = [relation for _, relation in found[: max(passed, default=0)]]
-    return tuple(_without_mirrored(sorted(kept, key=lambda one: (-one.pairs, one.measure, one.class_name))))
+    kept.sort(key=lambda one: (-one.pairs, one.measure, one.class_name))
+    return tuple(_without_mirrored(kept) if len(np.unique(labels)) == 2 else kept)
 
 
 def _larger_pairs(

@@ -39,7 +39,7 @@ def duplicates_table(examples: pa.Table, cluster: np.ndarray, distance: np.ndarr
             chosen = chosen.append_column(field, pa.nulls(len(chosen), field.type))
     frame = chosen.to_pandas().assign(cluster=cluster[rows], distance=distance[rows].astype(np.float32))
     frame["has_other_labels"] = _has_other_labels(frame)
-    frame["is_leak"] = _distinct(frame["cluster"], frame["split"]) > 1
+    frame["is_leak"] = _distinct(frame["cluster"], frame["split"].where(frame["verdict"] != Decision.REMOVE)) > 1
     frame = frame.iloc[_order(frame)]
     # Numbered in this order, from 1.
     frame["cluster"] = pd.factorize(frame["cluster"])[0] + 1

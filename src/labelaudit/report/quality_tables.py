@@ -171,6 +171,13 @@ def quality_changes(before: QualityFound | None, now: QualityFound | None, versi
         f"Inputs that are {issue_in_words(kind)}: {count:,}, compared with {earlier:,} in version {version}."
         for kind in map(str, InputIssue)
         if (count := now.issues.get(kind, 0)) != (earlier := before.issues.get(kind, 0))
+        if kind not in now.normal and kind not in before.normal
+    ]
+    sentences += [
+        f"{percent(share)} of the inputs have the issue {issue_in_words(kind)!r} now. So many are not listed; version "
+        f"{version} lists {before.issues.get(kind, 0):,}."
+        for kind, share in now.normal.items()
+        if kind not in before.normal
     ]
     known = {(one.measure, one.class_name) for one in before.relations}
     new = [one for one in now.relations if (one.measure, one.class_name) not in known]

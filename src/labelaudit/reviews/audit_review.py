@@ -192,10 +192,11 @@ def status(audit: PublishedAudit) -> ReviewStatus:
     """
     verdicts, samples = read_verdicts(audit.store, audit.dataset), read_samples(audit.store, audit.dataset)
     snapshot = ReviewSnapshot.of(verdicts, samples, audit.fingerprint)
-    rows = audit.table(EXAMPLES_FILE, EXAMPLES, ["example_id", "content_digest", "given_label"])
+    rows = audit.table(EXAMPLES_FILE, EXAMPLES, ["example_id", "content_digest", "given_label", "status"])
     row_verdicts = snapshot.for_rows(
         *(rows[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
     )
+    is_scored = pc.equal(rows["status"], Status.SCORED.value).to_numpy(zero_copy_only=False)
     table = scored_table(audit)
     answers = [snapshot.answers.get(row) for row in labeled_examples(table.filter(table["was_flagged"]))]
     dismissed = sum(answer is not None and answer.verdict == Decision.FINE for answer in answers)
@@ -205,7 +206,9 @@ def status(audit: PublishedAudit) -> ReviewStatus:
         audit_id=audit.audit_id,
         flagged=len(answers),
         flagged_judged=sum(answer is not None for answer in answers),
-        findings=snapshot.findings(row_verdicts, dismissed=dismissed),
+        findings=snapshot.findings(
+            row_verdicts, dismissed=dismissed, scored_to_remove=int((row_verdicts.is_removed & is_scored).sum())
+        ),
         sample=_sample_status(samples, current(verdicts), audit.fingerprint),
         reviewers={reviewer: len(given) for reviewer, given in sorted(current_by_reviewer(verdicts).items()) if given},
         disagreements=disagreements(verdicts),

@@ -20,7 +20,7 @@ from labelaudit.shares import percent
 # The columns of EXAMPLES that decide what to do.
 CLEANED_FROM = (
     *("example_id", "given_label", "status", "predicted_label", "is_label_issue", "is_dismissed", "p_wrong"),
-    "content_digest",
+    *("p_wrong_without_verdicts", "verdict", "content_digest"),
 )
 # A class that keeps less than this part of its share is named in a warning.
 LEAST_KEPT_SHARE = 0.75
@@ -153,12 +153,19 @@ def _suggested_labels(examples: pa.Table, issues: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(of_issues, differing)
 
 
+def _p_wrong_now(examples: pa.Table, verdicts: RowVerdicts) -> pa.ChunkedArray:
+    """Return p_wrong; for rows whose verdict was taken back since the audit, what the model alone says."""
+    is_undecided = pc.is_null(pa.array(verdicts.verdicts, pa.string()))
+    is_taken_back = pc.and_(is_undecided, pc.is_valid(examples["verdict"]))
+    return pc.if_else(is_taken_back, examples["p_wrong_without_verdicts"], examples["p_wrong"])
+
+
 def _choices(
     examples: pa.Table, has_suggestion: pa.ChunkedArray, verdicts: RowVerdicts, rules: CleaningRules
 ) -> list[_Choice]:
     """Return what may be done with rows; later choices replace earlier ones."""
     # Limits are compared in the precision of the table, so that 0.7 is not below 0.7.
-    p_wrong = np.asarray(pc.fill_null(examples["p_wrong"], -1.0).to_numpy(), np.float32)
+    p_wrong = np.asarray(pc.fill_null(_p_wrong_now(examples, verdicts), -1.0).to_numpy(), np.float32)
     is_scored = _mask(pc.equal(examples["status"], Status.SCORED.value))
     if rules.has_limits and is_scored.any() and (p_wrong[is_scored] < 0).all():
         raise ReviewError(

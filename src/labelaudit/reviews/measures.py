@@ -112,8 +112,11 @@ def random_precision(sample: Sample, verdicts: Mapping[LabeledExample, Verdict])
         flagged = [verdict for verdict, is_flagged in zip(reviewed, stratum.flags, strict=False) if is_flagged]
         counts = _counts(flagged)
         counted += flagged
-        if stratum.flags_in_all:
-            parts.append(Stratum(stratum.flags_in_all, counts["wrong"] + counts["fine"], counts["wrong"]))
+        # The share of flags that stay is that of the reviewed ones.
+        staying = len(flagged) - counts[Decision.REMOVE.value]
+        flags = stratum.flags_in_all if not flagged else round(stratum.flags_in_all * staying / len(flagged))
+        if flags:
+            parts.append(Stratum(flags, counts["wrong"] + counts["fine"], counts["wrong"]))
     if len(parts) < 2:
         return _share(counted)
     interval = stratified(parts)

@@ -7,7 +7,7 @@ neither the given nor the cleaned labels decide what counts as right.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -164,7 +164,7 @@ def _among(drawn: JudgedSample, positions: npt.NDArray[np.int64]) -> JudgedSampl
     is_judged = (place < len(positions)) & (positions[np.minimum(place, len(positions) - 1)] == drawn.positions)
     if is_judged.sum() < LEAST_JUDGED:
         return None
-    return JudgedSample(place[is_judged], drawn.is_wrong[is_judged], drawn.stratum[is_judged], drawn.rows)
+    return replace(drawn.among(is_judged), positions=place[is_judged])
 
 
 def paired_accuracy(

@@ -92,9 +92,9 @@ class ReviewSnapshot:
     def judged_sample(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> JudgedSample | None:
         """Return the verdicts on randomly drawn rows among the M scored rows of the version.
 
-        Rows judged ambiguous count as not wrong. Rows that are to be removed are left out, as if they had not been
-        drawn. If a drawn row is not among the scored rows, the sample is of other rows, and the result is None. So it
-        is if there is no sample of this version.
+        Rows judged ambiguous or to be removed count as not wrong; the latter are marked. If a drawn row is not among
+        the scored rows, the sample is of other rows, and the result is None. So it is if there is no sample of this
+        version.
         """
         if not self.sample:
             return None
@@ -107,12 +107,15 @@ class ReviewSnapshot:
         drawn = [(number, example) for number, stratum in enumerate(self.sample) for example in stratum.judged]
         if any(tuple(example) not in positions for _, example in drawn):
             return None
-        drawn = [(number, one) for number, one in drawn if self.answers[one].verdict != Decision.REMOVE]
+        strata = np.array([number for number, _ in drawn], np.int64)
+        decisions = [self.answers[example].verdict for _, example in drawn]
         return JudgedSample(
             positions=np.array([positions[tuple(example)] for _, example in drawn], np.int64),
-            is_wrong=np.array([self.answers[example].verdict == Decision.WRONG for _, example in drawn], bool),
-            stratum=np.array([number for number, _ in drawn], np.int64),
+            is_wrong=np.array([decision == Decision.WRONG for decision in decisions], bool),
+            stratum=strata,
             rows=np.array([stratum.rows for stratum in self.sample], np.int64),
+            judged=np.bincount(strata, minlength=len(self.sample)),
+            is_removed=np.array([decision == Decision.REMOVE for decision in decisions], bool),
         )
 
     def for_rows(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> RowVerdicts:

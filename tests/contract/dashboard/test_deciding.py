@@ -116,7 +116,8 @@ def test_a_row_is_removed_for_a_reason(store: Store) -> None:
     assert "Remove …" in {one.label for one in app.button}
     app = press(app, "Remove …")
     (own,) = (one for one in app.text_input if str(one.key).startswith("own-"))
-    own.input(" My Reason ").run()
+    own.input(" My Reason ")
+    app = press(app, "Remove for this reason")
     removed = [(v.example_id, v.verdict, v.remove_reason) for v in read_verdicts(store, "pets")]
     assert removed == [
         ("example-000", Decision.REMOVE, "several-classes"),

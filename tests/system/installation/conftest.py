@@ -37,7 +37,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.deploy()
         # Idempotent.
         cluster.deploy()
-        cluster.pause_schedules()
         # A silent run is found after three heartbeats of 30 s, the shortest that Prefect allows.
         quick = (ROOT / "deployments" / "automations.yaml").read_text().replace("540", "90")
         (cluster.folder / "automations.yaml").write_text(quick)

@@ -156,3 +156,29 @@ def test_flags_follow_the_answers_but_canaries_the_model() -> None:
     assert found.evidence is not None
     assert (found.suggested_labels[found.is_label_issue] != labels[found.is_label_issue]).all()
     assert (found.suggested_labels[:75] == made.truth[:75]).mean() > 0.8
+
+
+def test_labels_that_are_the_only_answers_are_not_counted_twice() -> None:
+    """One answer per row, and it is the label: the answers add nothing to what the model says."""
+    made = crowd(1_000, 10, 4, 1, 4, certainty=0.7)
+    labels = majority(made)
+    found = evidence_of(made.answers, made.pred_probs, labels)
+    assert found.are_labels_answers
+    is_wrong = labels != made.truth
+    assert found.p_wrong[is_wrong].mean() > 0.4
+    assert found.p_wrong.mean() == pytest.approx(is_wrong.mean(), rel=0.35)
+
+
+def test_a_few_corrected_labels_do_not_hide_the_other_wrong_ones() -> None:
+    made = crowd(1_500, 20, 4, 3, 5, certainty=0.7)
+    labels = majority(made)
+    wrong = np.flatnonzero(labels != made.truth)
+    before = evidence_of(made.answers, made.pred_probs, labels)
+    corrected = labels.copy()
+    corrected[wrong[::3]] = made.truth[wrong[::3]]
+    after = evidence_of(made.answers, made.pred_probs, corrected)
+    left = np.setdiff1d(wrong, wrong[::3])
+    assert after.are_labels_answers
+    assert after.p_wrong[left].mean() == pytest.approx(before.p_wrong[left].mean(), abs=0.05)
+    # A corrected label is not in doubt as the wrong one was.
+    assert after.p_wrong[wrong[::3]].mean() < before.p_wrong[wrong[::3]].mean()

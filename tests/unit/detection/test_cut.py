@@ -16,6 +16,7 @@ from labelaudit.detection.label_evidence import LabelEvidence
 from labelaudit.detection.p_wrong_strata import strata_by_p_wrong
 from labelaudit.detection.wrong_labels import WrongLabelModel, WrongLabels
 from labelaudit.findings import ErrorRange, Noise, NoiseKind, Promise, RateBasis
+from support.judged import sample_of
 
 
 def estimated(p_wrong: np.ndarray) -> WrongLabels:
@@ -73,7 +74,7 @@ def reviewed(is_wrong: np.ndarray) -> tuple[np.ndarray, JudgedSample]:
     p_wrong = np.repeat([0.9, 0.01], [100, 900]).astype(np.float32)
     numbers = strata_by_p_wrong(p_wrong).numbers
     positions = np.concatenate([np.arange(40), np.arange(100, 140)])
-    return p_wrong, JudgedSample(positions, is_wrong, numbers[positions], np.bincount(numbers))
+    return p_wrong, sample_of(numbers, positions, is_wrong)
 
 
 def test_verdicts_prove_a_promised_precision() -> None:

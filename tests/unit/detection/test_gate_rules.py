@@ -491,3 +491,10 @@ def _share_change(classes: dict[str, int]) -> float:
     shares = {name: Fraction(rows, total) for name, rows in classes.items()}
     halves = {"a": Fraction(1, 2), "b": Fraction(1, 2)}
     return float(max(abs(shares.get(name, 0) - halves.get(name, 0)) for name in {*shares, *halves}))
+
+
+def test_an_issue_of_too_many_inputs_still_counts() -> None:
+    quality = QualityFound(20, 3, {"blurred": 20}, {"dark": 0.2}, ())
+    found = rule({"max_input_issues_share": 0.1}, quality=quality)
+    assert (found.measured, found.outcome) == (0.2, "failed")
+    assert found.sentence.startswith("So many rows have the issue 'dark' that they are not listed (20.0")

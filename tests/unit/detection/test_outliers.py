@@ -87,10 +87,11 @@ def test_too_few_rows_have_no_cut() -> None:
 
 
 @pytest.mark.parametrize("points", [np.zeros((200, 3), np.float32), np.arange(200, dtype=np.float32)[:, None] % 2])
-def test_rows_without_differences_have_no_cut(points: np.ndarray) -> None:
+def test_rows_without_differences_have_no_score(points: np.ndarray) -> None:
     found = found_in(points)
     assert found.cut == np.inf
-    assert np.isfinite(found.score).all()
+    assert np.isnan(found.score).all()
+    assert not found.is_outlier.any()
 
 
 def test_the_scale_does_not_matter() -> None:

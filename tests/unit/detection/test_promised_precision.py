@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pytest
 
-from labelaudit.detection.judged_sample import JudgedSample
 from labelaudit.detection.p_wrong_strata import allocation, strata_by_p_wrong
 from labelaudit.detection.promised_precision import (
     RISK,
@@ -17,6 +16,7 @@ from labelaudit.detection.promised_precision import (
     promise_sentence,
     promised_list,
 )
+from support.judged import sample_of
 
 REVIEWS = 1_000
 ROWS = 4_000
@@ -68,10 +68,6 @@ def test_good_probabilities_and_enough_verdicts_prove_a_list() -> None:
     assert broken_promises(0.3, 1.0, 200, 0.6)[1] > 0.95
 
 
-def sample_of(numbers: np.ndarray, positions: np.ndarray, is_wrong: np.ndarray) -> JudgedSample:
-    return JudgedSample(positions, is_wrong, numbers[positions], np.bincount(numbers))
-
-
 def test_lists_by_hand() -> None:
     """100 rows at .9 are all wrong, 900 at .01 all right. 20 of each are judged."""
     p_wrong = np.repeat([0.9, 0.01], [100, 900]).astype(np.float32)
@@ -87,6 +83,10 @@ def test_lists_by_hand() -> None:
     assert (unproved.cut, unproved.rows) == (2, 0)
     assert unproved.verdicts_needed is not None
     assert 60 < unproved.verdicts_needed < 200
+    # Rows that are to be removed prove nothing about the labels of the others in their stratum.
+    is_removed = positions < 2
+    removed = promised_list(p_wrong, p_wrong, sample_of(numbers, positions, is_wrong, is_removed), numbers, 0.8)
+    assert (removed.cut, removed.rows) == (2, 0)
     # If the recalibrated p_wrong is lower than the promise everywhere, more verdicts do not help.
     hopeless = promised_list(p_wrong, p_wrong / 2, sample_of(numbers, positions, is_wrong), numbers, 0.8)
     assert hopeless.verdicts_needed is None

@@ -111,6 +111,11 @@ def test_a_text_in_another_script() -> None:
     assert not len(found[InputIssue.OTHER_LANGUAGE].rows)
 
 
+def test_a_text_that_begins_without_letters_is_in_no_other_script() -> None:
+    found = texts("-" * 200 + " the parcel came to our house on a monday", "2026-11-27 " * 20 + "parcel lost again")
+    assert not len(found[InputIssue.OTHER_SCRIPT].rows)
+
+
 def test_rows_of_a_table() -> None:
     missing = np.array([0.0] * 98 + [0.4, 0.8], np.float32)
     equal = np.full(100, np.nan, np.float32)

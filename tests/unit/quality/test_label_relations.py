@@ -67,3 +67,9 @@ def test_shares_of_pairs_do_not_depend_on_copies_or_order(seed: int, by: float, 
     several = label_relations({"brightness": np.tile(values, copies)[order]}, np.tile(labels, copies)[order], CLASSES)
     assert [found.pairs for found in one] == pytest.approx([found.pairs for found in several])
     assert all(LEAST_PAIRS <= found.pairs <= 1 for found in one)
+
+
+def test_of_three_classes_the_lowest_and_the_highest_are_named() -> None:
+    _, labels = shifted(0)
+    found = label_relations({"brightness": labels + np.linspace(0, 0.1, 600)}, labels, CLASSES)
+    assert {(one.class_name, one.is_low) for one in found} == {("cat", True), ("owl", False)}

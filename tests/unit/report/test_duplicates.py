@@ -93,8 +93,11 @@ def test_leaks_are_copies_in_several_splits() -> None:
         {"cluster": 2, "split": "test"},
         {"cluster": 4, "split": "test"},
         {"cluster": 4, "split": None},
+        {"cluster": 6, "split": "train"},
+        {"cluster": 6, "split": "test", "verdict": "remove"},
     )
-    assert listed(table, "cluster", "is_leak") == [(1, True)] * 2 + [(2, False)] * 2 + [(3, False)] * 2
+    is_leak = [(1, True)] * 2 + [(number, False) for number in (2, 2, 3, 3, 4, 4)]
+    assert listed(table, "cluster", "is_leak") == is_leak
 
 
 MIXED = (

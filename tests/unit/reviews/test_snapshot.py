@@ -87,6 +87,10 @@ def test_rows_that_are_to_be_removed_do_not_count() -> None:
     noise = dict(zip(after.classes["class_name"], after.classes["label_noise"], strict=True))
     for number, name in enumerate(NAMES):
         assert noise[name] == pytest.approx(float(before.p_wrong[stay & (number == GIVEN)].mean()), rel=1e-5)
+    # The range is that of the rows that stay.
+    without_flags = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_removed=before.is_label_issue)
+    assert without_flags.error_range.high < before.error_range.high
+    assert without_flags.error_range.estimate < 0.5 * before.error_range.estimate
     # If none stays, there is still a range.
     none = find_issues(GIVEN, ArrayBlocks(PRED_PROBS), NAMES, is_removed=np.ones(len(GIVEN), bool))
     assert (none.is_label_issue.any(), none.flag_precision) == (False, None)
@@ -190,7 +194,10 @@ def test_the_judged_rows_of_the_sample() -> None:
     removed = ReviewSnapshot.of([*JUDGED, make_verdict("i3", R, decided_at="2027-01-01")], [SAMPLED], "v1")
     without = removed.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
     assert without is not None
-    assert (without.positions.tolist(), without.stratum.tolist()) == ([5, 4, 3, 1], [0, 0, 1, 1])
+    staying = without.among(~without.is_removed)
+    assert (staying.positions.tolist(), staying.stratum.tolist()) == ([5, 4, 3, 1], [0, 0, 1, 1])
+    # A third of the reviewed rows of the second stratum go, so those that stay are worth as much as before.
+    assert staying.weights == pytest.approx([45, 45, 10 / 3, 10 / 3])
     found = snapshot.judged_sample(ids, ["c0"] * 7, ["bee"] * 7)
     assert found is not None
     assert found.positions.tolist() == [5, 4, 3, 2, 1]
