@@ -250,7 +250,7 @@ def _other(answers: Answers, posterior: _Floats, scores: RowScores, rest: _Float
 def _limits(answers: Answers, accuracy: _Floats, mean: float, p_right: _Floats) -> tuple[_Floats, _Floats]:
     """Return (J,) the limits of the 95 % interval of each accuracy.
 
-    An answer of which it is unknown whether it is right says less about its annotator: its information is that of
+    An answer that may be right or wrong says less about its annotator: its information is that of
     1 - p (1 - p) / (a (1 - a)) known answers (Louis, "Finding the observed information matrix when using the EM
     algorithm", 1982).
     """

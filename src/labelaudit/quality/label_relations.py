@@ -3,7 +3,7 @@
 Each class is compared with all others on each measure: the share of pairs, one row of the class and one other, in which
 the row of the class has the larger value (the area under the ROC curve; H. Mann and D. Whitney, 1947). Only a
 large effect is reported, and only if it is not chance: p-values are corrected for the number of comparisons (Y.
-Benjamini and Y. Hochberg, 1995). Nothing is fitted to the labels, so there is no need to hold rows out.
+Benjamini and Y. Hochberg, 1995). Nothing is fitted to the labels, so all rows are used.
 """
 
 from __future__ import annotations

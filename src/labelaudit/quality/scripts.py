@@ -1,4 +1,4 @@
-"""Scripts of letters: which bytes of UTF-8 begin a letter, and of which script it is."""
+"""Scripts of letters: which bytes of UTF-8 begin a letter, and its script."""
 
 from __future__ import annotations
 

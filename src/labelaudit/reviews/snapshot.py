@@ -92,9 +92,8 @@ class ReviewSnapshot:
     def judged_sample(self, example_ids: _Names, digests: _Names, given_labels: _Names) -> JudgedSample | None:
         """Return the verdicts on randomly drawn rows among the M scored rows of the version.
 
-        Rows judged ambiguous or to be removed count as not wrong; the latter are marked. If a drawn row is not among
-        the scored rows, the sample is of other rows, and the result is None. So it is if there is no sample of this
-        version.
+        Rows judged ambiguous or to be removed count as not wrong; the latter are marked. The result is
+        None if there is no sample of this version, or if a drawn row is not among the scored rows.
         """
         if not self.sample:
             return None
