@@ -8,10 +8,11 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
@@ -115,6 +116,17 @@ def _places(place: Path, output: str) -> list[str]:
     return [file.read_text() for file in sorted((place / "places" / output).iterdir())]
 
 
+def _processes(place: Path, output: str) -> list[psutil.Process]:
+    """The processes that built a network and still run."""
+    running = []
+    for file in (place / "places" / output).iterdir():
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(int(file.name.partition("-")[2]))
+            if process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+    return running
+
+
 def _records(place: Path, output: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (place / output).rglob("fold=*.json")}
 
@@ -147,6 +159,8 @@ def test_a_fold_has_a_gpu_of_its_own_and_a_node_is_lost(
         # One node has the GPUs 0 and 1, the other one has only GPU 0.
         assert Counter(_places(place, "lost")) == {"0": 2, "1": 1}
         ray_cluster.remove_node(ray_cluster.list_all_nodes()[-1], allow_graceful=False)
+        # A fold's process ends a moment after its node. Released before that, it would commit the fold itself.
+        wait_for(lambda: len(_processes(place, "lost")) == FOLDS - 1)
     assert len(_places(place, "lost")) == FOLDS + 1, "the fold of the lost node began again"
     here = _same_audit_here(config, place, monkeypatch)
     assert fold_bytes(AuditReference(**results[0])) == fold_bytes(here)
