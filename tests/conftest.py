@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import uuid
@@ -22,6 +23,8 @@ from support.read_once import service_models
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where tests train with more threads, these would spin while they wait: on a busy machine, a fold took twice as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Collection keeps all that it makes, so that looking for garbage meanwhile is in vain.
+gc.disable()
 # No test may report usage over the network.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -39,6 +42,17 @@ BEGIN = ("tests/system/", "tests/contract/", "tests/unit/")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [item.nodeid.startswith(folder) for folder in BEGIN], reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what exists now from garbage collections: it stays to the end, and each of them would search it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or the bindings of DuckDB report all that they made as leaks
 
 
 class FilesSideBySide(LoadScopeScheduling):

@@ -18,6 +18,8 @@ from labelaudit.config import AuditConfig
 from labelaudit.pipeline.plan import prepare
 from support.audits import audit, fruit, settings
 
+pytestmark = pytest.mark.slow  # each command imports its packages anew
+
 HEAVY = (
     *("torch", "torch._dynamo", "torchvision", "sklearn", "scipy", "scipy.stats", "cleanlab"),
     *("prefect", "streamlit", "duckdb", "s3fs"),

@@ -46,11 +46,13 @@ def test_scikit_learn_check(estimator: BaseEstimator, check: Callable[[BaseEstim
     check(estimator)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([make_pipeline(FunctionTransformer(), EXACT)])
 def test_scikit_learn_check_of_a_pipeline(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
     _check(estimator, check, EXCUSED)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([USUAL])
 def test_scikit_learn_check_of_small_batches(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
     _check(estimator, check, EXCUSED_OF_BATCHES)

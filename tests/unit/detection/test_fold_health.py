@@ -92,6 +92,7 @@ def faults_seen(run: Run, seen: np.ndarray, seed: int) -> dict[str, Fault | None
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
     ("num_classes", "weights", "separation"),

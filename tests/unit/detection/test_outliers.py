@@ -18,6 +18,7 @@ def found_in(points: np.ndarray, labels: np.ndarray | None = None) -> FoundOutli
     return find_outliers(find_nearest(points, OUTLIER_NEIGHBOURS), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [2, 5, 10, 30, 100, 300])
 def test_clean_data_has_about_none(dimensions: int) -> None:
     listed = [int(found_in(normal(1_000, dimensions, seed)).is_outlier.sum()) for seed in range(6)]

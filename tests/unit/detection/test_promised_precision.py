@@ -56,6 +56,7 @@ def broken_promises(rate: float, slope: float, verdicts: int, precision: float) 
     return float((true_precision[found[found >= 0]] < precision).sum() / REVIEWS), float((found >= 0).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("confidence", "case"), list(itertools.product(CONFIDENCE, CASES)))
 def test_a_promise_is_broken_no_more_often_than_stated(confidence: str, case: tuple[float, int, float]) -> None:
     rate, verdicts, precision = case
