@@ -123,7 +123,7 @@ def detect_issues(
     has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
     gate = judge_gate(
         plan,
-        len(rows.scored),
+        known,
         tables.classes,
         findings,
         dismissed=int(found.is_dismissed.sum()),

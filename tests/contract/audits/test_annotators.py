@@ -15,7 +15,7 @@ from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.data.annotations import read_answers
 from labelaudit.data.majority_vote import majority_of
-from labelaudit.detection.answer_evidence import AnsweredRows, weigh_answers
+from labelaudit.detection.answer_evidence import AnsweredRows, right_shares, weigh_answers
 from labelaudit.detection.answers import Answers, probabilities_of_cells
 from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.detection.row_scores import score_blocks
@@ -286,4 +286,5 @@ def test_real_answers(shared_data: Path) -> None:
     accuracy = pd.Series(np.array(answers.labels, object)[answers.label] == right)
     by_person = accuracy.groupby(answers.annotator).agg(["mean", "size"])
     has_some = by_person["size"].to_numpy() >= 10
-    assert np.corrcoef(found.quality[has_some], by_person["mean"][has_some])[0, 1] > 0.85
+    quality = right_shares(joined, found.p_right).share
+    assert np.corrcoef(quality[has_some], by_person["mean"][has_some])[0, 1] > 0.85
