@@ -24,7 +24,9 @@ from labelaudit.pipeline.check import check_dataset
 from labelaudit.pipeline.decoded_inputs import load_table_inputs, open_inputs
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.pipeline.plan import prepare
-from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS, EXAMPLES
+from labelaudit.reviews.clean_labels import CleaningRules
+from labelaudit.reviews.files import clean_rows
+from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS, EXAMPLES, ISSUES
 from labelaudit.storage.store import open_dataset
 from labelaudit.versions.discover import look_at_version
 from support.audits import CLASSES, InProcess, audit, fruit, settings, write_fruit, write_squares
@@ -105,6 +107,21 @@ def test_tables_and_summary(versions: Path) -> None:
     assert all(name in section for name in PEOPLE)
     gallery = page.partition('<section id="examples"')[2].partition("</section>")[0]
     assert gallery.count("answers: <bdi>") == summary.issues
+
+
+def test_cleaned_labels_are_those_of_annotators_and_model(versions: Path) -> None:
+    found = published(versions, "v1")
+    consensus = found.table("consensus.parquet", CONSENSUS).to_pandas().set_index("example_id")
+    issues = found.table("issues.parquet", ISSUES).to_pandas().set_index("example_id")
+    clean = clean_rows(found, CleaningRules(relabel_above=0.0)).to_pandas().set_index("example_id")
+    unflagged = clean.drop(index=issues.index)
+    expected = consensus.consensus_label.reindex(unflagged.index)
+    assert (unflagged.label == expected).all()
+    assert ((unflagged.action == "relabel") == (expected != unflagged.given_label)).all()
+    # The model alone would have changed other rows.
+    predicted = consensus.predicted_label.reindex(unflagged.index)
+    assert (predicted != expected).any()
+    assert (clean.label[issues.index] == issues.suggested_label).all()
 
 
 def test_answers_find_wrong_labels(versions: Path) -> None:

@@ -117,6 +117,29 @@ def test_limits_of_p_wrong_change_rows_without_a_verdict() -> None:
     assert both["flagged"] == ("remove", None, "p_wrong is at least 0.9")
 
 
+def test_the_consensus_of_annotators_replaces_the_prediction() -> None:
+    """They correct a row on which the models agree with its label, and confirm one on which these do not."""
+    rows = [
+        ("answers", "ant", "scored", "ant", False, False, 0.95, None),  # the models alone suggest nothing
+        ("confirmed", "ant", "scored", "bee", False, False, 0.9, None),  # the models alone suggest bee
+        ("third", "ant", "scored", "bee", False, True, 0.9, None),
+        ("flagged", "ant", "scored", "bee", True, False, 0.9, "fly"),
+        ("unanswered", "ant", "scored", "bee", False, False, 0.9, None),
+    ]
+    labels = {"flagged": "fly", "answers": "bee", "third": "fly", "confirmed": "ant"}
+    consensus = pa.table({"example_id": [*labels], "consensus_label": [*labels.values()]})
+    examples, issues = tables(rows)
+    verdicts = RowVerdicts(*(np.full(len(rows), None, object) for _ in range(3)), {})
+    table = clean_table(examples, issues, verdicts, CleaningRules(relabel_above=0.5), consensus)
+    assert list(zip(table["action"].to_pylist(), table["label"].to_pylist(), strict=True)) == [
+        ("relabel", "bee"),
+        ("keep", "ant"),
+        ("relabel", "fly"),
+        ("relabel", "fly"),
+        ("relabel", "bee"),
+    ]
+
+
 @pytest.mark.parametrize("remove_above", [0.5, 0.4])
 def test_rules_that_contradict_each_other(remove_above: float) -> None:
     message = f"--remove-above {remove_above} removes every row that --relabel-above 0.5 relabels. Give --remove-above"
