@@ -256,6 +256,53 @@ def test_external_probabilities(tmp_path: Path) -> None:
         detect("rows", label=frame.label)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("labels", ["names", "numbers", "majority"])
+def test_external_probabilities_with_numbers_of_classes(tmp_path: Path, labels: str, suffix: str) -> None:
+    """The columns of probabilities are not in the order of the names, so each number must be read as its class."""
+    names = ("plum", "apple", "pear")
+    frame = fruit(ROWS)
+    numbers = {name: number for number, name in enumerate(names)}
+    truth = frame.true_label.map(numbers).to_numpy()
+    columns = {"id": frame.id, "pred_probs": list((0.05 + 0.85 * np.eye(3)[truth]).astype(np.float32))}
+    if labels != "majority":
+        columns["label"] = frame.label if labels == "names" else frame.label.map(numbers)
+    pd.DataFrame(columns).to_parquet(tmp_path / "p.parquet", index=False)
+    given = answered(frame)
+    found = {}
+    for kind, label in (("names", given.label), ("numbers", given.label.map(numbers))):
+        path = tmp_path / f"{kind}.{suffix}"
+        table = given.assign(label=label)
+        table.to_parquet(path, index=False) if suffix == "parquet" else table.to_csv(path, index=False)
+        dataset = {"url": str(tmp_path / "p.parquet"), "name": kind, "annotations": str(path)}
+        made = build_config({"dataset": dataset, "output": {"url": str(tmp_path / "out")}})
+        source = ExternalProbabilities(str(tmp_path / "p.parquet"), class_names=names)
+        found[kind] = find_audit(audit_probabilities(made, source).audit_url)
+    for name, schema in (("examples", EXAMPLES), ("consensus", CONSENSUS), ("annotators", ANNOTATORS)):
+        tables = [one.table(f"{name}.parquet", schema) for one in found.values()]
+        assert tables[0].equals(tables[1])
+    assert found["names"].table("answers.parquet", ANSWERS).equals(found["numbers"].table("answers.parquet", ANSWERS))
+    assert (found["numbers"].table("consensus.parquet", CONSENSUS).to_pandas().consensus_label.isin(CLASSES)).all()
+
+
+def test_external_answers_with_other_labels(tmp_path: Path) -> None:
+    frame = fruit(ROWS)
+    numbers = frame.label.map({name: number for number, name in enumerate(CLASSES)})
+    probabilities = list((0.05 + 0.85 * np.eye(3)[numbers]).astype(np.float32))
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"id": frame.id, "label": numbers, "pred_probs": probabilities}).to_parquet(path, index=False)
+    # Counted from 1, so 1 and 2 would be other classes.
+    given = answered(frame)
+    given["label"] = given.label.map({name: number for number, name in enumerate(CLASSES, start=1)})
+    given.to_parquet(tmp_path / "answers.parquet", index=False)
+    dataset = {"url": str(path), "annotations": str(tmp_path / "answers.parquet")}
+    made = build_config({"dataset": dataset, "output": {"url": str(tmp_path / "out")}})
+    with pytest.raises(
+        DatasetError, match=r"\('3'\) are neither a class of the probabilities \('apple', 'pear', 'plum'\)"
+    ):
+        audit_probabilities(made, ExternalProbabilities(str(path), class_names=CLASSES))
+
+
 def test_workers_that_decode_the_dataset_know_its_labels(versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine, the cache does not have the version yet."""
     reference = prepare(config(versions, "v2"))
