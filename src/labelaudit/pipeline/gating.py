@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.detected import AuditTables
 from labelaudit.audits.version import Version
 from labelaudit.detection.canaries import Canaries, Flip, measure_recall, plant_canaries
 from labelaudit.detection.gate import Limits, Measures, judge_limits
@@ -78,24 +79,22 @@ def _recall(canaries: Canaries) -> CanaryRecall | None:
 def judge_gate(
     plan: Plan,
     known: KnownRows,
-    classes: pa.Table,
+    tables: AuditTables,
     findings: Findings,
     *,
     dismissed: int,
     not_compared: str | None,
-    has_splits: bool,
 ) -> Gate | None:
     """Compare findings with the limits of the config; return None without limits, unless the detector is blind.
 
     Args:
         known: the rows. Shares are of those that stay.
-        classes: a CLASSES table.
+        tables: of the audit.
         findings: all but the gate.
         dismissed: rows that the detector flags, but people judged fine or want to remove.
         not_compared: why changes could not be counted although there is a predecessor.
-        has_splits: whether rows are in splits.
     """
-    changes, canaries = findings.changes, findings.canaries
+    changes, canaries, classes = findings.changes, findings.canaries, tables.classes
     return judge_limits(
         Limits(**plan.config.gate.model_dump()),
         Measures(
@@ -111,7 +110,7 @@ def judge_gate(
             canary_recall=None if canaries is None else canaries.recall,
             dismissed=dismissed,
             copies=findings.duplicates,
-            has_splits=has_splits,
+            has_splits=bool(pc.any(pc.is_valid(tables.examples["split"])).as_py()),
             slices=findings.slices,
             quality=findings.quality,
             rows=int(known.stays.sum()),
