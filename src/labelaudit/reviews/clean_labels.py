@@ -158,6 +158,9 @@ def _suggested_labels(examples: pa.Table, issues: pa.Table, consensus: pa.Table 
     """
     given, best = examples["given_label"], examples["predicted_label"]
     if consensus is not None:
+        # A row that was to be removed has no consensus, although it may have answers.
+        was_removed = pc.fill_null(pc.equal(examples["verdict"], Decision.REMOVE.value), False)
+        best = pc.if_else(was_removed, pa.scalar(None, pa.string()), best)
         best = pc.coalesce(_of_rows(consensus, "consensus_label", examples), best)
     differing = pc.if_else(pc.equal(best, given), pa.scalar(None, pa.string()), best)
     return pc.coalesce(_of_rows(issues, "suggested_label", examples), differing)
