@@ -176,17 +176,14 @@ def audit_probabilities(config: AuditConfig, source: ExternalProbabilities) -> A
     from labelaudit.audits.comparison import open_predecessor
     from labelaudit.audits.fold_files import write_probabilities
     from labelaudit.audits.probabilities import Probabilities
-    from labelaudit.data.majority_vote import majority_of
     from labelaudit.pipeline.answers_of_rows import find_answers, with_answers
     from labelaudit.pipeline.detect import detect_issues
     from labelaudit.pipeline.external_probabilities import read_probabilities
     from labelaudit.pipeline.known_rows import KnownRows
     from labelaudit.pipeline.publish import publish_audit
 
-    answers = find_answers(config, None)
-    majority = None if answers is None else majority_of(answers)
-    loaded = read_probabilities(source, config.storage.options, majority)
-    rows, examples = loaded.rows, loaded.rows.examples
+    loaded = read_probabilities(source, config.storage.options, find_answers(config, None))
+    rows, examples, answers = loaded.rows, loaded.rows.examples, loaded.answers
     store = Store(config.output.url, config.storage.options)
     # Row numbers mean other rows in another version, so verdicts on them do not apply.
     dataset = audited_name(config).name

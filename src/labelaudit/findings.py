@@ -442,13 +442,14 @@ class Annotators:
     """The answers of several annotators, as in `annotators.parquet` and `consensus.parquet`."""
 
     annotators: int
-    answers: int
-    rows: int  # scored rows with answers
+    answers: int  # to `rows`
+    rows: int  # scored rows with answers, without those that are to be removed
     other_labels: int  # rows whose consensus is not the given label
     disputed: int  # rows on which all annotators agree, but not the model
     quality: float  # mean over answers, 0..1
     below_average: int  # annotators whose interval is below it
     are_labels_answers: bool  # the given labels are the majority of the answers
+    to_removed_rows: int = 0  # answers that do not count, because their rows are to be removed
 
 
 @dataclass(frozen=True)
@@ -522,6 +523,11 @@ class ConfusionSummary:
     share_of_given: float
 
 
+def staying_rows(scored: int, review: Review | None) -> int:
+    """Return how many scored rows count: without those that people want to remove, unless none would be left."""
+    return scored - (0 if review is None else review.scored_to_remove) or scored
+
+
 @dataclass(frozen=True)
 class Summary:
     """The summary of an audit, as in `summary.json`.
@@ -560,3 +566,8 @@ class Summary:
     annotators: Annotators | None = None  # None without answers of annotators
     slices: Slices | None = None  # None if the config names no slices
     quality: QualityFound | None = None  # None as for `duplicates`
+
+    @property
+    def staying(self) -> int:
+        """How many scored rows count, such as those that the flags are a share of."""
+        return staying_rows(self.scored, self.review)

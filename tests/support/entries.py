@@ -37,6 +37,7 @@ def entry(number: int = 1, rate: float = 0.05, **changes: Any) -> AuditEntry:
         "verdict": f"Between {50 * rate:.1f} % and {200 * rate:.1f} % of 1,000 labels look wrong; none is flagged.",
         "examples": 1003,
         "scored": 1000,
+        "staying": 1000,
         "issues": round(900 * rate),
         "error_range": ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES),
         "gate": None,

@@ -130,6 +130,7 @@ def _entry(record: AuditRecord, classes: pa.Table, number: int | None, before: A
         verdict=summary.verdict,
         examples=summary.examples,
         scored=summary.scored,
+        staying=summary.staying,
         issues=summary.issues,
         error_range=summary.error_range,
         gate=record.gate,

@@ -129,7 +129,7 @@ def _trend_point(audit: AuditRecord) -> TrendPoint:
     return TrendPoint(
         version=audit.version,
         error_range=summary.error_range,
-        scored=summary.scored,
-        flagged_share=summary.issues / max(summary.scored, 1),
+        rows=summary.staying,
+        flagged_share=summary.issues / max(summary.staying, 1),
         is_held=audit.gate == "failed",
     )

@@ -148,7 +148,7 @@ def share(value: object) -> str:
 
 def wrong_labels(summary: Summary) -> str:
     """Return the share of wrong labels of an audit, such as `5 to 13 %`."""
-    return short_range(summary.error_range, summary.scored) if summary.scored else "-"
+    return short_range(summary.error_range, summary.staying) if summary.scored else "-"
 
 
 def moment(created_at: object) -> str:

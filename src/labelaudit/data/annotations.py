@@ -18,7 +18,7 @@ from labelaudit.data.columns import hugging_face_features
 from labelaudit.data.csv_dialect import CsvOptions
 from labelaudit.data.file_layout import IMAGE_FOLDER, Layout, find_layout, printable_path
 from labelaudit.data.inputs import InputSample
-from labelaudit.data.labels import LabelChunk, check_label_type, given_labels, sort_class_names
+from labelaudit.data.labels import LabelChunk, check_label_type, classes_of_labels, given_labels, sort_class_names
 from labelaudit.data.named_classes import check_class_names
 from labelaudit.data.readers import names_of
 from labelaudit.data.source import Source
@@ -148,6 +148,39 @@ def read_answers(
         )
     read = f"annotations: ids in {columns[0]!r}, annotators in {columns[1]!r}, labels in {columns[2]!r}"
     return replace(found, guesses=(read, *marker_guesses))
+
+
+def with_class_names(answers: AnswerTable, class_names: Sequence[str]) -> AnswerTable:
+    """Return answers whose labels are names of classes, if they are the numbers of classes, 0..K-1.
+
+    If some labels are names and others are not, the answers stay as they are.
+
+    Raises:
+        DatasetError: no label is the name of a class, and some are not the number of one either.
+    """
+    classes = classes_of_labels(answers.labels, class_names)
+    if classes is None:
+        if not set(answers.labels) & set(class_names):
+            raise _no_classes(answers, class_names)
+        return answers
+    names = [classes[label] for label in answers.labels]
+    labels = sort_class_names(names)
+    position = {name: rank for rank, name in enumerate(labels)}
+    rank = np.array([position[name] for name in names], np.int32)
+    return replace(answers, labels=labels, label=rank[answers.label])
+
+
+def _no_classes(answers: AnswerTable, class_names: Sequence[str]) -> DatasetError:
+    numbers = {str(number) for number in range(len(class_names))}
+    is_unknown = np.array([label not in numbers for label in answers.labels])
+    unknown = [label for label in answers.labels if label not in numbers]
+    return DatasetError(
+        f"{int(is_unknown[answers.label].sum()):,} of {len(answers):,} answers in dataset.annotations "
+        f"({listing(map(repr, unknown))}) are neither a class of the probabilities "
+        f"({listing(map(repr, class_names))}) nor the number of one, 0 to {len(class_names) - 1}. Correct them, name "
+        "the column of labels with dataset.annotation_columns.label, or name the class of each column of probabilities "
+        "with --classes."
+    )
 
 
 def _open(source: Source) -> tuple[Layout, pa.Schema, InputSample]:

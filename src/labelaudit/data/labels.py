@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,18 @@ def sort_class_names(names: Iterable[str]) -> tuple[str, ...]:
     if all(SORTED_NUMBER.fullmatch(name) for name in names):
         names.sort(key=float)
     return tuple(names)
+
+
+def classes_of_labels(labels: Collection[str], class_names: Sequence[str]) -> dict[str, str] | None:
+    """Return the class of each distinct label; None if one has no class.
+
+    Labels are names of classes. If they are not, they may be the numbers of classes, 0..K-1.
+    """
+    by_number = {str(number): name for number, name in enumerate(class_names)}
+    for known in (dict(zip(class_names, class_names, strict=True)), by_number):
+        if all(label in known for label in labels):
+            return {label: known[label] for label in labels}
+    return None
 
 
 def _check_one_family(chunks: Sequence[LabelChunk], column: str) -> None:

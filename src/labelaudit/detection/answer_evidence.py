@@ -46,6 +46,18 @@ class AnsweredRows(NamedTuple):
     answers: Answers
     p_cells: npt.NDArray[np.float32]
 
+    def among(self, counted: npt.NDArray[np.bool_]) -> AnsweredRows:
+        """Return the answers to some of the M rows, (M,) bool."""
+        return AnsweredRows(self.answers.among(counted), self.p_cells[counted[self.answers.cells.row]])
+
+
+class RightShares(NamedTuple):
+    """The share of each annotator's answers that are right, with the limits of its 95 % interval; (J,) each."""
+
+    share: _Floats
+    low: _Floats
+    high: _Floats
+
 
 @dataclass(frozen=True)
 class AnswerEvidence:
@@ -57,8 +69,6 @@ class AnswerEvidence:
         p_other: (M,) float32, what the model alone says about `other`.
         p_right: (A,) probability that each answer is the true label.
         p_cells: (C,) probability that the label of each of `answers.cells` is the true one.
-        quality: (J,) share of each annotator's answers that are right.
-        low, high: (J,) its 95 % interval.
         rate_if_dependent: the mean of p_wrong over rows with answers if two answers count as one.
         are_labels_answers: whether the given labels are the majority of the answers.
     """
@@ -68,9 +78,6 @@ class AnswerEvidence:
     p_other: npt.NDArray[np.float32]
     p_right: _Floats
     p_cells: _Floats
-    quality: _Floats
-    low: _Floats
-    high: _Floats
     rate_if_dependent: float
     are_labels_answers: bool
 
@@ -90,12 +97,9 @@ def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArra
     are_answers = are_labels_answers(answers, scores.labels)
     is_answer = are_answers & _is_most_frequent(answers, scores.labels)
     prior = _prior_of_answered_labels(answered, scores, p_wrong, is_answer)
-    posterior, accuracy, mean = _estimate(answers, prior.cells)
-    dependent, _, _ = _estimate(answers, prior.cells, _IF_DEPENDENT)
+    posterior, dependent = (_estimate(answers, prior.cells, weight) for weight in (1.0, _IF_DEPENDENT))
     cells = answers.cells
     rest = _rest(answers, prior.cells, posterior)
-    p_right = posterior[cells.of_answer]
-    low, high = _limits(answers, accuracy, mean, p_right)
     has_answers = answers.number > 0
     other = _other(answers, posterior, scores, rest)
     is_cell = cells.label == other[cells.row]
@@ -104,14 +108,22 @@ def weigh_answers(answered: AnsweredRows, scores: RowScores, p_wrong: npt.NDArra
         p_wrong=_p_wrong(answers, prior, posterior, scores),
         other=np.where(has_answers, other, np.int32(-1)),
         p_other=np.where(cells.per_row(is_cell) > 0, p_answered, scores.p_other),
-        p_right=p_right,
+        p_right=posterior[cells.of_answer],
         p_cells=posterior,
-        quality=accuracy,
-        low=low,
-        high=high,
         rate_if_dependent=float(np.nanmean(_p_wrong(answers, prior, dependent, scores))),
         are_labels_answers=are_answers,
     )
+
+
+def right_shares(answers: Answers, p_right: _Floats) -> RightShares:
+    """Return how often each annotator is right.
+
+    Args:
+        answers: A answers of J annotators, at least one.
+        p_right: (A,) probability that each answer is right, as in `AnswerEvidence`.
+    """
+    accuracy, mean = _accuracy(answers, p_right)
+    return RightShares(accuracy, *_limits(answers, accuracy, mean, p_right))
 
 
 def _p_wrong(answers: Answers, prior: _Prior, posterior: _Floats, scores: RowScores) -> _Floats:
@@ -182,27 +194,29 @@ def _prior_of_answered_labels(
     return _Prior(np.clip(p_cells, _LEAST_PRIOR, 1.0), np.clip(given, _LEAST_PRIOR, 1.0))
 
 
-def _estimate(answers: Answers, prior: _Floats, weight: float = 1.0) -> tuple[_Floats, _Floats, float]:
-    """Return (C,) the probability of each label with answers, (J,) accuracies, and their mean over answers.
+def _estimate(answers: Answers, prior: _Floats, weight: float) -> _Floats:
+    """Return (C,) the probability of each label with answers.
 
     `weight` is that of an answer, 1 if all are independent.
     """
     cells = answers.cells
-    number = answers.per_annotator()
-    votes = cells.sums()
-    posterior = votes / answers.number[cells.row]
+    posterior = cells.sums() / answers.number[cells.row]
     accuracy = np.zeros(len(answers.annotators))
-    mean = 0.0
     for _ in range(_MOST_STEPS):
-        p_right = posterior[cells.of_answer]
-        mean = float(np.clip(p_right.mean(), _LEAST, 1 - _LEAST))
         before = accuracy
-        accuracy = (answers.per_annotator(p_right) + _AVERAGE_ANSWERS * mean) / (number + _AVERAGE_ANSWERS)
-        accuracy = np.clip(accuracy, _LEAST, 1 - _LEAST)
+        accuracy, _mean = _accuracy(answers, posterior[cells.of_answer])
         posterior = _posterior(answers, prior, accuracy, weight)
         if np.abs(accuracy - before).max(initial=0) < _SMALL_STEP:
             break
-    return posterior, accuracy, mean
+    return posterior
+
+
+def _accuracy(answers: Answers, p_right: _Floats) -> tuple[_Floats, float]:
+    """Return (J,) the share of right answers of each annotator, and the mean over answers."""
+    mean = float(np.clip(p_right.mean(), _LEAST, 1 - _LEAST))
+    total = answers.per_annotator(p_right) + _AVERAGE_ANSWERS * mean
+    accuracy = total / (answers.per_annotator() + _AVERAGE_ANSWERS)
+    return np.clip(accuracy, _LEAST, 1 - _LEAST), mean
 
 
 def _posterior(answers: Answers, prior: _Floats, accuracy: _Floats, weight: float) -> _Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,18 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def among(self, counted: npt.NDArray[np.bool_]) -> Answers:
+        """Return the answers to some of the M rows, (M,) bool, and the annotators who gave them."""
+        chosen = counted[self.row]
+        present, annotator = np.unique(self.annotator[chosen], return_inverse=True)
+        return replace(
+            self,
+            row=self.row[chosen],
+            annotator=annotator.astype(np.int32),
+            label=self.label[chosen],
+            annotators=tuple(self.annotators[number] for number in present),
+        )
 
     @cached_property
     def number(self) -> _Ints:

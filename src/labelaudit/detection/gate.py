@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
 
 from labelaudit.detection.class_shares import named_classes, quoted
 from labelaudit.findings import (
@@ -45,7 +45,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Measures:
-    """What an audit measured; None: not measured."""
+    """What an audit measured; None: not measured.
+
+    Rows that people want to remove do not count, except in `classes`, which compares the data of two versions.
+    """
 
     scored: int
     issues: int
@@ -77,21 +80,7 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
     Returns:
         The verdict and the rules. None if there are no limits and the detector is not blind.
     """
-    checks: list[Callable[[Limits, Measures], list[Rule]]] = [
-        _flagged_share,
-        _class_flagged_share,
-        _new_issues,
-        _error_rate,
-        _measured_error_rate,
-        _new_classes,
-        _class_share_change,
-        _canary_recall,
-        _conflicting_copies,
-        _leaks,
-        _slice_ratio,
-        _input_issues_share,
-    ]
-    rules = [rule for check in checks for rule in check(limits, measures)]
+    rules = list(_limited(limits, measures))
     blind = _blind(measures)
     if not rules and blind.outcome != Outcome.FAILED:
         return None
@@ -105,36 +94,38 @@ def judge_limits(limits: Limits, measures: Measures, *, has_predecessor: bool) -
     return Gate(verdict, _sentence(verdict, rules), tuple(rules))
 
 
-def _flagged_share(limits: Limits, measures: Measures) -> list[Rule]:
-    if limits.max_flagged_share is None:
-        return []
+def _limited(limits: Limits, measures: Measures) -> Iterator[Rule]:
+    """Yield a rule for each limit, in their order; with a limit for each of several classes, one for each of them."""
+    for name in (field.name for field in fields(limits)):
+        limit: float | Mapping[str, float] | None = getattr(limits, name)
+        if isinstance(limit, Mapping):
+            for class_name, most in limit.items():
+                yield _of_class(f"{name}: {class_name}", class_name, most, measures)
+        elif limit is not None:
+            yield _CHECKS[name](name, limit, measures)
+
+
+def _flagged_share(rule: str, limit: float, measures: Measures) -> Rule:
     what = f"{measures.issues:,} of {measures.scored:,} scored rows are flagged"
-    share = measures.issues / measures.scored
-    return [_at_most("max_flagged_share", share, limits.max_flagged_share, what)]
+    return _share_at_most(rule, measures.issues / measures.scored, limit, what)
 
 
-def _class_flagged_share(limits: Limits, measures: Measures) -> list[Rule]:
-    """Return one rule for all classes, or one for each class that the config names."""
-    name, limit = "max_class_flagged_share", limits.max_class_flagged_share
-    if limit is None:
-        return []
-    if isinstance(limit, Mapping):
-        return [_of_class(f"{name}: {class_name}", class_name, most, measures) for class_name, most in limit.items()]
-    shares = {class_name: issues / rows for class_name, (rows, issues) in measures.class_issues.items()}
+def _worst_class(rule: str, limit: float, measures: Measures) -> Rule:
+    shares = {class_name: issues / max(1, rows) for class_name, (rows, issues) in measures.class_issues.items()}
     # The name makes the choice unique if shares are equal.
     worst = min(shares, key=lambda class_name: (-shares[class_name], class_name))
     more = sum(share > limit for share in shares.values()) - 1
     others = f"; {more:,} more {'class is' if more == 1 else 'classes are'} above the limit" if more > 0 else ""
     rows, issues = measures.class_issues[worst]
     what = f"{issues:,} of {rows:,} rows labeled {quoted(worst)}, the worst class, are flagged"
-    return [_at_most(name, shares[worst], limit, what, others)]
+    return _share_at_most(rule, shares[worst], limit, what, others)
 
 
 def _of_class(rule: str, class_name: str, limit: float, measures: Measures) -> Rule:
     if class_name in measures.class_issues:
         rows, issues = measures.class_issues[class_name]
         what = f"{issues:,} of {rows:,} rows labeled {quoted(class_name)} are flagged"
-        return _at_most(rule, issues / rows, limit, what)
+        return _share_at_most(rule, issues / max(1, rows), limit, what)
     if class_name in measures.rare_classes:
         return _not_measured(rule, limit, f"class {quoted(class_name)} has too few rows and was set aside")
     # Otherwise a mistyped name would turn the limit off.
@@ -142,152 +133,135 @@ def _of_class(rule: str, class_name: str, limit: float, measures: Measures) -> R
     return Rule(rule, None, limit, Outcome.FAILED, sentence)
 
 
-def _new_issues(limits: Limits, measures: Measures) -> list[Rule]:
-    limited = {"max_new_issues": limits.max_new_issues, "max_new_issues_share": limits.max_new_issues_share}
-    known = {name: limit for name, limit in limited.items() if limit is not None}
-    new = measures.new_issues
-    if new is None:
-        return [_not_compared(name, limit, measures) for name, limit in known.items()]
-    rules = []
-    if limits.max_new_issues is not None:
-        most = limits.max_new_issues
-        outcome = Outcome.FAILED if new > most else Outcome.PASSED
-        sentence = f"{new:,} {'row is' if new == 1 else 'rows are'} newly flagged; the limit is {most:,}."
-        rules.append(Rule("max_new_issues", new, most, outcome, sentence))
-    if limits.max_new_issues_share is not None:
-        what = f"{new:,} of {measures.scored:,} scored rows are newly flagged"
-        rules.append(_at_most("max_new_issues_share", new / measures.scored, limits.max_new_issues_share, what))
-    return rules
+def _new_issues(rule: str, limit: float, measures: Measures) -> Rule:
+    if measures.new_issues is None:
+        return _not_compared(rule, limit, measures)
+    are = "row is" if measures.new_issues == 1 else "rows are"
+    return _count_at_most(rule, measures.new_issues, limit, f"{are} newly flagged")
 
 
-def _error_rate(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit, found = "max_error_rate", limits.max_error_rate, measures.error_range
-    if limit is None:
-        return []
+def _new_issues_share(rule: str, limit: float, measures: Measures) -> Rule:
+    if measures.new_issues is None:
+        return _not_compared(rule, limit, measures)
+    what = f"{measures.new_issues:,} of {measures.scored:,} scored rows are newly flagged"
+    return _share_at_most(rule, measures.new_issues / measures.scored, limit, what)
+
+
+def _error_rate(rule: str, limit: float, measures: Measures) -> Rule:
+    found = measures.error_range
     if found is None:
-        return [_not_measured(name, limit, "no row has a score")]
+        return _not_measured(rule, limit, "no row has a score")
     # The value next to the limit is the one that decides.
-    outcome, measured, which = (
-        Outcome.WARNED,
-        found.estimate,
-        "which is inside this range. More verdicts would narrow it",
-    )
     if found.low > limit:
         outcome, measured, which = Outcome.FAILED, found.low, "and the whole range is above it"
     elif found.high <= limit:
         outcome, measured, which = Outcome.PASSED, found.high, "and the whole range is within it"
+    else:
+        outcome, measured = Outcome.WARNED, found.estimate
+        which = "which is inside this range. More verdicts would narrow it"
     what = range_in_words(found, measures.scored, f"{measures.scored:,} labels")
-    return [Rule(name, measured, limit, outcome, f"{what}; the limit is {_percents(limit)[0]}, {which}.")]
+    return Rule(rule, measured, limit, outcome, f"{what}; the limit is {_percents(limit)[0]}, {which}.")
 
 
-def _measured_error_rate(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit, rate = "max_measured_error_rate", limits.max_measured_error_rate, measures.measured_error_rate
-    if limit is None:
-        return []
+def _measured_error_rate(rule: str, limit: float, measures: Measures) -> Rule:
+    rate = measures.measured_error_rate
     if rate is None:
-        return [_not_measured(name, limit, "no random sample of this version has enough verdicts")]
-    return [_at_most(name, rate, limit, "reviewers of a random sample found this share of wrong labels")]
+        return _not_measured(rule, limit, "no random sample of this version has enough verdicts")
+    return _share_at_most(rule, rate, limit, "reviewers of a random sample found this share of wrong labels")
 
 
-def _new_classes(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit, classes = "max_new_classes", limits.max_new_classes, measures.classes
-    if limit is None:
-        return []
+def _new_classes(rule: str, limit: float, measures: Measures) -> Rule:
+    classes = measures.classes
     if classes is None:
-        return [_not_compared(name, limit, measures)]
-    outcome = Outcome.FAILED if classes.new > limit else Outcome.PASSED
+        return _not_compared(rule, limit, measures)
     names = f": {named_classes(classes.new_names, classes.new)}" if classes.new else ""
-    sentence = (
-        f"{classes.new:,} {'class is' if classes.new == 1 else 'classes are'} new{names}; the limit is {limit:,}."
-    )
-    return [Rule(name, classes.new, limit, outcome, sentence)]
+    return _count_at_most(rule, classes.new, limit, f"{'class is' if classes.new == 1 else 'classes are'} new{names}")
 
 
-def _class_share_change(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit, classes = "max_class_share_change", limits.max_class_share_change, measures.classes
-    if limit is None:
-        return []
-    if classes is None:
-        return [_not_compared(name, limit, measures)]
-    largest = classes.largest
+def _class_share_change(rule: str, limit: float, measures: Measures) -> Rule:
+    if measures.classes is None:
+        return _not_compared(rule, limit, measures)
+    largest = measures.classes.largest
     if largest is None:
-        return [Rule(name, 0.0, limit, Outcome.PASSED, "Every class has the same share of the labeled rows as before.")]
+        return Rule(rule, 0.0, limit, Outcome.PASSED, "Every class has the same share of the labeled rows as before.")
     before, now = _percents(largest.share_before, largest.share)
     change, most = _percents(largest.change, limit)
-    outcome = Outcome.FAILED if largest.change > limit else Outcome.PASSED
     what = f"The share of {quoted(largest.class_name)} among the labeled rows changed from {before} to {now}"
-    return [Rule(name, largest.change, limit, outcome, f"{what}. The difference is {change}; the limit is {most}.")]
+    sentence = f"{what}. The difference is {change}; the limit is {most}."
+    return Rule(rule, largest.change, limit, _at_most(largest.change, limit), sentence)
 
 
-def _canary_recall(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit, recall = "min_canary_recall", limits.min_canary_recall, measures.canary_recall
-    if limit is None:
-        return []
+def _canary_recall(rule: str, limit: float, measures: Measures) -> Rule:
+    recall = measures.canary_recall
     if recall is None:
-        return [_not_measured(name, limit, "too few rows can be trusted to plant errors")]
+        return _not_measured(rule, limit, "too few rows can be trusted to plant errors")
     outcome = Outcome.FAILED if recall < limit else Outcome.PASSED
     measured, least = _percents(recall, limit)
-    return [Rule(name, recall, limit, outcome, f"{measured} of the planted errors are caught; the limit is {least}.")]
+    return Rule(rule, recall, limit, outcome, f"{measured} of the planted errors are caught; the limit is {least}.")
 
 
-def _conflicting_copies(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit = "max_conflicting_copies", limits.max_conflicting_copies
-    if limit is None:
-        return []
+def _conflicting_copies(rule: str, limit: float, measures: Measures) -> Rule:
     if measures.copies is None:
-        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+        return _not_measured(rule, limit, _UNKNOWN_CONTENTS)
     found = measures.copies.conflicts
-    outcome = Outcome.FAILED if found > limit else Outcome.PASSED
-    what = "group of copies has" if found == 1 else "groups of copies have"
-    return [Rule(name, found, limit, outcome, f"{found:,} {what} different labels; the limit is {limit:,}.")]
+    have = "group of copies has" if found == 1 else "groups of copies have"
+    return _count_at_most(rule, found, limit, f"{have} different labels")
 
 
-def _leaks(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit = "max_leaks", limits.max_leaks
-    if limit is None:
-        return []
+def _leaks(rule: str, limit: float, measures: Measures) -> Rule:
     if measures.copies is None:
-        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+        return _not_measured(rule, limit, _UNKNOWN_CONTENTS)
     # Otherwise the rule would hold if a column of splits was not found.
     if not measures.has_splits:
-        return [_not_measured(name, limit, "the dataset has no splits")]
+        return _not_measured(rule, limit, "the dataset has no splits")
     found = measures.copies.leaks
-    outcome = Outcome.FAILED if found > limit else Outcome.PASSED
-    what = "group of copies is" if found == 1 else "groups of copies are"
-    return [Rule(name, found, limit, outcome, f"{found:,} {what} in several splits; the limit is {limit:,}.")]
+    are = "group of copies is" if found == 1 else "groups of copies are"
+    return _count_at_most(rule, found, limit, f"{are} in several splits")
 
 
-def _slice_ratio(limits: Limits, measures: Measures) -> list[Rule]:
+def _slice_ratio(rule: str, limit: float, measures: Measures) -> Rule:
     """Return a rule on the lower end of the interval, because the worst of many ratios is high by chance."""
-    name, limit, slices = "max_slice_ratio", limits.max_slice_ratio, measures.slices
-    if limit is None:
-        return []
-    if slices is None:
-        return [_not_measured(name, limit, "the config names no columns in dataset.slices")]
-    if not slices.worst:
+    if measures.slices is None:
+        return _not_measured(rule, limit, "the config names no columns in dataset.slices")
+    if not measures.slices.worst:
         sentence = "No slice has more wrong labels than the others, beyond chance."
-        return [Rule(name, None, limit, Outcome.PASSED, sentence)]
+        return Rule(rule, None, limit, Outcome.PASSED, sentence)
     # They are in the order of `low`, the highest first.
-    worst = slices.worst[0]
-    outcome = Outcome.FAILED if worst.low is not None and worst.low > limit else Outcome.PASSED
+    worst = measures.slices.worst[0]
+    outcome = Outcome.PASSED if worst.low is None else _at_most(worst.low, limit)
     sentence = f"{ratio_in_words(worst)}. The limit is {limit:g}, and it applies to the lower end of the interval."
-    return [Rule(name, worst.low, limit, outcome, sentence)]
+    return Rule(rule, worst.low, limit, outcome, sentence)
 
 
-def _input_issues_share(limits: Limits, measures: Measures) -> list[Rule]:
-    name, limit = "max_input_issues_share", limits.max_input_issues_share
-    if limit is None:
-        return []
-    if measures.quality is None:
-        return [_not_measured(name, limit, _UNKNOWN_CONTENTS)]
+def _input_issues_share(rule: str, limit: float, measures: Measures) -> Rule:
     quality = measures.quality
+    if quality is None:
+        return _not_measured(rule, limit, _UNKNOWN_CONTENTS)
     share = quality.rows / max(1, measures.rows)
     what = f"{quality.rows:,} of {measures.rows:,} rows have inputs that are hard to use"
     # An issue that too many rows have is not listed, but still an issue.
     issue, normal = max(quality.normal.items(), key=lambda pair: pair[1], default=("", 0.0))
     if normal > share:
         share, what = normal, f"So many rows have the issue {issue.replace('_', ' ')!r} that they are not listed"
-    return [_at_most(name, share, limit, what)]
+    return _share_at_most(rule, share, limit, what)
+
+
+# One for each field of `Limits`.
+_CHECKS: Mapping[str, Callable[[str, float, Measures], Rule]] = {
+    "max_flagged_share": _flagged_share,
+    "max_class_flagged_share": _worst_class,
+    "max_new_issues": _new_issues,
+    "max_new_issues_share": _new_issues_share,
+    "max_error_rate": _error_rate,
+    "max_measured_error_rate": _measured_error_rate,
+    "max_new_classes": _new_classes,
+    "max_class_share_change": _class_share_change,
+    "min_canary_recall": _canary_recall,
+    "max_conflicting_copies": _conflicting_copies,
+    "max_leaks": _leaks,
+    "max_slice_ratio": _slice_ratio,
+    "max_input_issues_share": _input_issues_share,
+}
 
 
 def _blind(measures: Measures) -> Rule:
@@ -307,10 +281,18 @@ def _blind(measures: Measures) -> Rule:
     return Rule("blind_detector", recall, BLIND_BELOW, outcome, sentence)
 
 
-def _at_most(rule: str, measured: float, limit: float, what: str, more: str = "") -> Rule:
-    outcome = Outcome.FAILED if measured > limit else Outcome.PASSED
+def _at_most(measured: float, limit: float) -> Outcome:
+    return Outcome.FAILED if measured > limit else Outcome.PASSED
+
+
+def _share_at_most(rule: str, measured: float, limit: float, what: str, more: str = "") -> Rule:
     share, most = _percents(measured, limit)
-    return Rule(rule, measured, limit, outcome, f"{what[0].upper()}{what[1:]} ({share}); the limit is {most}{more}.")
+    sentence = f"{what[0].upper()}{what[1:]} ({share}); the limit is {most}{more}."
+    return Rule(rule, measured, limit, _at_most(measured, limit), sentence)
+
+
+def _count_at_most(rule: str, count: int, limit: float, what: str) -> Rule:
+    return Rule(rule, count, limit, _at_most(count, limit), f"{count:,} {what}; the limit is {limit:,}.")
 
 
 def _not_compared(rule: str, limit: float, measures: Measures) -> Rule:

@@ -70,8 +70,8 @@ def look_beyond_labels(
     beyond = _with_outliers(beyond, known, plan.class_names)
     beyond = _with_quality(beyond, known)
     if answered is not None:
-        beyond = _with_annotators(beyond, plan, answered, found)
-    if (compared := compare_slices(known.rows, found, known.is_removed)) is not None:
+        beyond = _with_annotators(beyond, plan, known, answered, found)
+    if (compared := compare_slices(known.rows, found, known.scored_stays)) is not None:
         beyond = replace(beyond, tables=replace(beyond.tables, slices=compared[0]), slices=compared[1])
     # Last, because the other tables decide which rows reviewers see.
     return _with_neighbours(beyond, known, plan.config.report.previews)
@@ -94,17 +94,21 @@ def _with_outliers(beyond: BeyondLabels, known: KnownRows, class_names: Sequence
 
 
 def _with_quality(beyond: BeyondLabels, known: KnownRows) -> BeyondLabels:
-    quality = known.quality
-    if quality is None:
+    if known.quality is None:
         return beyond
+    quality = known.quality.among(known.stays)
     table = quality_table(beyond.tables.examples, quality.position, quality.issue, quality.value, quality.limit)
     found = quality_found(table, quality.normal, quality.relations)
     return replace(beyond, tables=replace(beyond.tables, quality=table), quality=found)
 
 
-def _with_annotators(beyond: BeyondLabels, plan: Plan, answered: AnsweredRows, found: LabelIssues) -> BeyondLabels:
+def _with_annotators(
+    beyond: BeyondLabels, plan: Plan, known: KnownRows, answered: AnsweredRows, found: LabelIssues
+) -> BeyondLabels:
     assert found.evidence is not None, "detection was without the answers"
-    made = consensus_tables(plan, beyond.tables.examples, answered, found)
+    made = consensus_tables(plan, beyond.tables.examples, answered, found, known.scored_stays)
+    if made is None:
+        return beyond
     tables = replace(beyond.tables, consensus=made.consensus, annotators=made.annotators, answers=made.answers)
     counts = annotators_found(*made, are_labels_answers=found.evidence.are_labels_answers)
     return replace(beyond, tables=tables, annotators=counts)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan, load_plan, output_store
 from labelaudit.audits.comparison import (
@@ -25,10 +24,10 @@ from labelaudit.detection.answer_evidence import AnsweredRows
 from labelaudit.detection.issues import LabelIssues, find_issues
 from labelaudit.findings import ErrorRange, Findings, Promise, RateBasis, Review
 from labelaudit.memory import release_if_grown
-from labelaudit.pipeline.beyond_labels import look_beyond_labels
+from labelaudit.pipeline.beyond_labels import BeyondLabels, look_beyond_labels
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.consensus import answered_rows
-from labelaudit.pipeline.gating import judge_gate, plant_in_audit
+from labelaudit.pipeline.gating import PlantedCanaries, judge_gate, plant_in_audit
 from labelaudit.pipeline.known_rows import KnownRows, load_known_rows
 from labelaudit.report.audit_tables import (
     ROW_SCHEMA,
@@ -74,34 +73,17 @@ def detect_issues(
         before: the audit to compare with, or why there is no comparison.
     """
     release_if_grown()
-    rows = known.rows
     answered = None
     if known.answers is not None:
-        answered = answered_rows(plan, rows, known.answers, probabilities.probabilities)
+        answered = answered_rows(plan, known.rows, known.answers, probabilities.probabilities)
     found = _found_issues(plan, known, probabilities, answered)
-    canaries = plant_in_audit(plan, rows, probabilities.probabilities, found, known.is_wrong | known.is_removed)
+    is_doubted = known.is_wrong | known.is_removed
+    canaries = plant_in_audit(plan, known.rows, probabilities.probabilities, found, is_doubted)
     release_if_grown()
     tables = _tables(plan, known, probabilities, found, canaries.table)
     beyond = look_beyond_labels(plan, known, tables, found, answered)
-    tables = beyond.tables
-    compared = None
-    if isinstance(before, OpenPredecessor):
-        compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, beyond.others)
-        tables = replace(tables, changes=compared.rows, class_changes=compared.classes)
-    review = known.snapshot.findings(
-        known.verdicts,
-        dismissed=int((found.is_dismissed & known.is_fine).sum()),
-        scored_to_remove=int(known.is_removed.sum()),
-    )
-    notes = [
-        *_compared_notes(compared, before),
-        *([review.removal_sentence] if review.removal_sentence else []),
-        *probabilities.notes,
-        *found.notes,
-        *beyond.notes(plan.kind, has_canaries=canaries.recall is not None),
-        _basis_note(rows, found, is_trained_here=bool(plan.views)),
-        *([canaries.note] if canaries.note else []),
-    ]
+    tables, compared = _compare(plan, beyond, before)
+    review = _review(known, found)
     findings = Findings(
         issues=int(found.is_label_issue.sum()),
         error_range=measured_range(review) or found.error_range,
@@ -109,7 +91,11 @@ def detect_issues(
         flag_precision=found.flag_precision,
         cut=found.cut,
         promise=_promise(plan),
-        notes=tuple(notes),
+        notes=(
+            *_compared_notes(compared, before),
+            *([review.removal_sentence] if review.removal_sentence else []),
+            *_notes_of_detection(plan, known, probabilities, found, beyond, canaries),
+        ),
         changes=None if compared is None else compared.changes,
         canaries=canaries.recall,
         review=review,
@@ -119,18 +105,34 @@ def detect_issues(
         slices=beyond.slices,
         quality=beyond.quality,
     )
-    problem = before.problem if isinstance(before, NotCompared) else None
-    has_splits = bool(pc.any(pc.is_valid(tables.examples["split"])).as_py())
     gate = judge_gate(
         plan,
-        len(rows.scored),
-        tables.classes,
+        known,
+        tables,
         findings,
         dismissed=int(found.is_dismissed.sum()),
-        not_compared=problem,
-        has_splits=has_splits,
+        not_compared=before.problem if isinstance(before, NotCompared) else None,
     )
     return Detected(replace(findings, gate=gate), tables)
+
+
+def _compare(
+    plan: Plan, beyond: BeyondLabels, before: OpenPredecessor | NotCompared | None
+) -> tuple[AuditTables, Compared | None]:
+    """Return all tables, and what changed since the predecessor; None if there is no comparison."""
+    tables = beyond.tables
+    if not isinstance(before, OpenPredecessor):
+        return tables, None
+    compared = compare_with_predecessor(before, plan, tables.examples, tables.classes, beyond.others)
+    return replace(tables, changes=compared.rows, class_changes=compared.classes), compared
+
+
+def _review(known: KnownRows, found: LabelIssues) -> Review:
+    return known.snapshot.findings(
+        known.verdicts,
+        dismissed=int((found.is_dismissed & known.is_fine).sum()),
+        scored_to_remove=int(known.is_removed.sum()),
+    )
 
 
 def _promise(plan: Plan) -> Promise | None:
@@ -195,6 +197,23 @@ def measured_range(review: Review) -> ErrorRange | None:
     if measured is None or not measured.same_version:
         return None
     return ErrorRange(measured.estimate, measured.low, measured.high, RateBasis.VERDICTS)
+
+
+def _notes_of_detection(
+    plan: Plan,
+    known: KnownRows,
+    probabilities: Probabilities,
+    found: LabelIssues,
+    beyond: BeyondLabels,
+    canaries: PlantedCanaries,
+) -> tuple[str, ...]:
+    return (
+        *probabilities.notes,
+        *found.notes,
+        *beyond.notes(plan.kind, has_canaries=canaries.recall is not None),
+        _basis_note(known.rows, found, is_trained_here=bool(plan.views)),
+        *([canaries.note] if canaries.note else []),
+    )
 
 
 def _basis_note(rows: Version, found: LabelIssues, *, is_trained_here: bool) -> str:

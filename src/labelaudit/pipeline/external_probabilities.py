@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.audits.version import Version
+from labelaudit.data.annotations import AnswerTable, with_class_names
 from labelaudit.data.dataset import Examples
-from labelaudit.data.labels import LabelChunk, given_labels, sort_class_names
-from labelaudit.data.majority_vote import Majority
+from labelaudit.data.labels import LabelChunk, classes_of_labels, given_labels, sort_class_names
+from labelaudit.data.majority_vote import majority_of
 from labelaudit.data.slice_values import SliceValues, check_slices, encoded_values
 from labelaudit.data.values import reordered, repeated, to_strings
 from labelaudit.detection.external import check_external
@@ -74,6 +75,7 @@ class LoadedProbabilities:
     has_made_up_ids: bool  # row numbers, because no id column is named
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]  # files in the folders that are not data
+    answers: AnswerTable | None = None  # of annotators, with the names of the classes
 
 
 @dataclass(frozen=True)
@@ -88,25 +90,27 @@ class _Loaded:
     has_made_up_ids: bool
     notes: tuple[str, ...]
     slices: dict[str, SliceValues]
+    answers: AnswerTable | None
 
 
 @with_one_blas_thread
 def read_probabilities(
     probabilities: ExternalProbabilities,
     storage_options: Mapping[str, object] | None = None,
-    majority: Majority | None = None,
+    answers: AnswerTable | None = None,
 ) -> LoadedProbabilities:
     """Read ids, labels and probabilities, and check that they can be out-of-fold probabilities of these rows.
 
     Args:
-        majority: the answers of annotators, which need ids. Without a column of labels, it is the label.
+        answers: of annotators, by id. Their labels are names or numbers of classes, like the labels of the rows.
+            Without a column of labels, the majority of the answers is the label.
 
     Raises:
         DatasetError: the files cannot be used.
         IntegrityError: the probabilities cannot be out-of-fold probabilities of these rows.
     """
     reader = _Reader(probabilities, storage_options or {})
-    loaded = _load(probabilities, reader, majority)
+    loaded = _load(probabilities, reader, answers)
     numbers = pd.Index(loaded.class_names).get_indexer(pd.Index(loaded.given_labels, dtype=object))
     labels = np.asarray(numbers, np.int64)
     is_scored = labels >= 0
@@ -118,44 +122,30 @@ def read_probabilities(
         checked, notes = check_external(loaded.example_ids[scored], labels[scored], raw, loaded.class_names)
     rows = _version_of(loaded, labels, fingerprint.result())
     notes = (*reader.notes, *loaded.notes, *notes)
-    return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out))
+    return LoadedProbabilities(rows, checked, loaded.has_made_up_ids, notes, tuple(reader.left_out), loaded.answers)
 
 
-def _load(probabilities: ExternalProbabilities, reader: _Reader, majority: Majority | None) -> _Loaded:
+def _load(probabilities: ExternalProbabilities, reader: _Reader, answers: AnswerTable | None) -> _Loaded:
     pred_probs = reader.pred_probs()
     rows, num_classes = pred_probs.shape
     ids = reader.ids()
-    if majority is not None and ids is None:
+    if answers is not None and ids is None:
         raise DatasetError(
             "dataset.annotations names rows by id, but the probabilities have no ids. Name them with --id."
         )
-    given, notes = _labels(probabilities, reader, ids, majority)
+    given, label_notes = _labels(probabilities, reader, ids, answers)
     _check_same_length(f"{len(given):,} labels", f"{rows:,} rows of probabilities", len(given), rows)
-    if all(name is None for name in given):
-        raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
     has_made_up_ids = ids is None
     if ids is None:
-        ids, notes = _row_numbers(len(given)), (NO_IDS,)
+        ids, label_notes = _row_numbers(len(given)), (NO_IDS,)
     _check_same_length(f"{len(ids):,} ids", f"{len(given):,} labels", len(ids), len(given))
-    names = probabilities.class_names or reader.class_names()
-    if names is None:
-        names = sort_class_names({name for name in given if name is not None})
-        notes = (
-            *notes,
-            f"classes: the {len(names)} labels, sorted (neither --classes nor metadata names them)",
-        )
-    if len(names) != num_classes:
-        raise DatasetError(
-            f"{probabilities.url} has {num_classes} columns of probabilities for {len(names)} "
-            f"classes ({listing(names)}). Name the class of each column with --classes."
-        )
-    slices = reader.slices()
-    for name, values in slices.items():
-        _check_same_length(f"{len(values):,} values of {name!r}", f"{len(given):,} labels", len(values), len(given))
-    check_slices(slices)
+    names, class_notes = _class_names(probabilities, reader, given, num_classes)
+    slices = _slices(reader, len(given))
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = ids.order()
     files, file_rows = reader.places()
+    # Before the labels: its error names the answers that are wrong, even if their majority is the label.
+    answers = None if answers is None else with_class_names(answers, names)
     return _Loaded(
         example_ids=ids[order],
         given_labels=_as_names(given, names)[order],
@@ -163,22 +153,62 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader, majority: Major
         positions=order,
         files=reordered(files, order),
         file_rows=file_rows[order],
-        class_names=tuple(names),
+        class_names=names,
         has_made_up_ids=has_made_up_ids,
-        notes=notes,
+        notes=(*label_notes, *class_notes),
         slices={name: values[order] for name, values in slices.items()},
+        answers=answers,
     )
 
 
 def _labels(
-    probabilities: ExternalProbabilities, reader: _Reader, ids: Strings | None, majority: Majority | None
+    probabilities: ExternalProbabilities, reader: _Reader, ids: Strings | None, answers: AnswerTable | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the labels, and a sentence if they are the majority of the annotations."""
+    """Return the labels, and a sentence if they are the majority of the annotations.
+
+    Raises:
+        DatasetError: no row has a label.
+    """
     label = probabilities.label or "label"
-    if majority is not None and ids is not None and probabilities.label is None and not reader.has(label):
-        return majority.labels_of(ids), majority.notes
-    chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
-    return given_labels(chunks, column=label), ()
+    notes: tuple[str, ...] = ()
+    if answers is not None and ids is not None and probabilities.label is None and not reader.has(label):
+        majority = majority_of(answers)
+        given, notes = majority.labels_of(ids), majority.notes
+    else:
+        chunks = [LabelChunk(file, 0, values) for file, values in reader.columns(label)]
+        given = given_labels(chunks, column=label)
+    if all(name is None for name in given):
+        raise DatasetError(f"No row of {probabilities.url} has a label. Name the column of labels with --label.")
+    return given, notes
+
+
+def _class_names(
+    probabilities: ExternalProbabilities, reader: _Reader, given: np.ndarray, num_classes: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns, and a sentence if these are the sorted labels.
+
+    Raises:
+        DatasetError: there are more or fewer names than columns.
+    """
+    notes: tuple[str, ...] = ()
+    names = probabilities.class_names or reader.class_names()
+    if names is None:
+        names = sort_class_names({name for name in given if name is not None})
+        notes = (f"classes: the {len(names)} labels, sorted (neither --classes nor metadata names them)",)
+    if len(names) != num_classes:
+        raise DatasetError(
+            f"{probabilities.url} has {num_classes} columns of probabilities for {len(names)} "
+            f"classes ({listing(names)}). Name the class of each column with --classes."
+        )
+    return names, notes
+
+
+def _slices(reader: _Reader, rows: int) -> dict[str, SliceValues]:
+    slices = reader.slices()
+    for name, values in slices.items():
+        _check_same_length(f"{len(values):,} values of {name!r}", f"{rows:,} labels", len(values), rows)
+    check_slices(slices)
+    return slices
 
 
 def _check_same_length(first: str, second: str, ours: int, others: int) -> None:
@@ -304,9 +334,9 @@ def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     unknown = distinct - set(names)
     if not unknown:
         return given
-    by_number = {str(number): name for number, name in enumerate(names)}
-    if distinct <= by_number.keys():
-        return np.array([None if label is None else by_number[label] for label in given], dtype=object)
+    classes = classes_of_labels(distinct, names)
+    if classes is not None:
+        return np.array([None if label is None else classes[label] for label in given], dtype=object)
     raise DatasetError(
         f"{len(unknown)} labels are not among the {len(names)} classes of the probabilities "
         f"({listing(sorted(unknown))}). Name the class of each column with --classes."

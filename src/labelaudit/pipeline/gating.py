@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.audits.audit_plan import Plan
+from labelaudit.audits.detected import AuditTables
 from labelaudit.audits.version import Version
 from labelaudit.detection.canaries import Canaries, Flip, measure_recall, plant_canaries
 from labelaudit.detection.gate import Limits, Measures, judge_limits
 from labelaudit.detection.issues import LabelIssues
 from labelaudit.detection.probability_blocks import ProbabilityBlocks
-from labelaudit.findings import CanaryRecall, Findings, Gate
+from labelaudit.findings import CanaryRecall, Findings, Gate, staying_rows
+from labelaudit.pipeline.known_rows import KnownRows
 from labelaudit.schemas import CANARIES, IssueChange, Status
 from labelaudit.strings import Strings
 
@@ -75,37 +78,30 @@ def _recall(canaries: Canaries) -> CanaryRecall | None:
 
 def judge_gate(
     plan: Plan,
-    scored: int,
-    classes: pa.Table,
+    known: KnownRows,
+    tables: AuditTables,
     findings: Findings,
     *,
     dismissed: int,
     not_compared: str | None,
-    has_splits: bool,
 ) -> Gate | None:
     """Compare findings with the limits of the config; return None without limits, unless the detector is blind.
 
     Args:
-        scored: number of scored rows.
-        classes: a CLASSES table.
+        known: the rows. Shares are of those that stay.
+        tables: of the audit.
         findings: all but the gate.
         dismissed: rows that the detector flags, but people judged fine or want to remove.
         not_compared: why changes could not be counted although there is a predecessor.
-        has_splits: whether rows are in splits.
     """
-    changes, canaries = findings.changes, findings.canaries
-    rows = classes.to_pylist()
+    changes, canaries, classes = findings.changes, findings.canaries, tables.classes
     return judge_limits(
         Limits(**plan.config.gate.model_dump()),
         Measures(
-            scored=scored,
+            scored=staying_rows(len(known.rows.scored), findings.review),
             issues=findings.issues,
-            class_issues={
-                row["class_name"]: (row["examples"], row["label_issues"])
-                for row in rows
-                if row["status"] == Status.SCORED and row["examples"]
-            },
-            rare_classes={row["class_name"] for row in rows if row["status"] == Status.RARE_CLASS},
+            class_issues=_class_issues(plan, known, classes),
+            rare_classes=set(classes.filter(pc.equal(classes["status"], Status.RARE_CLASS))["class_name"].to_pylist()),
             new_issues=None if changes is None else changes.issues[IssueChange.NEW],
             not_compared=not_compared,
             classes=None if changes is None else changes.classes,
@@ -114,14 +110,25 @@ def judge_gate(
             canary_recall=None if canaries is None else canaries.recall,
             dismissed=dismissed,
             copies=findings.duplicates,
-            has_splits=has_splits,
+            has_splits=bool(pc.any(pc.is_valid(tables.examples["split"])).as_py()),
             slices=findings.slices,
             quality=findings.quality,
-            rows=plan.examples,
+            rows=int(known.stays.sum()),
         ),
         # True even if its files could no longer be read and nothing was compared.
         has_predecessor=plan.predecessor is not None,
     )
+
+
+def _class_issues(plan: Plan, known: KnownRows, classes: pa.Table) -> dict[str, tuple[int, int]]:
+    """Return the rows of each class that stay, and the flagged ones among them. A class without any row is left out."""
+    labels = known.rows.of_scored(known.rows.examples.label)[known.scored_stays]
+    staying = dict(zip(plan.class_names, np.bincount(labels, minlength=len(plan.class_names)).tolist(), strict=True))
+    return {
+        row["class_name"]: (staying[row["class_name"]], row["label_issues"])
+        for row in classes.to_pylist()
+        if row["status"] == Status.SCORED and row["examples"]
+    }
 
 
 def _measured_error_rate(findings: Findings) -> float | None:

@@ -60,10 +60,24 @@ class KnownRows:
         """(M,) whose label a person judged wrong."""
         return self.rows.of_scored(self.verdicts.is_wrong)
 
+    @cached_property
+    def stays(self) -> npt.NDArray[np.bool_]:
+        """(N,) rows that count: all but those that a person wants to remove.
+
+        Everything that an audit counts, such as wrong labels, hard inputs or answers of annotators, and everything that
+        these are shares of, is counted among these rows.
+        """
+        return ~self.verdicts.is_removed
+
+    @property
+    def scored_stays(self) -> npt.NDArray[np.bool_]:
+        """(M,) `stays` of the scored rows."""
+        return self.rows.of_scored(self.stays)
+
     @property
     def is_removed(self) -> npt.NDArray[np.bool_]:
         """(M,) that a person wants to remove."""
-        return self.rows.of_scored(self.verdicts.is_removed)
+        return ~self.scored_stays
 
     @cached_property
     def outliers(self) -> FoundOutliers | None:

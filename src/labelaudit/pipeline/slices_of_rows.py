@@ -14,17 +14,17 @@ from labelaudit.findings import Slices
 from labelaudit.report.slices import slices_found, slices_table
 
 
-def compare_slices(rows: Version, found: LabelIssues, is_removed: np.ndarray) -> tuple[pa.Table, Slices] | None:
+def compare_slices(rows: Version, found: LabelIssues, stays: np.ndarray) -> tuple[pa.Table, Slices] | None:
     """Return SLICES and its summary; None if the config names no slices.
 
     Args:
-        is_removed: (M,) bool, scored rows that a person wants to remove. They do not count.
+        stays: (M,) bool, scored rows that count (`KnownRows.stays`).
     """
     slices = rows.examples.slices
     if not slices:
         return None
     label, group = rows.of_scored(rows.examples.label), _groups(rows)
-    frames = [_measured(name, values, rows, label, found, group, ~is_removed) for name, values in slices.items()]
+    frames = [_measured(name, values, rows, label, found, group, stays) for name, values in slices.items()]
     q_values = adjusted_p_values(np.concatenate([frame["p_value"].to_numpy() for frame in frames]))
     table = slices_table(frames, q_values)
     return table, slices_found(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,17 @@ class InputQuality:
         relations = tuple(from_record(LabelRelation, record) for record in rest["relations"])
         position, issue, value, limit = columns
         return cls(position, issue, value, limit, rest["normal"], relations)
+
+    def among(self, counted: npt.NDArray[np.bool_]) -> InputQuality:
+        """Return the quality with the issues of some rows only, (N,) bool. What is usual stays as it was measured."""
+        chosen = counted[self.position]
+        return replace(
+            self,
+            position=self.position[chosen],
+            issue=self.issue[chosen],
+            value=self.value[chosen],
+            limit=self.limit[chosen],
+        )
 
     def by_row(self, rows: int) -> npt.NDArray[np.object_]:
         """Return (N,) the kinds of issues of each of N rows with ", " between them; None if it has none."""

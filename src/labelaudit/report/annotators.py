@@ -161,17 +161,19 @@ def _worst_classes(
 def annotators_found(
     consensus: pa.Table, annotators: pa.Table, answers: pa.Table, *, are_labels_answers: bool
 ) -> Annotators:
-    """Return the counts of the three tables."""
-    quality = float(np.average(annotators["quality"].to_numpy(), weights=annotators["answers"].to_numpy()))
+    """Return the counts of the three tables. Answers that no annotator is judged by are those to rows to remove."""
+    counted = annotators["answers"].to_numpy()
+    quality = float(np.average(annotators["quality"].to_numpy(), weights=counted))
     return Annotators(
         annotators=len(annotators),
-        answers=len(answers),
+        answers=int(counted.sum()),
         rows=len(consensus),
         other_labels=int(np.asarray(consensus["is_other_label"]).sum()),
         disputed=int(np.asarray(consensus["is_disputed"]).sum()),
         quality=quality,
         below_average=int((annotators["quality_high"].to_numpy() < quality).sum()),
         are_labels_answers=are_labels_answers,
+        to_removed_rows=len(answers) - int(counted.sum()),
     )
 
 
@@ -200,6 +202,9 @@ def annotators_in_words(found: Annotators, annotators: pa.Table, *, has_canaries
             f"{found.below_average:,} {are} below the average, with 95 % confidence each ({names}{more}). An estimated "
             f"{whole_percent(found.quality)} of all answers are right."
         )
+    if found.to_removed_rows:
+        answers = "1 answer does" if found.to_removed_rows == 1 else f"{found.to_removed_rows:,} answers do"
+        sentences.append(f"{answers} not count for annotators and consensus, because the rows are to be removed.")
     if has_canaries:
         sentences.append("Canaries are planted in labels, not in answers, so they measure what the model alone finds.")
     return tuple(sentences)

@@ -118,8 +118,8 @@ class TrendPoint:
 
     version: str
     error_range: ErrorRange  # the share of wrong labels
-    scored: int
-    flagged_share: float  # of the scored rows, 0..1
+    rows: int  # that count
+    flagged_share: float  # of these, 0..1
     is_held: bool = False  # the gate failed
     has_other_settings: bool = False  # than the previous version
 
@@ -300,13 +300,13 @@ def trend_chart(points: Sequence[TrendPoint]) -> Chart:
         parts.append(_polyline([(area.x(place), area.y(value)) for place, value in enumerate(values)], colour, dashes))
         for place, (point, value) in enumerate(zip(points, values, strict=True)):
             if point.is_held or len(points) <= DOTS:
-                share = percent(value) if position else short_range(point.error_range, point.scored)
+                share = percent(value) if position else short_range(point.error_range, point.rows)
                 about = f"{shortened(point.version, 40)}: {share} {name}"
                 parts.append(_dot(area.x(place), area.y(value), colour, about, is_hollow=point.is_held))
     # Names of a few versions, at equal distances.
     named = np.unique(np.linspace(0, len(points) - 1, min(NAMES, len(points))).round().astype(int)).tolist()
     parts.append(area.x_axis({place: shortened(points[place].version, NAME_COLUMNS) for place in named}))
-    newest = range_in_words(points[-1].error_range, points[-1].scored, "the labels")
+    newest = range_in_words(points[-1].error_range, points[-1].rows, "the labels")
     about = f"{len(points):,} versions. The newest: {newest}."
     return Chart("Share of wrong labels and share of flagged rows by version", about, 841, 325, _joined(parts))
 

@@ -55,15 +55,15 @@ def _audit(entry: AuditEntry) -> Context:
     values = {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
     # "./" keeps a name with a colon from being read as a scheme; S3 takes a bare "+" for a space.
     href = f"./{quote(entry.folder, safe='/=')}/report.html"
-    return {**values, "wrong": short_range(entry.error_range, entry.scored) if entry.scored else "-", "href": href}
+    return {**values, "wrong": short_range(entry.error_range, entry.staying) if entry.scored else "-", "href": href}
 
 
 def _trend_point(entry: AuditEntry) -> TrendPoint:
     return TrendPoint(
         version=entry.version,
         error_range=entry.error_range,
-        scored=entry.scored,
-        flagged_share=entry.issues / max(entry.scored, 1),
+        rows=entry.staying,
+        flagged_share=entry.issues / max(entry.staying, 1),
         is_held=entry.gate == "failed",
         has_other_settings=bool(entry.changed_settings),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from labelaudit.findings import Findings, Promise, RateBasis
+from labelaudit.findings import Findings, Promise, RateBasis, staying_rows
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import Status
 from labelaudit.shares import fraction_in_words, percent, range_in_words
@@ -31,8 +31,7 @@ def headline(findings: Findings, status_counts: Mapping[str, int], confusions: p
     total, scored = sum(status_counts.values()), status_counts.get(Status.SCORED, 0)
     if not scored:
         return f"None of the {total:,} rows could be scored."
-    # The range is that of the rows that stay, unless none does.
-    stay = scored - (0 if findings.review is None else findings.review.scored_to_remove) or scored
+    stay = staying_rows(scored, findings.review)
     wrong = range_in_words(findings.error_range, stay, f"{stay:,} labels") + _reviewed(findings)
     if scored < FEW_SCORED * total:
         few = f"Only {scored:,} of {total:,} rows ({percent(scored / total)}) could be scored. Among these, "

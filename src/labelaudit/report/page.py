@@ -127,14 +127,19 @@ def render_page(content: PageContent) -> str:
 
 def _opening(content: PageContent) -> Context:
     """Return the rows without a score and the key figures."""
-    total, scored = content.summary.examples, content.summary.scored
+    total, scored, staying = content.summary.examples, content.summary.scored, content.summary.staying
     missing = [f"{rows:,} {_words(name)}" for name, rows in _other_statuses(content)]
     rare = content.classes.filter(pc.equal(content.classes["status"], str(Status.RARE_CLASS)))
     precision = content.summary.flag_precision
     correctly = "" if precision is None else f", {fraction_in_words(precision)} correctly"
+    of = f"of {scored:,} scored" if staying == scored else f"of the {staying:,} scored that stay"
     figures = [
-        ("Wrong labels", short_range(content.summary.error_range, scored) if scored else "-", _basis_in_words(content)),
-        ("Flagged", f"{content.summary.issues:,}", f"of {scored:,} scored{correctly}"),
+        (
+            "Wrong labels",
+            short_range(content.summary.error_range, staying) if scored else "-",
+            _basis_in_words(content),
+        ),
+        ("Flagged", f"{content.summary.issues:,}", f"{of}{correctly}"),
         ("Scored", f"{scored:,}", "all rows" if scored == total else f"of {total:,} rows"),
         ("Classes", f"{len(content.classes):,}", f"{len(rare):,} set aside" if len(rare) else "all scored"),
     ]

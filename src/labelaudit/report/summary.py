@@ -98,7 +98,7 @@ def markdown(summary: Summary) -> str:
                     f"{summary.examples:,}",
                     f"{summary.scored:,}",
                     f"{summary.issues:,}",
-                    short_range(summary.error_range, summary.scored),
+                    short_range(summary.error_range, summary.staying),
                     "-" if summary.flag_precision is None else fraction_in_words(summary.flag_precision),
                 ]
             ],

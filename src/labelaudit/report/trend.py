@@ -32,6 +32,7 @@ class AuditEntry:
     verdict: str
     examples: int
     scored: int
+    staying: int  # scored rows without those that are to be removed
     issues: int
     error_range: ErrorRange
     gate: str | None
@@ -58,7 +59,7 @@ def direction(entries: Sequence[AuditEntry]) -> str:
     if not known:
         return ""
     now = known[-1]
-    sentence = f"{range_in_words(now.error_range, now.scored, f'the labels of {now.version}')}"
+    sentence = f"{range_in_words(now.error_range, now.staying, f'the labels of {now.version}')}"
     if len(known) == 1:
         return f"{sentence}. The next version will show a trend."
     sentence += f": {_comparisons(known)}"
@@ -91,7 +92,7 @@ def _compared(before: AuditEntry, now: AuditEntry) -> str:
 
 
 def _named(entry: AuditEntry) -> str:
-    return f"{entry.version} ({short_range(entry.error_range, entry.scored)})"
+    return f"{entry.version} ({short_range(entry.error_range, entry.staying)})"
 
 
 def in_order(entries: Sequence[AuditEntry]) -> list[AuditEntry]:

@@ -104,24 +104,31 @@ class _Choice:
     reason: str
 
 
-def clean_table(examples: pa.Table, issues: pa.Table, verdicts: RowVerdicts, rules: CleaningRules) -> pa.Table:
+def clean_table(
+    examples: pa.Table,
+    issues: pa.Table,
+    verdicts: RowVerdicts,
+    rules: CleaningRules,
+    consensus: pa.Table | None = None,
+) -> pa.Table:
     """Return what to do with each of the N rows: CLEAN, in the order of the rows.
 
     A verdict decides: wrong: relabel, fine: keep, ambiguous: unsure, remove: remove. Without one, a flagged row is
     unsure and another one is kept, unless its p_wrong reaches a limit of the rules. A row is relabeled only if the
-    models suggest another label. Rows of rare classes are kept. Unlabeled and unreadable rows and rows with the id of
-    another one are unsure, unless a reviewer wants to remove them.
+    models, together with the answers of annotators, suggest another label. Rows of rare classes are kept. Unlabeled and
+    unreadable rows and rows with the id of another one are unsure, unless a reviewer wants to remove them.
 
     Args:
         examples: EXAMPLES, at least its columns CLEANED_FROM.
         issues: ISSUES, at least `example_id` and `suggested_label`.
         verdicts: what reviewers decided about the N rows.
         rules: from which p_wrong on rows without a verdict are changed.
+        consensus: CONSENSUS, at least `example_id` and `consensus_label`; None without answers of annotators.
 
     Raises:
         ReviewError: if the rules need p_wrong, and the audit is of a release that had none.
     """
-    suggested = _suggested_labels(examples, issues)
+    suggested = _suggested_labels(examples, issues, consensus)
     choices = _choices(examples, pc.is_valid(suggested), verdicts, rules)
     number = np.zeros(len(examples), np.int64)
     # Later choices replace earlier ones.
@@ -143,14 +150,26 @@ def clean_table(examples: pa.Table, issues: pa.Table, verdicts: RowVerdicts, rul
     return pa.table([columns[name] for name in CLEAN.names], schema=CLEAN)
 
 
-def _suggested_labels(examples: pa.Table, issues: pa.Table) -> pa.ChunkedArray:
-    """Return the other label that the models suggest for each row; null if there is none."""
-    predicted, given = examples["predicted_label"], examples["given_label"]
-    differing = pc.if_else(pc.equal(predicted, given), pa.scalar(None, pa.string()), predicted)
-    place = pc.index_in(examples["example_id"], value_set=issues["example_id"].combine_chunks())
-    of_issues = issues["suggested_label"].combine_chunks().take(place.combine_chunks())
-    # The answers of annotators may suggest another label than the models.
-    return pc.coalesce(of_issues, differing)
+def _suggested_labels(examples: pa.Table, issues: pa.Table, consensus: pa.Table | None) -> pa.ChunkedArray:
+    """Return the other label that is suggested for each row; null if there is none.
+
+    It is that of ISSUES if the row is flagged. Otherwise it is the consensus of annotators and models, or without
+    answers the prediction of the models, if that is not the given label.
+    """
+    given, best = examples["given_label"], examples["predicted_label"]
+    if consensus is not None:
+        # A row that was to be removed has no consensus, although it may have answers.
+        was_removed = pc.fill_null(pc.equal(examples["verdict"], Decision.REMOVE.value), False)
+        best = pc.if_else(was_removed, pa.scalar(None, pa.string()), best)
+        best = pc.coalesce(_of_rows(consensus, "consensus_label", examples), best)
+    differing = pc.if_else(pc.equal(best, given), pa.scalar(None, pa.string()), best)
+    return pc.coalesce(_of_rows(issues, "suggested_label", examples), differing)
+
+
+def _of_rows(table: pa.Table, column: str, examples: pa.Table) -> pa.Array:
+    """Return a column of a table of some rows for all N rows, found by their ids; null for the others."""
+    place = pc.index_in(examples["example_id"], value_set=table["example_id"].combine_chunks())
+    return table[column].combine_chunks().take(place.combine_chunks())
 
 
 def _p_wrong_now(examples: pa.Table, verdicts: RowVerdicts) -> pa.ChunkedArray:

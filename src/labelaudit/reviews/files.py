@@ -24,7 +24,7 @@ from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.spreadsheet import csv_bytes, read_spreadsheet
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.reviews.verdicts import CurrentVerdicts, LabeledExample, Verdict, current
-from labelaudit.schemas import EXAMPLES, ISSUES, PREVIEWS, Decision
+from labelaudit.schemas import CONSENSUS, EXAMPLES, ISSUES, PREVIEWS, Decision
 
 _PREVIEWS_FILE = "previews.parquet"
 
@@ -151,7 +151,10 @@ def clean_rows(audit: PublishedAudit, rules: CleaningRules) -> pa.Table:
     issues = audit.table("issues.parquet", ISSUES, ["example_id", "suggested_label"])
     snapshot = ReviewSnapshot.of(read_verdicts(audit.store, audit.dataset), (), audit.fingerprint)
     columns = (examples[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
-    return clean_table(examples, issues, snapshot.for_rows(*columns), rules)
+    consensus = None
+    if audit.summary().annotators is not None:
+        consensus = audit.table("consensus.parquet", CONSENSUS, ["example_id", "consensus_label"])
+    return clean_table(examples, issues, snapshot.for_rows(*columns), rules, consensus)
 
 
 def sample_file(audit: PublishedAudit, sample: Sample, file_format: FileFormat) -> SampleFile:

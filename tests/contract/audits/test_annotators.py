@@ -15,7 +15,7 @@ from labelaudit.audits.published import PublishedAudit, find_audit
 from labelaudit.config import AuditConfig, build_config
 from labelaudit.data.annotations import read_answers
 from labelaudit.data.majority_vote import majority_of
-from labelaudit.detection.answer_evidence import AnsweredRows, weigh_answers
+from labelaudit.detection.answer_evidence import AnsweredRows, right_shares, weigh_answers
 from labelaudit.detection.answers import Answers, probabilities_of_cells
 from labelaudit.detection.probability_blocks import ArrayBlocks
 from labelaudit.detection.row_scores import score_blocks
@@ -24,7 +24,9 @@ from labelaudit.pipeline.check import check_dataset
 from labelaudit.pipeline.decoded_inputs import load_table_inputs, open_inputs
 from labelaudit.pipeline.external_probabilities import ExternalProbabilities
 from labelaudit.pipeline.plan import prepare
-from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS, EXAMPLES
+from labelaudit.reviews.clean_labels import CleaningRules
+from labelaudit.reviews.files import clean_rows
+from labelaudit.schemas import ANNOTATORS, ANSWERS, CONSENSUS, EXAMPLES, ISSUES
 from labelaudit.storage.store import open_dataset
 from labelaudit.versions.discover import look_at_version
 from support.audits import CLASSES, InProcess, audit, fruit, settings, write_fruit, write_squares
@@ -105,6 +107,21 @@ def test_tables_and_summary(versions: Path) -> None:
     assert all(name in section for name in PEOPLE)
     gallery = page.partition('<section id="examples"')[2].partition("</section>")[0]
     assert gallery.count("answers: <bdi>") == summary.issues
+
+
+def test_cleaned_labels_are_those_of_annotators_and_model(versions: Path) -> None:
+    found = published(versions, "v1")
+    consensus = found.table("consensus.parquet", CONSENSUS).to_pandas().set_index("example_id")
+    issues = found.table("issues.parquet", ISSUES).to_pandas().set_index("example_id")
+    clean = clean_rows(found, CleaningRules(relabel_above=0.0)).to_pandas().set_index("example_id")
+    unflagged = clean.drop(index=issues.index)
+    expected = consensus.consensus_label.reindex(unflagged.index)
+    assert (unflagged.label == expected).all()
+    assert ((unflagged.action == "relabel") == (expected != unflagged.given_label)).all()
+    # The model alone would have changed other rows.
+    predicted = consensus.predicted_label.reindex(unflagged.index)
+    assert (predicted != expected).any()
+    assert (clean.label[issues.index] == issues.suggested_label).all()
 
 
 def test_answers_find_wrong_labels(versions: Path) -> None:
@@ -239,6 +256,53 @@ def test_external_probabilities(tmp_path: Path) -> None:
         detect("rows", label=frame.label)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("labels", ["names", "numbers", "majority"])
+def test_external_probabilities_with_numbers_of_classes(tmp_path: Path, labels: str, suffix: str) -> None:
+    """The columns of probabilities are not in the order of the names, so each number must be read as its class."""
+    names = ("plum", "apple", "pear")
+    frame = fruit(ROWS)
+    numbers = {name: number for number, name in enumerate(names)}
+    truth = frame.true_label.map(numbers).to_numpy()
+    columns = {"id": frame.id, "pred_probs": list((0.05 + 0.85 * np.eye(3)[truth]).astype(np.float32))}
+    if labels != "majority":
+        columns["label"] = frame.label if labels == "names" else frame.label.map(numbers)
+    pd.DataFrame(columns).to_parquet(tmp_path / "p.parquet", index=False)
+    given = answered(frame)
+    found = {}
+    for kind, label in (("names", given.label), ("numbers", given.label.map(numbers))):
+        path = tmp_path / f"{kind}.{suffix}"
+        table = given.assign(label=label)
+        table.to_parquet(path, index=False) if suffix == "parquet" else table.to_csv(path, index=False)
+        dataset = {"url": str(tmp_path / "p.parquet"), "name": kind, "annotations": str(path)}
+        made = build_config({"dataset": dataset, "output": {"url": str(tmp_path / "out")}})
+        source = ExternalProbabilities(str(tmp_path / "p.parquet"), class_names=names)
+        found[kind] = find_audit(audit_probabilities(made, source).audit_url)
+    for name, schema in (("examples", EXAMPLES), ("consensus", CONSENSUS), ("annotators", ANNOTATORS)):
+        tables = [one.table(f"{name}.parquet", schema) for one in found.values()]
+        assert tables[0].equals(tables[1])
+    assert found["names"].table("answers.parquet", ANSWERS).equals(found["numbers"].table("answers.parquet", ANSWERS))
+    assert (found["numbers"].table("consensus.parquet", CONSENSUS).to_pandas().consensus_label.isin(CLASSES)).all()
+
+
+def test_external_answers_with_other_labels(tmp_path: Path) -> None:
+    frame = fruit(ROWS)
+    numbers = frame.label.map({name: number for number, name in enumerate(CLASSES)})
+    probabilities = list((0.05 + 0.85 * np.eye(3)[numbers]).astype(np.float32))
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"id": frame.id, "label": numbers, "pred_probs": probabilities}).to_parquet(path, index=False)
+    # Counted from 1, so 1 and 2 would be other classes.
+    given = answered(frame)
+    given["label"] = given.label.map({name: number for number, name in enumerate(CLASSES, start=1)})
+    given.to_parquet(tmp_path / "answers.parquet", index=False)
+    dataset = {"url": str(path), "annotations": str(tmp_path / "answers.parquet")}
+    made = build_config({"dataset": dataset, "output": {"url": str(tmp_path / "out")}})
+    with pytest.raises(
+        DatasetError, match=r"\('3'\) are neither a class of the probabilities \('apple', 'pear', 'plum'\)"
+    ):
+        audit_probabilities(made, ExternalProbabilities(str(path), class_names=CLASSES))
+
+
 def test_workers_that_decode_the_dataset_know_its_labels(versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine, the cache does not have the version yet."""
     reference = prepare(config(versions, "v2"))
@@ -286,4 +350,5 @@ def test_real_answers(shared_data: Path) -> None:
     accuracy = pd.Series(np.array(answers.labels, object)[answers.label] == right)
     by_person = accuracy.groupby(answers.annotator).agg(["mean", "size"])
     has_some = by_person["size"].to_numpy() >= 10
-    assert np.corrcoef(found.quality[has_some], by_person["mean"][has_some])[0, 1] > 0.85
+    quality = right_shares(joined, found.p_right).share
+    assert np.corrcoef(quality[has_some], by_person["mean"][has_some])[0, 1] > 0.85

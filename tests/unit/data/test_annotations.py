@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelaudit.data.annotations import AnswerColumns, AnswerTable, read_answers
+from labelaudit.data.annotations import AnswerColumns, AnswerTable, read_answers, with_class_names
 from labelaudit.errors import DatasetError
 from labelaudit.storage.store import open_dataset
 from support.audits import png
@@ -149,3 +149,53 @@ def test_a_table_in_shards(tmp_path: Path) -> None:
         table = pa.Table.from_pandas(pd.DataFrame(part, columns=["id", "annotator", "label"]), preserve_index=False)
         pq.write_table(table, tmp_path / f"{number}.parquet")
     assert shown(read_answers(open_dataset(str(tmp_path)))) == sorted(ROWS)
+
+
+# In this order, the number of a class is not its rank among the names.
+CLASS_NAMES = ("dog", "eel", "cat")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("xyz"), st.integers(0, 2)), min_size=1))
+def test_numbers_of_classes_are_read_as_their_names(rows: list[tuple[str, str, int]]) -> None:
+    rows = list({row[:2]: row for row in rows}.values())
+
+    def answers(labels: list[str]) -> AnswerTable:
+        columns = [[id for id, _, _ in rows], [who for _, who, _ in rows], labels]
+        return AnswerTable.from_table(pa.table(columns, names=["example_id", "annotator", "label"]))
+
+    numbered = with_class_names(answers([str(number) for _, _, number in rows]), CLASS_NAMES)
+    named = answers([CLASS_NAMES[number] for _, _, number in rows])
+    assert shown(numbered) == shown(named)
+    assert numbered.digest == named.digest
+    assert shown(with_class_names(named, CLASS_NAMES)) == shown(named)
+
+
+def answered_with(*labels: str) -> AnswerTable:
+    rows = [("r1", f"who-{number}", label) for number, label in enumerate(labels)]
+    return AnswerTable.from_table(
+        pa.Table.from_pandas(pd.DataFrame(rows, columns=["example_id", "annotator", "label"]))
+    )
+
+
+def test_other_answers_next_to_names_stay_as_they_are() -> None:
+    answers = answered_with("cat", "unsure", "1")
+    assert with_class_names(answers, CLASS_NAMES) is answers
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["1", "2", "3", "3"], r"2 of 4 answers in dataset\.annotations \('3'\) are neither a class of the "),
+        (
+            ["0", "unsure"],
+            r"1 of 2 answers .*\('unsure'\) .* \('dog', 'eel', 'cat'\) nor the number of one, 0 to 2\. Cor",
+        ),
+        (
+            ["Cat", "Dog"],
+            r"2 of 2 answers .*\('Cat', 'Dog'\) .* the class of each column of probabilities with --classes",
+        ),
+    ],
+)
+def test_answers_that_are_neither_names_nor_numbers_of_classes(labels: list[str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        with_class_names(answered_with(*labels), CLASS_NAMES)

@@ -6,7 +6,7 @@ import decimal
 import pyarrow as pa
 import pytest
 
-from labelaudit.data.labels import LabelChunk, check_label_type, given_labels, sort_class_names
+from labelaudit.data.labels import LabelChunk, check_label_type, classes_of_labels, given_labels, sort_class_names
 from labelaudit.errors import DatasetError
 
 
@@ -113,3 +113,22 @@ def test_class_names_are_sorted_by_number_or_by_code_point():
     assert sort_class_names(["10", "9", "a"]) == ("10", "9", "a")
     assert sort_class_names(["b", "B", "ä"]) == ("B", "b", "ä")
     assert sort_class_names([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_names", "expected"),
+    [
+        (["dog", "cat"], ["cat", "dog", "eel"], {"dog": "dog", "cat": "cat"}),
+        (["0", "2"], ["cat", "dog", "eel"], {"0": "cat", "2": "eel"}),
+        # Names win, even if they look like numbers of classes.
+        (["1", "2"], ["1", "2", "3"], {"1": "1", "2": "2"}),
+        (["0", "1"], ["1", "2", "3"], {"0": "1", "1": "2"}),
+        ([], ["cat", "dog"], {}),
+        (["cat", "1"], ["cat", "dog"], None),
+        (["1", "2"], ["cat", "dog"], None),
+        (["-1", "0"], ["cat", "dog"], None),
+        (["01"], ["cat", "dog"], None),
+    ],
+)
+def test_labels_are_names_or_numbers_of_classes(labels, class_names, expected):
+    assert classes_of_labels(labels, class_names) == expected

@@ -7,6 +7,7 @@ from labelaudit.detection.answer_evidence import (
     AnsweredRows,
     AnswerEvidence,
     are_labels_answers,
+    right_shares,
     weigh_answers,
     with_evidence,
 )
@@ -45,10 +46,11 @@ def test_bayes_by_hand() -> None:
     label = np.where(is_wrong, 1 - label, label).astype(np.int32)
     answers = Answers(row, np.tile([0, 1, 2], rows).astype(np.int32), label, ("x", "y", "z"), rows, 2)
     found = evidence_of(answers, np.full((rows, 2), 0.5, np.float32), truth)
+    share = right_shares(answers, found.p_right).share
     assert found.p_wrong.max() < 0.01
-    assert found.quality[2] == pytest.approx(0.75, abs=0.01)
+    assert share[2] == pytest.approx(0.75, abs=0.01)
     # 99.9 % is the most that is believed of an annotator.
-    assert found.quality[:2] == pytest.approx(0.997, abs=0.003)
+    assert share[:2] == pytest.approx(0.997, abs=0.003)
     np.testing.assert_allclose(found.p_right[label != np.repeat(truth, 3)], 0, atol=0.01)
 
 
@@ -71,12 +73,12 @@ def test_intervals_contain_the_accuracy() -> None:
     inside, total = 0, 0
     for seed in range(5):
         made = crowd(600, 40, 3, 4, seed)
-        found = evidence_of(made.answers, made.pred_probs, made.truth)
+        found = right_shares(made.answers, evidence_of(made.answers, made.pred_probs, made.truth).p_right)
         inside += int(((found.low <= made.accuracy) & (made.accuracy <= found.high)).sum())
         total += 40
-        assert (found.low < found.quality).all()
-        assert (found.quality < found.high).all()
-        assert np.corrcoef(found.quality, made.accuracy)[0, 1] > 0.8
+        assert (found.low < found.share).all()
+        assert (found.share < found.high).all()
+        assert np.corrcoef(found.share, made.accuracy)[0, 1] > 0.8
     assert inside > 0.88 * total
 
 
@@ -93,9 +95,36 @@ def test_few_answers_say_little_about_an_annotator() -> None:
     )
     order = np.argsort(extra.row, kind="stable")
     extra = Answers(extra.row[order], extra.annotator[order], extra.label[order], extra.annotators, extra.rows, 2)
-    found = evidence_of(extra, made.pred_probs, made.truth)
+    found = right_shares(extra, evidence_of(extra, made.pred_probs, made.truth).p_right)
     assert found.high[10] - found.low[10] > 0.35
-    assert found.quality[10] == pytest.approx(found.quality[:10].mean(), abs=0.15)
+    assert found.share[10] == pytest.approx(found.share[:10].mean(), abs=0.15)
+
+
+def test_answers_to_some_rows_are_those_of_a_table_without_the_others() -> None:
+    made = crowd(200, 12, 3, 2, 7)
+    whole = answered(made.answers, made.pred_probs)
+    counted = made.truth != 0
+    some = whole.among(counted)
+    given = [
+        (row, made.answers.annotators[who], label)
+        for row, who, label in zip(made.answers.row, made.answers.annotator, made.answers.label, strict=True)
+        if counted[row]
+    ]
+    names = [some.answers.annotators[who] for who in some.answers.annotator]
+    assert list(zip(some.answers.row, names, some.answers.label, strict=True)) == given
+    assert set(names) == set(some.answers.annotators)
+    assert (some.p_cells == probabilities_of_cells(some.answers.cells, ArrayBlocks(made.pred_probs))).all()
+    assert len(whole.among(np.zeros(200, bool)).answers) == 0
+
+
+def test_an_annotator_is_judged_by_the_rows_that_count() -> None:
+    """Three answers are right, one is wrong; without that row, all are right."""
+    row = np.repeat(np.arange(4), 1)
+    answers = Answers(row, np.zeros(4, np.int32), np.array([0, 1, 0, 1], np.int32), ("x",), 4, 2)
+    p_right = np.array([0.9, 0.9, 0.9, 0.1])
+    assert right_shares(answers, p_right).share[0] == pytest.approx((2.8 + 10 * 0.7) / 14)
+    counted = np.array([True, True, True, False])
+    assert right_shares(answers.among(counted), p_right[counted]).share[0] == pytest.approx((2.7 + 10 * 0.9) / 13)
 
 
 def test_other_labels_than_the_answers_are_evidence_too() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
-from labelaudit.detection.gate import Limits, Measures, judge_limits
+from labelaudit.detection.gate import _CHECKS, Limits, Measures, judge_limits
 from labelaudit.findings import (
     Duplicates,
     ErrorRange,
@@ -53,6 +53,16 @@ def rule(limits: dict[str, Any], **measures: Any) -> Rule:
     first, blind = gate(limits, **measures).rules
     assert blind.rule == "blind_detector"
     return first
+
+
+def test_every_limit_has_a_check() -> None:
+    assert list(_CHECKS) == [field.name for field in fields(Limits)]
+
+
+def test_a_class_whose_rows_are_all_to_be_removed_breaks_no_limit() -> None:
+    measured = {"cat": (0, 0), "dog": (600, 10)}
+    assert rule({"max_class_flagged_share": {"cat": 0.1}}, class_issues=measured).outcome == Outcome.PASSED
+    assert rule({"max_class_flagged_share": 0.1}, class_issues=measured).measured == 10 / 600
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def texts(chart: Chart, tag: str = "text") -> list[str]:
 def point(version: str, rate: float, **changes: Any) -> TrendPoint:
     """Return a version whose range is from half to twice the rate."""
     values = {"error_range": ErrorRange(rate, rate / 2, 2 * rate, RateBasis.PROBABILITIES), "flagged_share": 0.1}
-    return TrendPoint(**{"version": version, "scored": 1000, **values, **changes})
+    return TrendPoint(**{"version": version, "rows": 1000, **values, **changes})
 
 
 def every_chart() -> Iterator[Chart]:

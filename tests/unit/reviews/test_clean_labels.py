@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,6 +116,35 @@ def test_limits_of_p_wrong_change_rows_without_a_verdict() -> None:
         "sure": "remove",
     }
     assert both["flagged"] == ("remove", None, "p_wrong is at least 0.9")
+
+
+def test_the_consensus_of_annotators_replaces_the_prediction() -> None:
+    """They correct a row on which the models agree with its label, and confirm one on which these do not."""
+    rows = [
+        ("answers", "ant", "scored", "ant", False, False, 0.95, None),  # the models alone suggest nothing
+        ("confirmed", "ant", "scored", "bee", False, False, 0.9, None),  # the models alone suggest bee
+        ("third", "ant", "scored", "bee", False, True, 0.9, None),
+        ("flagged", "ant", "scored", "bee", True, False, 0.9, "fly"),
+        ("unanswered", "ant", "scored", "bee", False, False, 0.9, None),
+        ("returned", "ant", "scored", "bee", False, True, 0.9, None),  # to be removed in the audit, but no longer
+    ]
+    labels = {"flagged": "fly", "answers": "bee", "third": "fly", "confirmed": "ant"}
+    consensus = pa.table({"example_id": [*labels], "consensus_label": [*labels.values()]})
+    examples, issues = tables(rows)
+    returned = pc.equal(examples["example_id"], "returned")
+    for name, value in (("verdict", pa.scalar("remove")), ("p_wrong_without_verdicts", pa.scalar(0.9, pa.float32()))):
+        at = examples.schema.get_field_index(name)
+        examples = examples.set_column(at, examples.field(at), pc.if_else(returned, value, examples[name]))
+    verdicts = RowVerdicts(*(np.full(len(rows), None, object) for _ in range(3)), {})
+    table = clean_table(examples, issues, verdicts, CleaningRules(relabel_above=0.5), consensus)
+    assert list(zip(table["action"].to_pylist(), table["label"].to_pylist(), strict=True)) == [
+        ("relabel", "bee"),
+        ("keep", "ant"),
+        ("relabel", "fly"),
+        ("relabel", "fly"),
+        ("relabel", "bee"),
+        ("unsure", "ant"),
+    ]
 
 
 @pytest.mark.parametrize("remove_above", [0.5, 0.4])
