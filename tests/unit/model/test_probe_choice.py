@@ -57,9 +57,12 @@ def test_held_out_rows_do_not_affect_their_logits() -> None:
         trainer.features, torch.where(parts == 1, 2, trainer.targets), 3, trainer.parts, trainer.on_iteration
     )
     _, directions = choose(trainer, scaling)
-    first, second = (each.held_out_logits([10.0, 1.0], [0, 1], directions) for each in (trainer, changed))
+    # Each part in a stack of its own: products of other sizes are rounded differently on some CPUs.
+    first, second = (
+        [each.held_out_logits([10.0, 1.0], [part], directions)[0] for part in (0, 1)] for each in (trainer, changed)
+    )
     assert torch.equal(first[1], second[1])
-    assert not torch.equal(first[0], second[0])
+    assert not torch.allclose(first[0], second[0], atol=0.01)
 
 
 def test_small_stacks_give_the_same_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +79,9 @@ def test_the_temperature_comes_from_the_first_part() -> None:
     trainer, scaling = trainer_of(torch.where(torch.arange(90) < 30, 0, -1))
     choice, directions = choose(trainer, scaling)
     found = trainer.with_temperature(replace(choice, is_standardised=True, temperature=9.0), directions)
-    assert found.error == pytest.approx(choice.error)
-    assert found == replace(choice, is_standardised=True, error=found.error)
+    # Both are exact to about 1 %. How they are rounded depends on the number of penalties in the stack.
+    measured = {name: getattr(found, name) for name in ("temperature", "loss", "error")}
+    assert measured == pytest.approx({name: getattr(choice, name) for name in measured}, rel=0.01)
+    assert found == replace(choice, is_standardised=True, **measured)
     nothing, _ = trainer_of(torch.full((90,), -1))
     assert nothing.with_temperature(choice, directions) is choice
