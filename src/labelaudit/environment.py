@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+from functools import cache
 
 import psutil
 
@@ -29,7 +30,7 @@ def package_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _REPORTED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+            found[name] = _installed_version(name)
     return found
 
 
@@ -44,4 +45,9 @@ def machine() -> dict[str, str]:
 
 def package_version() -> str:
     """Return the version of labelaudit."""
-    return importlib.metadata.version("labelaudit")
+    return _installed_version("labelaudit")
+
+
+@cache  # reading the metadata of all packages takes 15 ms
+def _installed_version(name: str) -> str:
+    return importlib.metadata.version(name)

@@ -173,6 +173,7 @@ def test_a_changed_user_module_is_trained_anew(data: Path, tmp_path: Path, nets:
     assert first.key != second.key
 
 
+@pytest.mark.slow
 @pytest.mark.new_interpreters
 def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
     reference = _reference(data, tmp_path, training={"epochs": 100_000})

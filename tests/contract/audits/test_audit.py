@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from labelaudit import schemas
+from labelaudit import environment, schemas
 from labelaudit.audit import DirectCaller, run_audit
 from labelaudit.audits.results import load_summary
 from labelaudit.environment import package_versions
@@ -314,7 +314,7 @@ def test_packages_that_are_not_installed_are_not_reported(monkeypatch: pytest.Mo
             raise importlib.metadata.PackageNotFoundError(name)
         return found[name]
 
-    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(environment, "_installed_version", version)
     assert found.keys() - package_versions().keys() == {"prefect", "s3fs"}
 
 

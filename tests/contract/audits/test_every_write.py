@@ -56,7 +56,7 @@ class Disk:
 Run = Callable[[Path, Disk], None]
 
 
-@pytest.fixture(scope="module", params=["the network", "two views of vectors"])
+@pytest.fixture(scope="module", params=["the network", pytest.param("two views of vectors", marks=pytest.mark.slow)])
 def before(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write two versions of a dataset, and audit the first one."""
     folder = tmp_path_factory.mktemp("before")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from labelaudit.reviews.audit_review import audit_to_review, status
 from labelaudit.reviews.verdict_store import read_verdicts
 from support.reviewed import IDS, WRONG, audit_insects, truly
@@ -29,6 +31,7 @@ for start in range(0, 40, 8):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_store_all_they_decide(s3: str, tmp_path: Path) -> None:
     audit = audit_to_review(audit_insects(tmp_path, s3).audit_url)
     said = json.dumps([truly(name)[:3] for name in IDS[:40]])

@@ -63,6 +63,7 @@ def test_too_little_memory_is_an_error_before_training(tmp_path: Path) -> None:
         fitting_slots(FOUR, reference, 400 * MIB)
 
 
+@pytest.mark.slow
 def test_a_fold_is_rehearsed_once(tmp_path: Path) -> None:
     reference = _prepared(tmp_path)
     (slot,) = fitting_slots(FOUR[:1], reference, 8192 * MIB)
@@ -86,6 +87,7 @@ def test_a_rehearsal_above_the_limit_is_stopped(tmp_path: Path) -> None:
     assert not output_store(reference).exists(_record(reference))
 
 
+@pytest.mark.slow
 def test_after_a_failed_rehearsal_one_fold_trains_and_reports_the_error(tmp_path: Path) -> None:
     reference = _prepared(tmp_path, model={"network": "no_such_module:build"})
     assert fitting_slots(FOUR, reference, 8192 * MIB) == FOUR[:1]
