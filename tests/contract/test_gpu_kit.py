@@ -23,6 +23,7 @@ from gpu_kit.points.gpu_tests import read_report
 from gpu_kit.report import markdown
 from gpu_kit.results import Figure, PointResult, Record, read_record
 from gpu_kit.utilisation import Utilisation, parse
+from support.waiting import wait_for
 
 KIT = REPOSITORY / "benchmarks" / "gpu"
 
@@ -119,10 +120,7 @@ def test_a_gpu_is_sampled_while_the_context_lasts(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7,GPU-8")
     with Utilisation() as gpu:
-        for _ in range(600):
-            if gpu.peak_mib() is not None:
-                break
-            time.sleep(0.1)
+        wait_for(lambda: gpu.peak_mib() is not None)
     assert (gpu.mean_percent(), gpu.peak_mib()) == (50, 1000)
     assert gpu.mean_percent(until=1.0) is None
 

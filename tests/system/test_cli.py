@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from labelaudit.cli.main import cli, main
 from support.audits import fruit, write_fruit, write_squares
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 QUICK = ["--ignore", "true_label", "--set", "training.epochs=10", "--set", "cross_validation.folds=3"]
 
@@ -411,9 +411,9 @@ def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     try:
         assert process.stderr is not None
         assert any("training" in line for line in process.stderr)
-        wait_for(lambda: psutil.Process(process.pid).children(), 60)
+        wait_for(lambda: psutil.Process(process.pid).children())
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     assert process.returncode == 130

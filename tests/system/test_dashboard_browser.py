@@ -25,7 +25,7 @@ HOSTILE = (
     "=cmd|' /C calc'!A0\u202e",
 )
 SECONDS = 1000
-expect.set_options(timeout=20 * SECONDS)
+expect.set_options(timeout=120 * SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def open_page(browser: Browser) -> Iterator[Callable[[str], Page]]:
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30 * SECONDS)
+        page.set_default_timeout(120 * SECONDS)
         page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
         page.on("request", lambda sent: requests.append(sent.url))
         page.on("websocket", lambda socket: requests.append(socket.url.replace("ws:", "http:")))

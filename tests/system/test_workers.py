@@ -192,7 +192,7 @@ def test_leaving_ends_what_still_runs(data: Path, tmp_path: Path) -> None:
             thread.start()
         assert began.wait(PATIENCE_SECONDS)
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
     assert len(failures) == 2
     assert all("because the audit ended before it" in str(error) for error in failures)
 
@@ -222,6 +222,6 @@ def test_workers_end_with_their_parent(data: Path, tmp_path: Path) -> None:
         finally:
             parent.kill()
     # On a busy machine a worker may still be importing torch and notice only afterwards.
-    gone, alive = psutil.wait_procs(children, timeout=150)
+    gone, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
     assert gone
     assert not alive

@@ -24,6 +24,7 @@ from labelaudit.config import AuditConfig
 from labelaudit.storage import retries
 from support.audits import Quiet, audit, fruit, settings, write_squares
 from support.faulty_proxy import NETWORK_TROUBLES, FaultyProxy, at_random
+from support.waiting import PATIENCE_SECONDS
 
 # Files with times differ from run to run, and so do the files with their checksums.
 TIMED = {"manifest.json", "report.html", "summary.json", "folds.parquet"}
@@ -179,7 +180,7 @@ def test_the_same_audit_twice_at_once(bucket: Bucket, proxy: FaultyProxy) -> Non
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
         for _ in range(2)
     ]
-    answers = [run.communicate(timeout=250) for run in runs]
+    answers = [run.communicate(timeout=PATIENCE_SECONDS) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], answers
     assert len({json.loads(out)["audit_url"] for out, _ in answers}) == 1
     bucket.published("out")

@@ -13,6 +13,7 @@ import pytest
 from labelaudit.reviews.audit_review import audit_to_review, status
 from labelaudit.reviews.verdict_store import read_verdicts
 from support.reviewed import IDS, WRONG, audit_insects, truly
+from support.waiting import PATIENCE_SECONDS
 
 # Imports only what a reviewer needs: no training, no detection.
 REVIEWER = """
@@ -53,7 +54,7 @@ def test_two_processes_store_all_they_decide(s3: str, tmp_path: Path) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0
     verdicts = read_verdicts(audit.store, "insects")
     assert sorted((one.reviewer, one.example_id) for one in verdicts) == sorted(

@@ -23,6 +23,7 @@ from labelaudit.schemas import Decision, RemoveReason, Status
 from labelaudit.storage.layout import verdicts_folder
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts, unreadable
+from support.waiting import PATIENCE_SECONDS
 
 APP = Path(ui.__file__).parent / "app.py"
 
@@ -41,7 +42,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 def review(*, example: str | None = "example-000", **chosen: object) -> AppTest:
     """The page Review, as a session of its own."""
-    app = AppTest.from_file(str(APP), default_timeout=60)
+    app = AppTest.from_file(str(APP), default_timeout=PATIENCE_SECONDS)
     app.session_state["page wanted"] = "review"
     app.run()
     app.session_state["example"] = Address(example) if example else None

@@ -20,6 +20,7 @@ from labelaudit.reviews.verdicts import LabeledExample, Verdict, current, utc_no
 from labelaudit.schemas import Decision
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts
+from support.waiting import PATIENCE_SECONDS
 
 APP = Path(ui.__file__).parent / "app.py"
 # Rows 0, 12 and 24 are flagged cats, 4 is a flagged dog, and 3 and 6 are cats that are not flagged.
@@ -38,7 +39,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 def review() -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60)
+    app = AppTest.from_file(str(APP), default_timeout=PATIENCE_SECONDS)
     app.session_state["page wanted"] = "review"
     app.run()
     app.session_state["example"] = Address("example-000")

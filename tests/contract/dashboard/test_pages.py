@@ -25,6 +25,7 @@ from labelaudit.storage.layout import audit_record_key, latest_key
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, texts
 from support.memory_store import clear_memory
+from support.waiting import PATIENCE_SECONDS
 
 APP = Path(ui.__file__).parent / "app.py"
 OUTPUT = "memory://pages"
@@ -44,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
 
     def run_once(**address: str) -> AppTest:
         st.cache_resource.clear()
-        app = AppTest.from_file(str(APP), default_timeout=60)
+        app = AppTest.from_file(str(APP), default_timeout=PATIENCE_SECONDS)
         app.query_params.update(address)
         return app.run()
 

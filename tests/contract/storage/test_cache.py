@@ -16,6 +16,7 @@ import pytest
 from labelaudit.errors import StorageError
 from labelaudit.storage import cache as cache_module
 from labelaudit.storage.cache import Cache
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 
 def _write(size: int, name: str = "data"):  # type: ignore[no-untyped-def]
@@ -119,8 +120,8 @@ def test_several_users_hold_an_entry_at_once(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=use, daemon=True)
         thread.start()
-        assert done.wait(10), "a second user waits for the first"
-        thread.join(10)
+        assert done.wait(PATIENCE_SECONDS), "a second user waits for the first"
+        thread.join(PATIENCE_SECONDS)
 
 
 def test_an_entry_larger_than_the_cache(tmp_path: Path) -> None:
@@ -198,17 +199,15 @@ def _start(folder: Path, log: Path, seconds: float) -> subprocess.Popen[bytes]:
 def test_two_processes_build_an_entry_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     processes = [_start(tmp_path / "cache", log, 0.5) for _ in range(3)]
-    assert [process.wait(30) for process in processes] == [0, 0, 0]
+    assert [process.wait(PATIENCE_SECONDS) for process in processes] == [0, 0, 0]
     assert log.read_text() == "build\n"
 
 
 def test_a_killed_builder_does_not_block_the_next(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    killed = _start(tmp_path / "cache", log, 60)
-    deadline = time.monotonic() + 30
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    killed = _start(tmp_path / "cache", log, PATIENCE_SECONDS)
+    wait_for(log.exists)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert _start(tmp_path / "cache", log, 0).wait(30) == 0
+    assert _start(tmp_path / "cache", log, 0).wait(PATIENCE_SECONDS) == 0
     assert log.read_text() == "build\nbuild\n"

@@ -16,6 +16,7 @@ import pytest
 from labelaudit.errors import DatasetError, StorageError
 from labelaudit.storage.store import Store, open_dataset
 from support.memory_store import clear_memory
+from support.waiting import wait_for
 
 
 @pytest.fixture(params=["memory", "local", "s3"])
@@ -172,9 +173,7 @@ def test_a_killed_writer_leaves_the_old_bytes(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for round_ in range(3):
         process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-        deadline = time.monotonic() + 30
-        while not store.exists("key") and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: store.exists("key"))
         time.sleep(0.05 * (round_ + 1))
         process.send_signal(signal.SIGKILL)
         process.wait()

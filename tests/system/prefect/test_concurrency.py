@@ -18,7 +18,7 @@ from labelaudit.config import AuditConfig
 from labelaudit.orchestration import concurrency, heartbeats
 from labelaudit.orchestration.concurrency import dataset_lock
 from support.audits import settings
-from support.waiting import wait_for
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def _in_parallel(wait: Callable[[list[str]], object], *configs: AuditConfig) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE_SECONDS)
     return log
 
 
@@ -62,7 +62,7 @@ def test_two_runs_of_one_dataset_wait_for_each_other(
 def test_other_datasets_and_outputs_do_not_wait(client: SyncPrefectClient, tmp_path: Path) -> None:
     one = _config(tmp_path, "same")
     # Each continues when the other one holds its lock too.
-    meeting = threading.Barrier(2, timeout=60)
+    meeting = threading.Barrier(2, timeout=PATIENCE_SECONDS)
     log = _in_parallel(lambda log: meeting.wait(), one, _config(tmp_path / "elsewhere", "same"))
     assert log == ["in", "in", "out", "out"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from labelaudit.errors import GateFailedError
 from labelaudit.orchestration.audit_dataset import audit_dataset
 from labelaudit.versions.discover import find_versions, unaudited
 from support.audits import CLASSES, audit, fruit, settings, write_fruit
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -142,11 +142,7 @@ def test_a_flow_run_ends_as_gate_failed(client: SyncPrefectClient, tmp_path: Pat
     with pytest.raises(GateFailedError):
         audit_dataset(config)
     assert unaudited(config, find_versions(config)) == [], "a held version is not announced again"
-    for _ in range(100):
-        if found := _gate_events(client, "v2"):
-            break
-        time.sleep(0.1)
-    (event,) = found
+    (event,) = wait_for(lambda: _gate_events(client, "v2"))
     assert event.resource.id == "labelaudit.dataset.fruit"
     assert event.payload["report_url"] == shown["report_url"]
     assert event.payload["audit_url"] == shown["audit_url"]

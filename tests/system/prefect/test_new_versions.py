@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from labelaudit.orchestration.audit_new_versions import MAX_ANNOUNCEMENTS, MAX_P
 from labelaudit.storage.store import Store
 from labelaudit.versions.discover import find_versions
 from support.audits import settings, write_fruit
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +53,7 @@ def _events(client: SyncPrefectClient, name: str) -> list[dict[str, object]]:
         event=EventNameFilter(name=[events.PUBLISHED]),
         resource=EventResourceFilter(id=[f"labelaudit.dataset.{name}"]),
     )
-    deadline = time.monotonic() + 20
-    while not (found := client.read_events(filter=wanted, limit=50).events):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    found = wait_for(lambda: client.read_events(filter=wanted, limit=50).events)
     return [event.payload for event in found]
 
 

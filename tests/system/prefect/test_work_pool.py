@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -34,10 +33,10 @@ from labelaudit.pipeline.train import missing_folds
 from labelaudit.pipeline.train import train_and_commit as train_here
 from support.audits import settings, write_fruit, write_reviews
 from support.tiny_encoder import TinyEncoder, prepared
+from support.waiting import PATIENCE_SECONDS, wait_for
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_SECONDS = 120.0
 ADOPTED = "is already trained by run"
 
 
@@ -93,14 +92,6 @@ def audit(client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return make
 
 
-def _until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return value
-
-
 def _waiting(audit: Audit, *folds: int) -> AbstractContextManager[list[BaseException]]:
     """Let the audit wait for its folds in a thread, and return its error."""
     return _waiting_in_thread(audit, partial(audit.train, *folds))
@@ -120,7 +111,7 @@ def _waiting_in_thread(audit: Audit, wait: Callable[[], None]) -> Iterator[list[
     thread.start()
     try:
         yield raised
-        thread.join(TIMEOUT_SECONDS)
+        thread.join(PATIENCE_SECONDS)
     finally:
         # Has no effect if all jobs have ended, which is so unless the test failed.
         cancel_jobs(audit.run)
@@ -147,9 +138,9 @@ def test_folds_of_an_audit_that_writes_elsewhere_are_not_taken_over(
     keys = {load_plan(each.reference).training_key for each in (one, another)}
     assert len(keys) == 1
     with _waiting(one, 0):
-        _until(one.runs)
+        wait_for(one.runs)
         with _waiting(another, 0):
-            _until(another.runs)
+            wait_for(another.runs)
             assert [cancel_jobs(each.run) for each in (one, another)] == [1, 1]
 
 
@@ -158,9 +149,9 @@ def test_folds_of_another_run_of_the_audit_are_taken_over(
 ) -> None:
     one, again = audit(), audit()
     with _waiting(one, 0) as raised:
-        (run,) = _until(one.runs)
+        (run,) = wait_for(one.runs)
         with _waiting(again, 0) as raised_again:
-            _until(lambda: ADOPTED in caplog.text)
+            wait_for(lambda: ADOPTED in caplog.text)
             _serve(one, run, is_trained=True)
     assert raised == raised_again == []
     assert again.runs() == []
@@ -169,9 +160,9 @@ def test_folds_of_another_run_of_the_audit_are_taken_over(
 def test_a_fold_that_is_completed_and_not_committed_is_started_again(audit: Callable[..., Audit]) -> None:
     one = audit()
     with _waiting(one, 0) as raised:
-        (first,) = _until(one.runs)
+        (first,) = wait_for(one.runs)
         _serve(one, first, is_trained=False)
-        _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        _, second = wait_for(lambda: runs if len(runs := one.runs()) == 2 else None)
         assert second.name.endswith(", try 2")
         _serve(one, second, is_trained=True)
     assert raised == []
@@ -182,7 +173,7 @@ def test_a_fold_that_never_commits_ends(audit: Callable[..., Audit], tmp_path: P
     one = audit()
     with _waiting(one, 0) as raised:
         for tries in range(1, job_runs.JOB_ATTEMPTS + 1):
-            _until(lambda tries=tries: len(one.runs()) == tries)  # type: ignore[misc]
+            wait_for(lambda tries=tries: len(one.runs()) == tries)  # type: ignore[misc]
             _serve(one, one.runs()[-1], is_trained=False)
     (error,) = raised
     assert isinstance(error, TrainingError)
@@ -195,12 +186,12 @@ def test_a_fold_whose_worker_took_it_and_was_lost_is_started_again(
 ) -> None:
     one = audit()
     with _waiting(one, 0) as raised:
-        (first,) = _until(one.runs)
+        (first,) = wait_for(one.runs)
         _take(one.client, first)
         # Nothing happens while Kubernetes may still be pulling the image.
         assert heartbeats.PENDING_SECONDS > 15 * 60
         monkeypatch.setattr(heartbeats, "PENDING_SECONDS", 0.0)
-        _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        _, second = wait_for(lambda: runs if len(runs := one.runs()) == 2 else None)
         monkeypatch.undo()
         _serve(one, second, is_trained=True)
     assert raised == []
@@ -215,9 +206,9 @@ def test_more_folds_than_the_server_returns_at_once(
     monkeypatch.setattr(job_runs, "_PAGE", 2)
     one, again = audit(), audit()
     with _waiting(one, *range(5)) as raised:
-        _until(lambda: len(one.runs()) == 5)
+        wait_for(lambda: len(one.runs()) == 5)
         with _waiting(again, *range(5)) as raised_again:
-            _until(lambda: caplog.text.count(ADOPTED) == 5)
+            wait_for(lambda: caplog.text.count(ADOPTED) == 5)
             assert cancel_jobs(one.run) == 5
     for (error,) in (raised, raised_again):
         assert "5 of 5 folds could not be trained. Fold 0: Cancelled" in str(error)
@@ -226,7 +217,7 @@ def test_more_folds_than_the_server_returns_at_once(
 def test_the_other_folds_of_a_run_that_somebody_deletes_go_on(audit: Callable[..., Audit]) -> None:
     one = audit()
     with _waiting(one, 0, 1) as raised:
-        deleted, kept = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        deleted, kept = wait_for(lambda: runs if len(runs := one.runs()) == 2 else None)
         one.client.delete_flow_run(deleted.id)
         _serve(one, kept, is_trained=True)
     (error,) = raised
@@ -247,12 +238,12 @@ def test_shards_are_runs_like_folds(
     assert encoding is not None
     one, again = (replace(audit(), reference=reference) for _ in range(2))
     with _waiting_in_thread(one, partial(one.encode, encoding)) as raised:
-        (first,) = _until(one.runs)
+        (first,) = wait_for(one.runs)
         assert first.name == "shard 0 of reviews " + load_plan(reference).version
         _serve(one, first, is_trained=False)
-        _, second = _until(lambda: runs if len(runs := one.runs()) == 2 else None)
+        _, second = wait_for(lambda: runs if len(runs := one.runs()) == 2 else None)
         with _waiting_in_thread(again, partial(again.encode, encoding)) as raised_again:
-            _until(lambda: "shard 0 is already encoded by run" in caplog.text)
+            wait_for(lambda: "shard 0 is already encoded by run" in caplog.text)
             _take(client, second)
             client.set_flow_run_state(second.id, Running())
             with TinyEncoder().installed():
