@@ -34,6 +34,21 @@ class Nearest:
     distances: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Members:
+    """The points with which others are compared.
+
+    Attributes:
+        numbers: (m,) int64, their positions among all points.
+        points: (m, d) float32.
+        squared_norms: (m,) float32, computed once for all blocks.
+    """
+
+    numbers: np.ndarray
+    points: np.ndarray
+    squared_norms: np.ndarray
+
+
 def find_nearest(points: np.ndarray, count: int) -> Nearest:
     """Return the `count` nearest points of each point, by Euclidean distance.
 
@@ -50,10 +65,11 @@ def find_nearest(points: np.ndarray, count: int) -> Nearest:
     positions = np.zeros((len(points), count), np.int32)
     squares = np.full((len(points), count), np.inf, np.float32)
     everyone = np.arange(len(points))
+    norms = _squared_norms(points)
     for queries, members in _cells(points, everyone, everyone):
-        around = points[members]
+        around = _Members(members, points[members], norms[members])
         for block in _blocks(queries, len(members)):
-            positions[block], squares[block] = _within(points[block], block, around, members, count)
+            positions[block], squares[block] = _within(points[block], block, around, count)
     return Nearest(positions, np.sqrt(np.maximum(squares, 0)) * np.float32(scale))
 
 
@@ -71,9 +87,9 @@ def with_far_points_compared(points: np.ndarray, nearest: Nearest, most: int) ->
     count = nearest.positions.shape[1]
     far = np.sort(np.argsort(-nearest.distances.mean(axis=1), kind="stable")[:most])
     positions, distances = nearest.positions.copy(), nearest.distances.copy()
-    everyone = np.arange(len(points))
+    everyone = _Members(np.arange(len(points)), points, _squared_norms(points))
     for block in _blocks(far, len(points)):
-        positions[block], squares = _within(points[block], block, points, everyone, count)
+        positions[block], squares = _within(points[block], block, everyone, count)
         distances[block] = np.sqrt(np.maximum(squares, 0))
     return Nearest(positions, distances)
 
@@ -137,42 +153,48 @@ def _cells(
 def _two_nearest(points: np.ndarray, rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Return the nearest and the second nearest centre of some points, (n, 2) int32."""
     cells = np.empty((len(rows), 2), np.int32)
+    norms = _squared_norms(centres)
     for block in _blocks(np.arange(len(rows)), len(centres)):
-        squares = _squares(points[rows[block]], centres)
+        squares = _squares(points[rows[block]], centres, norms)
         two = np.argpartition(squares, 1, axis=1)[:, :2]
         both = np.take_along_axis(squares, two, axis=1)
         cells[block] = np.where(both[:, :1] > both[:, 1:], two[:, ::-1], two)
     return cells
 
 
-def _within(
-    points: np.ndarray, queries: np.ndarray, around: np.ndarray, members: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _within(points: np.ndarray, queries: np.ndarray, around: _Members, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest members of each query, (b, count), and their squared distances.
 
     Args:
         points: (b, d) those of the queries.
-        around: (m, d) those of the members.
     """
-    squares = _squares(points, around)
-    squares[queries[:, None] == members] = np.inf
-    kept = min(count, len(members) - 1)
+    squares = _squares(points, around.points, around.squared_norms)
+    squares[queries[:, None] == around.numbers] = np.inf
+    kept = min(count, len(around.numbers) - 1)
     if kept == 0:
         return np.repeat(queries[:, None], count, axis=1), np.full((len(queries), count), np.inf, np.float32)
     nearest = np.argpartition(squares, kept - 1, axis=1)[:, :kept]
     # Recomputed, because the difference of squares above has few digits left if points are close.
-    exact = ((points[:, None, :] - around[nearest]) ** 2).sum(axis=2)
+    exact = ((points[:, None, :] - around.points[nearest]) ** 2).sum(axis=2)
     order = np.argsort(exact, axis=1, kind="stable")
     order = np.concatenate([order, np.repeat(order[:, -1:], count - kept, axis=1)], axis=1)
-    return members[np.take_along_axis(nearest, order, axis=1)], np.take_along_axis(exact, order, axis=1)
+    return around.numbers[np.take_along_axis(nearest, order, axis=1)], np.take_along_axis(exact, order, axis=1)
 
 
-def _squares(queries: np.ndarray, members: np.ndarray) -> np.ndarray:
+def _squares(queries: np.ndarray, members: np.ndarray, squared_norms: np.ndarray) -> np.ndarray:
+    """Return the squared distances of queries from members, (b, m), from the squared norms of the members, (m,)."""
     products = queries @ members.T
     products *= -2
-    products += (queries**2).sum(axis=1)[:, None]
-    products += (members**2).sum(axis=1)
+    products += _squared_norms(queries)[:, None]
+    products += squared_norms
     return np.asarray(products)
+
+
+def _squared_norms(points: np.ndarray) -> np.ndarray:
+    norms = np.empty(len(points), points.dtype)
+    for block in _blocks(np.arange(len(points)), points.shape[1]):
+        norms[block] = (points[block[0] : block[-1] + 1] ** 2).sum(axis=1)
+    return norms
 
 
 def _blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:

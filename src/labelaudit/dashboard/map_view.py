@@ -13,7 +13,8 @@ from labelaudit.dashboard.sidebar import Selection
 from labelaudit.report.palette import PALETTE
 
 _HEIGHT = 460
-_BOX = "map box"
+# Names in the session: the box, and how many boxes were removed.
+_BOX, _REMOVED = "map box", "map boxes removed"
 # The names of colours in the palette.
 _COLOURS = {MapKind.OTHER: "muted", MapKind.OUTLIER: "suggested", MapKind.FLAGGED: "given"}
 
@@ -32,7 +33,8 @@ def show_map(shown: Selection, tables: AuditQueries) -> None:
     """Show the map. A box on it is remembered until it is drawn again or removed."""
     outliers = shown.audit.summary.outliers
     points = _points(tables, shown.audit.folder, None if outliers is None else outliers.cut)
-    key = f"map-{shown.audit.folder}"
+    # Streamlit cannot remove a box from a chart. A chart with another key is a new one, without a box.
+    key = f"map-{shown.audit.folder}-{st.session_state.get(_REMOVED, 0)}"
 
     def remember() -> None:
         limits = st.session_state[key].selection.get("box") or {}
@@ -44,7 +46,13 @@ def show_map(shown: Selection, tables: AuditQueries) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("Similar rows are near each other. Drag a box to see its rows; distances between groups say little.")
         if chosen_box(shown) is not None:
-            st.button("Remove box", key="no-box", on_click=st.session_state.pop, args=(_BOX, None))
+            st.button("Remove box", key="no-box", on_click=_remove_box)
+
+
+def _remove_box() -> None:
+    st.session_state.pop(_BOX, None)
+    st.session_state[_REMOVED] = st.session_state.get(_REMOVED, 0) + 1
+    st.session_state["page_number"] = 1
 
 
 @st.cache_data(show_spinner=False, max_entries=4)

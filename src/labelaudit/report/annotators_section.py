@@ -44,7 +44,7 @@ class AnnotatorsContent:
 
     @property
     def words(self) -> Mapping[str, str]:
-        """The answers to these rows and to the flagged ones of the gallery, such as `cat 3, dog 2`, by id."""
+        """The answers to these rows and to the flagged ones of the gallery, such as `cat (3), dog (2)`, by id."""
         return _answers_in_words(self.answers)
 
 
@@ -120,11 +120,11 @@ def _items(content: AnnotatorsContent) -> tuple[list[dict[str, object]], int]:
 
 
 def _answers_in_words(answers: pa.Table) -> dict[str, str]:
-    """Return the answers to each row, such as `cat 3, dog 2`, by id."""
+    """Return the answers to each row, such as `cat (3), dog (2)`, by id."""
     frame: pd.DataFrame = answers.select(["example_id", "label"]).to_pandas()
     counts = frame.value_counts().reset_index(name="answers")
     counts = counts.sort_values(["example_id", "answers", "label"], ascending=[True, False, True])
-    words = counts["label"].str.slice(0, 60) + " " + counts["answers"].map("{:,}".format)
+    words = counts["label"].str.slice(0, 60) + counts["answers"].map(" ({:,})".format)
     return {str(id): listing(part.tolist(), shown=_LABELS) for id, part in words.groupby(counts["example_id"])}
 
 

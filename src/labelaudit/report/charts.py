@@ -262,14 +262,16 @@ def _cell(area: Area, row: int, column: int, count: int, most: int, name: str) -
     about = element("title", f"{name}: {count:,}")
     if classes > COUNTED_CLASSES:
         return element("g", about, cell)
+    shown = _short_count(count)
     words = text(
         area.x(column + 0.5),
         area.y(row + 0.5),
-        _short_count(count),
+        shown,
         colour="on-heat" if level >= STRONG_LEVEL else "ink",
         text_anchor="middle",
         dy=MIDDLE,
-        font_size=_heat_font(classes),
+        # A digit is about 0.64 times as wide as the font is high.
+        font_size=min(_heat_font(classes), round(0.94 * side / (0.64 * len(shown)), 1)),
     )
     return element("g", about, cell, words)
 

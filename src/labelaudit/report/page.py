@@ -165,8 +165,10 @@ def _examples(content: PageContent, items: Sequence[GalleryItem]) -> Context:
     suggested = _label_counts(item.suggested_label for item in items)
     cards = [_card(item, given, suggested) for item in items]
     flagged = content.summary.issues
-    help_line = f"The {len(cards):,} flagged examples that are most likely wrong, of {flagged:,}."
-    if len(cards) == flagged or not cards:
+    # Without previews, the table is all that the page shows.
+    shown = len(cards) or min(flagged, ISSUE_ROWS)
+    help_line = f"The {shown:,} flagged examples that are most likely wrong, of {flagged:,}."
+    if shown == flagged:
         help_line = f"All {flagged:,} flagged examples, the most likely wrong first."
     if cards:
         help_line += " Percentages next to a label are probabilities of a model that was not trained on the row."

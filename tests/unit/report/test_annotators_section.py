@@ -70,7 +70,7 @@ def test_lists_are_short_and_in_their_order() -> None:
     assert isinstance(disputed, list)
     assert len(annotators) == ANNOTATOR_ROWS
     assert [row["opinion_rank"] for row in opinions] == list(range(1, OPINION_ROWS + 1))
-    assert opinions[0]["answers"] == "cat 2, dog 1"
+    assert opinions[0]["answers"] == "cat (2), dog (1)"
     assert [row["example_id"] for row in disputed] == ["r199", "r198", "r197", "r196", "r195"]
     assert used < SECTION_BYTES + 500 * ANNOTATOR_ROWS
     assert needed_ids(tables()[1], 2) == ["r100", "r101"]

@@ -148,6 +148,20 @@ def test_heat_map_has_the_counts() -> None:
     assert sorted(text for text in texts(heat[0]) if text.isdigit()) == sorted(counts)
 
 
+def test_long_counts_fit_into_narrow_cells() -> None:
+    names = [f"a class with a long name {i:02d}" for i in range(12)]
+    content = make_content(class_names=names, rows=120, flag_every=1)
+    counts = pa.array([1_008] * len(content.confusions), pa.int64())
+    place = content.confusions.schema.get_field_index("examples")
+    heat = heat_map(content.confusions.set_column(place, "examples", counts), names)
+    assert heat is not None
+    shown = [element for element in elements(heat[0], "text") if element.text == "1,008"]
+    side = min(float(element.attrib["width"]) for element in elements(heat[0], "rect"))
+    assert len(shown) == 12
+    for element in shown:
+        assert 0.62 * float(element.attrib["font-size"]) * len("1,008") < side
+
+
 def test_no_heat_map_where_nothing_is_flagged() -> None:
     assert heat_map(make_content(flag_every=0).confusions, ["cat", "dog", "eel"]) is None
 

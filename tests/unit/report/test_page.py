@@ -328,6 +328,18 @@ def test_a_large_audit_stays_below_the_limit() -> None:
     assert f"of {len(issues):,} flagged" in page.text
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (600, "The 300 flagged examples that are most likely wrong, of 600."),
+        (300, "All 300 flagged examples, the most likely wrong first."),
+    ],
+)
+def test_without_previews_the_table_is_what_is_shown(rows: int, said: str) -> None:
+    page = Page(render_page(make_content(rows=rows, flag_every=1, previews=None)))
+    assert said in page.text
+
+
 @pytest.mark.parametrize("classes", [2, 200])
 def test_confusions_work_for_few_and_many_classes(classes: int) -> None:
     names = [f"class {i:03d}" for i in range(classes)]
