@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
@@ -230,9 +231,10 @@ _ROWS = """
         {join}
     )
 """
-# As `suggested_labels` does it without answers. With them, that function fills a table with a label for each row.
+# As `suggested_labels` does it without answers of annotators. The rows for which these change it are in a table.
 _SUGGESTED = "coalesce(i.suggested_label, nullif(e.predicted_label, e.given_label))"
-_JOIN_SUGGESTIONS = "JOIN suggestions s ON e.file_row_number = s.position"
+_SUGGESTED_WITH_ANSWERS = f"CASE WHEN s.position IS NULL THEN {_SUGGESTED} ELSE s.suggested_label END"
+_JOIN_SUGGESTIONS = "LEFT JOIN suggestions s ON e.file_row_number = s.position"
 # Positions of rows: those without a score are last. A sample and copies have their own.
 _POSITIONS = {
     Order.LIKELY_WRONG: "coalesce(-p_wrong, label_score, 2.0)",
@@ -621,19 +623,21 @@ class AuditQueries:
             self._created.add("flagged")
 
     def _load_suggestions(self, consensus: Path) -> None:
-        """Copy the suggested label of every row to memory."""
+        """Copy to memory the suggested labels that the answers of annotators change."""
         with self._creating:
             if "suggestions" in self._created:
                 return
             with _readable():
-                labels = suggested_labels(
-                    pq.ParquetFile(self._path("examples.parquet")).read(list(SUGGESTED_FROM)),
-                    pq.ParquetFile(self._path("issues.parquet")).read(list(ISSUES_NEEDED)),
-                    pq.ParquetFile(consensus).read(list(CONSENSUS_NEEDED)),
-                )
+                examples = pq.ParquetFile(self._path("examples.parquet")).read(list(SUGGESTED_FROM))
+                issues = pq.ParquetFile(self._path("issues.parquet")).read(list(ISSUES_NEEDED))
+                answered = pq.ParquetFile(consensus).read(list(CONSENSUS_NEEDED))
+                labels = suggested_labels(examples, issues, answered)
+                without_answers = suggested_labels(examples, issues, None)
+            are_null = pc.and_(pc.is_null(labels), pc.is_null(without_answers))
+            is_same = pc.or_(are_null, pc.fill_null(pc.equal(labels, without_answers), False))
             table = pa.table({"position": np.arange(len(labels)), "suggested_label": labels})
             with _cursor(self._connection) as cursor:
-                cursor.register("found", table)
+                cursor.register("found", table.filter(pc.invert(is_same)))
                 cursor.execute("CREATE TABLE suggestions AS SELECT * FROM found")
             self._created.add("suggestions")
 
@@ -656,7 +660,7 @@ class AuditQueries:
             outlier_score=outlier_score,
             input_issues=input_issues,
             remove_reason="e.remove_reason" if "remove_reason" in names else "NULL::VARCHAR",
-            suggested_label=_SUGGESTED if consensus is None else "s.suggested_label",
+            suggested_label=_SUGGESTED if consensus is None else _SUGGESTED_WITH_ANSWERS,
             suggestions="" if consensus is None else _JOIN_SUGGESTIONS,
             position=position,
             join=join,
