@@ -1,4 +1,4 @@
-"""The results of an audit as values: gate, changes, canaries, review, and the summary that contains them all.
+"""The results of an audit as values: gate, canaries, review, and the summary that contains them all.
 
 `summary.json` is a `Summary` as JSON. Fields with a default are missing from summaries of earlier releases.
 """
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
+from labelaudit.audit_changes import Changes
 from labelaudit.codec import Json, formerly
 from labelaudit.schemas import Decision
+from labelaudit.slice_findings import Slices
 
 
 @dataclass(frozen=True)
@@ -94,96 +96,6 @@ class CanaryRecall(Recall):
 
     random: Recall | None
     likely: Recall | None
-
-
-@dataclass(frozen=True)
-class AuditName:
-    """The audit that another one is compared with."""
-
-    version: str
-    audit_id: str
-    created_at: str  # ISO 8601, UTC
-    audit_url: str
-
-
-@dataclass(frozen=True)
-class StatusCount:
-    """The number of rows with a status in two audits, copies included."""
-
-    status: str
-    examples_before: int
-    examples: int
-
-
-@dataclass(frozen=True)
-class LabelPair:
-    """The number of rows that changed from one label to another. None means no label."""
-
-    given_label_before: str | None
-    given_label: str | None
-    examples: int
-
-
-@dataclass(frozen=True)
-class ChangedSetting:
-    """A setting that differs between two audits. `cause`: config, code, package, or data (if `auto` depends on it)."""
-
-    setting: str  # such as training.epochs
-    before: Json
-    now: Json
-    cause: str
-
-
-@dataclass(frozen=True)
-class ClassShare:
-    """A class's share of the labeled rows in two audits, and the absolute difference, each 0..1."""
-
-    class_name: str
-    share_before: float
-    share: float
-    change: float
-
-
-@dataclass(frozen=True)
-class ClassDifferences:
-    """How the classes of an audit differ from those of another one.
-
-    A class counts if it has labeled rows: scored ones, or rare ones. `new` and `gone` are numbers of classes;
-    `new_names` and `gone_names` are the first of them. `largest` is the class whose share changed most, if any did.
-    """
-
-    new: int
-    gone: int
-    new_names: tuple[str, ...]
-    gone_names: tuple[str, ...]
-    largest: ClassShare | None
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What changed since another audit of the dataset.
-
-    `issues` counts flagged rows by `schemas.IssueChange`, `data` rows by `schemas.DataChange`; `other_status` counts
-    rows in both audits whose status differs. `warning` says that not only the data changed.
-    """
-
-    predecessor: AuditName
-    held_versions: tuple[str, ...]  # versions in between whose gate failed
-    issues: dict[str, int]
-    data: dict[str, int]
-    statuses: tuple[StatusCount, ...]
-    other_status: int
-    relabeled: tuple[LabelPair, ...]  # the most frequent pairs
-    changed_settings: tuple[ChangedSetting, ...]
-    warning: str | None
-    notes: tuple[str, ...]
-    classes: ClassDifferences | None = None
-    slices: SliceChanges | None = None  # None if the audits compare no common column
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """The sentences for the notes of an audit, the most important first."""
-        return (*([self.warning] if self.warning else []), *self.notes)
 
 
 @dataclass(frozen=True)
@@ -355,47 +267,6 @@ class Findings:
     annotators: Annotators | None = None
     slices: Slices | None = None
     quality: QualityFound | None = None
-
-
-@dataclass(frozen=True)
-class SliceRatio:
-    """One value of a column, compared with all other values of the column: a row of `slices.parquet`."""
-
-    column: str
-    value: str
-    scored: int
-    share: float | None  # of wrong labels, 0..1; None if no row is scored
-    ratio: float | None  # of this share to that of the others with the same given labels
-    low: float | None
-    high: float | None
-    flag_ratio: float | None
-
-
-@dataclass(frozen=True)
-class Slices:
-    """The columns in `dataset.slices`. A value is worse if it has more wrong labels than the others, beyond chance."""
-
-    values: dict[str, int]  # number of values by column
-    tested: int  # values with enough rows to test
-    worse: int
-    worst: tuple[SliceRatio, ...]  # the first of them, the largest `low` first
-
-
-@dataclass(frozen=True)
-class SliceChange:
-    """A value whose comparison with the others changed since another audit."""
-
-    change: str  # a schemas.SliceState
-    before: SliceRatio | None
-    now: SliceRatio | None
-
-
-@dataclass(frozen=True)
-class SliceChanges:
-    """What changed among the values of the columns that both audits compare."""
-
-    counts: dict[str, int]  # by schemas.SliceState
-    listed: tuple[SliceChange, ...]  # the first of each
 
 
 @dataclass(frozen=True)

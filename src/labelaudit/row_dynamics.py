@@ -45,6 +45,14 @@ class Dynamics:
         """Return the dynamics of some rows."""
         return type(self)(**{name: values[positions] for name, values in self.columns().items()})
 
+    def at_rows(self, positions: npt.NDArray[np.integer] | None, rows: int) -> Dynamics:
+        """Return the dynamics of all `rows`, if these are those at `positions` (None: all); NaN elsewhere."""
+        if positions is None:
+            return self
+        spread_out = MeanDynamics(rows)
+        spread_out.add(self, positions)
+        return spread_out.result()
+
 
 class MeanDynamics:
     """The mean over the trainings that saw each row. Memory: 18 bytes per row.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from labelaudit.findings import ErrorRange, RateBasis, SliceRatio
+from labelaudit.findings import ErrorRange, RateBasis
+from labelaudit.slice_findings import SliceRatio
 
 _PERCENT = "\N{NO-BREAK SPACE}%"
 # Rounding outward may widen a range by this share of its width. Otherwise it gets one more digit.

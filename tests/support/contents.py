@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labelaudit.audit_changes import Changes
 from labelaudit.codec import from_record
-from labelaudit.findings import CanaryRecall, Changes, ErrorRange, Findings, Gate, Noise, NoiseKind, RateBasis
+from labelaudit.findings import CanaryRecall, ErrorRange, Findings, Gate, Noise, NoiseKind, RateBasis
 from labelaudit.report.audit_tables import (
     FoldRow,
     ViewRow,

@@ -28,6 +28,8 @@ LAYERS = [
     {"labelaudit.config", *(f"labelaudit.{room}" for room in ROOMS)},
     {"labelaudit.shares"},
     {"labelaudit.findings", "labelaudit.yaml_text"},
+    {"labelaudit.audit_changes"},
+    {"labelaudit.slice_findings"},
     {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
     {
         "labelaudit.environment",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from labelaudit.audit_changes import ChangedSetting
 from labelaudit.codec import Json, JsonObject, from_record
 from labelaudit.config import DatasetConfig
-from labelaudit.findings import ChangedSetting
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
 from labelaudit.text import listing
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from labelaudit.audits.published import PublishedAudit
-from labelaudit.findings import Duplicates, Outliers, QualityFound, SliceChanges
+from labelaudit.findings import Duplicates, Outliers, QualityFound
 from labelaudit.report.annotators import worse_annotators
 from labelaudit.report.quality_tables import quality_changes
 from labelaudit.report.slices import slice_changes, slice_changes_in_words
 from labelaudit.schemas import ANNOTATORS, SLICES
+from labelaudit.slice_findings import SliceChanges
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelaudit.audit_changes import ChangedSetting
 from labelaudit.audits.decisive_settings import (
     changed_settings,
     in_words,
@@ -27,7 +28,7 @@ from labelaudit.audits.history import (
 )
 from labelaudit.audits.work_files import parquet_bytes
 from labelaudit.errors import StorageError
-from labelaudit.findings import ChangedSetting, Summary
+from labelaudit.findings import Summary
 from labelaudit.report.trend import CLASS_FIGURES, AuditEntry, trend_table
 from labelaudit.storage.layout import (
     audit_classes_key,

@@ -71,7 +71,7 @@ def card(row: Row, preview: Preview | None, verdicts: Mapping[LabeledExample, Ve
     Args:
         verdicts: current ones; None if they are out of reach, and only those of the audit are known.
     """
-    suggested = row.suggested_label if row.suggested_label != row.given_label else None
+    suggested = row.suggested_label
     return ui.fill(
         '<div class="card">{picture}<div class="names"><b class="given"><bdi>{given}</bdi></b>{suggested}</div>'
         '<div class="facts">{doubt}{chip}</div><div class="id">{id}</div></div>',

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from labelaudit.audit_changes import Changes
 from labelaudit.dashboard import ui
-from labelaudit.findings import Changes
 from labelaudit.report.changes import DATA_MEANINGS, MEANINGS, counted_data
 from labelaudit.report.slices import slice_changes_in_words
 

@@ -194,7 +194,7 @@ def _show_undo(column: DeltaGenerator, actions: RowActions) -> None:
 
 
 def _show_question(row: Row) -> None:
-    suggested = row.suggested_label if row.suggested_label != row.given_label else None
+    suggested = row.suggested_label
     second = (
         ui.fill('<span>suggested</span><b class="suggested"><bdi>{name}</bdi></b>', name=ui.clip(suggested, 200))
         if suggested is not None
@@ -216,7 +216,7 @@ def _show_decisions(actions: RowActions) -> None:
     if not session.reviewer():
         st.warning(NO_NAME)
         return
-    suggested = row.suggested_label if row.suggested_label != row.given_label else None
+    suggested = row.suggested_label
     with st.container(horizontal=True, gap="small", key="decide"):
         st.button("Fine", shortcut="F", key=f"fine-{actions.digest}", on_click=actions.decide, args=(Decision.FINE,))
         if suggested is not None:
@@ -340,7 +340,7 @@ def _labels(actions: RowActions) -> tuple[list[str], list[str]]:
     given = actions.row.given_label
     pairs = [pair for pair in actions.tables.confusions().to_pylist() if pair["given_label"] == given]
     pairs.sort(key=lambda pair: -pair["examples"])
-    likely = dict.fromkeys([str(actions.row.suggested_label), *(pair["suggested_label"] for pair in pairs)])
+    likely = dict.fromkeys([actions.row.suggested_label, *(pair["suggested_label"] for pair in pairs)])
     first = [name for name in likely if name in names and name != given][: len(KEYS)]
     return first, [name for name in names if name not in first and name != given]
 

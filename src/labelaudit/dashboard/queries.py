@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelaudit.errors import StorageError
@@ -21,6 +22,7 @@ from labelaudit.report.charts import BINS, Histogram, Measured
 from labelaudit.report.previews import Preview
 from labelaudit.reviews.audit_review import P_WRONG
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS, drawn_positions, mixed, strata_to_draw
+from labelaudit.reviews.suggestions import CONSENSUS_NEEDED, ISSUES_NEEDED, SUGGESTED_FROM, suggested_labels
 from labelaudit.schemas import ANNOTATORS, CLASSES, CONFUSIONS, SLICES, Decision, InputIssue, Status, slice_column
 from labelaudit.storage.failures import first_line
 
@@ -174,8 +176,7 @@ class Row:
     verdict: str | None  # when the audit was made
     right_label: str | None
     rank: int | None
-    suggested_label: str | None
-    p_suggested: float | None
+    suggested_label: str | None  # never the given one
     was_dismissed: bool  # flagged by the detector, but reviewed as fine before the audit
     views_agree: float | None  # None in audits with one view
     outlier_score: float | None  # None if the audit has no features
@@ -217,19 +218,23 @@ _ROWS = """
             {p_wrong} AS p_wrong, e.is_label_issue,
             e.p_given, e.p_predicted, e.margin, e.file, e.row, e.content_digest, e.verdict, e.right_label,
             i.rank,
-            coalesce(i.suggested_label, e.predicted_label) AS suggested_label,
-            coalesce(i.p_suggested, e.p_predicted) AS p_suggested,
+            {suggested_label} AS suggested_label,
             coalesce({is_dismissed}, false) AS was_dismissed,
             {views_agree} AS views_agree,
             {outlier_score} AS outlier_score,
             {input_issues} AS input_issues,
             {remove_reason} AS remove_reason,
             {position} AS position
-        FROM read_parquet(?, hive_partitioning = false) e
+        FROM read_parquet(?, file_row_number = true, hive_partitioning = false) e
         LEFT JOIN read_parquet(?, hive_partitioning = false) i ON e.example_id = i.example_id AND e.is_label_issue
+        {suggestions}
         {join}
     )
 """
+# As `suggested_labels` does it without answers of annotators. The rows for which these change it are in a table.
+_SUGGESTED = "coalesce(i.suggested_label, nullif(e.predicted_label, e.given_label))"
+_SUGGESTED_WITH_ANSWERS = f"CASE WHEN s.position IS NULL THEN {_SUGGESTED} ELSE s.suggested_label END"
+_JOIN_SUGGESTIONS = "LEFT JOIN suggestions s ON e.file_row_number = s.position"
 # Positions of rows: those without a score are last. A sample and copies have their own.
 _POSITIONS = {
     Order.LIKELY_WRONG: "coalesce(-p_wrong, label_score, 2.0)",
@@ -391,8 +396,9 @@ class AuditQueries:
     def __init__(self, connection: duckdb.DuckDBPyConnection, file: Callable[[str], Path | None]) -> None:
         self._connection = connection
         self._file = file
-        self._flagged_lock = threading.Lock()
-        self._has_flagged = False
+        # DuckDB lets only one session create a table. One table may need another.
+        self._creating = threading.RLock()
+        self._created: set[str] = set()
 
     def count(self, filters: Filters, verdicts: VerdictColumns = NO_VERDICTS) -> int:
         """Return the number of rows that match."""
@@ -608,17 +614,38 @@ class AuditQueries:
 
     def _load_flagged(self) -> None:
         """Copy the flagged rows to memory, because most queries are about them."""
-        # DuckDB lets only one session create the table.
-        with self._flagged_lock:
-            if self._has_flagged:
+        with self._creating:
+            if "flagged" in self._created:
                 return
             rows = self._from_files("NULL::DOUBLE")
             with _cursor(self._connection) as cursor:
                 cursor.execute(f"CREATE TABLE flagged AS {rows.text} WHERE is_label_issue", rows.values)
-            self._has_flagged = True
+            self._created.add("flagged")
+
+    def _load_suggestions(self, consensus: Path) -> None:
+        """Copy to memory the suggested labels that the answers of annotators change."""
+        with self._creating:
+            if "suggestions" in self._created:
+                return
+            with _readable():
+                examples = pq.ParquetFile(self._path("examples.parquet")).read(list(SUGGESTED_FROM))
+                issues = pq.ParquetFile(self._path("issues.parquet")).read(list(ISSUES_NEEDED))
+                answered = pq.ParquetFile(consensus).read(list(CONSENSUS_NEEDED))
+                labels = suggested_labels(examples, issues, answered)
+                without_answers = suggested_labels(examples, issues, None)
+            are_null = pc.and_(pc.is_null(labels), pc.is_null(without_answers))
+            is_same = pc.or_(are_null, pc.fill_null(pc.equal(labels, without_answers), False))
+            table = pa.table({"position": np.arange(len(labels)), "suggested_label": labels})
+            with _cursor(self._connection) as cursor:
+                cursor.register("found", table.filter(pc.invert(is_same)))
+                cursor.execute("CREATE TABLE suggestions AS SELECT * FROM found")
+            self._created.add("suggestions")
 
     def _from_files(self, position: str, join: str = "", values: Sequence[object] = ()) -> _Query:
         examples, issues = self._path("examples.parquet"), self._path("issues.parquet")
+        consensus = self._file("consensus.parquet")
+        if consensus is not None:
+            self._load_suggestions(consensus)
         # Earlier releases had not all columns.
         names = _schema(examples).names
         is_dismissed = "e.is_dismissed" if "is_dismissed" in names else "false"
@@ -633,6 +660,8 @@ class AuditQueries:
             outlier_score=outlier_score,
             input_issues=input_issues,
             remove_reason="e.remove_reason" if "remove_reason" in names else "NULL::VARCHAR",
+            suggested_label=_SUGGESTED if consensus is None else _SUGGESTED_WITH_ANSWERS,
+            suggestions="" if consensus is None else _JOIN_SUGGESTIONS,
             position=position,
             join=join,
         )

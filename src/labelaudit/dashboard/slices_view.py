@@ -7,8 +7,8 @@ import pyarrow as pa
 import streamlit as st
 
 from labelaudit.dashboard import ui
-from labelaudit.findings import Slices
 from labelaudit.shares import ratio_in_words
+from labelaudit.slice_findings import Slices
 
 # Rows of the table.
 _SHOWN = 200

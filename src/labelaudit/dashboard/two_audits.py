@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from labelaudit.audit_changes import Changes
 from labelaudit.audits.comparison import compare_published
 from labelaudit.audits.decisive_settings import ROW_NUMBERS
 from labelaudit.audits.history import AuditRecord
 from labelaudit.dashboard import session, ui
 from labelaudit.dashboard.changes_view import show_changes
 from labelaudit.dashboard.sidebar import selection, show_url
-from labelaudit.findings import Changes
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig

@@ -125,21 +125,17 @@ def read_answers(
     columns = _choose(source, schema.names, named, id_name)
     check_label_type(columns[2], schema.field(columns[2]).type)
     layout, marker_guesses = with_label_markers(source, layout, columns[2], sample, CsvOptions())
-    names = hugging_face_features(schema).get(columns[2], {}).get("names")
-    is_numbered = family(schema.field(columns[2]).type) == "number" and layout.format != "csv"
-    stored_names = tuple(map(str, names)) if isinstance(names, list) else tuple(label_names) if is_numbered else ()
+    is_untyped = layout.format == "csv"
+    stored_names = _label_names(schema, columns[2], () if is_untyped else label_names)
     ids, annotators, chunks = [], [], []
     for file, _, first_row, rows in read_tables(source, layout, columns, label=columns[2]):
         ids.append(names_of(rows, columns[0], file))
         annotators.append(names_of(rows, columns[1], file))
         chunks.append(LabelChunk(printable_path(file), first_row, without_encoding(rows.column(columns[2]))))
-    labels = given_labels(chunks, column=columns[2], label_names=stored_names, is_untyped=layout.format == "csv")
+    labels = given_labels(chunks, column=columns[2], label_names=stored_names, is_untyped=is_untyped)
     label = _encoded(labels)
     if rename:
-        if is_rename_checked:
-            uses = {old: f"dataset.rename renames to {new!r}" for old, new in rename.items()}
-            check_class_names(uses, dict.fromkeys(label.names.to_pylist()))
-        label = _renamed(label, rename)
+        label = _renamed(label, rename, is_checked=is_rename_checked)
     found = _sorted(_encoded(Strings.joined(ids)), _encoded(Strings.joined(annotators)), label)
     if not len(found):
         raise DatasetError(
@@ -246,7 +242,18 @@ def _encoded(values: Strings | npt.NDArray[np.object_]) -> _Encoded:
     return _Encoded(codes, encoded.dictionary)
 
 
-def _renamed(label: _Encoded, rename: Mapping[str, str]) -> _Encoded:
+def _label_names(schema: pa.Schema, column: str, of_numbers: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that the table gives to the labels 0, 1, …; else `of_numbers` if the labels are numbers."""
+    names = hugging_face_features(schema).get(column, {}).get("names")
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    return tuple(of_numbers) if family(schema.field(column).type) == "number" else ()
+
+
+def _renamed(label: _Encoded, rename: Mapping[str, str], *, is_checked: bool) -> _Encoded:
+    if is_checked:
+        uses = {old: f"dataset.rename renames to {new!r}" for old, new in rename.items()}
+        check_class_names(uses, dict.fromkeys(label.names.to_pylist()))
     merged = _encoded(np.array([rename.get(name, name) for name in label.names.to_pylist()], dtype=object))
     return _Encoded(np.append(merged.codes, -1)[label.codes], merged.names)
 

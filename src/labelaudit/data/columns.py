@@ -143,44 +143,30 @@ def resolve_columns(
     Raises:
         DatasetError: files cannot be read, a named column does not exist, or no column fits.
     """
-    if kind not in INPUT_KINDS:
-        raise DatasetError(f"The kind {kind!r} is unknown. Use one of {', '.join(INPUT_KINDS)}.")
-    if image_size is not None and not all(1 <= side <= MAX_SIDE for side in image_size):
-        raise DatasetError(f"image_size {image_size} is out of range. Each side must be 1 to {MAX_SIDE} pixels.")
+    _check_options(kind, image_size)
     found = find_layout(source, skips_unreadable=skips_unreadable)
     if found.format == IMAGE_FOLDER:
-        layout = found
         roles = (label, id, group, None if input == "auto" else input, *ignore, *slices)
         named = [name for name in roles if name is not None]
-        return _image_folder(source, layout, named, kind, image_size)
+        return _image_folder(source, found, named, kind, image_size)
     survey = survey_tables(source, found, label=label, csv=csv, skips_unreadable=skips_unreadable)
     _check_named(survey.schema, source, {"label": label, "id": id, "group": group}, input, ignore, slices)
-    rows = read_sample(source, survey.layout, [name for name in survey.schema.names if name not in set(ignore)])
-    layout, schema, rows = with_strings(survey.layout, survey.schema, rows)
-    layout, rows = with_number_format(layout, rows, csv, [label, id, group, *slices])
-    sample = InputSample(
-        rows,
-        schema,
-        hugging_face_features(schema),
-        is_untyped=layout.format == "csv",
-        image_names=image_names(source, layout, rows),
-    )
+    layout, sample = _read_sample(source, survey, ignore, csv, [label, id, group, *slices])
     guesses = [*survey.sentences]
     label = label or guess_label(sample, [id, group, input, slices], guesses, has_annotations=has_annotations)
     if label is not None:
-        check_label_type(label, schema.field(label).type)
+        check_label_type(label, sample.schema.field(label).type)
     id = id or guess_id(sample, [label, group, input, slices], guesses)
     _check_names(sample, [id, group, *slices])
-    guesses += names_in_hex(schema, [id, group, *slices])
+    guesses += names_in_hex(sample.schema, [id, group, *slices])
     split = guess_split(sample, [label, id, group, input], guesses)
     guesses += split_guesses(layout)
     chosen = _choose_inputs(sample, input, kind, {label, id, group, split, *slices})
     if input == "auto" and chosen.kind == "table":
-        chosen = chosen.without(find_row_numbers(source, layout, rows, chosen.names), "it numbers the rows")
+        chosen = chosen.without(find_row_numbers(source, layout, sample.rows, chosen.names), "it numbers the rows")
     layout, types, chosen = feature_types(source, layout, sample, chosen, csv, is_auto=input == "auto")
     layout, marker_guesses = with_label_markers(source, layout, label, sample, csv)
     geometry = _geometry(source, layout, sample, chosen, image_size)
-    label_names = None if label is None else sample.features.get(label, {}).get("names")
     return Columns(
         format=layout.format,
         kind=chosen.kind,
@@ -189,7 +175,7 @@ def resolve_columns(
         group=group,
         inputs=chosen.names,
         input_types=types,
-        label_names=tuple(map(str, label_names)) if isinstance(label_names, list) else (),
+        label_names=_label_names(sample, label),
         image_size=geometry.size,
         image_channels=geometry.channels,
         image_ranges=geometry.ranges,
@@ -209,6 +195,38 @@ def resolve_columns(
         vector_length=typical_length(sample.rows.column(chosen.names[0]))[0] if chosen.kind == "vector" else 0,
         slices=tuple(slices),
     )
+
+
+def _check_options(kind: str, image_size: tuple[int, int] | None) -> None:
+    if kind not in INPUT_KINDS:
+        raise DatasetError(f"The kind {kind!r} is unknown. Use one of {', '.join(INPUT_KINDS)}.")
+    if image_size is not None and not all(1 <= side <= MAX_SIDE for side in image_size):
+        raise DatasetError(f"image_size {image_size} is out of range. Each side must be 1 to {MAX_SIDE} pixels.")
+
+
+def _read_sample(
+    source: Source, survey: TableSurvey, ignore: Sequence[str], csv: CsvOptions, kept: Sequence[str | None]
+) -> tuple[Layout, InputSample]:
+    """Return how the tables are read, and the first rows of all columns that are not ignored.
+
+    The numbers of columns in `kept` stay as they are written.
+    """
+    rows = read_sample(source, survey.layout, [name for name in survey.schema.names if name not in set(ignore)])
+    layout, schema, rows = with_strings(survey.layout, survey.schema, rows)
+    layout, rows = with_number_format(layout, rows, csv, kept)
+    sample = InputSample(
+        rows,
+        schema,
+        hugging_face_features(schema),
+        is_untyped=layout.format == "csv",
+        image_names=image_names(source, layout, rows),
+    )
+    return layout, sample
+
+
+def _label_names(sample: InputSample, label: str | None) -> tuple[str, ...]:
+    names = None if label is None else sample.features.get(label, {}).get("names")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _excluded(found: Layout, survey: TableSurvey) -> tuple[str, ...]:

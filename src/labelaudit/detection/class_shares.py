@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from labelaudit.findings import SHOWN_NAMES, ClassDifferences, ClassShare
+from labelaudit.audit_changes import ClassDifferences, ClassShare
+from labelaudit.findings import SHOWN_NAMES
 from labelaudit.text import listing
 
 # Smaller changes of a share are usual between two versions, so no note names them.

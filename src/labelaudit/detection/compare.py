@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.audit_changes import ClassDifferences, LabelPair, StatusCount
 from labelaudit.detection.class_shares import compare_classes, labeled_rows
-from labelaudit.findings import ClassDifferences, LabelPair, StatusCount
 from labelaudit.schemas import CHANGES, CLASS_CHANGES, DataChange, Decision, IssueChange, Status
 
 _BoolArray = npt.NDArray[np.bool_]

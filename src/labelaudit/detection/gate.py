@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from labelaudit.audit_changes import ClassDifferences
 from labelaudit.detection.class_shares import named_classes, quoted
-from labelaudit.findings import (
-    ClassDifferences,
-    Duplicates,
-    ErrorRange,
-    Gate,
-    GateVerdict,
-    Outcome,
-    QualityFound,
-    Rule,
-    Slices,
-)
+from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, QualityFound, Rule
 from labelaudit.shares import range_in_words, ratio_in_words
+from labelaudit.slice_findings import Slices
 
 # A detector is blind if it flags nothing and catches less than this share of planted errors.
 BLIND_BELOW = 0.5

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,19 @@ from labelaudit.row_dynamics import Dynamics
 from labelaudit.schemas import AUTO_FILTER, FILTERS
 
 _BoolArray = npt.NDArray[np.bool_]
+
+
+class _Judged(NamedTuple):
+    """What people decided about M rows."""
+
+    is_fine: _BoolArray  # (M,)
+    is_wrong: _BoolArray  # (M,)
+    is_removed: _BoolArray  # (M,) to be removed
+
+    @property
+    def is_dismissed(self) -> _BoolArray:
+        """(M,) not flagged, even if the detector flags them."""
+        return self.is_fine | self.is_removed
 
 
 @dataclass(frozen=True)
@@ -113,39 +127,31 @@ def find_issues(
     Raises:
         ConfigError: unknown filter.
     """
-    is_fine, is_wrong, is_removed = (
-        np.zeros(len(labels), bool) if mask is None else mask for mask in (is_fine, is_wrong, is_removed)
-    )
     if filter_by not in FILTERS:
         raise ConfigError(f"Unknown filter {filter_by!r}. Use one of: {', '.join(FILTERS)}.")
+    judged = _Judged(
+        *(np.zeros(len(labels), bool) if mask is None else mask for mask in (is_fine, is_wrong, is_removed))
+    )
     scores = score_blocks(labels, probabilities)
-    of_model = wrong = estimate_wrong(scores, dynamics)
-    evidence = None if answered is None else weigh_answers(answered, scores, wrong.p_wrong)
-    other, p_other = scores.other, scores.p_other
-    if evidence is not None:
-        wrong = with_evidence(wrong, evidence)
-        has_answers = evidence.other >= 0
-        other = np.where(has_answers, evidence.other, other)
-        p_other = np.where(has_answers, evidence.p_other, p_other)
+    of_model = estimate_wrong(scores, dynamics)
+    evidence = None if answered is None else weigh_answers(answered, scores, of_model.p_wrong)
+    wrong = of_model if evidence is None else with_evidence(of_model, evidence)
+    other, p_other = _other_labels(scores, evidence)
     recalibrated = recalibrate(wrong.p_wrong, sample)
     cut = choose_cut(wrong, recalibrated, sample, promise) if filter_by == AUTO_FILTER else None
     is_detected = flag_by_cleanlab(probabilities, scores, filter_by=filter_by) if cut is None else cut.is_above
-    known = _with_verdicts(
-        replace(wrong, p_wrong=recalibrated), is_fine=is_fine, is_wrong=is_wrong, is_removed=is_removed
-    )
+    known = _with_verdicts(replace(wrong, p_wrong=recalibrated), judged)
     if copies is not None:
         # A row that is to be removed says nothing about the labels of its copies.
-        copies = np.where(is_removed, -1, copies)
-        # A person's verdict stands, and it says something about the copies.
-        of_copies = p_wrong_of_copies(known.p_wrong, labels, copies)
-        known = replace(known, p_wrong=np.where(is_fine | is_wrong, known.p_wrong, of_copies))
+        copies = np.where(judged.is_removed, -1, copies)
+        known = _with_copies(known, labels, copies, judged)
         # A promise was proved for the rows above the cut alone.
         if cut is not None and promise is None:
             is_detected |= p_wrong_of_copies(recalibrated, labels, copies) >= cut.p_wrong
-    is_label_issue = is_detected & ~is_fine & ~is_removed
-    of_staying = np.where(is_removed, np.float32(0), known.p_wrong)
+    is_label_issue = is_detected & ~judged.is_dismissed
+    of_staying = np.where(judged.is_removed, np.float32(0), known.p_wrong)
     pairs = DoubtedPairs.count(replace(scores, other=other), of_staying, is_label_issue)
-    staying = np.bincount(scores.labels[~is_removed], minlength=len(class_names))
+    staying = np.bincount(scores.labels[~judged.is_removed], minlength=len(class_names))
     # Canaries are planted in labels, not in answers, so only the model can catch them.
     of_canaries = cut if cut is None or evidence is None else choose_cut(of_model, of_model.p_wrong, None, promise)
     return LabelIssues(
@@ -153,7 +159,7 @@ def find_issues(
         p_wrong=known.p_wrong,
         p_wrong_without_verdicts=wrong.p_wrong,
         is_label_issue=is_label_issue,
-        is_dismissed=is_detected & (is_fine | is_removed),
+        is_dismissed=is_detected & judged.is_dismissed,
         classes=class_table(scores, pairs, class_names, staying),
         confusions=confusion_table(scores, pairs, class_names, staying),
         error_range=known.error_range,
@@ -188,13 +194,23 @@ def flags_of_other_labels(
     return np.asarray(found.model.p_wrong(changed) >= found.cut_without_verdicts)
 
 
-def _with_verdicts(
-    wrong: WrongLabels, *, is_fine: _BoolArray, is_wrong: _BoolArray, is_removed: _BoolArray
-) -> WrongLabels:
+def _other_labels(
+    scores: RowScores, evidence: AnswerEvidence | None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return the most probable other class of each row, also by the answers, and its probability by the model."""
+    if evidence is None:
+        return scores.other, scores.p_other
+    has_answers = evidence.other >= 0
+    other = np.where(has_answers, evidence.other, scores.other)
+    return other, np.where(has_answers, evidence.p_other, scores.p_other)
+
+
+def _with_verdicts(wrong: WrongLabels, judged: _Judged) -> WrongLabels:
     """Return what is known after people judged some rows: these are no longer uncertain, and limit the range.
 
     The range is that of the rows that stay, unless none does.
     """
+    is_fine, is_wrong, is_removed = judged
     if not (is_fine | is_wrong | is_removed).any():
         return wrong
     p_wrong = np.where(is_wrong, 1, np.where(is_fine, 0, wrong.p_wrong)).astype(np.float32)
@@ -206,6 +222,17 @@ def _with_verdicts(
     low, high = (min(max(share, limits[0]), limits[1]) for share in ends)
     estimate = min(max(float(p_wrong[stays].mean(dtype=np.float64)), low), high)
     return replace(wrong, p_wrong=p_wrong, error_range=ErrorRange(estimate, low, high, before.basis))
+
+
+def _with_copies(
+    known: WrongLabels, labels: npt.NDArray[np.int64], copies: npt.NDArray[np.int64], judged: _Judged
+) -> WrongLabels:
+    """Return what is known if at most one label of a group of copies is right.
+
+    A person's verdict stands, and it says something about the copies.
+    """
+    of_copies = p_wrong_of_copies(known.p_wrong, labels, copies)
+    return replace(known, p_wrong=np.where(judged.is_fine | judged.is_wrong, known.p_wrong, of_copies))
 
 
 def _notes(scores: RowScores, class_names: Sequence[str], filter_by: str) -> tuple[str, ...]:

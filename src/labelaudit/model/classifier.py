@@ -25,17 +25,17 @@ from labelaudit.model.construction import complete, is_incomplete
 from labelaudit.model.device import input_dtype, isolated, resolve_device, resolve_precision
 from labelaudit.model.estimator import TorchEstimator, check_shape, example_shape, row_count
 from labelaudit.model.hyperparameters import Hyperparameters
-from labelaudit.model.layer_values import layer_values
-from labelaudit.model.layers import last_layer
+from labelaudit.model.layer_values import last_layer_features
+from labelaudit.model.layers import input_width, last_layer
 from labelaudit.model.networks import MLP
 from labelaudit.model.optimizers import Optimizer, freeze, make_optimizer
 from labelaudit.model.outputs import check_output_kind, check_outputs, run_module
 from labelaudit.model.schedules import Schedule, constant
-from labelaudit.model.splits import validation_split
-from labelaudit.model.targets import ClassWeight, check_class_labels, class_weights, encode_labels, row_weights
+from labelaudit.model.splits import InnerSplit, hold_out
+from labelaudit.model.targets import ClassWeight, check_class_labels, encode_labels, training_weights
 from labelaudit.model.training import Callback, Labeled, Training, predict, print_epoch, train
 from labelaudit.model.training_dynamics import TrainingDynamics
-from labelaudit.row_dynamics import Dynamics, MeanDynamics
+from labelaudit.row_dynamics import Dynamics
 
 # Rows whose outputs are checked before the first step.
 _PROBE_ROWS = 8
@@ -273,24 +273,9 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         device = resolve_device(self.device)
         with isolated(0, device):
             module, rows, index = self._ready(X, device)
-            layer = last_layer(module)[1]
-            parts = layer_values(
-                module,
-                layer,
-                rows,
-                index,
-                side="input",
-                batch_size=self.batch_size,
-                device=device,
-                precision=self.precision_,
+            features = last_layer_features(
+                module, rows, index, batch_size=self.batch_size, device=device, precision=self.precision_
             )
-            features = torch.cat(list(parts))
-        # The layer may run at many positions, such as each pixel or each word.
-        positions = features.shape[1] // self._n_features_out
-        if isinstance(layer, nn.Conv2d):
-            features = features.view(len(features), -1, positions).mean(2)
-        else:
-            features = features.view(len(features), positions, -1).mean(1)
         result: np.ndarray = features.numpy()
         return result
 
@@ -334,8 +319,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
     @property
     def _n_features_out(self) -> int:
-        layer = last_layer(self.module_)[1]
-        return int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
+        return input_width(last_layer(self.module_)[1])
 
     def _labeled_input(
         self, X: Container, y: Container, *, reset: bool
@@ -355,14 +339,8 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
 
     def _weights(self, labels: np.ndarray, classes: np.ndarray, sample_weight: Container) -> torch.Tensor | None:
         """Return the weights (n,) of rows and classes together, with mean 1; None if all are the same."""
-        if sample_weight is None and self.class_weight is None:
-            return None
-        weights = row_weights(sample_weight, len(labels))
-        if self.class_weight is not None:
-            weights = weights * class_weights(self.class_weight, classes, labels, weights)
-        if not weights.sum() > 0:
-            raise InputError("All weights are zero, so there is nothing to train on. Give some rows a positive weight.")
-        return torch.from_numpy(weights / weights.mean()).to(input_dtype(self.precision))
+        weights = training_weights(sample_weight, self.class_weight, classes, labels)
+        return None if weights is None else torch.from_numpy(weights).to(input_dtype(self.precision))
 
     def _train(
         self,
@@ -379,7 +357,8 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         trained = 0 if fresh else self.n_iter_
         seed = self._seed(trained)
         all_rows = len(labeled)
-        labeled, validation, trained_rows = self._inner_split(labeled, groups, seed, one_more=one_more)
+        split = self._inner_split(labeled, groups, seed, one_more=one_more)
+        labeled = split.training
         dynamics = None
         if self.record_dynamics and not one_more:
             dynamics = TrainingDynamics(len(labeled), len(classes), device)
@@ -398,7 +377,7 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
                 optimizer,
                 device=device,
                 generator=torch.Generator().manual_seed(seed),
-                validation=validation,
+                validation=split.validation,
                 callbacks=[*self.callbacks, *([print_epoch] if self.verbose else [])],
                 checkpoints=None if one_more else self._checkpoints(),
                 dynamics=dynamics,
@@ -412,38 +391,18 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
         self.module_ = module.eval()
         self.__dict__.pop("dynamics_", None)
         if dynamics is not None:
-            self.dynamics_ = _at_rows(dynamics.result(), trained_rows, all_rows)
+            self.dynamics_ = dynamics.result().at_rows(split.positions, all_rows)
         self._trainable = trainable
         self._optimizer = optimizer if one_more else None
         return self
 
-    def _inner_split(
-        self, labeled: Labeled, groups: Container, seed: int, *, one_more: bool
-    ) -> tuple[Labeled, Labeled | None, np.ndarray | None]:
-        """Return the rows to train on, those held out for early stopping, and the positions of the former.
-
-        The positions are None if none are held out.
-        """
+    def _inner_split(self, labeled: Labeled, groups: Container, seed: int, *, one_more: bool) -> InnerSplit:
         if groups is not None:
             groups = column_or_1d(as_numpy(groups))
             check_consistent_length(labeled.targets, groups)
         if not self.early_stopping or one_more:
-            return labeled, None, None
-        sides = validation_split(labeled.targets.numpy(), self.validation_fraction, groups=groups, seed=seed)
-        training, validating = (
-            Labeled(
-                labeled.numbers(torch.from_numpy(side)),
-                labeled.targets[side],
-                None if labeled.weights is None else labeled.weights[side],
-            )
-            for side in sides
-        )
-        if validating.weights is not None and not validating.weights.any():
-            raise InputError(
-                "All rows held out for early stopping have weight zero. Give more rows a positive weight, or set "
-                "early_stopping=False."
-            )
-        return training, validating, sides[0]
+            return InnerSplit(labeled)
+        return hold_out(labeled, self.validation_fraction, groups=groups, seed=seed)
 
     def _fresh(
         self, data: Container, labeled: Labeled, num_classes: int, device: torch.device
@@ -551,12 +510,3 @@ class TorchClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classif
             )
         result: np.ndarray = predicted.numpy()
         return result
-
-
-def _at_rows(dynamics: Dynamics, positions: np.ndarray | None, rows: int) -> Dynamics:
-    """Return the dynamics of all rows, if those at `positions` (None: all) were trained on."""
-    if positions is None:
-        return dynamics
-    spread_out = MeanDynamics(rows)
-    spread_out.add(dynamics, positions)
-    return spread_out.result()

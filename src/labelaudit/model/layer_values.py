@@ -10,6 +10,7 @@ from torch import nn
 from labelaudit.errors import TrainingError
 from labelaudit.model.batches import Rows
 from labelaudit.model.device import autocast, repeatable
+from labelaudit.model.layers import input_width, last_layer
 from labelaudit.model.training import prediction_batch_size
 
 
@@ -59,6 +60,34 @@ def layer_values(
             caught.clear()
     finally:
         hook.remove()
+
+
+def last_layer_features(
+    module: nn.Module,
+    rows: Rows,
+    index: torch.Tensor,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+) -> torch.Tensor:
+    """Return the inputs (n, features) of the last linear layer for the rows `index` (n,), float32 on the CPU.
+
+    If that layer runs at many positions of an example, such as pixels or words, the result is the mean over them.
+
+    Raises:
+        ConfigError: The module has no such layer.
+        TrainingError: As in `layer_values`.
+    """
+    layer = last_layer(module)[1]
+    values = layer_values(
+        module, layer, rows, index, side="input", batch_size=batch_size, device=device, precision=precision
+    )
+    features = torch.cat(list(values))
+    positions = features.shape[1] // input_width(layer)
+    if isinstance(layer, nn.Conv2d):
+        return features.view(len(features), -1, positions).mean(2)
+    return features.view(len(features), positions, -1).mean(1)
 
 
 def _features(caught: list[object], name: str, batch: int) -> torch.Tensor:

@@ -24,6 +24,11 @@ def last_layer(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     )
 
 
+def input_width(layer: nn.Linear | nn.Conv2d) -> int:
+    """Return the number of features that a layer gets at each position."""
+    return int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
+
+
 def named_layer(module: nn.Module, name: str) -> nn.Module:
     """Return the layer with the name `name` in `module.named_modules()`; "" is `module` itself.
 

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
 
 from labelaudit.errors import ConfigError, InputError
+from labelaudit.model.training import Labeled
+
+
+class InnerSplit(NamedTuple):
+    """The rows to train on, those held out, and the positions of the former; None if no row is held out."""
+
+    training: Labeled
+    validation: Labeled | None = None
+    positions: np.ndarray | None = None
+
+
+def hold_out(labeled: Labeled, fraction: float, *, groups: np.ndarray | None, seed: int) -> InnerSplit:
+    """Return the rows without those that `validation_split` holds out, and these.
+
+    Raises:
+        ConfigError, InputError: As in `validation_split`.
+        InputError: All rows that are held out have weight zero.
+    """
+    sides = validation_split(labeled.targets.numpy(), fraction, groups=groups, seed=seed)
+    training, validation = (
+        Labeled(
+            labeled.numbers(torch.from_numpy(side)),
+            labeled.targets[side],
+            None if labeled.weights is None else labeled.weights[side],
+        )
+        for side in sides
+    )
+    if validation.weights is not None and not validation.weights.any():
+        raise InputError(
+            "All rows held out for early stopping have weight zero. Give more rows a positive weight, or set "
+            "early_stopping=False."
+        )
+    return InnerSplit(training, validation, sides[0])
 
 
 def validation_split(

@@ -69,7 +69,27 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> torch.Tensor:
     return shared_tensor(positions)
 
 
-def row_weights(sample_weight: Container, rows: int) -> np.ndarray:
+def training_weights(
+    sample_weight: Container, class_weight: ClassWeight | None, classes: np.ndarray, labels: np.ndarray
+) -> np.ndarray | None:
+    """Return the weights (n,) float64 of rows and classes together, with mean 1; None if all are the same.
+
+    Raises:
+        InputError: The weights of the rows are not valid, or all weights are zero.
+        ConfigError: `class_weight` is not valid.
+    """
+    if sample_weight is None and class_weight is None:
+        return None
+    weights = _row_weights(sample_weight, len(labels))
+    if class_weight is not None:
+        weights = weights * _class_weights(class_weight, classes, labels, weights)
+    if not weights.sum() > 0:
+        raise InputError("All weights are zero, so there is nothing to train on. Give some rows a positive weight.")
+    normalised: np.ndarray = weights / weights.mean()
+    return normalised
+
+
+def _row_weights(sample_weight: Container, rows: int) -> np.ndarray:
     """Return the weights (rows,) float64 of the rows, 1 for None.
 
     Raises:
@@ -87,7 +107,7 @@ def row_weights(sample_weight: Container, rows: int) -> np.ndarray:
     return weights
 
 
-def class_weights(
+def _class_weights(
     class_weight: ClassWeight, classes: np.ndarray, labels: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the class weight (n,) of each row.

@@ -132,30 +132,15 @@ def train(
         TrainingError: The loss is not finite, or the outputs are not of `output_kind`.
         ConfigError: A checkpoint cannot contain the state.
     """
-    per_epoch = batch_count(len(labeled), training.batch_size)
-    average = _weight_average(module, training, training.epochs * per_epoch)
+    steps = training.epochs * batch_count(len(labeled), training.batch_size)
+    average = _weight_average(module, training, steps)
     progress = Progress(module, optimizer, generator=generator, device=device, average=average, dynamics=dynamics)
     name = "" if checkpoints is None else _training_digest(progress, rows, labeled, validation, training)
     if checkpoints is not None:
         checkpoints.resume(name, progress)
     for number in progress.remaining(training.epochs):
         started = time.perf_counter()
-        set_training_mode(module)
-        losses = []
-        order = torch.randperm(len(labeled), generator=generator)
-        targets = labeled.targets.index_select(0, order).to(device)
-        if dynamics is not None:
-            dynamics.begin_epoch(number + 1, order, targets)
-        for step, batch in enumerate(_batches(rows, labeled, order, targets, per_epoch, training, generator)):
-            rate = training.learning_rate_at((number + step / per_epoch) / training.epochs)
-            set_learning_rate(optimizer, rate)
-            check = number == step == 0
-            losses.append(train_step(module, optimizer, batch, training, check=check, dynamics=dynamics))
-            if average is not None:
-                average.update()
-        loss = _mean_loss(torch.stack(losses), number, rate)
-        if dynamics is not None:
-            dynamics.end_epoch()
+        loss, rate = _train_epoch(module, rows, labeled, training, progress, number=number, generator=generator)
         checked = (None, None) if validation is None else _validate(module, rows, validation, training, device)
         seconds = time.perf_counter() - started
         epoch = Epoch(number + 1, training.epochs, loss, rate, seconds, *checked)
@@ -173,6 +158,37 @@ def train(
     if average is not None:
         average.copy_to_module()
     return progress.history
+
+
+def _train_epoch(
+    module: nn.Module,
+    rows: Rows,
+    labeled: Labeled,
+    training: Training,
+    progress: Progress,
+    *,
+    number: int,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """Train on all rows once, and return their mean loss and the last learning rate. Epochs are numbered from 0."""
+    set_training_mode(module)
+    dynamics, losses = progress.dynamics, []
+    order = torch.randperm(len(labeled), generator=generator)
+    targets = labeled.targets.index_select(0, order).to(progress.device)
+    if dynamics is not None:
+        dynamics.begin_epoch(number + 1, order, targets)
+    count = batch_count(len(labeled), training.batch_size)
+    for step, batch in enumerate(_batches(rows, labeled, order, targets, count, training, generator)):
+        rate = training.learning_rate_at((number + step / count) / training.epochs)
+        set_learning_rate(progress.optimizer, rate)
+        check = number == step == 0
+        losses.append(train_step(module, progress.optimizer, batch, training, check=check, dynamics=dynamics))
+        if progress.average is not None:
+            progress.average.update()
+    loss = _mean_loss(torch.stack(losses), number, rate)
+    if dynamics is not None:
+        dynamics.end_epoch()
+    return loss, rate
 
 
 def train_step(

@@ -10,7 +10,7 @@ from labelaudit.audits.detected import AuditTables
 from labelaudit.audits.other_findings import OtherFindings
 from labelaudit.detection.answer_evidence import AnsweredRows
 from labelaudit.detection.issues import LabelIssues
-from labelaudit.findings import Annotators, Duplicates, Outliers, QualityFound, Slices
+from labelaudit.findings import Annotators, Duplicates, Outliers, QualityFound
 from labelaudit.pipeline.consensus import consensus_tables
 from labelaudit.pipeline.known_rows import KnownRows
 from labelaudit.pipeline.near_rows import map_of, neighbours_of
@@ -21,6 +21,7 @@ from labelaudit.report.duplicates import duplicates_found, duplicates_in_words, 
 from labelaudit.report.outlier_list import outliers_found, outliers_in_words, outliers_table
 from labelaudit.report.quality_tables import quality_found, quality_in_words, quality_table
 from labelaudit.report.slices import slices_in_words
+from labelaudit.slice_findings import Slices
 
 
 @dataclass(frozen=True)

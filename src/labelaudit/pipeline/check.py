@@ -12,6 +12,7 @@ import psutil
 from labelaudit.audits.comparison import find_predecessor
 from labelaudit.audits.published import open_audit
 from labelaudit.config import AuditConfig
+from labelaudit.data.annotations import AnswerTable
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.left_out import left_out_of_examples
@@ -103,26 +104,7 @@ def check_dataset(
     # The inputs are not cached: an audit reads the dataset again.
     answers = find_answers(config, columns)
     scanned = scan_dataset(source, columns, config, answers, keeps_inputs=False)
-    examples = scanned.examples
-    name = audited_name(config)
-    found = CheckedDataset(
-        dataset=name.name,
-        version=name.version or examples.fingerprint[:12],
-        fingerprint=examples.fingerprint,
-        files=scanned.files,
-        bytes=scanned.bytes,
-        format=scanned.columns.format,
-        kind=scanned.columns.kind,
-        columns=_columns(scanned.columns, examples),
-        guesses=(*scanned.columns.guesses, *(() if answers is None else answers.guesses)),
-        warnings=(*scanned.warnings, *_about_copies(examples), *_about_quality(scanned)),
-        examples=len(examples.label),
-        statuses=examples.status_counts(),
-        left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
-        first_rows=_first_rows(examples),
-        classes=examples.all_class_counts(),
-        problem=None,
-    )
+    found = _scanned(config, scanned, answers)
     try:
         rows, recipe = divide_and_choose(scanned, config)
     except DatasetError as error:
@@ -142,6 +124,29 @@ def check_dataset(
         expected_seconds=audit_seconds(config, scanned, rows.examples, recipe, choice, parallel, threads),
         # This process read the dataset and trained for a few steps, as the audit and each of its workers will.
         expected_memory_bytes=(parallel + 1) * peak_bytes(),
+    )
+
+
+def _scanned(config: AuditConfig, scanned: Scan, answers: AnswerTable | None) -> CheckedDataset:
+    """Return what was found before the audit is planned."""
+    examples, name = scanned.examples, audited_name(config)
+    return CheckedDataset(
+        dataset=name.name,
+        version=name.version or examples.fingerprint[:12],
+        fingerprint=examples.fingerprint,
+        files=scanned.files,
+        bytes=scanned.bytes,
+        format=scanned.columns.format,
+        kind=scanned.columns.kind,
+        columns=_columns(scanned.columns, examples),
+        guesses=(*scanned.columns.guesses, *(() if answers is None else answers.guesses)),
+        warnings=(*scanned.warnings, *_about_copies(examples), *_about_quality(scanned)),
+        examples=len(examples.label),
+        statuses=examples.status_counts(),
+        left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
+        first_rows=_first_rows(examples),
+        classes=examples.all_class_counts(),
+        problem=None,
     )
 
 

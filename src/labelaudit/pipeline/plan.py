@@ -361,7 +361,7 @@ def _make_plan(
         rows_sha256=file.sha256,
         quality_sha256=quality.sha256,
         code=code if is_network_trained else None,
-        predecessor=find_predecessor(store, name.name, version, has_version_in_url="{version}" in config.dataset.url),
+        predecessor=find_predecessor(store, name.name, version, has_version_in_url=config.dataset.has_version_in_url),
         review_sha256=snapshot_sha256(snapshot),
         left_out=(*scanned.columns.left_out, *left_out_of_examples(examples)),
         warnings=scanned.warnings,

@@ -10,8 +10,8 @@ from labelaudit.audits.version import Version
 from labelaudit.data.slice_values import SliceValues
 from labelaudit.detection.issues import LabelIssues
 from labelaudit.detection.slice_ratios import Ratios, adjusted_p_values, measure_slices
-from labelaudit.findings import Slices
 from labelaudit.report.slices import slices_found, slices_table
+from labelaudit.slice_findings import Slices
 
 
 def compare_slices(rows: Version, found: LabelIssues, stays: np.ndarray) -> tuple[pa.Table, Slices] | None:

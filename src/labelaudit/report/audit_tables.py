@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import astuple, dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +103,6 @@ def examples_table(
     Raises:
         LabelauditError: Lengths differ, or the scores are not those of exactly the rows with status `scored`.
     """
-    total, scored = len(rows), len(scores.row)
-    is_dismissed = np.zeros(scored, dtype=bool) if scores.is_dismissed is None else scores.is_dismissed
     decisions = {
         "verdict": verdicts,
         "right_label": right_labels,
@@ -113,54 +110,73 @@ def examples_table(
         "input_issues": input_issues,
     }
     decided = {name: _strings(values) for name, values in decisions.items() if values is not None}
-    _check_lengths("examples", total, fold=fold, **decided)
-    _check_scores(scores, is_dismissed)
-    is_scored = _scored_mask(scores.row, rows["status"])
-    is_in_place = scored == total and bool((scores.row[1:] > scores.row[:-1]).all())
-
-    def spread(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
-        """(M,) values at their rows, null elsewhere."""
-        if is_in_place:
-            return pa.array(values, kind)  # most types are not copied
-        full = np.zeros(total, dtype=values.dtype)
-        full[scores.row] = values
-        return pa.array(full, kind, mask=~is_scored)
-
-    @cache
-    def nulls(kind: pa.DataType) -> pa.Array:
-        """Absent columns share their memory."""
-        return pa.nulls(total, kind)
-
-    without_verdicts = scores.p_wrong if scores.p_wrong_without_verdicts is None else scores.p_wrong_without_verdicts
+    _check_lengths("examples", len(rows), fold=fold, **decided)
+    _check_scores(scores)
     columns = {
         **{field.name: rows[field.name].cast(field.type) for field in ROW_SCHEMA},
         "fold": pa.array(np.asarray(fold, np.int16), mask=np.asarray(fold) < 0),
-        "predicted_label": pa.array(scores.class_names, pa.string()).take(
-            spread(scores.predicted, pa.from_numpy_dtype(scores.predicted.dtype))
-        ),
-        "label_score": spread(np.asarray(scores.label_score, np.float64), pa.float64()),
-        "is_label_issue": spread(scores.is_label_issue, pa.bool_()),
-        "p_given": spread(np.asarray(scores.p_given, np.float32), pa.float32()),
-        "p_predicted": spread(np.asarray(scores.p_predicted, np.float32), pa.float32()),
-        "margin": spread(np.asarray(scores.p_given - scores.p_other, np.float32), pa.float32()),
         **decided,
-        "is_dismissed": spread(is_dismissed, pa.bool_()),
-        "p_wrong": spread(np.asarray(scores.p_wrong, np.float32), pa.float32()),
-        "p_wrong_without_verdicts": spread(np.asarray(without_verdicts, np.float32), pa.float32()),
+        **_score_columns(scores, _ScoredRows(scores.row, _scored_mask(scores.row, rows["status"]))),
     }
-    if scores.dynamics is not None:
-        for name, values in scores.dynamics.columns().items():
-            columns[f"dynamics_{name}"] = spread(values, pa.float32())
-    if scores.views_agree is not None:
-        columns["views_agree"] = spread(np.asarray(scores.views_agree, np.float32), pa.float32())
-    if scores.outlier_score is not None:
-        columns["outlier_score"] = spread(np.asarray(scores.outlier_score, np.float32), pa.float32())
-    values_of = [columns[field.name] if field.name in columns else nulls(field.type) for field in EXAMPLES]
+    absent = {field.type for field in EXAMPLES if field.name not in columns}
+    # Absent columns share their memory.
+    nulls = {kind: pa.nulls(len(rows), kind) for kind in absent}
+    values_of = [columns[field.name] if field.name in columns else nulls[field.type] for field in EXAMPLES]
     table = pa.table(values_of, schema=EXAMPLES)
     for name, values in (slices or {}).items():
         table = table.append_column(slice_column(name), values)
     # Sorting needs a second copy of all columns, and the rows of an audit are sorted already.
     return table if _is_sorted(table["example_id"]) else table.sort_by("example_id")
+
+
+class _ScoredRows:
+    """The places of the M scored rows among all N rows.
+
+    Args:
+        row: (M,) their positions.
+        is_scored: (N,) whether a row is one of them.
+    """
+
+    def __init__(self, row: _IntArray, is_scored: _BoolArray) -> None:
+        self._row, self._is_scored = row, is_scored
+        self._are_all = len(row) == len(is_scored) and bool((row[1:] > row[:-1]).all())
+
+    def spread(self, values: npt.ArrayLike, kind: pa.DataType) -> pa.Array:
+        """Return (M,) values at their rows, (N,), null elsewhere."""
+        of_rows = np.asarray(values, kind.to_pandas_dtype())
+        if self._are_all:
+            return pa.array(of_rows, kind)  # most types are not copied
+        full = np.zeros(len(self._is_scored), of_rows.dtype)
+        full[self._row] = of_rows
+        return pa.array(full, kind, mask=~self._is_scored)
+
+
+def _score_columns(scores: Scores, scored: _ScoredRows) -> dict[str, pa.Array]:
+    """Return the columns of EXAMPLES with what is known of the scored rows, (N,) each."""
+    is_dismissed, without_verdicts = scores.is_dismissed, scores.p_wrong_without_verdicts
+    values: dict[str, npt.ArrayLike | None] = {
+        "label_score": scores.label_score,
+        "is_label_issue": scores.is_label_issue,
+        "p_given": scores.p_given,
+        "p_predicted": scores.p_predicted,
+        "margin": scores.p_given - scores.p_other,
+        "is_dismissed": np.zeros(len(scores.row), bool) if is_dismissed is None else is_dismissed,
+        "p_wrong": scores.p_wrong,
+        "p_wrong_without_verdicts": scores.p_wrong if without_verdicts is None else without_verdicts,
+        "views_agree": scores.views_agree,
+        "outlier_score": scores.outlier_score,
+    }
+    if scores.dynamics is not None:
+        values |= {f"dynamics_{name}": column for name, column in scores.dynamics.columns().items()}
+    numbers = scored.spread(scores.predicted, pa.from_numpy_dtype(scores.predicted.dtype))
+    return {
+        "predicted_label": pa.array(scores.class_names, pa.string()).take(numbers),
+        **{
+            name: scored.spread(column, EXAMPLES.field(name).type)
+            for name, column in values.items()
+            if column is not None
+        },
+    }
 
 
 def issues_table(
@@ -292,7 +308,7 @@ def _from_rows(rows: Sequence[FoldRow] | Sequence[ViewRow], schema: pa.Schema) -
     return pa.table(columns, schema=schema)
 
 
-def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:
+def _check_scores(scores: Scores) -> None:
     _check_lengths(
         "examples",
         len(scores.row),
@@ -304,7 +320,7 @@ def _check_scores(scores: Scores, is_dismissed: _BoolArray) -> None:
         label_score=scores.label_score,
         is_label_issue=scores.is_label_issue,
         p_wrong=scores.p_wrong,
-        is_dismissed=is_dismissed,
+        **({} if scores.is_dismissed is None else {"is_dismissed": scores.is_dismissed}),
     )
 
 

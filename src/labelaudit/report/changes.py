@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.findings import Changes, LabelPair
+from labelaudit.audit_changes import Changes, LabelPair
 from labelaudit.report.gallery import text_excerpt
 from labelaudit.schemas import DataChange, IssueChange, Status
 from labelaudit.text import listing

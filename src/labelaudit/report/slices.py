@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelaudit.findings import SliceChange, SliceChanges, SliceRatio, Slices
 from labelaudit.schemas import SLICES, SliceState
 from labelaudit.shares import interval, ratio_in_words, slice_name, times
+from labelaudit.slice_findings import SliceChange, SliceChanges, SliceRatio, Slices
 
 # The largest false discovery rate of the values that are called worse.
 SIGNIFICANT = 0.05

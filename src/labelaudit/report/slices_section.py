@@ -7,12 +7,13 @@ import math
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelaudit.audit_changes import Changes
 from labelaudit.codec import JsonObject
-from labelaudit.findings import Changes, SliceChange
 from labelaudit.report.html import Context
 from labelaudit.report.slices import slice_ratios
 from labelaudit.schemas import SliceState
 from labelaudit.shares import ratio_in_words, times
+from labelaudit.slice_findings import SliceChange
 
 # Sentences, rows of the table, and rows if fewer values are worse than the others.
 _SENTENCES = 5

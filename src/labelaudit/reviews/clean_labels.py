@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 from labelaudit.codec import JsonObject, to_record
 from labelaudit.errors import ReviewError
 from labelaudit.reviews.snapshot import RowVerdicts
+from labelaudit.reviews.suggestions import SUGGESTED_FROM, suggested_labels
 from labelaudit.schemas import STATUS_MEANINGS, Decision, Status
 from labelaudit.shares import percent
 
 # The columns of EXAMPLES that decide what to do.
 CLEANED_FROM = (
-    *("example_id", "given_label", "status", "predicted_label", "is_label_issue", "is_dismissed", "p_wrong"),
-    *("p_wrong_without_verdicts", "verdict", "content_digest"),
+    *SUGGESTED_FROM,
+    *("is_dismissed", "p_wrong", "p_wrong_without_verdicts", "content_digest"),
 )
 # A class that keeps less than this part of its share is named in a warning.
 LEAST_KEPT_SHARE = 0.75
@@ -120,15 +121,15 @@ def clean_table(
 
     Args:
         examples: EXAMPLES, at least its columns CLEANED_FROM.
-        issues: ISSUES, at least `example_id` and `suggested_label`.
+        issues: ISSUES, at least its columns `suggestions.ISSUES_NEEDED`.
         verdicts: what reviewers decided about the N rows.
         rules: from which p_wrong on rows without a verdict are changed.
-        consensus: CONSENSUS, at least `example_id` and `consensus_label`; None without answers of annotators.
+        consensus: CONSENSUS, at least its columns `suggestions.CONSENSUS_NEEDED`; None without answers of annotators.
 
     Raises:
         ReviewError: if the rules need p_wrong, and the audit is of a release that had none.
     """
-    suggested = _suggested_labels(examples, issues, consensus)
+    suggested = suggested_labels(examples, issues, consensus)
     choices = _choices(examples, pc.is_valid(suggested), verdicts, rules)
     number = np.zeros(len(examples), np.int64)
     # Later choices replace earlier ones.
@@ -148,28 +149,6 @@ def clean_table(
         "given_label": given,
     }
     return pa.table([columns[name] for name in CLEAN.names], schema=CLEAN)
-
-
-def _suggested_labels(examples: pa.Table, issues: pa.Table, consensus: pa.Table | None) -> pa.ChunkedArray:
-    """Return the other label that is suggested for each row; null if there is none.
-
-    It is that of ISSUES if the row is flagged. Otherwise it is the consensus of annotators and models, or without
-    answers the prediction of the models, if that is not the given label.
-    """
-    given, best = examples["given_label"], examples["predicted_label"]
-    if consensus is not None:
-        # A row that was to be removed has no consensus, although it may have answers.
-        was_removed = pc.fill_null(pc.equal(examples["verdict"], Decision.REMOVE.value), False)
-        best = pc.if_else(was_removed, pa.scalar(None, pa.string()), best)
-        best = pc.coalesce(_of_rows(consensus, "consensus_label", examples), best)
-    differing = pc.if_else(pc.equal(best, given), pa.scalar(None, pa.string()), best)
-    return pc.coalesce(_of_rows(issues, "suggested_label", examples), differing)
-
-
-def _of_rows(table: pa.Table, column: str, examples: pa.Table) -> pa.Array:
-    """Return a column of a table of some rows for all N rows, found by their ids; null for the others."""
-    place = pc.index_in(examples["example_id"], value_set=table["example_id"].combine_chunks())
-    return table[column].combine_chunks().take(place.combine_chunks())
 
 
 def _p_wrong_now(examples: pa.Table, verdicts: RowVerdicts) -> pa.ChunkedArray:

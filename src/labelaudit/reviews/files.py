@@ -22,6 +22,7 @@ from labelaudit.reviews.label_studio import TaskPreview, interface, read_annotat
 from labelaudit.reviews.sampling import Sample
 from labelaudit.reviews.snapshot import ReviewSnapshot
 from labelaudit.reviews.spreadsheet import csv_bytes, read_spreadsheet
+from labelaudit.reviews.suggestions import CONSENSUS_NEEDED, ISSUES_NEEDED
 from labelaudit.reviews.verdict_store import read_verdicts
 from labelaudit.reviews.verdicts import CurrentVerdicts, LabeledExample, Verdict, current
 from labelaudit.schemas import CONSENSUS, EXAMPLES, ISSUES, PREVIEWS, Decision
@@ -148,12 +149,12 @@ def clean_file(
 def clean_rows(audit: PublishedAudit, rules: CleaningRules) -> pa.Table:
     """Return what to do with every row of the version of an audit: `clean_labels.CLEAN`."""
     examples = audit.table("examples.parquet", EXAMPLES, CLEANED_FROM)
-    issues = audit.table("issues.parquet", ISSUES, ["example_id", "suggested_label"])
+    issues = audit.table("issues.parquet", ISSUES, ISSUES_NEEDED)
     snapshot = ReviewSnapshot.of(read_verdicts(audit.store, audit.dataset), (), audit.fingerprint)
     columns = (examples[name].to_pylist() for name in ("example_id", "content_digest", "given_label"))
     consensus = None
     if audit.summary().annotators is not None:
-        consensus = audit.table("consensus.parquet", CONSENSUS, ["example_id", "consensus_label"])
+        consensus = audit.table("consensus.parquet", CONSENSUS, CONSENSUS_NEEDED)
     return clean_table(examples, issues, snapshot.for_rows(*columns), rules, consensus)
 
 

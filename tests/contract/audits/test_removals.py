@@ -28,11 +28,6 @@ REASONS = {
 }
 
 
-@pytest.fixture
-def audit(tmp_path: Path) -> PublishedAudit:
-    return open_insects(tmp_path, tmp_path / "out")
-
-
 def removals(reasons: dict[str, str]) -> list[Draft]:
     return [Draft(name, Decision.REMOVE, remove_reason=reason) for name, reason in reasons.items()]
 

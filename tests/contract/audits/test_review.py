@@ -35,15 +35,9 @@ from support.reviewed import (
     WRONG,
     audit_insects,
     make_verdict,
-    open_insects,
     right_label,
     truly,
 )
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> PublishedAudit:
-    return open_insects(tmp_path, tmp_path / "out")
 
 
 def _summary(folder: Path, output: Path, **changes: object) -> tuple[Path, dict[str, object]]:

@@ -8,7 +8,6 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,12 +21,7 @@ from labelaudit.reviews.files import ExportKind, FileFormat, export, read_filled
 from labelaudit.reviews.verdict_store import append_verdicts
 from labelaudit.schemas import EXAMPLES, PREVIEWS, Decision
 from labelaudit.storage.manifest import sha256_hex
-from support.reviewed import IDS, ROWS, WRONG, make_verdict, open_insects, right_label, truly
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> PublishedAudit:
-    return open_insects(tmp_path, tmp_path / "out")
+from support.reviewed import IDS, ROWS, WRONG, make_verdict, right_label, truly
 
 
 def rows_of(data: bytes) -> list[dict[str, str]]:

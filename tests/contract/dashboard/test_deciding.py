@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,18 +25,6 @@ from support.dashboards import publish_small, texts, unreadable
 from support.waiting import PATIENCE_SECONDS
 
 APP = Path(ui.__file__).parent / "app.py"
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """The storage of the dashboard in these tests."""
-    monkeypatch.setattr(sys, "argv", ["app.py", Settings(str(tmp_path), reviewer="ann").to_json()])
-    monkeypatch.setattr(session, "FRESH_SECONDS", -1.0)
-    monkeypatch.setattr(deciding, "UNSEEN_SECONDS", 0.0)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield Store(str(tmp_path))
-    st.cache_resource.clear()
 
 
 def review(*, example: str | None = "example-000", **chosen: object) -> AppTest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from labelaudit.dashboard import deciding, session, ui
+from labelaudit.dashboard import ui
 from labelaudit.dashboard.queries import Address
 from labelaudit.dashboard.review_session import ReviewSession, SessionVerdict
 from labelaudit.dashboard.settings import Settings
@@ -25,17 +24,6 @@ from support.waiting import PATIENCE_SECONDS
 APP = Path(ui.__file__).parent / "app.py"
 # Rows 0, 12 and 24 are flagged cats, 4 is a flagged dog, and 3 and 6 are cats that are not flagged.
 NEAR = ["example-012", "example-003", "example-004", "example-024", "example-006", "example-059"]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(sys, "argv", ["app.py", Settings(str(tmp_path), reviewer="ann").to_json()])
-    monkeypatch.setattr(session, "FRESH_SECONDS", -1.0)
-    monkeypatch.setattr(deciding, "UNSEEN_SECONDS", 0.0)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield Store(str(tmp_path))
-    st.cache_resource.clear()
 
 
 def review() -> AppTest:

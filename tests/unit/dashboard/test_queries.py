@@ -35,6 +35,7 @@ from labelaudit.report.audit_tables import issues_table
 from labelaudit.report.charts import Measured
 from labelaudit.reviews.audit_review import draw_sample
 from labelaudit.reviews.sampling import DEFAULT_SEED, PREVIEWED_ROWS
+from labelaudit.reviews.suggestions import suggested_labels
 from labelaudit.schemas import ANNOTATORS, CONSENSUS, DUPLICATES, EXAMPLES, MAP, OUTLIERS, Decision, Status
 from labelaudit.storage.store import Store
 from support.dashboards import publish_small, small_examples
@@ -108,12 +109,13 @@ def expected(frame: pd.DataFrame, asked: Filters, verdicts: dict[tuple[Any, ...]
         }
         score = row["label_score"]
         wrong = row["p_wrong"]
+        suggested = None if row["predicted_label"] == row["given_label"] else row["predicted_label"]
         is_bounded = (asked.lowest, asked.highest) != (0.0, 1.0)
         is_cut = (asked.least_wrong, asked.most_wrong) != (0.0, 1.0)
         keep = (
             matches.get(asked.shown, row["status"] == asked.shown),
             asked.given_label in (None, row["given_label"]),
-            asked.suggested_label in (None, row["predicted_label"]),
+            asked.suggested_label in (None, suggested),
             not is_bounded or (score is not None and asked.lowest <= score <= asked.highest),
             not is_cut or (wrong is not None and asked.least_wrong <= wrong <= asked.most_wrong),
             asked.fold in (None, row["fold"]),
@@ -245,6 +247,58 @@ def test_rows_that_need_another_opinion_come_first(tmp_path: Path) -> None:
     assert [row.example_id for row in tables.page(Filters(shown=Shown.DISPUTED))] == ["example-013", "example-000"]
 
 
+@pytest.mark.parametrize("has_answers", [True, False])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    records=st.lists(rows(), min_size=5, max_size=20),
+    agreed=st.lists(st.sampled_from([*NAMES, None]), min_size=20, max_size=20),
+    removed=st.sets(st.integers(0, 19)),
+)
+def test_the_same_label_is_suggested_as_in_cleaned_labels(
+    records: list[dict[str, Any]],
+    agreed: list[str | None],
+    removed: set[int],
+    has_answers: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    # Rows to be removed are not flagged.
+    records = [
+        {**record, "verdict": "remove", "is_label_issue": False} if at in removed else record
+        for at, record in enumerate(records)
+    ]
+    folder, examples = tmp_path_factory.mktemp("tables"), examples_of(records)
+    consensus = consensus_of(examples, agreed) if has_answers else None
+    if consensus is not None:
+        pq.write_table(consensus, folder / "consensus.parquet")
+    wanted = suggested_labels(examples, issues_table(examples), consensus).to_pylist()
+    tables = tables_of(folder, examples)
+    for shown in (Shown.ALL, Shown.FLAGGED):
+        for row in tables.page(Filters(shown=shown), limit=100):
+            assert row.suggested_label == wanted[row.row or 0]
+            assert row.suggested_label is None or row.suggested_label != row.given_label
+
+
+def consensus_of(examples: pa.Table, labels: list[str | None]) -> pa.Table:
+    """Return the consensus of scored rows; rows whose label is None have no answers."""
+    names = zip(examples["example_id"].to_pylist(), examples["status"].to_pylist(), labels, strict=False)
+    found = [
+        {"example_id": name, "consensus_label": label} for name, status, label in names if status == "scored" and label
+    ]
+    return pa.Table.from_pylist(found, CONSENSUS)
+
+
+def test_the_consensus_is_suggested_for_a_row_that_is_not_flagged(tmp_path: Path) -> None:
+    # The models agree with the given labels of both rows: dog and owl.
+    agreed = {"example_id": ["example-001", "example-002"], "consensus_label": ["cat", "owl"]}
+    consensus = pa.Table.from_pylist(pa.table(agreed).to_pylist(), CONSENSUS)
+    pq.write_table(consensus, tmp_path / "consensus.parquet")
+    tables = tables_of(tmp_path, small_examples(20))
+    found = {row.example_id: row.suggested_label for row in tables.page(Filters(shown=Shown.ALL), limit=20)}
+    assert [found[f"example-{at:03d}"] for at in range(4)] == ["dog", "cat", None, None]
+    asked = Filters(shown=Shown.NOT_FLAGGED, suggested_label="cat")
+    assert [row.example_id for row in tables.page(asked)] == ["example-001"]
+
+
 def test_answers_of_the_best_annotators_first(tmp_path: Path) -> None:
     answers = [("example-001", "x", "cat"), ("example-001", "y", "dog"), ("example-002", "x", "dog")]
     columns = zip(("example_id", "annotator", "label"), zip(*answers, strict=True), strict=True)
@@ -325,7 +379,7 @@ def test_an_audit_without_such_a_table(tmp_path: Path, shown: Shown) -> None:
 def test_the_random_sample_is_the_one_that_the_command_draws(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     record = publish_small(store, rows=1_000)
-    tables = AuditQueries(connect(tmp_path), lambda name: tmp_path / record.folder / name)
+    tables = AuditQueries(connect(tmp_path), {path.name: path for path in (tmp_path / record.folder).iterdir()}.get)
     audit = open_audit(store, record.folder)
     assert audit is not None
     drawn = draw_sample(audit, rows=PREVIEWED_ROWS, seed=DEFAULT_SEED).shuffled()

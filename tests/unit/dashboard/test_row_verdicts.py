@@ -41,7 +41,6 @@ ROW = Row(
     right_label=None,
     rank=1,
     suggested_label="dog",
-    p_suggested=0.9,
     was_dismissed=False,
     views_agree=None,
     input_issues=None,

@@ -8,8 +8,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelaudit.audit_changes import ClassDifferences, ClassShare
 from labelaudit.detection.class_shares import compare_classes, differences_in_words, labeled_rows
-from labelaudit.findings import ClassDifferences, ClassShare
 from labelaudit.schemas import CLASSES
 
 

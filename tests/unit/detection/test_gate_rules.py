@@ -12,18 +12,8 @@ from hypothesis import strategies as st
 
 from labelaudit.detection.class_shares import compare_classes
 from labelaudit.detection.gate import _CHECKS, Limits, Measures, judge_limits
-from labelaudit.findings import (
-    Duplicates,
-    ErrorRange,
-    Gate,
-    GateVerdict,
-    Outcome,
-    QualityFound,
-    RateBasis,
-    Rule,
-    SliceRatio,
-    Slices,
-)
+from labelaudit.findings import Duplicates, ErrorRange, Gate, GateVerdict, Outcome, QualityFound, RateBasis, Rule
+from labelaudit.slice_findings import SliceRatio, Slices
 
 MEASURES = Measures(
     scored=1000,

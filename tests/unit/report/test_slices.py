@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from labelaudit.findings import Changes, SliceRatio
+from labelaudit.audit_changes import Changes
 from labelaudit.report.slices import (
     slice_changes,
     slice_changes_in_words,
@@ -19,6 +19,7 @@ from labelaudit.report.slices import (
 )
 from labelaudit.report.slices_section import slices_context
 from labelaudit.schemas import SLICES
+from labelaudit.slice_findings import SliceRatio
 
 NAMES = [name for name in SLICES.names if name not in ("q_value", "is_worse")]
 
