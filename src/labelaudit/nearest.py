@@ -18,6 +18,8 @@ _POINTS_PER_CELL = 1_024
 _MAX_DEPTH = 4
 # Numbers in a block of distances: 64 MiB.
 _BLOCK_NUMBERS = 2**24
+# Relative to the largest square of a norm.
+_ROUNDING = 1e-5
 _SEED = 0
 
 
@@ -28,10 +30,12 @@ class Nearest:
     Attributes:
         positions: (n, k) int32, the nearest first. A point is never its own neighbour.
         distances: (n, k) float32, ascending. Points without k neighbours in their cell repeat the last one.
+        is_exact: whether all points were compared. Otherwise closer ones may be missing.
     """
 
     positions: np.ndarray
     distances: np.ndarray
+    is_exact: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,28 +74,39 @@ def find_nearest(points: np.ndarray, count: int) -> Nearest:
         around = _Members(members, points[members], norms[members])
         for block in _blocks(queries, len(members)):
             positions[block], squares[block] = _within(points[block], block, around, count)
-    return Nearest(positions, np.sqrt(np.maximum(squares, 0)) * np.float32(scale))
+    distances = np.sqrt(np.maximum(squares, 0)) * np.float32(scale)
+    return Nearest(positions, distances, is_exact=len(points) <= _MAX_COMPARED)
 
 
-def with_far_points_compared(points: np.ndarray, nearest: Nearest, most: int) -> Nearest:
-    """Return the same neighbours, but of the points that seem farthest from others those of a search among all points.
-
-    An approximate search may miss neighbours, so a point at the border of a cell can seem to be far away.
+def with_all_compared(points: np.ndarray, nearest: Nearest, rows: np.ndarray) -> Nearest:
+    """Return the same neighbours, but of some points those of a search among all points.
 
     Args:
         points: (n, d) float32, d at most 128, of `nearest`.
-        most: number of points whose neighbours are searched again.
+        rows: (m,) positions of the points whose neighbours are searched again.
     """
-    if len(points) <= _MAX_COMPARED:
+    if nearest.is_exact:
         return nearest
     count = nearest.positions.shape[1]
-    far = np.sort(np.argsort(-nearest.distances.mean(axis=1), kind="stable")[:most])
     positions, distances = nearest.positions.copy(), nearest.distances.copy()
-    everyone = _Members(np.arange(len(points)), points, _squared_norms(points))
-    for block in _blocks(far, len(points)):
-        positions[block], squares = _within(points[block], block, everyone, count)
-        distances[block] = np.sqrt(np.maximum(squares, 0))
-    return Nearest(positions, distances)
+    norms = _squared_norms(points)
+    # The squares below are differences, and are wrong by this at most.
+    rounding = _ROUNDING * float(norms.max(initial=0.0))
+    for block in _blocks(rows, len(points)):
+        squares = _squares(points[block], points, norms)
+        squares[np.arange(len(block)), block] = np.inf
+        # Known neighbours are at most as near as the nearest ones, so nothing farther must be sorted.
+        farthest = distances[block, -1] ** 2 + 2 * rounding
+        for row, others, limit in zip(block.tolist(), squares, farthest, strict=True):
+            positions[row], distances[row] = _nearest_within(points, row, np.flatnonzero(others <= limit), count)
+    return Nearest(positions, distances, is_exact=False)
+
+
+def _nearest_within(points: np.ndarray, row: int, others: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest of some other points, at least `count`, and their distances."""
+    distances = np.sqrt(((points[others] - points[row]) ** 2).sum(axis=1))
+    order = np.argsort(distances, kind="stable")[:count]
+    return others[order], distances[order]
 
 
 def with_exact_distances(nearest: Nearest, rows_of: Callable[[np.ndarray], np.ndarray], dimensions: int) -> Nearest:
@@ -111,7 +126,7 @@ def with_exact_distances(nearest: Nearest, rows_of: Callable[[np.ndarray], np.nd
         order = np.argsort(exact, axis=1, kind="stable")
         positions[block] = np.take_along_axis(found, order, axis=1)
         distances[block] = np.take_along_axis(exact, order, axis=1)
-    return Nearest(positions, distances)
+    return Nearest(positions, distances, nearest.is_exact)
 
 
 def projected(points: np.ndarray) -> np.ndarray:

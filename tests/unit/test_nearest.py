@@ -66,11 +66,11 @@ def test_far_points_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 2_000)  # several blocks
     searched = find_nearest(base, 5)
     assert (searched.positions != exact.positions).any()
-    some = nearest.with_far_points_compared(base, searched, 50)
     far = np.argsort(-searched.distances.mean(axis=1), kind="stable")
+    some = nearest.with_all_compared(base, searched, far[:50])
     np.testing.assert_array_equal(some.positions[far[:50]], exact.positions[far[:50]])
     np.testing.assert_array_equal(some.positions[far[50:]], searched.positions[far[50:]])
-    everything = nearest.with_far_points_compared(base, searched, 400)
+    everything = nearest.with_all_compared(base, searched, np.arange(400))
     np.testing.assert_array_equal(everything.positions, exact.positions)
     np.testing.assert_allclose(everything.distances, exact.distances, rtol=1e-4)
 
@@ -84,7 +84,7 @@ def test_exact_distances_are_in_all_dimensions_and_in_order(monkeypatch: pytest.
     assert (np.sort(exact.positions, axis=1) == np.sort(searched.positions, axis=1)).all()
     np.testing.assert_allclose(exact.distances, np.take_along_axis(by_hand, exact.positions, axis=1), rtol=1e-5)
     assert (np.diff(exact.distances, axis=1) >= 0).all()
-    swapped = Nearest(searched.positions[:, ::-1], searched.distances)
+    swapped = Nearest(searched.positions[:, ::-1], searched.distances, is_exact=True)
     np.testing.assert_array_equal(
         with_exact_distances(swapped, lambda rows: base[rows], 300).distances, exact.distances
     )

@@ -35,10 +35,13 @@ _MAY_BE_OUTLIERS = 0.02
 # share would describe the body of the scores, and not their tail.
 _FITTED_ROWS = 2_000
 _FITTED_SHARES = (0.05, 0.2)
-# With very many rows, the distribution is fitted to so many of the farthest. Their distances must be exact, because the
-# errors of an approximate search look like a long tail. 40 % of them may be outliers then.
-EXACT_ROWS = 16_384
-_MAY_BE_OUTLIERS_OF_FITTED = 0.4
+# With many rows, the search is approximate: rows may seem too far away, which looks like a long tail, but never too
+# near. So the farthest 5 % are surely among those that seem to be the farthest 20 %. Of these, so many are compared
+# with all rows, by chance, and the distribution is fitted to them. Only the farthest ones can be outliers.
+_SEEMINGLY_FARTHEST = 0.2
+_FITTED_AT_MOST = 16_384
+_OUTLIERS_AT_MOST = 8_192
+_SEED = 0
 _EXPECTED_BY_CHANCE = 1.0
 # The parts of the rows that may be outliers that are tried, and how many rows these must be at least.
 _PARTS_TRIED = np.arange(15, 0, -1) / 20
@@ -63,25 +66,58 @@ class FoundOutliers:
 
     Attributes:
         score: (n,) float32, the distance from the nearest others, relative to the usual one; 1 is usual.
-        cut: a row with a larger score is an outlier; infinite if the rows are too few or too alike.
+        cut: a row with a larger score is an outlier, if it was compared with all others; infinite if the rows are too
+            few or too alike.
+        is_outlier: (n,) bool.
         near_class: (n,) int64, the class of most of the nearest others.
     """
 
     score: np.ndarray
     cut: float
+    is_outlier: np.ndarray
     near_class: np.ndarray
 
+    def of(self, contents: np.ndarray) -> FoundOutliers:
+        """Return what is unusual about other rows, given by their contents, (m,)."""
+        return FoundOutliers(self.score[contents], self.cut, self.is_outlier[contents], self.near_class[contents])
+
+
+@dataclass(frozen=True)
+class FarRows:
+    """The rows that must be compared with all others before `find_outliers`.
+
+    Attributes:
+        may_be_outliers: positions of the rows that seem to be the farthest.
+        fitted: positions of the rows to which the cut is fitted.
+        stands_for: how many of the farthest rows each fitted row stands for.
+    """
+
+    may_be_outliers: np.ndarray
+    fitted: np.ndarray
+    stands_for: float
+
+    @classmethod
+    def of(cls, nearest: Nearest) -> FarRows:
+        """Return these rows, given neighbours that may not be the nearest."""
+        order = np.argsort(-nearest.distances[:, :OUTLIER_NEIGHBOURS].mean(axis=1), kind="stable")
+        if nearest.is_exact:
+            return cls(order, order, 1.0)
+        far = order[: max(_FITTED_AT_MOST, int(_SEEMINGLY_FARTHEST * len(order)))]
+        fitted = np.random.default_rng(_SEED).permutation(far)[:_FITTED_AT_MOST]
+        return cls(order[:_OUTLIERS_AT_MOST], fitted, len(far) / len(fitted))
+
     @property
-    def is_outlier(self) -> np.ndarray:
-        return np.asarray(self.score > self.cut)
+    def all(self) -> np.ndarray:
+        return np.union1d(self.may_be_outliers, self.fitted)
 
 
-def find_outliers(nearest: Nearest, labels: np.ndarray) -> FoundOutliers:
+def find_outliers(nearest: Nearest, labels: np.ndarray, far: FarRows) -> FoundOutliers:
     """Find the outliers among different contents.
 
     Args:
         nearest: at least OUTLIER_NEIGHBOURS neighbours of each of n contents.
         labels: (n,) int64, class numbers.
+        far: the rows that were compared with all others.
     """
     positions, distances = nearest.positions[:, :OUTLIER_NEIGHBOURS], nearest.distances[:, :OUTLIER_NEIGHBOURS]
     near_class = _most_frequent(labels, positions)
@@ -93,10 +129,13 @@ def find_outliers(nearest: Nearest, labels: np.ndarray) -> FoundOutliers:
         of_class[number] = max(usual, np.median(distance[labels == number]))
     if usual <= _SMALLEST:
         # Most contents are at the same point, so nothing is a usual distance.
-        return FoundOutliers(np.full(len(distance), np.nan, np.float32), float("inf"), near_class)
+        nothing = np.full(len(distance), np.nan, np.float32)
+        return FoundOutliers(nothing, float("inf"), np.zeros(len(distance), bool), near_class)
     score = (distance / of_class[near_class]).astype(np.float32)
-    cut = _cut(score)
-    return FoundOutliers(score, cut, near_class)
+    cut = _cut(score[far.fitted], len(score), far.stands_for)
+    is_outlier = np.zeros(len(score), bool)
+    is_outlier[far.all] = score[far.all] > cut
+    return FoundOutliers(score, cut, is_outlier, near_class)
 
 
 def _most_frequent(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -111,27 +150,31 @@ def _most_frequent(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return best
 
 
-def _cut(score: np.ndarray) -> float:
-    """Return the score that about one of n rows exceeds by chance; infinite if that is unknown."""
-    count = len(score)
-    if count < FEWEST_CONTENTS:
+def _cut(score: np.ndarray, rows: int, stands_for: float) -> float:
+    """Return the score that about one of `rows` exceeds by chance; infinite if that is unknown.
+
+    Args:
+        score: (m,) float32, those of the farthest rows.
+        rows: number of all rows.
+        stands_for: how many of the farthest rows each of the m stands for.
+    """
+    if rows < FEWEST_CONTENTS:
         return float("inf")
     ordered = np.log(np.maximum(np.sort(score), _SMALLEST).astype(np.float64))
-    smallest, largest = _FITTED_SHARES
-    share = float(np.clip(_FITTED_ROWS / count, min(smallest, EXACT_ROWS / count), largest))
-    may_be_outliers = min(_MAY_BE_OUTLIERS, _MAY_BE_OUTLIERS_OF_FITTED * share)
-    first, last = int((1 - share) * count), int((1 - may_be_outliers) * count)
+    count = len(ordered)
+    share = float(np.clip(_FITTED_ROWS / rows, *_FITTED_SHARES))
+    first, last = (count - int((rows - int((1 - part) * rows)) / stands_for) for part in (share, _MAY_BE_OUTLIERS))
     threshold, farthest = ordered[first], ordered[last] - ordered[first]
     if farthest <= 0:
         return float("inf")
 
     def without(outliers: int) -> float:
         shape, scale = _tail(ordered[first:last] - threshold, farthest, count - last - outliers)
-        by_chance = _EXPECTED_BY_CHANCE / (count - first)
+        by_chance = _EXPECTED_BY_CHANCE / ((count - first) * stands_for)
         beyond = -np.log(by_chance) if shape == 0 else np.expm1(-shape * np.log(by_chance)) / shape
         return float(threshold + scale * beyond)
 
-    for outliers in (int(part * may_be_outliers * count) for part in _PARTS_TRIED):
+    for outliers in (int(part * (count - last)) for part in _PARTS_TRIED):
         if outliers >= _FEWEST_TRIED:
             cut = without(outliers)
             if (ordered > cut).sum() >= outliers + _CLEARLY_MORE * np.sqrt(outliers):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.version import Version
 from labelaudit.detection.feature_map import map_layout, principal_plane
-from labelaudit.detection.outliers import EXACT_ROWS, FoundOutliers, find_outliers
+from labelaudit.detection.outliers import FarRows, FoundOutliers, find_outliers
 from labelaudit.memory import release_if_grown
 from labelaudit.model.table_points import scaled_vectors, table_points
-from labelaudit.nearest import Nearest, find_nearest, projected, with_exact_distances, with_far_points_compared
+from labelaudit.nearest import Nearest, find_nearest, projected, with_all_compared, with_exact_distances
 from labelaudit.pipeline.blas_threads import with_one_blas_thread
 from labelaudit.pipeline.decoded_inputs import load_table_inputs, load_vectors, open_inputs
 from labelaudit.pipeline.version_features import open_features
@@ -30,6 +31,15 @@ _SMALLEST = 1e-6
 _BLOCK = 2**14
 
 
+class _Neighbours(NamedTuple):
+    """What was found about C contents; see `FeatureSpace`."""
+
+    searched: Nearest
+    exact: Nearest
+    far: FarRows
+    plane: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
     """The neighbours of C different contents among the M scored rows of a version.
@@ -39,6 +49,7 @@ class FeatureSpace:
         content_of: (M,) int64, the content of each scored row.
         searched: the SPACE_NEIGHBOURS nearest contents of each, in at most 128 dimensions.
         exact: the same neighbours with distances in all dimensions.
+        far: the contents that were compared with all others.
         labels: (C,) int64, class numbers of the first rows.
         plane: (C, 2) float32, of `principal_plane`.
     """
@@ -47,6 +58,7 @@ class FeatureSpace:
     content_of: np.ndarray
     searched: Nearest
     exact: Nearest
+    far: FarRows
     labels: np.ndarray
     plane: np.ndarray
 
@@ -84,8 +96,7 @@ class FeatureSpace:
 
     def outliers(self) -> FoundOutliers:
         """Return the outliers among the M scored rows. Rows with equal contents have one score."""
-        found = find_outliers(self.exact, self.labels)
-        return FoundOutliers(found.score[self.content_of], found.cut, found.near_class[self.content_of])
+        return find_outliers(self.exact, self.labels, self.far).of(self.content_of)
 
 
 # The last digits of distances depend on the number of threads, and could decide about a row.
@@ -105,14 +116,11 @@ def search_space(reference: PlanReference, plan: Plan, rows: Version) -> Feature
     release_if_grown()
     if found is None:
         return None
-    searched, exact, plane = found
-    return FeatureSpace(contents, content_of, searched, exact, rows.examples.label[contents], plane)
+    labels = rows.examples.label[contents]
+    return FeatureSpace(contents, content_of, found.searched, found.exact, found.far, labels, found.plane)
 
 
-def _neighbours(
-    reference: PlanReference, plan: Plan, contents: np.ndarray
-) -> tuple[Nearest, Nearest, np.ndarray] | None:
-    """Return the nearest contents of each, with distances in the dimensions of the search and in all, and the plane."""
+def _neighbours(reference: PlanReference, plan: Plan, contents: np.ndarray) -> _Neighbours | None:
     count = len(contents)
     if plan.encoder is not None:
         with open_features(reference, plan) as features:
@@ -126,9 +134,7 @@ def _neighbours(
         return _searched(table_points(load_table_inputs(folder).iloc[contents]), count)
 
 
-def _searched(
-    rows_of: Callable[[np.ndarray], np.ndarray], count: int, are_directions: bool = False
-) -> tuple[Nearest, Nearest, np.ndarray]:
+def _searched(rows_of: Callable[[np.ndarray], np.ndarray], count: int, are_directions: bool = False) -> _Neighbours:
     """Search neighbours.
 
     Args:
@@ -143,10 +149,11 @@ def _searched(
         block = projected(rows_of(np.arange(start, min(start + _BLOCK, count))))
         points[start : start + _BLOCK] = _normalised(block) if are_directions else block
     searched = find_nearest(points, SPACE_NEIGHBOURS)
-    searched = with_far_points_compared(points, searched, EXACT_ROWS)
+    far = FarRows.of(searched)
+    searched = with_all_compared(points, searched, far.all)
     plane = principal_plane(points)
     del points
-    return searched, with_exact_distances(searched, rows_of, dimensions), plane
+    return _Neighbours(searched, with_exact_distances(searched, rows_of, dimensions), far, plane)
 
 
 def _normalised(points: np.ndarray) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelaudit.detection.outliers import FEWEST_CONTENTS, OUTLIER_NEIGHBOURS, FoundOutliers, find_outliers
-from labelaudit.nearest import find_nearest
+from labelaudit import nearest
+from labelaudit.detection import outliers
+from labelaudit.detection.outliers import FEWEST_CONTENTS, OUTLIER_NEIGHBOURS, FarRows, FoundOutliers, find_outliers
+from labelaudit.nearest import find_nearest, with_all_compared
 
 
 def normal(count: int, dimensions: int, seed: int = 0) -> np.ndarray:
@@ -15,7 +17,8 @@ def normal(count: int, dimensions: int, seed: int = 0) -> np.ndarray:
 
 def found_in(points: np.ndarray, labels: np.ndarray | None = None) -> FoundOutliers:
     labels = np.zeros(len(points), np.int64) if labels is None else labels
-    return find_outliers(find_nearest(points, OUTLIER_NEIGHBOURS), labels)
+    found = find_nearest(points, OUTLIER_NEIGHBOURS)
+    return find_outliers(found, labels, FarRows.of(found))
 
 
 @pytest.mark.slow
@@ -44,6 +47,30 @@ def test_one_and_a_half_percent_are_found(dimensions: int) -> None:
     found = found_in(points)
     assert found.is_outlier[:30].all()
     assert found.is_outlier[30:].sum() <= 3
+
+
+def test_an_approximate_search_with_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cut is about that of an exact search, from a quarter of the rows that seem to be the farthest."""
+    points = normal(20_000, 8)
+    points[:40] = 12 * np.sqrt(8) * normal(40, 8, seed=1)
+    labels = np.zeros(len(points), np.int64)
+    monkeypatch.setattr(nearest, "_MAX_COMPARED", len(points))
+    exact = found_in(points)
+    monkeypatch.setattr(nearest, "_MAX_COMPARED", 1_000)
+    monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 200)
+    monkeypatch.setattr(outliers, "_FITTED_AT_MOST", 1_000)
+    monkeypatch.setattr(outliers, "_OUTLIERS_AT_MOST", 500)
+    searched = find_nearest(points, OUTLIER_NEIGHBOURS)
+    far = FarRows.of(searched)
+    assert (len(far.may_be_outliers), len(far.fitted), far.stands_for) == (500, 1_000, 4)
+    found = find_outliers(with_all_compared(points, searched, far.all), labels, far)
+    for each in (exact, found):
+        assert each.is_outlier[:40].all()
+        assert each.is_outlier[40:].sum() <= 3
+    # With fewer fitted rows the tail is less certain, so the cut is higher.
+    assert 0.95 * exact.cut < found.cut < 1.5 * exact.cut
+    # Of rows that were not compared, nothing is known.
+    assert set(np.flatnonzero(find_outliers(searched, labels, far).is_outlier)) <= set(far.all)
 
 
 def test_a_wrong_label_is_no_outlier() -> None:

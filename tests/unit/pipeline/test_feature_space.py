@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labelaudit.detection.outliers import FarRows
 from labelaudit.nearest import find_nearest
 from labelaudit.pipeline.feature_space import SHOWN_NEIGHBOURS, FeatureSpace
 
@@ -15,7 +16,9 @@ def space_of(contents: list[int]) -> FeatureSpace:
     """Return the space of rows whose contents are on a line, at these numbers."""
     numbers, first, content_of = np.unique(contents, return_index=True, return_inverse=True)
     nearest = find_nearest(numbers[:, None].astype(np.float32), min(20, len(numbers) - 1))
-    return FeatureSpace(first, content_of, nearest, nearest, np.zeros(len(numbers), np.int64), PLANE)
+    return FeatureSpace(
+        first, content_of, nearest, nearest, FarRows.of(nearest), np.zeros(len(numbers), np.int64), PLANE
+    )
 
 
 def test_nearest_rows_on_a_line() -> None:
@@ -41,6 +44,7 @@ def test_copies_have_one_score() -> None:
     points = np.random.default_rng(0).normal(size=(150, 2)).astype(np.float32)
     nearest = find_nearest(points, 20)
     content_of = np.concatenate([np.arange(150), [3]])
-    found = FeatureSpace(np.arange(150), content_of, nearest, nearest, np.zeros(150, np.int64), points).outliers()
+    far = FarRows.of(nearest)
+    found = FeatureSpace(np.arange(150), content_of, nearest, nearest, far, np.zeros(150, np.int64), points).outliers()
     assert len(found.score) == 151
     assert found.score[150] == found.score[3]
