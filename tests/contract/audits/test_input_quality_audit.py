@@ -87,7 +87,7 @@ def test_reviewers_see_them(versions: Path) -> None:
 
 def test_the_dashboard_filters_by_them(versions: Path) -> None:
     (folder,) = (versions / "out" / "dataset=fruit" / "version=v1").iterdir()
-    tables = AuditQueries(connect(folder), lambda name: folder / name)
+    tables = AuditQueries(connect(folder), {path.name: path for path in folder.iterdir()}.get)
     assert tables.input_issues() == ["mostly_missing", "constant"]
     for issue, ids in ((ANY_ISSUE, [SPARSE, EQUAL]), ("constant", [EQUAL]), ("dark", [])):
         rows = tables.page(Filters(shown=Shown.ALL, input_issue=issue))
