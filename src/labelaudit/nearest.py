@@ -94,15 +94,20 @@ def with_all_compared(points: np.ndarray, nearest: Nearest, rows: np.ndarray) ->
     rounding = _ROUNDING * float(norms.max(initial=0.0))
     for block in _blocks(rows, len(points)):
         squares = _squares(points[block], points, norms)
-        squares[np.arange(len(block)), block] = np.inf
-        # Known neighbours are at most as near as the nearest ones, so nothing farther must be sorted.
-        farthest = distances[block, -1] ** 2 + 2 * rounding
-        for row, others, limit in zip(block.tolist(), squares, farthest, strict=True):
-            positions[row], distances[row] = _nearest_within(points, row, np.flatnonzero(others <= limit), count)
+        # A point is not its own neighbour: no limit includes NaN, and it is sorted last.
+        squares[np.arange(len(block)), block] = np.nan
+        # The known neighbours are no nearer than the nearest ones, so nothing farther than they are must be sorted.
+        limits = distances[block, -1] ** 2 + 2 * rounding
+        for row, others, limit in zip(block.tolist(), squares, limits, strict=True):
+            near = np.flatnonzero(others <= limit)
+            if len(near) < count:
+                # Too few neighbours are known: the cell of the point has fewer points.
+                near = np.argpartition(others, count - 1)[:count]
+            positions[row], distances[row] = _nearest_among(points, row, near, count)
     return Nearest(positions, distances, is_exact=False)
 
 
-def _nearest_within(points: np.ndarray, row: int, others: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_among(points: np.ndarray, row: int, others: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest of some other points, at least `count`, and their distances."""
     distances = np.sqrt(((points[others] - points[row]) ** 2).sum(axis=1))
     order = np.argsort(distances, kind="stable")[:count]

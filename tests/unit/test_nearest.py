@@ -75,6 +75,23 @@ def test_far_points_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(everything.distances, exact.distances, rtol=1e-4)
 
 
+@pytest.mark.parametrize("together", [1, 2, 3, 5])
+def test_cells_with_fewer_points_than_neighbours(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    """Some far groups contain the centre of a cell, so the search knows only the others of the group, or none."""
+    base = points(600, 3)
+    base[: 60 // together * together] = np.repeat(100 * points(60 // together, 3, seed=1), together, axis=0)
+    base += 0.01 * points(600, 3, seed=2)
+    exact = find_nearest(base, 8)
+    monkeypatch.setattr(nearest, "_MAX_COMPARED", 60)
+    monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 10)
+    monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 6_000)
+    searched = find_nearest(base, 8)
+    assert (np.diff(searched.distances[:60]) == 0).any() or not np.isfinite(searched.distances).all()
+    found = nearest.with_all_compared(base, searched, np.arange(600))
+    np.testing.assert_array_equal(found.positions, exact.positions)
+    np.testing.assert_allclose(found.distances, exact.distances, rtol=1e-4, atol=1e-4)
+
+
 def test_exact_distances_are_in_all_dimensions_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     base = points(50, 300)
     by_hand = np.linalg.norm(base[:, None] - base, axis=2)

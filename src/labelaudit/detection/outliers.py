@@ -18,6 +18,7 @@ clearly more than m rows exceed the cut then, these rows are not a tail: in clea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -82,6 +83,31 @@ class FoundOutliers:
         return FoundOutliers(self.score[contents], self.cut, self.is_outlier[contents], self.near_class[contents])
 
 
+class _Distances(NamedTuple):
+    """How far n contents are from their nearest others.
+
+    Attributes:
+        relative: (n,) float64, relative to what is usual in the class of most neighbours.
+        usual: the median distance.
+        near_class: (n,) int64, this class.
+    """
+
+    relative: np.ndarray
+    usual: float
+    near_class: np.ndarray
+
+    @classmethod
+    def of(cls, nearest: Nearest, labels: np.ndarray) -> _Distances:
+        near_class = _most_frequent(labels, nearest.positions[:, :OUTLIER_NEIGHBOURS])
+        distance = nearest.distances[:, :OUTLIER_NEIGHBOURS].mean(axis=1, dtype=np.float64)
+        usual = float(np.median(distance))
+        of_class = np.full(int(labels.max(initial=0)) + 1, usual)
+        counts = np.bincount(labels)
+        for number in np.flatnonzero(counts >= _FEWEST_IN_CLASS):
+            of_class[number] = max(usual, np.median(distance[labels == number]))
+        return cls(distance / np.maximum(of_class[near_class], _SMALLEST), usual, near_class)
+
+
 @dataclass(frozen=True)
 class FarRows:
     """The rows that must be compared with all others before `find_outliers`.
@@ -97,9 +123,9 @@ class FarRows:
     stands_for: float
 
     @classmethod
-    def of(cls, nearest: Nearest) -> FarRows:
-        """Return these rows, given neighbours that may not be the nearest."""
-        order = np.argsort(-nearest.distances[:, :OUTLIER_NEIGHBOURS].mean(axis=1), kind="stable")
+    def of(cls, nearest: Nearest, labels: np.ndarray) -> FarRows:
+        """Return these rows, given the class numbers (n,), and neighbours that may not be the nearest."""
+        order = np.argsort(-_Distances.of(nearest, labels).relative, kind="stable")
         if nearest.is_exact:
             return cls(order, order, 1.0)
         far = order[: max(_FITTED_AT_MOST, int(_SEEMINGLY_FARTHEST * len(order)))]
@@ -119,23 +145,16 @@ def find_outliers(nearest: Nearest, labels: np.ndarray, far: FarRows) -> FoundOu
         labels: (n,) int64, class numbers.
         far: the rows that were compared with all others.
     """
-    positions, distances = nearest.positions[:, :OUTLIER_NEIGHBOURS], nearest.distances[:, :OUTLIER_NEIGHBOURS]
-    near_class = _most_frequent(labels, positions)
-    distance = distances.mean(axis=1, dtype=np.float64)
-    usual = np.median(distance)
-    of_class = np.full(int(labels.max(initial=0)) + 1, usual)
-    counts = np.bincount(labels)
-    for number in np.flatnonzero(counts >= _FEWEST_IN_CLASS):
-        of_class[number] = max(usual, np.median(distance[labels == number]))
-    if usual <= _SMALLEST:
+    distances = _Distances.of(nearest, labels)
+    if distances.usual <= _SMALLEST:
         # Most contents are at the same point, so nothing is a usual distance.
-        nothing = np.full(len(distance), np.nan, np.float32)
-        return FoundOutliers(nothing, float("inf"), np.zeros(len(distance), bool), near_class)
-    score = (distance / of_class[near_class]).astype(np.float32)
+        nothing = np.full(len(labels), np.nan, np.float32)
+        return FoundOutliers(nothing, float("inf"), np.zeros(len(labels), bool), distances.near_class)
+    score = distances.relative.astype(np.float32)
     cut = _cut(score[far.fitted], len(score), far.stands_for)
     is_outlier = np.zeros(len(score), bool)
-    is_outlier[far.all] = score[far.all] > cut
-    return FoundOutliers(score, cut, is_outlier, near_class)
+    is_outlier[far.may_be_outliers] = score[far.may_be_outliers] > cut
+    return FoundOutliers(score, cut, is_outlier, distances.near_class)
 
 
 def _most_frequent(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -112,36 +112,38 @@ def search_space(reference: PlanReference, plan: Plan, rows: Version) -> Feature
     if len(first) <= SPACE_NEIGHBOURS:
         return None
     contents = rows.scored[first]
-    found = _neighbours(reference, plan, contents)
+    labels = rows.examples.label[contents]
+    found = _neighbours(reference, plan, contents, labels)
     release_if_grown()
     if found is None:
         return None
-    labels = rows.examples.label[contents]
     return FeatureSpace(contents, content_of, found.searched, found.exact, found.far, labels, found.plane)
 
 
-def _neighbours(reference: PlanReference, plan: Plan, contents: np.ndarray) -> _Neighbours | None:
-    count = len(contents)
+def _neighbours(reference: PlanReference, plan: Plan, contents: np.ndarray, labels: np.ndarray) -> _Neighbours | None:
     if plan.encoder is not None:
         with open_features(reference, plan) as features:
             values = features.values
-            return _searched(lambda rows: _normalised(np.asarray(values[contents[rows]], np.float32)), count, True)
+            return _searched(lambda rows: _normalised(np.asarray(values[contents[rows]], np.float32)), labels, True)
     if plan.columns is None or plan.kind not in ("vector", "table"):
         return None
     with open_inputs(reference, plan) as folder:
         if plan.kind == "vector":
-            return _searched(scaled_vectors(load_vectors(folder), contents), count)
-        return _searched(table_points(load_table_inputs(folder).iloc[contents]), count)
+            return _searched(scaled_vectors(load_vectors(folder), contents), labels)
+        return _searched(table_points(load_table_inputs(folder).iloc[contents]), labels)
 
 
-def _searched(rows_of: Callable[[np.ndarray], np.ndarray], count: int, are_directions: bool = False) -> _Neighbours:
+def _searched(
+    rows_of: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, are_directions: bool = False
+) -> _Neighbours:
     """Search neighbours.
 
     Args:
         rows_of: Returns the points with some numbers, (b, d) float32.
-        count: number of points.
+        labels: class numbers of the C points.
         are_directions: whether points have norm 1. They keep it if they are projected.
     """
+    count = len(labels)
     dimensions = rows_of(np.zeros(1, np.int64)).shape[1]
     points = np.empty((count, projected(np.empty((0, dimensions), np.float32)).shape[1]), np.float32)
     for start in range(0, count, _BLOCK):
@@ -149,7 +151,7 @@ def _searched(rows_of: Callable[[np.ndarray], np.ndarray], count: int, are_direc
         block = projected(rows_of(np.arange(start, min(start + _BLOCK, count))))
         points[start : start + _BLOCK] = _normalised(block) if are_directions else block
     searched = find_nearest(points, SPACE_NEIGHBOURS)
-    far = FarRows.of(searched)
+    far = FarRows.of(searched, labels)
     searched = with_all_compared(points, searched, far.all)
     plane = principal_plane(points)
     del points

@@ -16,9 +16,8 @@ def space_of(contents: list[int]) -> FeatureSpace:
     """Return the space of rows whose contents are on a line, at these numbers."""
     numbers, first, content_of = np.unique(contents, return_index=True, return_inverse=True)
     nearest = find_nearest(numbers[:, None].astype(np.float32), min(20, len(numbers) - 1))
-    return FeatureSpace(
-        first, content_of, nearest, nearest, FarRows.of(nearest), np.zeros(len(numbers), np.int64), PLANE
-    )
+    labels = np.zeros(len(numbers), np.int64)
+    return FeatureSpace(first, content_of, nearest, nearest, FarRows.of(nearest, labels), labels, PLANE)
 
 
 def test_nearest_rows_on_a_line() -> None:
@@ -44,7 +43,8 @@ def test_copies_have_one_score() -> None:
     points = np.random.default_rng(0).normal(size=(150, 2)).astype(np.float32)
     nearest = find_nearest(points, 20)
     content_of = np.concatenate([np.arange(150), [3]])
-    far = FarRows.of(nearest)
-    found = FeatureSpace(np.arange(150), content_of, nearest, nearest, far, np.zeros(150, np.int64), points).outliers()
+    labels = np.zeros(150, np.int64)
+    far = FarRows.of(nearest, labels)
+    found = FeatureSpace(np.arange(150), content_of, nearest, nearest, far, labels, points).outliers()
     assert len(found.score) == 151
     assert found.score[150] == found.score[3]
