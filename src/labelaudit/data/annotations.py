@@ -146,19 +146,24 @@ def read_answers(
     return replace(found, guesses=(read, *marker_guesses))
 
 
-def with_class_names(answers: AnswerTable, class_names: Sequence[str]) -> AnswerTable:
-    """Return answers whose labels are names of classes, if they are the numbers of classes, 0..K-1.
+def classes_of_answers(answers: AnswerTable, class_names: Sequence[str]) -> dict[str, str]:
+    """Return the class of each distinct answer. Answers are names or numbers of classes, 0..K-1.
 
-    If some labels are names and others are not, the answers stay as they are.
+    If some are names, the others stay as they are: they name no class.
 
     Raises:
-        DatasetError: no label is the name of a class, and some are not the number of one either.
+        DatasetError: no answer is the name of a class, and some are not the number of one either.
     """
     classes = classes_of_labels(answers.labels, class_names)
-    if classes is None:
-        if not set(answers.labels) & set(class_names):
-            raise _no_classes(answers, class_names)
-        return answers
+    if classes is not None:
+        return classes
+    if set(answers.labels).isdisjoint(class_names):
+        raise _no_classes(answers, class_names)
+    return {label: label for label in answers.labels}
+
+
+def with_class_names(answers: AnswerTable, classes: Mapping[str, str]) -> AnswerTable:
+    """Return the same answers with the class of each distinct one."""
     names = [classes[label] for label in answers.labels]
     labels = sort_class_names(names)
     position = {name: rank for rank, name in enumerate(labels)}

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelaudit.audits.version import Version
-from labelaudit.data.annotations import AnswerTable, with_class_names
+from labelaudit.data.annotations import AnswerTable, classes_of_answers, with_class_names
 from labelaudit.data.dataset import Examples
 from labelaudit.data.labels import LabelChunk, classes_of_labels, given_labels, sort_class_names
 from labelaudit.data.majority_vote import majority_of
@@ -144,11 +144,10 @@ def _load(probabilities: ExternalProbabilities, reader: _Reader, answers: Answer
     # Canonical order, as everywhere: tables are sorted by example_id.
     order = ids.order()
     files, file_rows = reader.places()
-    # Before the labels: its error names the answers that are wrong, even if their majority is the label.
-    answers = None if answers is None else with_class_names(answers, names)
+    given, answers = _as_names(given, answers, names)
     return _Loaded(
         example_ids=ids[order],
-        given_labels=_as_names(given, names)[order],
+        given_labels=given[order],
         pred_probs=pred_probs,
         positions=order,
         files=reordered(files, order),
@@ -328,19 +327,46 @@ def _row_numbers(rows: int) -> Strings:
     return Strings(pc.binary_join_element_wise("row-", numbers, ""))
 
 
-def _as_names(given: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Return labels as class names. Labels 0..K-1 are class numbers if they are not class names."""
+def _as_names(
+    given: np.ndarray, answers: AnswerTable | None, names: tuple[str, ...]
+) -> tuple[np.ndarray, AnswerTable | None]:
+    """Return labels and answers as class names. What is not a class name may be the number of a class, 0..K-1.
+
+    Raises:
+        DatasetError: a label has no class, or it is not clear what the labels and answers mean.
+    """
     distinct = {label for label in given if label is not None}
-    unknown = distinct - set(names)
-    if not unknown:
-        return given
-    classes = classes_of_labels(distinct, names)
-    if classes is not None:
-        return np.array([None if label is None else classes[label] for label in given], dtype=object)
-    raise DatasetError(
-        f"{len(unknown)} labels are not among the {len(names)} classes of the probabilities "
-        f"({listing(sorted(unknown))}). Name the class of each column with --classes."
+    # Numbers may be names of classes too, so labels and answers are read in the same way if that is possible.
+    together = classes_of_labels(distinct.union(() if answers is None else answers.labels), names)
+    if together is not None:
+        return _renamed(given, together), None if answers is None else with_class_names(answers, together)
+    # The answers first: an error then names those that are wrong, even if their majority is the label.
+    of_answers = {} if answers is None else classes_of_answers(answers, names)
+    of_labels = classes_of_labels(distinct, names)
+    if of_labels is None:
+        unknown = sorted(distinct - set(names))
+        raise DatasetError(
+            f"{len(unknown)} labels are not among the {len(names)} classes of the probabilities "
+            f"({listing(unknown)}). Name the class of each column with --classes."
+        )
+    if answers is None:
+        return _renamed(given, of_labels), None
+    contradiction = sorted(
+        label for label in of_labels.keys() & of_answers.keys() if of_labels[label] != of_answers[label]
     )
+    if contradiction:
+        raise DatasetError(
+            f"The labels are names of classes and the answers in dataset.annotations are numbers of classes, or the "
+            f"other way round, so {contradiction[0]!r} would mean {of_labels[contradiction[0]]!r} as a label and "
+            f"{of_answers[contradiction[0]]!r} as an answer. Use names in both, and no answer where none was given."
+        )
+    return _renamed(given, of_labels), with_class_names(answers, of_answers)
+
+
+def _renamed(given: np.ndarray, classes: Mapping[str, str]) -> np.ndarray:
+    if all(label == name for label, name in classes.items()):
+        return given
+    return np.array([None if label is None else classes[label] for label in given], dtype=object)
 
 
 def _version_of(loaded: _Loaded, labels: np.ndarray, fingerprint: str) -> Version:

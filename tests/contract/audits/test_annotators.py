@@ -22,7 +22,7 @@ from labelaudit.detection.row_scores import score_blocks
 from labelaudit.errors import ConfigError, DatasetError
 from labelaudit.pipeline.check import check_dataset
 from labelaudit.pipeline.decoded_inputs import load_table_inputs, open_inputs
-from labelaudit.pipeline.external_probabilities import ExternalProbabilities
+from labelaudit.pipeline.external_probabilities import ExternalProbabilities, LoadedProbabilities, read_probabilities
 from labelaudit.pipeline.plan import prepare
 from labelaudit.reviews.clean_labels import CleaningRules
 from labelaudit.reviews.files import clean_rows
@@ -301,6 +301,48 @@ def test_external_answers_with_other_labels(tmp_path: Path) -> None:
         DatasetError, match=r"\('3'\) are neither a class of the probabilities \('apple', 'pear', 'plum'\)"
     ):
         audit_probabilities(made, ExternalProbabilities(str(path), class_names=CLASSES))
+
+
+def read_numbered(folder: Path, labels: str | None, answers: str, truth: str) -> LoadedProbabilities:
+    """Read 60 rows of the classes 1, 2 and 3, whose numbers are 0, 1 and 2, and an answer to each."""
+    ids = [f"row-{number:02}" for number in range(60)]
+    right = np.array([int(name) for name in truth * 10]) - 1
+    columns: dict[str, object] = {"id": ids, "pred_probs": list((0.05 + 0.85 * np.eye(3)[right]).astype(np.float32))}
+    if labels is not None:
+        columns["label"] = list(labels * 10)
+    pd.DataFrame(columns).to_parquet(folder / "p.parquet", index=False)
+    answered = pd.DataFrame({"id": ids, "annotator": "ann", "label": list(answers * 10)})
+    answered.to_parquet(folder / "answers.parquet", index=False)
+    source = ExternalProbabilities(str(folder / "p.parquet"), class_names=("1", "2", "3"))
+    return read_probabilities(source, {}, read_answers(open_dataset(str(folder / "answers.parquet"))))
+
+
+@pytest.mark.parametrize(
+    ("labels", "answers", "expected_labels", "expected_answers"),
+    [
+        # Read as names, and as numbers, because one of them is no name.
+        ("123123", "112233", "123123", "112233"),
+        ("012012", "112211", "123123", "223322"),
+        ("112211", "012012", "223322", "123123"),
+        (None, "012012", "123123", "123123"),
+        # Next to names, an answer that is none stays.
+        ("123123", "123?12", "123123", "123?12"),
+    ],
+)
+def test_labels_and_answers_are_read_in_the_same_way(
+    tmp_path: Path, labels: str | None, answers: str, expected_labels: str, expected_answers: str
+) -> None:
+    loaded = read_numbered(tmp_path, labels, answers, truth=expected_labels)
+    assert "".join(map(str, loaded.rows.examples.label + 1)) == expected_labels * 10
+    assert loaded.answers is not None
+    assert "".join(loaded.answers.labels[number] for number in loaded.answers.label) == expected_answers * 10
+
+
+def test_labels_and_answers_that_contradict_each_other(tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"so '1' would mean '1' as a label and '2' as an answer\. Use names in both"
+    ):
+        read_numbered(tmp_path, "123123", "012012", truth="123123")
 
 
 def test_workers_that_decode_the_dataset_know_its_labels(versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
