@@ -301,11 +301,11 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Outliers:
-    """Rows that are unlike all others, as in `outliers.parquet`."""
+    """Rows that are unlike all others, as in `outliers.parquet`, without those that are to be removed."""
 
     rows: int
     undecided: int  # of these, rows without a verdict
-    cut: float | None  # rows with a higher outlier_score are listed; None if no cut could be found
+    cut: float | None  # all of them have a higher outlier_score; None if no cut could be found
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def with_all_compared(points: np.ndarray, nearest: Nearest, rows: np.ndarray) ->
         squares = _squares(points[block], points, norms)
         # A point is not its own neighbour: no limit includes NaN, and it is sorted last.
         squares[np.arange(len(block)), block] = np.nan
-        # The known neighbours are no nearer than the nearest ones, so nothing farther than they are must be sorted.
+        # No neighbour is farther than the known ones, so only points up to there must be sorted.
         limits = distances[block, -1] ** 2 + 2 * rounding
         for row, others, limit in zip(block.tolist(), squares, limits, strict=True):
             near = np.flatnonzero(others <= limit)

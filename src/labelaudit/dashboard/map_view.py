@@ -31,8 +31,7 @@ def has_map(shown: Selection) -> bool:
 
 def show_map(shown: Selection, tables: AuditQueries) -> None:
     """Show the map. A box on it is remembered until it is drawn again or removed."""
-    outliers = shown.audit.summary.outliers
-    points = _points(tables, shown.audit.folder, None if outliers is None else outliers.cut)
+    points = _points(tables, shown.audit.folder)
     # Streamlit cannot remove a box from a chart. A chart with another key is a new one, without a box.
     key = f"map-{shown.audit.folder}-{st.session_state.get(_REMOVED, 0)}"
 
@@ -56,8 +55,8 @@ def _remove_box() -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=4)
-def _points(_tables: AuditQueries, folder: str, cut: float | None) -> list[MapPoint]:
-    return _tables.map_points(cut)
+def _points(_tables: AuditQueries, folder: str) -> list[MapPoint]:
+    return _tables.map_points()
 
 
 def _frame(points: list[MapPoint]) -> pd.DataFrame:

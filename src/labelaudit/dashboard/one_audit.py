@@ -85,11 +85,12 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
         for status, count in summary.statuses.items()
         if status != Status.SCORED
     ]
+    of = "of the scored labels" if summary.staying == scored else "of the scored labels that stay"
     found = [
         ("rows", ui.number(rows), "in this version"),
         ("scored", ui.number(scored), ", ".join(others) or "all of them"),
         ("flagged", ui.number(summary.issues), _correctly(summary)),
-        ("wrong labels", ui.wrong_labels(summary), "of the scored labels"),
+        ("wrong labels", ui.wrong_labels(summary), of),
     ]
     if summary.canaries is not None:
         found.append(("canaries caught", ui.share(summary.canaries.recall), "of planted errors"))

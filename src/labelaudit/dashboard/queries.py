@@ -296,13 +296,15 @@ _IS_IN_BOX = """
     )
 """
 # Rows that are neither flagged nor outliers, counted in cells, then the others. Parameters: the paths of map.parquet
-# and examples.parquet, the cut of outliers, the number of cells in each direction, and the limit of the others.
+# and examples.parquet, that of outliers.parquet if there is one, the number of cells in each direction, and the limit
+# of the others.
 _MAP = """
     WITH points AS (
         SELECT m.x, m.y, m.example_id,
-            CASE WHEN e.is_label_issue THEN 2 WHEN e.outlier_score > ? THEN 1 ELSE 0 END AS kind
+            CASE WHEN e.is_label_issue THEN 2 WHEN o.example_id IS NOT NULL THEN 1 ELSE 0 END AS kind
         FROM read_parquet(?, hive_partitioning = false) m
         JOIN read_parquet(?, hive_partitioning = false) e ON m.example_id = e.example_id AND e.status = 'scored'
+        LEFT JOIN {outliers} o ON m.example_id = o.example_id
     ), extent AS (
         SELECT min(x) AS left_end, min(y) AS bottom, greatest(max(x) - min(x), max(y) - min(y), 1e-6) / ? AS cell
         FROM points
@@ -316,6 +318,7 @@ _MAP = """
     )
     ORDER BY kind, example_id, x, y
 """
+_NO_IDS = "(SELECT NULL::VARCHAR AS example_id WHERE false)"
 # Parameters: the path of examples.parquet, and a value. The column is quoted.
 _IN_SLICE = """
     (example_id, coalesce(file, ''), coalesce(row, -1)) IN (
@@ -447,18 +450,17 @@ class AuditQueries:
         rows = self._from_files("nearest.position", _JOIN_NEAREST, [str(path), row.example_id])
         return [Row(*record) for record in self._fetch(f"{rows.text} ORDER BY position", rows.values)]
 
-    def map_points(self, cut: float | None) -> list[MapPoint]:
-        """Return what the map shows; nothing if the audit has none. Flagged rows are last, so that they are on top.
-
-        Args:
-            cut: rows with a higher outlier_score are outliers; None if there are none.
-        """
-        path = self._file("map.parquet")
+    def map_points(self) -> list[MapPoint]:
+        """Return what the map shows; nothing if the audit has none. Flagged rows are last, so that they are on top."""
+        path, outliers = self._file("map.parquet"), self._file("outliers.parquet")
         if path is None:
             return []
-        limits = [float("inf") if cut is None else cut, str(path), self._path("examples.parquet"), _CELLS, _MAP_MARKS]
+        source = _NO_IDS if outliers is None else "read_parquet(?, hive_partitioning = false)"
+        of_outliers = [] if outliers is None else [str(outliers)]
+        values = [str(path), self._path("examples.parquet"), *of_outliers, _CELLS, _MAP_MARKS]
         kinds = (MapKind.OTHER, MapKind.OUTLIER, MapKind.FLAGGED)
-        return [MapPoint(x, y, kinds[kind], rows) for x, y, kind, rows, _ in self._fetch(_MAP, limits)]
+        found = self._fetch(_MAP.format(outliers=source), values)
+        return [MapPoint(x, y, kinds[kind], rows) for x, y, kind, rows, _ in found]
 
     def folds(self) -> list[int]:
         """Return the folds of the first repeat, sorted; none if the probabilities came from outside."""

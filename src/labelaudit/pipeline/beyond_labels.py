@@ -108,8 +108,6 @@ def _with_annotators(
 ) -> BeyondLabels:
     assert found.evidence is not None, "detection was without the answers"
     made = consensus_tables(plan, beyond.tables.examples, answered, found, known.scored_stays)
-    if made is None:
-        return beyond
     tables = replace(beyond.tables, consensus=made.consensus, annotators=made.annotators, answers=made.answers)
     counts = annotators_found(*made, are_labels_answers=found.evidence.are_labels_answers)
     return replace(beyond, tables=tables, annotators=counts)

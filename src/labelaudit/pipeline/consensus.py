@@ -45,10 +45,11 @@ def answered_rows(plan: Plan, rows: Version, answers: AnswerTable, probabilities
 
 def consensus_tables(
     plan: Plan, examples: pa.Table, answered: AnsweredRows, found: LabelIssues, stays: npt.NDArray[np.bool_]
-) -> ConsensusTables | None:
-    """Return the tables of the answers; None if no answer counts.
+) -> ConsensusTables:
+    """Return the tables of the answers.
 
-    All answers are listed. Consensus and annotators are measured with the answers to the rows that stay.
+    All answers are listed. Consensus and annotators are measured with the answers to the rows that stay, unless none
+    has answers.
 
     Args:
         examples: EXAMPLES.
@@ -56,9 +57,9 @@ def consensus_tables(
         stays: (M,) bool, scored rows that count (`KnownRows.stays`).
     """
     assert found.evidence is not None, "detection was without the answers"
+    if not stays[answered.answers.row].any():
+        stays = np.ones_like(stays)
     staying = answered.among(stays)
-    if not len(staying.answers):
-        return None
     consensus = find_consensus(staying.answers, staying.p_cells, found.scores)
     every = _written(answered.answers, found.evidence.p_right)
     counted = _written(staying.answers, found.evidence.p_right[stays[every.row]])

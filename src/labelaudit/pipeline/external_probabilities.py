@@ -358,7 +358,7 @@ def _as_names(
         raise DatasetError(
             f"The labels are names of classes and the answers in dataset.annotations are numbers of classes, or the "
             f"other way round, so {contradiction[0]!r} would mean {of_labels[contradiction[0]]!r} as a label and "
-            f"{of_answers[contradiction[0]]!r} as an answer. Use names in both, and no answer where none was given."
+            f"{of_answers[contradiction[0]]!r} as an answer. Use names in both, and leave the other answers empty."
         )
     return _renamed(given, of_labels), with_class_names(answers, of_answers)
 

@@ -85,7 +85,8 @@ def _order(frame: pd.DataFrame) -> np.ndarray:
 
 
 def duplicates_found(table: pa.Table) -> Duplicates:
-    """Return the counts of a DUPLICATES table."""
+    """Return the counts of a DUPLICATES table, without rows that are to be removed."""
+    table = _staying(table)
     conflicting, leaked = table.filter(table["has_other_labels"]), table.filter(table["is_leak"])
     return Duplicates(
         clusters=_clusters(table),
@@ -106,7 +107,7 @@ def duplicates_in_words(table: pa.Table, *, is_published: bool) -> tuple[str, ..
         is_published: whether readers have the table. If not, the sentences name rows. If so, another one says how many
             rows have copies.
     """
-    found = duplicates_found(table)
+    found, table = duplicates_found(table), _staying(table)
     if not found.clusters:
         return ()
     sentences = []
@@ -136,6 +137,14 @@ def _rows_in_words(rows: pa.Table, is_published: bool) -> str:
     if is_published:
         return f"{len(rows):,} rows; see duplicates.parquet."
     return f"{len(rows):,} rows: {listing(rows['example_id'].to_pylist(), shown=_SHOWN)}."
+
+
+def _staying(table: pa.Table) -> pa.Table:
+    """Return the rows that are not to be removed and still have a copy."""
+    staying = table.filter(pc.fill_null(pc.not_equal(table["verdict"], Decision.REMOVE.value), True))
+    rows = staying.group_by("cluster").aggregate([("cluster", "count")])
+    several = rows.filter(pc.greater(rows["cluster_count"], 1))["cluster"]
+    return staying.filter(pc.is_in(staying["cluster"], value_set=several.combine_chunks()))
 
 
 def _clusters(table: pa.Table) -> int:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelaudit.findings import Outliers
-from labelaudit.schemas import OUTLIERS
+from labelaudit.schemas import OUTLIERS, Decision
 
 
 def outliers_table(
@@ -34,7 +35,8 @@ def outliers_table(
 
 def outliers_found(table: pa.Table, cut: float) -> Outliers:
     """Return the counts of an OUTLIERS table, whose rows have scores above the cut."""
-    return Outliers(len(table), table["verdict"].null_count, cut if math.isfinite(cut) else None)
+    removed = pc.sum(pc.equal(table["verdict"], Decision.REMOVE.value)).as_py() or 0
+    return Outliers(len(table) - removed, table["verdict"].null_count, cut if math.isfinite(cut) else None)
 
 
 def outliers_in_words(found: Outliers) -> tuple[str, ...]:

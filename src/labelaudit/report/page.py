@@ -156,7 +156,8 @@ def _opening(content: PageContent) -> Context:
 
 def _basis_in_words(content: PageContent) -> str:
     is_measured = content.summary.error_range.basis == RateBasis.VERDICTS
-    return "of the scored, measured by reviewers" if is_measured else "of the scored, from probabilities"
+    of = "of the scored" if content.summary.staying == content.summary.scored else "of the scored that stay"
+    return f"{of}, measured by reviewers" if is_measured else f"{of}, from probabilities"
 
 
 def _examples(content: PageContent, items: Sequence[GalleryItem]) -> Context:

@@ -143,6 +143,5 @@ def test_no_answer_is_left(audits: tuple[PublishedAudit, PublishedAudit, list[st
     answered = before.table("consensus.parquet", CONSENSUS)["example_id"].to_pylist()
     add_drafts(before, [Draft(name, Decision.REMOVE, remove_reason="broken") for name in answered], reviewer="ann")
     after = find_audit(audit(config(tmp_path, {})).audit_url)
-    assert before.summary().annotators is not None
-    assert after.summary().annotators is None
-    assert 'id="annotators"' not in after.read("report.html").decode()
+    # Nothing else could be said, so all of them count.
+    assert after.summary().annotators == before.summary().annotators is not None

@@ -343,7 +343,7 @@ def test_a_box_of_the_map(tmp_path: Path) -> None:
     assert [row.example_id for row in tables.page(replace(asked, shown=Shown.FLAGGED))] == ["example-004"]
     assert tables.count(replace(asked, box=Box(30, 40, 0, 1))) == 0
     # Rows 0, 4, 8, 12 and 16 are flagged.
-    points = tables.map_points(cut=None)
+    points = tables.map_points()
     assert [point.x for point in points if point.kind == MapKind.FLAGGED] == [0, 4, 8, 12, 16]
     assert [point.kind for point in points[-5:]] == [MapKind.FLAGGED] * 5
     assert sum(point.rows for point in points) == 19
@@ -354,10 +354,8 @@ def test_the_map_counts_close_rows_together(tmp_path: Path) -> None:
     places = [{"example_id": name, "x": 1e-6 * at, "y": 0.0} for at, name in enumerate(names[:38])]
     places.append({"example_id": names[38], "x": 50.0, "y": 50.0})
     pq.write_table(pa.Table.from_pylist(places, MAP), tmp_path / "map.parquet")
-    scores = pa.array([2.0 if at == 38 else 1.0 for at in range(40)], pa.float32())
-    examples = small_examples(40)
-    examples = examples.set_column(EXAMPLES.get_field_index("outlier_score"), EXAMPLES.field("outlier_score"), scores)
-    found = tables_of(tmp_path, examples).map_points(cut=1.5)
+    pq.write_table(pa.table({"example_id": [names[38]]}), tmp_path / "outliers.parquet")
+    found = tables_of(tmp_path, small_examples(40)).map_points()
     others = [point for point in found if point.kind == MapKind.OTHER]
     assert [point.rows for point in others] == [28]
     assert [(point.x, point.rows) for point in found if point.kind == MapKind.OUTLIER] == [(50.0, 1)]
@@ -366,7 +364,7 @@ def test_the_map_counts_close_rows_together(tmp_path: Path) -> None:
 
 def test_an_audit_without_a_map(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, small_examples(20))
-    assert tables.map_points(cut=None) == []
+    assert tables.map_points() == []
     assert tables.page(Filters(box=Box(0, 1, 0, 1))) == []
 
 

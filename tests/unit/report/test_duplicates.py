@@ -110,6 +110,25 @@ MIXED = (
 )
 
 
+def test_rows_to_remove_do_not_count() -> None:
+    table = table_of(
+        {"cluster": 0, "distance": 0.0, "given_label": "cat"},
+        {"cluster": 0, "distance": 0.0, "given_label": "dog"},
+        {"cluster": 0, "given_label": "eel", "verdict": "remove"},
+        {"cluster": 3, "distance": 0.0},
+        {"cluster": 3, "distance": 0.0, "verdict": "remove"},
+    )
+    assert len(table) == 5
+    assert duplicates_found(table) == Duplicates(
+        clusters=1, rows=2, exact_rows=2, conflicts=1, conflicting_rows=2, leaks=0, leaked_rows=0
+    )
+    assert duplicates_in_words(table, is_published=True) == (
+        "1 group of copies has different labels, 2 rows; see duplicates.parquet.",
+        "2 rows are copies or near-copies of others (2 exact), in 1 group. Copies that were found before training "
+        "stay in one fold.",
+    )
+
+
 def test_counts_and_sentences() -> None:
     table = table_of(*MIXED)
     assert duplicates_found(table) == Duplicates(

@@ -61,7 +61,7 @@ def test_the_highest_score_is_first() -> None:
 
 
 def test_counts_and_words() -> None:
-    table = pa.concat_tables([outliers(3), outliers(1, verdict="fine")])
+    table = pa.concat_tables([outliers(3), outliers(1, verdict="fine"), outliers(2, verdict="remove")])
     found = outliers_found(table, 1.5)
     assert (found.rows, found.undecided, found.cut) == (4, 3, 1.5)
     assert outliers_in_words(found) == (
