@@ -37,8 +37,8 @@ _MAY_BE_OUTLIERS = 0.02
 _FITTED_ROWS = 2_000
 _FITTED_SHARES = (0.05, 0.2)
 # With many rows, the search is approximate: rows may seem too far away, which looks like a long tail, but never too
-# near. So the farthest 5 % are surely among those that seem to be the farthest 20 %. Of these, so many are compared
-# with all rows, by chance, and the distribution is fitted to them. Only the farthest ones can be outliers.
+# near. So the farthest 5 % are among those that seem to be the farthest 20 %, unless it misses much. Of these, so many
+# random ones are compared with all rows, and the distribution is fitted to them. Only the farthest can be outliers.
 _SEEMINGLY_FARTHEST = 0.2
 _FITTED_AT_MOST = 16_384
 _OUTLIERS_AT_MOST = 8_192
