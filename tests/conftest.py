@@ -23,7 +23,7 @@ from support.read_once import service_models
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where tests train with more threads, these would spin while they wait: on a busy machine, a fold took twice as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Collection keeps all that it makes, so that looking for garbage meanwhile is in vain.
+# Nearly everything that collection creates is kept, so there is little garbage to find meanwhile.
 gc.disable()
 # No test may report usage over the network.
 os.environ["DO_NOT_TRACK"] = "1"
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude what exists now from garbage collections: it stays to the end, and each of them would search it."""
+    """Exclude what exists now from garbage collections. It stays to the end, and each collection would search it."""
     gc.collect()
     gc.freeze()
     gc.enable()

@@ -22,7 +22,7 @@ def found_in(points: np.ndarray, labels: np.ndarray | None = None) -> FoundOutli
 
 
 def as_if_many(monkeypatch: pytest.MonkeyPatch, fitted: int) -> None:
-    """Let some thousand rows be as many as else some hundred thousand."""
+    """Lower the limits, so that some thousand rows are treated like hundreds of thousands."""
     monkeypatch.setattr(nearest, "_MAX_COMPARED", 1_000)
     monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 200)
     monkeypatch.setattr(outliers, "_FITTED_ROWS", 100)
