@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import itertools
 import os
@@ -51,8 +52,8 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # or the bindings of DuckDB report all that they made as leaks
+# Or the bindings of DuckDB report all that they made as leaks. Before the end, pytest collects garbage five times.
+atexit.register(gc.unfreeze)
 
 
 class FilesSideBySide(LoadScopeScheduling):

@@ -174,7 +174,13 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
 
 
 if __name__ == "__main__":
-    import labelaudit.local.worker_process  # noqa: F401 (takes seconds, so import it once)
+    # These take seconds, so import them once: the program of a worker, and what it imports for tables, texts and S3.
+    import s3fs  # noqa: F401
+    import sklearn.compose  # noqa: F401
+    import sklearn.feature_extraction
+    import sklearn.impute  # noqa: F401
+
+    import labelaudit.local.worker_process  # noqa: F401
 
     os.fsync = lambda descriptor: None  # as in tests/conftest.py
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -62,7 +62,7 @@ class TinyEncoder:
     def installed(self) -> Iterator[TinyEncoder]:
         """Make this the encoder that every spec loads."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(encode_rows, "load_encoder", lambda *_, **__: self)
+            patch.setattr(encode_rows, "reused_encoder", lambda *_, **__: self)
             yield self
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
-import threadpoolctl
+from threadpoolctl import ThreadpoolController
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -21,7 +22,13 @@ def with_one_blas_thread(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def limited(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        with _libraries("scipy.linalg" in sys.modules).limit(limits=1, user_api="blas"):
             return function(*args, **kwargs)
 
     return limited
+
+
+@cache
+def _libraries(with_scipy: bool) -> ThreadpoolController:
+    """Return the BLAS of numpy, and that of SciPy if it is loaded. The search takes up to 30 ms."""
+    return ThreadpoolController()

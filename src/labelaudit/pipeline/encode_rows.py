@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.model.device import limited_threads
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.model.encoders.load import Encoder, load_encoder
+from labelaudit.model.encoders.load import Encoder, reused_encoder
 from labelaudit.pipeline.encoder_inputs import WantedInputs
 from labelaudit.pipeline.encoder_weights import local_weights
 from labelaudit.pipeline.encoding_list import RowsToEncode
@@ -47,7 +47,8 @@ def encode_rows(
     inputs = WantedInputs(source, columns, rows, spec.input_size)
     features = np.empty((len(rows), spec.dim), np.float16)
     done = 0
-    with limited_threads(threads), _loaded(reference, plan, spec, is_pinned) as encoder:
+    with limited_threads(threads):
+        encoder = _loaded(reference, plan, spec, is_pinned)
         batches = inputs.batches(encoder.batch_size, threads or len(os.sched_getaffinity(0)))
         with contextlib.closing(batches):
             for positions, batch in batches:
@@ -58,13 +59,11 @@ def encode_rows(
     return features
 
 
-@contextlib.contextmanager
-def _loaded(reference: PlanReference, plan: Plan, spec: EncoderSpec, is_pinned: bool) -> Iterator[Encoder]:
+def _loaded(reference: PlanReference, plan: Plan, spec: EncoderSpec, is_pinned: bool) -> Encoder:
     # Not with `training.precision`: features of all configs are stored together, so they must be alike.
     device = plan.config.training.device
     device = device.partition(":")[0] if is_pinned else device
     if spec.weights is None:
-        yield load_encoder(spec, device=device)
-        return
+        return reused_encoder(spec, device=device)
     with local_weights(spec.weights, reference.storage_options, reference.cache_bytes) as weights:
-        yield load_encoder(spec, weights=weights, device=device)
+        return reused_encoder(spec, weights=weights, device=device)

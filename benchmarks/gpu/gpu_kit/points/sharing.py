@@ -66,6 +66,8 @@ def _prepared(job: Job, number: int) -> PlanReference:
     config = build_config(
         {
             "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
+            # Folds with an encoder would encode the images first.
+            "model": {"encoder": "none"},
             "training": {"device": job.device, "epochs": job.sizes.shared_epochs},
             "cross_validation": {"folds": job.sizes.shared_folds},
             "output": {"url": str(job.work / f"shared-{number}")},

@@ -31,6 +31,8 @@ from labelaudit.text import listing
 _CPU_BATCH, _GPU_BATCH = 8, 256
 # The first GPUs that compute float16 faster than float32.
 _FLOAT16_CAPABILITY = (7, 0)
+# What `reused_encoder` loaded last, by the key of its spec and the device.
+_last: dict[tuple[str, str], "Encoder"] = {}
 
 
 class Encoder:
@@ -160,6 +162,18 @@ def load_encoder(spec: EncoderSpec, *, weights: Path | None = None, device: str 
         module = _checked(built.module, spec)
     module = module.to(chosen_device)
     return Encoder(spec, module, chosen_device)
+
+
+def reused_encoder(spec: EncoderSpec, *, weights: Path | None = None, device: str = "auto") -> Encoder:
+    """Return the encoder of the last call if it has the same spec; otherwise load it. Arguments as for `load_encoder`.
+
+    A GPU encodes a shard in a second, of which loading would take a fifth.
+    """
+    key = spec.key, device
+    if key not in _last:
+        _last.clear()  # first, so that memory holds one encoder only
+        _last[key] = load_encoder(spec, weights=weights, device=device)
+    return _last[key]
 
 
 def _checked(module: nn.Module, spec: EncoderSpec) -> nn.Module:
