@@ -176,7 +176,7 @@ def _work(request: dict[str, Any], stdin: int, stdout: int, log: int) -> None:
 if __name__ == "__main__":
     # These take seconds, so import them once: the program of a worker, and what it imports for tables, texts and S3.
     import s3fs  # noqa: F401
-    import sklearn.compose  # noqa: F401
+    import sklearn.compose
     import sklearn.feature_extraction
     import sklearn.impute  # noqa: F401
 

@@ -28,9 +28,10 @@ def main() -> None:
 
 def draw(job: Job) -> None:
     """Write the datasets that the points read."""
-    from gpu_kit.datasets import write_images, write_photos
+    from gpu_kit.datasets import link_images, write_images, write_photos
 
     write_images(job.images, job.sizes.images)
+    link_images(job.images, job.fewer_images, job.sizes.fewer_images)
     write_photos(job.photos, job.sizes.photos)
 
 

@@ -41,6 +41,13 @@ def write_images(folder: Path, count: int) -> None:
     (folder.parent / PLANTED).write_text(json.dumps(sorted(name for names in planted for name in names)))
 
 
+def link_images(folder: Path, target: Path, count: int) -> None:
+    """Make the files of the first `count` images also those of another dataset."""
+    target.mkdir()
+    for file in sorted(folder.iterdir())[: math.ceil(count / _SHARD)]:
+        os.link(file, target / file.name)
+
+
 def write_photos(folder: Path, count: int) -> None:
     """Write `count` JPEG files of 256 to 500 pixels a side."""
     folder.mkdir(parents=True)

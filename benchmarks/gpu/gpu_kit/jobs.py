@@ -15,6 +15,7 @@ class Sizes:
     """Sizes of datasets and trainings."""
 
     images: int
+    fewer_images: int  # for points that prepare or encode them several times; a multiple of a shard, or all
     folds: int
     epochs: int | str  # "auto": the default of the product
     shared_folds: int  # number of folds that share the GPU
@@ -34,6 +35,7 @@ class Sizes:
 
 FULL = Sizes(
     images=50_000,
+    fewer_images=20_000,
     folds=5,
     epochs="auto",
     shared_folds=4,
@@ -42,7 +44,7 @@ FULL = Sizes(
     table_rows=200_000,
     estimator_images=20_000,
     estimator_epochs=6,
-    rounds=5,
+    rounds=3,
     forward_batch=256,
     photo_side=224,
     encoder="resnet50",
@@ -53,6 +55,7 @@ FULL = Sizes(
 # The smallest sizes that show on a CPU that the code works.
 REHEARSAL = Sizes(
     images=300,
+    fewer_images=300,
     folds=2,
     epochs=1,
     shared_folds=2,
@@ -92,6 +95,11 @@ class Job:
     def images(self) -> Path:
         """Folder of Parquet shards: `id`, `image` (PNG), `label`."""
         return self.work / "images"
+
+    @property
+    def fewer_images(self) -> Path:
+        """The first files of `images`."""
+        return self.work / "fewer-images"
 
     @property
     def photos(self) -> Path:

@@ -32,12 +32,13 @@ class TimedAudit:
     """A finished audit.
 
     `steps`: by name, the start in seconds since the epoch and the duration in seconds. `folds`: `folds.parquet` by
-    column.
+    column. `audited` and `flagged` are ids.
     """
 
     seconds: float
     steps: dict[str, tuple[float, float]]
     folds: dict[str, list[Any]]
+    audited: set[str]
     flagged: set[str]
     gpu: Utilisation
 
@@ -50,10 +51,11 @@ class TimedAudit:
         return self.gpu.mean_percent(began, began + took)
 
 
-def timed_audit(job: Job, name: str, **sections: Mapping[str, object]) -> TimedAudit:
-    """Audit the images of the kit.
+def timed_audit(job: Job, images: Path, name: str, **sections: Mapping[str, object]) -> TimedAudit:
+    """Audit images of the kit.
 
     Args:
+        images: their folder.
         name: of the dataset in the output; audits of one name would share features.
         sections: of the config, beyond those that are the same for all audits.
 
@@ -62,7 +64,7 @@ def timed_audit(job: Job, name: str, **sections: Mapping[str, object]) -> TimedA
     """
     steps_file, config_file = job.work / f"{name}.steps.json", job.work / f"{name}.yaml"
     config = {
-        "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": name, "version": "1"},
+        "dataset": {"url": str(images), "label": "label", "id": "id", "name": name, "version": "1"},
         "cross_validation": {"folds": job.sizes.folds},
         "workers": {"max_parallel": 1 if job.is_rehearsal else "auto"},
         "output": {"url": str(job.work / "audits")},
@@ -77,10 +79,16 @@ def timed_audit(job: Job, name: str, **sections: Mapping[str, object]) -> TimedA
     if done.returncode:
         raise RuntimeError(f"labelaudit run ended with exit code {done.returncode}; its messages are in the log.")
     folder = Path(json.loads(done.stdout)["audit_url"].removeprefix("file://"))
-    examples = pq.read_table(folder / "examples.parquet", columns=["example_id", "is_label_issue"]).to_pydict()
-    flagged = {name for name, flag in zip(examples["example_id"], examples["is_label_issue"], strict=True) if flag}
-    folds = pq.read_table(folder / "folds.parquet").to_pydict()
-    return TimedAudit(seconds, json.loads(steps_file.read_text()), folds, flagged, gpu)
+    examples = pq.read_table(folder / "examples.parquet", columns=["example_id", "is_label_issue"])
+    flagged = examples.filter(examples["is_label_issue"])
+    return TimedAudit(
+        seconds=seconds,
+        steps=json.loads(steps_file.read_text()),
+        folds=pq.read_table(folder / "folds.parquet").to_pydict(),
+        audited=set(examples["example_id"].to_pylist()),
+        flagged=set(flagged["example_id"].to_pylist()),
+        gpu=gpu,
+    )
 
 
 def record_seconds(job: Job, audit: TimedAudit) -> None:
@@ -97,7 +105,7 @@ def record_seconds(job: Job, audit: TimedAudit) -> None:
 
 def record_found_errors(job: Job, audit: TimedAudit) -> None:
     """Record how many of the planted errors were flagged."""
-    planted = set(json.loads((job.work / PLANTED).read_text()))
+    planted = audit.audited & set(json.loads((job.work / PLANTED).read_text()))
     found = len(audit.flagged & planted)
     record = job.record
     record.figure("planted label errors", len(planted))

@@ -34,7 +34,7 @@ def measure(job: Job) -> None:
         **({} if job.is_rehearsal else {IN_TURN: (1, [[fold] for fold in range(folds)])}),
         AT_ONCE: (folds, [list(range(folds))]),
     }
-    job.record.figure("images", job.sizes.images)
+    job.record.figure("images", job.sizes.fewer_images)
     job.record.figure("folds", folds)
     job.record.figure("epochs", job.sizes.shared_epochs)
     digests: list[list[str]] = []
@@ -65,7 +65,7 @@ def _prepared(job: Job, number: int) -> PlanReference:
     """Return the dataset, prepared for its own output, because a committed fold is not trained again."""
     config = build_config(
         {
-            "dataset": {"url": str(job.images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
+            "dataset": {"url": str(job.fewer_images), "label": "label", "id": "id", "name": "gpu-kit", "version": "1"},
             # Folds with an encoder would encode the images first.
             "model": {"encoder": "none"},
             "training": {"device": job.device, "epochs": job.sizes.shared_epochs},

@@ -54,14 +54,15 @@ def _random_weights(job: Job) -> str:
 def _record_audit(job: Job, kwargs: dict[str, object]) -> None:
     audit = timed_audit(
         job,
+        job.fewer_images,
         "gpu-kit-views",
         model={"encoder": LITE0, "encoder_kwargs": kwargs, "views": job.sizes.views},
         training={"device": job.device, "epochs": job.sizes.shared_epochs},
     )
     record, folds = job.record, audit.folds
-    record.figure("images", job.sizes.images)
+    record.figure("images", job.sizes.fewer_images)
     record_seconds(job, audit)
-    record.figure("images encoded per second", job.sizes.images / audit.step_seconds("encode"), "images/s")
+    record.figure("images encoded per second", job.sizes.fewer_images / audit.step_seconds("encode"), "images/s")
     record.figure("GPU utilisation while images are encoded", audit.utilisation("encode"), "%")
     record.figure("GPU utilisation while folds train", audit.utilisation("train_folds"), "%")
     record.figure("GPU memory in use at most", audit.gpu.peak_mib(), "MiB")

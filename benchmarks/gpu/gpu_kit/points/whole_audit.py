@@ -11,6 +11,7 @@ TITLE = "A whole audit (`labelaudit run`)"
 def measure(job: Job) -> None:
     audit = timed_audit(
         job,
+        job.images,
         "gpu-kit",
         # The figures are about training the network; the last point measures the other views.
         model={"encoder": "none"},

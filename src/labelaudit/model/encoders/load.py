@@ -32,7 +32,7 @@ _CPU_BATCH, _GPU_BATCH = 8, 256
 # The first GPUs that compute float16 faster than float32.
 _FLOAT16_CAPABILITY = (7, 0)
 # What `reused_encoder` loaded last, by the key of its spec and the device.
-_last: dict[tuple[str, str], "Encoder"] = {}
+_last: dict[tuple[str, str], Encoder] = {}
 
 
 class Encoder:

@@ -19,7 +19,7 @@ from labelaudit.errors import ConfigError, InputError, TrainingError
 from labelaudit.model.encoders import bert, load
 from labelaudit.model.encoders.choose import choose_encoder
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.model.encoders.load import Encoder, load_encoder
+from labelaudit.model.encoders.load import Encoder, load_encoder, reused_encoder
 from labelaudit.model.encoders.packaged_encoders import PACKAGED
 
 OWN = """
@@ -101,6 +101,14 @@ def test_an_image_does_not_depend_on_its_batch(lite0: Encoder, monkeypatch: pyte
     monkeypatch.setattr(lite0, "batch_size", 2)
     pixels.flags.writeable = False  # as in a memory map
     assert distance(lite0.encode(pixels[::-1])[::-1], together.astype(np.float64)) < 1e-3
+
+
+def test_the_last_encoder_is_loaded_once() -> None:
+    first = reused_encoder(spec_of("own_encoders:Means", factor=1.0), device="cpu")
+    assert reused_encoder(spec_of("own_encoders:Means", factor=1.0), device="cpu") is first
+    other = reused_encoder(spec_of("own_encoders:Means", factor=2.0), device="cpu")
+    assert other.spec.kwargs != first.spec.kwargs
+    assert reused_encoder(spec_of("own_encoders:Means", factor=1.0), device="cpu") is not first
 
 
 def test_nothing_gives_no_features(lite0: Encoder, minilm: Encoder) -> None:
