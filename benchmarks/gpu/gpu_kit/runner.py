@@ -45,11 +45,11 @@ POINTS = (
     Point("gpu_tests", "Tests marked gpu", 115),
     Point("whole_audit", "A whole audit (`labelaudit run`)", 95),
     Point("estimator", "The estimator against a bare loop", 60),
-    Point("sharing", "All folds in one process, or one process per fold", 70),
+    Point("sharing", "All folds in one process, or one process per fold", 50),
     Point("encoding", "Encoding photographs", 20),
     Point("repeating", "The same seed twice", 20),
     # Not measured yet with 20,000 images. It is the last, because its weights may not have travelled.
-    Point("views_audit", "An audit with an encoder and three views", 70),
+    Point("views_audit", "An audit with an encoder and three views", 90),
 )
 _MINUTES = 8.0
 _DRAWING_SECONDS = 25.0

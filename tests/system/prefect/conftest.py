@@ -8,6 +8,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+from support.waiting import PATIENCE_SECONDS
+
 
 @pytest.fixture(scope="session")
 def _server() -> Iterator[SyncPrefectClient]:
@@ -15,7 +17,7 @@ def _server() -> Iterator[SyncPrefectClient]:
     from prefect.testing.utilities import prefect_test_harness
 
     with (
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=PATIENCE_SECONDS),
         # The heartbeat thread would cost each flow run a second.
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         get_client(sync_client=True) as client,

@@ -20,6 +20,7 @@ from labelaudit.model.encoders.packaged_encoders import LITE0, PACKAGED
 
 TITLE = "An audit with an encoder and three views"
 _CHUNK = 64
+_SHARING = 4
 
 
 def measure(job: Job) -> None:
@@ -31,6 +32,8 @@ def measure(job: Job) -> None:
     job.record.figure("its weights", weights)
     job.record.figure("images are enlarged to", f"{job.sizes.encoded_side}x{job.sizes.encoded_side} pixels")
     _record_audit(job, kwargs)
+    if not job.is_rehearsal:  # on the CPU, shards do not share anything
+        _record_sharing(job, kwargs)
     _record_bottleneck(job, kwargs)
 
 
@@ -73,6 +76,24 @@ def _record_audit(job: Job, kwargs: dict[str, object]) -> None:
         record.figure(f"{view}: seconds of the fastest and slowest fold", f"{min(seconds)} and {max(seconds)}", "s")
         record.figure(f"{view}: precision", precision)
     record_found_errors(job, audit)
+
+
+def _record_sharing(job: Job, kwargs: dict[str, object]) -> None:
+    """Record an audit of which four shards and folds at a time share the GPU."""
+    audit = timed_audit(
+        job,
+        job.fewer_images,
+        "gpu-kit-shared",
+        model={"encoder": LITE0, "encoder_kwargs": kwargs, "views": ["probe"]},
+        training={"device": job.device},
+        workers={"gpus_per_fold": 1 / _SHARING},
+    )
+    record, name = job.record, f"{_SHARING} jobs share the GPU"
+    record.figure(
+        f"{name}: images encoded per second", job.sizes.fewer_images / audit.step_seconds("encode"), "images/s"
+    )
+    record.figure(f"{name}: GPU utilisation while images are encoded", audit.utilisation("encode"), "%")
+    record.figure(f"{name}: GPU memory in use at most", audit.gpu.peak_mib(), "MiB")
 
 
 def _record_bottleneck(job: Job, kwargs: dict[str, object]) -> None:
