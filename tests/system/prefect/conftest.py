@@ -17,7 +17,7 @@ def _server() -> Iterator[SyncPrefectClient]:
     from prefect.testing.utilities import prefect_test_harness
 
     with (
-        prefect_test_harness(server_startup_timeout=PATIENCE_SECONDS),
+        prefect_test_harness(server_startup_timeout=int(PATIENCE_SECONDS)),
         # The heartbeat thread would cost each flow run a second.
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         get_client(sync_client=True) as client,

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
+from support.waiting import PATIENCE_SECONDS
+
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[SyncPrefectClient]:
     # Imported here, because it imports the server, which other test processes do not need.
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
+    with prefect_test_harness(server_startup_timeout=int(PATIENCE_SECONDS)), get_client(sync_client=True) as client:
         yield client
