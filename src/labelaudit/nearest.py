@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+from labelaudit.read_ahead import mapped_ahead
+
+_T = TypeVar("_T")
 
 # Up to this many points, all are compared.
 _MAX_COMPARED = 8_192
@@ -16,8 +22,12 @@ _MAX_DIMENSIONS = 128
 # the two nearest.
 _POINTS_PER_CELL = 1_024
 _MAX_DEPTH = 4
-# Numbers in a block of distances: 64 MiB.
-_BLOCK_NUMBERS = 2**24
+# Numbers in a block of distances, 16 MiB. A block needs about five times as much.
+_BLOCK_NUMBERS = 2**22
+# Numbers in a block of distances from all points: a block of fewer points would read all the others too often.
+_WIDE_BLOCK_NUMBERS = 2**24
+# Blocks that are computed side by side, to limit memory.
+_MOST_THREADS = 4
 # Relative to the largest square of a norm.
 _ROUNDING = 1e-5
 _SEED = 0
@@ -57,7 +67,8 @@ def find_nearest(points: np.ndarray, count: int) -> Nearest:
     """Return the `count` nearest points of each point, by Euclidean distance.
 
     With many points, the search is approximate: a point is compared with some thousand others around it instead of all.
-    The order of the points matters only for the choice of cells.
+    The order of the points matters only for the choice of cells. Threads of this module share the work. Their number
+    does not change the result if linear algebra uses one thread.
 
     Args:
         points: (n, d) float, n > `count`.
@@ -70,10 +81,18 @@ def find_nearest(points: np.ndarray, count: int) -> Nearest:
     squares = np.full((len(points), count), np.inf, np.float32)
     everyone = np.arange(len(points))
     norms = _squared_norms(points)
-    for queries, members in _cells(points, everyone, everyone):
-        around = _Members(members, points[members], norms[members])
-        for block in _blocks(queries, len(members)):
-            positions[block], squares[block] = _within(points[block], block, around, count)
+
+    def parts() -> Iterator[tuple[np.ndarray, _Members]]:
+        for queries, members in _cells(points, everyone, everyone):
+            around = _Members(members, points[members], norms[members])
+            for block in _blocks(queries, len(members)):
+                yield block, around
+
+    def search(part: tuple[np.ndarray, _Members]) -> None:
+        block, around = part
+        positions[block], squares[block] = _within(points[block], block, around, count)
+
+    _side_by_side(search, parts())
     distances = np.sqrt(np.maximum(squares, 0)) * np.float32(scale)
     return Nearest(positions, distances, is_exact=len(points) <= _MAX_COMPARED)
 
@@ -92,7 +111,8 @@ def with_all_compared(points: np.ndarray, nearest: Nearest, rows: np.ndarray) ->
     norms = _squared_norms(points)
     # The squares below are differences, and are wrong by this at most.
     rounding = _ROUNDING * float(norms.max(initial=0.0))
-    for block in _blocks(rows, len(points)):
+
+    def search(block: np.ndarray) -> None:
         squares = _squares(points[block], points, norms)
         # A point is not its own neighbour: no limit includes NaN, and it is sorted last.
         squares[np.arange(len(block)), block] = np.nan
@@ -104,6 +124,8 @@ def with_all_compared(points: np.ndarray, nearest: Nearest, rows: np.ndarray) ->
                 # Too few neighbours are known: the cell of the point has fewer points.
                 near = np.argpartition(others, count - 1)[:count]
             positions[row], distances[row] = _nearest_among(points, row, near, count)
+
+    _side_by_side(search, _blocks(rows, len(points), _WIDE_BLOCK_NUMBERS))
     return Nearest(positions, distances, is_exact=False)
 
 
@@ -118,12 +140,13 @@ def with_exact_distances(nearest: Nearest, rows_of: Callable[[np.ndarray], np.nd
     """Return the same neighbours with distances in all dimensions, and in their order.
 
     Args:
-        rows_of: Returns the points at some positions, (b, d) float32.
+        rows_of: Returns the points at some positions, (b, d) float32. Threads call it.
         dimensions: d.
     """
     positions, distances = np.empty_like(nearest.positions), np.empty_like(nearest.distances)
     count = positions.shape[1]
-    for block in _blocks(np.arange(len(positions)), count * dimensions):
+
+    def measure(block: np.ndarray) -> None:
         found = nearest.positions[block]
         others = rows_of(found.ravel()).reshape(len(block), count, dimensions)
         others -= rows_of(block)[:, None, :]
@@ -131,6 +154,8 @@ def with_exact_distances(nearest: Nearest, rows_of: Callable[[np.ndarray], np.nd
         order = np.argsort(exact, axis=1, kind="stable")
         positions[block] = np.take_along_axis(found, order, axis=1)
         distances[block] = np.take_along_axis(exact, order, axis=1)
+
+    _side_by_side(measure, _blocks(np.arange(len(positions)), count * dimensions))
     return Nearest(positions, distances, nearest.is_exact)
 
 
@@ -217,7 +242,14 @@ def _squared_norms(points: np.ndarray) -> np.ndarray:
     return norms
 
 
-def _blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
-    step = max(1, _BLOCK_NUMBERS // max(1, width))
+def _side_by_side(work: Callable[[_T], None], parts: Iterable[_T]) -> None:
+    """Do some work in threads. It must not depend on the order of the parts."""
+    threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    for _ in mapped_ahead(work, parts, threads, threads):
+        pass
+
+
+def _blocks(rows: np.ndarray, width: int, numbers: int | None = None) -> Iterator[np.ndarray]:
+    step = max(1, (numbers or _BLOCK_NUMBERS) // max(1, width))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]

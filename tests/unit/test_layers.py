@@ -30,10 +30,10 @@ LAYERS = [
     {"labelaudit.findings", "labelaudit.yaml_text"},
     {"labelaudit.audit_changes"},
     {"labelaudit.slice_findings"},
-    {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory"},
+    {"labelaudit.codec", "labelaudit.schemas", "labelaudit.errors", "labelaudit.memory", "labelaudit.nearest"},
     {
         "labelaudit.environment",
-        "labelaudit.nearest",
+        "labelaudit.read_ahead",
         "labelaudit.row_dynamics",
         "labelaudit.strings",
         "labelaudit.text",

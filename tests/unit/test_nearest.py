@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,24 @@ def test_a_cell_with_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (np.diff(found.distances[np.isfinite(found.distances).all(axis=1)], axis=1) >= 0).all()
 
 
+@pytest.mark.parametrize("cores", [2, 16])
+def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    monkeypatch.setattr(nearest, "_MAX_COMPARED", 100)
+    monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 50)
+    monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 500)
+    monkeypatch.setattr(nearest, "_WIDE_BLOCK_NUMBERS", 2_000)
+    base = points(500, 20)
+
+    def search(cores: int) -> list[np.ndarray]:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+        searched = nearest.with_all_compared(base, find_nearest(base, 5), np.arange(40))
+        exact = with_exact_distances(searched, lambda rows: base[rows], 20)
+        return [searched.positions, searched.distances, exact.positions, exact.distances]
+
+    for one, several in zip(search(1), search(cores), strict=True):
+        np.testing.assert_array_equal(one, several)
+
+
 def test_a_projection_keeps_distances() -> None:
     base = points(100, 2_000)
     there = projected(base)
@@ -64,6 +84,7 @@ def test_far_points_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(nearest, "_MAX_COMPARED", 40)
     monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 20)
     monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 2_000)  # several blocks
+    monkeypatch.setattr(nearest, "_WIDE_BLOCK_NUMBERS", 2_000)
     searched = find_nearest(base, 5)
     assert (searched.positions != exact.positions).any()
     far = np.argsort(-searched.distances.mean(axis=1), kind="stable")
@@ -85,6 +106,7 @@ def test_cells_with_fewer_points_than_neighbours(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(nearest, "_MAX_COMPARED", 60)
     monkeypatch.setattr(nearest, "_POINTS_PER_CELL", 10)
     monkeypatch.setattr(nearest, "_BLOCK_NUMBERS", 6_000)
+    monkeypatch.setattr(nearest, "_WIDE_BLOCK_NUMBERS", 6_000)
     searched = find_nearest(base, 8)
     assert (np.diff(searched.distances[:60]) == 0).any() or not np.isfinite(searched.distances).all()
     found = nearest.with_all_compared(base, searched, np.arange(600))

@@ -39,17 +39,17 @@ class Point:
     seconds: float
 
 
-# Together with drawing they fit into eight minutes. Each has about 1.4 times what it needs on a slow machine with an
-# H200; a machine with faster CPUs needed a quarter less.
+# Together with drawing they fit into eight minutes. Each has 1.1 to 1.4 times what it needed on an H200 with slow CPUs;
+# a machine with faster ones needed a quarter less.
 POINTS = (
-    Point("gpu_tests", "Tests marked gpu", 115),
-    Point("whole_audit", "A whole audit (`labelaudit run`)", 95),
-    Point("estimator", "The estimator against a bare loop", 60),
-    Point("sharing", "All folds in one process, or one process per fold", 50),
-    Point("encoding", "Encoding photographs", 20),
-    Point("repeating", "The same seed twice", 20),
-    # Not measured yet with 20,000 images. It is the last, because its weights may not have travelled.
-    Point("views_audit", "An audit with an encoder and three views", 90),
+    Point("gpu_tests", "Tests marked gpu", 103),
+    Point("whole_audit", "A whole audit (`labelaudit run`)", 82),
+    Point("estimator", "The estimator against a bare loop", 50),
+    Point("sharing", "All folds in one process, or one process per fold", 42),
+    Point("encoding", "Encoding photographs", 18),
+    Point("repeating", "The same seed twice", 17),
+    # The last, because its weights may not have travelled.
+    Point("views_audit", "An audit with an encoder and three views", 138),
 )
 _MINUTES = 8.0
 _DRAWING_SECONDS = 25.0

@@ -9,9 +9,9 @@ from contextlib import closing
 from functools import cached_property, partial
 
 from labelaudit.data.formats import Format, format_by_name
-from labelaudit.data.read_ahead import mapped_ahead
 from labelaudit.data.source import Source, SourceFile
 from labelaudit.errors import StorageError
+from labelaudit.read_ahead import mapped_ahead
 
 MAX_FILE_BYTES = 64 << 20
 # Many small requests to storage are much faster in parallel.

@@ -17,7 +17,6 @@ from labelaudit.schemas import BLEND, ViewName
 from labelaudit.storage.store import Store
 from labelaudit.storage.temporary_files import TemporaryFiles
 from labelaudit.strings import Strings
-from labelaudit.text import listing
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def blend_views(
         folds=tuple(_blended_fold(record, rows[index], measures, index) for index, record in enumerate(stored)),
         views=_view_rows([view.name for view in views], [mixtures[fold.fold] for fold in folds], measures, sum(rows)),
         views_agree=measures.views_agree / np.float32(plan.repeats),
-        notes=_unused(views, [mixtures[fold.fold] for fold in folds]),
+        notes=note_of_unused_views([view.name for view in views], [mixtures[fold.fold].weights for fold in folds]),
     )
 
 
@@ -128,11 +127,16 @@ def _view_rows(
     )
 
 
-def _unused(views: Sequence[GatheredView], mixtures: Sequence[Mixture]) -> tuple[str, ...]:
-    """Return a note that names the views that no fold uses."""
-    used = np.max([mixture.weights for mixture in mixtures], axis=0)
-    names = [view.name for view, weight in zip(views, used, strict=True) if weight == 0]
-    if not names:
+def note_of_unused_views(names: Sequence[str], weights: Sequence[Sequence[float]]) -> tuple[str, ...]:
+    """Return a note that names the views that no fold uses; none if there are no such views.
+
+    Args:
+        names: of the views.
+        weights: of each view, for each fold.
+    """
+    used = np.max(weights, axis=0)
+    unused = [name for name, weight in zip(names, used, strict=True) if weight == 0]
+    if not unused:
         return ()
-    verb = "is" if len(names) == 1 else "are"
-    return (f"The view {listing(names)} {verb} not used, because the others predict the given labels as well without.",)
+    subject, verb = ("view", "is") if len(unused) == 1 else ("views", "are")
+    return (f"The {subject} {' and '.join(unused)} {verb} not used, because predictions are as good without.",)

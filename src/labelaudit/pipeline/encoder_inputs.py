@@ -12,12 +12,12 @@ import numpy as np
 from labelaudit.audits.fold_files import in_background
 from labelaudit.data.columns import Columns
 from labelaudit.data.images import decode_image, quiet
-from labelaudit.data.read_ahead import mapped_ahead
 from labelaudit.data.readers import EncodedImage, WantedText, read_wanted_images, read_wanted_texts
 from labelaudit.data.source import Source
 from labelaudit.data.wanted_rows import WantedRows
 from labelaudit.errors import DatasetError
 from labelaudit.pipeline.encoding_list import RowsToEncode
+from labelaudit.read_ahead import mapped_ahead
 
 _T = TypeVar("_T")
 

@@ -123,8 +123,7 @@ def search_space(reference: PlanReference, plan: Plan, rows: Version) -> Feature
 def _neighbours(reference: PlanReference, plan: Plan, contents: np.ndarray, labels: np.ndarray) -> _Neighbours | None:
     if plan.encoder is not None:
         with open_features(reference, plan) as features:
-            values = features.values
-            return _searched(lambda rows: _normalised(np.asarray(values[contents[rows]], np.float32)), labels, True)
+            return _searched(_directions(features.values, contents), labels, are_directions=True)
     if plan.columns is None or plan.kind not in ("vector", "table"):
         return None
     with open_inputs(reference, plan) as folder:
@@ -158,7 +157,26 @@ def _searched(
     return _Neighbours(searched, with_exact_distances(searched, rows_of, dimensions), far, plane)
 
 
+def _directions(values: np.ndarray, contents: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that returns the features of some contents, (b, d) float32, with norm 1."""
+    norms = np.empty((len(contents), 1), np.float32)
+    for start in range(0, len(contents), _BLOCK):
+        block = np.asarray(values[contents[start : start + _BLOCK]], np.float32)
+        norms[start : start + _BLOCK] = _norms(block)
+
+    def rows_of(rows: np.ndarray) -> np.ndarray:
+        points = np.asarray(values[contents[rows]], np.float32)
+        points /= norms[rows]
+        return points
+
+    return rows_of
+
+
+def _norms(points: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(np.linalg.norm(points, axis=1, keepdims=True), _SMALLEST))
+
+
 def _normalised(points: np.ndarray) -> np.ndarray:
     """Divide points by their norms, in place."""
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), _SMALLEST)
+    points /= _norms(points)
     return points

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelaudit.data.read_ahead import mapped_ahead
+from labelaudit.read_ahead import mapped_ahead
 
 
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 3), st.integers(0, 5))
