@@ -52,7 +52,8 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-# Or the bindings of DuckDB report all that they made as leaks. Before the end, pytest collects garbage five times.
+# Otherwise, the bindings of DuckDB report what they made as leaks. Not in `pytest_unconfigure`, because pytest collects
+# garbage five times after it.
 atexit.register(gc.unfreeze)
 
 

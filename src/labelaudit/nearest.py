@@ -22,7 +22,7 @@ _MAX_DIMENSIONS = 128
 # the two nearest.
 _POINTS_PER_CELL = 1_024
 _MAX_DEPTH = 4
-# Numbers in a block of distances, 16 MiB. A block needs about five times as much.
+# Numbers in a block of distances, 16 MiB. Computing a block takes about five times this memory.
 _BLOCK_NUMBERS = 2**22
 # Numbers in a block of distances from all points: a block of fewer points would read all the others too often.
 _WIDE_BLOCK_NUMBERS = 2**24

@@ -42,7 +42,7 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def link_images(folder: Path, target: Path, count: int) -> None:
-    """Make the files of the first `count` images also those of another dataset."""
+    """Link the files of the first `count` images into the folder of another dataset."""
     target.mkdir()
     for file in sorted(folder.iterdir())[: math.ceil(count / _SHARD)]:
         os.link(file, target / file.name)

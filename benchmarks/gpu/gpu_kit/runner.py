@@ -39,8 +39,8 @@ class Point:
     seconds: float
 
 
-# Together with drawing they fit into eight minutes. Each has 1.1 to 1.4 times what it needed on an H200 with slow CPUs;
-# a machine with faster ones needed a quarter less.
+# Together with drawing they fit into eight minutes. Most have at least 1.1 times what they needed on an H200 with slow
+# CPUs; the estimator has fewer rounds now than when it was measured.
 POINTS = (
     Point("gpu_tests", "Tests marked gpu", 103),
     Point("whole_audit", "A whole audit (`labelaudit run`)", 82),

@@ -30,5 +30,9 @@ def with_one_blas_thread(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @cache
 def _libraries(with_scipy: bool) -> ThreadpoolController:
-    """Return the BLAS of numpy, and that of SciPy if it is loaded. The search takes up to 30 ms."""
+    """Return the BLAS of numpy, and that of SciPy if it is loaded. The search takes up to 30 ms.
+
+    Args:
+        with_scipy: whether it is loaded. If that changes, the search is repeated.
+    """
     return ThreadpoolController()

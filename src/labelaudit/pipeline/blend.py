@@ -138,5 +138,5 @@ def note_of_unused_views(names: Sequence[str], weights: Sequence[Sequence[float]
     unused = [name for name, weight in zip(names, used, strict=True) if weight == 0]
     if not unused:
         return ()
-    subject, verb = ("view", "is") if len(unused) == 1 else ("views", "are")
-    return (f"The {subject} {' and '.join(unused)} {verb} not used, because predictions are as good without.",)
+    subject, verb, them = ("view", "is", "it") if len(unused) == 1 else ("views", "are", "them")
+    return (f"The {subject} {' and '.join(unused)} {verb} not used, because predictions are as good without {them}.",)

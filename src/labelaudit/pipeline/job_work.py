@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from labelaudit.audits.audit_plan import load_plan
 from labelaudit.audits.jobs import EpochEnded, Job, JobProgress, RowsEncoded, ShardJob
+from labelaudit.model.encoders.load import forget_encoder
 from labelaudit.pipeline.encode import encode_shard, missing_shards
 from labelaudit.pipeline.train import missing_folds, train_and_commit
 
@@ -33,6 +34,8 @@ def do_job(
     if isinstance(job, ShardJob):
         encode_shard(job.reference, job.encoding, job.number, on_rows, threads=threads, is_pinned=is_pinned)
     else:
+        # This process may have encoded shards before. Training needs the memory.
+        forget_encoder()
         train_and_commit(job.reference, job.number, on_epoch, threads=threads, is_pinned=is_pinned)
 
 

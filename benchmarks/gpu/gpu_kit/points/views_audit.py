@@ -113,7 +113,7 @@ def _record_bottleneck(job: Job, kwargs: dict[str, object]) -> None:
         pixels = np.concatenate(list(pool.map(decode, chunks)))
         decoding = len(files) / (time.perf_counter() - started)
     encoder = load_encoder(spec, device=job.device)
-    encoder.encode(pixels[: encoder.batch_size])  # the first batch of a size takes seconds on a GPU
+    encoder.encode(pixels)  # the first batch of each size takes seconds on a GPU
     forward = len(files) / _seconds(lambda: encoder.encode(pixels))
     record = job.record
     record.figure(f"decoding and enlarging alone, {cores} threads", decoding, "images/s")

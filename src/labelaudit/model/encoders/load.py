@@ -31,8 +31,8 @@ from labelaudit.text import listing
 _CPU_BATCH, _GPU_BATCH = 8, 256
 # The first GPUs that compute float16 faster than float32.
 _FLOAT16_CAPABILITY = (7, 0)
-# What `reused_encoder` loaded last, by the key of its spec and the device.
-_last: dict[tuple[str, str], Encoder] = {}
+# What `reused_encoder` loaded last, with the key of its spec and the device; empty if nothing.
+_last: list[tuple[tuple[str, str], Encoder]] = []
 
 
 class Encoder:
@@ -49,9 +49,13 @@ class Encoder:
         self.spec = spec
         self.device = str(device)
         self.precision = "float16" if _computes_float16_fast(device) else "float32"
-        self.batch_size = _GPU_BATCH if device.type == "cuda" else _CPU_BATCH
+        self.batch_size = self._first_batch_size = _GPU_BATCH if device.type == "cuda" else _CPU_BATCH
         self._device = device
         self._module = module
+
+    def reset(self) -> None:
+        """Try batches of the first size again: another process may have used the memory of the GPU for a while."""
+        self.batch_size = self._first_batch_size
 
     def encode(self, inputs: np.ndarray | Sequence[str]) -> np.ndarray:
         """Return the features of any number of images or texts.
@@ -167,13 +171,22 @@ def load_encoder(spec: EncoderSpec, *, weights: Path | None = None, device: str 
 def reused_encoder(spec: EncoderSpec, *, weights: Path | None = None, device: str = "auto") -> Encoder:
     """Return the encoder of the last call if it has the same spec; otherwise load it. Arguments as for `load_encoder`.
 
-    A GPU encodes a shard in a second, of which loading would take a fifth.
+    A GPU encodes a shard in less than a second, and loading the encoder for each one would add about half.
     """
     key = spec.key, device
-    if key not in _last:
-        _last.clear()  # first, so that memory holds one encoder only
-        _last[key] = load_encoder(spec, weights=weights, device=device)
-    return _last[key]
+    if _last and _last[0][0] == key:
+        encoder = _last[0][1]
+        encoder.reset()
+        return encoder
+    forget_encoder()  # first, so that memory holds one encoder only
+    encoder = load_encoder(spec, weights=weights, device=device)
+    _last.append((key, encoder))
+    return encoder
+
+
+def forget_encoder() -> None:
+    """Free the memory of the encoder that `reused_encoder` keeps."""
+    _last.clear()
 
 
 def _checked(module: nn.Module, spec: EncoderSpec) -> nn.Module:

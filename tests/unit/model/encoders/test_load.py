@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import pickle
 import sys
+import weakref
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from labelaudit.errors import ConfigError, InputError, TrainingError
 from labelaudit.model.encoders import bert, load
 from labelaudit.model.encoders.choose import choose_encoder
 from labelaudit.model.encoders.encoder_spec import EncoderSpec
-from labelaudit.model.encoders.load import Encoder, load_encoder, reused_encoder
+from labelaudit.model.encoders.load import Encoder, forget_encoder, load_encoder, reused_encoder
 from labelaudit.model.encoders.packaged_encoders import PACKAGED
 
 OWN = """
@@ -109,6 +111,22 @@ def test_the_last_encoder_is_loaded_once() -> None:
     other = reused_encoder(spec_of("own_encoders:Means", factor=2.0), device="cpu")
     assert other.spec.kwargs != first.spec.kwargs
     assert reused_encoder(spec_of("own_encoders:Means", factor=1.0), device="cpu") is not first
+
+
+def test_a_reused_encoder_tries_whole_batches_again() -> None:
+    spec = spec_of("own_encoders:Means")
+    first = reused_encoder(spec, device="cpu")
+    usual = first.batch_size
+    first.batch_size = 1  # as after a lack of memory
+    assert reused_encoder(spec, device="cpu") is first
+    assert first.batch_size == usual > 1
+
+
+def test_a_forgotten_encoder_is_freed() -> None:
+    kept = weakref.ref(reused_encoder(spec_of("own_encoders:Means"), device="cpu"))
+    forget_encoder()
+    gc.collect()
+    assert kept() is None
 
 
 def test_nothing_gives_no_features(lite0: Encoder, minilm: Encoder) -> None:
