@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
@@ -25,15 +26,21 @@ from labelaudit.data.image_depth import (
 from labelaudit.data.image_fit import fitted
 from labelaudit.data.image_formats import PILLOW_FORMATS, is_decodable, is_tiff, other_format
 from labelaudit.data.transparency import over_background
+from labelaudit.read_ahead import mapped_ahead
 
 # A damaged or hostile header may claim any number of pixels. Few photographs have more than these.
 _MAX_PIXELS = 64_000_000
 # A JPEG is shrunk while it is decoded. Phones make pictures of 108 megapixels.
 _MAX_JPEG_PIXELS = 128_000_000
+# Encoded bytes that a thread decodes at a time. If there are more images in them, threads would wait for each other:
+# with small images, half of the time is Python's.
+_PORTION_BYTES, _MOST_IN_PORTION = 2**16, 4
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 EXIF_ORIENTATION = 0x0112
 _TIFF_SUBFILE, _REDUCED = 254, 1
 _TIFF_DNG_VERSION = 50706
+
+_Portion = list[bytes | None]
 
 
 class Header(NamedTuple):
@@ -83,32 +90,64 @@ def decode_images(
     channels: int,
     ranges: ValueRanges = FULL_RANGES,
     sizes: np.ndarray | None = None,
+    *,
+    threads: int = 1,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decode images to one size, cropped to its shape or letterboxed (`labelaudit.data.image_fit`).
 
     Args:
-        encoded: `count` files as bytes, read one at a time; None or empty if there is none.
+        encoded: `count` files as bytes; None or empty if there is none. They are read when they are needed, with
+            several threads somewhat earlier.
         count: n, the number of images.
         size: (height, width) of the result.
         channels: 1 (grey) or 3 (RGB).
         ranges: black and white of images with more than 8 bits, the same for all images of a dataset.
         sizes: (n, 2) int32, takes the original width and height of each image that can be read.
+        threads: images that are decoded side by side unless they are small. The result is the same.
 
     Returns:
         Pixels, (n, height, width, channels) uint8, zeros if unreadable; and the reasons, by position.
     """
     pixels = np.zeros((count, *size, channels), dtype=np.uint8)
     problems: dict[int, str] = {}
-    for index, data in enumerate(encoded):
-        with quiet():
-            decoded = _decoded(data, size, channels, ranges)
-        if isinstance(decoded, str):
-            problems[index] = decoded
-            continue
-        pixels[index] = decoded.pixels
-        if sizes is not None:
-            sizes[index] = decoded.original
+
+    def decode(portion: _Portion) -> list[_Decoded | str]:
+        return [_decoded(data, size, channels, ranges) for data in portion]
+
+    # A thread cannot hide warnings for itself alone.
+    with quiet(), contextlib.closing(_in_threads(decode, _portions(encoded), threads)) as portions:
+        for index, decoded in enumerate(itertools.chain.from_iterable(portions)):
+            if isinstance(decoded, str):
+                problems[index] = decoded
+                continue
+            pixels[index] = decoded.pixels
+            if sizes is not None:
+                sizes[index] = decoded.original
     return pixels, problems
+
+
+def _in_threads(
+    decode: Callable[[_Portion], list[_Decoded | str]], portions: Iterator[_Portion], threads: int
+) -> Generator[list[_Decoded | str], None, None]:
+    first = next(portions, [])
+    portions = itertools.chain([first], portions)
+    if threads == 1 or len(first) > _MOST_IN_PORTION:
+        yield from map(decode, portions)
+    else:
+        yield from mapped_ahead(decode, portions, threads, 2 * threads)
+
+
+def _portions(encoded: Iterable[bytes | None]) -> Iterator[_Portion]:
+    portion: _Portion = []
+    size = 0
+    for data in encoded:
+        portion.append(data)
+        size += len(data or b"")
+        if size >= _PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def decode_image(

@@ -88,8 +88,13 @@ class _Inputs:
     sizes: np.ndarray | None = None
 
 
-def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
+def read_batches(source: Source, columns: Columns, threads: int = 1) -> Iterator[Batch]:
     """Yield a dataset in the order of its files and rows, in bounded memory.
+
+    Args:
+        source: the files of the version.
+        columns: how they are read.
+        threads: images that are decoded side by side. Each may need the memory of a whole image.
 
     Raises:
         DatasetError: a file cannot be read, or the files no longer match `columns`.
@@ -97,7 +102,7 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     layout = columns.find_layout(source)
     images = ImageFiles(source, layout.images)
     if layout.format == IMAGE_FOLDER:
-        yield from _read_image_folder(images, layout, columns)
+        yield from _read_image_folder(images, layout, columns, threads)
         return
     named = [columns.label, columns.id, columns.group, columns.split, *columns.slices, *columns.inputs]
     wanted = list(dict.fromkeys(name for name in named if name is not None))
@@ -105,7 +110,8 @@ def read_batches(source: Source, columns: Columns) -> Iterator[Batch]:
     vectors = VectorReader(columns.inputs[0], columns.vector_length)
     for file, split, first_row, table in pieces:
         if columns.kind == "image":
-            inputs = _image_inputs(images, columns, file, table.column(columns.inputs[0]))
+            encoded, references = _encoded_images(images, file, table.column(columns.inputs[0]))
+            inputs = _decode(columns, encoded, references, threads)
         elif columns.kind == "text":
             inputs = _text_inputs(table.select(list(columns.inputs)))
         elif columns.kind == "vector":
@@ -141,13 +147,13 @@ def _splits(columns: Columns, of_file: str | None, table: pa.Table, file: str) -
     return None if of_file is None else [of_file] * table.num_rows
 
 
-def _read_image_folder(images: ImageFiles, layout: Layout, columns: Columns) -> Iterator[Batch]:
+def _read_image_folder(images: ImageFiles, layout: Layout, columns: Columns, threads: int) -> Iterator[Batch]:
     step = _max_rows(columns)
     for start in range(0, len(layout.images), step):
         paths: list[str | None] = [file.path for file in layout.images[start : start + step]]
         names: list[str | None] = [printable_path(file.path) for file in layout.images[start : start + step]]
         folders = [name.split("/")[0] if name and "/" in name else None for name in names]
-        inputs = _decode(columns, images.read(paths), paths)
+        inputs = _decode(columns, images.read(paths), paths, threads)
         readable = _readable(len(paths), inputs.problems)
         yield Batch(
             "", start, Strings(names), pa.array(folders, pa.string()), None, Strings(inputs.digests), readable,
@@ -190,10 +196,6 @@ def names_of(table: pa.Table, name: str, file: str) -> Strings:
     return Strings(pc.if_else(is_blank, pa.scalar(None, strings.type), strings))
 
 
-def _image_inputs(images: ImageFiles, columns: Columns, file: str, column: pa.ChunkedArray) -> _Inputs:
-    return _decode(columns, *_encoded_images(images, file, column))
-
-
 def _encoded_images(
     images: ImageFiles | NamedImageFiles, file: str, column: pa.ChunkedArray
 ) -> tuple[Iterable[tuple[bytes | None, str]], list[str | None]]:
@@ -216,8 +218,10 @@ def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
     return path if isinstance(path, str) and path.strip() else None
 
 
-def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], references: list[str | None]) -> _Inputs:
-    """Return pixels, digests and problems in one pass, so only one encoded file is in memory at a time."""
+def _decode(
+    columns: Columns, encoded: Iterable[tuple[bytes | None, str]], references: list[str | None], threads: int
+) -> _Inputs:
+    """Return pixels, digests and problems in one pass, so only a few encoded files are in memory at a time."""
     digests: list[str] = []
     unread: dict[int, str] = {}
 
@@ -230,7 +234,9 @@ def _decode(columns: Columns, encoded: Iterable[tuple[bytes | None, str]], refer
 
     size, channels = columns.image_size, columns.image_channels
     sizes = np.zeros((len(references), 2), np.int32)
-    pixels, problems = decode_images(contents(), len(references), size, channels, columns.image_ranges, sizes)
+    pixels, problems = decode_images(
+        contents(), len(references), size, channels, columns.image_ranges, sizes, threads=threads
+    )
     # The reason why a file was not read is more useful than "no bytes".
     return _Inputs(pixels, digests, {index: unread.get(index, problem) for index, problem in problems.items()}, sizes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,8 @@ DECODING = 2
 LAYOUT = 3
 # Memory to put rows into canonical order, in addition to the rows themselves; 250 bytes were measured.
 SORTING_BYTES_PER_ROW = 300
+# Images that are decoded side by side without a limit of memory. Other work of one thread takes longer from here on.
+_MOST_DECODING_THREADS = 8
 
 
 def scan(
@@ -69,11 +72,13 @@ def scan(
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
     """
+    # With a limit, one large image at a time.
+    threads = 1 if memory_limit is not None else min(_MOST_DECODING_THREADS, len(os.sched_getaffinity(0)))
     with contextlib.closing(Nowhere() if folder is None else WRITERS[columns.kind](folder, columns)) as writer:
 
         def heads() -> Iterator[BatchHead]:
             rows = 0
-            for batch in read_batches(source, columns):
+            for batch in read_batches(source, columns, threads):
                 writer.append(batch.inputs)
                 if sample is not None:
                     sample.add(batch.inputs, batch.digests)

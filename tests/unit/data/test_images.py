@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from labelaudit.data.images import EXIF_ORIENTATION, decode_images, looks_like_image, read_header, why_unreadable
+from labelaudit.errors import StorageError
 from support.encoded_images import encode, png_chunk, sixteen_bit_png
 
 
@@ -313,3 +316,34 @@ def test_the_original_size_is_that_of_the_upright_image(format: str, orientation
     sizes = np.zeros((2, 2), np.int32)
     decode_images([data, b"no image"], 2, (8, 8), 3, sizes=sizes)
     assert sizes.tolist() == [[300, 100] if orientation == 1 else [100, 300], [0, 0]]
+
+
+def noise(generator: np.random.Generator, height: int, width: int) -> bytes:
+    return encode(Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)), "PNG")
+
+
+@pytest.mark.parametrize("side", [8, 150])
+def test_threads_change_nothing(side: int) -> None:
+    """Images of 8 pixels are decoded in the thread that asks, noise of 150 pixels in others."""
+    generator = np.random.default_rng(0)
+    images = [noise(generator, side, side + 1) for _ in range(30)]
+    files = [*images[:7], None, *images[8:20], images[20][:60], b"no image", *images[22:]]
+    sizes, sizes_in_threads = np.zeros((2, 30, 2), np.int32)
+    pixels, problems = decode_images(files, 30, (16, 16), 3, sizes=sizes)
+    again, problems_again = decode_images(iter(files), 30, (16, 16), 3, sizes=sizes_in_threads, threads=3)
+    np.testing.assert_array_equal(again, pixels)
+    np.testing.assert_array_equal(sizes_in_threads, sizes)
+    assert sizes[0].tolist() == [side + 1, side]
+    assert problems_again == problems
+    assert list(problems) == [7, 20, 21]
+
+
+def test_an_error_of_the_files_ends_the_threads() -> None:
+    def files() -> Iterator[bytes]:
+        for _ in range(5):
+            yield noise(np.random.default_rng(0), 150, 150)
+        raise StorageError("The storage does not answer.")
+
+    with pytest.raises(StorageError, match="does not answer"):
+        decode_images(files(), 9, (16, 16), 3, threads=3)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
