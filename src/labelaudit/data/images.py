@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from io import BytesIO
@@ -32,8 +33,8 @@ from labelaudit.read_ahead import mapped_ahead
 _MAX_PIXELS = 64_000_000
 # A JPEG is shrunk while it is decoded. Phones make pictures of 108 megapixels.
 _MAX_JPEG_PIXELS = 128_000_000
-# Encoded bytes that a thread decodes at a time. If there are more images in them, threads would wait for each other:
-# with small images, half of the time is Python's.
+# Encoded bytes that a thread decodes at a time. If these are more images, they are small, and half of their time is
+# spent in Python, where threads wait for each other.
 _PORTION_BYTES, _MOST_IN_PORTION = 2**16, 4
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 EXIF_ORIENTATION = 0x0112
@@ -96,8 +97,7 @@ def decode_images(
     """Decode images to one size, cropped to its shape or letterboxed (`labelaudit.data.image_fit`).
 
     Args:
-        encoded: `count` files as bytes; None or empty if there is none. They are read when they are needed, with
-            several threads somewhat earlier.
+        encoded: `count` files as bytes; None or empty if there is none. They are read shortly before they are decoded.
         count: n, the number of images.
         size: (height, width) of the result.
         channels: 1 (grey) or 3 (RGB).
@@ -114,7 +114,7 @@ def decode_images(
     def decode(portion: _Portion) -> list[_Decoded | str]:
         return [_decoded(data, size, channels, ranges) for data in portion]
 
-    # A thread cannot hide warnings for itself alone.
+    # Around all threads, because a thread cannot hide warnings for itself alone.
     with quiet(), contextlib.closing(_in_threads(decode, _portions(encoded), threads)) as portions:
         for index, decoded in enumerate(itertools.chain.from_iterable(portions)):
             if isinstance(decoded, str):
@@ -131,10 +131,10 @@ def _in_threads(
 ) -> Generator[list[_Decoded | str], None, None]:
     first = next(portions, [])
     portions = itertools.chain([first], portions)
-    if threads == 1 or len(first) > _MOST_IN_PORTION:
-        yield from map(decode, portions)
+    if threads == 1 or sum(map(bool, first)) > _MOST_IN_PORTION:
+        yield from (decode([data]) for portion in portions for data in portion)
     else:
-        yield from mapped_ahead(decode, portions, threads, 2 * threads)
+        yield from mapped_ahead(decode, portions, threads, threads)
 
 
 def _portions(encoded: Iterable[bytes | None]) -> Iterator[_Portion]:
@@ -171,9 +171,10 @@ def why_unreadable(data: bytes | None) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide Pillow's warnings about broken files, which are reported as statuses."""
+    """Hide warnings about broken files, which are reported as statuses."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        # Not those of storage, whose files may be read meanwhile.
+        warnings.filterwarnings("ignore", module=r"PIL\.|labelaudit\.data\.image")
         yield
 
 
@@ -187,6 +188,30 @@ def _decoded(data: bytes | None, size: tuple[int, int], channels: int, ranges: V
         return _decode(data, size, channels, ranges)
     except Exception as error:  # as above; a broken image gets a status
         return _reason(error, data)
+
+
+class _PixelBudget:
+    """Lets threads decode only as many pixels at once as the largest image has, so that they need no more memory."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Wait until so many pixels are left, at most those of the budget, and use them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= pixels)
+            self._left -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += pixels
+                self._changed.notify_all()
+
+
+_budget = _PixelBudget(_MAX_PIXELS)
 
 
 class _DecodeError(Exception):
@@ -204,11 +229,12 @@ def _decode(data: bytes | None, size: tuple[int, int], channels: int, ranges: Va
         longer = 2 * max(height, width)
         image.draft(None, (longer, longer))
         _check_pixels(image, _MAX_PIXELS)
-        upright = _upright(image, _eight_bits(image, data, ranges))
-        if upright.size != image.size:
-            original = original[1], original[0]
-        flat = _flatten(upright, "L" if channels == 1 else "RGB")
-        pixels = np.asarray(fitted(flat, (width, height)), dtype=np.uint8).reshape(height, width, channels)
+        with _budget.take(image.width * image.height):
+            upright = _upright(image, _eight_bits(image, data, ranges))
+            if upright.size != image.size:
+                original = original[1], original[0]
+            flat = _flatten(upright, "L" if channels == 1 else "RGB")
+            pixels = np.asarray(fitted(flat, (width, height)), dtype=np.uint8).reshape(height, width, channels)
         return _Decoded(pixels, original)
 
 

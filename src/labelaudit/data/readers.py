@@ -94,7 +94,7 @@ def read_batches(source: Source, columns: Columns, threads: int = 1) -> Iterator
     Args:
         source: the files of the version.
         columns: how they are read.
-        threads: images that are decoded side by side. Each may need the memory of a whole image.
+        threads: images that are decoded side by side.
 
     Raises:
         DatasetError: a file cannot be read, or the files no longer match `columns`.
@@ -221,7 +221,7 @@ def _reference(value: dict[str, bytes | str | None] | None) -> str | None:
 def _decode(
     columns: Columns, encoded: Iterable[tuple[bytes | None, str]], references: list[str | None], threads: int
 ) -> _Inputs:
-    """Return pixels, digests and problems in one pass, so only a few encoded files are in memory at a time."""
+    """Return pixels, digests and problems in one pass: only as many encoded files are in memory as threads decode."""
     digests: list[str] = []
     unread: dict[int, str] = {}
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from labelaudit.audits.audit_plan import Plan
 from labelaudit.audits.references import PlanReference
 from labelaudit.audits.stored_answers import load_answers
+from labelaudit.config import AuditConfig
 from labelaudit.data.columns import Columns
 from labelaudit.data.dataset import Examples
 from labelaudit.data.majority_vote import Majority, majority_of
@@ -42,7 +43,7 @@ DECODING = 2
 LAYOUT = 3
 # Memory to put rows into canonical order, in addition to the rows themselves; 250 bytes were measured.
 SORTING_BYTES_PER_ROW = 300
-# Images that are decoded side by side without a limit of memory. Other work of one thread takes longer from here on.
+# With more threads, the work of the thread that reads takes longer than the decoding.
 _MOST_DECODING_THREADS = 8
 
 
@@ -51,6 +52,7 @@ def scan(
     columns: Columns,
     folder: Path | None,
     *,
+    threads: int = 1,
     memory_limit: int | None = None,
     sample: SampledInputs | None = None,
     codes: ContentCodes | None = None,
@@ -63,6 +65,7 @@ def scan(
         source: the files of the version.
         columns: how they are read.
         folder: the folder of a cache entry.
+        threads: images that are decoded side by side.
         memory_limit: bytes that this process may use; None: no limit.
         sample: takes a sample of the inputs.
         codes: takes the codes of all inputs.
@@ -72,8 +75,6 @@ def scan(
     Raises:
         DatasetError: the rows do not fit into `memory_limit` bytes.
     """
-    # With a limit, one large image at a time.
-    threads = 1 if memory_limit is not None else min(_MOST_DECODING_THREADS, len(os.sched_getaffinity(0)))
     with contextlib.closing(Nowhere() if folder is None else WRITERS[columns.kind](folder, columns)) as writer:
 
         def heads() -> Iterator[BatchHead]:
@@ -93,6 +94,13 @@ def scan(
         examples = Examples.from_batches(heads(), columns, majority)
         writer.finish(examples.position)
     return examples
+
+
+def decoding_threads(config: AuditConfig) -> int:
+    """Return how many images are decoded side by side: one if memory is limited, because each needs some."""
+    if config.limits.memory is not None:
+        return 1
+    return min(_MOST_DECODING_THREADS, config.workers.threads or len(os.sched_getaffinity(0)))
 
 
 def _check_memory(rows: int, limit: int | None) -> None:
@@ -144,7 +152,8 @@ def open_inputs(reference: PlanReference, plan: Plan) -> Iterator[Path]:
     def build(folder: Path) -> None:
         source = open_dataset(reference.dataset_url, reference.storage_options, marker=reference.marker)
         majority = majority_of(load_answers(reference, plan)) if columns.is_voted else None
-        if scan(source, columns, folder, majority=majority).fingerprint != plan.fingerprint:
+        examples = scan(source, columns, folder, threads=decoding_threads(plan.config), majority=majority)
+        if examples.fingerprint != plan.fingerprint:
             raise DatasetError(
                 f"{source.url} has changed since this audit began: it no longer has the fingerprint "
                 f"{plan.fingerprint[:12]}. Run the audit again to audit the present content."

@@ -38,7 +38,7 @@ from labelaudit.model.recipes import Recipe, choose_recipe
 from labelaudit.model.user_modules import code_sha256
 from labelaudit.pipeline.answers_of_rows import find_answers, with_answers
 from labelaudit.pipeline.copies import kept_together, with_copies
-from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, input_shape, scan
+from labelaudit.pipeline.decoded_inputs import cache_key, decoding_key, decoding_threads, input_shape, scan
 from labelaudit.pipeline.input_measures import INPUT_QUALITY, measured_quality
 from labelaudit.pipeline.view_choice import ViewChoice, check_view_settings, choose_views
 from labelaudit.quality.input_quality import InputMeasures, InputQuality
@@ -180,6 +180,7 @@ def scan_dataset(
         scan,
         source,
         columns,
+        threads=decoding_threads(config),
         memory_limit=config.limits.memory,
         sample=sample,
         codes=codes,

@@ -5,6 +5,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -13,7 +14,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from labelaudit.data.images import EXIF_ORIENTATION, decode_images, looks_like_image, read_header, why_unreadable
+from labelaudit.data.images import (
+    EXIF_ORIENTATION,
+    _PixelBudget,
+    decode_images,
+    looks_like_image,
+    quiet,
+    read_header,
+    why_unreadable,
+)
 from labelaudit.errors import StorageError
 from support.encoded_images import encode, png_chunk, sixteen_bit_png
 
@@ -344,6 +353,36 @@ def test_an_error_of_the_files_ends_the_threads() -> None:
             yield noise(np.random.default_rng(0), 150, 150)
         raise StorageError("The storage does not answer.")
 
+    before = set(threading.enumerate())
     with pytest.raises(StorageError, match="does not answer"):
         decode_images(files(), 9, (16, 16), 3, threads=3)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    assert set(threading.enumerate()) <= before
+
+
+def test_threads_decode_no_more_pixels_at_once_than_the_largest_image_has() -> None:
+    budget = _PixelBudget(10)
+    used, most = 0, 0
+    lock = threading.Lock()
+
+    def work(pixels: int) -> None:
+        nonlocal used, most
+        with budget.take(pixels):
+            with lock:
+                used += pixels
+                most = max(most, used)
+            with lock:
+                used -= pixels
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, [1, 10, 4, 6, 3, 9, 10, 2] * 50))
+    assert used == 0
+    assert most == 10
+
+
+def test_only_warnings_about_images_are_hidden() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet():
+            warnings.warn_explicit("a broken file", UserWarning, "Image.py", 1, module="PIL.Image")
+            with pytest.raises(ResourceWarning):
+                warnings.warn_explicit("unclosed file", ResourceWarning, "local.py", 1, module="fsspec.local")
