@@ -34,7 +34,7 @@ _MAX_PIXELS = 64_000_000
 # A JPEG is shrunk while it is decoded. Phones make pictures of 108 megapixels.
 _MAX_JPEG_PIXELS = 128_000_000
 # Encoded bytes that a thread decodes at a time. If these are more images, they are small, and half of their time is
-# spent in Python, where threads wait for each other.
+# spent in Python, which one thread at a time can run.
 _PORTION_BYTES, _MOST_IN_PORTION = 2**16, 4
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 EXIF_ORIENTATION = 0x0112
