@@ -19,7 +19,7 @@ SLOW_FILES = $(shell grep -lrE 'mark\.(slow|browser)\b' tests --include='test_*.
 
 help:
 	@echo "make demo       audit a built-in dataset with planted label errors and write the report"
-	@echo "make test       run the tests (about 4 minutes on 2 cores)"
+	@echo "make test       run the tests (4 to 5 minutes on 2 cores)"
 	@echo "make test-unit  run only the tests that start no process (about a minute)"
 	@echo "make test-slow  run the slow tests and the browser tests (most of CI's 20 minutes)"
 	@echo "make bench      compare the classifier's speed with a bare loop and skorch (about 10 minutes)"
