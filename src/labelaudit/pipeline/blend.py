@@ -128,7 +128,7 @@ def _view_rows(
 
 
 def note_of_unused_views(names: Sequence[str], weights: Sequence[Sequence[float]]) -> tuple[str, ...]:
-    """Return a note that names the views that no fold uses; none if there are no such views.
+    """Return a note that names the views that no fold uses; nothing if all are used.
 
     Args:
         names: of the views.
